@@ -1,0 +1,1 @@
+//! Pictures: folder layouts, decoding, resizing, distortion, synthetic sets.

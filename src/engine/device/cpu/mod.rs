@@ -1,0 +1,1 @@
+//! The CPU: threads and matrix products that the op kernels are built from.

@@ -1,0 +1,1 @@
+//! CPU kernels of the convolution: forward, input gradient, weight gradient.

@@ -1,0 +1,1 @@
+//! How good a detector is: ROC, F1, per-region overlap.

@@ -1,0 +1,1 @@
+//! The networks, recorded onto a tape.
