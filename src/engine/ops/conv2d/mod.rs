@@ -1,6 +1,7 @@
 //! Two-dimensional convolution (cross-correlation, as PyTorch's `conv2d`), NHWC activations and KRSC weights.
 
 pub mod cpu;
+pub mod gather;
 
 /// Sizes of one convolution. `n,h,w,c`: input; `k,r,s`: filters; `oh,ow`: output. Symmetric padding.
 #[repr(C)]
