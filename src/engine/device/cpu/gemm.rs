@@ -9,7 +9,7 @@
 //! rows and one panel stay in L1. Threads split rows, columns or both (see [`split`]).
 
 use super::microkernel::{
-    COLUMN_STRIDE, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut,
+    COLUMN_STRIDE, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut, Window,
 };
 use super::threads::{blocks, for_parts, piece};
 use crate::engine::real::Real;
@@ -180,6 +180,53 @@ unsafe fn rows_part<T: Real, L: LeftRows<T>>(
             }
         }
     }
+}
+
+/// One thread's `out[rows, columns] = a * b` for packed operands: `a` in `layout`, `b` one panel, `out` row-major with
+/// rows of `PANEL`. With `accumulate`, added to `out`.
+pub fn multiply_panel<T: Real>(
+    isa: Isa,
+    layout: Layout,
+    depth: usize,
+    a: &[T],
+    b: &[T],
+    accumulate: bool,
+    out: &mut [T],
+) {
+    let rows = out.len() / PANEL;
+    let out = TileOut::new(out);
+    for tile in blocks(0..rows, TILE_ROWS) {
+        let mut at = [0; TILE_ROWS];
+        for (at, row) in at.iter_mut().zip(tile.clone()) {
+            *at = row * PANEL;
+        }
+        let a = &a[tile.start * layout.strides().0..];
+        let tile = Tile { depth, cols: PANEL, layout, a, b, rows: &at[..tile.len()], accumulate, finish: None };
+        // SAFETY: `out` is borrowed exclusively and not shared.
+        unsafe { tile.store_into(isa, &out) };
+    }
+}
+
+/// Lends `out`, rows of `row_len`, to `by_rows * by_cols` threads: `rows(i)` are the i-th row part's, `columns(j)` the
+/// j-th column part's; the parts must follow each other. Each thread has `each` elements of scratch.
+pub fn for_windows<T: Real>(
+    out: &mut [T],
+    row_len: usize,
+    (by_rows, rows): (usize, &(impl Fn(usize) -> Range<usize> + Sync)),
+    (by_cols, columns): (usize, &(impl Fn(usize) -> Range<usize> + Sync)),
+    (scratch, each): (&mut [T], usize),
+    job: &(impl Fn((usize, usize), Window<'_, '_, T>, &mut [T]) + Sync),
+) {
+    for (parts, range) in [(by_rows, rows as &dyn Fn(usize) -> Range<usize>), (by_cols, columns)] {
+        assert!((1..parts).all(|i| range(i - 1).end <= range(i).start), "parts of an output must not overlap");
+    }
+    let out = TileOut::new(out);
+    for_parts(by_rows * by_cols, scratch, each, &|part, scratch: &mut [T]| {
+        let (i, j) = (part % by_rows, part / by_rows);
+        // SAFETY: the parts' rows follow each other, and so do their columns (asserted above).
+        let window = unsafe { Window::new(&out, row_len, rows(i), columns(j)) };
+        job((i, j), window, scratch);
+    });
 }
 
 /// Scratch elements per thread of [`multiply_columns`].

@@ -7,6 +7,7 @@
 use crate::engine::real::Real;
 use std::any::TypeId;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Columns of the right operand that are packed together: `[panel][depth][PANEL]`, zero-padded to a multiple.
 pub const PANEL: usize = 32;
@@ -92,7 +93,8 @@ pub enum Layout {
 }
 
 impl Layout {
-    const fn strides(self) -> (usize, usize) {
+    /// Distance between rows and between depth steps.
+    pub const fn strides(self) -> (usize, usize) {
         match self {
             Layout::Rows => (ROW_STRIDE, 1),
             Layout::Columns => (1, COLUMN_STRIDE),
@@ -141,6 +143,31 @@ unsafe impl<T: Send> Sync for TileOut<'_, T> {}
 impl<'a, T: Real> TileOut<'a, T> {
     pub fn new(out: &'a mut [T]) -> Self {
         TileOut { start: out.as_mut_ptr(), len: out.len(), life: PhantomData }
+    }
+}
+
+/// The rows `rows` and columns `columns` of a row-major output, lent to one thread.
+pub struct Window<'a, 'b, T> {
+    out: &'a TileOut<'b, T>,
+    row_len: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl<'a, 'b, T: Real> Window<'a, 'b, T> {
+    /// # Safety
+    /// Windows of one output that exist at the same time must not overlap.
+    pub unsafe fn new(out: &'a TileOut<'b, T>, row_len: usize, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(rows.end * row_len <= out.len && columns.end <= row_len);
+        Window { out, row_len, rows, columns }
+    }
+
+    /// `len` elements of `row` from `column` on.
+    #[inline(always)]
+    pub fn part(&mut self, row: usize, column: usize, len: usize) -> &mut [T] {
+        assert!(self.rows.contains(&row) && self.columns.start <= column && column + len <= self.columns.end);
+        // SAFETY: inside the output (checked by `new`) and inside this window, which no other overlaps.
+        unsafe { std::slice::from_raw_parts_mut(self.out.start.add(row * self.row_len + column), len) }
     }
 }
 
@@ -209,7 +236,9 @@ impl<T: Real> Tile<'_, T> {
 }
 
 impl<T: Real> Finish<'_, T> {
-    fn apply(&self, mut value: T, column: usize, at: usize) -> T {
+    /// `value` finished; `column` selects the bias, `at` the residual.
+    #[inline(always)]
+    pub fn apply(&self, mut value: T, column: usize, at: usize) -> T {
         if let Some(bias) = self.bias {
             value += bias[column];
         }
