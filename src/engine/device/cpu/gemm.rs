@@ -9,7 +9,8 @@
 //! rows and one panel stay in L1. Threads split rows, columns or both (see [`split`]).
 
 use super::microkernel::{
-    COLUMN_STRIDE, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut, Window,
+    BLOCK, COLUMN_STRIDE, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut, Window,
+    transpose_block,
 };
 use super::threads::{blocks, for_parts, piece};
 use crate::engine::real::Real;
@@ -303,22 +304,24 @@ fn pack_columns<T: Real>(from: &[T], row_len: usize, depths: Range<usize>, rows:
 
 /// Packs the panels `panels` of a right operand given as rows of `[cols][depth]` (depth contiguous), `to` being those
 /// panels' part of the packed operand.
-pub fn pack_transposed<T: Real>(from: &[T], depth: usize, cols: usize, panels: Range<usize>, to: &mut [T]) {
-    const BLOCK: usize = 16;
+pub fn pack_transposed<T: Real>(isa: Isa, from: &[T], depth: usize, cols: usize, panels: Range<usize>, to: &mut [T]) {
     for (panel, to) in panels.zip(to.chunks_exact_mut((depth * PANEL).max(1))) {
         let column = panel * PANEL;
         let count = (cols - column).min(PANEL);
-        for p0 in (0..depth).step_by(BLOCK) {
-            let steps = (depth - p0).min(BLOCK);
-            let to = &mut to[p0 * PANEL..(p0 + steps) * PANEL];
-            if count < PANEL {
-                to.fill(T::ZERO);
+        let whole = if count == PANEL { depth / BLOCK * BLOCK } else { 0 };
+        for p in (0..whole).step_by(BLOCK) {
+            for half in (0..PANEL).step_by(BLOCK) {
+                let from = &from[(column + half) * depth + p..];
+                transpose_block(isa, from, depth, &mut to[p * PANEL + half..], PANEL);
             }
-            for j in 0..count {
-                let from = &from[(column + j) * depth + p0..][..steps];
-                for (p, &value) in from.iter().enumerate() {
-                    to[p * PANEL + j] = value;
-                }
+        }
+        let to = &mut to[whole * PANEL..];
+        if count < PANEL {
+            to.fill(T::ZERO);
+        }
+        for j in 0..count {
+            for (p, &value) in from[(column + j) * depth..][whole..depth].iter().enumerate() {
+                to[p * PANEL + j] = value;
             }
         }
     }

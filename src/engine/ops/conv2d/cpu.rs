@@ -6,12 +6,12 @@
 
 use super::Conv2d;
 use super::gather::Gather;
-use super::winograd::{self, LANES, TransformFilters, Winograd};
+use super::winograd::{self, FilterBlock, LANES, TransformFilters, Winograd};
 use crate::engine::device::cpu::gemm::{
     COLUMNS_SCRATCH, OutGrid, ROWS_SCRATCH, RowsJob, multiply_columns, multiply_rows, pack_plain_row, pack_transposed,
     packed_len as panels_len,
 };
-use crate::engine::device::cpu::microkernel::{Finish, Isa, PANEL, vectorised};
+use crate::engine::device::cpu::microkernel::{Finish, Isa, PANEL, transpose_block, vectorised};
 use crate::engine::ops::Activation;
 use crate::engine::real::Real;
 
@@ -153,25 +153,28 @@ pub fn pack<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
     let packed = &mut packed[..packed_len::<T>(p)];
     let p = Sizes::of(p);
     if p.winograd::<T>().is_some() {
-        return pack_winograd(p.c, p.k, packed, &|r, s, c, k| {
-            std::array::from_fn(|l| w[(((k + l) * 3 + r) * 3 + s) * p.c + c])
+        return pack_winograd(p.c, p.k, packed, &|isa, c, k, to| {
+            for (tap, to) in to.iter_mut().enumerate() {
+                transpose_block(isa, &w[(k * 9 + tap) * p.c + c..], 9 * p.c, to.as_flattened_mut(), LANES);
+            }
         });
     }
     pack_panels(p.k.div_ceil(PANEL), p.filter() * PANEL, packed, &|panels, to| {
-        pack_transposed(w, p.filter(), p.k, panels, to);
+        pack_transposed(Isa::detect(), w, p.filter(), p.k, panels, to);
     });
 }
 
-/// Transforms `depth x cols` filters; `filter(row, column, depth, first of LANES cols)`.
+/// Transforms `depth x cols` filters; `filter(isa, first depth, first column, to)` fetches a block of them.
 fn pack_winograd<T: Real>(
     depth: usize,
     cols: usize,
     packed: &mut [T],
-    filter: &(impl Fn(usize, usize, usize, usize) -> [T; LANES] + Sync),
+    filter: &(impl Fn(Isa, usize, usize, &mut FilterBlock<T>) + Sync),
 ) {
     let isa = Isa::detect();
     let panel_len = winograd::packed_len(depth, PANEL);
     pack_panels(cols / PANEL, panel_len, packed, &|panels, to| {
+        let filter = |p: usize, column: usize, to: &mut FilterBlock<T>| filter(isa, p, column, to);
         vectorised(isa, TransformFilters { depth, panels, to, filter });
     });
 }
@@ -269,11 +272,12 @@ pub fn pack_bwd_input<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
     let packed = &mut packed[..bwd_input_packed_len::<T>(p)];
     let p = Sizes::of(p);
     if p.winograd_adjoint::<T>().is_some() {
-        return pack_winograd(p.k, p.c, packed, &|r, s, k, c| {
-            let at = ((k * 3 + 2 - r) * 3 + 2 - s) * p.c + c;
-            let mut lanes = [T::ZERO; LANES];
-            lanes.copy_from_slice(&w[at..at + LANES]);
-            lanes
+        return pack_winograd(p.k, p.c, packed, &|_, k, c, to| {
+            for (tap, to) in to.iter_mut().enumerate() {
+                for (k, to) in (k..).zip(to) {
+                    *to = winograd::lane(&w[(k * 9 + 8 - tap) * p.c + c..]);
+                }
+            }
         });
     }
     for a in 0..p.stride_h {

@@ -56,7 +56,7 @@ fn each<T: Real>(f: impl Fn(usize) -> T) -> Lane<T> {
 
 /// `B^T d`
 #[inline(always)]
-fn input_axis<T: Real>(d: [Lane<T>; SIDE]) -> [Lane<T>; SIDE] {
+fn input_axis<T: Real>(d: &[Lane<T>; SIDE]) -> [Lane<T>; SIDE] {
     let (two, four, five) = (T::of(2.0), T::of(4.0), T::of(5.0));
     let even = each(|l| d[4][l] - four * d[2][l]);
     let odd = each(|l| d[3][l] - four * d[1][l]);
@@ -74,7 +74,7 @@ fn input_axis<T: Real>(d: [Lane<T>; SIDE]) -> [Lane<T>; SIDE] {
 
 /// `A^T m`
 #[inline(always)]
-fn output_axis<T: Real>(m: [Lane<T>; SIDE]) -> [Lane<T>; TILE] {
+fn output_axis<T: Real>(m: &[Lane<T>; SIDE]) -> [Lane<T>; TILE] {
     let (two, four, eight) = (T::of(2.0), T::of(4.0), T::of(8.0));
     let sum = each(|l| m[1][l] + m[2][l]);
     let difference = each(|l| m[1][l] - m[2][l]);
@@ -90,7 +90,7 @@ fn output_axis<T: Real>(m: [Lane<T>; SIDE]) -> [Lane<T>; TILE] {
 
 /// `G g`
 #[inline(always)]
-fn filter_axis<T: Real>(g: [Lane<T>; 3]) -> [Lane<T>; SIDE] {
+fn filter_axis<T: Real>(g: &[Lane<T>; 3]) -> [Lane<T>; SIDE] {
     let sum = each(|l| T::of(-1.0 / 6.0) * (g[0][l] + g[2][l]));
     let sum2 = each(|l| T::of(1.0 / 24.0) * g[0][l] + T::of(1.0 / 6.0) * g[2][l]);
     [
@@ -104,43 +104,61 @@ fn filter_axis<T: Real>(g: [Lane<T>; 3]) -> [Lane<T>; SIDE] {
 }
 
 #[inline(always)]
-fn lane<T: Real>(from: &[T]) -> Lane<T> {
+pub fn lane<T: Real>(from: &[T]) -> Lane<T> {
     let mut out = [T::ZERO; LANES];
     out.copy_from_slice(&from[..LANES]);
     out
 }
 
-/// Transforms filters: `filter(row, column, depth, to)` copies the weights of `LANES` outputs from `column` (of the
-/// result) on for one depth and filter position.
+/// Transforms both axes of a tile: `$axis` maps `$from` lanes to the listed ones. Written out: lanes that are indexed by
+/// a loop variable would live in memory instead of registers.
+macro_rules! both_axes {
+    ($tile:expr, $axis:ident, $from:literal, [$($o:literal $name:ident)*], |$y:ident, $row:ident| $store:block) => {{
+        let mut half = [[[T::ZERO; LANES]; $from]; [$($o),*].len()];
+        for x in 0..$from {
+            let [$($name),*] = $axis(&$tile[x]);
+            $(half[$o][x] = $name;)*
+        }
+        for $y in 0..half.len() {
+            let $row = $axis(&half[$y]);
+            $store
+        }
+    }};
+}
+pub(super) use both_axes;
+
+/// Transforms filters, `depth` of them per output, a multiple of [`LANES`].
 pub struct TransformFilters<'a, T, F> {
     pub depth: usize,
     pub panels: Range<usize>,
     /// `[panel][point][depth][PANEL]` for these panels.
     pub to: &'a mut [T],
+    /// `filter(first depth, first output, to)` copies `[3 * 3][LANES depths]` lanes of outputs.
     pub filter: F,
 }
 
-impl<T: Real, F: Fn(usize, usize, usize, usize) -> Lane<T>> Vectorised for TransformFilters<'_, T, F> {
+/// `[row * 3 + column][depth]` lanes of outputs.
+pub type FilterBlock<T> = [[Lane<T>; LANES]; 9];
+
+impl<T: Real, F: Fn(usize, usize, &mut FilterBlock<T>)> Vectorised for TransformFilters<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
+        let mut g = [[[T::ZERO; LANES]; LANES]; 9];
         for (panel, to) in self.panels.zip(self.to.chunks_exact_mut(POINTS * self.depth * PANEL)) {
-            for p in 0..self.depth {
+            for p0 in (0..self.depth).step_by(LANES) {
                 for half in (0..PANEL).step_by(LANES) {
-                    let column = panel * PANEL + half;
-                    let mut rows = [[[T::ZERO; LANES]; 3]; SIDE];
-                    for v in 0..3 {
-                        let g = [0, 1, 2].map(|u| (self.filter)(u, v, p, column));
-                        for (row, value) in rows.iter_mut().zip(filter_axis(g)) {
-                            row[v] = value;
-                        }
-                    }
-                    for (y, row) in rows.into_iter().enumerate() {
-                        for (x, value) in filter_axis(row).into_iter().enumerate() {
-                            let at = ((y * SIDE + x) * self.depth + p) * PANEL + half;
-                            to[at..at + LANES].copy_from_slice(&value);
-                        }
+                    (self.filter)(p0, panel * PANEL + half, &mut g);
+                    for p in 0..LANES {
+                        let tile =
+                            [[g[0][p], g[3][p], g[6][p]], [g[1][p], g[4][p], g[7][p]], [g[2][p], g[5][p], g[8][p]]];
+                        both_axes!(tile, filter_axis, 3, [0 a 1 b 2 c 3 d 4 e 5 f], |y, row| {
+                            for (x, value) in row.iter().enumerate() {
+                                let at = ((y * SIDE + x) * self.depth + p0 + p) * PANEL + half;
+                                to[at..at + LANES].copy_from_slice(value);
+                            }
+                        });
                     }
                 }
             }
@@ -154,8 +172,17 @@ pub fn scratch_each(c: usize) -> usize {
 }
 
 impl Winograd {
-    fn tiles(&self) -> (usize, usize) {
+    /// Rows and columns of tiles per image.
+    pub fn tiles(&self) -> (usize, usize) {
         (self.oh.div_ceil(TILE), self.ow.div_ceil(TILE))
+    }
+
+    /// Image, row and column of a tile's first output pixel.
+    #[inline(always)]
+    pub fn tile_at(&self, tile: usize) -> (usize, usize, usize) {
+        let (tiles_h, tiles_w) = self.tiles();
+        let band = tile / tiles_w;
+        (band / tiles_h, band % tiles_h * TILE, tile % tiles_w * TILE)
     }
 
     /// `y = finish(conv(x, filters))`; `u` as [`TransformFilters`] packs them.
@@ -186,11 +213,16 @@ impl Winograd {
             let bands = piece(bands, i, by_rows);
             for tiles in blocks(bands.start * tiles_w..bands.end * tiles_w, TILE_BLOCK) {
                 let (v, m) = scratch.split_at_mut(POINTS * TILE_BLOCK * self.c.div_ceil(DEPTH_BLOCK) * ROW_STRIDE);
-                vectorised(isa, TransformInput { sizes: self, x, tiles: tiles.clone(), to: v });
+                let place =
+                    |t: usize, c: usize| (c / DEPTH_BLOCK * POINTS * TILE_BLOCK + t) * ROW_STRIDE + c % DEPTH_BLOCK;
+                let point = TILE_BLOCK * ROW_STRIDE;
+                let (tiles_now, channels) = (tiles.clone(), 0..self.c);
+                vectorised(isa, TransformInput { sizes: self, x, tiles: tiles_now, channels, place, point, to: v });
                 for panel in panels(j) {
                     let u = &u[panel * POINTS * self.c * PANEL..][..POINTS * self.c * PANEL];
                     for (point, m) in m.chunks_exact_mut(TILE_BLOCK * PANEL).enumerate() {
-                        for (block, depths) in blocks(0..self.c, DEPTH_BLOCK).enumerate() {
+                        for (block, start) in (0..self.c).step_by(DEPTH_BLOCK).enumerate() {
+                            let depths = start..(start + DEPTH_BLOCK).min(self.c);
                             let a = &v[(block * POINTS + point) * TILE_BLOCK * ROW_STRIDE..];
                             let b = &u[(point * self.c + depths.start) * PANEL..][..depths.len() * PANEL];
                             let out = &mut m[..tiles.len() * PANEL];
@@ -206,44 +238,42 @@ impl Winograd {
     }
 }
 
-/// `B^T x B` of some tiles, `[depth block][point][tile][ROW_STRIDE]`.
-struct TransformInput<'a, T> {
-    sizes: &'a Winograd,
-    x: &'a [T],
-    tiles: Range<usize>,
-    to: &'a mut [T],
+/// `B^T x B` of some tiles and channels. Point `i` of tile `t` (counted from the first) goes to
+/// `place(t, channel) + i * point`.
+pub struct TransformInput<'a, T, P> {
+    pub sizes: &'a Winograd,
+    pub x: &'a [T],
+    pub tiles: Range<usize>,
+    pub channels: Range<usize>,
+    pub place: P,
+    pub point: usize,
+    pub to: &'a mut [T],
 }
 
-impl<T: Real> Vectorised for TransformInput<'_, T> {
+impl<T: Real, P: Fn(usize, usize) -> usize> Vectorised for TransformInput<'_, T, P> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
         let s = self.sizes;
-        let (tiles_h, tiles_w) = s.tiles();
         for (t, tile) in self.tiles.enumerate() {
-            let (band, j) = (tile / tiles_w, tile % tiles_w);
-            let (image, i) = (band / tiles_h, band % tiles_h);
-            let (ys, y0) = clip(i * TILE, s.pad_h, SIDE, s.h);
-            let (xs, x0) = clip(j * TILE, s.pad_w, SIDE, s.w);
-            for (block, depths) in blocks(0..s.c, DEPTH_BLOCK).enumerate() {
-                for c in depths.clone().step_by(LANES) {
-                    let mut d = [[[T::ZERO; LANES]; SIDE]; SIDE];
-                    for y in ys.clone() {
-                        let line = (image * s.h + y0 + y - ys.start) * s.w + x0;
-                        for x in xs.clone() {
-                            d[x][y] = lane(&self.x[(line + x - xs.start) * s.c + c..]);
-                        }
-                    }
-                    let columns = d.map(input_axis);
-                    for y in 0..SIDE {
-                        let row = input_axis(std::array::from_fn(|x| columns[x][y]));
-                        for (x, value) in row.into_iter().enumerate() {
-                            let at = ((block * POINTS + y * SIDE + x) * TILE_BLOCK + t) * ROW_STRIDE + c - depths.start;
-                            self.to[at..at + LANES].copy_from_slice(&value);
-                        }
+            let (image, i, j) = s.tile_at(tile);
+            let (ys, y0) = clip(i, s.pad_h, SIDE, s.h);
+            let (xs, x0) = clip(j, s.pad_w, SIDE, s.w);
+            let mut d = [[[T::ZERO; LANES]; SIDE]; SIDE];
+            for c in self.channels.clone().step_by(LANES) {
+                for y in ys.clone() {
+                    let start = ((image * s.h + y0 + y - ys.start) * s.w + x0) * s.c + c;
+                    for x in xs.clone() {
+                        d[x][y] = lane(&self.x[start + (x - xs.start) * s.c..]);
                     }
                 }
+                let to = &mut self.to[(self.place)(t, c)..][..(POINTS - 1) * self.point + LANES];
+                both_axes!(d, input_axis, 6, [0 a 1 b 2 c 3 d 4 e 5 f], |y, row| {
+                    for (x, value) in row.iter().enumerate() {
+                        to[(y * SIDE + x) * self.point..][..LANES].copy_from_slice(value);
+                    }
+                });
             }
         }
     }
@@ -266,38 +296,40 @@ impl<T: Real> Vectorised for TransformOutput<'_, '_, '_, T> {
     #[inline(always)]
     fn run(self) {
         let s = self.sizes;
-        let (tiles_h, tiles_w) = s.tiles();
+        let f = self.finish;
+        let mut d = [[[T::ZERO; LANES]; SIDE]; SIDE];
         for (t, tile) in self.tiles.enumerate() {
-            let (band, j) = (tile / tiles_w, tile % tiles_w);
-            let (image, i) = (band / tiles_h, band % tiles_h);
+            let (image, i, j) = s.tile_at(tile);
             for half in (0..PANEL).step_by(LANES) {
                 let column = self.column + half;
-                let bias = self.finish.bias.map_or([T::ZERO; LANES], |b| lane(&b[column..]));
-                let columns: [[Lane<T>; TILE]; SIDE] = std::array::from_fn(|x| {
-                    output_axis(std::array::from_fn(|y| {
-                        lane(&self.m[((y * SIDE + x) * TILE_BLOCK + t) * PANEL + half..])
-                    }))
-                });
-                for y in 0..TILE.min(s.oh - i * TILE) {
-                    let row = output_axis(std::array::from_fn(|x| columns[x][y]));
-                    let line = (image * s.oh + i * TILE + y) * s.ow + j * TILE;
-                    for (x, value) in row.into_iter().enumerate().take(s.ow - j * TILE) {
-                        let mut value = each(|l| value[l] + bias[l]);
-                        if let Some(residual) = self.finish.residual {
-                            let residual = lane(&residual[(line + x) * s.k + column..]);
-                            value = each(|l| value[l] + residual[l]);
-                        }
-                        if let Some(slope) = self.finish.slope {
-                            // Not a product for ReLU: 0 * -inf is NaN.
-                            value = if slope == T::ZERO {
-                                each(|l| if value[l] < T::ZERO { T::ZERO } else { value[l] })
-                            } else {
-                                each(|l| if value[l] < T::ZERO { value[l] * slope } else { value[l] })
-                            };
-                        }
-                        self.y.part(line + x, column, LANES).copy_from_slice(&value);
+                let bias = f.bias.map_or([T::ZERO; LANES], |b| lane(&b[column..]));
+                let m = &self.m[t * PANEL + half..][..(POINTS - 1) * TILE_BLOCK * PANEL + LANES];
+                for y in 0..SIDE {
+                    for x in 0..SIDE {
+                        d[x][y] = lane(&m[(y * SIDE + x) * TILE_BLOCK * PANEL..]);
                     }
                 }
+                both_axes!(d, output_axis, 6, [0 a 1 b 2 c 3 d], |y, row| {
+                    if i + y < s.oh {
+                        let line = (image * s.oh + i + y) * s.ow + j;
+                        for (x, value) in row.iter().enumerate().take(s.ow - j) {
+                            let mut value = each(|l| value[l] + bias[l]);
+                            if let Some(residual) = f.residual {
+                                let residual = lane(&residual[(line + x) * s.k + column..]);
+                                value = each(|l| value[l] + residual[l]);
+                            }
+                            if let Some(slope) = f.slope {
+                                // Not a product for ReLU: 0 * -inf is NaN.
+                                value = if slope == T::ZERO {
+                                    each(|l| if value[l] < T::ZERO { T::ZERO } else { value[l] })
+                                } else {
+                                    each(|l| if value[l] < T::ZERO { value[l] * slope } else { value[l] })
+                                };
+                            }
+                            self.y.part(line + x, column, LANES).copy_from_slice(&value);
+                        }
+                    }
+                });
             }
         }
     }
