@@ -6,12 +6,12 @@
 
 use super::Conv2d;
 use super::gather::Gather;
-use super::winograd::{self, FilterBlock, LANES, TransformFilters, Winograd};
+use super::winograd::{self, FilterBlock, TransformFilters, Winograd};
 use crate::engine::device::cpu::gemm::{
     COLUMNS_SCRATCH, OutGrid, ROWS_SCRATCH, RowsJob, multiply_columns, multiply_rows, pack_plain_row, pack_transposed,
     packed_len as panels_len,
 };
-use crate::engine::device::cpu::microkernel::{Finish, Isa, PANEL, transpose_block, vectorised};
+use crate::engine::device::cpu::microkernel::{BLOCK, Finish, Isa, PANEL, transpose_block, vectorised};
 use crate::engine::ops::Activation;
 use crate::engine::real::Real;
 
@@ -153,9 +153,12 @@ pub fn pack<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
     let packed = &mut packed[..packed_len::<T>(p)];
     let p = Sizes::of(p);
     if p.winograd::<T>().is_some() {
-        return pack_winograd(p.c, p.k, packed, &|isa, c, k, to| {
+        return pack_winograd(p.c, p.k, packed, &|isa, c, panel, to| {
             for (tap, to) in to.iter_mut().enumerate() {
-                transpose_block(isa, &w[(k * 9 + tap) * p.c + c..], 9 * p.c, to.as_flattened_mut(), LANES);
+                for half in (0..PANEL).step_by(BLOCK) {
+                    let from = &w[((panel * PANEL + half) * 9 + tap) * p.c + c..];
+                    transpose_block(isa, from, 9 * p.c, &mut to.as_flattened_mut()[half..], PANEL);
+                }
             }
         });
     }
@@ -164,7 +167,7 @@ pub fn pack<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
     });
 }
 
-/// Transforms `depth x cols` filters; `filter(isa, first depth, first column, to)` fetches a block of them.
+/// Transforms `depth x cols` filters; `filter(isa, first depth, panel, to)` fetches a block of them.
 fn pack_winograd<T: Real>(
     depth: usize,
     cols: usize,
@@ -174,7 +177,7 @@ fn pack_winograd<T: Real>(
     let isa = Isa::detect();
     let panel_len = winograd::packed_len(depth, PANEL);
     pack_panels(cols / PANEL, panel_len, packed, &|panels, to| {
-        let filter = |p: usize, column: usize, to: &mut FilterBlock<T>| filter(isa, p, column, to);
+        let filter = |p: usize, panel: usize, to: &mut FilterBlock<T>| filter(isa, p, panel, to);
         vectorised(isa, TransformFilters { depth, panels, to, filter });
     });
 }
@@ -272,10 +275,10 @@ pub fn pack_bwd_input<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
     let packed = &mut packed[..bwd_input_packed_len::<T>(p)];
     let p = Sizes::of(p);
     if p.winograd_adjoint::<T>().is_some() {
-        return pack_winograd(p.k, p.c, packed, &|_, k, c, to| {
+        return pack_winograd(p.k, p.c, packed, &|_, k, panel, to| {
             for (tap, to) in to.iter_mut().enumerate() {
                 for (k, to) in (k..).zip(to) {
-                    *to = winograd::lane(&w[(k * 9 + 8 - tap) * p.c + c..]);
+                    *to = winograd::lane(&w[(k * 9 + 8 - tap) * p.c + panel * PANEL..]);
                 }
             }
         });

@@ -8,7 +8,7 @@
 use super::gather::clip;
 use crate::engine::device::cpu::gemm::{for_windows, multiply_panel, split};
 use crate::engine::device::cpu::microkernel::{
-    DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, Vectorised, Window, vectorised,
+    BLOCK, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, Vectorised, Window, vectorised,
 };
 use crate::engine::device::cpu::threads::{blocks, piece};
 use crate::engine::real::Real;
@@ -16,11 +16,13 @@ use std::ops::Range;
 
 /// Output pixels of a tile along one axis; the input tile has two more.
 const TILE: usize = 4;
-const SIDE: usize = TILE + 2;
+const SIDE: usize = TILE + FILTER - 1;
+/// Filter taps along one axis.
+const FILTER: usize = 3;
 /// Products per tile and channel pair.
 const POINTS: usize = SIDE * SIDE;
 /// Channels transformed together.
-pub const LANES: usize = 16;
+pub const LANES: usize = PANEL;
 /// Tiles that one thread keeps transformed at a time.
 const TILE_BLOCK: usize = 28;
 
@@ -45,62 +47,77 @@ pub fn packed_len(c: usize, k: usize) -> usize {
     POINTS * c * k
 }
 
-#[inline(always)]
-fn each<T: Real>(f: impl Fn(usize) -> T) -> Lane<T> {
-    let mut out = [T::ZERO; LANES];
-    for (l, out) in out.iter_mut().enumerate() {
-        *out = f(l);
+/// Defines `fn $name(input) -> output` over lanes. The loop over lanes is long enough that the compiler vectorises it
+/// instead of unrolling it.
+macro_rules! axis {
+    ($(#[$doc:meta])* $name:ident $from:ident -> $to:ident, $t:ident, |$d:ident| $body:block) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name<$t: Real>(from: &[Lane<$t>; $from]) -> [Lane<$t>; $to] {
+            let mut out = [[$t::ZERO; LANES]; $to];
+            for l in 0..LANES {
+                let mut $d = [$t::ZERO; $from];
+                for (to, from) in $d.iter_mut().zip(from) {
+                    *to = from[l];
+                }
+                let value: [$t; $to] = $body;
+                for (to, value) in out.iter_mut().zip(value) {
+                    to[l] = value;
+                }
+            }
+            out
+        }
+    };
+}
+pub(super) use axis;
+
+axis! {
+    /// `B^T d`
+    input_axis SIDE -> SIDE, T, |d| {
+        let (two, four, five) = (T::of(2.0), T::of(4.0), T::of(5.0));
+        let (even, odd) = (d[4] - four * d[2], d[3] - four * d[1]);
+        let (even2, odd2) = (d[4] - d[2], two * (d[3] - d[1]));
+        [
+            four * d[0] - five * d[2] + d[4],
+            even + odd,
+            even - odd,
+            even2 + odd2,
+            even2 - odd2,
+            four * d[1] - five * d[3] + d[5],
+        ]
     }
-    out
 }
 
-/// `B^T d`
-#[inline(always)]
-fn input_axis<T: Real>(d: &[Lane<T>; SIDE]) -> [Lane<T>; SIDE] {
-    let (two, four, five) = (T::of(2.0), T::of(4.0), T::of(5.0));
-    let even = each(|l| d[4][l] - four * d[2][l]);
-    let odd = each(|l| d[3][l] - four * d[1][l]);
-    let even2 = each(|l| d[4][l] - d[2][l]);
-    let odd2 = each(|l| two * (d[3][l] - d[1][l]));
-    [
-        each(|l| four * d[0][l] - five * d[2][l] + d[4][l]),
-        each(|l| even[l] + odd[l]),
-        each(|l| even[l] - odd[l]),
-        each(|l| even2[l] + odd2[l]),
-        each(|l| even2[l] - odd2[l]),
-        each(|l| four * d[1][l] - five * d[3][l] + d[5][l]),
-    ]
+axis! {
+    /// `A^T m`
+    output_axis SIDE -> TILE, T, |m| {
+        let (two, four, eight) = (T::of(2.0), T::of(4.0), T::of(8.0));
+        let (sum, difference) = (m[1] + m[2], m[1] - m[2]);
+        let (sum2, difference2) = (m[3] + m[4], m[3] - m[4]);
+        [
+            m[0] + sum + sum2,
+            difference + two * difference2,
+            sum + four * sum2,
+            difference + eight * difference2 + m[5],
+        ]
+    }
 }
 
-/// `A^T m`
-#[inline(always)]
-fn output_axis<T: Real>(m: &[Lane<T>; SIDE]) -> [Lane<T>; TILE] {
-    let (two, four, eight) = (T::of(2.0), T::of(4.0), T::of(8.0));
-    let sum = each(|l| m[1][l] + m[2][l]);
-    let difference = each(|l| m[1][l] - m[2][l]);
-    let sum2 = each(|l| m[3][l] + m[4][l]);
-    let difference2 = each(|l| m[3][l] - m[4][l]);
-    [
-        each(|l| m[0][l] + sum[l] + sum2[l]),
-        each(|l| difference[l] + two * difference2[l]),
-        each(|l| sum[l] + four * sum2[l]),
-        each(|l| difference[l] + eight * difference2[l] + m[5][l]),
-    ]
-}
-
-/// `G g`
-#[inline(always)]
-fn filter_axis<T: Real>(g: &[Lane<T>; 3]) -> [Lane<T>; SIDE] {
-    let sum = each(|l| T::of(-1.0 / 6.0) * (g[0][l] + g[2][l]));
-    let sum2 = each(|l| T::of(1.0 / 24.0) * g[0][l] + T::of(1.0 / 6.0) * g[2][l]);
-    [
-        each(|l| T::of(0.25) * g[0][l]),
-        each(|l| sum[l] - T::of(1.0 / 6.0) * g[1][l]),
-        each(|l| sum[l] + T::of(1.0 / 6.0) * g[1][l]),
-        each(|l| sum2[l] + T::of(1.0 / 12.0) * g[1][l]),
-        each(|l| sum2[l] - T::of(1.0 / 12.0) * g[1][l]),
-        g[2],
-    ]
+axis! {
+    /// `G g`
+    filter_axis FILTER -> SIDE, T, |g| {
+        let (sixth, twelfth) = (T::of(1.0 / 6.0), T::of(1.0 / 12.0));
+        let outer = -sixth * (g[0] + g[2]);
+        let outer2 = T::of(1.0 / 24.0) * g[0] + sixth * g[2];
+        [
+            T::of(0.25) * g[0],
+            outer - sixth * g[1],
+            outer + sixth * g[1],
+            outer2 + twelfth * g[1],
+            outer2 - twelfth * g[1],
+            g[2],
+        ]
+    }
 }
 
 #[inline(always)]
@@ -110,16 +127,17 @@ pub fn lane<T: Real>(from: &[T]) -> Lane<T> {
     out
 }
 
-/// Transforms both axes of a tile: `$axis` maps `$from` lanes to the listed ones. Written out: lanes that are indexed by
-/// a loop variable would live in memory instead of registers.
+/// Transforms both axes of `$tile` (`[column][row]`) and hands over the result row by row.
 macro_rules! both_axes {
-    ($tile:expr, $axis:ident, $from:literal, [$($o:literal $name:ident)*], |$y:ident, $row:ident| $store:block) => {{
-        let mut half = [[[T::ZERO; LANES]; $from]; [$($o),*].len()];
+    ($tile:expr, $axis:ident $from:ident -> $to:ident, |$y:ident, $row:ident| $store:block) => {{
+        let mut half = [[[T::ZERO; LANES]; $from]; $to];
         for x in 0..$from {
-            let [$($name),*] = $axis(&$tile[x]);
-            $(half[$o][x] = $name;)*
+            let column = $axis(&$tile[x]);
+            for y in 0..$to {
+                half[y][x] = column[y];
+            }
         }
-        for $y in 0..half.len() {
+        for $y in 0..$to {
             let $row = $axis(&half[$y]);
             $store
         }
@@ -133,33 +151,33 @@ pub struct TransformFilters<'a, T, F> {
     pub panels: Range<usize>,
     /// `[panel][point][depth][PANEL]` for these panels.
     pub to: &'a mut [T],
-    /// `filter(first depth, first output, to)` copies `[3 * 3][LANES depths]` lanes of outputs.
+    /// `filter(first depth, panel, to)` copies the filters of `DEPTHS` depths.
     pub filter: F,
 }
 
 /// `[row * 3 + column][depth]` lanes of outputs.
-pub type FilterBlock<T> = [[Lane<T>; LANES]; 9];
+pub type FilterBlock<T> = [[Lane<T>; DEPTHS]; 9];
+/// Depths of filters transformed together.
+pub const DEPTHS: usize = BLOCK;
 
 impl<T: Real, F: Fn(usize, usize, &mut FilterBlock<T>)> Vectorised for TransformFilters<'_, T, F> {
     type Output = ();
 
     #[inline(always)]
     fn run(self) {
-        let mut g = [[[T::ZERO; LANES]; LANES]; 9];
+        let mut g = [[[T::ZERO; LANES]; DEPTHS]; 9];
         for (panel, to) in self.panels.zip(self.to.chunks_exact_mut(POINTS * self.depth * PANEL)) {
-            for p0 in (0..self.depth).step_by(LANES) {
-                for half in (0..PANEL).step_by(LANES) {
-                    (self.filter)(p0, panel * PANEL + half, &mut g);
-                    for p in 0..LANES {
-                        let tile =
-                            [[g[0][p], g[3][p], g[6][p]], [g[1][p], g[4][p], g[7][p]], [g[2][p], g[5][p], g[8][p]]];
-                        both_axes!(tile, filter_axis, 3, [0 a 1 b 2 c 3 d 4 e 5 f], |y, row| {
-                            for (x, value) in row.iter().enumerate() {
-                                let at = ((y * SIDE + x) * self.depth + p0 + p) * PANEL + half;
-                                to[at..at + LANES].copy_from_slice(value);
-                            }
-                        });
-                    }
+            for p0 in (0..self.depth).step_by(DEPTHS) {
+                (self.filter)(p0, panel, &mut g);
+                for p in 0..DEPTHS {
+                    let column = |x: usize| [g[x][p], g[3 + x][p], g[6 + x][p]];
+                    let tile = [column(0), column(1), column(2)];
+                    both_axes!(tile, filter_axis FILTER -> SIDE, |y, row| {
+                        for (x, value) in row.iter().enumerate() {
+                            let at = ((y * SIDE + x) * self.depth + p0 + p) * PANEL;
+                            to[at..at + LANES].copy_from_slice(value);
+                        }
+                    });
                 }
             }
         }
@@ -269,7 +287,7 @@ impl<T: Real, P: Fn(usize, usize) -> usize> Vectorised for TransformInput<'_, T,
                     }
                 }
                 let to = &mut self.to[(self.place)(t, c)..][..(POINTS - 1) * self.point + LANES];
-                both_axes!(d, input_axis, 6, [0 a 1 b 2 c 3 d 4 e 5 f], |y, row| {
+                both_axes!(d, input_axis SIDE -> SIDE, |y, row| {
                     for (x, value) in row.iter().enumerate() {
                         to[(y * SIDE + x) * self.point..][..LANES].copy_from_slice(value);
                     }
@@ -297,40 +315,46 @@ impl<T: Real> Vectorised for TransformOutput<'_, '_, '_, T> {
     fn run(self) {
         let s = self.sizes;
         let f = self.finish;
+        let bias = f.bias.map(|b| lane(&b[self.column..]));
         let mut d = [[[T::ZERO; LANES]; SIDE]; SIDE];
         for (t, tile) in self.tiles.enumerate() {
             let (image, i, j) = s.tile_at(tile);
-            for half in (0..PANEL).step_by(LANES) {
-                let column = self.column + half;
-                let bias = f.bias.map_or([T::ZERO; LANES], |b| lane(&b[column..]));
-                let m = &self.m[t * PANEL + half..][..(POINTS - 1) * TILE_BLOCK * PANEL + LANES];
-                for y in 0..SIDE {
-                    for x in 0..SIDE {
-                        d[x][y] = lane(&m[(y * SIDE + x) * TILE_BLOCK * PANEL..]);
+            let m = &self.m[t * PANEL..][..(POINTS - 1) * TILE_BLOCK * PANEL + LANES];
+            for y in 0..SIDE {
+                for x in 0..SIDE {
+                    d[x][y] = lane(&m[(y * SIDE + x) * TILE_BLOCK * PANEL..]);
+                }
+            }
+            both_axes!(d, output_axis SIDE -> TILE, |y, row| {
+                if i + y < s.oh {
+                    let line = (image * s.oh + i + y) * s.ow + j;
+                    for (x, value) in row.iter().enumerate().take(s.ow - j) {
+                        let residual = f.residual.map(|r| lane(&r[(line + x) * s.k + self.column..]));
+                        let value = finish_lane(*value, bias, residual, f.slope);
+                        self.y.part(line + x, self.column, LANES).copy_from_slice(&value);
                     }
                 }
-                both_axes!(d, output_axis, 6, [0 a 1 b 2 c 3 d], |y, row| {
-                    if i + y < s.oh {
-                        let line = (image * s.oh + i + y) * s.ow + j;
-                        for (x, value) in row.iter().enumerate().take(s.ow - j) {
-                            let mut value = each(|l| value[l] + bias[l]);
-                            if let Some(residual) = f.residual {
-                                let residual = lane(&residual[(line + x) * s.k + column..]);
-                                value = each(|l| value[l] + residual[l]);
-                            }
-                            if let Some(slope) = f.slope {
-                                // Not a product for ReLU: 0 * -inf is NaN.
-                                value = if slope == T::ZERO {
-                                    each(|l| if value[l] < T::ZERO { T::ZERO } else { value[l] })
-                                } else {
-                                    each(|l| if value[l] < T::ZERO { value[l] * slope } else { value[l] })
-                                };
-                            }
-                            self.y.part(line + x, column, LANES).copy_from_slice(&value);
-                        }
-                    }
-                });
-            }
+            });
         }
+    }
+}
+
+#[inline(always)]
+fn finish_lane<T: Real>(
+    mut value: Lane<T>,
+    bias: Option<Lane<T>>,
+    residual: Option<Lane<T>>,
+    slope: Option<T>,
+) -> Lane<T> {
+    for added in [bias, residual].into_iter().flatten() {
+        for (value, added) in value.iter_mut().zip(added) {
+            *value += added;
+        }
+    }
+    match slope {
+        // Not a product for ReLU: 0 * -inf is NaN.
+        Some(slope) if slope == T::ZERO => value.map(|v| if v < T::ZERO { T::ZERO } else { v }),
+        Some(slope) => value.map(|v| if v < T::ZERO { v * slope } else { v }),
+        None => value,
     }
 }
