@@ -138,8 +138,8 @@ pub fn bwd_input_scratch<T: Real>(p: &Conv2d, threads: usize) -> usize {
 }
 
 /// Scratch of [`bwd_weight`], in elements of `T`.
-pub fn bwd_weight_scratch<T: Real>(_: &Conv2d, threads: usize) -> usize {
-    threads * COLUMNS_SCRATCH
+pub fn bwd_weight_scratch<T: Real>(p: &Conv2d, threads: usize) -> usize {
+    Sizes::of(p).winograd::<T>().map_or(threads * COLUMNS_SCRATCH, |w| w.bwd_weight_scratch(threads))
 }
 
 /// Elements of filters packed for [`forward`].
@@ -372,6 +372,9 @@ pub(in crate::engine::ops) fn adjoint<T: Real>(
 /// current number of threads.
 pub fn bwd_weight<T: Real>(p: &Conv2d, x: &[T], dy: &[T], dw: &mut [T], scratch: &mut [T]) {
     let p = Sizes::of(p);
+    if let Some(winograd) = p.winograd::<T>() {
+        return winograd.bwd_weight(Isa::detect(), x, dy, dw, scratch);
+    }
     let sizes = (p.n * p.oh * p.ow, p.k, p.filter());
     multiply_columns(Isa::detect(), rayon::current_num_threads(), sizes, dy, &p.im2col(x), dw, scratch);
 }

@@ -3,6 +3,7 @@
 pub mod cpu;
 pub mod gather;
 pub mod winograd;
+pub mod winograd_weight;
 
 /// Sizes of one convolution. `n,h,w,c`: input; `k,r,s`: filters; `oh,ow`: output. Symmetric padding.
 #[repr(C)]

@@ -15,18 +15,18 @@ use crate::engine::real::Real;
 use std::ops::Range;
 
 /// Output pixels of a tile along one axis; the input tile has two more.
-const TILE: usize = 4;
-const SIDE: usize = TILE + FILTER - 1;
+pub const TILE: usize = 4;
+pub const SIDE: usize = TILE + FILTER - 1;
 /// Filter taps along one axis.
-const FILTER: usize = 3;
+pub const FILTER: usize = 3;
 /// Products per tile and channel pair.
-const POINTS: usize = SIDE * SIDE;
+pub const POINTS: usize = SIDE * SIDE;
 /// Channels transformed together.
 pub const LANES: usize = PANEL;
 /// Tiles that one thread keeps transformed at a time.
 const TILE_BLOCK: usize = 28;
 
-type Lane<T> = [T; LANES];
+pub type Lane<T> = [T; LANES];
 
 /// Sizes of a stride-1 3x3 convolution; `c` and `k` are multiples of [`PANEL`].
 #[derive(Clone, Copy)]
