@@ -75,13 +75,13 @@ impl Sizes {
     /// The Winograd form of the forward pass, where it pays.
     fn winograd<T: Real>(&self) -> Option<Winograd> {
         let Sizes { n, h, w, c, k, pad_h, pad_w, oh, ow, .. } = *self;
-        self.winograd_fits::<T>().then_some(Winograd { n, h, w, c, k, pad_h, pad_w, oh, ow })
+        self.winograd_fits::<T>((oh, ow)).then_some(Winograd { n, h, w, c, k, pad_h, pad_w, oh, ow })
     }
 
     /// The Winograd form of the input gradient: a convolution of `dy` with the filters mirrored.
     fn winograd_adjoint<T: Real>(&self) -> Option<Winograd> {
         let Sizes { n, h, w, c, k, pad_h, pad_w, oh, ow, .. } = *self;
-        (self.winograd_fits::<T>() && pad_h <= 2 && pad_w <= 2).then_some(Winograd {
+        (self.winograd_fits::<T>((h, w)) && pad_h <= 2 && pad_w <= 2).then_some(Winograd {
             n,
             h: oh,
             w: ow,
@@ -94,11 +94,19 @@ impl Sizes {
         })
     }
 
-    fn winograd_fits<T: Real>(&self) -> bool {
+    /// Winograd needs whole panels of channels (rows and columns of its products), transformed filters that stay below
+    /// 40 MiB, and enough tiles to make up for reading four times the weights: with about 32 products of `f32` per
+    /// cycle and 4 bytes per cycle from memory on each core, measured, a direct convolution takes `c * k * (9 / 32 *
+    /// pixels + 9)` cycles and Winograd's `c * k * (36 / 32 * tiles + 36)`, plus 1/7 for transforms.
+    fn winograd_fits<T: Real>(&self, (oh, ow): (usize, usize)) -> bool {
+        let direct = 9 * self.n * oh * ow / 32 + 9;
+        let winograd = 41 * self.n * oh.div_ceil(4) * ow.div_ceil(4) / 32 + 36;
         size_of::<T>() == 4
             && (self.r, self.s, self.stride_h, self.stride_w) == (3, 3, 1, 1)
-            && self.c % PANEL == 0
-            && self.k % PANEL == 0
+            && self.c.is_multiple_of(PANEL)
+            && self.k.is_multiple_of(PANEL)
+            && winograd::packed_len(self.c, self.k) <= 10 << 20
+            && winograd < direct
     }
 
     fn filter(&self) -> usize {

@@ -42,9 +42,10 @@ pub struct Winograd {
     pub ow: usize,
 }
 
-/// Elements of the transformed filters.
+/// Elements of the transformed filters, `[panel][point][c + 1][PANEL]`: one unused row, since transforms write all
+/// points at once and a distance of a power of two would send them all to the same cache set.
 pub fn packed_len(c: usize, k: usize) -> usize {
-    POINTS * c * k
+    POINTS * (c + 1) * k
 }
 
 /// Defines `fn $name(input) -> output` over lanes. The loop over lanes is long enough that the compiler vectorises it
@@ -149,7 +150,7 @@ pub(super) use both_axes;
 pub struct TransformFilters<'a, T, F> {
     pub depth: usize,
     pub panels: Range<usize>,
-    /// `[panel][point][depth][PANEL]` for these panels.
+    /// `[panel][point][depth + 1][PANEL]` for these panels.
     pub to: &'a mut [T],
     /// `filter(first depth, panel, to)` copies the filters of `DEPTHS` depths.
     pub filter: F,
@@ -166,7 +167,7 @@ impl<T: Real, F: Fn(usize, usize, &mut FilterBlock<T>)> Vectorised for Transform
     #[inline(always)]
     fn run(self) {
         let mut g = [[[T::ZERO; LANES]; DEPTHS]; 9];
-        for (panel, to) in self.panels.zip(self.to.chunks_exact_mut(POINTS * self.depth * PANEL)) {
+        for (panel, to) in self.panels.zip(self.to.chunks_exact_mut(packed_len(self.depth, PANEL))) {
             for p0 in (0..self.depth).step_by(DEPTHS) {
                 (self.filter)(p0, panel, &mut g);
                 for p in 0..DEPTHS {
@@ -174,7 +175,7 @@ impl<T: Real, F: Fn(usize, usize, &mut FilterBlock<T>)> Vectorised for Transform
                     let tile = [column(0), column(1), column(2)];
                     both_axes!(tile, filter_axis FILTER -> SIDE, |y, row| {
                         for (x, value) in row.iter().enumerate() {
-                            let at = ((y * SIDE + x) * self.depth + p0 + p) * PANEL;
+                            let at = ((y * SIDE + x) * (self.depth + 1) + p0 + p) * PANEL;
                             to[at..at + LANES].copy_from_slice(value);
                         }
                     });
@@ -237,12 +238,12 @@ impl Winograd {
                 let (tiles_now, channels) = (tiles.clone(), 0..self.c);
                 vectorised(isa, TransformInput { sizes: self, x, tiles: tiles_now, channels, place, point, to: v });
                 for panel in panels(j) {
-                    let u = &u[panel * POINTS * self.c * PANEL..][..POINTS * self.c * PANEL];
+                    let u = &u[panel * packed_len(self.c, PANEL)..][..packed_len(self.c, PANEL)];
                     for (point, m) in m.chunks_exact_mut(TILE_BLOCK * PANEL).enumerate() {
                         for (block, start) in (0..self.c).step_by(DEPTH_BLOCK).enumerate() {
                             let depths = start..(start + DEPTH_BLOCK).min(self.c);
                             let a = &v[(block * POINTS + point) * TILE_BLOCK * ROW_STRIDE..];
-                            let b = &u[(point * self.c + depths.start) * PANEL..][..depths.len() * PANEL];
+                            let b = &u[(point * (self.c + 1) + depths.start) * PANEL..][..depths.len() * PANEL];
                             let out = &mut m[..tiles.len() * PANEL];
                             multiply_panel(isa, Layout::Rows, depths.len(), a, b, depths.start > 0, out);
                         }

@@ -68,19 +68,20 @@ impl Winograd {
     /// Scratch elements of [`Winograd::bwd_weight`].
     pub fn bwd_weight_scratch(&self, threads: usize) -> usize {
         let plan = Plan::of(self, threads);
-        POINTS * plan.block * (self.c + self.k) + self.k.div_ceil(plan.rows) * plan.sums
+        POINTS * (plan.block + 1) * (self.c + self.k) + self.k.div_ceil(plan.rows) * plan.sums
     }
 
     /// `dw` (KRSC) of the convolution of `x` whose output has gradient `dy`.
     pub fn bwd_weight<T: Real>(&self, isa: Isa, x: &[T], dy: &[T], dw: &mut [T], scratch: &mut [T]) {
         let plan = Plan::of(self, rayon::current_num_threads());
-        let (v, rest) = scratch.split_at_mut(POINTS * plan.block * self.c);
-        let (z, sums) = rest.split_at_mut(POINTS * plan.block * self.k);
+        let (v, rest) = scratch.split_at_mut(POINTS * (plan.block + 1) * self.c);
+        let (z, sums) = rest.split_at_mut(POINTS * (plan.block + 1) * self.k);
         for tiles in blocks(0..plan.tiles, plan.block) {
-            let panel_len = POINTS * tiles.len() * PANEL;
-            // Both are [panel of channels][...], so that threads fill contiguous pieces.
+            // Both are [panel of channels][...], so that threads fill contiguous pieces. One unused tile keeps the points,
+            // which are written at once, off the same cache sets.
+            let panel_len = POINTS * (tiles.len() + 1) * PANEL;
             v.par_chunks_exact_mut(panel_len).enumerate().take(self.c / PANEL).for_each(|(panel, to)| {
-                let (point, first) = (tiles.len() * PANEL, panel * PANEL);
+                let (point, first) = ((tiles.len() + 1) * PANEL, panel * PANEL);
                 let place = |t: usize, _: usize| t * PANEL;
                 let (tiles, channels) = (tiles.clone(), first..first + PANEL);
                 vectorised(isa, TransformInput { sizes: self, x, tiles, channels, place, point, to });
@@ -120,10 +121,10 @@ impl Winograd {
                 let sums = &mut sums[kept..kept + len];
                 kept += if plan.tiles > plan.block { len } else { 0 };
                 for (point, sums) in sums.chunks_exact_mut(rows * PANEL).enumerate() {
-                    let b = &v[(panel * POINTS + point) * depth * PANEL..][..depth * PANEL];
+                    let b = &v[(panel * POINTS + point) * (depth + 1) * PANEL..][..depth * PANEL];
                     for (unit, sums) in sums.chunks_exact_mut(UNIT * PANEL).enumerate() {
                         let unit = first_row / UNIT + i * UNITS + unit;
-                        let a = &z[(unit * POINTS + point) * depth * UNIT..];
+                        let a = &z[(unit * POINTS + point) * (depth + 1) * UNIT..];
                         multiply_panel(isa, Layout::Columns, depth, a, b, !first, sums);
                     }
                 }
@@ -135,7 +136,7 @@ impl Winograd {
     }
 }
 
-/// `A dy A^T` of some tiles for the panel of channels from `column` on, `[unit][point][tile][UNIT]`.
+/// `A dy A^T` of some tiles for the panel of channels from `column` on, `[unit][point][tiles + 1][UNIT]`.
 struct TransformGradient<'a, T> {
     sizes: &'a Winograd,
     dy: &'a [T],
@@ -150,7 +151,7 @@ impl<T: Real> Vectorised for TransformGradient<'_, T> {
     #[inline(always)]
     fn run(self) {
         let s = self.sizes;
-        let point = self.tiles.len() * UNIT;
+        let point = (self.tiles.len() + 1) * UNIT;
         let (low, high) = self.to.split_at_mut(POINTS * point);
         for (t, tile) in self.tiles.enumerate() {
             let (image, i, j) = s.tile_at(tile);
