@@ -5,6 +5,9 @@
 //! block of input tiles, multiplies it with one panel of filters at a time and transforms that result back while it is
 //! in cache.
 
+// Tiles are small matrices: rows and columns are their notation.
+#![allow(clippy::needless_range_loop)]
+
 use super::gather::clip;
 use crate::engine::device::cpu::gemm::{for_windows, multiply_panel, split};
 use crate::engine::device::cpu::microkernel::{
@@ -205,6 +208,7 @@ impl Winograd {
     }
 
     /// `y = finish(conv(x, filters))`; `u` as [`TransformFilters`] packs them.
+    #[allow(clippy::too_many_arguments)]
     pub fn run<T: Real>(
         &self,
         isa: Isa,

@@ -1,6 +1,9 @@
 //! Weight gradient of stride-1 3x3 convolutions in Winograd's F(4x4, 3x3) domain: `dw = G^T [sum over tiles of (A dy A^T)
 //! * (B^T x B)] G`, the sums being 36 matrix products whose depth is the tiles (the adjoint of `winograd`).
 
+// Tiles are small matrices: rows and columns are their notation.
+#![allow(clippy::needless_range_loop)]
+
 use super::winograd::{FILTER, LANES, Lane, POINTS, SIDE, TILE, TransformInput, Winograd, axis, both_axes, lane};
 use crate::engine::device::cpu::gemm::multiply_panel;
 use crate::engine::device::cpu::microkernel::{COLUMN_STRIDE, Isa, Layout, PANEL, Vectorised, vectorised};
