@@ -1,6 +1,6 @@
 //! CPU kernels of the convolution: forward, input gradient, weight gradient.
 //!
-//! All three are implicit matrix products (see `device::cpu::gemm`): forward `y[pixels, k] = im2col(x) * w^T`, input
+//! All three are implicit matrix products (see `device::cpu::gemm`), or Winograd's (see `winograd`): forward `y[pixels, k] = im2col(x) * w^T`, input
 //! gradient a convolution of `dy` per stride phase with the filters mirrored, weight gradient `dw[k, rsc] = dy^T *
 //! im2col(x)`.
 
@@ -324,19 +324,6 @@ pub fn bwd_input<T: Real>(
     dx: &mut [T],
     scratch: &mut [T],
 ) {
-    adjoint(p, dy, w, None, residual, dx, scratch);
-}
-
-/// [`bwd_input`] with a bias per channel of `dx`: also the transposed convolution.
-pub(in crate::engine::ops) fn adjoint<T: Real>(
-    p: &Conv2d,
-    dy: &[T],
-    w: Weights<'_, T>,
-    bias: Option<&[T]>,
-    residual: Option<&[T]>,
-    dx: &mut [T],
-    scratch: &mut [T],
-) {
     let isa = Isa::detect();
     let parts = rayon::current_num_threads();
     let winograd = Sizes::of(p).winograd_adjoint::<T>();
@@ -348,7 +335,7 @@ pub(in crate::engine::ops) fn adjoint<T: Real>(
             packed
         }
     };
-    let finish = Finish { bias, residual, slope: None };
+    let finish = Finish { bias: None, residual, slope: None };
     if let Some(winograd) = winograd {
         return winograd.run(isa, parts, dy, packed, finish, dx, scratch);
     }
