@@ -29,6 +29,10 @@ pub trait Real:
     fn f64(self) -> f64;
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
+    fn is_nan(self) -> bool {
+        self != self
+    }
+    /// `self * a + b`, fused where the build's target has the instruction (elsewhere it would be a slow library call).
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// The larger of the two; NaN if either is NaN.
     fn maximum(self, other: Self) -> Self {
@@ -58,7 +62,7 @@ macro_rules! real {
             }
             #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
-                <$t>::mul_add(self, a, b)
+                if cfg!(target_feature = "fma") { <$t>::mul_add(self, a, b) } else { self * a + b }
             }
         }
     };

@@ -1,1 +1,3 @@
-//! From a picture to its anomaly map and score.
+//! From pictures to anomaly maps and scores.
+
+pub mod program;
