@@ -17,6 +17,15 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// Factor for negative inputs; `None` means identity.
+    pub fn negative_slope(self) -> Option<f32> {
+        match self {
+            Activation::None => None,
+            Activation::Relu => Some(0.0),
+            Activation::LeakyRelu(s) => Some(s),
+        }
+    }
+
     #[inline(always)]
     pub fn apply<T: Real>(self, x: T) -> T {
         match self {

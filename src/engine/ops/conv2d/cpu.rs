@@ -1,1 +1,299 @@
 //! CPU kernels of the convolution: forward, input gradient, weight gradient.
+//!
+//! All three are implicit matrix products (see `device::cpu::gemm`): forward `y[pixels, k] = im2col(x) * w^T`, input
+//! gradient a convolution of `dy` per stride phase with the filters mirrored, weight gradient `dw[k, rsc] = dy^T *
+//! im2col(x)`.
+
+use super::Conv2d;
+use super::gather::Gather;
+use crate::engine::device::cpu::gemm::{
+    COLUMNS_SCRATCH, OutGrid, ROWS_SCRATCH, RowsJob, multiply_columns, multiply_rows, pack_plain_row, pack_transposed,
+    packed_len as panels_len,
+};
+use crate::engine::device::cpu::microkernel::{Finish, Isa, PANEL};
+use crate::engine::ops::Activation;
+use crate::engine::real::Real;
+
+/// Filters as stored, or packed in advance by [`pack`] (forward) or [`pack_bwd_input`].
+#[derive(Clone, Copy)]
+pub enum Weights<'a, T> {
+    Krsc(&'a [T]),
+    Packed(&'a [T]),
+}
+
+/// `y = act(conv + bias + residual)`; `bias` has `k` values, `residual` the shape of `y`.
+#[derive(Clone, Copy)]
+pub struct Epilogue<'a, T> {
+    pub bias: Option<&'a [T]>,
+    pub residual: Option<&'a [T]>,
+    pub act: Activation,
+}
+
+impl<T: Real> Epilogue<'_, T> {
+    pub const NONE: Self = Epilogue { bias: None, residual: None, act: Activation::None };
+}
+
+/// The sizes as `usize`.
+#[derive(Clone, Copy)]
+struct Sizes {
+    n: usize,
+    h: usize,
+    w: usize,
+    c: usize,
+    k: usize,
+    r: usize,
+    s: usize,
+    stride_h: usize,
+    stride_w: usize,
+    pad_h: usize,
+    pad_w: usize,
+    oh: usize,
+    ow: usize,
+}
+
+impl Sizes {
+    fn of(p: &Conv2d) -> Sizes {
+        let u = |x: u32| x as usize;
+        Sizes {
+            n: u(p.n),
+            h: u(p.h),
+            w: u(p.w),
+            c: u(p.c),
+            k: u(p.k),
+            r: u(p.r),
+            s: u(p.s),
+            stride_h: u(p.stride_h),
+            stride_w: u(p.stride_w),
+            pad_h: u(p.pad_h),
+            pad_w: u(p.pad_w),
+            oh: u(p.oh),
+            ow: u(p.ow),
+        }
+    }
+
+    fn filter(&self) -> usize {
+        self.r * self.s * self.c
+    }
+
+    fn im2col<'a, T>(&self, x: &'a [T]) -> Gather<'a, T> {
+        Gather {
+            from: x,
+            h: self.h,
+            w: self.w,
+            c: self.c,
+            rows_h: self.oh,
+            rows_w: self.ow,
+            step_h: self.stride_h,
+            step_w: self.stride_w,
+            first_h: -(self.pad_h as isize),
+            first_w: -(self.pad_w as isize),
+            taps_h: self.r,
+            taps_w: self.s,
+        }
+    }
+}
+
+/// Scratch of [`forward`], in elements of `T`.
+pub fn forward_scratch<T: Real>(p: &Conv2d, threads: usize) -> usize {
+    threads * ROWS_SCRATCH + packed_len::<T>(p)
+}
+
+/// Scratch of [`bwd_input`], in elements of `T`.
+pub fn bwd_input_scratch<T: Real>(p: &Conv2d, threads: usize) -> usize {
+    threads * ROWS_SCRATCH + bwd_input_packed_len::<T>(p)
+}
+
+/// Scratch of [`bwd_weight`], in elements of `T`.
+pub fn bwd_weight_scratch<T: Real>(_: &Conv2d, threads: usize) -> usize {
+    threads * COLUMNS_SCRATCH
+}
+
+/// Elements of filters packed for [`forward`].
+pub fn packed_len<T: Real>(p: &Conv2d) -> usize {
+    let p = Sizes::of(p);
+    panels_len(p.filter(), p.k)
+}
+
+/// Packs filters for [`forward`].
+pub fn pack<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
+    let p = Sizes::of(p);
+    let packed = &mut packed[..panels_len(p.filter(), p.k)];
+    pack_panels(p.k.div_ceil(PANEL), p.filter() * PANEL, packed, &|panels, to| {
+        pack_transposed(w, p.filter(), p.k, panels, to);
+    });
+}
+
+/// Runs `pack(panels, their part of packed)` on every thread.
+fn pack_panels<T: Real>(
+    panels: usize,
+    panel_len: usize,
+    packed: &mut [T],
+    pack: &(impl Fn(std::ops::Range<usize>, &mut [T]) + Sync),
+) {
+    let parts = rayon::current_num_threads().min(panels);
+    let each = panels.div_ceil(parts.max(1));
+    let parts = panels.div_ceil(each.max(1));
+    fn go<T: Real>(
+        panels: std::ops::Range<usize>,
+        each: usize,
+        panel_len: usize,
+        to: &mut [T],
+        pack: &(impl Fn(std::ops::Range<usize>, &mut [T]) + Sync),
+    ) {
+        let parts = panels.len().div_ceil(each);
+        if parts <= 1 {
+            return pack(panels, to);
+        }
+        let middle = panels.start + parts / 2 * each;
+        let (left, right) = to.split_at_mut((middle - panels.start) * panel_len);
+        rayon::join(
+            || go(panels.start..middle, each, panel_len, left, pack),
+            || go(middle..panels.end, each, panel_len, right, pack),
+        );
+    }
+    if parts > 0 {
+        go(0..panels, each, panel_len, packed, pack);
+    }
+}
+
+/// `y = act(conv(x, w) + bias + residual)`. `scratch`: [`forward_scratch`] for rayon's current number of threads.
+pub fn forward<T: Real>(p: &Conv2d, x: &[T], w: Weights<'_, T>, e: Epilogue<'_, T>, y: &mut [T], scratch: &mut [T]) {
+    let isa = Isa::detect();
+    let parts = rayon::current_num_threads();
+    let (scratch, packed) = scratch.split_at_mut(parts * ROWS_SCRATCH);
+    let b = match w {
+        Weights::Packed(b) => b,
+        Weights::Krsc(w) => {
+            pack(p, w, packed);
+            packed
+        }
+    };
+    let p = Sizes::of(p);
+    let left = p.im2col(x);
+    let grid = OutGrid { n: p.n, h: p.oh, w: p.ow, c: p.k, step_h: 1, step_w: 1 };
+    let finish = Finish { bias: e.bias, residual: e.residual, slope: e.act.negative_slope().map(|s| T::of(s as f64)) };
+    multiply_rows(isa, parts, grid, &|_, _| RowsJob { left, depth: left.depth(), b }, finish, y, scratch);
+}
+
+/// Filter rows (or columns) that reach input phase `phase` (input coordinates congruent to it modulo `stride`).
+#[derive(Clone, Copy)]
+struct PhaseTaps {
+    /// How many there are.
+    count: usize,
+    /// The first of them; the others follow in steps of the stride.
+    first: usize,
+    /// Output coordinate, for the phase's first input coordinate, of the last tap, the one reaching furthest back.
+    start: isize,
+}
+
+fn phase_taps(phase: usize, kernel: usize, stride: usize, pad: usize) -> PhaseTaps {
+    let first = (phase + pad) % stride;
+    let count = kernel.saturating_sub(first).div_ceil(stride);
+    let start = ((phase + pad - first) / stride) as isize - count as isize + 1;
+    PhaseTaps { count, first, start }
+}
+
+/// Elements of filters packed for [`bwd_input`]: each tap belongs to exactly one stride phase.
+pub fn bwd_input_packed_len<T: Real>(p: &Conv2d) -> usize {
+    let p = Sizes::of(p);
+    panels_len(p.r * p.s * p.k, p.c)
+}
+
+/// The stride phases' filters lie one after the other: where phase `(a, b)` starts.
+fn phase_start(p: &Sizes, a: usize, b: usize) -> usize {
+    let taps_h = |a| phase_taps(a, p.r, p.stride_h, p.pad_h).count;
+    let taps_w = |b| phase_taps(b, p.s, p.stride_w, p.pad_w).count;
+    let before: usize = (0..a).map(taps_h).sum::<usize>() * p.s + taps_h(a) * (0..b).map(taps_w).sum::<usize>();
+    panels_len(before * p.k, p.c)
+}
+
+/// Packs filters for [`bwd_input`]: per stride phase, depth = (row, column, k) with rows and columns mirrored.
+pub fn pack_bwd_input<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
+    let p = Sizes::of(p);
+    for a in 0..p.stride_h {
+        for b in 0..p.stride_w {
+            let (th, tw) = (phase_taps(a, p.r, p.stride_h, p.pad_h), phase_taps(b, p.s, p.stride_w, p.pad_w));
+            let depth = th.count * tw.count * p.k;
+            if depth == 0 {
+                continue;
+            }
+            let packed = &mut packed[phase_start(&p, a, b)..][..panels_len(depth, p.c)];
+            pack_panels(p.c.div_ceil(PANEL), depth * PANEL, packed, &|panels, to| {
+                for k in 0..p.k {
+                    for u in 0..th.count {
+                        for v in 0..tw.count {
+                            let r = th.first + (th.count - 1 - u) * p.stride_h;
+                            let s = tw.first + (tw.count - 1 - v) * p.stride_w;
+                            let row = &w[((k * p.r + r) * p.s + s) * p.c..][..p.c];
+                            pack_plain_row(row, depth, (u * tw.count + v) * p.k + k, panels.start, to);
+                        }
+                    }
+                }
+            });
+        }
+    }
+}
+
+/// `dx = conv's adjoint(dy, w) + residual`. `scratch`: [`bwd_input_scratch`] for rayon's current number of threads.
+pub fn bwd_input<T: Real>(
+    p: &Conv2d,
+    dy: &[T],
+    w: Weights<'_, T>,
+    residual: Option<&[T]>,
+    dx: &mut [T],
+    scratch: &mut [T],
+) {
+    adjoint(p, dy, w, None, residual, dx, scratch);
+}
+
+/// [`bwd_input`] with a bias per channel of `dx`: also the transposed convolution.
+pub(in crate::engine::ops) fn adjoint<T: Real>(
+    p: &Conv2d,
+    dy: &[T],
+    w: Weights<'_, T>,
+    bias: Option<&[T]>,
+    residual: Option<&[T]>,
+    dx: &mut [T],
+    scratch: &mut [T],
+) {
+    let isa = Isa::detect();
+    let parts = rayon::current_num_threads();
+    let (scratch, packed) = scratch.split_at_mut(parts * ROWS_SCRATCH);
+    let packed = match w {
+        Weights::Packed(b) => b,
+        Weights::Krsc(w) => {
+            pack_bwd_input(p, w, packed);
+            packed
+        }
+    };
+    let p = Sizes::of(p);
+    let grid = OutGrid { n: p.n, h: p.h, w: p.w, c: p.c, step_h: p.stride_h, step_w: p.stride_w };
+    let job = |a, b| {
+        let (th, tw) = (phase_taps(a, p.r, p.stride_h, p.pad_h), phase_taps(b, p.s, p.stride_w, p.pad_w));
+        let (rows_h, rows_w) = grid.phase(a, b);
+        let left = Gather {
+            from: dy,
+            h: p.oh,
+            w: p.ow,
+            c: p.k,
+            rows_h,
+            rows_w,
+            step_h: 1,
+            step_w: 1,
+            first_h: th.start,
+            first_w: tw.start,
+            taps_h: th.count,
+            taps_w: tw.count,
+        };
+        RowsJob { left, depth: left.depth(), b: &packed[phase_start(&p, a, b)..] }
+    };
+    multiply_rows(isa, parts, grid, &job, Finish { bias, residual, slope: None }, dx, scratch);
+}
+
+/// `dw[k, r, s, c]`, the sum over images and output pixels of `dy * x`. `scratch`: [`bwd_weight_scratch`] for rayon's
+/// current number of threads.
+pub fn bwd_weight<T: Real>(p: &Conv2d, x: &[T], dy: &[T], dw: &mut [T], scratch: &mut [T]) {
+    let p = Sizes::of(p);
+    let sizes = (p.n * p.oh * p.ow, p.k, p.filter());
+    multiply_columns(Isa::detect(), rayon::current_num_threads(), sizes, dy, &p.im2col(x), dw, scratch);
+}

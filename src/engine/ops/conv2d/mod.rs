@@ -4,6 +4,7 @@
 //! `y = act(conv(x, w) + bias + residual)`.
 
 pub mod cpu;
+pub mod gather;
 
 use super::{Activation, Args, Operation, no_gradient};
 use crate::Result;

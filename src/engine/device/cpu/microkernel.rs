@@ -1,0 +1,449 @@
+//! The innermost loop of every matrix product: one tile of the output, a few rows by up to [`PANEL`] columns, in
+//! registers. AVX-512 and AVX2+FMA versions for `f32` are chosen at run time; a portable body serves everything else.
+//!
+//! This is the only module of the CPU engine with `unsafe`: intrinsics, and stores into an output that several threads
+//! write at once (each its own tiles).
+
+use crate::engine::real::Real;
+use std::any::TypeId;
+use std::marker::PhantomData;
+
+/// Columns of the right operand that are packed together: `[panel][depth][PANEL]`, zero-padded to a multiple.
+pub const PANEL: usize = 32;
+/// Most rows in one tile: 14 x 2 accumulators, 2 columns and 1 broadcast fill 31 of AVX-512's 32 registers.
+pub const TILE_ROWS: usize = 14;
+/// Row stride of a left operand packed row by row. Fixed, so that all rows of a tile are addressed from one register;
+/// not a power of two, so that rows do not compete for the same cache sets.
+pub const ROW_STRIDE: usize = DEPTH_BLOCK + 16;
+/// Most depth that one pass of a row-packed left operand covers.
+pub const DEPTH_BLOCK: usize = 256;
+/// Elements per depth step of a left operand packed column by column.
+pub const COLUMN_STRIDE: usize = 16;
+
+/// Instruction set of the running machine, as far as the kernels care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    Portable,
+    Avx2,
+    Avx512,
+}
+
+impl Isa {
+    pub fn detect() -> Isa {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                return Isa::Avx512;
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                return Isa::Avx2;
+            }
+        }
+        Isa::Portable
+    }
+
+    /// True if this machine can run code for `self`.
+    pub fn available(self) -> bool {
+        self == Isa::Portable || self == Isa::detect() || (self == Isa::Avx2 && Isa::detect() == Isa::Avx512)
+    }
+}
+
+/// A loop that profits from wide registers. `run` must be `#[inline(always)]`, then it is compiled once per [`Isa`].
+pub trait Vectorised {
+    type Output;
+    fn run(self) -> Self::Output;
+}
+
+/// Runs `job` compiled for `isa`.
+#[inline]
+pub fn vectorised<J: Vectorised>(isa: Isa, job: J) -> J::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
+        fn avx512<J: Vectorised>(job: J) -> J::Output {
+            job.run()
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2<J: Vectorised>(job: J) -> J::Output {
+            job.run()
+        }
+        match isa {
+            // SAFETY: an `Isa` other than `Portable` is only used on machines that have it (asserted here).
+            Isa::Avx512 if isa.available() => return unsafe { avx512(job) },
+            // SAFETY: as above.
+            Isa::Avx2 if isa.available() => return unsafe { avx2(job) },
+            _ => {}
+        }
+    }
+    let _ = isa;
+    job.run()
+}
+
+/// How a packed left operand lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Element (row, depth) at `row * ROW_STRIDE + depth`.
+    Rows,
+    /// Element (row, depth) at `row + depth * COLUMN_STRIDE`.
+    Columns,
+}
+
+impl Layout {
+    const fn strides(self) -> (usize, usize) {
+        match self {
+            Layout::Rows => (ROW_STRIDE, 1),
+            Layout::Columns => (1, COLUMN_STRIDE),
+        }
+    }
+}
+
+/// What happens to a finished tile before it is stored: `act(tile + bias + residual)`.
+#[derive(Clone, Copy)]
+pub struct Finish<'a, T> {
+    /// One value per column of the tile.
+    pub bias: Option<&'a [T]>,
+    /// Addressed like the output.
+    pub residual: Option<&'a [T]>,
+    /// Factor for negative values; none: identity; zero: ReLU.
+    pub slope: Option<T>,
+}
+
+/// One tile: `out[rows, cols] (+)= a[rows, depth] * b[depth, cols]`.
+pub struct Tile<'a, T> {
+    pub depth: usize,
+    pub cols: usize,
+    pub layout: Layout,
+    pub a: &'a [T],
+    /// One panel, `[depth][PANEL]`.
+    pub b: &'a [T],
+    /// For each row, where its first column lies in the output.
+    pub rows: &'a [usize],
+    /// Add to what the output holds (an earlier part of the depth), or overwrite it.
+    pub accumulate: bool,
+    /// Set for the last part of the depth.
+    pub finish: Option<Finish<'a, T>>,
+}
+
+/// An output that several threads fill at once, tile by tile.
+pub struct TileOut<'a, T> {
+    start: *mut T,
+    len: usize,
+    life: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it stands for an exclusive slice; `Tile::store_into` makes its callers promise that concurrent tiles are
+// disjoint.
+unsafe impl<T: Send> Sync for TileOut<'_, T> {}
+
+impl<'a, T: Real> TileOut<'a, T> {
+    pub fn new(out: &'a mut [T]) -> Self {
+        TileOut { start: out.as_mut_ptr(), len: out.len(), life: PhantomData }
+    }
+}
+
+impl<T: Real> Tile<'_, T> {
+    /// Computes the tile and stores it.
+    ///
+    /// # Safety
+    /// No other thread may touch this tile's elements of `out` at the same time. (Bounds are checked here.)
+    #[inline]
+    pub unsafe fn store_into(&self, isa: Isa, out: &TileOut<'_, T>) {
+        let (row, step) = self.layout.strides();
+        let count = self.rows.len();
+        assert!((1..=TILE_ROWS).contains(&count) && (1..=PANEL).contains(&self.cols));
+        assert!(self.depth == 0 || self.a.len() > (count - 1) * row + (self.depth - 1) * step);
+        assert!(self.b.len() >= self.depth * PANEL);
+        let limit = self.finish.and_then(|f| f.residual).map_or(out.len, |r| r.len().min(out.len));
+        assert!(self.rows.iter().all(|&r| r + self.cols <= limit));
+        assert!(self.finish.and_then(|f| f.bias).is_none_or(|b| b.len() >= self.cols));
+        #[cfg(target_arch = "x86_64")]
+        if TypeId::of::<T>() == TypeId::of::<f32>() && isa != Isa::Portable {
+            let finish = self.finish.map(|f| x86::FinishF32 {
+                bias: f.bias.map_or(std::ptr::null(), |b| b.as_ptr().cast()),
+                residual: f.residual.map_or(std::ptr::null(), |r| r.as_ptr().cast()),
+                slope: f.slope.map(|s| s.f64() as f32),
+            });
+            let job = x86::TileF32 {
+                depth: self.depth,
+                cols: self.cols,
+                a: self.a.as_ptr().cast(),
+                b: self.b.as_ptr().cast(),
+                rows: self.rows,
+                out: out.start.cast(),
+                accumulate: self.accumulate,
+                finish,
+            };
+            assert!(isa.available());
+            // SAFETY: T is f32; every address the kernel forms was checked above; the machine has the instructions; the
+            // caller promises that the tile is this thread's.
+            unsafe {
+                match (isa, self.layout) {
+                    (Isa::Avx512, Layout::Rows) => x86::avx512::<ROW_STRIDE, 1>(&job),
+                    (Isa::Avx512, Layout::Columns) => x86::avx512::<1, COLUMN_STRIDE>(&job),
+                    (_, Layout::Rows) => x86::avx2::<ROW_STRIDE, 1>(&job),
+                    (_, Layout::Columns) => x86::avx2::<1, COLUMN_STRIDE>(&job),
+                }
+            }
+            return;
+        }
+        for r0 in (0..count).step_by(portable::ROWS) {
+            for c0 in (0..self.cols).step_by(portable::COLS) {
+                let sums = vectorised(isa, portable::Sums { tile: self, r0, c0 });
+                for (i, sums) in sums.iter().enumerate().take(count - r0) {
+                    for (j, &sum) in sums.iter().enumerate().take(self.cols - c0) {
+                        let at = self.rows[r0 + i] + c0 + j;
+                        // SAFETY: `at` is inside the output (checked above) and this thread's (the caller's promise).
+                        unsafe {
+                            let place = out.start.add(at);
+                            let value = if self.accumulate { *place + sum } else { sum };
+                            *place = self.finish.map_or(value, |f| f.apply(value, c0 + j, at));
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Real> Finish<'_, T> {
+    fn apply(&self, mut value: T, column: usize, at: usize) -> T {
+        if let Some(bias) = self.bias {
+            value += bias[column];
+        }
+        if let Some(residual) = self.residual {
+            value += residual[at];
+        }
+        match self.slope {
+            Some(s) if value < T::ZERO => {
+                if s == T::ZERO {
+                    T::ZERO
+                } else {
+                    value * s
+                }
+            }
+            _ => value,
+        }
+    }
+}
+
+/// Any number type on any machine; the compiler vectorises it for the instruction set it is called under.
+mod portable {
+    use super::{PANEL, Tile, Vectorised};
+    use crate::engine::real::Real;
+
+    pub const ROWS: usize = 4;
+    pub const COLS: usize = 8;
+
+    pub struct Sums<'a, 'b, T> {
+        pub tile: &'a Tile<'b, T>,
+        pub r0: usize,
+        pub c0: usize,
+    }
+
+    impl<T: Real> Vectorised for Sums<'_, '_, T> {
+        type Output = [[T; COLS]; ROWS];
+
+        #[inline(always)]
+        fn run(self) -> Self::Output {
+            let t = self.tile;
+            let (row, step) = t.layout.strides();
+            let last = t.rows.len() - 1;
+            // Rows past the end repeat the last one; the caller drops them.
+            let starts: [usize; ROWS] = std::array::from_fn(|i| (self.r0 + i).min(last) * row);
+            let mut sums = [[T::ZERO; COLS]; ROWS];
+            for (p, b) in t.b.chunks_exact(PANEL).take(t.depth).enumerate() {
+                let b: &[T; COLS] = b[self.c0..self.c0 + COLS].try_into().expect("COLS elements");
+                for (sums, &start) in sums.iter_mut().zip(&starts) {
+                    let a = t.a[start + p * step];
+                    for (sum, &b) in sums.iter_mut().zip(b) {
+                        *sum += a * b;
+                    }
+                }
+            }
+            sums
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{PANEL, TILE_ROWS};
+    use std::arch::x86_64::*;
+
+    pub struct FinishF32 {
+        pub bias: *const f32,
+        pub residual: *const f32,
+        pub slope: Option<f32>,
+    }
+
+    pub struct TileF32<'a> {
+        pub depth: usize,
+        pub cols: usize,
+        pub a: *const f32,
+        pub b: *const f32,
+        pub rows: &'a [usize],
+        pub out: *mut f32,
+        pub accumulate: bool,
+        pub finish: Option<FinishF32>,
+    }
+
+    /// # Safety
+    /// AVX-512F; all addresses of the tile valid (see `Tile::store_into`).
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn avx512<const ROW: usize, const STEP: usize>(t: &TileF32) {
+        macro_rules! by_rows {
+            ($($n:literal)*) => {
+                match (t.rows.len(), t.cols > 16) {
+                    $(($n, true) => unsafe { avx512_rows::<$n, 2, ROW, STEP>(t) },
+                      ($n, false) => unsafe { avx512_rows::<$n, 1, ROW, STEP>(t) },)*
+                    _ => unreachable!("at most {TILE_ROWS} rows"),
+                }
+            };
+        }
+        by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    }
+
+    /// `R` rows by `V` vectors of 16 columns.
+    ///
+    /// # Safety
+    /// As [`avx512`].
+    #[target_feature(enable = "avx512f")]
+    unsafe fn avx512_rows<const R: usize, const V: usize, const ROW: usize, const STEP: usize>(t: &TileF32) {
+        let mask: [__mmask16; V] = std::array::from_fn(|v| {
+            let left = t.cols.saturating_sub(16 * v).min(16);
+            ((1u32 << left) - 1) as __mmask16
+        });
+        // SAFETY: the caller vouches for every address; masked lanes are not accessed.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); V]; R];
+            let (mut a, mut b) = (t.a, t.b);
+            for &row in t.rows {
+                _mm_prefetch::<_MM_HINT_T0>(t.out.add(row).cast());
+            }
+            for _ in 0..t.depth {
+                let b_now: [__m512; V] = std::array::from_fn(|v| _mm512_loadu_ps(b.add(16 * v)));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let a_now = _mm512_set1_ps(*a.add(i * ROW));
+                    for (sum, b_now) in sums.iter_mut().zip(&b_now) {
+                        *sum = _mm512_fmadd_ps(a_now, *b_now, *sum);
+                    }
+                }
+                a = a.add(STEP);
+                b = b.add(PANEL);
+            }
+            let zero = _mm512_setzero_ps();
+            for (sums, &row) in sums.iter().zip(t.rows) {
+                for v in 0..V {
+                    let place = t.out.add(row + 16 * v);
+                    let mut value = sums[v];
+                    if t.accumulate {
+                        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask[v], place));
+                    }
+                    if let Some(f) = &t.finish {
+                        if !f.bias.is_null() {
+                            value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask[v], f.bias.add(16 * v)));
+                        }
+                        if !f.residual.is_null() {
+                            let residual = _mm512_maskz_loadu_ps(mask[v], f.residual.add(row + 16 * v));
+                            value = _mm512_add_ps(value, residual);
+                        }
+                        if let Some(slope) = f.slope {
+                            // Ordered compare: NaN is not negative and passes. Not a product for ReLU: 0 * -inf is NaN.
+                            let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, zero);
+                            value = if slope == 0.0 {
+                                _mm512_mask_mov_ps(value, negative, zero)
+                            } else {
+                                _mm512_mask_mul_ps(value, negative, value, _mm512_set1_ps(slope))
+                            };
+                        }
+                    }
+                    _mm512_mask_storeu_ps(place, mask[v], value);
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// AVX2 and FMA; all addresses of the tile valid (see `Tile::store_into`).
+    #[target_feature(enable = "avx2,fma")]
+    pub unsafe fn avx2<const ROW: usize, const STEP: usize>(t: &TileF32) {
+        let mut first = 0;
+        while first < t.rows.len() {
+            let count = (t.rows.len() - first).min(6);
+            for column in (0..t.cols).step_by(16) {
+                macro_rules! by_rows {
+                    ($($n:literal)*) => {
+                        match count {
+                            $($n => unsafe { avx2_rows::<$n, ROW, STEP>(t, first, column) },)*
+                            _ => unreachable!("at most 6 rows"),
+                        }
+                    };
+                }
+                by_rows!(1 2 3 4 5 6)
+            }
+            first += count;
+        }
+    }
+
+    /// `R` rows from `first` by 16 columns from `column`.
+    ///
+    /// # Safety
+    /// As [`avx2`].
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2_rows<const R: usize, const ROW: usize, const STEP: usize>(t: &TileF32, first: usize, column: usize) {
+        // SAFETY: the caller vouches for every address; masked lanes are not accessed.
+        unsafe {
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let mask: [__m256i; 2] = std::array::from_fn(|v| {
+                let left = t.cols.saturating_sub(column + 8 * v).min(8);
+                _mm256_cmpgt_epi32(_mm256_set1_epi32(left as i32), lanes)
+            });
+            let mut sums = [[_mm256_setzero_ps(); 2]; R];
+            let (mut a, mut b) = (t.a.add(first * ROW), t.b.add(column));
+            for _ in 0..t.depth {
+                let b_now = [_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8))];
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let a_now = _mm256_broadcast_ss(&*a.add(i * ROW));
+                    for (sum, b_now) in sums.iter_mut().zip(&b_now) {
+                        *sum = _mm256_fmadd_ps(a_now, *b_now, *sum);
+                    }
+                }
+                a = a.add(STEP);
+                b = b.add(PANEL);
+            }
+            let zero = _mm256_setzero_ps();
+            for (sums, &row) in sums.iter().zip(&t.rows[first..]) {
+                for v in 0..2 {
+                    // Lanes past the last column are masked off, but their address need not exist: wrapping.
+                    let at = row + column + 8 * v;
+                    let place = t.out.wrapping_add(at);
+                    let mut value = sums[v];
+                    if t.accumulate {
+                        value = _mm256_add_ps(value, _mm256_maskload_ps(place, mask[v]));
+                    }
+                    if let Some(f) = &t.finish {
+                        if !f.bias.is_null() {
+                            let bias = _mm256_maskload_ps(f.bias.wrapping_add(column + 8 * v), mask[v]);
+                            value = _mm256_add_ps(value, bias);
+                        }
+                        if !f.residual.is_null() {
+                            let residual = _mm256_maskload_ps(f.residual.wrapping_add(at), mask[v]);
+                            value = _mm256_add_ps(value, residual);
+                        }
+                        if let Some(slope) = f.slope {
+                            // As in the AVX-512 kernel.
+                            let negative = _mm256_cmp_ps::<_CMP_LT_OQ>(value, zero);
+                            let scaled = _mm256_mul_ps(value, _mm256_set1_ps(slope));
+                            let scaled = if slope == 0.0 { zero } else { scaled };
+                            value = _mm256_blendv_ps(value, scaled, negative);
+                        }
+                    }
+                    _mm256_maskstore_ps(place, mask[v], value);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The im2col view of an image: row = output pixel, depth = (filter row, filter column, channel). Blocks of it are
+//! packed for the matrix products; padding appears as zeros.
+
+use crate::engine::device::cpu::gemm::{LeftRows, RightPanels};
+use crate::engine::device::cpu::microkernel::{PANEL, ROW_STRIDE};
+use crate::engine::real::Real;
+use std::ops::Range;
+
+/// Row `(image, i, j)` of `rows_h x rows_w` per image, depth `(u, v, channel)` of `taps_h x taps_w x c`, is
+/// `from[image, i * step_h + first_h + u, j * step_w + first_w + v, channel]`, zero outside the image.
+#[derive(Clone, Copy)]
+pub struct Gather<'a, T> {
+    pub from: &'a [T],
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub rows_h: usize,
+    pub rows_w: usize,
+    pub step_h: usize,
+    pub step_w: usize,
+    pub first_h: isize,
+    pub first_w: isize,
+    pub taps_h: usize,
+    pub taps_w: usize,
+}
+
+impl<T: Real> Gather<'_, T> {
+    pub fn depth(&self) -> usize {
+        self.taps_h * self.taps_w * self.c
+    }
+
+    /// Calls `each(row - rows.start, image, top, left)` with the position of every row's first tap.
+    #[inline(always)]
+    fn for_rows(&self, rows: Range<usize>, mut each: impl FnMut(usize, usize, isize, isize)) {
+        let (mut j, line) = (rows.start % self.rows_w, rows.start / self.rows_w);
+        let (mut i, mut image) = (line % self.rows_h, line / self.rows_h);
+        for row in 0..rows.len() {
+            let top = (i * self.step_h) as isize + self.first_h;
+            let left = (j * self.step_w) as isize + self.first_w;
+            each(row, image, top, left);
+            j += 1;
+            if j == self.rows_w {
+                (i, j) = (i + 1, 0);
+                if i == self.rows_h {
+                    (image, i) = (image + 1, 0);
+                }
+            }
+        }
+    }
+
+    /// The part of depths `e` of one filter row (`taps_w * c` of them) that lies inside an image `w` pixels wide.
+    #[inline(always)]
+    fn inside(&self, left: isize, e: &Range<usize>) -> Range<usize> {
+        let first = (-left).max(0) as usize * self.c;
+        let end = (self.w as isize - left).max(0) as usize * self.c;
+        let first = first.clamp(e.start, e.end);
+        first..end.clamp(first, e.end)
+    }
+
+    /// Calls `each(depth - depths.start, e, inside, source)` for every filter row that `depths` touches: `e` its depths
+    /// within the filter row, `inside` those inside the image, which start at `from[source]`.
+    #[inline(always)]
+    fn for_runs(
+        &self,
+        (image, top, left): (usize, isize, isize),
+        depths: &Range<usize>,
+        mut each: impl FnMut(usize, Range<usize>, Range<usize>, usize),
+    ) {
+        let run = self.taps_w * self.c;
+        let (mut u, mut e) = (depths.start / run, depths.start % run);
+        let mut k = depths.start;
+        while k < depths.end {
+            let len = (run - e).min(depths.end - k);
+            let y = top + u as isize;
+            let range = e..e + len;
+            if (0..self.h as isize).contains(&y) {
+                let inside = self.inside(left, &range);
+                let line = ((image * self.h + y as usize) * self.w) as isize;
+                let source =
+                    if inside.is_empty() { 0 } else { (line + left) * self.c as isize + inside.start as isize };
+                each(k - depths.start, range, inside, source as usize);
+            } else {
+                each(k - depths.start, range, e..e, 0);
+            }
+            (k, u, e) = (k + len, u + 1, 0);
+        }
+    }
+}
+
+impl<T: Real> LeftRows<T> for Gather<'_, T> {
+    fn fill(&self, rows: Range<usize>, depths: Range<usize>, to: &mut [T]) {
+        if depths.is_empty() {
+            return;
+        }
+        self.for_rows(rows, |row, image, top, left| {
+            let to = &mut to[row * ROW_STRIDE..][..depths.len()];
+            self.for_runs((image, top, left), &depths, |at, e, inside, source| {
+                let to = &mut to[at..at + e.len()];
+                if inside.len() == e.len() {
+                    to.copy_from_slice(&self.from[source..source + inside.len()]);
+                    return;
+                }
+                to[..inside.start - e.start].fill(T::ZERO);
+                to[inside.start - e.start..inside.end - e.start]
+                    .copy_from_slice(&self.from[source..source + inside.len()]);
+                to[inside.end - e.start..].fill(T::ZERO);
+            });
+        });
+    }
+}
+
+impl<T: Real> RightPanels<T> for Gather<'_, T> {
+    fn fill(&self, pixels: Range<usize>, panels: Range<usize>, to: &mut [T]) {
+        let columns = panels.start * PANEL..(panels.end * PANEL).min(self.depth());
+        let panel_len = pixels.len() * PANEL;
+        self.for_rows(pixels, |row, image, top, left| {
+            self.for_runs((image, top, left), &columns, |at, e, inside, source| {
+                let mut done = 0;
+                while done < e.len() {
+                    let (panel, lane) = ((at + done) / PANEL, (at + done) % PANEL);
+                    let len = (PANEL - lane).min(e.len() - done);
+                    let to = &mut to[panel * panel_len + row * PANEL + lane..][..len];
+                    let now = e.start + done..e.start + done + len;
+                    let first = inside.start.clamp(now.start, now.end);
+                    let end = inside.end.clamp(first, now.end);
+                    if first == now.start && end == now.end {
+                        let from = &self.from[source + first - inside.start..][..len];
+                        // A fixed length is copied without a call.
+                        match (<&mut [T; PANEL]>::try_from(&mut *to), <&[T; PANEL]>::try_from(from)) {
+                            (Ok(to), Ok(from)) => *to = *from,
+                            _ => to.copy_from_slice(from),
+                        }
+                    } else {
+                        to.fill(T::ZERO);
+                        if first < end {
+                            to[first - now.start..end - now.start]
+                                .copy_from_slice(&self.from[source + first - inside.start..][..end - first]);
+                        }
+                    }
+                    done += len;
+                }
+            });
+        });
+    }
+}
