@@ -144,11 +144,12 @@ fn summarise(tensor: &TensorView) -> Summary {
 }
 
 fn inspect_table(archive: &Archive, out: &mut dyn Write) -> io::Result<()> {
-    let width = archive.names().map(|n| n.chars().count()).max().unwrap_or(0).max(4);
+    // Names come from outside: control characters must not reach the terminal.
+    let width = archive.names().map(|n| n.escape_debug().count()).max().unwrap_or(0).max(4);
     let (file, format) = (archive.path().display(), archive.format());
     writeln!(out, "{file}: {format}")?;
     for (key, value) in archive.metadata() {
-        writeln!(out, "  {key} = {value}")?;
+        writeln!(out, "  {} = {}", key.escape_debug(), value.escape_debug())?;
     }
     let heads = ["min", "max", "mean", "std"].map(|h| format!("{h:>11}")).join(" ");
     writeln!(out, "{:<width$}  {:<18} {:<4} {heads}", "name", "shape", "type")?;
@@ -156,8 +157,8 @@ fn inspect_table(archive: &Archive, out: &mut dyn Write) -> io::Result<()> {
         let s = summarise(&t);
         let numbers = [s.range.map(|r| r.0), s.range.map(|r| r.1), s.mean, s.std];
         let numbers = numbers.map(|x| format!("{:>11}", x.map_or("-".into(), short))).join(" ");
-        let shape = format!("{:?}", t.shape);
-        write!(out, "{:<width$}  {shape:<18} {:<4} {numbers}", t.name, t.elem.name())?;
+        let (name, shape) = (t.name.escape_debug().to_string(), format!("{:?}", t.shape));
+        write!(out, "{name:<width$}  {shape:<18} {:<4} {numbers}", t.elem.name())?;
         if s.non_finite > 0 {
             write!(out, "  {} NaN or infinite", s.non_finite)?;
         }

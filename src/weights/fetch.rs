@@ -55,17 +55,18 @@ fn download(url: &str, part: &Path, file: &mut File, progress: &mut dyn FnMut(u6
     let io_error = |e| Error::io(part, e);
     let mut done = file.seek(SeekFrom::End(0)).map_err(io_error)?;
     let mut response = request(url, done)?;
-    if done > 0 && resumed_at(&response) != Some(done) {
-        // The part is complete or longer (416), or the server does not know ranges (200): from the beginning.
-        if response.status() != StatusCode::OK {
-            response = request(url, 0)?;
-        }
-        file.set_len(0).and_then(|()| file.rewind()).map_err(io_error)?;
-        done = 0;
+    let resumed = done > 0 && resumed_at(&response) == Some(done);
+    if matches!(response.status(), StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::PARTIAL_CONTENT) && !resumed {
+        // The part is as long as the file or longer, or another range came than the one asked for.
+        response = request(url, 0)?;
     }
     if !response.status().is_success() {
         let status = response.status();
         invalid!("{url}: the server answered {status}; check the address, or name another source with --url");
+    }
+    if !resumed {
+        file.set_len(0).and_then(|()| file.rewind()).map_err(io_error)?;
+        done = 0;
     }
     let total = response.body().content_length().map(|rest| done + rest);
     let mut body = response.into_body().into_reader();
@@ -93,10 +94,13 @@ fn cut(url: &str, done: u64, total: Option<u64>, why: &str) -> Error {
 }
 
 fn request(url: &str, from: u64) -> Result<Response<ureq::Body>> {
+    // A mirror on this machine is not behind the proxy that the environment may name.
+    let local = ["http://127.0.0.1", "http://localhost"].iter().any(|host| url.starts_with(host));
     let config = ureq::Agent::config_builder()
         .http_status_as_error(false)
         // Ranges and lengths have to mean the bytes of the file, not of something compressed.
         .accept_encoding("identity")
+        .proxy(if local { None } else { ureq::Proxy::try_from_env() })
         .timeout_connect(Some(Duration::from_secs(30)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
         .timeout_per_read(Some(Duration::from_secs(60)))

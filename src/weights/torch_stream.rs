@@ -34,6 +34,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
     }
     let (index, root) = next("tensors")?;
     let (keys, key_list) = next("storage keys")?;
+    let tensors = state_dict::flatten(&index, root)?;
     let Value::List(key_list) = key_list else { invalid!("storage keys: expected a list, found {key_list:?}") };
 
     let mut at = bytes.len() - rest.len();
@@ -69,6 +70,5 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
         let range = whole.start + offset * size..whole.start + end;
         Entry::new(name, storage.elem, tensor.shape.clone(), tensor.strides.clone(), range, tensor.offset)
     };
-    let tensors = state_dict::flatten(&index, root)?;
     tensors.into_iter().map(|(name, t)| locate(name, &index.tensors[t])).collect()
 }
