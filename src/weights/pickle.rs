@@ -308,14 +308,15 @@ impl<'a> Machine<'a> {
 
     fn refused(&self, name: &str, opcode: u8) -> Error {
         Error::Invalid(format!(
-            "refused: the pickle uses opcode {name} (0x{opcode:02x}) before byte {}, which weights saved by PyTorch \
-             never need; nothing was executed",
+            "refused: the pickle uses opcode {name} (0x{opcode:02x}) before byte {}, which plain weights do \
+             not need; nothing was executed",
             self.at
         ))
     }
 
     fn tuple(&mut self, from: usize) {
-        self.out.sequences.push(self.stack.split_off(from));
+        let items = self.stack.drain(from..).collect();
+        self.out.sequences.push(items);
         self.stack.push(Value::Tuple(self.out.sequences.len() - 1));
     }
 
@@ -448,8 +449,8 @@ fn known(module: &str, name: &str) -> Result<Global> {
     }
     let shown = |text: &str| text.chars().take(80).collect::<String>().escape_debug().to_string();
     invalid!(
-        "refused: the pickle calls {}.{}, which weights saved by PyTorch never need; nothing was executed (save the \
-         plain state dict: torch.save(model.state_dict(), ...))",
+        "refused: the pickle calls {}.{}, which plain weights do not need; nothing was executed (save with \
+         torch.save(model.state_dict(), ...))",
         shown(module),
         shown(name)
     )

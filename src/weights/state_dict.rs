@@ -12,13 +12,13 @@ const MAX_NAME: usize = 1024;
 
 /// Names (joined with dots) and tensor indices in file order. When exactly one wrapper such as `state_dict` holds
 /// tensors its name is dropped, and so is a leading `module.`, which DataParallel adds, unless names would collide.
-/// Errors: nothing but data without tensors, nesting beyond reason, a name used twice.
+/// The names are distinct. Errors: nothing but data without tensors, nesting beyond reason, a name used twice.
 pub(super) fn flatten(pickle: &Pickle, root: Value) -> Result<Vec<(String, usize)>> {
     let mut walk = Walk { pickle, visits: 0, name: String::new(), found: Vec::new() };
     walk.visit(root, 0)?;
     let mut found = walk.found;
     if found.is_empty() {
-        invalid!("holds no tensors");
+        invalid!("holds no named tensors; expected what torch.save(model.state_dict(), ...) writes");
     }
     if !distinct(&found) {
         invalid!("two tensors have the same name once nested dicts are joined with dots");
@@ -63,7 +63,8 @@ impl Walk<'_, '_> {
         }
         let pickle = self.pickle;
         match value {
-            Value::Tensor(t) => self.found.push((self.name.clone(), t)),
+            // A tensor that is the root itself has no name to be found by.
+            Value::Tensor(t) if depth > 0 => self.found.push((self.name.clone(), t)),
             Value::Dict(d) => {
                 for &(key, item) in &pickle.dicts[d] {
                     match key {

@@ -54,7 +54,10 @@ fn directory(bytes: &[u8]) -> Result<HashMap<String, Range<usize>>> {
         let file = archive.by_index_raw(i).map_err(corrupt)?;
         let name = file.name().map_err(corrupt)?.into_owned();
         if file.compression() != zip::CompressionMethod::Stored || file.encrypted() {
-            invalid!("{name}: is compressed or encrypted inside the zip; torch.save never does that");
+            invalid!(
+                "{name} is compressed or encrypted inside the zip, so torch.save did not write it (of a TorchScript \
+                 archive, save the state_dict() instead)"
+            );
         }
         let start = file.data_start().and_then(|s| usize::try_from(s).ok());
         let end = start.zip(usize::try_from(file.compressed_size()).ok()).and_then(|(s, n)| s.checked_add(n));

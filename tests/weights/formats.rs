@@ -62,15 +62,17 @@ fn every_format_equals_what_pytorch_wrote() {
 }
 
 #[test]
-fn a_prefix_of_any_name_or_none_is_fine() {
+fn any_folder_name_and_zip64_are_fine() {
     // What PyTorch wrote, copied entry by entry into zips with other folder names.
     let bytes = std::fs::read(torch_file("state_zip.pth")).unwrap();
-    for prefix in ["", "archive/", "a/b c/"] {
+    for (prefix, zip64) in [("", false), ("archive/", true), ("a/b c/", true)] {
         let mut source = zip::ZipArchive::new(std::io::Cursor::new(&bytes)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("renamed");
         let mut out = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
-        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        let options = zip::write::SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored)
+            .large_file(zip64);
         for i in 0..source.len() {
             let mut entry = source.by_index(i).unwrap();
             let name = entry.name().unwrap().replacen("state_zip/", prefix, 1);

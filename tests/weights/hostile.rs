@@ -128,6 +128,16 @@ fn nesting_cannot_exhaust_stack_or_memory() {
         doubling.extend([stream::text("b"), b"h\x00sq\x00".to_vec()].concat());
     }
     assert!(open_error(&stream::file(&doubling, &[])).contains("more than 200000 values"));
+    // Names that would grow without bound, and two tensors of one name.
+    let mut long = stream::tensor(0, 0, &[0], &[1]);
+    for _ in 0..20 {
+        long = stream::dict(&[(&"n".repeat(100), long)]);
+    }
+    assert!(open_error(&stream::file(&long, &[])).contains("name is longer than"));
+    let t = || stream::tensor(0, 0, &[0], &[1]);
+    let twice = stream::dict(&[("a.b", t()), ("a", stream::dict(&[("b", t())]))]);
+    assert!(open_error(&stream::file(&twice, &[])).contains("two tensors have the same name"));
+    assert!(open_error(&stream::file(&t(), &[])).contains("holds no named tensors"));
     // Lengths that the file does not have.
     assert!(open_error(&stream::file(b"X\xff\xff\xff\xffabc", &[])).contains("truncated"));
     assert!(open_error(&stream::file(&b"N".repeat(5 << 20), &[])).contains("longer than"));
@@ -171,7 +181,7 @@ fn other_files_are_recognised_as_such() {
     let folder = tempfile::tempdir().unwrap();
     assert!(Archive::open(folder.path()).err().unwrap().to_string().contains("is a folder"));
     assert!(Archive::open(folder.path().join("none")).err().unwrap().to_string().contains("none"));
-    // A zip without data.pkl, one of big-endian data, one that is compressed.
+    // A zip without data.pkl, one of big-endian data, one whose dict is empty.
     let zip = |entries: &[(&str, &[u8])]| {
         let mut out = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
         let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
@@ -184,5 +194,5 @@ fn other_files_are_recognised_as_such() {
     assert!(open_error(&zip(&[("notes.txt", b"hello")])).contains("not one that torch.save wrote"));
     let big = zip(&[("x/data.pkl", b"\x80\x02}."), ("x/byteorder", b"big")]);
     assert!(open_error(&big).contains("byte order \"big\" is not supported"));
-    assert!(open_error(&zip(&[("x/data.pkl", b"\x80\x02}.")])).contains("holds no tensors"));
+    assert!(open_error(&zip(&[("x/data.pkl", b"\x80\x02}.")])).contains("holds no named tensors"));
 }
