@@ -1,5 +1,36 @@
 //! The command line: one file per command.
 
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod weights;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::Error;
+
+/// Visual anomaly detection.
+#[derive(Parser)]
+#[command(name = "ckaad", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// List, download and inspect pretrained weights
+    Weights(weights::Args),
+}
+
+pub fn main() -> ExitCode {
+    let outcome = match &Cli::parse().command {
+        Command::Weights(args) => weights::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            anstream::eprintln!("ckaad: error: {e}");
+            ExitCode::from(if matches!(e, Error::Usage(_)) { 2 } else { 1 })
+        }
+    }
 }
