@@ -86,7 +86,7 @@ fn main() {
             cpu::pack_bwd_input(&p, &w, &mut packed_dx);
             let e = Epilogue { bias: Some(&bias), residual: None, act: Activation::Relu };
             print!("{label}  ");
-            let mut show = |seconds: f64| print!("{:>8.0} {:>7.3}", flops / seconds / 1e9, seconds * 1e3);
+            let show = |seconds: f64| print!("{:>8.0} {:>7.3}", flops / seconds / 1e9, seconds * 1e3);
             show(best_seconds(|| cpu::forward(&p, &x, Weights::Packed(&packed), e, &mut y, &mut scratch)));
             show(best_seconds(|| cpu::forward(&p, &x, Weights::Krsc(&w), e, &mut y, &mut scratch)));
             show(best_seconds(|| cpu::bwd_input(&p, &dy, Weights::Packed(&packed_dx), None, &mut dx, &mut scratch)));

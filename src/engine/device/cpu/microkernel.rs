@@ -290,78 +290,108 @@ mod x86 {
         pub finish: Option<FinishF32>,
     }
 
-    /// # Safety
-    /// AVX-512F; all addresses of the tile valid (see `Tile::store_into`).
-    #[target_feature(enable = "avx512f")]
-    pub unsafe fn avx512<const ROW: usize, const STEP: usize>(t: &TileF32) {
-        macro_rules! by_rows {
-            ($($n:literal)*) => {
-                match (t.rows.len(), t.cols > 16) {
-                    $(($n, true) => unsafe { avx512_rows::<$n, 2, ROW, STEP>(t) },
-                      ($n, false) => unsafe { avx512_rows::<$n, 1, ROW, STEP>(t) },)*
-                    _ => unreachable!("at most {TILE_ROWS} rows"),
+    /// Generates a kernel of some rows (their indices are listed) by `$vectors` vectors. The rows are written out by the
+    /// macro because accumulators indexed in a loop end up in memory instead of registers.
+    macro_rules! avx512_kernel {
+        ($name:ident, $vectors:literal, $count:literal, $($i:literal)*) => {
+            /// # Safety
+            /// As [`avx512`].
+            #[target_feature(enable = "avx512f")]
+            unsafe fn $name<const ROW: usize, const STEP: usize>(t: &TileF32) {
+                // SAFETY: the caller vouches for every address.
+                unsafe {
+                    let (mut a, mut b) = (t.a, t.b);
+                    let mut sums = [[_mm512_setzero_ps(); $vectors]; $count];
+                    for _ in 0..t.depth {
+                        let first = _mm512_loadu_ps(b);
+                        let last = _mm512_loadu_ps(b.add(16 * ($vectors - 1)));
+                        $(
+                            let a_now = _mm512_set1_ps(*a.add($i * ROW));
+                            sums[$i][0] = _mm512_fmadd_ps(a_now, first, sums[$i][0]);
+                            if $vectors == 2 {
+                                sums[$i][$vectors - 1] = _mm512_fmadd_ps(a_now, last, sums[$i][$vectors - 1]);
+                            }
+                        )*
+                        a = a.add(STEP);
+                        b = b.add(PANEL);
+                    }
+                    $(avx512_store(t, t.rows[$i], sums[$i]);)*
                 }
-            };
-        }
-        by_rows!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+            }
+        };
     }
 
-    /// `R` rows by `V` vectors of 16 columns.
+    macro_rules! avx512_kernels {
+        ($($count:literal $one:ident $two:ident [$($i:literal)*])*) => {
+            $(avx512_kernel!($one, 1, $count, $($i)*);
+              avx512_kernel!($two, 2, $count, $($i)*);)*
+
+            /// # Safety
+            /// AVX-512F; all addresses of the tile valid (see `Tile::store_into`).
+            #[target_feature(enable = "avx512f")]
+            pub unsafe fn avx512<const ROW: usize, const STEP: usize>(t: &TileF32) {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    match (t.rows.len(), t.cols > 16) {
+                        $(($count, false) => $one::<ROW, STEP>(t),
+                          ($count, true) => $two::<ROW, STEP>(t),)*
+                        _ => unreachable!("at most {TILE_ROWS} rows"),
+                    }
+                }
+            }
+        };
+    }
+    avx512_kernels! {
+        1 rows1_by16 rows1_by32 [0]
+        2 rows2_by16 rows2_by32 [0 1]
+        3 rows3_by16 rows3_by32 [0 1 2]
+        4 rows4_by16 rows4_by32 [0 1 2 3]
+        5 rows5_by16 rows5_by32 [0 1 2 3 4]
+        6 rows6_by16 rows6_by32 [0 1 2 3 4 5]
+        7 rows7_by16 rows7_by32 [0 1 2 3 4 5 6]
+        8 rows8_by16 rows8_by32 [0 1 2 3 4 5 6 7]
+        9 rows9_by16 rows9_by32 [0 1 2 3 4 5 6 7 8]
+        10 rows10_by16 rows10_by32 [0 1 2 3 4 5 6 7 8 9]
+        11 rows11_by16 rows11_by32 [0 1 2 3 4 5 6 7 8 9 10]
+        12 rows12_by16 rows12_by32 [0 1 2 3 4 5 6 7 8 9 10 11]
+        13 rows13_by16 rows13_by32 [0 1 2 3 4 5 6 7 8 9 10 11 12]
+        14 rows14_by16 rows14_by32 [0 1 2 3 4 5 6 7 8 9 10 11 12 13]
+    }
+
+    /// Finishes and stores `V` vectors of one row.
     ///
     /// # Safety
     /// As [`avx512`].
+    #[inline]
     #[target_feature(enable = "avx512f")]
-    unsafe fn avx512_rows<const R: usize, const V: usize, const ROW: usize, const STEP: usize>(t: &TileF32) {
-        let mask: [__mmask16; V] = std::array::from_fn(|v| {
-            let left = t.cols.saturating_sub(16 * v).min(16);
-            ((1u32 << left) - 1) as __mmask16
-        });
-        // SAFETY: the caller vouches for every address; masked lanes are not accessed.
-        unsafe {
-            let mut sums = [[_mm512_setzero_ps(); V]; R];
-            let (mut a, mut b) = (t.a, t.b);
-            for &row in t.rows {
-                _mm_prefetch::<_MM_HINT_T0>(t.out.add(row).cast());
-            }
-            for _ in 0..t.depth {
-                let b_now: [__m512; V] = std::array::from_fn(|v| _mm512_loadu_ps(b.add(16 * v)));
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let a_now = _mm512_set1_ps(*a.add(i * ROW));
-                    for (sum, b_now) in sums.iter_mut().zip(&b_now) {
-                        *sum = _mm512_fmadd_ps(a_now, *b_now, *sum);
+    unsafe fn avx512_store<const V: usize>(t: &TileF32, row: usize, sums: [__m512; V]) {
+        for (v, mut value) in sums.into_iter().enumerate() {
+            let left = (t.cols - 16 * v).min(16);
+            let mask = ((1u32 << left) - 1) as __mmask16;
+            // SAFETY: the caller vouches for every address; masked lanes are not accessed.
+            unsafe {
+                let place = t.out.add(row + 16 * v);
+                if t.accumulate {
+                    value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, place));
+                }
+                if let Some(f) = &t.finish {
+                    if !f.bias.is_null() {
+                        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, f.bias.add(16 * v)));
+                    }
+                    if !f.residual.is_null() {
+                        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, f.residual.add(row + 16 * v)));
+                    }
+                    if let Some(slope) = f.slope {
+                        // Ordered compare: NaN is not negative and passes. Not a product for ReLU: 0 * -inf is NaN.
+                        let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, _mm512_setzero_ps());
+                        value = if slope == 0.0 {
+                            _mm512_mask_mov_ps(value, negative, _mm512_setzero_ps())
+                        } else {
+                            _mm512_mask_mul_ps(value, negative, value, _mm512_set1_ps(slope))
+                        };
                     }
                 }
-                a = a.add(STEP);
-                b = b.add(PANEL);
-            }
-            let zero = _mm512_setzero_ps();
-            for (sums, &row) in sums.iter().zip(t.rows) {
-                for v in 0..V {
-                    let place = t.out.add(row + 16 * v);
-                    let mut value = sums[v];
-                    if t.accumulate {
-                        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask[v], place));
-                    }
-                    if let Some(f) = &t.finish {
-                        if !f.bias.is_null() {
-                            value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask[v], f.bias.add(16 * v)));
-                        }
-                        if !f.residual.is_null() {
-                            let residual = _mm512_maskz_loadu_ps(mask[v], f.residual.add(row + 16 * v));
-                            value = _mm512_add_ps(value, residual);
-                        }
-                        if let Some(slope) = f.slope {
-                            // Ordered compare: NaN is not negative and passes. Not a product for ReLU: 0 * -inf is NaN.
-                            let negative = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(value, zero);
-                            value = if slope == 0.0 {
-                                _mm512_mask_mov_ps(value, negative, zero)
-                            } else {
-                                _mm512_mask_mul_ps(value, negative, value, _mm512_set1_ps(slope))
-                            };
-                        }
-                    }
-                    _mm512_mask_storeu_ps(place, mask[v], value);
-                }
+                _mm512_mask_storeu_ps(place, mask, value);
             }
         }
     }
