@@ -5,8 +5,8 @@
 //!
 //! In f32 the yardstick is PyTorch's own f32 against the same files. It is 7e-6 for ResNet-18's reconstructions, but
 //! 1.3e-3 for Wide-ResNet-50-2's (at 64 px its codes are 2x2, and a norm over four values amplifies rounding) with
-//! gradients 2.2e-2 off; and since Adam's first step is the *sign* of each gradient, rounding grows from step to step:
-//! 1.5e-2 in the adversarial loss after three. The f32 tolerances are three times what PyTorch needs, or tighter.
+//! gradients up to 0.15 off; and since Adam's first step is the *sign* of each gradient, rounding grows from step to step:
+//! 1.5e-2 in the adversarial loss after three. The f32 tolerances are up to three times what PyTorch needs.
 
 mod common;
 
@@ -37,7 +37,7 @@ const F64: Tolerance =
     Tolerance { features: 1e-5, reconstructions: 1e-5, gradients: 1e-6, first_losses: 1e-6, later: 1e-6 };
 const F32: Tolerance =
     Tolerance { features: 2e-4, reconstructions: 2e-4, gradients: 2e-3, first_losses: 1e-3, later: 5e-2 };
-const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 6e-2, ..F32 };
+const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.2, ..F32 };
 
 struct Case {
     golden: Golden,
@@ -165,12 +165,14 @@ fn check_training<T: Real + Element>(file: &str, t: &Tolerance) {
             let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
             let mean = v.iter().sum::<f64>() / v.len() as f64;
             let expected = case.golden.get(&format!("after.{}.{}", layout.network, e.name));
-            // On the scale of one value of the tensor. Values whose gradient is nearly 0 may move either way in Adam's
-            // first steps, in f64 too: ten times the tolerance of the losses.
+            // On the scale of one value of the tensor. A value whose gradient is nearly 0 may move either way in Adam's
+            // first steps, in f64 too, and one such value of 512 shifts the norm by 1e-5.
             let scale = (expected[0] / (v.len() as f64).sqrt()).max(1e-3);
-            for (found, expected) in [(norm / (v.len() as f64).sqrt(), expected[0] / (v.len() as f64).sqrt()), (mean, expected[1])] {
+            for (found, expected) in
+                [(norm / (v.len() as f64).sqrt(), expected[0] / (v.len() as f64).sqrt()), (mean, expected[1])]
+            {
                 let error = (found - expected).abs() / scale;
-                assert!(error <= 10.0 * t.later, "{} after {steps} steps: {found} expected {expected}", e.name);
+                assert!(error <= t.later.max(1e-4), "{} after {steps} steps: {found} expected {expected}", e.name);
             }
         }
     }

@@ -98,8 +98,10 @@ pub fn golden_values<T: Real>(layout: &Layout) -> Values<T> {
     let mut values = Values::zeros(Arc::new(layout.clone()));
     for e in layout.entries() {
         let transposed = e.name.contains("upsample.0") || (layout.network == "ae" && is_doubling(e));
-        let v: Vec<T> =
-            fill(&format!("{}.{}", layout.network, e.name), &e.file_shape, transposed).into_iter().map(|x| T::of(x as f64)).collect();
+        let v: Vec<T> = fill(&format!("{}.{}", layout.network, e.name), &e.file_shape, transposed)
+            .into_iter()
+            .map(|x| T::of(x as f64))
+            .collect();
         values.set_from_file(&e.name, &v).unwrap();
     }
     values
@@ -112,7 +114,8 @@ fn is_doubling(e: &ckaad::engine::params::Entry) -> bool {
 
 /// Golden pictures, (n, 3, s, s) in the reference, as NHWC: 2u.
 pub fn pictures<T: Real>(tag: &str, n: usize, size: usize) -> Vec<T> {
-    let u: Vec<T> = uniform(&format!("input.{tag}"), n * 3 * size * size).into_iter().map(|u| T::of(2.0 * u as f64)).collect();
+    let u: Vec<T> =
+        uniform(&format!("input.{tag}"), n * 3 * size * size).into_iter().map(|u| T::of(2.0 * u as f64)).collect();
     to_nhwc(&u, n, 3, size)
 }
 
