@@ -11,7 +11,6 @@
 //! Nothing is decoded here. Pictures are told by extension (any case), hidden files are skipped, and lists are sorted
 //! by the bytes of the names, so that a seed means the same on every machine.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
@@ -106,7 +105,7 @@ impl TestSet {
 }
 
 /// The files that the arguments of `score` stand for, in order: a file as it is (also when missing or oddly named, its
-/// reader will say so), a folder as all pictures below it, sorted, and `-` as the lines of `stdin`, each again a file
+/// reader will say so), a folder as all pictures below it, sorted (links to folders are not followed), and `-` as the lines of `stdin`, each again a file
 /// or a folder. A folder without any picture is an error.
 pub fn collect(paths: &[PathBuf], mut stdin: impl BufRead) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
@@ -139,16 +138,14 @@ fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         return Ok(());
     }
     let start = files.len();
-    let mut seen = HashSet::new();
     let mut open = vec![path.to_path_buf()];
     while let Some(folder) = open.pop() {
-        // A link back to a folder above would otherwise never end.
-        if !seen.insert(folder.canonicalize().map_err(|e| Error::io(&folder, e))?) {
-            continue;
-        }
         for entry in entries(&folder)? {
             if entry.is_dir() {
-                open.push(entry);
+                // A link to a folder above would never end.
+                if !entry.is_symlink() {
+                    open.push(entry);
+                }
             } else if is_picture(&entry) {
                 files.push(entry);
             }
