@@ -103,6 +103,11 @@ fn resize_equals_pillow() {
         (3, (1000, 700), (17, 13), "9e1c8894aa058cdb"),
         (1, (250, 123), (128, 128), "aaa7e09f527ffaca"),
         (1, (40, 50), (128, 128), "ea20b7ccef8f8b00"),
+        // Height first: wider and lower, and more than twice the rows removed; then just not.
+        (3, (240, 300), (256, 256), "b7530c801d3d9f4b"),
+        (3, (100, 300), (80, 259), "a1d98657802703d4"),
+        (3, (100, 300), (80, 260), "b5ff2e7cbd145a33"),
+        (1, (249, 351), (256, 256), "3a0c81a0b7b3eeff"),
     ] {
         let mut state = 12345u32;
         let noise: Vec<u8> = (0..channels * from.0 * from.1)

@@ -1,7 +1,7 @@
 //! Bilinear resize of 8-bit pictures, bit for bit as Pillow does it.
 //!
 //! Pillow's filter is a triangle whose width grows with the reduction (so it averages when shrinking), applied
-//! horizontally and then vertically with weights in fixed point and an 8-bit picture in between. The arithmetic follows
+//! along one axis and then the other with weights in fixed point and an 8-bit picture in between. The arithmetic follows
 //! `src/libImaging/Resample.c` (`precompute_coeffs`, `normalize_coeffs_8bpc`, `ImagingResampleHorizontal_8bpc`).
 //! Other libraries round differently, and features of a network trained behind Pillow would shift by that.
 
@@ -50,6 +50,10 @@ impl Weights {
     }
 }
 
+/// What a sum starts from, so that the shift back rounds.
+const HALF: i32 = 1 << (PRECISION_BITS - 1);
+
+#[inline(always)]
 fn clip8(sum: i32) -> u8 {
     (sum >> PRECISION_BITS).clamp(0, 255) as u8
 }
@@ -64,16 +68,33 @@ pub fn bilinear<const C: usize>(
     (out_width, out_height): (usize, usize),
 ) -> Vec<u8> {
     assert!(width * height * out_width * out_height > 0 && src.len() == width * height * C);
+    // Each pass rounds to 8 bits, so their order shows. Pillow 13 shrinks the height first when that removes more than
+    // twice the rows that the other pass removes columns (found by comparing results over some thousand pairs of sizes).
+    let rows_first = out_height < height && height - out_height + 2 * out_width > 2 * width;
+    // The widest instructions of this processor, chosen at run time.
+    pulp::Arch::new().dispatch(|| {
+        if rows_first {
+            let short = vertical(src, width * C, height, out_height);
+            horizontal::<C>(&short, width, out_width)
+        } else {
+            let narrow = horizontal::<C>(src, width, out_width);
+            vertical(&narrow, out_width * C, height, out_height)
+        }
+    })
+}
+
+#[inline(always)]
+fn horizontal<const C: usize>(src: &[u8], width: usize, out_width: usize) -> Vec<u8> {
     if width == out_width {
-        return vertical(src, width * C, height, out_height);
+        return src.to_vec();
     }
-    let mut narrow = vec![0u8; height * out_width * C];
     let weights = Weights::new(width, out_width);
-    for (row, out) in src.chunks_exact(width * C).zip(narrow.chunks_exact_mut(out_width * C)) {
+    let mut dst = vec![0u8; src.len() / width * out_width];
+    for (row, out) in src.chunks_exact(width * C).zip(dst.chunks_exact_mut(out_width * C)) {
         let (row, out) = (row.as_chunks::<C>().0, out.as_chunks_mut::<C>().0);
         for (x, out) in out.iter_mut().enumerate() {
             let (first, weight) = weights.of(x);
-            let mut sum = [1i32 << (PRECISION_BITS - 1); C];
+            let mut sum = [HALF; C];
             for (pixel, &w) in row[first..first + weight.len()].iter().zip(weight) {
                 for (s, &p) in sum.iter_mut().zip(pixel) {
                     *s += i32::from(p) * w;
@@ -82,10 +103,11 @@ pub fn bilinear<const C: usize>(
             *out = sum.map(clip8);
         }
     }
-    vertical(&narrow, out_width * C, height, out_height)
+    dst
 }
 
-/// The second pass; `stride` is a row's length in bytes.
+/// `stride` is a row's length in bytes.
+#[inline(always)]
 fn vertical(src: &[u8], stride: usize, height: usize, out_height: usize) -> Vec<u8> {
     if height == out_height {
         return src.to_vec();
@@ -95,7 +117,7 @@ fn vertical(src: &[u8], stride: usize, height: usize, out_height: usize) -> Vec<
     let mut sum = vec![0i32; stride];
     for (y, out) in dst.chunks_exact_mut(stride).enumerate() {
         let (first, weight) = weights.of(y);
-        sum.fill(1 << (PRECISION_BITS - 1));
+        sum.fill(HALF);
         for (row, &w) in src[first * stride..].chunks_exact(stride).zip(weight) {
             for (s, &p) in sum.iter_mut().zip(row) {
                 *s += i32::from(p) * w;
