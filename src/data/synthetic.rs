@@ -101,7 +101,7 @@ pub fn picture(size: usize, defect: Option<Defect>, seed: u64, stream: u64) -> (
         Some(Defect::Stain) => fabric.stain(&mut mask, &mut rng),
         None => {}
     }
-    let noise = rng.random_range(2.0..5.0f32);
+    let noise = rng.random_range(2.0..3.0f32);
     let mut grain = || -> f32 { StandardNormal.sample(&mut rng) };
     let rgb = fabric.rgb.iter().flat_map(|p| p.map(|v| (v + noise * grain()).round().clamp(0.0, 255.0) as u8)).collect();
     (rgb, mask)
@@ -117,15 +117,15 @@ impl Fabric {
     /// A plain weave: warp and weft pass over each other in turn.
     fn weave(size: usize, rng: &mut impl Rng) -> Self {
         let unit = size as f32 / 128.0;
-        let period = [rng.random_range(5.5..7.0) * unit, rng.random_range(5.5..7.0) * unit];
+        let period = [rng.random_range(5.9..6.3) * unit, rng.random_range(5.9..6.3) * unit];
         let phase = [rng.random_range(0.0..8.0), rng.random_range(0.0..8.0)];
-        let (sin, cos) = rng.random_range(-0.12..0.12f32).sin_cos();
-        let light = rng.random_range(0.85..1.1f32);
-        let slope = [rng.random_range(-0.12..0.12f32), rng.random_range(-0.12..0.12f32)];
-        let warp = [168.0, 156.0, 132.0].map(|v: f32| v * light + rng.random_range(-5.0..5.0f32));
-        let weft = [118.0, 128.0, 142.0].map(|v: f32| v * light + rng.random_range(-5.0..5.0f32));
+        let (sin, cos) = rng.random_range(-0.03..0.03f32).sin_cos();
+        let light = rng.random_range(0.94..1.06f32);
+        let slope = [rng.random_range(-0.05..0.05f32), rng.random_range(-0.05..0.05f32)];
+        let warp = [168.0, 156.0, 132.0].map(|v: f32| v * light + rng.random_range(-2.0..2.0f32));
+        let weft = [118.0, 128.0, 142.0].map(|v: f32| v * light + rng.random_range(-2.0..2.0f32));
         // No two threads are equally bright.
-        let threads = [(); 2].map(|()| (0..256).map(|_| rng.random_range(0.93..1.07)).collect::<Vec<f32>>());
+        let threads = [(); 2].map(|()| (0..256).map(|_| rng.random_range(0.97..1.03)).collect::<Vec<f32>>());
         let mut rgb = Vec::with_capacity(size * size);
         for i in 0..size * size {
             let (x, y) = ((i % size) as f32 / size as f32 - 0.5, (i / size) as f32 / size as f32 - 0.5);
