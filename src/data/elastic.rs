@@ -21,7 +21,8 @@ pub fn elastic(rgb: &[u8], size: usize, alpha: f32, sigma: f32, seed: u64, out: 
 fn distort(rgb: &[u8], size: usize, alpha: f32, sigma: f32, noise: [&[f32]; 2], out: &mut [u8]) {
     debug_assert!(rgb.len() == size * size * 3 && out.len() == rgb.len());
     let kernel = gaussian(sigma);
-    let [dy, dx] = noise.map(|field| smooth(field, size, &kernel));
+    // The widest instructions of this processor, chosen at run time.
+    let [dy, dx] = noise.map(|field| pulp::Arch::new().dispatch(|| smooth(field, size, &kernel)));
     let pixels = rgb.as_chunks::<3>().0;
     let last = (size - 1) as f32;
     for (i, out) in out.as_chunks_mut::<3>().0.iter_mut().enumerate() {
@@ -51,6 +52,7 @@ fn gaussian(sigma: f32) -> Vec<f32> {
 }
 
 /// Convolves `field` (`size` x `size`) with `kernel` along both axes, mirrored at the border without repeating the edge.
+#[inline(always)]
 fn smooth(field: &[f32], size: usize, kernel: &[f32]) -> Vec<f32> {
     let radius = kernel.len() / 2;
     let period = 2 * (size.max(2) - 1);
@@ -79,6 +81,7 @@ fn smooth(field: &[f32], size: usize, kernel: &[f32]) -> Vec<f32> {
     both
 }
 
+#[inline(always)]
 fn add_scaled(out: &mut [f32], row: &[f32], weight: f32) {
     for (o, &v) in out.iter_mut().zip(row) {
         *o += v * weight;
