@@ -7,6 +7,7 @@
 use crate::engine::real::Real;
 use std::any::TypeId;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Columns of the right operand that are packed together: `[panel][depth][PANEL]`, zero-padded to a multiple.
 pub const PANEL: usize = 32;
@@ -82,6 +83,29 @@ pub fn vectorised<J: Vectorised>(isa: Isa, job: J) -> J::Output {
     job.run()
 }
 
+/// Rows and columns of [`transpose_block`].
+pub const BLOCK: usize = 16;
+
+/// `to[j, i] = from[i, j]` for a block of 16 x 16, rows `from_stride` and `to_stride` apart.
+#[inline]
+pub fn transpose_block<T: Real>(isa: Isa, from: &[T], from_stride: usize, to: &mut [T], to_stride: usize) {
+    let from = &from[..(BLOCK - 1) * from_stride + BLOCK];
+    let to = &mut to[..(BLOCK - 1) * to_stride + BLOCK];
+    #[cfg(target_arch = "x86_64")]
+    if TypeId::of::<T>() == TypeId::of::<f32>() && isa == Isa::Avx512 {
+        assert!(isa.available());
+        // SAFETY: T is f32, the slices cover the blocks (above), the machine has AVX-512.
+        unsafe { x86::transpose_block(from.as_ptr().cast(), from_stride, to.as_mut_ptr().cast(), to_stride) };
+        return;
+    }
+    let _ = isa;
+    for i in 0..BLOCK {
+        for (j, &value) in from[i * from_stride..][..BLOCK].iter().enumerate() {
+            to[j * to_stride + i] = value;
+        }
+    }
+}
+
 /// How a packed left operand lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -92,7 +116,8 @@ pub enum Layout {
 }
 
 impl Layout {
-    const fn strides(self) -> (usize, usize) {
+    /// Distance between rows and between depth steps.
+    pub const fn strides(self) -> (usize, usize) {
         match self {
             Layout::Rows => (ROW_STRIDE, 1),
             Layout::Columns => (1, COLUMN_STRIDE),
@@ -141,6 +166,31 @@ unsafe impl<T: Send> Sync for TileOut<'_, T> {}
 impl<'a, T: Real> TileOut<'a, T> {
     pub fn new(out: &'a mut [T]) -> Self {
         TileOut { start: out.as_mut_ptr(), len: out.len(), life: PhantomData }
+    }
+}
+
+/// The rows `rows` and columns `columns` of a row-major output, lent to one thread.
+pub struct Window<'a, 'b, T> {
+    out: &'a TileOut<'b, T>,
+    row_len: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl<'a, 'b, T: Real> Window<'a, 'b, T> {
+    /// # Safety
+    /// Windows of one output that exist at the same time must not overlap.
+    pub unsafe fn new(out: &'a TileOut<'b, T>, row_len: usize, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(rows.end * row_len <= out.len && columns.end <= row_len);
+        Window { out, row_len, rows, columns }
+    }
+
+    /// `len` elements of `row` from `column` on.
+    #[inline(always)]
+    pub fn part(&mut self, row: usize, column: usize, len: usize) -> &mut [T] {
+        assert!(self.rows.contains(&row) && self.columns.start <= column && column + len <= self.columns.end);
+        // SAFETY: inside the output (checked by `new`) and inside this window, which no other overlaps.
+        unsafe { std::slice::from_raw_parts_mut(self.out.start.add(row * self.row_len + column), len) }
     }
 }
 
@@ -209,7 +259,9 @@ impl<T: Real> Tile<'_, T> {
 }
 
 impl<T: Real> Finish<'_, T> {
-    fn apply(&self, mut value: T, column: usize, at: usize) -> T {
+    /// `value` finished; `column` selects the bias, `at` the residual.
+    #[inline(always)]
+    pub fn apply(&self, mut value: T, column: usize, at: usize) -> T {
         if let Some(bias) = self.bias {
             value += bias[column];
         }
@@ -392,6 +444,36 @@ mod x86 {
                     }
                 }
                 _mm512_mask_storeu_ps(place, mask, value);
+            }
+        }
+    }
+
+    /// # Safety
+    /// AVX-512F; 16 rows of 16 elements valid on both sides.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn transpose_block(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        // SAFETY: the caller vouches for every address.
+        unsafe {
+            // Four rows at a time become 4x4 blocks within each 128-bit quarter, then the quarters change places.
+            let mut q = [[_mm512_setzero_ps(); 4]; 4];
+            for (i, q) in q.iter_mut().enumerate() {
+                let row = |j: usize| _mm512_loadu_ps(from.add((4 * i + j) * from_stride));
+                let (low01, high01) = (_mm512_unpacklo_ps(row(0), row(1)), _mm512_unpackhi_ps(row(0), row(1)));
+                let (low23, high23) = (_mm512_unpacklo_ps(row(2), row(3)), _mm512_unpackhi_ps(row(2), row(3)));
+                q[0] = _mm512_shuffle_ps::<0x44>(low01, low23);
+                q[1] = _mm512_shuffle_ps::<0xee>(low01, low23);
+                q[2] = _mm512_shuffle_ps::<0x44>(high01, high23);
+                q[3] = _mm512_shuffle_ps::<0xee>(high01, high23);
+            }
+            for j in 0..4 {
+                let even01 = _mm512_shuffle_f32x4::<0x88>(q[0][j], q[1][j]);
+                let odd01 = _mm512_shuffle_f32x4::<0xdd>(q[0][j], q[1][j]);
+                let even23 = _mm512_shuffle_f32x4::<0x88>(q[2][j], q[3][j]);
+                let odd23 = _mm512_shuffle_f32x4::<0xdd>(q[2][j], q[3][j]);
+                _mm512_storeu_ps(to.add(j * to_stride), _mm512_shuffle_f32x4::<0x88>(even01, even23));
+                _mm512_storeu_ps(to.add((4 + j) * to_stride), _mm512_shuffle_f32x4::<0x88>(odd01, odd23));
+                _mm512_storeu_ps(to.add((8 + j) * to_stride), _mm512_shuffle_f32x4::<0xdd>(even01, even23));
+                _mm512_storeu_ps(to.add((12 + j) * to_stride), _mm512_shuffle_f32x4::<0xdd>(odd01, odd23));
             }
         }
     }

@@ -6,11 +6,12 @@
 
 use super::Conv2d;
 use super::gather::Gather;
+use super::winograd::{self, FilterBlock, TransformFilters, Winograd};
 use crate::engine::device::cpu::gemm::{
     COLUMNS_SCRATCH, OutGrid, ROWS_SCRATCH, RowsJob, multiply_columns, multiply_rows, pack_plain_row, pack_transposed,
     packed_len as panels_len,
 };
-use crate::engine::device::cpu::microkernel::{Finish, Isa, PANEL};
+use crate::engine::device::cpu::microkernel::{BLOCK, Finish, Isa, PANEL, transpose_block, vectorised};
 use crate::engine::ops::Activation;
 use crate::engine::real::Real;
 
@@ -71,6 +72,35 @@ impl Sizes {
         }
     }
 
+    /// The Winograd form of the forward pass, where it pays.
+    fn winograd<T: Real>(&self) -> Option<Winograd> {
+        let Sizes { n, h, w, c, k, pad_h, pad_w, oh, ow, .. } = *self;
+        self.winograd_fits::<T>().then_some(Winograd { n, h, w, c, k, pad_h, pad_w, oh, ow })
+    }
+
+    /// The Winograd form of the input gradient: a convolution of `dy` with the filters mirrored.
+    fn winograd_adjoint<T: Real>(&self) -> Option<Winograd> {
+        let Sizes { n, h, w, c, k, pad_h, pad_w, oh, ow, .. } = *self;
+        (self.winograd_fits::<T>() && pad_h <= 2 && pad_w <= 2).then_some(Winograd {
+            n,
+            h: oh,
+            w: ow,
+            c: k,
+            k: c,
+            pad_h: 2 - pad_h,
+            pad_w: 2 - pad_w,
+            oh: h,
+            ow: w,
+        })
+    }
+
+    fn winograd_fits<T: Real>(&self) -> bool {
+        size_of::<T>() == 4
+            && (self.r, self.s, self.stride_h, self.stride_w) == (3, 3, 1, 1)
+            && self.c % PANEL == 0
+            && self.k % PANEL == 0
+    }
+
     fn filter(&self) -> usize {
         self.r * self.s * self.c
     }
@@ -95,12 +125,16 @@ impl Sizes {
 
 /// Scratch of [`forward`], in elements of `T`.
 pub fn forward_scratch<T: Real>(p: &Conv2d, threads: usize) -> usize {
-    threads * ROWS_SCRATCH + packed_len::<T>(p)
+    threads * scratch_each(Sizes::of(p).winograd::<T>()) + packed_len::<T>(p)
+}
+
+fn scratch_each(winograd: Option<Winograd>) -> usize {
+    winograd.map_or(ROWS_SCRATCH, |w| winograd::scratch_each(w.c))
 }
 
 /// Scratch of [`bwd_input`], in elements of `T`.
 pub fn bwd_input_scratch<T: Real>(p: &Conv2d, threads: usize) -> usize {
-    threads * ROWS_SCRATCH + bwd_input_packed_len::<T>(p)
+    threads * scratch_each(Sizes::of(p).winograd_adjoint::<T>()) + bwd_input_packed_len::<T>(p)
 }
 
 /// Scratch of [`bwd_weight`], in elements of `T`.
@@ -111,15 +145,40 @@ pub fn bwd_weight_scratch<T: Real>(_: &Conv2d, threads: usize) -> usize {
 /// Elements of filters packed for [`forward`].
 pub fn packed_len<T: Real>(p: &Conv2d) -> usize {
     let p = Sizes::of(p);
-    panels_len(p.filter(), p.k)
+    p.winograd::<T>().map_or(panels_len(p.filter(), p.k), |w| winograd::packed_len(w.c, w.k))
 }
 
 /// Packs filters for [`forward`].
 pub fn pack<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
+    let packed = &mut packed[..packed_len::<T>(p)];
     let p = Sizes::of(p);
-    let packed = &mut packed[..panels_len(p.filter(), p.k)];
+    if p.winograd::<T>().is_some() {
+        return pack_winograd(p.c, p.k, packed, &|isa, c, panel, to| {
+            for (tap, to) in to.iter_mut().enumerate() {
+                for half in (0..PANEL).step_by(BLOCK) {
+                    let from = &w[((panel * PANEL + half) * 9 + tap) * p.c + c..];
+                    transpose_block(isa, from, 9 * p.c, &mut to.as_flattened_mut()[half..], PANEL);
+                }
+            }
+        });
+    }
     pack_panels(p.k.div_ceil(PANEL), p.filter() * PANEL, packed, &|panels, to| {
-        pack_transposed(w, p.filter(), p.k, panels, to);
+        pack_transposed(Isa::detect(), w, p.filter(), p.k, panels, to);
+    });
+}
+
+/// Transforms `depth x cols` filters; `filter(isa, first depth, panel, to)` fetches a block of them.
+fn pack_winograd<T: Real>(
+    depth: usize,
+    cols: usize,
+    packed: &mut [T],
+    filter: &(impl Fn(Isa, usize, usize, &mut FilterBlock<T>) + Sync),
+) {
+    let isa = Isa::detect();
+    let panel_len = winograd::packed_len(depth, PANEL);
+    pack_panels(cols / PANEL, panel_len, packed, &|panels, to| {
+        let filter = |p: usize, panel: usize, to: &mut FilterBlock<T>| filter(isa, p, panel, to);
+        vectorised(isa, TransformFilters { depth, panels, to, filter });
     });
 }
 
@@ -160,7 +219,8 @@ fn pack_panels<T: Real>(
 pub fn forward<T: Real>(p: &Conv2d, x: &[T], w: Weights<'_, T>, e: Epilogue<'_, T>, y: &mut [T], scratch: &mut [T]) {
     let isa = Isa::detect();
     let parts = rayon::current_num_threads();
-    let (scratch, packed) = scratch.split_at_mut(parts * ROWS_SCRATCH);
+    let winograd = Sizes::of(p).winograd::<T>();
+    let (scratch, packed) = scratch.split_at_mut(parts * scratch_each(winograd));
     let b = match w {
         Weights::Packed(b) => b,
         Weights::Krsc(w) => {
@@ -168,10 +228,13 @@ pub fn forward<T: Real>(p: &Conv2d, x: &[T], w: Weights<'_, T>, e: Epilogue<'_, 
             packed
         }
     };
+    let finish = Finish { bias: e.bias, residual: e.residual, slope: e.act.negative_slope().map(|s| T::of(s as f64)) };
+    if let Some(winograd) = winograd {
+        return winograd.run(isa, parts, x, b, finish, y, scratch);
+    }
     let p = Sizes::of(p);
     let left = p.im2col(x);
     let grid = OutGrid { n: p.n, h: p.oh, w: p.ow, c: p.k, step_h: 1, step_w: 1 };
-    let finish = Finish { bias: e.bias, residual: e.residual, slope: e.act.negative_slope().map(|s| T::of(s as f64)) };
     multiply_rows(isa, parts, grid, &|_, _| RowsJob { left, depth: left.depth(), b }, finish, y, scratch);
 }
 
@@ -196,7 +259,7 @@ fn phase_taps(phase: usize, kernel: usize, stride: usize, pad: usize) -> PhaseTa
 /// Elements of filters packed for [`bwd_input`]: each tap belongs to exactly one stride phase.
 pub fn bwd_input_packed_len<T: Real>(p: &Conv2d) -> usize {
     let p = Sizes::of(p);
-    panels_len(p.r * p.s * p.k, p.c)
+    p.winograd_adjoint::<T>().map_or(panels_len(p.r * p.s * p.k, p.c), |w| winograd::packed_len(w.c, w.k))
 }
 
 /// The stride phases' filters lie one after the other: where phase `(a, b)` starts.
@@ -209,7 +272,17 @@ fn phase_start(p: &Sizes, a: usize, b: usize) -> usize {
 
 /// Packs filters for [`bwd_input`]: per stride phase, depth = (row, column, k) with rows and columns mirrored.
 pub fn pack_bwd_input<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
+    let packed = &mut packed[..bwd_input_packed_len::<T>(p)];
     let p = Sizes::of(p);
+    if p.winograd_adjoint::<T>().is_some() {
+        return pack_winograd(p.k, p.c, packed, &|_, k, panel, to| {
+            for (tap, to) in to.iter_mut().enumerate() {
+                for (k, to) in (k..).zip(to) {
+                    *to = winograd::lane(&w[(k * 9 + 8 - tap) * p.c + panel * PANEL..]);
+                }
+            }
+        });
+    }
     for a in 0..p.stride_h {
         for b in 0..p.stride_w {
             let (th, tw) = (phase_taps(a, p.r, p.stride_h, p.pad_h), phase_taps(b, p.s, p.stride_w, p.pad_w));
@@ -258,7 +331,8 @@ pub(in crate::engine::ops) fn adjoint<T: Real>(
 ) {
     let isa = Isa::detect();
     let parts = rayon::current_num_threads();
-    let (scratch, packed) = scratch.split_at_mut(parts * ROWS_SCRATCH);
+    let winograd = Sizes::of(p).winograd_adjoint::<T>();
+    let (scratch, packed) = scratch.split_at_mut(parts * scratch_each(winograd));
     let packed = match w {
         Weights::Packed(b) => b,
         Weights::Krsc(w) => {
@@ -266,6 +340,10 @@ pub(in crate::engine::ops) fn adjoint<T: Real>(
             packed
         }
     };
+    let finish = Finish { bias, residual, slope: None };
+    if let Some(winograd) = winograd {
+        return winograd.run(isa, parts, dy, packed, finish, dx, scratch);
+    }
     let p = Sizes::of(p);
     let grid = OutGrid { n: p.n, h: p.h, w: p.w, c: p.c, step_h: p.stride_h, step_w: p.stride_w };
     let job = |a, b| {
@@ -287,7 +365,7 @@ pub(in crate::engine::ops) fn adjoint<T: Real>(
         };
         RowsJob { left, depth: left.depth(), b: &packed[phase_start(&p, a, b)..] }
     };
-    multiply_rows(isa, parts, grid, &job, Finish { bias, residual, slope: None }, dx, scratch);
+    multiply_rows(isa, parts, grid, &job, finish, dx, scratch);
 }
 
 /// `dw[k, r, s, c]`, the sum over images and output pixels of `dy * x`. `scratch`: [`bwd_weight_scratch`] for rayon's

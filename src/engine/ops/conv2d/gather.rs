@@ -6,6 +6,14 @@ use crate::engine::device::cpu::microkernel::{PANEL, ROW_STRIDE};
 use crate::engine::real::Real;
 use std::ops::Range;
 
+/// Of `taps` positions starting `pad` before `start`, those inside an axis of `len`, and where the first of them lies.
+#[inline(always)]
+pub fn clip(start: usize, pad: usize, taps: usize, len: usize) -> (Range<usize>, usize) {
+    let first = pad.saturating_sub(start).min(taps);
+    let end = (len + pad).saturating_sub(start).clamp(first, taps);
+    (first..end, (start + first).saturating_sub(pad))
+}
+
 /// Row `(image, i, j)` of `rows_h x rows_w` per image, depth `(u, v, channel)` of `taps_h x taps_w x c`, is
 /// `from[image, i * step_h + first_h + u, j * step_w + first_w + v, channel]`, zero outside the image.
 #[derive(Clone, Copy)]

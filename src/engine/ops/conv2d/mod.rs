@@ -5,6 +5,7 @@
 
 pub mod cpu;
 pub mod gather;
+pub mod winograd;
 
 use super::{Activation, Args, Operation, no_gradient};
 use crate::Result;
