@@ -29,10 +29,12 @@ pub trait Real:
     fn f64(self) -> f64;
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
+    fn is_nan(self) -> bool;
+    /// `self * a + b`, fused where the build's target has the instruction (elsewhere it would be a slow library call).
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// The larger of the two; NaN if either is NaN.
     fn maximum(self, other: Self) -> Self {
-        if self > other || self != self { self } else { other }
+        if self > other || self.is_nan() { self } else { other }
     }
 }
 
@@ -53,12 +55,16 @@ macro_rules! real {
                 <$t>::sqrt(self)
             }
             #[inline(always)]
+            fn is_nan(self) -> bool {
+                <$t>::is_nan(self)
+            }
+            #[inline(always)]
             fn abs(self) -> Self {
                 <$t>::abs(self)
             }
             #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
-                <$t>::mul_add(self, a, b)
+                if cfg!(target_feature = "fma") { <$t>::mul_add(self, a, b) } else { self * a + b }
             }
         }
     };

@@ -1,1 +1,190 @@
-//! The networks, recorded onto a tape.
+//! The networks: a frozen ResNet, the auto-encoder of its feature maps, and the discriminators, recorded onto a tape.
+//!
+//! Parameter names are those of the authors' state dicts (torchvision's for the backbone).
+
+pub mod autoencoder;
+pub mod discriminator;
+pub mod features;
+pub mod file;
+pub mod init;
+pub mod resnet;
+
+use crate::engine::ops::{Activation, conv2d, instance_norm};
+use crate::engine::params::Init;
+use crate::engine::tape::{NetId, Tape, Var};
+use crate::{Error, Result, invalid};
+
+/// Channels of the four ResNet layers, before a bottleneck's expansion.
+pub const PLANES: [usize; 4] = [64, 128, 256, 512];
+const NORM_EPS: f64 = 1e-5;
+
+/// A supported backbone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backbone {
+    pub name: &'static str,
+    pub bottleneck: bool,
+    /// Residual blocks of layers 1 to 4.
+    pub blocks: [usize; 4],
+    /// Width of a bottleneck's 3x3 convolution relative to its planes.
+    pub width: usize,
+}
+
+pub const BACKBONES: [Backbone; 7] = [
+    Backbone { name: "resnet18", bottleneck: false, blocks: [2, 2, 2, 2], width: 1 },
+    Backbone { name: "resnet34", bottleneck: false, blocks: [3, 4, 6, 3], width: 1 },
+    Backbone { name: "resnet50", bottleneck: true, blocks: [3, 4, 6, 3], width: 1 },
+    Backbone { name: "resnet101", bottleneck: true, blocks: [3, 4, 23, 3], width: 1 },
+    Backbone { name: "resnet152", bottleneck: true, blocks: [3, 8, 36, 3], width: 1 },
+    Backbone { name: "wide_resnet50_2", bottleneck: true, blocks: [3, 4, 6, 3], width: 2 },
+    Backbone { name: "wide_resnet101_2", bottleneck: true, blocks: [3, 4, 23, 3], width: 2 },
+];
+
+impl Backbone {
+    pub fn find(name: &str) -> Result<&'static Backbone> {
+        let names = || BACKBONES.map(|b| b.name).join(", ");
+        let unknown = || Error::Usage(format!("unknown backbone '{name}'; there are {}", names()));
+        BACKBONES.iter().find(|b| b.name == name).ok_or_else(unknown)
+    }
+
+    /// Output channels of a block over its planes.
+    pub fn expansion(&self) -> usize {
+        if self.bottleneck { 4 } else { 1 }
+    }
+}
+
+/// What the networks are built from: which backbone, which of its layers, and for which picture size.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Architecture {
+    pub backbone: &'static Backbone,
+    /// Consecutive layers, 1 to 4, finest first.
+    pub layers: Vec<usize>,
+    /// Side of the square pictures in pixels.
+    pub image_size: usize,
+    /// Normalisation of pixels, per channel, where 1 is white: `(v - mean) / std`.
+    pub mean: [f64; 3],
+    pub std: [f64; 3],
+}
+
+/// ImageNet statistics, which torchvision's weights expect.
+const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const STD: [f64; 3] = [0.229, 0.224, 0.225];
+
+/// Largest picture side accepted.
+pub const MAX_IMAGE_SIZE: usize = 4096;
+
+impl Architecture {
+    /// With ImageNet's normalisation. Refuses layers that are not consecutive and sizes that the networks cannot halve and double exactly.
+    pub fn new(backbone: &str, layers: &[usize], image_size: usize) -> Result<Self> {
+        let backbone = Backbone::find(backbone)?;
+        let consecutive = layers.windows(2).all(|w| w[1] == w[0] + 1);
+        if layers.is_empty() || !consecutive || layers[0] < 1 || layers[layers.len() - 1] > 4 {
+            return Err(Error::Usage(format!(
+                "layers {layers:?}: expected consecutive layers between 1 and 4, such as 2,3"
+            )));
+        }
+        let step = 1 << (layers[layers.len() - 1] + 2);
+        if image_size == 0 || !image_size.is_multiple_of(step) || image_size > MAX_IMAGE_SIZE {
+            return Err(Error::Usage(format!(
+                "image size {image_size}: with layers {layers:?} it must be a multiple of {step}, at most {MAX_IMAGE_SIZE}"
+            )));
+        }
+        Ok(Architecture { backbone, layers: layers.to_vec(), image_size, mean: MEAN, std: STD })
+    }
+
+    /// Planes of each chosen layer.
+    pub fn planes(&self) -> Vec<usize> {
+        self.layers.iter().map(|l| PLANES[l - 1]).collect()
+    }
+
+    /// Channels of each chosen layer's feature map.
+    pub fn channels(&self) -> Vec<usize> {
+        self.planes().iter().map(|p| p * self.backbone.expansion()).collect()
+    }
+
+    /// Side of each chosen layer's feature map.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.layers.iter().map(|l| self.image_size >> (l + 1)).collect()
+    }
+}
+
+/// Where pretrained tensors come from, in PyTorch's names and shapes.
+pub trait TensorSource {
+    /// The values of `name`; an error names it when it is missing or has another shape.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+}
+
+/// How the convolutions of a network are initialised.
+#[derive(Clone, Copy)]
+enum ConvInit {
+    /// Kaiming normal over the fan-out with ReLU's gain.
+    KaimingFanOut,
+    /// PyTorch's default: uniform within 1 / sqrt(fan-in).
+    Default,
+}
+
+/// Records layers of one network, naming their parameters.
+struct Recorder<'a> {
+    tape: &'a mut Tape,
+    net: NetId,
+    conv_init: ConvInit,
+}
+
+impl Recorder<'_> {
+    fn channels(&self, v: Var) -> usize {
+        self.tape.shape(v).c()
+    }
+
+    fn label(&mut self, name: &str) {
+        let label = format!("{}.{name}", self.tape.layout(self.net).network);
+        self.tape.set_label(label);
+    }
+
+    /// A square convolution without bias, parameter `<name>.weight`.
+    fn conv(&mut self, x: Var, name: &str, out: usize, kernel: usize, o: conv2d::Options) -> Result<Var> {
+        self.label(name);
+        let c = self.channels(x);
+        let taps = kernel * kernel;
+        let init = match self.conv_init {
+            ConvInit::KaimingFanOut => Init::Normal((2.0 / (out * taps) as f64).sqrt()),
+            ConvInit::Default => Init::Uniform(1.0 / ((c * taps) as f64).sqrt()),
+        };
+        let w = self.tape.param(self.net, &format!("{name}.weight"), &[out, c, kernel, kernel], init)?;
+        self.tape.conv2d(x, w, o)
+    }
+
+    /// A 2x2 transposed convolution with stride 2, parameter `<name>.weight`.
+    fn conv_transpose(&mut self, x: Var, name: &str, out: usize) -> Result<Var> {
+        self.label(name);
+        let c = self.channels(x);
+        // PyTorch takes the fan-in of a transposed convolution from its second axis.
+        let init = Init::Uniform(1.0 / ((out * 4) as f64).sqrt());
+        let w = self.tape.param(self.net, &format!("{name}.weight"), &[c, out, 2, 2], init)?;
+        self.tape.conv_transpose2d(x, w, [2; 2], [0; 2], [0; 2])
+    }
+
+    /// Affine instance norm, parameters `<name>.weight` and `<name>.bias`, with residual and activation fused.
+    fn norm(&mut self, x: Var, name: &str, residual: Option<Var>, act: Activation) -> Result<Var> {
+        self.label(name);
+        let c = self.channels(x);
+        let gamma = self.tape.param(self.net, &format!("{name}.weight"), &[c], Init::Ones)?;
+        let beta = self.tape.param(self.net, &format!("{name}.bias"), &[c], Init::Zeros)?;
+        let o = instance_norm::Options { affine: Some((gamma, beta)), residual, act };
+        self.tape.instance_norm(x, NORM_EPS, o)
+    }
+
+    /// Instance norm without parameters.
+    fn plain_norm(&mut self, x: Var, name: &str, act: Activation) -> Result<Var> {
+        self.label(name);
+        self.tape.instance_norm(x, NORM_EPS, instance_norm::Options { act, ..Default::default() })
+    }
+}
+
+/// Refuses feature maps that do not belong to the architecture.
+fn expect_maps(tape: &Tape, maps: &[Var], a: &Architecture) -> Result<()> {
+    let found: Vec<(usize, usize)> = maps.iter().map(|m| (tape.shape(*m).h(), tape.shape(*m).c())).collect();
+    let expected: Vec<(usize, usize)> = a.sizes().into_iter().zip(a.channels()).collect();
+    if found != expected {
+        invalid!("feature maps of (size, channels) {found:?}, expected {expected:?}");
+    }
+    Ok(())
+}

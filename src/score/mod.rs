@@ -1,1 +1,5 @@
-//! From a picture to its anomaly map and score.
+//! From pictures to anomaly maps and scores.
+
+pub mod pipeline;
+pub mod program;
+pub mod scorer;

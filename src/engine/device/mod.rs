@@ -1,3 +1,88 @@
-//! Where a plan runs.
+//! Where a plan runs. A [`Session`] is a program with its memory on one device: fill the inputs, run, read the outputs.
 
 pub mod cpu;
+
+use crate::engine::params::Values;
+use crate::engine::plan::Plan;
+use crate::engine::real::Real;
+use crate::engine::tape::{NetId, Tape, Var};
+use crate::engine::tensor::Element;
+use crate::{Result, invalid};
+
+/// The per-network arenas a session holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arena {
+    Params,
+    Grads,
+    /// Adam's first moment.
+    Moment1,
+    /// Adam's second moment.
+    Moment2,
+    /// Number of optimizer steps done (one element).
+    Steps,
+}
+
+/// A planned program with its memory.
+pub trait Session: Send {
+    fn tape(&self) -> &Tape;
+    fn plan(&self) -> &Plan;
+    /// Copies bytes into a variable (an input) from the host.
+    fn write_bytes(&mut self, v: Var, bytes: &[u8]) -> Result<()>;
+    /// Copies a variable declared as output, a parameter or a gradient to the host.
+    fn read_bytes(&self, v: Var, bytes: &mut [u8]) -> Result<()>;
+    fn write_arena_bytes(&mut self, net: NetId, arena: Arena, bytes: &[u8]) -> Result<()>;
+    fn read_arena_bytes(&self, net: NetId, arena: Arena, bytes: &mut [u8]) -> Result<()>;
+    /// Replays the program once.
+    fn run(&mut self) -> Result<()>;
+}
+
+impl dyn Session + '_ {
+    fn check<E: Element>(&self, v: Var, len: usize) -> Result<()> {
+        let info = self.tape().info(v);
+        if info.dtype != E::DTYPE || info.shape.len() != len {
+            invalid!("variable %{} holds {} {}, found {len} values of {}", v.0, info.shape, info.dtype, E::DTYPE);
+        }
+        Ok(())
+    }
+
+    /// Fills an input.
+    pub fn write<E: Element>(&mut self, v: Var, values: &[E]) -> Result<()> {
+        self.check::<E>(v, values.len())?;
+        self.write_bytes(v, bytemuck::cast_slice(values))
+    }
+
+    /// Reads an output into `values`.
+    pub fn read_into<E: Element>(&self, v: Var, values: &mut [E]) -> Result<()> {
+        self.check::<E>(v, values.len())?;
+        self.read_bytes(v, bytemuck::cast_slice_mut(values))
+    }
+
+    /// Reads an output.
+    pub fn read<E: Element>(&self, v: Var) -> Result<Vec<E>> {
+        let mut values = vec![bytemuck::Zeroable::zeroed(); self.tape().shape(v).len()];
+        self.read_into(v, &mut values)?;
+        Ok(values)
+    }
+
+    /// Reads a scalar output of the program's own number type.
+    pub fn scalar(&self, v: Var) -> Result<f64> {
+        match self.tape().info(v).dtype {
+            crate::engine::tensor::DType::F64 => Ok(self.read::<f64>(v)?[0]),
+            _ => Ok(self.read::<f32>(v)?[0] as f64),
+        }
+    }
+
+    /// Fills one of a network's arenas. The values must have this program's layout for the network.
+    pub fn write_arena<T: Real>(&mut self, net: NetId, arena: Arena, values: &Values<T>) -> Result<()> {
+        let ours = self.tape().layout(net);
+        if ours.len() != values.data.len() {
+            invalid!("network {}: expected {} values, found {}", ours.network, ours.len(), values.data.len());
+        }
+        self.write_arena_bytes(net, arena, bytemuck::cast_slice(&values.data))
+    }
+
+    /// Reads one of a network's arenas into `values`.
+    pub fn read_arena<T: Real>(&self, net: NetId, arena: Arena, values: &mut Values<T>) -> Result<()> {
+        self.read_arena_bytes(net, arena, bytemuck::cast_slice_mut(&mut values.data))
+    }
+}

@@ -1,47 +1,136 @@
-//! One folder per op: shape rule and gradient rule (`mod.rs`), CPU kernels (`cpu.rs`).
+//! One folder per op: sizes, shape rule and gradient rule in `mod.rs`, CPU kernels in `cpu.rs`.
+//!
+//! An op is a plain struct of sizes and scalars. Adding one touches its folder and the list at the end of this file.
 
+pub mod activation;
+pub mod add;
+pub mod anomaly_map;
+pub mod concat;
 pub mod conv2d;
+pub mod conv_transpose2d;
+pub mod cosine;
+pub mod energy;
+pub mod fill;
+pub mod instance_norm;
+pub mod l2_normalize;
+pub mod max_pool;
+pub mod normalize;
+pub mod optimizer;
+pub mod topk;
+pub mod weighted_sum;
 
+use crate::Result;
 use crate::engine::real::Real;
+use crate::engine::tape::{Record, Tape, Var};
+use std::fmt::Debug;
 
-/// What an op applies to its result before storing it.
-#[derive(Clone, Copy, Debug, PartialEq, Default)]
-pub enum Activation {
-    #[default]
-    None,
-    Relu,
-    /// `x` where positive, `slope * x` elsewhere; `slope` must be positive so that the sign survives.
-    LeakyRelu(f32),
+pub use activation::Activation;
+
+/// Most inputs and outputs any op has.
+pub const MAX_OPERANDS: usize = 8;
+
+/// What every op knows of itself.
+pub trait Operation: Debug + Clone {
+    /// Name in printed programs and traces.
+    const NAME: &'static str;
+
+    /// Records the gradients of the inputs, given those of the outputs (`None`: nothing depends on that output).
+    ///
+    /// `wanted[i]` tells which inputs need one. Ops that only ever run outside of training refuse by name.
+    fn gradient(&self, tape: &mut Tape, r: &Record, given: &[Option<Var>], wanted: &[bool])
+    -> Result<Vec<Option<Var>>>;
+
+    /// The input whose buffer the first output may take over when that input is not needed any more.
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+
+    /// Elements of scratch memory the CPU kernel needs with this many threads.
+    fn scratch<T: Real>(&self, _threads: usize) -> usize {
+        0
+    }
+
+    /// Elements of the weights (input 1) rearranged for the CPU kernel; 0 if it takes them as stored.
+    fn packed_len<T: Real>(&self) -> usize {
+        0
+    }
+
+    /// Rearranges frozen weights once, before the first run.
+    fn pack<T: Real>(&self, _weights: &[T], _packed: &mut [T]) {}
+
+    /// Computes the outputs on the CPU.
+    fn run<T: Real>(&self, args: Args<'_, T>);
 }
 
-impl Activation {
-    /// Slope for negative inputs; `None` means identity.
-    pub fn negative_slope(self) -> Option<f32> {
-        match self {
-            Activation::None => None,
-            Activation::Relu => Some(0.0),
-            Activation::LeakyRelu(s) => Some(s),
-        }
-    }
+/// Buffers of one record, as the CPU kernels get them.
+pub struct Args<'a, T> {
+    /// An empty slice stands for an input that shares the first output's memory.
+    pub inputs: [&'a [T]; MAX_OPERANDS],
+    pub outputs: [&'a mut [T]; MAX_OPERANDS],
+    pub scratch: &'a mut [T],
+    /// Frozen weights in the kernel's own order, if the op asked for it.
+    pub packed: Option<&'a [T]>,
+}
 
-    #[inline(always)]
-    pub fn apply<T: Real>(self, x: T) -> T {
-        match self {
-            Activation::None => x,
-            Activation::Relu => {
-                if x < T::ZERO {
-                    T::ZERO
-                } else {
-                    x
-                }
-            }
-            Activation::LeakyRelu(s) => {
-                if x < T::ZERO {
-                    x * T::of(s as f64)
-                } else {
-                    x
-                }
+/// The refusal of ops that have no gradient because they only run in inference or in the backward pass itself.
+pub(crate) fn no_gradient(name: &str) -> Result<Vec<Option<Var>>> {
+    Err(crate::Error::Invalid(format!("{name} cannot be differentiated: it only runs outside of training losses")))
+}
+
+macro_rules! operations {
+    ($($variant:ident($type:path)),* $(,)?) => {
+        /// Every op there is.
+        #[derive(Clone, Debug)]
+        pub enum Op { $($variant($type)),* }
+
+        impl Op {
+            pub fn name(&self) -> &'static str {
+                match self { $(Op::$variant(_) => <$type as Operation>::NAME),* }
             }
         }
-    }
+
+        $(impl From<$type> for Op {
+            fn from(o: $type) -> Op { Op::$variant(o) }
+        })*
+
+        /// Calls a generic method on whichever op it is: `dispatch!(op, o => o.run(args))`.
+        macro_rules! dispatch_ops {
+            ($op:expr, $o:ident => $body:expr) => {
+                match $op { $($crate::engine::ops::Op::$variant($o) => $body),* }
+            };
+        }
+        pub(crate) use dispatch_ops as dispatch;
+    };
+}
+
+operations! {
+    Activate(activation::Activate),
+    ActivateBwd(activation::ActivateBwd),
+    Adam(optimizer::Adam),
+    Add(add::Add),
+    ClipGradNorm(optimizer::ClipGradNorm),
+    Concat(concat::Concat),
+    ConcatBwd(concat::ConcatBwd),
+    Conv2d(conv2d::Forward),
+    Conv2dBwdBias(conv2d::BwdBias),
+    Conv2dBwdInput(conv2d::BwdInput),
+    Conv2dBwdWeight(conv2d::BwdWeight),
+    ConvTranspose2d(conv_transpose2d::ConvTranspose2d),
+    CosineLoss(cosine::Loss),
+    CosineLossBwd(cosine::LossBwd),
+    CosineMap(cosine::Map),
+    Energy(energy::Energy),
+    EnergyBwd(energy::EnergyBwd),
+    Fill(fill::Fill),
+    GaussianBlur(anomaly_map::GaussianBlur),
+    InstanceNorm(instance_norm::InstanceNorm),
+    InstanceNormBwd(instance_norm::InstanceNormBwd),
+    L2Normalize(l2_normalize::L2Normalize),
+    L2NormalizeBwd(l2_normalize::L2NormalizeBwd),
+    MaxPool(max_pool::MaxPool),
+    Normalize(normalize::Normalize),
+    TopKMean(topk::TopKMean),
+    UpsampleSum(anomaly_map::UpsampleSum),
+    WeightedSum(weighted_sum::WeightedSum),
+    WeightedSumBwd(weighted_sum::WeightedSumBwd),
 }

@@ -1,0 +1,230 @@
+//! Runs a plan on the CPU: one arena, cut into the slices that each op's kernel works on.
+
+use crate::engine::device::{Arena, Session};
+use crate::engine::ops::{Args, MAX_OPERANDS, Op, Operation, dispatch};
+use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
+use crate::engine::real::Real;
+use crate::engine::tape::{NetId, Storage, Tape, Var};
+use crate::engine::tensor::{DType, Line, lines};
+use crate::{Result, invalid};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// A program on the CPU, computing in `T`.
+pub struct CpuSession<T> {
+    tape: Tape,
+    plan: Plan,
+    memory: Vec<Line>,
+    /// Frozen weights have changed since they were packed.
+    stale: bool,
+    number: PhantomData<T>,
+}
+
+struct CpuSizing<T> {
+    threads: usize,
+    number: PhantomData<T>,
+}
+
+impl<T: Real> Sizing for CpuSizing<T> {
+    fn scratch(&self, op: &Op) -> usize {
+        dispatch!(op, o => o.scratch::<T>(self.threads)) * size_of::<T>()
+    }
+
+    fn packed_weights(&self, op: &Op) -> usize {
+        dispatch!(op, o => o.packed_len::<T>()) * size_of::<T>()
+    }
+}
+
+/// Plans `tape` for the CPU without allocating its memory.
+pub fn plan(tape: &Tape) -> Result<Plan> {
+    let threads = rayon::current_num_threads();
+    match tape.dtype() {
+        DType::F64 => Plan::new(tape, &CpuSizing::<f64> { threads, number: PhantomData }),
+        _ => Plan::new(tape, &CpuSizing::<f32> { threads, number: PhantomData }),
+    }
+}
+
+/// Plans `tape` and allocates its memory. The program computes in f32 or f64, as the tape says.
+pub fn session(tape: Tape) -> Result<Box<dyn Session>> {
+    Ok(match tape.dtype() {
+        DType::F32 => Box::new(CpuSession::<f32>::new(tape)?),
+        DType::F64 => Box::new(CpuSession::<f64>::new(tape)?),
+        other => invalid!("the CPU computes in f32 or f64, not in {other}"),
+    })
+}
+
+impl<T: Real> CpuSession<T> {
+    pub fn new(tape: Tape) -> Result<Self> {
+        let plan = plan(&tape)?;
+        let memory = lines(plan.total);
+        Ok(CpuSession { tape, plan, memory, stale: true, number: PhantomData })
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        &bytemuck::cast_slice(&self.memory)[range.clone()]
+    }
+
+    fn bytes_mut(&mut self, range: &Range<usize>) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.memory)[range.clone()]
+    }
+
+    fn arena(&self, net: NetId, arena: Arena) -> Range<usize> {
+        let NetArenas { params, grads, moment1, moment2, steps } = &self.plan.nets[net.0];
+        match arena {
+            Arena::Params => params,
+            Arena::Grads => grads,
+            Arena::Moment1 => moment1,
+            Arena::Moment2 => moment2,
+            Arena::Steps => steps,
+        }
+        .clone()
+    }
+
+    fn pack_frozen_weights(&mut self) {
+        for (record, step) in self.tape.records.iter().zip(&self.plan.steps) {
+            let Some(packed) = &step.packed else { continue };
+            let mut cut = Cut::new(&mut self.memory, [(step.inputs[1].clone(), false), (packed.clone(), true)]);
+            let (weights, packed) = (cut.shared::<T>(0), cut.exclusive::<T>(1));
+            dispatch!(&record.op, o => o.pack(weights, packed));
+        }
+        self.stale = false;
+    }
+}
+
+impl<T: Real> Session for CpuSession<T> {
+    fn tape(&self) -> &Tape {
+        &self.tape
+    }
+
+    fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    fn write_bytes(&mut self, v: Var, bytes: &[u8]) -> Result<()> {
+        let range = self.plan.range(v)?;
+        self.stale |= matches!(self.tape.info(v).storage, Storage::Param { .. });
+        self.bytes_mut(&range).copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_bytes(&self, v: Var, bytes: &mut [u8]) -> Result<()> {
+        bytes.copy_from_slice(self.bytes(&self.plan.range(v)?));
+        Ok(())
+    }
+
+    fn write_arena_bytes(&mut self, net: NetId, arena: Arena, bytes: &[u8]) -> Result<()> {
+        let range = self.arena(net, arena);
+        if range.len() != bytes.len() {
+            invalid!("{arena:?} of this network take {} bytes in this program, found {}", range.len(), bytes.len());
+        }
+        self.stale |= arena == Arena::Params;
+        self.bytes_mut(&range).copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn read_arena_bytes(&self, net: NetId, arena: Arena, bytes: &mut [u8]) -> Result<()> {
+        let range = self.arena(net, arena);
+        if range.len() != bytes.len() {
+            invalid!("{arena:?} of this network take {} bytes in this program, found {}", range.len(), bytes.len());
+        }
+        bytes.copy_from_slice(self.bytes(&range));
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<()> {
+        if self.stale {
+            self.pack_frozen_weights();
+        }
+        for (record, step) in self.tape.records.iter().zip(&self.plan.steps) {
+            let args = args::<T>(&mut self.memory, step);
+            dispatch!(&record.op, o => o.run(args));
+        }
+        Ok(())
+    }
+}
+
+/// The buffers of one step as typed slices.
+fn args<'a, T: Real>(memory: &'a mut [Line], step: &Step) -> Args<'a, T> {
+    const SCRATCH: usize = 2 * MAX_OPERANDS;
+    const PACKED: usize = SCRATCH + 1;
+    let packed = step.packed.clone().unwrap_or(0..0);
+    let ranges: [(Range<usize>, bool); PACKED + 1] = std::array::from_fn(|i| match i {
+        SCRATCH => (step.scratch.clone(), true),
+        PACKED => (packed.clone(), false),
+        i if i < MAX_OPERANDS => (step.inputs.get(i).cloned().unwrap_or(0..0), false),
+        i => (step.outputs.get(i - MAX_OPERANDS).cloned().unwrap_or(0..0), true),
+    });
+    let mut cut = Cut::new(memory, ranges);
+    Args {
+        inputs: std::array::from_fn(|i| cut.shared(i)),
+        outputs: std::array::from_fn(|i| cut.exclusive(MAX_OPERANDS + i)),
+        scratch: cut.exclusive(SCRATCH),
+        packed: step.packed.is_some().then(|| cut.shared(PACKED)),
+    }
+}
+
+/// `N` ranges of one memory, borrowed at the same time. Shared ranges may be equal; others must not overlap.
+struct Cut<'a, const N: usize> {
+    slices: [Slice<'a>; N],
+    lens: [usize; N],
+}
+
+#[derive(Default)]
+enum Slice<'a> {
+    #[default]
+    Empty,
+    Shared(&'a [u8]),
+    Exclusive(&'a mut [u8]),
+}
+
+impl<'a, const N: usize> Cut<'a, N> {
+    /// Byte ranges and whether each is written to.
+    fn new(memory: &'a mut [Line], ranges: [(Range<usize>, bool); N]) -> Self {
+        let mut order: [usize; N] = std::array::from_fn(|i| i);
+        order.sort_unstable_by_key(|&i| ranges[i].0.start);
+        let mut slices: [Slice<'a>; N] = std::array::from_fn(|_| Slice::Empty);
+        let mut rest: &'a mut [u8] = bytemuck::cast_slice_mut(memory);
+        let mut position = 0;
+        let mut last: Option<usize> = None;
+        for i in order {
+            let (range, exclusive) = &ranges[i];
+            if range.is_empty() {
+                continue;
+            }
+            if let Some(j) = last.filter(|&j| ranges[j].0 == *range) {
+                let Slice::Shared(same) = &slices[j] else { panic!("plan: a written buffer is also read") };
+                assert!(!exclusive, "plan: a read buffer is also written");
+                slices[i] = Slice::Shared(same);
+                continue;
+            }
+            assert!(range.start >= position, "plan: buffers of one step overlap");
+            let len = range.len().next_multiple_of(size_of::<Line>());
+            let (slice, behind) = rest.split_at_mut(range.start - position).1.split_at_mut(len);
+            rest = behind;
+            position = range.start + len;
+            slices[i] = if *exclusive { Slice::Exclusive(slice) } else { Slice::Shared(slice) };
+            last = Some(i);
+        }
+        Cut { slices, lens: std::array::from_fn(|i| ranges[i].0.len()) }
+    }
+
+    /// Bytes of slice `i` as whole elements. Pictures, made of single bytes, may end inside an element of `T`; the
+    /// padding behind them belongs to the same buffer.
+    fn whole<T: Real>(&self, i: usize) -> usize {
+        self.lens[i].next_multiple_of(size_of::<T>())
+    }
+
+    fn shared<T: Real>(&mut self, i: usize) -> &'a [T] {
+        match std::mem::take(&mut self.slices[i]) {
+            Slice::Shared(s) => bytemuck::cast_slice(&s[..self.whole::<T>(i)]),
+            _ => &[],
+        }
+    }
+
+    fn exclusive<T: Real>(&mut self, i: usize) -> &'a mut [T] {
+        match std::mem::take(&mut self.slices[i]) {
+            Slice::Exclusive(s) => bytemuck::cast_slice_mut(&mut s[..self.whole::<T>(i)]),
+            _ => &mut [],
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Reductions over contiguous slices, in a fixed order.
+
+use crate::engine::real::Real;
+
+/// Independent partial sums, so that the loop vectorises; also keeps f32 rounding small.
+const LANES: usize = 32;
+
+/// Sum of products, accumulated in `T` in 32 lanes.
+#[inline]
+pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail: T = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| *a * *b).sum();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for i in 0..LANES {
+            lanes[i] = a[i].mul_add(b[i], lanes[i]);
+        }
+    }
+    lanes.into_iter().sum::<T>() + tail
+}
+
+/// Sum of products of long slices: blocks in `T`, their sum in f64.
+pub fn dot_f64<T: Real>(a: &[T], b: &[T]) -> f64 {
+    const BLOCK: usize = 4096;
+    a.chunks(BLOCK).zip(b.chunks(BLOCK)).map(|(a, b)| dot(a, b).f64()).sum()
+}

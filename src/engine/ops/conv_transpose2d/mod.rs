@@ -1,0 +1,95 @@
+//! Transposed convolution, as PyTorch's `conv_transpose2d`: the adjoint of a convolution.
+//!
+//! It is described by that convolution: `h,w,c` are the transposed convolution's *output*, `oh,ow,k` its *input*,
+//! and its weights, (in, out, kh, kw) in files, are the convolution's KRSC weights in memory. So its input gradient
+//! is a convolution, and its weight gradient the convolution's with the roles of x and dy swapped.
+
+use super::conv2d::{BwdWeight, Conv2d, Options, cpu};
+use super::{Args, Operation};
+use crate::Result;
+use crate::engine::real::Real;
+use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tensor::Shape;
+
+/// y = adjoint of `sizes` applied to x. Inputs: x, w.
+#[derive(Clone, Debug)]
+pub struct ConvTranspose2d {
+    pub sizes: Conv2d,
+}
+
+impl Tape {
+    /// Transposed convolution of `x` (n, h, w, in) with weights (in, kh, kw, out). No bias: add it behind, where needed.
+    ///
+    /// The result has size `(h - 1) * stride - 2 * pad + kernel + output_pad`, with `output_pad < stride` along each axis.
+    pub fn conv_transpose2d(
+        &mut self,
+        x: Var,
+        w: Var,
+        stride: [usize; 2],
+        pad: [usize; 2],
+        output_pad: [usize; 2],
+    ) -> Result<Var> {
+        let (xs, [_, r, s, c]) = (self.shape(x), self.shape(w).0);
+        let refuse = |t: &Tape, m: String| t.shape_error(ConvTranspose2d::NAME, m);
+        let out = |x: usize, kernel: usize, i: usize| -> Option<usize> {
+            let full = (x - 1) * stride[i] + kernel + output_pad[i];
+            full.checked_sub(2 * pad[i]).filter(|&o| o > 0 && output_pad[i] < stride[i])
+        };
+        let (Some(h), Some(w_out)) = (out(xs.h(), r, 0), out(xs.w(), s, 1)) else {
+            let what =
+                format!("stride {stride:?}, padding {pad:?}, output padding {output_pad:?} leave nothing of {xs}");
+            return Err(refuse(self, what));
+        };
+        let y = Shape([xs.n(), h, w_out, c]);
+        let sizes = Conv2d::new(y, self.shape(w), stride, pad).map_err(|m| refuse(self, m))?;
+        if sizes.output() != xs {
+            return Err(refuse(
+                self,
+                format!("weights {} (in, kh, kw, out) do not fit an input of {xs}", self.shape(w)),
+            ));
+        }
+        self.record1(ConvTranspose2d { sizes }, vec![x, w], y)
+    }
+}
+
+impl Operation for ConvTranspose2d {
+    const NAME: &'static str = "conv_transpose2d";
+
+    fn gradient(
+        &self,
+        tape: &mut Tape,
+        r: &Record,
+        given: &[Option<Var>],
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Var>>> {
+        let Some(dy) = given[0] else { return Ok(vec![None; 2]) };
+        let s = self.sizes;
+        let mut grads = vec![None; 2];
+        if wanted[0] {
+            let [stride, pad] = [[s.stride_h, s.stride_w], [s.pad_h, s.pad_w]].map(|p| p.map(|v| v as usize));
+            grads[0] = Some(tape.conv2d(dy, r.inputs[1], Options { stride, pad, ..Default::default() })?);
+        }
+        if wanted[1] {
+            grads[1] = Some(tape.record1(BwdWeight { sizes: s }, vec![dy, r.inputs[0]], s.weights())?);
+        }
+        Ok(grads)
+    }
+
+    fn scratch<T: Real>(&self, threads: usize) -> usize {
+        cpu::bwd_input_scratch::<T>(&self.sizes, threads)
+    }
+
+    fn packed_len<T: Real>(&self) -> usize {
+        cpu::bwd_input_packed_len::<T>(&self.sizes)
+    }
+
+    fn pack<T: Real>(&self, weights: &[T], packed: &mut [T]) {
+        cpu::pack_bwd_input(&self.sizes, weights, packed)
+    }
+
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        let ([x, w, ..], [y, ..]) = (a.inputs, a.outputs);
+        let weights = a.packed.map(cpu::Weights::Packed).unwrap_or(cpu::Weights::Krsc(w));
+        cpu::bwd_input(&self.sizes, x, weights, None, y, a.scratch);
+    }
+}

@@ -1,0 +1,147 @@
+//! Cosine distances between feature maps and their reconstructions.
+//!
+//! [`Loss`], the paper's eq. (2): mean over images of 1 - cos(flattened map, flattened reconstruction).
+//! [`Map`], eq. (14): 1 - cos over channels at every position. Both as PyTorch's `cosine_similarity` (lengths at least 1e-8).
+
+use super::{Args, Operation, no_gradient};
+use crate::Result;
+use crate::engine::device::cpu::vector::{dot, dot_f64};
+use crate::engine::real::Real;
+use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tensor::Shape;
+use rayon::prelude::*;
+
+const EPS: f64 = 1e-8;
+
+/// Inputs: a, b (n, h, w, c). Outputs: the loss over the first `images` images, then |a|, |b| and a.b of each.
+#[derive(Clone, Debug)]
+pub struct Loss {
+    pub images: usize,
+    /// Elements of one image.
+    pub len: usize,
+}
+
+/// Gradient for b. Inputs: dy, a, b, the saved lengths; `swapped` when b is the loss's first input.
+#[derive(Clone, Debug)]
+pub struct LossBwd {
+    pub forward: Loss,
+    pub swapped: bool,
+}
+
+/// Inputs: a, b (n, h, w, c). Output: (n, h, w, 1).
+#[derive(Clone, Debug)]
+pub struct Map {
+    pub c: usize,
+}
+
+/// Values saved per image.
+const SAVED: usize = 3;
+
+impl Tape {
+    fn same_shape(&self, op: &str, a: Var, b: Var) -> Result<Shape> {
+        let (sa, sb) = (self.shape(a), self.shape(b));
+        if sa == sb { Ok(sa) } else { Err(self.shape_error(op, format!("shapes differ: {sa} and {sb}"))) }
+    }
+
+    /// Mean over the first `images` images of 1 - cos(a, b), each image flattened to one vector.
+    pub fn cosine_loss(&mut self, a: Var, b: Var, images: usize) -> Result<Var> {
+        let s = self.same_shape(Loss::NAME, a, b)?;
+        if images == 0 || images > s.n() {
+            return Err(self.shape_error(Loss::NAME, format!("{images} images of a batch of {}", s.n())));
+        }
+        let op = Loss { images, len: s.len() / s.n() };
+        Ok(self.record(op, vec![a, b], &[Shape::SCALAR, Shape([images, 1, 1, SAVED])])?[0])
+    }
+
+    /// 1 - cos over channels at every position.
+    pub fn cosine_map(&mut self, a: Var, b: Var) -> Result<Var> {
+        let s = self.same_shape(Map::NAME, a, b)?;
+        self.record1(Map { c: s.c() }, vec![a, b], Shape([s.n(), s.h(), s.w(), 1]))
+    }
+}
+
+impl Operation for Loss {
+    const NAME: &'static str = "cosine_loss";
+
+    fn gradient(
+        &self,
+        tape: &mut Tape,
+        r: &Record,
+        given: &[Option<Var>],
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Var>>> {
+        let Some(dy) = given[0] else { return Ok(vec![None; 2]) };
+        let (a, b, saved) = (r.inputs[0], r.inputs[1], r.outputs[1]);
+        let shape = tape.shape(a);
+        let mut grads = vec![None; 2];
+        for (i, [other, own]) in [[b, a], [a, b]].into_iter().enumerate() {
+            if wanted[i] {
+                let op = LossBwd { forward: self.clone(), swapped: i == 0 };
+                grads[i] = Some(tape.record1(op, vec![dy, other, own, saved], shape)?);
+            }
+        }
+        Ok(grads)
+    }
+
+    fn run<T: Real>(&self, args: Args<'_, T>) {
+        let ([a, b, ..], [loss, saved, ..]) = (args.inputs, args.outputs);
+        let len = self.len;
+        saved.par_chunks_mut(SAVED).enumerate().for_each(|(i, saved)| {
+            let (a, b) = (&a[i * len..][..len], &b[i * len..][..len]);
+            saved[0] = T::of(dot_f64(a, a).sqrt().max(EPS));
+            saved[1] = T::of(dot_f64(b, b).sqrt().max(EPS));
+            saved[2] = T::of(dot_f64(a, b));
+        });
+        let distance = |s: &[T]| 1.0 - s[2].f64() / (s[0].f64() * s[1].f64());
+        loss[0] = T::of(saved.chunks_exact(SAVED).map(distance).sum::<f64>() / self.images as f64);
+    }
+}
+
+impl Operation for LossBwd {
+    const NAME: &'static str = "cosine_loss_bwd";
+
+    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
+        no_gradient(Self::NAME)
+    }
+
+    /// d(1 - cos)/db = -(a / (|a| |b|) - cos * b / |b|^2)
+    fn run<T: Real>(&self, args: Args<'_, T>) {
+        let ([dy, a, b, saved, ..], [db, ..]) = (args.inputs, args.outputs);
+        let Loss { images, len } = self.forward;
+        let scale = dy[0].f64() / images as f64;
+        db.par_chunks_mut(len).enumerate().for_each(|(i, db)| {
+            if i >= images {
+                db.fill(T::ZERO);
+                return;
+            }
+            let s = &saved[i * SAVED..][..SAVED];
+            let (mut length_a, mut length_b, product) = (s[0].f64(), s[1].f64(), s[2].f64());
+            if self.swapped {
+                std::mem::swap(&mut length_a, &mut length_b);
+            }
+            let by_a = T::of(-scale / (length_a * length_b));
+            let by_b = T::of(scale * product / (length_a * length_b.powi(3)));
+            for ((db, a), b) in db.iter_mut().zip(&a[i * len..]).zip(&b[i * len..]) {
+                *db = *a * by_a + *b * by_b;
+            }
+        });
+    }
+}
+
+impl Operation for Map {
+    const NAME: &'static str = "cosine_map";
+
+    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
+        no_gradient(Self::NAME)
+    }
+
+    fn run<T: Real>(&self, args: Args<'_, T>) {
+        let ([a, b, ..], [y, ..]) = (args.inputs, args.outputs);
+        let c = self.c;
+        y.par_iter_mut().with_min_len(64).enumerate().for_each(|(i, y)| {
+            let (a, b) = (&a[i * c..][..c], &b[i * c..][..c]);
+            let length = |x: &[T]| dot(x, x).sqrt().maximum(T::of(EPS));
+            *y = T::ONE - dot(a, b) / (length(a) * length(b));
+        });
+    }
+}

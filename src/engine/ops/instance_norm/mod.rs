@@ -1,0 +1,129 @@
+//! Instance normalisation: every channel of every sample to mean 0 and variance 1 over its positions, as PyTorch's
+//! `InstanceNorm2d` (eps inside the root, biased variance), then scale and shift, residual and activation:
+//! `y = act(gamma * (x - mean) * rstd + beta + residual)`.
+
+mod cpu;
+
+use super::{Activation, Args, Operation, no_gradient};
+use crate::Result;
+use crate::engine::real::Real;
+use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tensor::Shape;
+
+/// Inputs: x, then gamma and beta if affine, then the residual if present. Outputs: y, mean, rstd (n, 1, 1, c).
+#[derive(Clone, Debug)]
+pub struct InstanceNorm {
+    pub n: usize,
+    /// Positions that a mean is taken over (h * w).
+    pub rows: usize,
+    pub c: usize,
+    pub eps: f64,
+    pub affine: bool,
+    pub residual: bool,
+    pub act: Activation,
+}
+
+/// Inputs: dy, x, y, mean, rstd, gamma if affine. Outputs: dx, then dgamma and dbeta if affine.
+///
+/// The gradient of a residual is `dy * act'(y)` itself; where there is one it is computed before, and `forward.act` is `None`.
+#[derive(Clone, Debug)]
+pub struct InstanceNormBwd {
+    pub forward: InstanceNorm,
+}
+
+/// What is fused behind the normalisation.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Scale and shift, each of shape (c).
+    pub affine: Option<(Var, Var)>,
+    pub residual: Option<Var>,
+    pub act: Activation,
+}
+
+impl Tape {
+    /// Instance normalisation of `x` (n, h, w, c), eps 1e-5 unless told otherwise.
+    pub fn instance_norm(&mut self, x: Var, eps: f64, o: Options) -> Result<Var> {
+        let s = self.shape(x);
+        let mut inputs = vec![x];
+        if let Some((gamma, beta)) = o.affine {
+            for v in [gamma, beta] {
+                if self.shape(v) != Shape::vector(s.c()) {
+                    let what = format!("scale and shift must have {} values, found {}", s.c(), self.shape(v));
+                    return Err(self.shape_error(InstanceNorm::NAME, what));
+                }
+                inputs.push(v);
+            }
+        }
+        if let Some(r) = o.residual {
+            if self.shape(r) != s {
+                let what = format!("residual of shape {}, expected {s}", self.shape(r));
+                return Err(self.shape_error(InstanceNorm::NAME, what));
+            }
+            inputs.push(r);
+        }
+        let op = InstanceNorm {
+            n: s.n(),
+            rows: s.h() * s.w(),
+            c: s.c(),
+            eps,
+            affine: o.affine.is_some(),
+            residual: o.residual.is_some(),
+            act: o.act,
+        };
+        let stats = Shape([s.n(), 1, 1, s.c()]);
+        Ok(self.record(op, inputs, &[s, stats, stats])?[0])
+    }
+}
+
+impl Operation for InstanceNorm {
+    const NAME: &'static str = "instance_norm";
+
+    fn gradient(
+        &self,
+        tape: &mut Tape,
+        r: &Record,
+        given: &[Option<Var>],
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Var>>> {
+        let Some(dy) = given[0] else { return Ok(vec![None; wanted.len()]) };
+        let x = r.inputs[0];
+        let mut forward = self.clone();
+        let mut dz = dy;
+        if self.residual {
+            dz = tape.activate_bwd(r.outputs[0], dy, self.act)?;
+            forward.act = Activation::None;
+        }
+        let mut inputs = vec![dz, x, r.outputs[0], r.outputs[1], r.outputs[2]];
+        let mut outputs = vec![tape.shape(x)];
+        if self.affine {
+            inputs.push(r.inputs[1]);
+            outputs.extend([Shape::vector(self.c); 2]);
+        }
+        let grads = tape.record(InstanceNormBwd { forward }, inputs, &outputs)?;
+        Ok(grads.into_iter().map(Some).chain(self.residual.then_some(Some(dz))).collect())
+    }
+
+    fn scratch<T: Real>(&self, _: usize) -> usize {
+        cpu::scratch(self)
+    }
+
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        cpu::forward(self, a)
+    }
+}
+
+impl Operation for InstanceNormBwd {
+    const NAME: &'static str = "instance_norm_bwd";
+
+    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
+        no_gradient(Self::NAME)
+    }
+
+    fn scratch<T: Real>(&self, _: usize) -> usize {
+        cpu::scratch(&self.forward)
+    }
+
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        cpu::backward(&self.forward, a)
+    }
+}

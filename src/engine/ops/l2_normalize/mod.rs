@@ -1,0 +1,79 @@
+//! Channel normalisation: every position's vector to length 1, as PyTorch's `F.normalize(x, dim=1)` (eps 1e-12).
+
+use super::{Args, Operation, no_gradient};
+use crate::Result;
+use crate::engine::device::cpu::vector::dot;
+use crate::engine::real::Real;
+use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tensor::Shape;
+use rayon::prelude::*;
+
+const EPS: f64 = 1e-12;
+/// Rows one thread works on at a time.
+const BLOCK: usize = 64;
+
+/// y = x / max(|x|, eps) over c. Outputs: y and the inverse lengths (n, h, w, 1).
+#[derive(Clone, Debug)]
+pub struct L2Normalize {
+    pub c: usize,
+}
+
+/// dx = inverse * (dy - y (y . dy)). Inputs: dy, y, inverse.
+#[derive(Clone, Debug)]
+pub struct L2NormalizeBwd {
+    pub c: usize,
+}
+
+impl Tape {
+    /// Divides every channel vector of `x` (n, h, w, c) by its length.
+    pub fn l2_normalize(&mut self, x: Var) -> Result<Var> {
+        let s = self.shape(x);
+        let lengths = Shape([s.n(), s.h(), s.w(), 1]);
+        Ok(self.record(L2Normalize { c: s.c() }, vec![x], &[s, lengths])?[0])
+    }
+}
+
+impl Operation for L2Normalize {
+    const NAME: &'static str = "l2_normalize";
+
+    fn gradient(&self, tape: &mut Tape, r: &Record, given: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
+        let Some(dy) = given[0] else { return Ok(vec![None]) };
+        let shape = tape.shape(r.inputs[0]);
+        let op = L2NormalizeBwd { c: self.c };
+        Ok(vec![Some(tape.record1(op, vec![dy, r.outputs[0], r.outputs[1]], shape)?)])
+    }
+
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        let ([x, ..], [y, inverse, ..]) = (a.inputs, a.outputs);
+        let block = BLOCK * self.c;
+        y.par_chunks_mut(block).zip(x.par_chunks(block)).zip(inverse.par_chunks_mut(BLOCK)).for_each(
+            |((y, x), inv)| {
+                for ((y, x), inv) in y.chunks_exact_mut(self.c).zip(x.chunks_exact(self.c)).zip(inv) {
+                    *inv = T::ONE / dot(x, x).sqrt().maximum(T::of(EPS));
+                    y.iter_mut().zip(x).for_each(|(y, x)| *y = *x * *inv);
+                }
+            },
+        );
+    }
+}
+
+impl Operation for L2NormalizeBwd {
+    const NAME: &'static str = "l2_normalize_bwd";
+
+    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
+        no_gradient(Self::NAME)
+    }
+
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        let ([dy, y, inverse, ..], [dx, ..]) = (a.inputs, a.outputs);
+        let c = self.c;
+        dx.par_chunks_mut(c).with_min_len(BLOCK).enumerate().for_each(|(i, dx)| {
+            let (dy, y, inv) = (&dy[i * c..][..c], &y[i * c..][..c], inverse[i]);
+            // Where the length was clamped to eps, y is a constant times x and the projection vanishes.
+            let along = if inv < T::of(1.0 / EPS) { dot(y, dy) } else { T::ZERO };
+            for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
+                *dx = inv * (*dy - *y * along);
+            }
+        });
+    }
+}

@@ -1,0 +1,101 @@
+//! Adam and the gradient-norm clip: each one pass over a network's flat arenas.
+
+use super::activation::CHUNK;
+use super::{Args, Operation};
+use crate::Result;
+use crate::engine::device::cpu::vector::dot;
+use crate::engine::real::Real;
+use crate::engine::tape::{NetId, Record, Tape, Var};
+use crate::engine::tensor::Shape;
+use rayon::prelude::*;
+
+/// One Adam step with bias correction, as `torch.optim.Adam` without weight decay.
+#[derive(Clone, Copy, Debug)]
+pub struct Adam {
+    pub net: NetId,
+    pub lr: f64,
+    pub betas: (f64, f64),
+    pub eps: f64,
+}
+
+/// Scales the gradients of a network so that their joint norm is at most `max`, as `torch.nn.utils.clip_grad_norm_`.
+/// Output: the norm before.
+#[derive(Clone, Copy, Debug)]
+pub struct ClipGradNorm {
+    pub net: NetId,
+    pub max: f64,
+    /// Elements of the gradient arena.
+    pub len: usize,
+}
+
+impl Tape {
+    /// Updates the parameters of `a.net` from its gradients.
+    pub fn adam(&mut self, a: Adam) -> Result<()> {
+        self.record(a, vec![], &[]).map(drop)
+    }
+
+    /// Clips the gradients of `net`; call it between `backward` and `adam`. Returns the norm found.
+    pub fn clip_grad_norm(&mut self, net: NetId, max: f64) -> Result<Var> {
+        let len = self.layout(net).len();
+        self.record1(ClipGradNorm { net, max, len }, vec![], Shape::SCALAR)
+    }
+}
+
+impl Operation for Adam {
+    const NAME: &'static str = "adam";
+
+    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
+        Ok(vec![])
+    }
+
+    /// Inputs: gradients. Outputs: parameters, both moments, the number of steps done.
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        let ([grads, ..], [params, m, v, steps, ..]) = (a.inputs, a.outputs);
+        steps[0] += T::ONE;
+        let t = steps[0].f64();
+        let (b1, b2) = self.betas;
+        let step = T::of(self.lr / (1.0 - b1.powf(t)));
+        let root = T::of(1.0 / (1.0 - b2.powf(t)).sqrt());
+        let eps = T::of(self.eps);
+        let [b1, c1, b2, c2] = [b1, 1.0 - b1, b2, 1.0 - b2].map(T::of);
+        params
+            .par_chunks_mut(CHUNK)
+            .zip(m.par_chunks_mut(CHUNK))
+            .zip(v.par_chunks_mut(CHUNK))
+            .zip(grads.par_chunks(CHUNK))
+            .for_each(|(((p, m), v), g)| {
+                for (((p, m), v), g) in p.iter_mut().zip(m).zip(v).zip(g) {
+                    *m = b1 * *m + c1 * *g;
+                    *v = b2 * *v + c2 * *g * *g;
+                    *p -= step * *m / (v.sqrt() * root + eps);
+                }
+            });
+    }
+}
+
+impl Operation for ClipGradNorm {
+    const NAME: &'static str = "clip_grad_norm";
+
+    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
+        Ok(vec![None])
+    }
+
+    fn scratch<T: Real>(&self, _: usize) -> usize {
+        self.len.div_ceil(CHUNK)
+    }
+
+    /// Outputs: the norm, the gradients.
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        let [norm, grads, ..] = a.outputs;
+        let partial = &mut a.scratch[..self.len.div_ceil(CHUNK)];
+        partial.par_iter_mut().zip(grads.par_chunks(CHUNK)).for_each(|(p, g)| *p = dot(g, g));
+        let total = partial.iter().map(|p| p.f64()).sum::<f64>().sqrt();
+        norm[0] = T::of(total);
+        let scale = self.max / (total + 1e-6);
+        // A NaN norm reaches the parameters, where the loss shows it.
+        if scale < 1.0 || scale.is_nan() {
+            let scale = T::of(scale);
+            grads.par_chunks_mut(CHUNK).for_each(|g| g.iter_mut().for_each(|g| *g *= scale));
+        }
+    }
+}

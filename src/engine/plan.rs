@@ -1,0 +1,293 @@
+//! The plan: in which memory. Lifetimes of all variables and one place for each in a single arena, known before
+//! anything runs, so that a program's peak memory can be told in advance and nothing is allocated while stepping.
+
+use crate::engine::ops::{Op, Operation, dispatch};
+use crate::engine::tape::{NetId, Storage, Tape, Var};
+use crate::{Result, invalid};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::ops::Range;
+
+/// Alignment of every buffer in bytes: a cache line, and what 16-byte vector accesses on a GPU need.
+const ALIGN: usize = 64;
+
+/// What a device needs beyond inputs and outputs to run an op, in bytes.
+pub trait Sizing {
+    fn scratch(&self, op: &Op) -> usize;
+    /// Size of the op's weights rearranged for this device; 0 if it takes them as they are.
+    fn packed_weights(&self, op: &Op) -> usize;
+}
+
+/// Byte ranges in the arena of everything one record touches.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// An empty range stands for an input that shares the first output's buffer (the op works in place).
+    pub inputs: Vec<Range<usize>>,
+    pub outputs: Vec<Range<usize>>,
+    pub scratch: Range<usize>,
+    /// Where the frozen weights (input 1) are kept rearranged; `inputs[1]` then still names the plain ones.
+    pub packed: Option<Range<usize>>,
+}
+
+/// Byte ranges of one network's arenas. Gradients and moments are empty for frozen networks.
+#[derive(Clone, Debug, Default)]
+pub struct NetArenas {
+    pub params: Range<usize>,
+    pub grads: Range<usize>,
+    pub moment1: Range<usize>,
+    pub moment2: Range<usize>,
+    /// Number of optimizer steps done, one element.
+    pub steps: Range<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    pub nets: Vec<NetArenas>,
+    /// Bytes of the arena.
+    pub total: usize,
+    pub usage: Usage,
+    vars: HashMap<Var, Range<usize>>,
+}
+
+/// Where a plan's memory goes, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    pub parameters: usize,
+    /// Gradients and Adam's moments.
+    pub optimizer: usize,
+    /// Frozen weights, rearranged for the device.
+    pub packed: usize,
+    /// Activations, saved values and scratch: the size of the region that they share over time.
+    pub activations: usize,
+    /// What they would take if no buffer were ever reused.
+    pub activations_unshared: usize,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mb = |b: usize| b as f64 / 1e6;
+        writeln!(f, "parameters                {:>9.1} MB", mb(self.parameters))?;
+        writeln!(f, "gradients and moments     {:>9.1} MB", mb(self.optimizer))?;
+        writeln!(f, "packed weights            {:>9.1} MB", mb(self.packed))?;
+        writeln!(
+            f,
+            "activations and scratch   {:>9.1} MB (without reuse {:.1} MB)",
+            mb(self.activations),
+            mb(self.activations_unshared)
+        )?;
+        write!(
+            f,
+            "total                     {:>9.1} MB",
+            mb(self.parameters + self.optimizer + self.packed + self.activations)
+        )
+    }
+}
+
+/// A buffer of the shared region: its size and the first and last record that need it.
+struct Buffer {
+    bytes: usize,
+    first: usize,
+    last: usize,
+}
+
+impl Plan {
+    pub fn new(tape: &Tape, device: &dyn Sizing) -> Result<Plan> {
+        let end = tape.records.len();
+        let mut cursor = 0;
+        let mut take = |bytes: usize| {
+            let start = cursor;
+            cursor += bytes.next_multiple_of(ALIGN);
+            start..start + bytes
+        };
+
+        let element = tape.dtype().size();
+        let with_grads: HashSet<usize> = tape
+            .vars
+            .iter()
+            .filter_map(|v| if let Storage::Grad { net, .. } = v.storage { Some(net.0) } else { None })
+            .collect();
+        let trained: HashSet<usize> =
+            tape.records.iter().filter_map(|r| if let Op::Adam(a) = &r.op { Some(a.net.0) } else { None }).collect();
+        let mut usage = Usage::default();
+        let mut nets = Vec::new();
+        for (i, layout) in tape.nets.iter().enumerate() {
+            let bytes = layout.len() * element;
+            let optional = |on: bool, bytes: usize| if on { bytes } else { 0 };
+            let moments = optional(trained.contains(&i), bytes);
+            let arenas = NetArenas {
+                params: take(bytes),
+                grads: take(optional(with_grads.contains(&i) || trained.contains(&i), bytes)),
+                moment1: take(moments),
+                moment2: take(moments),
+                steps: take(optional(trained.contains(&i), element)),
+            };
+            usage.parameters += bytes;
+            usage.optimizer += arenas.grads.len() + 2 * moments;
+            nets.push(arenas);
+        }
+        let packed: Vec<Option<Range<usize>>> = tape
+            .records
+            .iter()
+            .map(|r| {
+                let weights = r.inputs.get(1).map(|w| tape.info(tape.root(*w)).storage);
+                let Some(Storage::Param { net, .. }) = weights else { return None };
+                let bytes = if trained.contains(&net.0) { 0 } else { device.packed_weights(&r.op) };
+                usage.packed += bytes;
+                (bytes > 0).then(|| take(bytes))
+            })
+            .collect();
+
+        // Lifetimes, by root variable.
+        let mut last_use: HashMap<Var, usize> = HashMap::new();
+        for (i, r) in tape.records.iter().enumerate() {
+            for v in r.inputs.iter().chain(&r.outputs) {
+                last_use.insert(tape.root(*v), i);
+            }
+        }
+        for v in &tape.outputs {
+            last_use.insert(tape.root(*v), end);
+        }
+
+        let mut buffers: Vec<Buffer> = Vec::new();
+        let mut buffer_of: HashMap<Var, usize> = HashMap::new();
+        for i in 0..tape.vars.len() {
+            let v = Var(i as u32);
+            if tape.vars[i].storage == Storage::Input {
+                buffer_of.insert(v, buffers.len());
+                let last = last_use.get(&v).copied().unwrap_or(0);
+                buffers.push(Buffer { bytes: bytes_of(tape, v), first: 0, last });
+            }
+        }
+        let mut scratch_buffer = vec![None; end];
+        for (i, r) in tape.records.iter().enumerate() {
+            for (k, v) in r.outputs.iter().enumerate() {
+                if tape.info(*v).storage != Storage::Temp {
+                    continue;
+                }
+                let reused = (k == 0).then(|| in_place_buffer(tape, r, i, &last_use, &buffer_of)).flatten();
+                let id = reused.unwrap_or(buffers.len());
+                let last = last_use[v];
+                match reused {
+                    Some(id) => buffers[id].last = last,
+                    None => buffers.push(Buffer { bytes: bytes_of(tape, *v), first: i, last }),
+                }
+                buffer_of.insert(*v, id);
+            }
+            let bytes = device.scratch(&r.op);
+            if bytes > 0 {
+                scratch_buffer[i] = Some(buffers.len());
+                buffers.push(Buffer { bytes, first: i, last: i });
+            }
+        }
+        let (offsets, size) = place(&buffers);
+        let region = take(size).start;
+        usage.activations = size;
+        usage.activations_unshared = buffers.iter().map(|b| b.bytes).sum();
+        let buffer_range = |id: usize| region + offsets[id]..region + offsets[id] + buffers[id].bytes;
+
+        let mut vars = HashMap::new();
+        for i in 0..tape.vars.len() {
+            let v = Var(i as u32);
+            let root = tape.root(v);
+            let within = |arena: &Range<usize>, net: NetId, index: usize| {
+                let r = &tape.nets[net.0].entries()[index].range;
+                arena.start + r.start * element..arena.start + r.end * element
+            };
+            let range = match tape.info(root).storage {
+                Storage::Param { net, index } => within(&nets[net.0].params, net, index),
+                Storage::Grad { net, index } => within(&nets[net.0].grads, net, index),
+                _ => match buffer_of.get(&root) {
+                    Some(&id) => buffer_range(id),
+                    None => continue,
+                },
+            };
+            vars.insert(v, range);
+        }
+
+        let mut steps = Vec::with_capacity(end);
+        for (i, r) in tape.records.iter().enumerate() {
+            let (mut inputs, outputs): (Vec<_>, Vec<_>) = match &r.op {
+                // The optimizer works on whole arenas.
+                Op::Adam(a) => {
+                    let n = &nets[a.net.0];
+                    (
+                        vec![n.grads.clone()],
+                        vec![n.params.clone(), n.moment1.clone(), n.moment2.clone(), n.steps.clone()],
+                    )
+                }
+                Op::ClipGradNorm(c) => (vec![], vec![vars[&r.outputs[0]].clone(), nets[c.net.0].grads.clone()]),
+                _ => (
+                    r.inputs.iter().map(|v| vars[v].clone()).collect(),
+                    r.outputs.iter().map(|v| vars[v].clone()).collect(),
+                ),
+            };
+            for input in &mut inputs {
+                if outputs.first() == Some(input) {
+                    *input = 0..0;
+                }
+            }
+            let scratch = scratch_buffer[i].map(buffer_range).unwrap_or(0..0);
+            steps.push(Step { inputs, outputs, scratch, packed: packed[i].clone() });
+        }
+        let total = cursor;
+        Ok(Plan { steps, nets, total, usage, vars })
+    }
+
+    /// Bytes of `v` in the arena. Only inputs, outputs, parameters and gradients are meaningful between runs.
+    pub fn range(&self, v: Var) -> Result<Range<usize>> {
+        match self.vars.get(&v) {
+            Some(r) => Ok(r.clone()),
+            None => invalid!("variable %{} has no memory in this plan", v.0),
+        }
+    }
+}
+
+fn bytes_of(tape: &Tape, v: Var) -> usize {
+    tape.shape(v).len() * tape.info(v).dtype.size()
+}
+
+/// The buffer of the input that record `i` may overwrite with its first output, if that input dies here.
+fn in_place_buffer(
+    tape: &Tape,
+    r: &crate::engine::tape::Record,
+    i: usize,
+    last_use: &HashMap<Var, usize>,
+    buffer_of: &HashMap<Var, usize>,
+) -> Option<usize> {
+    let k = dispatch!(&r.op, o => o.in_place())?;
+    let root = tape.root(r.inputs[k]);
+    let id = *buffer_of.get(&root)?;
+    let dies = last_use[&root] == i && tape.info(root).storage == Storage::Temp;
+    let alone = r.inputs.iter().filter(|v| buffer_of.get(&tape.root(**v)) == Some(&id)).count() == 1;
+    (dies && alone && bytes_of(tape, root) == bytes_of(tape, r.outputs[0])).then_some(id)
+}
+
+/// Offsets for buffers such that no two that live at the same time overlap: largest first, each at the lowest free place.
+fn place(buffers: &[Buffer]) -> (Vec<usize>, usize) {
+    let mut order: Vec<usize> = (0..buffers.len()).collect();
+    order.sort_by_key(|&i| (std::cmp::Reverse(buffers[i].bytes), i));
+    let mut offsets = vec![0; buffers.len()];
+    let mut placed: Vec<usize> = Vec::new(); // sorted by offset
+    let mut size = 0;
+    for i in order {
+        let b = &buffers[i];
+        let bytes = b.bytes.next_multiple_of(ALIGN);
+        let mut at = 0;
+        for &j in &placed {
+            let other = &buffers[j];
+            if other.last < b.first || b.last < other.first {
+                continue;
+            }
+            if offsets[j] >= at + bytes {
+                break;
+            }
+            at = at.max(offsets[j] + other.bytes.next_multiple_of(ALIGN));
+        }
+        offsets[i] = at;
+        size = size.max(at + bytes);
+        let position = placed.partition_point(|&j| offsets[j] <= at);
+        placed.insert(position, i);
+    }
+    (offsets, size)
+}

@@ -1,0 +1,157 @@
+//! The frozen feature extractor: torchvision's ResNets up to the last layer used, batch norm folded into the convolutions.
+
+use super::{Architecture, PLANES, TensorSource};
+use crate::Result;
+use crate::engine::ops::{Activation, conv2d};
+use crate::engine::params::{Init, Layout, Values};
+use crate::engine::real::Real;
+use crate::engine::tape::{NetId, Tape, Var};
+use std::sync::Arc;
+
+/// Name of the network, and its prefix in model files.
+pub const NETWORK: &str = "backbone";
+/// torchvision's batch norm.
+const BATCH_NORM_EPS: f64 = 1e-5;
+
+/// One convolution with the batch norm behind it.
+struct Conv {
+    name: String,
+    norm: String,
+    shape: [usize; 4],
+    stride: usize,
+    pad: usize,
+}
+
+/// One residual block: the convolutions on its main path, and the one on its shortcut where shapes change.
+struct Block {
+    convs: Vec<Conv>,
+    shortcut: Option<Conv>,
+}
+
+fn stem() -> Conv {
+    Conv { name: "conv1".into(), norm: "bn1".into(), shape: [64, 3, 7, 7], stride: 2, pad: 3 }
+}
+
+/// Blocks of layer `layer` (1 to 4), as torchvision's BasicBlock or Bottleneck (stride on the 3x3).
+fn blocks(a: &Architecture, layer: usize) -> Vec<Block> {
+    let b = a.backbone;
+    let planes = PLANES[layer - 1];
+    let out = planes * b.expansion();
+    let mut cin = if layer == 1 { 64 } else { PLANES[layer - 2] * b.expansion() };
+    (0..b.blocks[layer - 1])
+        .map(|i| {
+            let prefix = format!("layer{layer}.{i}");
+            let stride = if i == 0 && layer > 1 { 2 } else { 1 };
+            let conv = |k: usize, cin: usize, cout: usize, kernel: usize, stride: usize| Conv {
+                name: format!("{prefix}.conv{k}"),
+                norm: format!("{prefix}.bn{k}"),
+                shape: [cout, cin, kernel, kernel],
+                stride,
+                pad: kernel / 2,
+            };
+            let convs = if b.bottleneck {
+                let mid = planes * b.width;
+                vec![conv(1, cin, mid, 1, 1), conv(2, mid, mid, 3, stride), conv(3, mid, out, 1, 1)]
+            } else {
+                vec![conv(1, cin, planes, 3, stride), conv(2, planes, planes, 3, 1)]
+            };
+            let shortcut = (stride != 1 || cin != out).then(|| Conv {
+                name: format!("{prefix}.downsample.0"),
+                norm: format!("{prefix}.downsample.1"),
+                shape: [out, cin, 1, 1],
+                stride,
+                pad: 0,
+            });
+            cin = out;
+            Block { convs, shortcut }
+        })
+        .collect()
+}
+
+/// Every convolution up to the last layer used.
+fn convs(a: &Architecture) -> Vec<Conv> {
+    let last = a.layers[a.layers.len() - 1];
+    let blocks = (1..=last).flat_map(|l| blocks(a, l)).flat_map(|b| b.convs.into_iter().chain(b.shortcut));
+    std::iter::once(stem()).chain(blocks).collect()
+}
+
+/// Names and shapes of the torchvision tensors that this architecture needs.
+pub fn tensors(a: &Architecture) -> Vec<(String, Vec<usize>)> {
+    let each = |c: Conv| {
+        let norm =
+            ["weight", "bias", "running_mean", "running_var"].map(|s| (format!("{}.{s}", c.norm), vec![c.shape[0]]));
+        std::iter::once((format!("{}.weight", c.name), c.shape.to_vec())).chain(norm)
+    };
+    convs(a).into_iter().flat_map(each).collect()
+}
+
+/// Reads the weights and folds each batch norm into its convolution:
+/// `weight * gamma / sqrt(var + eps)` and `beta - mean * gamma / sqrt(var + eps)`.
+pub fn load<T: Real>(a: &Architecture, source: &dyn TensorSource) -> Result<Values<T>> {
+    let mut values = Values::zeros(Arc::new(layout(a)?));
+    for c in convs(a) {
+        let weight = source.tensor(&format!("{}.weight", c.name), &c.shape)?;
+        let norm = |s: &str| source.tensor(&format!("{}.{s}", c.norm), &c.shape[..1]);
+        let [gamma, beta, mean, var] = [norm("weight")?, norm("bias")?, norm("running_mean")?, norm("running_var")?];
+        let scale: Vec<f64> =
+            gamma.iter().zip(&var).map(|(g, v)| *g as f64 / (*v as f64 + BATCH_NORM_EPS).sqrt()).collect();
+        let fan_in = c.shape[1..].iter().product();
+        let folded: Vec<T> = weight
+            .chunks_exact(fan_in)
+            .zip(&scale)
+            .flat_map(|(w, s)| w.iter().map(move |w| T::of(*w as f64 * s)))
+            .collect();
+        let bias: Vec<T> = (0..c.shape[0]).map(|i| T::of(beta[i] as f64 - mean[i] as f64 * scale[i])).collect();
+        values.set_from_file(&format!("{}.weight", c.name), &folded)?;
+        values.set_from_file(&format!("{}.bias", c.name), &bias)?;
+    }
+    Ok(values)
+}
+
+/// The folded network's parameters, in recording order.
+fn layout(a: &Architecture) -> Result<Layout> {
+    let mut layout = Layout::new(NETWORK);
+    for c in convs(a) {
+        layout.add(&format!("{}.weight", c.name), &c.shape, Init::Zeros)?;
+        layout.add(&format!("{}.bias", c.name), &c.shape[..1], Init::Zeros)?;
+    }
+    Ok(layout)
+}
+
+/// Records the backbone over normalised pictures (n, size, size, 3); returns the chosen layers' maps, finest first.
+pub fn record(tape: &mut Tape, net: NetId, a: &Architecture, x: Var) -> Result<Vec<Var>> {
+    let conv = |tape: &mut Tape, c: &Conv, x: Var, residual: Option<Var>, act: Activation| -> Result<Var> {
+        tape.set_label(format!("{NETWORK}.{}", c.name));
+        let w = tape.param(net, &format!("{}.weight", c.name), &c.shape, Init::Zeros)?;
+        let bias = tape.param(net, &format!("{}.bias", c.name), &c.shape[..1], Init::Zeros)?;
+        tape.conv2d(
+            x,
+            w,
+            conv2d::Options { bias: Some(bias), residual, act, ..conv2d::Options::square(c.stride, c.pad) },
+        )
+    };
+    // Declared up front, so that the arena's order does not depend on the recording.
+    for c in convs(a) {
+        tape.param(net, &format!("{}.weight", c.name), &c.shape, Init::Zeros)?;
+        tape.param(net, &format!("{}.bias", c.name), &c.shape[..1], Init::Zeros)?;
+    }
+    let mut x = conv(tape, &stem(), x, None, Activation::Relu)?;
+    x = tape.max_pool(x, 3, 2, 1)?;
+    let mut maps = Vec::new();
+    for layer in 1..=a.layers[a.layers.len() - 1] {
+        for block in blocks(a, layer) {
+            let shortcut = match &block.shortcut {
+                Some(c) => conv(tape, c, x, None, Activation::None)?,
+                None => x,
+            };
+            for (i, c) in block.convs.iter().enumerate() {
+                let residual = (i + 1 == block.convs.len()).then_some(shortcut);
+                x = conv(tape, c, x, residual, Activation::Relu)?;
+            }
+        }
+        if a.layers.contains(&layer) {
+            maps.push(x);
+        }
+    }
+    Ok(maps)
+}

@@ -1,0 +1,485 @@
+//! A reader for the pickles that `torch.save` writes. It executes nothing.
+//!
+//! A pickle is a program for a small stack machine. Of its instructions only those that build plain data and tensor
+//! descriptions are known here; anything that would import or call something else is refused by name. Objects live in
+//! one arena and refer to each other by index, so deep or cyclic data cannot exhaust the call stack, and memory is
+//! bounded by the length of the pickle: no length field is used to allocate.
+//! Opcodes: CPython's `Lib/pickletools.py`; what PyTorch emits: `torch/_weights_only_unpickler.py`.
+
+use std::collections::HashMap;
+
+use super::elem::Elem;
+use crate::{Error, Result, invalid};
+
+/// Longest pickle that is read. A state dict takes about 150 bytes a tensor; values cost up to 60 bytes a byte here.
+const MAX_BYTES: usize = 4 << 20;
+/// More axes than any weight has.
+const MAX_AXES: usize = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Value<'a> {
+    None,
+    Bool(bool),
+    Int(i64),
+    Str(&'a str),
+    /// A number that no tensor description needs: a float or an integer beyond 64 bits.
+    Number,
+    Tuple(usize),
+    List(usize),
+    Dict(usize),
+    Storage(usize),
+    Tensor(usize),
+    Global(Global),
+}
+
+/// The names that a pickle of weights may import.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Global {
+    OrderedDict,
+    RebuildTensor,
+    RebuildParameter,
+    Size,
+    Storage(Elem),
+}
+
+/// A reference to a storage that lies outside the pickle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Storage<'a> {
+    pub elem: Elem,
+    pub key: &'a str,
+    /// Elements in the whole storage.
+    pub count: usize,
+    /// The part of it that this reference is a view of (stream format only): offset and length in elements.
+    pub view: Option<(usize, usize)>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Tensor {
+    pub storage: usize,
+    pub offset: usize,
+    pub shape: Vec<usize>,
+    pub strides: Vec<usize>,
+}
+
+/// What a pickle holds: a root value and the arenas that values point into.
+#[derive(Default)]
+pub(super) struct Pickle<'a> {
+    pub sequences: Vec<Vec<Value<'a>>>,
+    pub dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
+    pub storages: Vec<Storage<'a>>,
+    pub tensors: Vec<Tensor>,
+}
+
+/// Reads the pickle that starts at `bytes`; returns it, its root value and how many bytes it takes.
+pub(super) fn read(bytes: &[u8]) -> Result<(Pickle<'_>, Value<'_>, usize)> {
+    let mut machine = Machine {
+        bytes: &bytes[..bytes.len().min(MAX_BYTES)],
+        cut: bytes.len() > MAX_BYTES,
+        at: 0,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        out: Pickle::default(),
+    };
+    loop {
+        if let Some(root) = machine.step()? {
+            return Ok((machine.out, root, machine.at));
+        }
+    }
+}
+
+struct Machine<'a> {
+    bytes: &'a [u8],
+    /// Whether `bytes` was cut at `MAX_BYTES`.
+    cut: bool,
+    at: usize,
+    stack: Vec<Value<'a>>,
+    marks: Vec<usize>,
+    memo: HashMap<u32, Value<'a>>,
+    out: Pickle<'a>,
+}
+
+impl<'a> Machine<'a> {
+    /// Executes one instruction; the root value at STOP.
+    fn step(&mut self) -> Result<Option<Value<'a>>> {
+        let opcode = self.take(1)?[0];
+        match opcode {
+            // PROTO
+            0x80 => {
+                let version = self.take(1)?[0];
+                if version > 2 {
+                    invalid!("pickle protocol {version} is not supported; save with PyTorch's default, protocol 2");
+                }
+            }
+            // STOP
+            b'.' => return self.pop().map(Some),
+            // MARK
+            b'(' => self.marks.push(self.stack.len()),
+            b'N' => self.stack.push(Value::None),
+            0x88 => self.stack.push(Value::Bool(true)),
+            0x89 => self.stack.push(Value::Bool(false)),
+            // BININT, BININT1, BININT2, LONG1, BINFLOAT
+            b'J' => {
+                let x = self.u32()? as i32;
+                self.stack.push(Value::Int(i64::from(x)));
+            }
+            b'K' => {
+                let x = self.take(1)?[0];
+                self.stack.push(Value::Int(i64::from(x)));
+            }
+            b'M' => {
+                let b = self.take(2)?;
+                self.stack.push(Value::Int(i64::from(u16::from_le_bytes([b[0], b[1]]))));
+            }
+            0x8a => self.long1()?,
+            b'G' => {
+                self.take(8)?;
+                self.stack.push(Value::Number);
+            }
+            // BINUNICODE, BINSTRING, SHORT_BINSTRING
+            b'X' | b'T' => {
+                let length = self.u32()? as usize;
+                self.string(length)?;
+            }
+            b'U' => {
+                let length = self.take(1)?[0] as usize;
+                self.string(length)?;
+            }
+            // EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3, TUPLE
+            b')' => self.tuple(self.stack.len()),
+            0x85..=0x87 => {
+                let count = usize::from(opcode - 0x84);
+                let from = self.stack.len().checked_sub(count).ok_or_else(|| self.underflow())?;
+                self.tuple(from);
+            }
+            b't' => {
+                let from = self.pop_mark()?;
+                self.tuple(from);
+            }
+            // EMPTY_LIST, EMPTY_DICT
+            b']' => {
+                self.out.sequences.push(Vec::new());
+                self.stack.push(Value::List(self.out.sequences.len() - 1));
+            }
+            b'}' => self.dict(),
+            // APPEND, APPENDS, SETITEM, SETITEMS
+            b'a' => {
+                let from = self.stack.len().checked_sub(1).ok_or_else(|| self.underflow())?;
+                self.append(from)?;
+            }
+            b'e' => {
+                let from = self.pop_mark()?;
+                self.append(from)?;
+            }
+            b's' => {
+                let from = self.stack.len().checked_sub(2).ok_or_else(|| self.underflow())?;
+                self.set_items(from)?;
+            }
+            b'u' => {
+                let from = self.pop_mark()?;
+                self.set_items(from)?;
+            }
+            // BINPUT, LONG_BINPUT, BINGET, LONG_BINGET
+            b'q' => {
+                let slot = u32::from(self.take(1)?[0]);
+                self.remember(slot)?;
+            }
+            b'r' => {
+                let slot = self.u32()?;
+                self.remember(slot)?;
+            }
+            b'h' => {
+                let slot = u32::from(self.take(1)?[0]);
+                self.recall(slot)?;
+            }
+            b'j' => {
+                let slot = self.u32()?;
+                self.recall(slot)?;
+            }
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                let global = known(module, name)?;
+                self.stack.push(Value::Global(global));
+            }
+            // BINPERSID
+            b'Q' => {
+                let id = self.pop()?;
+                self.storage(id)?;
+            }
+            b'R' => self.reduce()?,
+            // BUILD sets attributes; PyTorch uses it for the `_metadata` of a state dict, which holds no tensors.
+            b'b' => {
+                self.pop()?;
+                if !matches!(self.stack.last(), Some(Value::Dict(_))) {
+                    return Err(self.refused("BUILD", opcode));
+                }
+            }
+            // INST and STACK_GLOBAL carry a name worth reporting.
+            b'i' => {
+                let (module, name) = (self.line()?, self.line()?);
+                known(module, name)?;
+                return Err(self.refused("INST", opcode));
+            }
+            0x93 => {
+                if let [.., Value::Str(module), Value::Str(name)] = self.stack[..] {
+                    known(module, name)?;
+                }
+                return Err(self.refused("STACK_GLOBAL", opcode));
+            }
+            other => return Err(self.refused(opcode_name(other), other)),
+        }
+        Ok(None)
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8]> {
+        let found = self.bytes[self.at..].get(..count);
+        let bytes = found.ok_or_else(|| {
+            Error::Invalid(if self.cut {
+                format!("the pickle is longer than {MAX_BYTES} bytes, more than any list of tensors needs")
+            } else {
+                format!("truncated: the pickle ends inside the instruction at byte {}", self.at)
+            })
+        })?;
+        self.at += count;
+        Ok(bytes)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        let b = self.take(4)?;
+        Ok(u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    }
+
+    fn line(&mut self) -> Result<&'a str> {
+        let rest = &self.bytes[self.at..];
+        let length = rest.iter().position(|&b| b == b'\n').unwrap_or(rest.len());
+        let text = self.take(length)?;
+        self.take(1)?;
+        self.utf8(text)
+    }
+
+    fn utf8(&self, bytes: &'a [u8]) -> Result<&'a str> {
+        std::str::from_utf8(bytes)
+            .map_err(|_| Error::Invalid(format!("the pickle's text before byte {} is not UTF-8", self.at)))
+    }
+
+    fn string(&mut self, length: usize) -> Result<()> {
+        let bytes = self.take(length)?;
+        let text = self.utf8(bytes)?;
+        self.stack.push(Value::Str(text));
+        Ok(())
+    }
+
+    /// A two's complement integer of any length.
+    fn long1(&mut self) -> Result<()> {
+        let length = self.take(1)?[0] as usize;
+        let bytes = self.take(length)?;
+        let value = if length > 8 {
+            Value::Number
+        } else {
+            let negative = bytes.last().is_some_and(|b| b & 0x80 != 0);
+            let mut raw = [if negative { 0xff } else { 0 }; 8];
+            raw[..length].copy_from_slice(bytes);
+            Value::Int(i64::from_le_bytes(raw))
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn pop(&mut self) -> Result<Value<'a>> {
+        // Values under an open mark belong to the group that the mark opened.
+        if self.marks.last().is_some_and(|&m| m >= self.stack.len()) {
+            return Err(self.underflow());
+        }
+        self.stack.pop().ok_or_else(|| self.underflow())
+    }
+
+    fn pop_mark(&mut self) -> Result<usize> {
+        let mark = self.marks.pop().ok_or_else(|| self.underflow())?;
+        if mark > self.stack.len() { Err(self.underflow()) } else { Ok(mark) }
+    }
+
+    fn underflow(&self) -> Error {
+        Error::Invalid(format!("corrupt pickle: the instruction before byte {} finds too few values", self.at))
+    }
+
+    fn unexpected(&self, what: &str, found: impl std::fmt::Debug) -> Error {
+        Error::Invalid(format!("corrupt pickle before byte {}: expected {what}, found {found:?}", self.at))
+    }
+
+    fn refused(&self, name: &str, opcode: u8) -> Error {
+        Error::Invalid(format!(
+            "refused: the pickle uses opcode {name} (0x{opcode:02x}) before byte {}, which plain weights do \
+             not need; nothing was executed",
+            self.at
+        ))
+    }
+
+    fn tuple(&mut self, from: usize) {
+        let items = self.stack.drain(from..).collect();
+        self.out.sequences.push(items);
+        self.stack.push(Value::Tuple(self.out.sequences.len() - 1));
+    }
+
+    fn dict(&mut self) {
+        self.out.dicts.push(Vec::new());
+        self.stack.push(Value::Dict(self.out.dicts.len() - 1));
+    }
+
+    fn append(&mut self, from: usize) -> Result<()> {
+        let items = self.stack.split_off(from);
+        match self.stack.last() {
+            Some(&Value::List(list)) => self.out.sequences[list].extend(items),
+            other => return Err(self.unexpected("a list to append to", other)),
+        }
+        Ok(())
+    }
+
+    fn set_items(&mut self, from: usize) -> Result<()> {
+        let items = self.stack.split_off(from);
+        let (pairs, rest) = items.as_chunks::<2>();
+        match self.stack.last() {
+            Some(&Value::Dict(dict)) if rest.is_empty() => {
+                self.out.dicts[dict].extend(pairs.iter().map(|&[key, value]| (key, value)));
+            }
+            other => return Err(self.unexpected("a dict and pairs to put into it", other)),
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, slot: u32) -> Result<()> {
+        let &value = self.stack.last().ok_or_else(|| self.underflow())?;
+        self.memo.insert(slot, value);
+        Ok(())
+    }
+
+    fn recall(&mut self, slot: u32) -> Result<()> {
+        let &value = self
+            .memo
+            .get(&slot)
+            .ok_or_else(|| Error::Invalid(format!("corrupt pickle: memo slot {slot} was never filled")))?;
+        self.stack.push(value);
+        Ok(())
+    }
+
+    fn sequence(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
+        match value {
+            Value::Tuple(i) | Value::List(i) => Some(&self.out.sequences[i]),
+            _ => None,
+        }
+    }
+
+    fn sizes(&self, value: Value<'a>) -> Option<Vec<usize>> {
+        let items = self.sequence(value)?;
+        if items.len() > MAX_AXES {
+            return None;
+        }
+        items.iter().map(|&v| natural(v)).collect()
+    }
+
+    /// `("storage", class, key, location, count[, view])`, the view being None or `(key, offset, count)`.
+    fn storage(&mut self, id: Value<'a>) -> Result<()> {
+        let parts = self.sequence(id).unwrap_or_default();
+        let &[Value::Str("storage"), Value::Global(Global::Storage(elem)), Value::Str(key), _, count, ref rest @ ..] =
+            parts
+        else {
+            return Err(self.unexpected("a storage reference", parts));
+        };
+        let view = match rest {
+            [] | [Value::None] => None,
+            &[view] => match self.sequence(view) {
+                Some(&[_, offset, count]) => natural(offset).zip(natural(count)),
+                _ => return Err(self.unexpected("a view of a storage", view)),
+            },
+            more => return Err(self.unexpected("a storage reference", more)),
+        };
+        let count = natural(count).ok_or_else(|| self.unexpected("the size of a storage", count))?;
+        self.out.storages.push(Storage { elem, key, count, view });
+        self.stack.push(Value::Storage(self.out.storages.len() - 1));
+        Ok(())
+    }
+
+    /// REDUCE would call `function(*arguments)`; only the calls that describe data are carried out.
+    fn reduce(&mut self) -> Result<()> {
+        let (arguments, function) = (self.pop()?, self.pop()?);
+        let Value::Global(global) = function else { return Err(self.unexpected("something to call", function)) };
+        let parts = self.sequence(arguments).unwrap_or_default();
+        let result = match (global, parts) {
+            (Global::OrderedDict, []) => {
+                self.dict();
+                return Ok(());
+            }
+            (Global::Size, &[sizes @ (Value::Tuple(_) | Value::List(_))]) => sizes,
+            // data, requires_grad, hooks
+            (Global::RebuildParameter, &[data @ Value::Tensor(_), ..]) => data,
+            // storage, offset, size, stride[, requires_grad, hooks, metadata]
+            (Global::RebuildTensor, &[Value::Storage(storage), offset, shape, strides, ..]) => {
+                let described = natural(offset).zip(self.sizes(shape)).zip(self.sizes(strides));
+                let ((offset, shape), strides) =
+                    described.ok_or_else(|| self.unexpected("offset, size and stride of a tensor", parts))?;
+                self.out.tensors.push(Tensor { storage, offset, shape, strides });
+                Value::Tensor(self.out.tensors.len() - 1)
+            }
+            _ => return Err(self.unexpected(&format!("arguments for {global:?}"), parts)),
+        };
+        self.stack.push(result);
+        Ok(())
+    }
+}
+
+fn natural(value: Value) -> Option<usize> {
+    match value {
+        Value::Int(x) => usize::try_from(x).ok(),
+        _ => None,
+    }
+}
+
+/// What `module.name` may stand for in a pickle of weights; an error that names it if nothing.
+fn known(module: &str, name: &str) -> Result<Global> {
+    match (module, name) {
+        ("collections", "OrderedDict") => return Ok(Global::OrderedDict),
+        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => return Ok(Global::RebuildTensor),
+        ("torch._utils", "_rebuild_parameter") => return Ok(Global::RebuildParameter),
+        ("torch", "Size") => return Ok(Global::Size),
+        ("torch", class) => {
+            if let Some(elem) = Elem::of_storage(class) {
+                return Ok(Global::Storage(elem));
+            }
+        }
+        _ => {}
+    }
+    let shown = |text: &str| text.chars().take(80).collect::<String>().escape_debug().to_string();
+    invalid!(
+        "refused: the pickle calls {}.{}, which plain weights do not need; nothing was executed (save with \
+         torch.save(model.state_dict(), ...))",
+        shown(module),
+        shown(name)
+    )
+}
+
+fn opcode_name(opcode: u8) -> &'static str {
+    match opcode {
+        b'o' => "OBJ",
+        0x81 => "NEWOBJ",
+        0x92 => "NEWOBJ_EX",
+        0x82..=0x84 => "EXT",
+        b'P' => "PERSID",
+        b'0' => "POP",
+        b'1' => "POP_MARK",
+        b'2' => "DUP",
+        b'I' => "INT",
+        b'L' => "LONG",
+        b'F' => "FLOAT",
+        b'S' => "STRING",
+        b'V' => "UNICODE",
+        b'd' => "DICT",
+        b'l' => "LIST",
+        b'g' => "GET",
+        b'p' => "PUT",
+        b'B' | b'C' | 0x8e => "BINBYTES",
+        0x8b => "LONG4",
+        0x8c => "SHORT_BINUNICODE",
+        0x94 => "MEMOIZE",
+        0x95 => "FRAME",
+        _ => "unknown",
+    }
+}

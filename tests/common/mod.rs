@@ -1,0 +1,145 @@
+//! Shared by the tests: golden files, and the numbers that both sides generate from names.
+#![allow(dead_code)] // every test binary uses its own part
+
+use ckaad::Result;
+use ckaad::engine::params::{Layout, Values};
+use ckaad::engine::real::Real;
+use ckaad::model::TensorSource;
+use safetensors::SafeTensors;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A file under `tests/`.
+pub fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+/// A golden file in memory.
+pub struct Golden(Vec<u8>);
+
+impl Golden {
+    pub fn open(name: &str) -> Self {
+        let path = path(name);
+        Golden(std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.tensors().names().into_iter().map(str::to_string).collect();
+        names.sort();
+        names
+    }
+
+    pub fn tensors(&self) -> SafeTensors<'_> {
+        SafeTensors::deserialize(&self.0).expect("a golden file is a safetensors file")
+    }
+
+    pub fn metadata(&self, key: &str) -> String {
+        let (_, meta) = SafeTensors::read_metadata(&self.0).expect("a golden file has a header");
+        meta.metadata().as_ref().and_then(|m| m.get(key)).unwrap_or_else(|| panic!("no metadata {key}")).clone()
+    }
+
+    /// The values of a tensor as f64, whatever they are stored as.
+    pub fn get(&self, name: &str) -> Vec<f64> {
+        use safetensors::Dtype;
+        let tensors = self.tensors();
+        let t = tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+        match t.dtype() {
+            Dtype::F64 => t.data().as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            Dtype::F32 => t.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b) as f64).collect(),
+            Dtype::I64 => t.data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
+            Dtype::U8 => t.data().iter().map(|b| *b as f64).collect(),
+            other => panic!("{name}: unexpected type {other:?}"),
+        }
+    }
+
+    pub fn shape(&self, name: &str) -> Vec<usize> {
+        self.tensors().tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).shape().to_vec()
+    }
+}
+
+/// n numbers in [-1, 1), a function of `name` alone: splitmix64 of (FNV-1a of the name) + index, top 24 bits.
+/// The same as `uniform` in the PyTorch reference that wrote the golden files.
+pub fn uniform(name: &str, n: usize) -> Vec<f32> {
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ b as u64).wrapping_mul(0x0100_0000_01b3));
+    let number = |i: u64| {
+        let mut x = seed.wrapping_add(i).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^= x >> 31;
+        (x >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    (0..n as u64).map(number).collect()
+}
+
+/// The value the reference's `fill` gives a tensor, from its full name and shape (`transposed`: of a transposed convolution).
+pub fn fill(full_name: &str, shape: &[usize], transposed: bool) -> Vec<f32> {
+    let n = shape.iter().product();
+    let u = uniform(full_name, n);
+    if shape.len() >= 2 {
+        let fan = n / shape[transposed as usize];
+        let scale = (3.0 / fan as f64).sqrt() as f32;
+        return u.into_iter().map(|u| u * scale).collect();
+    }
+    let scale = full_name.ends_with("weight") || full_name.ends_with("running_var");
+    u.into_iter().map(|u| if scale { 1.0 + 0.2f32 * u } else { 0.1f32 * u }).collect()
+}
+
+/// The reference's reproducible backbone.
+pub struct GoldenBackbone;
+
+impl TensorSource for GoldenBackbone {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        Ok(fill(&format!("backbone.{name}"), shape, false))
+    }
+}
+
+/// The reference's reproducible parameters of a network.
+pub fn golden_values<T: Real>(layout: &Layout) -> Values<T> {
+    let mut values = Values::zeros(Arc::new(layout.clone()));
+    for e in layout.entries() {
+        let transposed = e.name.contains("upsample.0") || (layout.network == "ae" && is_doubling(e));
+        let v: Vec<T> = fill(&format!("{}.{}", layout.network, e.name), &e.file_shape, transposed)
+            .into_iter()
+            .map(|x| T::of(x as f64))
+            .collect();
+        values.set_from_file(&e.name, &v).unwrap();
+    }
+    values
+}
+
+/// Transposed convolutions are the decoder's 2x2 ones.
+fn is_doubling(e: &ckaad::engine::params::Entry) -> bool {
+    e.name.starts_with("decoder.") && e.file_shape.len() == 4 && e.file_shape[2..] == [2, 2]
+}
+
+/// Golden pictures, (n, 3, s, s) in the reference, as NHWC: 2u.
+pub fn pictures<T: Real>(tag: &str, n: usize, size: usize) -> Vec<T> {
+    let u: Vec<T> =
+        uniform(&format!("input.{tag}"), n * 3 * size * size).into_iter().map(|u| T::of(2.0 * u as f64)).collect();
+    to_nhwc(&u, n, 3, size)
+}
+
+/// (n, c, s, s) to (n, s, s, c)
+pub fn to_nhwc<T: Copy>(x: &[T], n: usize, c: usize, size: usize) -> Vec<T> {
+    let area = size * size;
+    let at = |i: usize| {
+        let (image, p, channel) = (i / (area * c), i / c % area, i % c);
+        x[(image * c + channel) * area + p]
+    };
+    (0..n * area * c).map(at).collect()
+}
+
+/// |a - b| / |b| in the Euclidean norm.
+pub fn relative_error(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut a.iter().zip(b).map(|(a, b)| a - b));
+    let size = norm(&mut b.iter().copied());
+    // A NaN anywhere is an infinite error, not a comparison that is silently false.
+    let e = difference / size.max(f64::MIN_POSITIVE);
+    if e.is_nan() { f64::INFINITY } else { e }
+}
+
+pub fn as_f64<T: Real>(x: &[T]) -> Vec<f64> {
+    x.iter().map(|v| v.f64()).collect()
+}

@@ -1,0 +1,270 @@
+//! The networks and the training step against the PyTorch reference's golden files (computed there in f64).
+//!
+//! Tolerances are relative errors in the Euclidean norm. In f64 the golden feature maps are stored in f32 (6e-8), so
+//! 1e-5 leaves a margin and still finds any wrong formula.
+//!
+//! In f32 the yardstick is PyTorch's own f32 against the same files. It is 7e-6 for ResNet-18's reconstructions, but
+//! 1.3e-3 for Wide-ResNet-50-2's (at 64 px its codes are 2x2, and a norm over four values amplifies rounding) with
+//! gradients up to 0.15 off; and since Adam's first step is the *sign* of each gradient, rounding grows from step to step:
+//! 1.5e-2 in the adversarial loss after three. The f32 tolerances are up to three times what PyTorch needs.
+
+mod common;
+
+use ckaad::engine::device::{Arena, Session, cpu};
+use ckaad::engine::params::Values;
+use ckaad::engine::real::Real;
+use ckaad::engine::tape::{NetId, Var};
+use ckaad::engine::tensor::{DType, Element};
+use ckaad::model::Architecture;
+use ckaad::model::discriminator::Level;
+use ckaad::model::features::Feed;
+use ckaad::model::resnet;
+use ckaad::score::program::{self, ScoreSpec};
+use ckaad::train::step::{self, Hyper, StepProgram, StepSpec, Strategy};
+use common::{Golden, as_f64, golden_values, relative_error, to_nhwc};
+use std::sync::Arc;
+
+struct Tolerance {
+    features: f64,
+    reconstructions: f64,
+    gradients: f64,
+    first_losses: f64,
+    /// Losses of later steps and parameters after the last one.
+    later: f64,
+}
+
+const F64: Tolerance =
+    Tolerance { features: 1e-5, reconstructions: 1e-5, gradients: 1e-6, first_losses: 1e-6, later: 1e-6 };
+const F32: Tolerance =
+    Tolerance { features: 2e-4, reconstructions: 2e-4, gradients: 2e-3, first_losses: 1e-3, later: 5e-2 };
+const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.2, ..F32 };
+
+struct Case {
+    golden: Golden,
+    architecture: Architecture,
+    normal: usize,
+    anomalous: usize,
+    level: Level,
+}
+
+fn case(file: &str) -> Case {
+    let golden = Golden::open(&format!("golden/{file}"));
+    let number = |key: &str| golden.metadata(key).parse::<usize>().unwrap();
+    let layers: Vec<usize> = golden.metadata("layers").split(',').map(|l| l.parse().unwrap()).collect();
+    let architecture = Architecture::new(&golden.metadata("backbone"), &layers, number("image_size")).unwrap();
+    let level = if golden.metadata("discriminator") == "image" { Level::Image } else { Level::Patch };
+    Case { normal: number("normal"), anomalous: number("anomalous"), architecture, level, golden }
+}
+
+fn dtype<T: Element>() -> DType {
+    T::DTYPE
+}
+
+fn program<T: Real + Element>(case: &Case) -> StepProgram {
+    let spec = StepSpec {
+        architecture: case.architecture.clone(),
+        strategy: Strategy::Adversarial(case.level),
+        hyper: Hyper::default(),
+        normal: case.normal,
+        anomalous: case.anomalous,
+        normal_feed: Feed::Pictures,
+        anomalous_feed: Feed::Pictures,
+        dtype: dtype::<T>(),
+    };
+    let mut p = step::record(&spec).unwrap();
+    for v in [&p.features, &p.reconstructions, &p.energies].into_iter().flatten() {
+        p.tape.output(*v);
+    }
+    p
+}
+
+fn session<T: Real + Element>(case: &Case, p: &StepProgram) -> Box<dyn Session> {
+    let mut s = cpu::session(p.tape.clone()).unwrap();
+    let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
+    s.write_arena(p.backbone, Arena::Params, &backbone).unwrap();
+    for net in [p.ae, p.discriminator] {
+        s.write_arena(net, Arena::Params, &golden_values::<T>(p.tape.layout(net))).unwrap();
+    }
+    s
+}
+
+/// Fills the inputs (their memory is reused during a run) and runs one step.
+fn run<T: Real + Element>(case: &Case, p: &StepProgram, s: &mut dyn Session) {
+    let size = case.architecture.image_size;
+    let mut pictures: Vec<T> = common::pictures("normal", case.normal, size);
+    pictures.extend(common::pictures::<T>("anomalous", case.anomalous, size));
+    s.write(p.normal[0], &pictures).unwrap();
+    s.run().unwrap();
+}
+
+/// The first `images` of a variable, compared with a golden NCHW tensor.
+fn check_map<T: Real + Element>(case: &Case, s: &dyn Session, v: Var, name: &str, tolerance: f64) {
+    let shape = s.tape().shape(v);
+    let expected = to_nhwc(&case.golden.get(name), case.normal, shape.c(), shape.h());
+    let found = as_f64(&s.read::<T>(v).unwrap());
+    let e = relative_error(&found[..expected.len()], &expected);
+    assert!(e <= tolerance, "{name}: relative error {e:e} is above {tolerance:e}");
+}
+
+fn check_gradients<T: Real>(case: &Case, s: &dyn Session, net: NetId, tolerance: f64) {
+    let layout = Arc::new(s.tape().layout(net).clone());
+    let mut grads = Values::<T>::zeros(layout.clone());
+    s.read_arena(net, Arena::Grads, &mut grads).unwrap();
+    // The discriminator's gradients are clipped to norm 1 by the step; the golden ones are not.
+    let golden_norm = |name: &str| case.golden.get(&format!("grad_norm.{}.{name}", layout.network))[0];
+    let total = layout.entries().iter().map(|e| golden_norm(&e.name).powi(2)).sum::<f64>().sqrt();
+    let clip = if layout.network == "discriminator" { (1.0 / (total + 1e-6)).min(1.0) } else { 1.0 };
+    assert!(!layout.entries().is_empty());
+    for e in layout.entries() {
+        let found = as_f64(&grads.to_file(e));
+        let norm = found.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let expected = golden_norm(&e.name) * clip;
+        let error = ((norm - expected) / expected).abs();
+        assert!(error <= tolerance, "gradient norm of {}: {norm:e}, expected {expected:e}", e.name);
+        let head: Vec<f64> = case.golden.get(&format!("grad_head.{}.{}", layout.network, e.name));
+        let head: Vec<f64> = head.iter().map(|g| g * clip).collect();
+        // Heads are compared on the scale of the whole tensor: single values may be tiny sums of large terms.
+        let scale = (expected / (found.len() as f64).sqrt() * (head.len() as f64).sqrt()).max(f64::MIN_POSITIVE);
+        let difference = found.iter().zip(&head).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        assert!(difference / scale <= tolerance, "gradient of {}: {:e} of its scale away", e.name, difference / scale);
+    }
+}
+
+fn check_training<T: Real + Element>(file: &str, t: &Tolerance) {
+    let case = case(file);
+    let p = program::<T>(&case);
+    let mut s = session::<T>(&case, &p);
+    let steps: usize = case.golden.metadata("steps").parse().unwrap();
+    let (d_loss, adv) = p.losses.adversarial.unwrap();
+    for step in 0..steps {
+        run::<T>(&case, &p, &mut *s);
+        if step == 0 {
+            for (i, layer) in case.architecture.layers.iter().enumerate() {
+                check_map::<T>(&case, &*s, p.features[i], &format!("features.layer{layer}"), t.features);
+                check_map::<T>(&case, &*s, p.reconstructions[i], &format!("recon.layer{layer}"), t.reconstructions);
+            }
+            for (i, &e) in p.energies.iter().enumerate() {
+                check_map::<T>(&case, &*s, e, &format!("energy.{i}"), t.features);
+            }
+            // The reference takes the auto-encoder's gradients with the discriminator as it was before its update.
+            check_gradients::<T>(&case, &*s, p.discriminator, t.gradients);
+        }
+        for (name, v) in [("recon", p.losses.recon), ("loss", p.losses.total), ("d_loss", d_loss), ("adv", adv)] {
+            let (found, expected) = (s.scalar(v).unwrap(), case.golden.get(&format!("train.{name}"))[step]);
+            let e = ((found - expected) / expected).abs();
+            let tolerance = if step == 0 { t.first_losses } else { t.later };
+            assert!(e <= tolerance, "{name} of step {step}: {found}, expected {expected} (relative error {e:e})");
+        }
+    }
+    for net in [p.ae, p.discriminator] {
+        let layout = Arc::new(p.tape.layout(net).clone());
+        let mut after = Values::<T>::zeros(layout.clone());
+        s.read_arena(net, Arena::Params, &mut after).unwrap();
+        for e in layout.entries() {
+            let v = as_f64(&after.to_file(e));
+            let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
+            let mean = v.iter().sum::<f64>() / v.len() as f64;
+            let expected = case.golden.get(&format!("after.{}.{}", layout.network, e.name));
+            // On the scale of one value of the tensor. A value whose gradient is nearly 0 may move either way in Adam's
+            // first steps, in f64 too, and one such value of 512 shifts the norm by 1e-5.
+            let scale = (expected[0] / (v.len() as f64).sqrt()).max(1e-3);
+            for (found, expected) in
+                [(norm / (v.len() as f64).sqrt(), expected[0] / (v.len() as f64).sqrt()), (mean, expected[1])]
+            {
+                let error = (found - expected).abs() / scale;
+                assert!(error <= t.later.max(1e-4), "{} after {steps} steps: {found} expected {expected}", e.name);
+            }
+        }
+    }
+}
+
+/// Gradients of the auto-encoder's loss with the discriminator as it is at the start, as the golden file has them:
+/// the same step with a discriminator that does not move.
+fn check_autoencoder_gradients<T: Real + Element>(file: &str, t: &Tolerance) {
+    let case = case(file);
+    let spec = StepSpec {
+        architecture: case.architecture.clone(),
+        strategy: Strategy::Adversarial(case.level),
+        hyper: Hyper { d_lr: 0.0, ..Hyper::default() },
+        normal: case.normal,
+        anomalous: case.anomalous,
+        normal_feed: Feed::Pictures,
+        anomalous_feed: Feed::Pictures,
+        dtype: dtype::<T>(),
+    };
+    let p = step::record(&spec).unwrap();
+    let mut s = session::<T>(&case, &p);
+    run::<T>(&case, &p, &mut *s);
+    check_gradients::<T>(&case, &*s, p.ae, t.gradients);
+}
+
+fn check_scores<T: Real + Element>(file: &str, t: &Tolerance) {
+    let case = case(file);
+    for (sigma, map_name) in [(0.0, "map.raw"), (4.0, "map.blurred")] {
+        for (topk, score_name) in [(Some(100), "score.top100"), (None, "score.mean")] {
+            let spec = ScoreSpec {
+                architecture: case.architecture.clone(),
+                batch: case.normal,
+                feed: Feed::Pictures,
+                sigma,
+                topk,
+                dtype: dtype::<T>(),
+            };
+            let p = program::record(&spec).unwrap();
+            let mut s = cpu::session(p.tape.clone()).unwrap();
+            let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
+            s.write_arena(p.backbone, Arena::Params, &backbone).unwrap();
+            s.write_arena(p.ae, Arena::Params, &golden_values::<T>(p.tape.layout(p.ae))).unwrap();
+            s.write(p.input[0], &common::pictures::<T>("normal", case.normal, case.architecture.image_size)).unwrap();
+            s.run().unwrap();
+            let e = relative_error(&as_f64(&s.read::<T>(p.map).unwrap()), &case.golden.get(map_name));
+            assert!(e <= t.reconstructions, "{map_name}: relative error {e:e}");
+            if sigma > 0.0 {
+                let e = relative_error(&as_f64(&s.read::<T>(p.score).unwrap()), &case.golden.get(score_name));
+                assert!(e <= t.reconstructions, "{score_name}: relative error {e:e}");
+            }
+        }
+    }
+}
+
+macro_rules! golden {
+    ($name:ident, $file:expr, $f32:expr) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn training_f64() {
+                check_training::<f64>($file, &F64);
+            }
+
+            #[test]
+            fn training_f32() {
+                check_training::<f32>($file, &$f32);
+            }
+
+            #[test]
+            fn autoencoder_gradients_f64() {
+                check_autoencoder_gradients::<f64>($file, &F64);
+            }
+
+            #[test]
+            fn autoencoder_gradients_f32() {
+                check_autoencoder_gradients::<f32>($file, &$f32);
+            }
+
+            #[test]
+            fn scores_f64() {
+                check_scores::<f64>($file, &F64);
+            }
+
+            #[test]
+            fn scores_f32() {
+                check_scores::<f32>($file, &$f32);
+            }
+        }
+    };
+}
+
+golden!(resnet18_patch, "resnet18_patch.safetensors", F32);
+golden!(resnet18_image, "resnet18_image.safetensors", F32);
+golden!(wide_resnet50_patch, "wide_resnet50_patch.safetensors", F32_WIDE);
