@@ -19,15 +19,21 @@ fn main() {
     let src2: Vec<u8> = (0..1024 * 1024 * 3).map(|i| (i * 7919 >> 5) as u8).collect();
     for _ in 0..3 {
         let t = Instant::now();
-        for _ in 0..50 { std::hint::black_box(ckaad::data::resize::bilinear::<3>(&src, (512, 512), (256, 256))); }
+        for _ in 0..50 {
+            std::hint::black_box(ckaad::data::resize::bilinear::<3>(&src, (512, 512), (256, 256)));
+        }
         print!("512->256 {:?} ", t.elapsed() / 50);
         let t = Instant::now();
-        for _ in 0..20 { std::hint::black_box(ckaad::data::resize::bilinear::<3>(&src2, (1024, 1024), (256, 256))); }
+        for _ in 0..20 {
+            std::hint::black_box(ckaad::data::resize::bilinear::<3>(&src2, (1024, 1024), (256, 256)));
+        }
         print!("1024->256 {:?} ", t.elapsed() / 20);
         let s = &src[..256 * 256 * 3];
         let mut o = vec![0; s.len()];
         let t = Instant::now();
-        for i in 0..20 { ckaad::data::elastic::elastic(s, 256, 200.0, 5.0, i, &mut o); }
+        for i in 0..20 {
+            ckaad::data::elastic::elastic(s, 256, 200.0, 5.0, i, &mut o);
+        }
         println!("elastic 256 {:?}", t.elapsed() / 20);
     }
 }

@@ -1,9 +1,11 @@
 //! The command line: one file per command. Arguments are checked into plain settings before any work starts.
 
+mod demo;
 mod eval;
 mod options;
 mod plan;
 mod progress;
+mod report;
 mod score;
 mod threshold;
 mod train;
@@ -20,8 +22,12 @@ const USAGE: u8 = 2;
 
 /// Detects and localises anomalies in pictures: trains a detector on pictures of what is normal, scores others
 #[derive(Parser)]
-#[command(name = "ckaad", version, after_help = "Exit codes: 0 done; 1 failed, or some picture could not be read; 2 wrong use.
-Start with `ckaad demo`, or with `ckaad train --help`.")]
+#[command(
+    name = "ckaad",
+    version,
+    after_help = "Exit codes: 0 done; 1 failed, or some picture could not be read; 2 wrong use.
+Start with `ckaad demo`, or with `ckaad train --help`."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -32,6 +38,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Train(train::Args),
     Score(score::Args),
     Eval(eval::Args),
@@ -60,6 +67,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         pool.map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
     }
     match &cli.command {
+        Command::Demo(args) => demo::run(args),
         Command::Train(args) => train::run(args),
         Command::Score(args) => score::run(args),
         Command::Eval(args) => eval::run(args),

@@ -19,7 +19,9 @@ impl Device {
     pub fn check(&self) -> Result<()> {
         match self.name.as_str() {
             "auto" | "cpu" => Ok(()),
-            other => Err(Error::Usage(format!("--device {other}: this version computes on the CPU only; use auto or cpu"))),
+            other => {
+                Err(Error::Usage(format!("--device {other}: this version computes on the CPU only; use auto or cpu")))
+            }
         }
     }
 }

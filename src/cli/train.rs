@@ -160,7 +160,7 @@ pub fn run(args: &Args) -> Result<bool> {
     if let Err(e) = ctrlc::set_handler(handler) {
         invalid!("cannot listen for Ctrl-C: {e}");
     }
-    let teller = Teller { bar: Mutex::new(None), log: Mutex::new(log), epochs: args.epochs, quiet: !std::io::stderr().is_terminal() };
+    let teller = Teller::new(args.epochs, Some(log));
     let ended = run::run(&settings, set, &weights, &|e| teller.tell(e), &stop)?;
     teller.finish();
     match ended {
@@ -177,16 +177,20 @@ pub fn run(args: &Args) -> Result<bool> {
 }
 
 /// Shows a run's events and keeps its log.
-struct Teller {
+pub struct Teller {
     bar: Mutex<Option<ProgressBar>>,
-    log: Mutex<File>,
+    log: Option<Mutex<File>>,
     epochs: usize,
     /// Standard error is no terminal: one line an epoch instead of bars.
     quiet: bool,
 }
 
 impl Teller {
-    fn tell(&self, event: Event) {
+    pub fn new(epochs: usize, log: Option<File>) -> Self {
+        Teller { bar: Mutex::new(None), log: log.map(Mutex::new), epochs, quiet: !std::io::stderr().is_terminal() }
+    }
+
+    pub fn tell(&self, event: Event) {
         match event {
             Event::Decoded(done, of) => self.advance("pictures", done, of, String::new()),
             Event::Features(done, of) => self.advance("features", done, of, String::new()),
@@ -233,14 +237,15 @@ impl Teller {
     }
 
     fn write_log(&self, log: &EpochLog) {
-        let Ok(mut file) = self.log.lock() else { return };
-        let written = serde_json::to_string(log).map_err(std::io::Error::from).and_then(|line| writeln!(file, "{line}"));
+        let Some(Ok(mut file)) = self.log.as_ref().map(Mutex::lock) else { return };
+        let written =
+            serde_json::to_string(log).map_err(std::io::Error::from).and_then(|line| writeln!(file, "{line}"));
         if let Err(e) = written {
             anstream::eprintln!("ckaad: warning: the log cannot be written: {e}");
         }
     }
 
-    fn finish(&self) {
+    pub fn finish(&self) {
         if let Ok(mut bar) = self.bar.lock()
             && let Some(b) = bar.take()
         {

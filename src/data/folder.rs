@@ -104,40 +104,42 @@ impl TestSet {
     }
 }
 
-/// The files that the arguments of `score` stand for, in order: a file as it is (also when missing or oddly named, its
-/// reader will say so), a folder as all pictures below it, sorted (links to folders are not followed), and `-` as the lines of `stdin`, each again a file
-/// or a folder. A folder without any picture is an error.
-pub fn collect(paths: &[PathBuf], mut stdin: impl BufRead) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
+/// Hands the files that the arguments of `score` stand for to `take`, in order, until it returns false: a file as it is
+/// (also when missing or oddly named, its reader will say so), a folder as all pictures below it, sorted (links to
+/// folders are not followed), and `-` as the lines of `stdin`, each again a file or a folder, read one by one as they
+/// come. A folder without any picture is an error.
+pub fn each(paths: &[PathBuf], mut stdin: impl BufRead, take: &mut dyn FnMut(PathBuf) -> bool) -> Result<()> {
     for path in paths {
-        if path.as_os_str() == "-" {
-            let mut line = Vec::new();
-            for number in 1.. {
-                line.clear();
-                if stdin.read_until(b'\n', &mut line).map_err(|e| Error::io("standard input", e))? == 0 {
-                    break;
-                }
-                let text = line.strip_suffix(b"\n").unwrap_or(&line);
-                let text = text.strip_suffix(b"\r").unwrap_or(text);
-                match str::from_utf8(text) {
-                    Ok("") => {}
-                    Ok(text) => expand(Path::new(text), &mut files)?,
-                    Err(_) => invalid!("standard input: line {number} is not UTF-8, expected one path a line"),
-                }
+        if path.as_os_str() != "-" {
+            if !expand(path)?.into_iter().all(&mut *take) {
+                return Ok(());
             }
-        } else {
-            expand(path, &mut files)?;
+            continue;
+        }
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            if stdin.read_until(b'\n', &mut line).map_err(|e| Error::io("standard input", e))? == 0 {
+                break;
+            }
+            let text = line.strip_suffix(b"\n").unwrap_or(&line);
+            let text = text.strip_suffix(b"\r").unwrap_or(text);
+            let Ok(text) = str::from_utf8(text) else {
+                invalid!("standard input: line {number} is not UTF-8, expected one path a line")
+            };
+            if !text.is_empty() && !expand(Path::new(text))?.into_iter().all(&mut *take) {
+                return Ok(());
+            }
         }
     }
-    Ok(files)
+    Ok(())
 }
 
-fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+fn expand(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
-        files.push(path.to_path_buf());
-        return Ok(());
+        return Ok(vec![path.to_path_buf()]);
     }
-    let start = files.len();
+    let mut files = Vec::new();
     let mut open = vec![path.to_path_buf()];
     while let Some(folder) = open.pop() {
         for entry in entries(&folder)? {
@@ -151,11 +153,11 @@ fn expand(path: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
             }
         }
     }
-    if files.len() == start {
+    if files.is_empty() {
         invalid!("{}: no pictures in this folder or below it ({})", path.display(), EXTENSIONS.join(", "));
     }
-    files[start..].sort();
-    Ok(())
+    files.sort();
+    Ok(files)
 }
 
 fn check_root(root: &Path) -> Result<()> {

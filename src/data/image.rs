@@ -63,7 +63,9 @@ impl Picture {
             invalid!("the picture is {width} x {height} pixels");
         }
         if u64::from(width) * u64::from(height) > MAX_PIXELS {
-            invalid!("the picture is {width} x {height} pixels, more than the {MAX_PIXELS} allowed: scale it down first");
+            invalid!(
+                "the picture is {width} x {height} pixels, more than the {MAX_PIXELS} allowed: scale it down first"
+            );
         }
         // A broken EXIF block does not make the pixels unusable, and Pillow shows them too.
         let orientation = decoder.orientation().ok();
@@ -87,22 +89,12 @@ pub fn load(path: &Path, size: usize) -> Result<Vec<u8>> {
     Ok(Picture::read(path)?.resized(size))
 }
 
-/// A ground-truth mask at `size` x `size`: 1 where an anomaly is, 0 elsewhere. `picture` is the (width, height) of the
-/// picture it belongs to, which it has to share. Read as gray, resized like the picture, then split above 127.
-pub fn load_mask(path: &Path, picture: (usize, usize), size: usize) -> Result<Vec<u8>> {
+/// A ground-truth mask at `size` x `size`: 1 where an anomaly is, 0 elsewhere. Read as gray, resized like a picture, then
+/// split above 127.
+pub fn load_mask(path: &Path, size: usize) -> Result<Vec<u8>> {
     let mask = Picture::read(path)?;
-    if (mask.width, mask.height) != picture {
-        invalid!(
-            "{}: the mask is {} x {} pixels, its picture {} x {}: they have to be equal",
-            path.display(),
-            mask.width,
-            mask.height,
-            picture.0,
-            picture.1
-        );
-    }
     let gray: Vec<u8> = mask.rgb.as_chunks::<3>().0.iter().map(|&p| luma(p)).collect();
-    let mut small = resize::bilinear::<1>(&gray, picture, (size, size));
+    let mut small = resize::bilinear::<1>(&gray, (mask.width, mask.height), (size, size));
     for v in &mut small {
         *v = u8::from(*v > 127);
     }
@@ -143,7 +135,9 @@ fn to_rgb(decoded: DynamicImage) -> Result<DynamicImage> {
     }
     let (width, height) = (decoded.width(), decoded.height());
     let rgb = match decoded {
-        D::ImageRgb8(_) | D::ImageRgba8(_) | D::ImageLuma8(_) | D::ImageLumaA8(_) => return Ok(decoded.into_rgb8().into()),
+        D::ImageRgb8(_) | D::ImageRgba8(_) | D::ImageLuma8(_) | D::ImageLumaA8(_) => {
+            return Ok(decoded.into_rgb8().into());
+        }
         D::ImageLuma16(p) => pixels::<1>(p.as_raw(), |&[v]| [v; 3]),
         D::ImageLumaA16(p) => pixels::<2>(p.as_raw(), |&[v, _]| [v; 3]),
         D::ImageRgb16(p) => pixels::<3>(p.as_raw(), |&p| p),

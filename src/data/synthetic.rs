@@ -103,7 +103,8 @@ pub fn picture(size: usize, defect: Option<Defect>, seed: u64, stream: u64) -> (
     }
     let noise = rng.random_range(2.0..3.0f32);
     let mut grain = || -> f32 { StandardNormal.sample(&mut rng) };
-    let rgb = fabric.rgb.iter().flat_map(|p| p.map(|v| (v + noise * grain()).round().clamp(0.0, 255.0) as u8)).collect();
+    let rgb =
+        fabric.rgb.iter().flat_map(|p| p.map(|v| (v + noise * grain()).round().clamp(0.0, 255.0) as u8)).collect();
     (rgb, mask)
 }
 
@@ -147,7 +148,12 @@ impl Fabric {
     }
 
     /// Calls `change(pixel, strength)` where `strength(x, y)` is above 0, and marks those above one half in the mask.
-    fn apply(&mut self, mask: &mut [u8], strength: impl Fn(f32, f32) -> f32, change: impl Fn([f32; 3], f32) -> [f32; 3]) {
+    fn apply(
+        &mut self,
+        mask: &mut [u8],
+        strength: impl Fn(f32, f32) -> f32,
+        change: impl Fn([f32; 3], f32) -> [f32; 3],
+    ) {
         for (i, (pixel, mask)) in self.rgb.iter_mut().zip(mask).enumerate() {
             let s = strength((i % self.size) as f32, (i / self.size) as f32).clamp(0.0, 1.0);
             if s > 0.0 {
@@ -188,7 +194,11 @@ impl Fabric {
     fn hole(&mut self, mask: &mut [u8], rng: &mut impl Rng) {
         let radius = rng.random_range(0.045..0.085) * self.size as f32;
         let blob = Blob::new(self.place(0.15, rng), radius, 0.12, rng);
-        self.apply(mask, |x, y| (blob.inside(x, y) * radius + 0.5).min(1.0), |p, s| mix(p, [48.0, 44.0, 42.0], 0.7 * s));
+        self.apply(
+            mask,
+            |x, y| (blob.inside(x, y) * radius + 0.5).min(1.0),
+            |p, s| mix(p, [48.0, 44.0, 42.0], 0.7 * s),
+        );
     }
 
     /// A spot soaked with something: darker and browner, the weave still visible, soft edges.

@@ -98,9 +98,8 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
         Some(VERSION) => {}
         other => invalid!("model version {}, this program reads version {VERSION}", other.unwrap_or("(none)")),
     }
-    let required = |key: &str, value: Option<String>| {
-        value.ok_or_else(|| Error::Invalid(format!("the metadata lacks `{key}`")))
-    };
+    let required =
+        |key: &str, value: Option<String>| value.ok_or_else(|| Error::Invalid(format!("the metadata lacks `{key}`")));
     let backbone = required("backbone", take("backbone"))?;
     let layers = list(&required("layers", take("layers"))?, "layers")?;
     let image_size = number(&required("image_size", take("image_size"))?, "image_size")?;

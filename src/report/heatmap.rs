@@ -36,7 +36,9 @@ fn turbo(t: f32) -> [f32; 3] {
 
 /// An RGB picture (`width * height * 3` bytes) as a PNG file.
 pub fn png_rgb(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-    encode(pixels, width, height, 3, |out, w, h| PngEncoder::new(out).write_image(pixels, w, h, ExtendedColorType::Rgb8))
+    encode(pixels, width, height, 3, |out, w, h| {
+        PngEncoder::new(out).write_image(pixels, w, h, ExtendedColorType::Rgb8)
+    })
 }
 
 /// A gray picture (`width * height` bytes) as a PNG file.

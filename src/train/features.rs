@@ -82,9 +82,9 @@ impl FeatureCache {
                 }
                 match &mut store {
                     Store::Memory(v) => v.extend_from_slice(&image),
-                    Store::Disk(f) => {
-                        f.write_all(bytemuck::cast_slice(&image)).map_err(|e| Error::io(folder.join("(feature cache)"), e))?
-                    }
+                    Store::Disk(f) => f
+                        .write_all(bytemuck::cast_slice(&image))
+                        .map_err(|e| Error::io(folder.join("(feature cache)"), e))?,
                 }
             }
             progress(start + indices.len())?;

@@ -84,10 +84,23 @@ pub enum Event<'a> {
     /// Pictures whose features are computed, of how many.
     Features(usize, usize),
     /// How many pictures are used for what, before the first step.
-    Data { normal: usize, held_back: usize, anomalous: usize, elastic: bool },
-    Resumed { epoch: usize, step: usize },
+    Data {
+        normal: usize,
+        held_back: usize,
+        anomalous: usize,
+        elastic: bool,
+    },
+    Resumed {
+        epoch: usize,
+        step: usize,
+    },
     /// A step is done; counted from 1.
-    Step { epoch: usize, step: usize, steps: usize, losses: Sums },
+    Step {
+        epoch: usize,
+        step: usize,
+        steps: usize,
+        losses: Sums,
+    },
     Epoch(&'a EpochLog),
     Checkpoint(&'a Path),
 }
@@ -152,7 +165,12 @@ pub fn run(
         (_, true) => n,
         (_, false) => s.batch.min(data.anomalous.len()),
     };
-    events(Event::Data { normal: data.normal.len(), held_back: data.held_back.len(), anomalous: data.anomalous.len(), elastic: distort });
+    events(Event::Data {
+        normal: data.normal.len(),
+        held_back: data.held_back.len(),
+        anomalous: data.anomalous.len(),
+        elastic: distort,
+    });
 
     let a = &s.architecture;
     let backbone: Values<f32> = resnet::load(a, source)?;
@@ -188,7 +206,8 @@ pub fn run(
         session.write_arena(net, Arena::Params, &fresh)?;
     }
 
-    let mut config = Config { architecture: a.clone(), topk: s.topk, sigma: s.sigma, threshold: None, extra: Default::default() };
+    let mut config =
+        Config { architecture: a.clone(), topk: s.topk, sigma: s.sigma, threshold: None, extra: Default::default() };
     config.extra.insert("weights".into(), s.weights.clone());
     let text = s.text(data.normal.len(), data.anomalous.len());
     let checkpoint = checkpoint::path_of(&s.out);
@@ -246,7 +265,10 @@ pub fn run(
         let mut scorer = Scorer::new(&config, &backbone, &ae, n)?;
         config.threshold = Some(quantile(&scores(&mut scorer, &data.pictures, &data.held_back)?, s.quantile)?);
     }
-    save(&s.out, &Contents { config: &config, backbone: source, ae: &ae, discriminator: discriminator.as_ref(), state: vec![] })?;
+    save(
+        &s.out,
+        &Contents { config: &config, backbone: source, ae: &ae, discriminator: discriminator.as_ref(), state: vec![] },
+    )?;
     Ok(Ended::Finished { threshold: config.threshold })
 }
 
@@ -261,7 +283,8 @@ fn open(s: &Settings, set: TrainSet, events: &(dyn Fn(Event) + Sync)) -> Result<
     let labelled = if s.strategy == Strategy::Recon { vec![] } else { set.anomalous };
     let total = good + labelled.len();
     let paths = set.good.into_iter().chain(labelled).collect();
-    let pictures = Pictures::open(paths, s.architecture.image_size, s.budget, &|done| events(Event::Decoded(done, total)))?;
+    let pictures =
+        Pictures::open(paths, s.architecture.image_size, s.budget, &|done| events(Event::Decoded(done, total)))?;
     let mut normal: Vec<usize> = (0..good).collect();
     normal.shuffle(&mut named_rng(s.seed, "holdout"));
     let held = ((good as f64 * s.holdout).round() as usize).min(good - 1);
