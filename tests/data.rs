@@ -233,7 +233,10 @@ fn lists_to_score() {
     let lines = format!("{0}/single.dat\r\n\n{0}/in/b\n{0}/missing.png", root.display());
     let paths = [root.join("single.dat"), root.join("in"), "-".into()];
     let found = collect(&paths, lines.as_bytes()).unwrap();
-    assert_eq!(names(&found, root), "single.dat in/a.png in/b/1.jpg in/b/2.png single.dat in/b/1.jpg in/b/2.png missing.png");
+    assert_eq!(
+        names(&found, root),
+        "single.dat in/a.png in/b/1.jpg in/b/2.png single.dat in/b/1.jpg in/b/2.png missing.png"
+    );
     let message = collect(&[root.join("empty")], &b""[..]).unwrap_err().to_string();
     assert!(message.contains("empty") && message.contains("no pictures"), "{message}");
     assert!(collect(&["-".into()], &b"ok.png\n\xff\xfe\n"[..]).unwrap_err().to_string().contains("line 2"));

@@ -12,7 +12,8 @@ use rand_chacha::ChaCha8Rng;
 pub fn elastic(rgb: &[u8], size: usize, alpha: f32, sigma: f32, seed: u64, out: &mut [u8]) {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     // 24 random bits in [0, 2^24) to [-1, 1).
-    let mut noise = || (0..size * size).map(|_| (rng.next_u32() >> 8) as f32 * (2.0 / (1 << 24) as f32) - 1.0).collect();
+    let mut noise =
+        || (0..size * size).map(|_| (rng.next_u32() >> 8) as f32 * (2.0 / (1 << 24) as f32) - 1.0).collect();
     let (vertical, horizontal): (Vec<f32>, Vec<f32>) = (noise(), noise());
     distort(rgb, size, alpha, sigma, [&vertical, &horizontal], out);
 }
@@ -39,7 +40,8 @@ fn distort(rgb: &[u8], size: usize, alpha: f32, sigma: f32, noise: [&[f32]; 2], 
         let right = (left + 1).min(size - 1);
         let corners = [pixels[row + left], pixels[row + right], pixels[below + left], pixels[below + right]];
         let weights = [(1.0 - fy) * (1.0 - fx), (1.0 - fy) * fx, fy * (1.0 - fx), fy * fx];
-        *out = std::array::from_fn(|c| corners.iter().zip(weights).map(|(p, w)| f32::from(p[c]) * w).sum::<f32>() as u8);
+        *out =
+            std::array::from_fn(|c| corners.iter().zip(weights).map(|(p, w)| f32::from(p[c]) * w).sum::<f32>() as u8);
     }
 }
 

@@ -63,7 +63,9 @@ impl Picture {
             invalid!("the picture is {width} x {height} pixels");
         }
         if u64::from(width) * u64::from(height) > MAX_PIXELS {
-            invalid!("the picture is {width} x {height} pixels, more than the {MAX_PIXELS} allowed: scale it down first");
+            invalid!(
+                "the picture is {width} x {height} pixels, more than the {MAX_PIXELS} allowed: scale it down first"
+            );
         }
         // A broken EXIF block does not make the pixels unusable, and Pillow shows them too.
         let orientation = decoder.orientation().ok();
@@ -143,7 +145,9 @@ fn to_rgb(decoded: DynamicImage) -> Result<DynamicImage> {
     }
     let (width, height) = (decoded.width(), decoded.height());
     let rgb = match decoded {
-        D::ImageRgb8(_) | D::ImageRgba8(_) | D::ImageLuma8(_) | D::ImageLumaA8(_) => return Ok(decoded.into_rgb8().into()),
+        D::ImageRgb8(_) | D::ImageRgba8(_) | D::ImageLuma8(_) | D::ImageLumaA8(_) => {
+            return Ok(decoded.into_rgb8().into());
+        }
         D::ImageLuma16(p) => pixels::<1>(p.as_raw(), |&[v]| [v; 3]),
         D::ImageLumaA16(p) => pixels::<2>(p.as_raw(), |&[v, _]| [v; 3]),
         D::ImageRgb16(p) => pixels::<3>(p.as_raw(), |&p| p),

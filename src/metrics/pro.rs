@@ -165,7 +165,11 @@ fn check_maps<T: Real>(maps: &[&[T]], masks: &[&[u8]], width: usize) -> Result<(
     }
     for (i, (map, mask)) in maps.iter().zip(masks).enumerate() {
         if map.len() != mask.len() || width == 0 || map.len() % width != 0 {
-            invalid!("picture {i} (counted from 0): {} map values, {} mask values, rows of {width}", map.len(), mask.len());
+            invalid!(
+                "picture {i} (counted from 0): {} map values, {} mask values, rows of {width}",
+                map.len(),
+                mask.len()
+            );
         }
         if map.iter().any(|v| v.f64().is_nan()) {
             invalid!("picture {i} (counted from 0): its map holds values that are not numbers");

@@ -120,8 +120,14 @@ impl Report {
             }
             h.push_str("</tr>\n");
         }
-        h.push_str("</tbody>\n<caption>A defect type's row compares its pictures with all normal ones. Accuracy is at ");
-        let _ = writeln!(h, "the threshold of the best F1. AUPRO: {}.</caption></table></div>", escape(&self.pro_definition));
+        h.push_str(
+            "</tbody>\n<caption>A defect type's row compares its pictures with all normal ones. Accuracy is at ",
+        );
+        let _ = writeln!(
+            h,
+            "the threshold of the best F1. AUPRO: {}.</caption></table></div>",
+            escape(&self.pro_definition)
+        );
     }
 
     fn write_charts(&self, h: &mut String) -> Result<()> {
@@ -131,12 +137,18 @@ impl Report {
         h.push_str("<h2>Scores</h2>\n<div class=\"charts\">\n");
         if !self.roc.is_empty() {
             let svg = chart(|area| roc_chart(&area, &self.roc))?;
-            let _ = write!(h, "<figure role=\"img\" aria-label=\"ROC curve\">{svg}<figcaption>ROC curve of image scores: ");
-            h.push_str("share of anomalous pictures found over share of normal ones called anomalous.</figcaption></figure>\n");
+            let _ =
+                write!(h, "<figure role=\"img\" aria-label=\"ROC curve\">{svg}<figcaption>ROC curve of image scores: ");
+            h.push_str(
+                "share of anomalous pictures found over share of normal ones called anomalous.</figcaption></figure>\n",
+            );
         }
         if !self.scores.is_empty() {
             let svg = chart(|area| histogram(&area, &self.scores, self.threshold))?;
-            let _ = write!(h, "<figure role=\"img\" aria-label=\"Histogram of scores\">{svg}<figcaption>Pictures per score:");
+            let _ = write!(
+                h,
+                "<figure role=\"img\" aria-label=\"Histogram of scores\">{svg}<figcaption>Pictures per score:"
+            );
             for (name, color) in [("normal", "normal"), ("anomalous", "anomalous")] {
                 let _ = write!(h, "<i class=\"key\" style=\"background: var(--{color})\"></i>{name}");
             }
@@ -155,7 +167,10 @@ impl Report {
         }
         let (lo, hi) = self.heat_range;
         h.push_str("<h2>Pictures</h2>\n<p class=\"soft\">Of each kind those judged worst come first. ");
-        let _ = writeln!(h, "Heat maps share one scale, from {lo:.3} (blue) to {hi:.3} (red).</p>\n<div class=\"gallery\">");
+        let _ = writeln!(
+            h,
+            "Heat maps share one scale, from {lo:.3} (blue) to {hi:.3} (red).</p>\n<div class=\"gallery\">"
+        );
         for shot in &self.gallery {
             let verdict = self.threshold.map(|t| shot.score >= t);
             let wrong = verdict.is_some_and(|v| v != shot.anomalous);
@@ -173,7 +188,12 @@ impl Report {
                 let _ = write!(h, "<div><img alt=\"{what} of {name}\" src=\"data:image/{kind};base64,{data}\"/>");
                 let _ = write!(h, "<span>{what}</span></div>");
             }
-            let _ = write!(h, "</div><figcaption><span class=\"name\">{} · {}</span>", escape(&shot.kind), escape(&shot.name));
+            let _ = write!(
+                h,
+                "</div><figcaption><span class=\"name\">{} · {}</span>",
+                escape(&shot.kind),
+                escape(&shot.name)
+            );
             let _ = write!(h, "<span>score {:.4}", shot.score);
             if let Some(verdict) = verdict {
                 let class = if wrong { "miss" } else { "right" };
@@ -255,7 +275,13 @@ fn histogram(area: &Area, scores: &[(f64, bool)], threshold: Option<f64>) -> Dra
     let values = scores.iter().map(|s| s.0).chain(threshold).filter(|v| v.is_finite());
     let (lo, hi) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
     // Room for one bin where all scores are equal, or none is finite.
-    let (lo, hi) = if lo < hi { (lo, hi) } else if lo.is_finite() { (lo - 0.5, lo + 0.5) } else { (0.0, 1.0) };
+    let (lo, hi) = if lo < hi {
+        (lo, hi)
+    } else if lo.is_finite() {
+        (lo - 0.5, lo + 0.5)
+    } else {
+        (0.0, 1.0)
+    };
     let width = (hi - lo) / BINS as f64;
     let mut counts = [[0usize; BINS]; 2];
     for &(score, anomalous) in scores.iter().filter(|s| s.0.is_finite()) {
@@ -276,7 +302,7 @@ fn histogram(area: &Area, scores: &[(f64, bool)], threshold: Option<f64>) -> Dra
         .disable_x_mesh()
         .label_style(("sans-serif", 13))
         .x_labels(6)
-        .y_labels(top.min(6))
+        .y_labels((top + 1).min(6))
         .y_label_formatter(&|v| format!("{v:.0}"))
         .x_desc("score")
         .y_desc("pictures")

@@ -33,14 +33,14 @@ pub fn write_tiff(out: &mut dyn Write, map: &[f32], width: usize, height: usize)
     let entries = [
         (256, LONG, width as u32),
         (257, LONG, height as u32),
-        (258, SHORT, 32),       // bits per sample
-        (259, SHORT, 1),        // no compression
-        (262, SHORT, 1),        // black is zero
-        (273, LONG, HEADER),    // where the strip begins
-        (277, SHORT, 1),        // samples per pixel
+        (258, SHORT, 32),           // bits per sample
+        (259, SHORT, 1),            // no compression
+        (262, SHORT, 1),            // black is zero
+        (273, LONG, HEADER),        // where the strip begins
+        (277, SHORT, 1),            // samples per pixel
         (278, LONG, height as u32), // rows per strip
-        (279, LONG, bytes),     // bytes in the strip
-        (339, SHORT, 3),        // IEEE floating point
+        (279, LONG, bytes),         // bytes in the strip
+        (339, SHORT, 3),            // IEEE floating point
     ];
     out.write_all(&(entries.len() as u16).to_le_bytes())?;
     for (tag, kind, value) in entries {
