@@ -27,7 +27,9 @@ pub fn heatmap(rgb: &[u8], map: &[f32], lo: f32, hi: f32) -> Vec<u8> {
 }
 
 /// The Turbo colour scale (A. Mikhailov, 2019) as the polynomial its author published; `t` and the result are 0 to 1.
+/// The scale's own ends are nearly black, which would look like shadow on a picture: they are left out.
 fn turbo(t: f32) -> [f32; 3] {
+    let t = 0.08 + 0.87 * t;
     const RED: [f32; 6] = [0.135_721_38, 4.615_392_6, -42.660_324, 132.131_08, -152.942_4, 59.286_38];
     const GREEN: [f32; 6] = [0.091_402_61, 2.194_188_4, 4.842_966_6, -14.185_033, 4.277_298_5, 2.829_566];
     const BLUE: [f32; 6] = [0.106_673_3, 12.641_946, -60.582_047, 110.362_77, -89.903_11, 27.348_25];

@@ -302,7 +302,7 @@ fn histogram(area: &Area, scores: &[(f64, bool)], threshold: Option<f64>) -> Dra
         .disable_x_mesh()
         .label_style(("sans-serif", 13))
         .x_labels(6)
-        .y_labels(top.min(6))
+        .y_labels((top + 1).min(6))
         .y_label_formatter(&|v| format!("{v:.0}"))
         .x_desc("score")
         .y_desc("pictures")
