@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ckaad::data::folder::{TestSet, TrainSet, collect};
 use ckaad::data::image::{Normalise, Picture, load, load_mask};
 use ckaad::data::resize::bilinear;
+use ckaad::data::synthetic::{Defect, Spec, generate, picture as fabric};
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
@@ -240,4 +241,39 @@ fn lists_to_score() {
     let message = collect(&[root.join("empty")], &b""[..]).unwrap_err().to_string();
     assert!(message.contains("empty") && message.contains("no pictures"), "{message}");
     assert!(collect(&["-".into()], &b"ok.png\n\xff\xfe\n"[..]).unwrap_err().to_string().contains("line 2"));
+}
+
+#[test]
+fn synthetic_dataset_has_the_layout_and_known_masks() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let spec = Spec { size: 64, train_good: 3, train_anomalous: 4, test_good: 2, test_per_type: 2, seed: 5 };
+    generate(root, &spec).unwrap();
+    let train = TrainSet::open(root).unwrap();
+    assert_eq!((train.good.len(), train.anomalous.len()), (3, 4));
+    let test = TestSet::open(root).unwrap();
+    assert_eq!((test.images.len(), test.without_mask), (2 + 3 * 2, 0));
+    for image in test.images.iter().filter_map(|i| i.mask.as_ref()) {
+        let area: usize = load_mask(image, (64, 64), 64).unwrap().iter().map(|&m| usize::from(m)).sum();
+        // Some pixels, and never more than a tenth of the picture.
+        assert!((8..410).contains(&area), "{}: {area} pixels", image.display());
+    }
+    assert!(generate(root, &spec).unwrap_err().to_string().contains("already there"));
+}
+
+#[test]
+fn synthetic_defects_change_pixels_where_the_mask_says() {
+    for (stream, defect) in Defect::ALL.into_iter().enumerate() {
+        let (rgb, mask) = fabric(128, Some(defect), 3, stream as u64);
+        assert_eq!((rgb.clone(), mask.clone()), fabric(128, Some(defect), 3, stream as u64), "not repeatable");
+        assert_ne!(rgb, fabric(128, Some(defect), 4, stream as u64).0, "the seed is ignored");
+        let mean = |wanted: bool| {
+            let pixels = rgb.as_chunks::<3>().0.iter().zip(&mask).filter(|&(_, &m)| (m != 0) == wanted);
+            let (sum, count) = pixels
+                .fold((0.0, 0.0), |(s, n), (p, _)| (s + p.iter().map(|&v| f64::from(v)).sum::<f64>() / 3.0, n + 1.0));
+            sum / count
+        };
+        let contrast = (mean(true) - mean(false)).abs();
+        assert!((15.0..100.0).contains(&contrast), "{defect:?}: {contrast} levels");
+    }
 }

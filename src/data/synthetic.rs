@@ -1,7 +1,7 @@
 //! A made-up dataset for the demo and for tests: woven fabric with scratches, holes and stains whose masks are known.
 //!
 //! Every picture differs in thread period, phase, angle, colour, light and noise, so that a detector has to learn what
-//! is common. Defects stay close to the fabric's own brightness: a person sees them, a global threshold does not.
+//! is common. Defects are blended with the fabric, so that they are visible but not saturated.
 
 use std::f32::consts::{PI, TAU};
 use std::fs;
@@ -101,7 +101,7 @@ pub fn picture(size: usize, defect: Option<Defect>, seed: u64, stream: u64) -> (
         Some(Defect::Stain) => fabric.stain(&mut mask, &mut rng),
         None => {}
     }
-    let noise = rng.random_range(1.0..2.0f32);
+    let noise = rng.random_range(2.0..3.0f32);
     let mut grain = || -> f32 { StandardNormal.sample(&mut rng) };
     let rgb =
         fabric.rgb.iter().flat_map(|p| p.map(|v| (v + noise * grain()).round().clamp(0.0, 255.0) as u8)).collect();
@@ -118,13 +118,13 @@ impl Fabric {
     /// A plain weave: warp and weft pass over each other in turn.
     fn weave(size: usize, rng: &mut impl Rng) -> Self {
         let unit = size as f32 / 128.0;
-        let period = [rng.random_range(3.98..4.02) * unit, rng.random_range(3.98..4.02) * unit];
+        let period = [rng.random_range(5.9..6.3) * unit, rng.random_range(5.9..6.3) * unit];
         let phase = [rng.random_range(0.0..8.0), rng.random_range(0.0..8.0)];
-        let (sin, cos) = rng.random_range(-0.01..0.01f32).sin_cos();
+        let (sin, cos) = rng.random_range(-0.03..0.03f32).sin_cos();
         let light = rng.random_range(0.94..1.06f32);
         let slope = [rng.random_range(-0.05..0.05f32), rng.random_range(-0.05..0.05f32)];
-        let warp = [160.0, 152.0, 136.0].map(|v: f32| v * light + rng.random_range(-2.0..2.0f32));
-        let weft = [136.0, 140.0, 146.0].map(|v: f32| v * light + rng.random_range(-2.0..2.0f32));
+        let warp = [168.0, 156.0, 132.0].map(|v: f32| v * light + rng.random_range(-2.0..2.0f32));
+        let weft = [118.0, 128.0, 142.0].map(|v: f32| v * light + rng.random_range(-2.0..2.0f32));
         // No two threads are equally bright.
         let threads = [(); 2].map(|()| (0..256).map(|_| rng.random_range(0.97..1.03)).collect::<Vec<f32>>());
         let mut rgb = Vec::with_capacity(size * size);
@@ -140,7 +140,7 @@ impl Fabric {
             } else {
                 (weft, threads[1][cell[1] % 256], v, u)
             };
-            let shade = 0.8 + 0.2 * (over * PI / 2.0).cos().max(0.0).sqrt() * (1.0 - 0.3 * along * along);
+            let shade = 0.62 + 0.38 * (over * PI / 2.0).cos().max(0.0).sqrt() * (1.0 - 0.3 * along * along);
             let light = thread * shade * (1.0 + slope[0] * x + slope[1] * y);
             rgb.push(color.map(|c| c * light));
         }
