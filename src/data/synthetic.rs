@@ -176,9 +176,9 @@ impl Fabric {
         let size = self.size as f32;
         let (x0, y0) = self.place(0.3, rng);
         let (sin, cos) = rng.random_range(0.0..PI).sin_cos();
-        let half = rng.random_range(0.15..0.3) * size;
+        let half = rng.random_range(0.2..0.35) * size;
         let bow = rng.random_range(-0.15..0.15f32) * half;
-        let width = rng.random_range(0.009..0.014) * size;
+        let width = rng.random_range(0.016..0.024) * size;
         let target = if rng.random_bool(0.5) { [215.0, 212.0, 205.0] } else { [52.0, 50.0, 52.0] };
         let strength = |x: f32, y: f32| {
             let (dx, dy) = (x - x0, y - y0);
@@ -187,7 +187,7 @@ impl Fabric {
             // Soft over one pixel at the sides, tapering towards the ends.
             if t.abs() < 1.0 { width * (1.0 - t.powi(4)) + 0.5 - off } else { 0.0 }
         };
-        self.apply(mask, strength, |p, s| mix(p, target, 0.65 * s));
+        self.apply(mask, strength, |p, s| mix(p, target, 0.8 * s));
     }
 
     /// Threads missing in a ragged patch, the dark ground showing.
