@@ -1,5 +1,6 @@
 //! The command line: one file per command.
 
+mod gradcheck;
 mod weights;
 
 use std::process::ExitCode;
@@ -18,12 +19,15 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    /// Compare gradients with finite differences, op by op and for whole networks
+    Gradcheck(gradcheck::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
 }
 
 pub fn main() -> ExitCode {
     let outcome = match &Cli::parse().command {
+        Command::Gradcheck(args) => gradcheck::run(args),
         Command::Weights(args) => weights::run(args),
     };
     match outcome {

@@ -5,6 +5,7 @@
 pub mod autoencoder;
 pub mod discriminator;
 pub mod features;
+pub mod gradcheck;
 pub mod init;
 pub mod resnet;
 
