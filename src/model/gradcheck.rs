@@ -5,7 +5,7 @@ use super::features::{self, Feed};
 use super::{Architecture, autoencoder, discriminator, init};
 use crate::Result;
 use crate::engine::device::{Arena, Session};
-use crate::engine::gradcheck::{Open, Report, STEP};
+use crate::engine::gradcheck::{Open, Report};
 use crate::engine::ops::case::uniform;
 use crate::engine::ops::energy::Term;
 use crate::engine::params::Values;
@@ -36,6 +36,8 @@ const IMAGES: usize = 3;
 const NORMAL: usize = 2;
 /// Random directions tried.
 const DIRECTIONS: usize = 3;
+/// Smaller than for single ops: among tens of thousands of ReLUs, a step of 1e-6 takes one across its kink.
+const STEP: f64 = 1e-7;
 
 /// A recorded loss.
 struct Program {
@@ -81,17 +83,13 @@ fn record(network: Network, a: &Architecture) -> Result<Program> {
     Ok(Program { maps, loss, net, nets: vec![ae, disc], tape })
 }
 
-/// A session with fresh parameters.
-fn open_with_parameters(p: &Program, tape: Tape, open: Open) -> Result<Box<dyn Session>> {
+/// A session with the given parameters.
+fn session(p: &Program, tape: Tape, parameters: &[Values<f64>], open: Open) -> Result<Box<dyn Session>> {
     let mut session = open(tape)?;
-    for &net in &p.nets {
-        session.write_arena(net, Arena::Params, &parameters(p, net))?;
+    for (&net, values) in p.nets.iter().zip(parameters) {
+        session.write_arena(net, Arena::Params, values)?;
     }
     Ok(session)
-}
-
-fn parameters(p: &Program, net: NetId) -> Values<f64> {
-    init::network(p.tape.layout(net), 0).cast()
 }
 
 /// Fills the feature maps, which a run may overwrite, and runs.
@@ -109,16 +107,17 @@ pub fn check(name: &str, network: Network, open: Open) -> Result<Report> {
     let a = Architecture::new("resnet18", &[2, 3], 64)?;
     let p = record(network, &a)?;
     let layout = Arc::new(p.tape.layout(p.net).clone());
+    let parameters: Vec<Values<f64>> = p.nets.iter().map(|n| init::network(p.tape.layout(*n), 0).cast()).collect();
     let mut gradient = Values::<f64>::zeros(layout.clone());
     {
         let mut tape = p.tape.clone();
         tape.backward(p.loss, p.net)?;
-        let mut session = open_with_parameters(&p, tape, open)?;
+        let mut session = session(&p, tape, &parameters, open)?;
         run(&p, &mut *session)?;
         session.read_arena(p.net, Arena::Grads, &mut gradient)?;
     }
-    let start = parameters(&p, p.net);
-    let mut session = open_with_parameters(&p, p.tape.clone(), open)?;
+    let mut session = session(&p, p.tape.clone(), &parameters, open)?;
+    let start = parameters.into_iter().find(|v| v.layout.network == layout.network).expect("one of the networks");
     let mut moved = start.clone();
     let (mut slopes, mut differences) = (Vec::new(), Vec::new());
     for k in 0..DIRECTIONS {
