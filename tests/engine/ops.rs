@@ -6,7 +6,9 @@ use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::gradcheck::Open;
 use ckaad::engine::ops::case::Case;
 use ckaad::engine::ops::{Op, cases};
-use ckaad::engine::tensor::DType;
+use ckaad::engine::params::Init;
+use ckaad::engine::tape::Tape;
+use ckaad::engine::tensor::{DType, Shape};
 use std::collections::BTreeSet;
 
 /// The result of a case on a device, its inputs rounded to f32 in either type.
@@ -76,6 +78,25 @@ fn more_threads_than_planned_are_refused() {
     let mut session: Box<dyn Session> = pool(1).install(|| cpu::session(p.tape.clone())).unwrap();
     p.write(&mut *session, &case.values()).unwrap();
     let message = pool(2).install(|| session.run()).unwrap_err().to_string();
-    assert!(message.contains("planned for 1 thread") && message.contains('2'), "{message}");
+    assert!(message.contains("planned for 1 thread") && message.contains("on 2"), "{message}");
     pool(1).install(|| session.run()).unwrap();
+}
+
+/// Frozen weights are rearranged once; writing them again, by whichever name, must not leave the old ones in use.
+#[test]
+fn weights_written_through_a_view_count() {
+    let mut t = Tape::new(DType::F64);
+    let net = t.network("net");
+    let x = t.input(Shape::vector(3), DType::F64).unwrap();
+    let w = t.param(net, "weight", &[2, 3], Init::Zeros).unwrap();
+    let flat = t.view(w, Shape::vector(6)).unwrap();
+    let y = t.linear(x, w).unwrap();
+    t.output(y);
+    let mut s = cpu::session(t).unwrap();
+    for scale in [1.0, 10.0] {
+        s.write(x, &[1.0, 2.0, 3.0]).unwrap();
+        s.write_values(flat, &[scale, 0.0, 0.0, 0.0, scale, scale]).unwrap();
+        s.run().unwrap();
+        assert_eq!(s.read::<f64>(y).unwrap(), [scale, 5.0 * scale]);
+    }
 }

@@ -94,14 +94,14 @@ fn pytorchs_numbers() {
     }
 }
 
-/// Ten steps with several tensors and gradients of all sizes.
+/// Ten steps with several tensors and gradients of all sizes. In f64 the plain sum of 20,000 squares here is what rounds.
 #[test]
 fn formulas() {
     let kinds = [
         Settings { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, clip: 1.0 },
         Settings { lr: 1e-1, betas: (0.5, 0.99), eps: 1e-3, clip: 1e6 },
     ];
-    for (dtype, tolerance) in [(DType::F64, 1e-14), (DType::F32, 1e-6)] {
+    for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-6)] {
         for s in kinds {
             // More than one chunk of the parallel kernels, and lengths that leave gaps in the arena.
             let lens = [5, 20_000, 1, 333];
