@@ -1,40 +1,82 @@
-//! The command line: one file per command.
+//! The command line: one file per command. Arguments are checked into plain settings before any work starts.
 
+mod demo;
+mod eval;
 mod gradcheck;
+mod options;
+mod plan;
+mod progress;
+mod report;
+mod score;
+mod threshold;
+mod train;
 mod weights;
 
+use crate::{Error, Result};
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-use clap::Parser;
+/// Exit code of a run that failed, or that could not use one of its pictures.
+const FAILED: u8 = 1;
+/// Exit code of a command line that cannot be acted on.
+const USAGE: u8 = 2;
 
-use crate::Error;
-
-/// Visual anomaly detection.
+/// Detects and localises anomalies in pictures: trains a detector on pictures of what is normal, scores others
 #[derive(Parser)]
-#[command(name = "ckaad", version)]
+#[command(
+    name = "ckaad",
+    version,
+    after_help = "Exit codes: 0 done; 1 failed, or some picture could not be read; 2 wrong use.
+Start with `ckaad demo`, or with `ckaad train --help`."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// CPU threads [default: all]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Subcommand)]
 enum Command {
-    /// Compare gradients with finite differences, op by op and for whole networks
+    Demo(demo::Args),
+    Train(train::Args),
+    Score(score::Args),
+    Eval(eval::Args),
+    Threshold(threshold::Args),
+    Plan(plan::Args),
     Gradcheck(gradcheck::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
 }
 
 pub fn main() -> ExitCode {
-    let outcome = match &Cli::parse().command {
-        Command::Gradcheck(args) => gradcheck::run(args),
-        Command::Weights(args) => weights::run(args),
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+    let cli = Cli::parse();
+    match run(&cli) {
+        Ok(code) => code,
+        // Whoever reads us has seen enough.
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(e) => {
             anstream::eprintln!("ckaad: error: {e}");
-            ExitCode::from(if matches!(e, Error::Usage(_)) { 2 } else { 1 })
+            ExitCode::from(if matches!(e, Error::Usage(_)) { USAGE } else { FAILED })
         }
     }
+}
+
+fn run(cli: &Cli) -> Result<ExitCode> {
+    if let Some(threads) = cli.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
+        pool.map_err(|e| Error::Usage(format!("--threads {threads}: {e}")))?;
+    }
+    match &cli.command {
+        Command::Demo(args) => demo::run(args),
+        Command::Train(args) => train::run(args),
+        Command::Score(args) => score::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Threshold(args) => threshold::run(args),
+        Command::Plan(args) => plan::run(args),
+        Command::Gradcheck(args) => gradcheck::run(args),
+        Command::Weights(args) => weights::run(args),
+    }
+    .map(|complete| if complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

@@ -53,8 +53,8 @@ enum Format {
     Json,
 }
 
-pub fn run(args: &Args) -> Result<()> {
-    match &args.command {
+pub fn run(args: &Args) -> Result<bool> {
+    let done = match &args.command {
         Command::Inspect { file, format } => {
             let archive = Archive::open(registry::locate(file)?)?;
             print(|out| match format {
@@ -67,7 +67,8 @@ pub fn run(args: &Args) -> Result<()> {
             let cache = registry::cache_dir().ok();
             print(|out| list(cache.as_deref(), out))
         }
-    }
+    };
+    done.map(|()| true)
 }
 
 /// Runs `write` on buffered standard output. A reader that stops early (`| head`) is not an error.

@@ -4,6 +4,7 @@
 use crate::engine::real::Real;
 use crate::engine::tensor::Shape;
 use crate::{Error, Result};
+use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -152,19 +153,22 @@ enum Direction {
 }
 
 /// Reorders between (k, c, r, s) in files and (k, r, s, c) in memory.
-fn permute<T: Copy>(from: &[T], to: &mut [T], shape: Shape, direction: Direction) {
-    let [k, r, s, c] = shape.0;
+fn permute<T: Real>(from: &[T], to: &mut [T], shape: Shape, direction: Direction) {
+    let [_, r, s, c] = shape.0;
     let taps = r * s;
-    for k in 0..k {
+    if taps == 1 || c == 1 {
+        to.copy_from_slice(from);
+        return;
+    }
+    to.par_chunks_mut(taps * c).zip(from.par_chunks(taps * c)).for_each(|(to, from)| {
         for t in 0..taps {
             for c_ in 0..c {
-                let file = (k * c + c_) * taps + t;
-                let memory = (k * taps + t) * c + c_;
+                let (file, memory) = (c_ * taps + t, t * c + c_);
                 match direction {
                     Direction::FromFile => to[memory] = from[file],
                     Direction::ToFile => to[file] = from[memory],
                 }
             }
         }
-    }
+    });
 }

@@ -1,1 +1,29 @@
 //! How good a detector is: ROC, F1, per-region overlap.
+//!
+//! Scores and maps are larger where something looks more anomalous; `true` and non-zero mark anomalies. Everything is
+//! computed in f64 from exact counts. A metric that the labels do not define (one class only) is `None`; a NaN is an
+//! error that names its picture.
+
+pub mod f1;
+pub mod pro;
+pub mod roc;
+
+use crate::error::Result;
+use crate::invalid;
+
+fn check(scores: &[f64], labels: &[bool]) -> Result<()> {
+    if scores.len() != labels.len() {
+        invalid!("{} scores for {} labels", scores.len(), labels.len());
+    }
+    if let Some(i) = scores.iter().position(|s| s.is_nan()) {
+        invalid!("picture {i} (counted from 0): the score is not a number");
+    }
+    Ok(())
+}
+
+/// Indices from the highest score to the lowest, in runs of equal scores.
+fn descending(scores: &[f64]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order.chunk_by(|&a, &b| scores[a] == scores[b]).map(<[usize]>::to_vec).collect()
+}

@@ -5,10 +5,6 @@ use crate::Result;
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::{DType, Shape};
 
-/// ImageNet statistics, which torchvision's weights expect.
-pub const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
-pub const STD: [f64; 3] = [0.229, 0.224, 0.225];
-
 /// In which form a group of images enters the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feed {
@@ -28,7 +24,7 @@ pub fn record(tape: &mut Tape, net: NetId, a: &Architecture, n: usize, feed: Fee
         Feed::Pixels => {
             let pixels = tape.input(picture, DType::U8)?;
             tape.set_label("pixels");
-            let x = tape.normalize(pixels, MEAN, STD)?;
+            let x = tape.normalize(pixels, a.mean, a.std)?;
             Ok((vec![pixels], resnet::record(tape, net, a, x)?))
         }
         Feed::Pictures => {

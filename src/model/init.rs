@@ -1,6 +1,6 @@
 //! Fresh parameters, each a function of the seed and its own full name: adding a layer changes no other layer's values.
 
-use super::{Architecture, TensorSource, resnet};
+use super::TensorSource;
 use crate::Result;
 use crate::engine::params::{Init, Layout, Values};
 use rand::SeedableRng;
@@ -56,13 +56,4 @@ impl TensorSource for RandomBackbone {
         let value = if name.ends_with("weight") || name.ends_with("running_var") { 1.0 } else { 0.0 };
         Ok(vec![value; len])
     }
-}
-
-/// All tensors of `a`'s backbone from `source`, under their torchvision names.
-pub fn backbone_tensors(a: &Architecture, source: &dyn TensorSource) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
-    let read = |(name, shape): (String, Vec<usize>)| {
-        let values = source.tensor(&name, &shape)?;
-        Ok((name, shape, values))
-    };
-    resnet::tensors(a).into_iter().map(read).collect()
 }

@@ -5,6 +5,7 @@
 pub mod autoencoder;
 pub mod discriminator;
 pub mod features;
+pub mod file;
 pub mod gradcheck;
 pub mod init;
 pub mod resnet;
@@ -53,20 +54,27 @@ impl Backbone {
 }
 
 /// What the networks are built from: which backbone, which of its layers, and for which picture size.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     pub backbone: &'static Backbone,
     /// Consecutive layers, 1 to 4, finest first.
     pub layers: Vec<usize>,
     /// Side of the square pictures in pixels.
     pub image_size: usize,
+    /// Normalisation of pixels, per channel, where 1 is white: `(v - mean) / std`.
+    pub mean: [f64; 3],
+    pub std: [f64; 3],
 }
+
+/// ImageNet statistics, which torchvision's weights expect.
+const MEAN: [f64; 3] = [0.485, 0.456, 0.406];
+const STD: [f64; 3] = [0.229, 0.224, 0.225];
 
 /// Largest picture side accepted.
 pub const MAX_IMAGE_SIZE: usize = 4096;
 
 impl Architecture {
-    /// Refuses layers that are not consecutive and sizes that the networks cannot halve and double exactly.
+    /// With ImageNet's normalisation. Refuses layers that are not consecutive and sizes that the networks cannot halve and double exactly.
     pub fn new(backbone: &str, layers: &[usize], image_size: usize) -> Result<Self> {
         let backbone = Backbone::find(backbone)?;
         let consecutive = layers.windows(2).all(|w| w[1] == w[0] + 1);
@@ -76,12 +84,12 @@ impl Architecture {
             )));
         }
         let step = 1 << (layers[layers.len() - 1] + 2);
-        if image_size == 0 || image_size % step != 0 || image_size > MAX_IMAGE_SIZE {
+        if image_size == 0 || !image_size.is_multiple_of(step) || image_size > MAX_IMAGE_SIZE {
             return Err(Error::Usage(format!(
                 "image size {image_size}: with layers {layers:?} it must be a multiple of {step}, at most {MAX_IMAGE_SIZE}"
             )));
         }
-        Ok(Architecture { backbone, layers: layers.to_vec(), image_size })
+        Ok(Architecture { backbone, layers: layers.to_vec(), image_size, mean: MEAN, std: STD })
     }
 
     /// Planes of each chosen layer.

@@ -1,3 +1,6 @@
-//! From pictures to anomaly maps and scores.
+//! From pictures to anomaly maps and scores, and how good those are.
 
+pub mod evaluate;
+pub mod pipeline;
 pub mod program;
+pub mod scorer;

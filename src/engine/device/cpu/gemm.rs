@@ -9,7 +9,8 @@
 //! rows and one panel stay in L1. Threads split rows, columns or both (see [`split`]).
 
 use super::microkernel::{
-    COLUMN_STRIDE, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut,
+    BLOCK, COLUMN_STRIDE, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut, Window,
+    transpose_block,
 };
 use super::threads::{blocks, for_parts, piece};
 use crate::engine::real::Real;
@@ -182,6 +183,53 @@ unsafe fn rows_part<T: Real, L: LeftRows<T>>(
     }
 }
 
+/// One thread's `out[rows, columns] = a * b` for packed operands: `a` in `layout`, `b` one panel, `out` row-major with
+/// rows of `PANEL`. With `accumulate`, added to `out`.
+pub fn multiply_panel<T: Real>(
+    isa: Isa,
+    layout: Layout,
+    depth: usize,
+    a: &[T],
+    b: &[T],
+    accumulate: bool,
+    out: &mut [T],
+) {
+    let rows = out.len() / PANEL;
+    let out = TileOut::new(out);
+    for tile in blocks(0..rows, TILE_ROWS) {
+        let mut at = [0; TILE_ROWS];
+        for (at, row) in at.iter_mut().zip(tile.clone()) {
+            *at = row * PANEL;
+        }
+        let a = &a[tile.start * layout.strides().0..];
+        let tile = Tile { depth, cols: PANEL, layout, a, b, rows: &at[..tile.len()], accumulate, finish: None };
+        // SAFETY: `out` is borrowed exclusively and not shared.
+        unsafe { tile.store_into(isa, &out) };
+    }
+}
+
+/// Lends `out`, rows of `row_len`, to `by_rows * by_cols` threads: `rows(i)` are the i-th row part's, `columns(j)` the
+/// j-th column part's; the parts must follow each other. Each thread has `each` elements of scratch.
+pub fn for_windows<T: Real>(
+    out: &mut [T],
+    row_len: usize,
+    (by_rows, rows): (usize, &(impl Fn(usize) -> Range<usize> + Sync)),
+    (by_cols, columns): (usize, &(impl Fn(usize) -> Range<usize> + Sync)),
+    (scratch, each): (&mut [T], usize),
+    job: &(impl Fn((usize, usize), Window<'_, '_, T>, &mut [T]) + Sync),
+) {
+    for (parts, range) in [(by_rows, rows as &dyn Fn(usize) -> Range<usize>), (by_cols, columns)] {
+        assert!((1..parts).all(|i| range(i - 1).end <= range(i).start), "parts of an output must not overlap");
+    }
+    let out = TileOut::new(out);
+    for_parts(by_rows * by_cols, scratch, each, &|part, scratch: &mut [T]| {
+        let (i, j) = (part % by_rows, part / by_rows);
+        // SAFETY: the parts' rows follow each other, and so do their columns (asserted above).
+        let window = unsafe { Window::new(&out, row_len, rows(i), columns(j)) };
+        job((i, j), window, scratch);
+    });
+}
+
 /// Scratch elements per thread of [`multiply_columns`].
 pub const COLUMNS_SCRATCH: usize =
     PANEL_BLOCK * DEPTH_BLOCK * PANEL + ROW_BLOCK.div_ceil(TILE_ROWS) * DEPTH_BLOCK * COLUMN_STRIDE;
@@ -256,22 +304,24 @@ fn pack_columns<T: Real>(from: &[T], row_len: usize, depths: Range<usize>, rows:
 
 /// Packs the panels `panels` of a right operand given as rows of `[cols][depth]` (depth contiguous), `to` being those
 /// panels' part of the packed operand.
-pub fn pack_transposed<T: Real>(from: &[T], depth: usize, cols: usize, panels: Range<usize>, to: &mut [T]) {
-    const BLOCK: usize = 16;
+pub fn pack_transposed<T: Real>(isa: Isa, from: &[T], depth: usize, cols: usize, panels: Range<usize>, to: &mut [T]) {
     for (panel, to) in panels.zip(to.chunks_exact_mut((depth * PANEL).max(1))) {
         let column = panel * PANEL;
         let count = (cols - column).min(PANEL);
-        for p0 in (0..depth).step_by(BLOCK) {
-            let steps = (depth - p0).min(BLOCK);
-            let to = &mut to[p0 * PANEL..(p0 + steps) * PANEL];
-            if count < PANEL {
-                to.fill(T::ZERO);
+        let whole = if count == PANEL { depth / BLOCK * BLOCK } else { 0 };
+        for p in (0..whole).step_by(BLOCK) {
+            for half in (0..PANEL).step_by(BLOCK) {
+                let from = &from[(column + half) * depth + p..];
+                transpose_block(isa, from, depth, &mut to[p * PANEL + half..], PANEL);
             }
-            for j in 0..count {
-                let from = &from[(column + j) * depth + p0..][..steps];
-                for (p, &value) in from.iter().enumerate() {
-                    to[p * PANEL + j] = value;
-                }
+        }
+        let to = &mut to[whole * PANEL..];
+        if count < PANEL {
+            to.fill(T::ZERO);
+        }
+        for j in 0..count {
+            for (p, &value) in from[(column + j) * depth..][whole..depth].iter().enumerate() {
+                to[p * PANEL + j] = value;
             }
         }
     }

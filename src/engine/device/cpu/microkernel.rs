@@ -7,6 +7,7 @@
 use crate::engine::real::Real;
 use std::any::TypeId;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Columns of the right operand that are packed together: `[panel][depth][PANEL]`, zero-padded to a multiple.
 pub const PANEL: usize = 32;
@@ -82,6 +83,29 @@ pub fn vectorised<J: Vectorised>(isa: Isa, job: J) -> J::Output {
     job.run()
 }
 
+/// Rows and columns of [`transpose_block`].
+pub const BLOCK: usize = 16;
+
+/// `to[j, i] = from[i, j]` for a block of 16 x 16, rows `from_stride` and `to_stride` apart.
+#[inline]
+pub fn transpose_block<T: Real>(isa: Isa, from: &[T], from_stride: usize, to: &mut [T], to_stride: usize) {
+    let from = &from[..(BLOCK - 1) * from_stride + BLOCK];
+    let to = &mut to[..(BLOCK - 1) * to_stride + BLOCK];
+    #[cfg(target_arch = "x86_64")]
+    if TypeId::of::<T>() == TypeId::of::<f32>() && isa == Isa::Avx512 {
+        assert!(isa.available());
+        // SAFETY: T is f32, the slices cover the blocks (above), the machine has AVX-512.
+        unsafe { x86::transpose_block(from.as_ptr().cast(), from_stride, to.as_mut_ptr().cast(), to_stride) };
+        return;
+    }
+    let _ = isa;
+    for i in 0..BLOCK {
+        for (j, &value) in from[i * from_stride..][..BLOCK].iter().enumerate() {
+            to[j * to_stride + i] = value;
+        }
+    }
+}
+
 /// How a packed left operand lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -92,7 +116,8 @@ pub enum Layout {
 }
 
 impl Layout {
-    const fn strides(self) -> (usize, usize) {
+    /// Distance between rows and between depth steps.
+    pub const fn strides(self) -> (usize, usize) {
         match self {
             Layout::Rows => (ROW_STRIDE, 1),
             Layout::Columns => (1, COLUMN_STRIDE),
@@ -141,6 +166,31 @@ unsafe impl<T: Send> Sync for TileOut<'_, T> {}
 impl<'a, T: Real> TileOut<'a, T> {
     pub fn new(out: &'a mut [T]) -> Self {
         TileOut { start: out.as_mut_ptr(), len: out.len(), life: PhantomData }
+    }
+}
+
+/// The rows `rows` and columns `columns` of a row-major output, lent to one thread.
+pub struct Window<'a, 'b, T> {
+    out: &'a TileOut<'b, T>,
+    row_len: usize,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl<'a, 'b, T: Real> Window<'a, 'b, T> {
+    /// # Safety
+    /// Windows of one output that exist at the same time must not overlap.
+    pub unsafe fn new(out: &'a TileOut<'b, T>, row_len: usize, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(rows.end * row_len <= out.len && columns.end <= row_len);
+        Window { out, row_len, rows, columns }
+    }
+
+    /// `len` elements of `row` from `column` on.
+    #[inline(always)]
+    pub fn part(&mut self, row: usize, column: usize, len: usize) -> &mut [T] {
+        assert!(self.rows.contains(&row) && self.columns.start <= column && column + len <= self.columns.end);
+        // SAFETY: inside the output (checked by `new`) and inside this window, which no other overlaps.
+        unsafe { std::slice::from_raw_parts_mut(self.out.start.add(row * self.row_len + column), len) }
     }
 }
 
@@ -209,7 +259,9 @@ impl<T: Real> Tile<'_, T> {
 }
 
 impl<T: Real> Finish<'_, T> {
-    fn apply(&self, mut value: T, column: usize, at: usize) -> T {
+    /// `value` finished; `column` selects the bias, `at` the residual.
+    #[inline(always)]
+    pub fn apply(&self, mut value: T, column: usize, at: usize) -> T {
         if let Some(bias) = self.bias {
             value += bias[column];
         }
@@ -397,6 +449,37 @@ mod x86 {
     }
 
     /// # Safety
+    /// AVX-512F; 16 rows of 16 elements valid on both sides.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn transpose_block(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        // SAFETY: the caller vouches for every address.
+        unsafe {
+            // Four rows at a time become 4x4 blocks within each 128-bit quarter, then the quarters change places.
+            let mut q = [[_mm512_setzero_ps(); 4]; 4];
+            for (i, q) in q.iter_mut().enumerate() {
+                let row = |j: usize| _mm512_loadu_ps(from.add((4 * i + j) * from_stride));
+                let (low01, high01) = (_mm512_unpacklo_ps(row(0), row(1)), _mm512_unpackhi_ps(row(0), row(1)));
+                let (low23, high23) = (_mm512_unpacklo_ps(row(2), row(3)), _mm512_unpackhi_ps(row(2), row(3)));
+                q[0] = _mm512_shuffle_ps::<0x44>(low01, low23);
+                q[1] = _mm512_shuffle_ps::<0xee>(low01, low23);
+                q[2] = _mm512_shuffle_ps::<0x44>(high01, high23);
+                q[3] = _mm512_shuffle_ps::<0xee>(high01, high23);
+            }
+            let [q0, q1, q2, q3] = q;
+            for (j, (((q0, q1), q2), q3)) in q0.into_iter().zip(q1).zip(q2).zip(q3).enumerate() {
+                let even01 = _mm512_shuffle_f32x4::<0x88>(q0, q1);
+                let odd01 = _mm512_shuffle_f32x4::<0xdd>(q0, q1);
+                let even23 = _mm512_shuffle_f32x4::<0x88>(q2, q3);
+                let odd23 = _mm512_shuffle_f32x4::<0xdd>(q2, q3);
+                _mm512_storeu_ps(to.add(j * to_stride), _mm512_shuffle_f32x4::<0x88>(even01, even23));
+                _mm512_storeu_ps(to.add((4 + j) * to_stride), _mm512_shuffle_f32x4::<0x88>(odd01, odd23));
+                _mm512_storeu_ps(to.add((8 + j) * to_stride), _mm512_shuffle_f32x4::<0xdd>(even01, even23));
+                _mm512_storeu_ps(to.add((12 + j) * to_stride), _mm512_shuffle_f32x4::<0xdd>(odd01, odd23));
+            }
+        }
+    }
+
+    /// # Safety
     /// AVX2 and FMA; all addresses of the tile valid (see `Tile::store_into`).
     #[target_feature(enable = "avx2,fma")]
     pub unsafe fn avx2<const ROW: usize, const STEP: usize>(t: &TileF32) {
@@ -472,6 +555,93 @@ mod x86 {
                         }
                     }
                     _mm256_maskstore_ps(place, mask[v], value);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(len: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        (0..len)
+            .map(|_| {
+                state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    /// Every instruction set, layout, tile shape and way to finish against sums in `f64`: relative error 1e-5 per
+    /// element of order one. Elements outside the tile must stay as they were.
+    #[test]
+    fn every_kernel_follows_the_definition() {
+        const ROW: usize = 45;
+        let depth = 37;
+        let (a, b) = (values(TILE_ROWS * ROW_STRIDE, 1), values(depth * PANEL, 2));
+        let (old, bias, residual) = (values(TILE_ROWS * ROW, 3), values(PANEL, 4), values(TILE_ROWS * ROW, 5));
+        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
+            for layout in [Layout::Rows, Layout::Columns] {
+                for count in 1..=TILE_ROWS {
+                    for cols in [1, 3, 8, 15, 16, 17, 24, 31, 32] {
+                        for mode in 0..6 {
+                            let rows: Vec<usize> = (0..count).map(|i| i * ROW + 2).collect();
+                            let slope = [None, Some(0.0), Some(0.25)][mode % 3];
+                            let finish = Finish { bias: Some(&bias[..cols]), residual: Some(&residual), slope };
+                            let tile = Tile {
+                                depth,
+                                cols,
+                                layout,
+                                a: &a,
+                                b: &b,
+                                rows: &rows,
+                                accumulate: mode % 2 == 1,
+                                finish: (mode > 0).then_some(finish),
+                            };
+                            let mut out = old.clone();
+                            // SAFETY: one thread.
+                            unsafe { tile.store_into(isa, &TileOut::new(&mut out)) };
+                            let (row, step) = layout.strides();
+                            let mut want: Vec<f64> = old.iter().map(|&v| v as f64).collect();
+                            for i in 0..count {
+                                for j in 0..cols {
+                                    let at = rows[i] + j;
+                                    let product = |p: usize| a[i * row + p * step] as f64 * b[p * PANEL + j] as f64;
+                                    let mut value: f64 = (0..depth).map(product).sum();
+                                    value += if mode % 2 == 1 { want[at] } else { 0.0 };
+                                    if mode > 0 {
+                                        value += bias[j] as f64 + residual[at] as f64;
+                                        value *= if value < 0.0 { slope.unwrap_or(1.0) as f64 } else { 1.0 };
+                                    }
+                                    want[at] = value;
+                                }
+                            }
+                            for (at, (got, want)) in out.iter().zip(&want).enumerate() {
+                                let off = (*got as f64 - want).abs();
+                                assert!(
+                                    off < 1e-5,
+                                    "{isa:?} {layout:?} {count}x{cols} mode {mode} at {at}: {got} {want}"
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_are_transposed_on_every_instruction_set() {
+        let from = values(BLOCK * 19, 6);
+        for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
+            let mut to = vec![0.0; BLOCK * 23];
+            transpose_block(isa, &from, 19, &mut to, 23);
+            for i in 0..BLOCK {
+                for j in 0..BLOCK {
+                    assert_eq!(to[j * 23 + i], from[i * 19 + j], "{isa:?} ({i}, {j})");
                 }
             }
         }

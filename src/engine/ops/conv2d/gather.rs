@@ -2,9 +2,20 @@
 //! packed for the matrix products; padding appears as zeros.
 
 use crate::engine::device::cpu::gemm::{LeftRows, RightPanels};
-use crate::engine::device::cpu::microkernel::{PANEL, ROW_STRIDE};
+use crate::engine::device::cpu::microkernel::{Isa, PANEL, ROW_STRIDE, Vectorised, vectorised};
 use crate::engine::real::Real;
 use std::ops::Range;
+
+/// Runs up to this length are copied as if they had it: 7 pixels of 3 channels are 21.
+const SHORT: usize = 32;
+
+/// Of `taps` positions starting `pad` before `start`, those inside an axis of `len`, and where the first of them lies.
+#[inline(always)]
+pub fn clip(start: usize, pad: usize, taps: usize, len: usize) -> (Range<usize>, usize) {
+    let first = pad.saturating_sub(start).min(taps);
+    let end = (len + pad).saturating_sub(start).clamp(first, taps);
+    (first..end, (start + first).saturating_sub(pad))
+}
 
 /// Row `(image, i, j)` of `rows_h x rows_w` per image, depth `(u, v, channel)` of `taps_h x taps_w x c`, is
 /// `from[image, i * step_h + first_h + u, j * step_w + first_w + v, channel]`, zero outside the image.
@@ -89,21 +100,44 @@ impl<T: Real> Gather<'_, T> {
 
 impl<T: Real> LeftRows<T> for Gather<'_, T> {
     fn fill(&self, rows: Range<usize>, depths: Range<usize>, to: &mut [T]) {
-        if depths.is_empty() {
-            return;
+        if !depths.is_empty() {
+            vectorised(Isa::detect(), FillRows { gather: self, rows, depths, to });
         }
-        self.for_rows(rows, |row, image, top, left| {
-            let to = &mut to[row * ROW_STRIDE..][..depths.len()];
-            self.for_runs((image, top, left), &depths, |at, e, inside, source| {
-                let to = &mut to[at..at + e.len()];
+    }
+}
+
+struct FillRows<'a, 'b, T> {
+    gather: &'a Gather<'b, T>,
+    rows: Range<usize>,
+    depths: Range<usize>,
+    to: &'a mut [T],
+}
+
+impl<T: Real> Vectorised for FillRows<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let from = self.gather.from;
+        self.gather.for_rows(self.rows, |row, image, top, left| {
+            let to = &mut self.to[row * ROW_STRIDE..][..ROW_STRIDE];
+            self.gather.for_runs((image, top, left), &self.depths, |at, e, inside, source| {
+                let to = &mut to[at..];
                 if inside.len() == e.len() {
-                    to.copy_from_slice(&self.from[source..source + inside.len()]);
+                    // Few channels make short runs. Copying a fixed length needs no call; what it brings past the run is
+                    // overwritten by the next one or never read.
+                    if e.len() <= SHORT
+                        && let (Some(to), Some(from)) = (to.get_mut(..SHORT), from.get(source..source + SHORT))
+                    {
+                        to.copy_from_slice(from);
+                    } else {
+                        to[..e.len()].copy_from_slice(&from[source..source + e.len()]);
+                    }
                     return;
                 }
                 to[..inside.start - e.start].fill(T::ZERO);
-                to[inside.start - e.start..inside.end - e.start]
-                    .copy_from_slice(&self.from[source..source + inside.len()]);
-                to[inside.end - e.start..].fill(T::ZERO);
+                to[inside.start - e.start..inside.end - e.start].copy_from_slice(&from[source..source + inside.len()]);
+                to[inside.end - e.start..e.len()].fill(T::ZERO);
             });
         });
     }

@@ -6,6 +6,8 @@
 pub mod cases;
 pub mod cpu;
 pub mod gather;
+pub mod winograd;
+pub mod winograd_weight;
 
 use super::{Activation, Args, Operation, no_gradient};
 use crate::Result;

@@ -94,8 +94,8 @@ impl Operation for ClipGradNorm {
         let total = partial.iter().map(|p| p.f64()).sum::<f64>().sqrt();
         norm[0] = T::of(total);
         let scale = self.max / (total + 1e-6);
-        // Written so that a NaN norm reaches the parameters, where the loss shows it.
-        if !(scale >= 1.0) {
+        // A NaN norm reaches the parameters, where the loss shows it.
+        if scale < 1.0 || scale.is_nan() {
             let scale = T::of(scale);
             grads.par_chunks_mut(CHUNK).for_each(|g| g.iter_mut().for_each(|g| *g *= scale));
         }

@@ -1,0 +1,129 @@
+//! `ckaad demo`: everything once, on pictures made up on the spot: data, training, evaluation, report.
+
+use super::options::{Device, Weights, count, print};
+use super::train::Teller;
+use super::{eval, progress, report};
+use crate::data::folder::{TestSet, TrainSet};
+use crate::data::synthetic::{self, Spec};
+use crate::model::Architecture;
+use crate::model::discriminator::Level;
+use crate::model::file::ModelFile;
+use crate::score::evaluate::{ProDefinition, evaluate};
+use crate::score::scorer::Scorer;
+use crate::train::features::CacheKind;
+use crate::train::run::{self, Settings};
+use crate::train::step::{Hyper, Strategy};
+use crate::{Error, Result, invalid};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+/// Generate a small dataset, train a detector on it, evaluate it and write an HTML report
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ckaad demo
+  ckaad demo --weights resnet18 --out demo-imagenet")]
+pub struct Args {
+    /// Folder to write into
+    #[arg(long, default_value = "demo", value_name = "DIR")]
+    out: PathBuf,
+    /// ResNet-18 weights: a file, or a name from `ckaad weights list` [default: a random backbone]
+    #[arg(long, default_value = "random", hide_default_value = true, value_name = "FILE|NAME")]
+    weights: String,
+    #[arg(long, default_value_t = 30, value_parser = count)]
+    epochs: usize,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    device: Device,
+}
+
+const IMAGE_SIZE: usize = 128;
+/// Lies in every data folder the demo made, so that it never deletes anybody else's pictures.
+const MARK: &str = ".made-by-ckaad-demo";
+
+pub fn run(args: &Args) -> Result<bool> {
+    args.device.check()?;
+    let started = Instant::now();
+    let weights = Weights::open(&args.weights, args.seed)?;
+    let note = match &weights {
+        Weights::Random(_) => {
+            "The backbone is random, not pretrained: good enough for woven textures, not for real \
+                               pictures. `--weights resnet18` uses ImageNet weights."
+        }
+        Weights::File(_) => "",
+    };
+    if !note.is_empty() {
+        anstream::eprintln!("{note}");
+    }
+    let data = args.out.join("data");
+    let spec = Spec {
+        size: IMAGE_SIZE,
+        train_good: 64,
+        train_anomalous: 9,
+        test_good: 30,
+        test_per_type: 15,
+        seed: args.seed,
+    };
+    make_data(&data, &spec)?;
+
+    let model_path = args.out.join("model.safetensors");
+    let settings = Settings {
+        architecture: Architecture::new("resnet18", &[2, 3], IMAGE_SIZE)?,
+        strategy: Strategy::Adversarial(Level::Patch),
+        hyper: Hyper::default(),
+        epochs: args.epochs,
+        batch: 8,
+        seed: args.seed,
+        shuffle: true,
+        holdout: 0.15,
+        quantile: 0.98,
+        topk: Some(100),
+        sigma: 4.0,
+        cache: CacheKind::Memory,
+        budget: usize::MAX,
+        checkpoint_every: 0,
+        resume: false,
+        out: model_path.clone(),
+        weights: weights.describe(),
+    };
+    let teller = Teller::new(args.epochs, None);
+    run::run(&settings, TrainSet::open(&data)?, &weights, &|e| teller.tell(e), &AtomicBool::new(false))?;
+    teller.finish();
+
+    let model = ModelFile::open(&model_path)?;
+    let set = TestSet::open(&data)?;
+    let mut scorer = Scorer::from_file(&model, 8)?;
+    let bar = progress::bar("evaluating", set.images.len() as u64);
+    let e = evaluate(&mut scorer, &set, ProDefinition::Exact, |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    let seconds = started.elapsed().as_secs_f64();
+    let settings = [
+        ("Pictures", format!("woven textures, {IMAGE_SIZE} px, generated with seed {}", args.seed)),
+        ("Backbone", format!("ResNet-18, layers 2 and 3, weights: {}", weights.describe())),
+        ("Training", format!("{} epochs, batch size 8, patch-level discriminator", args.epochs)),
+        ("Time", format!("{seconds:.0} s in all, {:.1} ms to score a picture", e.ms_per_image)),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_string(), value)).into();
+    let head =
+        report::Head { title: "ckaad demo".into(), note: note.into(), settings, threshold: model.config.threshold };
+    let path = args.out.join("report.html");
+    report::write(&path, head, &e, &set, ProDefinition::Exact)?;
+    let table = eval::table(&e, &set, ProDefinition::Exact)?;
+    print(&format!("{table}\n{seconds:.0} s. Open {}\n", path.display()))?;
+    Ok(true)
+}
+
+/// Writes the dataset, in place of an earlier demo's.
+fn make_data(folder: &Path, spec: &Spec) -> Result<()> {
+    let mark = folder.join(MARK);
+    if mark.exists() {
+        std::fs::remove_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    } else if folder.exists() {
+        invalid!("{}: already there, and not made by a demo; choose another --out", folder.display());
+    }
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    std::fs::write(&mark, "").map_err(|e| Error::io(&mark, e))?;
+    synthetic::generate(folder, spec)
+}

@@ -1,0 +1,126 @@
+//! Arguments that several commands share, and the checks on them.
+
+use crate::model::init::RandomBackbone;
+use crate::model::{Architecture, TensorSource};
+use crate::weights::{Archive, registry};
+use crate::{Error, Result};
+use std::io::Write;
+
+/// Where to compute.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Device {
+    /// auto or cpu
+    #[arg(long = "device", default_value = "auto", value_name = "DEVICE")]
+    name: String,
+}
+
+impl Device {
+    /// Refuses devices this build does not have.
+    pub fn check(&self) -> Result<()> {
+        match self.name.as_str() {
+            "auto" | "cpu" => Ok(()),
+            other => {
+                Err(Error::Usage(format!("--device {other}: this version computes on the CPU only; use auto or cpu")))
+            }
+        }
+    }
+}
+
+/// Which networks.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Networks {
+    /// resnet18, resnet34, resnet50, resnet101, resnet152, wide_resnet50_2 or wide_resnet101_2
+    #[arg(long, default_value = "resnet18")]
+    pub backbone: String,
+    /// Consecutive backbone layers whose features are reconstructed, finest first
+    #[arg(long, default_value = "2,3", value_delimiter = ',')]
+    pub layers: Vec<usize>,
+    /// Side in pixels that every picture is resized to; a multiple of 32 (16 for layers up to 2, 64 with layer 4)
+    #[arg(long, default_value_t = 256, value_name = "PIXELS")]
+    pub image_size: usize,
+}
+
+impl Networks {
+    pub fn architecture(&self) -> Result<Architecture> {
+        Architecture::new(&self.backbone, &self.layers, self.image_size)
+    }
+}
+
+/// Pretrained backbone weights, opened.
+pub enum Weights {
+    File(Archive),
+    Random(RandomBackbone),
+}
+
+impl Weights {
+    /// `random`, a file, or the name of weights that were fetched.
+    pub fn open(name: &str, seed: u64) -> Result<Self> {
+        if name == "random" {
+            return Ok(Weights::Random(RandomBackbone { seed }));
+        }
+        Ok(Weights::File(Archive::open(registry::locate(name)?)?))
+    }
+
+    /// What a model file says of them.
+    pub fn describe(&self) -> String {
+        match self {
+            Weights::File(archive) => archive.path().display().to_string(),
+            Weights::Random(r) => format!("random, seed {}", r.seed),
+        }
+    }
+}
+
+impl TensorSource for Weights {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        match self {
+            Weights::File(archive) => Ok(archive.f32(name, shape)?.into_owned()),
+            Weights::Random(random) => random.tensor(name, shape),
+        }
+    }
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    #[default]
+    Table,
+    Json,
+}
+
+/// Writes text to standard output; a closed pipe comes back as its own kind of error, which ends the program quietly.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|_| out.flush()).map_err(|e| Error::io("standard output", e))
+}
+
+/// A number from 0 to 1.
+pub fn share(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if (0.0..=1.0).contains(&v) => Ok(v),
+        _ => Err("expected a number from 0 to 1".into()),
+    }
+}
+
+/// A finite number of at least 0.
+pub fn non_negative(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if v >= 0.0 && v.is_finite() => Ok(v),
+        _ => Err("expected a number of at least 0".into()),
+    }
+}
+
+/// A count of at least 1.
+pub fn count(text: &str) -> std::result::Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(v) if v >= 1 => Ok(v),
+        _ => Err("expected a whole number of at least 1".into()),
+    }
+}
+
+/// `all`, or how many of the largest map values are averaged.
+pub fn topk(text: &str) -> std::result::Result<TopK, String> {
+    if text == "all" { Ok(TopK(None)) } else { count(text).map(|k| TopK(Some(k))) }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct TopK(pub Option<usize>);

@@ -1,0 +1,189 @@
+//! `ckaad score`: scores pictures with a trained model, one line each.
+
+use super::options::{Device, count, print};
+use super::progress;
+use crate::data::folder;
+use crate::model::file::ModelFile;
+use crate::report::heatmap::{heatmap, png_rgb};
+use crate::report::maps::{write_npy, write_tiff};
+use crate::score::pipeline::{self, Outcome};
+use crate::score::scorer::Scorer;
+use crate::weights::write_atomically;
+use crate::{Error, Result};
+use std::collections::HashSet;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+/// Score pictures with a trained model
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+A score of at least the model's threshold is called anomalous. Lines come in input order, each as soon as it is ready.
+Maps and heat maps are named after the picture; of several pictures with one name, later ones get -2, -3 and so on.
+
+Examples:
+  ckaad score --model screw.safetensors photo.jpg
+  ckaad score --model screw.safetensors --heatmaps heat --format json test/ | jq 'select(.anomalous)'
+  find /line -newer last -name '*.png' | ckaad score --model screw.safetensors --batch-size 8 --format csv -
+
+Exit codes: 0 all scored; 1 some picture could not be read (its line says why); 2 wrong use.")]
+pub struct Args {
+    /// Model file that `ckaad train` wrote
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Pictures, folders of pictures, or - for a list on standard input
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Write every picture with its anomaly map blended over, as <stem>.png, into this folder
+    #[arg(long, value_name = "DIR")]
+    heatmaps: Option<PathBuf>,
+    /// Write every anomaly map (float32, image_size x image_size) into this folder
+    #[arg(long, value_name = "DIR")]
+    maps: Option<PathBuf>,
+    #[arg(long, value_enum, default_value_t = MapFormat::Npy)]
+    map_format: MapFormat,
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Pictures in one pass of the engine; more are faster in bulk, 1 answers soonest
+    #[arg(long, default_value_t = 1, value_parser = count)]
+    batch_size: usize,
+    #[command(flatten)]
+    device: Device,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum MapFormat {
+    Npy,
+    Tiff,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Table,
+    /// One object a line: path, score, threshold, anomalous; or path, error
+    Json,
+    Csv,
+}
+
+pub fn run(args: &Args) -> Result<bool> {
+    args.device.check()?;
+    for folder in [&args.heatmaps, &args.maps].into_iter().flatten() {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    }
+    let model = ModelFile::open(&args.model)?;
+    let mut scorer = Scorer::from_file(&model, args.batch_size)?;
+    let mut writer =
+        Writer { args, threshold: model.config.threshold, size: scorer.image_size(), taken: HashSet::new() };
+    if args.format == Format::Csv {
+        print("path,score,threshold,anomalous,error\n")?;
+    }
+    // When lines go to a file, a spinner on the terminal shows that work goes on.
+    let bar = (!io::stdout().is_terminal()).then(|| progress::spinner("scored"));
+    let mut failed = 0;
+    let stdin = io::BufReader::new(io::stdin());
+    pipeline::run(
+        &mut scorer,
+        |take| folder::each(&args.paths, stdin, take),
+        |outcome| {
+            failed += usize::from(outcome.result.is_err());
+            bar.iter().for_each(|b| b.inc(1));
+            writer.write(outcome)
+        },
+    )?;
+    bar.iter().for_each(|b| b.finish_and_clear());
+    if failed > 0 {
+        anstream::eprintln!("ckaad: {failed} pictures could not be scored");
+    }
+    Ok(failed == 0)
+}
+
+struct Writer<'a> {
+    args: &'a Args,
+    threshold: Option<f64>,
+    size: usize,
+    /// Names of maps already written.
+    taken: HashSet<String>,
+}
+
+impl Writer<'_> {
+    fn write(&mut self, o: Outcome) -> Result<()> {
+        let score = match &o.result {
+            Ok((pixels, scored)) => {
+                self.write_maps(&o.path, pixels, &scored.map)?;
+                Ok(scored.score)
+            }
+            Err(e) => Err(e),
+        };
+        let path = o.path.display().to_string();
+        let verdict = score.as_ref().ok().and_then(|s| Some(*s >= self.threshold?));
+        print(&match (self.args.format, score) {
+            (Format::Json, Ok(score)) => {
+                let object = serde_json::json!({
+                    "path": path, "score": score, "threshold": self.threshold, "anomalous": verdict
+                });
+                format!("{object}\n")
+            }
+            (Format::Json, Err(e)) => format!("{}\n", serde_json::json!({ "path": path, "error": e.to_string() })),
+            (Format::Csv, score) => {
+                let optional = |v: Option<String>| v.unwrap_or_default();
+                let threshold = optional(score.as_ref().ok().and(self.threshold).map(|t| t.to_string()));
+                let verdict = optional(verdict.map(|v| v.to_string()));
+                let (score, error) = match score {
+                    Ok(s) => (s.to_string(), String::new()),
+                    Err(e) => (String::new(), e.to_string()),
+                };
+                format!("{},{score},{threshold},{verdict},{}\n", csv(&path), csv(&error))
+            }
+            (Format::Table, Ok(score)) => {
+                let verdict = verdict.map_or("", |v| if v { "  ANOMALOUS" } else { "  normal" });
+                format!("{score:>10.5}{verdict:<11}  {path}\n")
+            }
+            (Format::Table, Err(e)) => format!("{:>10}{:<11}  {e}\n", "-", "  unreadable"),
+        })
+    }
+
+    fn write_maps(&mut self, path: &Path, pixels: &[u8], map: &[f32]) -> Result<()> {
+        if self.args.heatmaps.is_none() && self.args.maps.is_none() {
+            return Ok(());
+        }
+        let name = self.free_name(path);
+        if let Some(folder) = &self.args.heatmaps {
+            // With a threshold all pictures share one scale: half of the colours lie below it. Without, each has its own.
+            let range = match self.threshold {
+                Some(t) => (0.0, 2.0 * t as f32),
+                None => map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v))),
+            };
+            let png = png_rgb(&heatmap(pixels, map, range.0, range.1), self.size, self.size)?;
+            write_atomically(&folder.join(format!("{name}.png")), |f| f.write_all(&png))?;
+        }
+        if let Some(folder) = &self.args.maps {
+            let (extension, write): (_, fn(&mut dyn io::Write, &[f32], usize, usize) -> io::Result<()>) =
+                match self.args.map_format {
+                    MapFormat::Npy => ("npy", write_npy),
+                    MapFormat::Tiff => ("tiff", write_tiff),
+                };
+            write_atomically(&folder.join(format!("{name}.{extension}")), |f| write(f, map, self.size, self.size))?;
+        }
+        Ok(())
+    }
+
+    /// The picture's stem, numbered if an earlier picture had the same.
+    fn free_name(&mut self, path: &Path) -> String {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let mut name = stem.clone();
+        let mut number = 1;
+        while !self.taken.insert(name.clone()) {
+            number += 1;
+            name = format!("{stem}-{number}");
+        }
+        name
+    }
+}
+
+/// A CSV field, quoted where it must be.
+fn csv(field: &str) -> String {
+    if field.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", field.replace('"', "\"\""))
+    } else {
+        field.to_string()
+    }
+}

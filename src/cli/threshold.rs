@@ -1,0 +1,75 @@
+//! `ckaad threshold`: sets the score from which a model calls a picture anomalous.
+
+use super::options::{Device, count, print, share};
+use super::progress;
+use crate::data::folder;
+use crate::model::file::ModelFile;
+use crate::score::pipeline;
+use crate::score::scorer::Scorer;
+use crate::train::threshold::quantile;
+use crate::{Error, Result};
+use std::io;
+use std::path::PathBuf;
+
+/// Set a model's threshold, from normal pictures or to a given value
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  ckaad threshold --model screw.safetensors --quantile 0.99 fresh/good
+  ckaad threshold --model screw.safetensors --value 0.8
+  ckaad threshold --model screw.safetensors --out strict.safetensors --value 0.6")]
+pub struct Args {
+    /// Model file
+    #[arg(long, value_name = "FILE")]
+    model: PathBuf,
+    /// Normal pictures that training did not see: files, folders, or - for a list on standard input
+    #[arg(value_name = "PATH", required_unless_present = "value")]
+    paths: Vec<PathBuf>,
+    /// The threshold is this quantile of the pictures' scores
+    #[arg(long, default_value_t = 0.98, value_parser = share)]
+    quantile: f64,
+    /// The threshold itself
+    #[arg(long, conflicts_with_all = ["paths", "quantile"], allow_negative_numbers = true)]
+    value: Option<f64>,
+    /// Where to write the model [default: over the old file, atomically]
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[arg(long, default_value_t = 8, value_parser = count)]
+    batch_size: usize,
+    #[command(flatten)]
+    device: Device,
+}
+
+pub fn run(args: &Args) -> Result<bool> {
+    args.device.check()?;
+    let model = ModelFile::open(&args.model)?;
+    let threshold = match args.value {
+        Some(v) if v.is_finite() => v,
+        Some(v) => return Err(Error::Usage(format!("--value {v}: expected a finite number"))),
+        None => {
+            let mut scorer = Scorer::from_file(&model, args.batch_size)?;
+            let mut scores = Vec::new();
+            let bar = progress::spinner("scored");
+            let stdin = io::BufReader::new(io::stdin());
+            pipeline::run(
+                &mut scorer,
+                |take| folder::each(&args.paths, stdin, take),
+                |outcome| {
+                    scores.push(outcome.result?.1.score);
+                    bar.inc(1);
+                    Ok(())
+                },
+            )?;
+            bar.finish_and_clear();
+            quantile(&scores, args.quantile)?
+        }
+    };
+    let before = model.config.threshold;
+    let mut config = model.config.clone();
+    config.threshold = Some(threshold);
+    let out = args.out.as_ref().unwrap_or(&args.model);
+    model.rewrite(out, &config)?;
+    let before = before.map_or("none".to_string(), |t| format!("{t:.5}"));
+    print(&format!("{}: threshold {threshold:.5} (before: {before})\n", out.display()))?;
+    Ok(true)
+}

@@ -1,0 +1,365 @@
+//! Winograd's convolution F(4x4, 3x3) for 3x3 filters with stride 1: every 4x4 output tile costs 36 multiplications per
+//! channel pair instead of 144 (Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", 2016).
+//!
+//! `y = A^T [(G w G^T) * (B^T x B)] A`, where the products over channels are 36 matrix products. A thread transforms a
+//! block of input tiles, multiplies it with one panel of filters at a time and transforms that result back while it is
+//! in cache.
+
+// Tiles are small matrices: rows and columns are their notation.
+#![allow(clippy::needless_range_loop)]
+
+use super::gather::clip;
+use crate::engine::device::cpu::gemm::{for_windows, multiply_panel, split};
+use crate::engine::device::cpu::microkernel::{
+    BLOCK, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, Vectorised, Window, vectorised,
+};
+use crate::engine::device::cpu::threads::{blocks, piece};
+use crate::engine::real::Real;
+use std::ops::Range;
+
+/// Output pixels of a tile along one axis; the input tile has two more.
+pub const TILE: usize = 4;
+pub const SIDE: usize = TILE + FILTER - 1;
+/// Filter taps along one axis.
+pub const FILTER: usize = 3;
+/// Products per tile and channel pair.
+pub const POINTS: usize = SIDE * SIDE;
+/// Channels transformed together.
+pub const LANES: usize = PANEL;
+/// Tiles that one thread keeps transformed at a time.
+const TILE_BLOCK: usize = 28;
+
+pub type Lane<T> = [T; LANES];
+
+/// Sizes of a stride-1 3x3 convolution; `c` and `k` are multiples of [`PANEL`].
+#[derive(Clone, Copy)]
+pub struct Winograd {
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub k: usize,
+    pub pad_h: usize,
+    pub pad_w: usize,
+    pub oh: usize,
+    pub ow: usize,
+}
+
+/// Elements of the transformed filters, `[panel][point][c + 1][PANEL]`: one unused row, since transforms write all
+/// points at once and a distance of a power of two would send them all to the same cache set.
+pub fn packed_len(c: usize, k: usize) -> usize {
+    POINTS * (c + 1) * k
+}
+
+/// Defines `fn $name(input) -> output` over lanes. The loop over lanes is long enough that the compiler vectorises it
+/// instead of unrolling it.
+macro_rules! axis {
+    ($(#[$doc:meta])* $name:ident $from:ident -> $to:ident, $t:ident, |$d:ident| $body:block) => {
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $name<$t: Real>(from: &[Lane<$t>; $from]) -> [Lane<$t>; $to] {
+            let mut out = [[$t::ZERO; LANES]; $to];
+            for l in 0..LANES {
+                let mut $d = [$t::ZERO; $from];
+                for (to, from) in $d.iter_mut().zip(from) {
+                    *to = from[l];
+                }
+                let value: [$t; $to] = $body;
+                for (to, value) in out.iter_mut().zip(value) {
+                    to[l] = value;
+                }
+            }
+            out
+        }
+    };
+}
+pub(super) use axis;
+
+axis! {
+    /// `B^T d`
+    input_axis SIDE -> SIDE, T, |d| {
+        let (two, four, five) = (T::of(2.0), T::of(4.0), T::of(5.0));
+        let (even, odd) = (d[4] - four * d[2], d[3] - four * d[1]);
+        let (even2, odd2) = (d[4] - d[2], two * (d[3] - d[1]));
+        [
+            four * d[0] - five * d[2] + d[4],
+            even + odd,
+            even - odd,
+            even2 + odd2,
+            even2 - odd2,
+            four * d[1] - five * d[3] + d[5],
+        ]
+    }
+}
+
+axis! {
+    /// `A^T m`
+    output_axis SIDE -> TILE, T, |m| {
+        let (two, four, eight) = (T::of(2.0), T::of(4.0), T::of(8.0));
+        let (sum, difference) = (m[1] + m[2], m[1] - m[2]);
+        let (sum2, difference2) = (m[3] + m[4], m[3] - m[4]);
+        [
+            m[0] + sum + sum2,
+            difference + two * difference2,
+            sum + four * sum2,
+            difference + eight * difference2 + m[5],
+        ]
+    }
+}
+
+axis! {
+    /// `G g`
+    filter_axis FILTER -> SIDE, T, |g| {
+        let (sixth, twelfth) = (T::of(1.0 / 6.0), T::of(1.0 / 12.0));
+        let outer = -sixth * (g[0] + g[2]);
+        let outer2 = T::of(1.0 / 24.0) * g[0] + sixth * g[2];
+        [
+            T::of(0.25) * g[0],
+            outer - sixth * g[1],
+            outer + sixth * g[1],
+            outer2 + twelfth * g[1],
+            outer2 - twelfth * g[1],
+            g[2],
+        ]
+    }
+}
+
+#[inline(always)]
+pub fn lane<T: Real>(from: &[T]) -> Lane<T> {
+    let mut out = [T::ZERO; LANES];
+    out.copy_from_slice(&from[..LANES]);
+    out
+}
+
+/// Transforms both axes of `$tile` (`[column][row]`) and hands over the result row by row.
+macro_rules! both_axes {
+    ($tile:expr, $axis:ident $from:ident -> $to:ident, |$y:ident, $row:ident| $store:block) => {{
+        let mut half = [[[T::ZERO; LANES]; $from]; $to];
+        for x in 0..$from {
+            let column = $axis(&$tile[x]);
+            for y in 0..$to {
+                half[y][x] = column[y];
+            }
+        }
+        for $y in 0..$to {
+            let $row = $axis(&half[$y]);
+            $store
+        }
+    }};
+}
+pub(super) use both_axes;
+
+/// Transforms filters, `depth` of them per output, a multiple of [`LANES`].
+pub struct TransformFilters<'a, T, F> {
+    pub depth: usize,
+    pub panels: Range<usize>,
+    /// `[panel][point][depth + 1][PANEL]` for these panels.
+    pub to: &'a mut [T],
+    /// `filter(first depth, panel, to)` copies the filters of `DEPTHS` depths.
+    pub filter: F,
+}
+
+/// `[row * 3 + column][depth]` lanes of outputs.
+pub type FilterBlock<T> = [[Lane<T>; DEPTHS]; 9];
+/// Depths of filters transformed together.
+pub const DEPTHS: usize = BLOCK;
+
+impl<T: Real, F: Fn(usize, usize, &mut FilterBlock<T>)> Vectorised for TransformFilters<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let mut g = [[[T::ZERO; LANES]; DEPTHS]; 9];
+        for (panel, to) in self.panels.zip(self.to.chunks_exact_mut(packed_len(self.depth, PANEL))) {
+            for p0 in (0..self.depth).step_by(DEPTHS) {
+                (self.filter)(p0, panel, &mut g);
+                for p in 0..DEPTHS {
+                    let column = |x: usize| [g[x][p], g[3 + x][p], g[6 + x][p]];
+                    let tile = [column(0), column(1), column(2)];
+                    both_axes!(tile, filter_axis FILTER -> SIDE, |y, row| {
+                        for (x, value) in row.iter().enumerate() {
+                            let at = ((y * SIDE + x) * (self.depth + 1) + p0 + p) * PANEL;
+                            to[at..at + LANES].copy_from_slice(value);
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Elements of scratch per thread: transformed inputs of a block of tiles, and its products with one panel.
+pub fn scratch_each(c: usize) -> usize {
+    POINTS * TILE_BLOCK * (c.div_ceil(DEPTH_BLOCK) * ROW_STRIDE + PANEL)
+}
+
+impl Winograd {
+    /// Rows and columns of tiles per image.
+    pub fn tiles(&self) -> (usize, usize) {
+        (self.oh.div_ceil(TILE), self.ow.div_ceil(TILE))
+    }
+
+    /// Image, row and column of a tile's first output pixel.
+    #[inline(always)]
+    pub fn tile_at(&self, tile: usize) -> (usize, usize, usize) {
+        let (tiles_h, tiles_w) = self.tiles();
+        let band = tile / tiles_w;
+        (band / tiles_h, band % tiles_h * TILE, tile % tiles_w * TILE)
+    }
+
+    /// `y = finish(conv(x, filters))`; `u` as [`TransformFilters`] packs them.
+    #[allow(clippy::too_many_arguments)]
+    pub fn run<T: Real>(
+        &self,
+        isa: Isa,
+        parts: usize,
+        x: &[T],
+        u: &[T],
+        finish: Finish<'_, T>,
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        let (tiles_h, tiles_w) = self.tiles();
+        let bands = self.n * tiles_h;
+        let (by_rows, by_cols) = split(parts, bands * tiles_w, self.k);
+        // A thread's tiles are whole bands of tiles, so that its output rows are contiguous.
+        let by_rows = by_rows.min(bands);
+        let first_pixel = |band: usize| (band / tiles_h * self.oh + band % tiles_h * TILE) * self.ow;
+        let panels = |part| piece(self.k / PANEL, part, by_cols);
+        let rows = |part| {
+            let bands = piece(bands, part, by_rows);
+            first_pixel(bands.start)..first_pixel(bands.end)
+        };
+        let columns = |part| panels(part).start * PANEL..panels(part).end * PANEL;
+        let scratch = (scratch, scratch_each(self.c));
+        for_windows(y, self.k, (by_rows, &rows), (by_cols, &columns), scratch, &|(i, j), mut y, scratch| {
+            let bands = piece(bands, i, by_rows);
+            for tiles in blocks(bands.start * tiles_w..bands.end * tiles_w, TILE_BLOCK) {
+                let (v, m) = scratch.split_at_mut(POINTS * TILE_BLOCK * self.c.div_ceil(DEPTH_BLOCK) * ROW_STRIDE);
+                let place =
+                    |t: usize, c: usize| (c / DEPTH_BLOCK * POINTS * TILE_BLOCK + t) * ROW_STRIDE + c % DEPTH_BLOCK;
+                let point = TILE_BLOCK * ROW_STRIDE;
+                let (tiles_now, channels) = (tiles.clone(), 0..self.c);
+                vectorised(isa, TransformInput { sizes: self, x, tiles: tiles_now, channels, place, point, to: v });
+                for panel in panels(j) {
+                    let u = &u[panel * packed_len(self.c, PANEL)..][..packed_len(self.c, PANEL)];
+                    for (point, m) in m.chunks_exact_mut(TILE_BLOCK * PANEL).enumerate() {
+                        for (block, start) in (0..self.c).step_by(DEPTH_BLOCK).enumerate() {
+                            let depths = start..(start + DEPTH_BLOCK).min(self.c);
+                            let a = &v[(block * POINTS + point) * TILE_BLOCK * ROW_STRIDE..];
+                            let b = &u[(point * (self.c + 1) + depths.start) * PANEL..][..depths.len() * PANEL];
+                            let out = &mut m[..tiles.len() * PANEL];
+                            multiply_panel(isa, Layout::Rows, depths.len(), a, b, depths.start > 0, out);
+                        }
+                    }
+                    let column = panel * PANEL;
+                    let tiles = tiles.clone();
+                    vectorised(isa, TransformOutput { sizes: self, m, tiles, column, finish, y: &mut y });
+                }
+            }
+        });
+    }
+}
+
+/// `B^T x B` of some tiles and channels. Point `i` of tile `t` (counted from the first) goes to
+/// `place(t, channel) + i * point`.
+pub struct TransformInput<'a, T, P> {
+    pub sizes: &'a Winograd,
+    pub x: &'a [T],
+    pub tiles: Range<usize>,
+    pub channels: Range<usize>,
+    pub place: P,
+    pub point: usize,
+    pub to: &'a mut [T],
+}
+
+impl<T: Real, P: Fn(usize, usize) -> usize> Vectorised for TransformInput<'_, T, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let s = self.sizes;
+        for (t, tile) in self.tiles.enumerate() {
+            let (image, i, j) = s.tile_at(tile);
+            let (ys, y0) = clip(i, s.pad_h, SIDE, s.h);
+            let (xs, x0) = clip(j, s.pad_w, SIDE, s.w);
+            let mut d = [[[T::ZERO; LANES]; SIDE]; SIDE];
+            for c in self.channels.clone().step_by(LANES) {
+                for y in ys.clone() {
+                    let start = ((image * s.h + y0 + y - ys.start) * s.w + x0) * s.c + c;
+                    for x in xs.clone() {
+                        d[x][y] = lane(&self.x[start + (x - xs.start) * s.c..]);
+                    }
+                }
+                let to = &mut self.to[(self.place)(t, c)..][..(POINTS - 1) * self.point + LANES];
+                both_axes!(d, input_axis SIDE -> SIDE, |y, row| {
+                    for (x, value) in row.iter().enumerate() {
+                        to[(y * SIDE + x) * self.point..][..LANES].copy_from_slice(value);
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// `A^T m A` of some tiles for one panel of outputs, finished and stored.
+struct TransformOutput<'a, 'b, 'c, T> {
+    sizes: &'a Winograd,
+    /// `[point][TILE_BLOCK][PANEL]`
+    m: &'a [T],
+    tiles: Range<usize>,
+    column: usize,
+    finish: Finish<'a, T>,
+    y: &'a mut Window<'b, 'c, T>,
+}
+
+impl<T: Real> Vectorised for TransformOutput<'_, '_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let s = self.sizes;
+        let f = self.finish;
+        let bias = f.bias.map(|b| lane(&b[self.column..]));
+        let mut d = [[[T::ZERO; LANES]; SIDE]; SIDE];
+        for (t, tile) in self.tiles.enumerate() {
+            let (image, i, j) = s.tile_at(tile);
+            let m = &self.m[t * PANEL..][..(POINTS - 1) * TILE_BLOCK * PANEL + LANES];
+            for y in 0..SIDE {
+                for x in 0..SIDE {
+                    d[x][y] = lane(&m[(y * SIDE + x) * TILE_BLOCK * PANEL..]);
+                }
+            }
+            both_axes!(d, output_axis SIDE -> TILE, |y, row| {
+                if i + y < s.oh {
+                    let line = (image * s.oh + i + y) * s.ow + j;
+                    for (x, value) in row.iter().enumerate().take(s.ow - j) {
+                        let residual = f.residual.map(|r| lane(&r[(line + x) * s.k + self.column..]));
+                        let value = finish_lane(*value, bias, residual, f.slope);
+                        self.y.part(line + x, self.column, LANES).copy_from_slice(&value);
+                    }
+                }
+            });
+        }
+    }
+}
+
+#[inline(always)]
+fn finish_lane<T: Real>(
+    mut value: Lane<T>,
+    bias: Option<Lane<T>>,
+    residual: Option<Lane<T>>,
+    slope: Option<T>,
+) -> Lane<T> {
+    for added in [bias, residual].into_iter().flatten() {
+        for (value, added) in value.iter_mut().zip(added) {
+            *value += added;
+        }
+    }
+    match slope {
+        // Not a product for ReLU: 0 * -inf is NaN.
+        Some(slope) if slope == T::ZERO => value.map(|v| if v < T::ZERO { T::ZERO } else { v }),
+        Some(slope) => value.map(|v| if v < T::ZERO { v * slope } else { v }),
+        None => value,
+    }
+}

@@ -1,0 +1,220 @@
+//! How well maps find the anomalous pixels: pixel AUROC and per-region overlap (PRO).
+//!
+//! PRO at a threshold is the share of a region that is found, averaged over regions (8-connected parts of the masks), so
+//! small defects weigh as much as large ones. AUPRO integrates it over the false positive rate up to a limit and divides
+//! by the limit. Two definitions are in use and their values cannot be compared:
+//!
+//! * [`PixelCurve::aupro`], exact and over the whole dataset: every distinct map value is a threshold, the false
+//!   positive rate counts the normal pixels of all pictures (Bergmann et al., MVTec AD);
+//! * [`aupro_paper`], the paper's: 200 thresholds per anomalous picture, its own false positive rate, rescaled.
+
+use crate::engine::real::Real;
+use crate::error::Result;
+use crate::invalid;
+
+/// All pixels of a dataset, sorted by map value. Costs 4 bytes per pixel for `f32` maps.
+pub struct PixelCurve<T> {
+    /// Values of normal pixels, descending.
+    normal: Vec<T>,
+    /// Values of anomalous pixels, descending, with the weight each adds to PRO; the weights sum to 1.
+    anomalous: Vec<(T, f64)>,
+}
+
+impl<T: Real> PixelCurve<T> {
+    /// `maps` and `masks` hold one slice per picture, rows of `width` pixels; a mask is non-zero where an anomaly is.
+    /// `None` unless there are both normal and anomalous pixels.
+    pub fn new(maps: &[&[T]], masks: &[&[u8]], width: usize) -> Result<Option<Self>> {
+        check_maps(maps, masks, width)?;
+        let (mut normal, mut anomalous) = (Vec::new(), Vec::new());
+        let mut regions = 0;
+        for (map, mask) in maps.iter().zip(masks) {
+            let labels = Regions::find(mask, width);
+            normal.extend(map.iter().zip(*mask).filter(|&(_, &m)| m == 0).map(|(&v, _)| v));
+            anomalous.extend(labels.pixels.iter().map(|&(i, r)| (map[i], 1.0 / labels.area[r] as f64)));
+            regions += labels.area.len();
+        }
+        if normal.is_empty() || anomalous.is_empty() {
+            return Ok(None);
+        }
+        for (_, weight) in &mut anomalous {
+            *weight /= regions as f64;
+        }
+        // NaN was refused above, so values are totally ordered.
+        let descending = |a: &T, b: &T| b.partial_cmp(a).unwrap_or(std::cmp::Ordering::Equal);
+        normal.sort_unstable_by(descending);
+        anomalous.sort_by(|a, b| descending(&a.0, &b.0));
+        Ok(Some(Self { normal, anomalous }))
+    }
+
+    /// Calls `step(normal pixels, anomalous pixels, PRO)` with the totals at or above each distinct value, descending,
+    /// until it returns `false`.
+    fn walk(&self, mut step: impl FnMut(usize, usize, f64) -> bool) {
+        let (mut n, mut a, mut pro) = (0, 0, 0.0);
+        loop {
+            let value = match (self.normal.get(n), self.anomalous.get(a)) {
+                (Some(&x), Some(&(y, _))) => x.maximum(y),
+                (Some(&x), None) => x,
+                (None, Some(&(y, _))) => y,
+                (None, None) => return,
+            };
+            while self.normal.get(n).is_some_and(|&v| v == value) {
+                n += 1;
+            }
+            while let Some(&(_, weight)) = self.anomalous.get(a).filter(|p| p.0 == value) {
+                pro += weight;
+                a += 1;
+            }
+            if !step(n, a, pro) {
+                return;
+            }
+        }
+    }
+
+    /// Area under the ROC curve of pixels.
+    pub fn auroc(&self) -> f64 {
+        let (mut before, mut twice_area) = ((0, 0), 0u128);
+        self.walk(|n, a, _| {
+            twice_area += ((n - before.0) as u128) * (before.1 + a) as u128;
+            before = (n, a);
+            true
+        });
+        twice_area as f64 / (2.0 * self.normal.len() as f64 * self.anomalous.len() as f64)
+    }
+
+    /// Exact area under the PRO curve for false positive rates up to `limit` (0 to 1, usually 0.3), divided by it.
+    pub fn aupro(&self, limit: f64) -> f64 {
+        let (mut fpr, mut pro, mut area) = (0.0, 0.0, 0.0);
+        self.walk(|n, _, next_pro| {
+            let next_fpr = n as f64 / self.normal.len() as f64;
+            if next_fpr > limit {
+                let at_limit = pro + (next_pro - pro) * (limit - fpr) / (next_fpr - fpr);
+                area += (limit - fpr) * (pro + at_limit) / 2.0;
+                return false;
+            }
+            area += (next_fpr - fpr) * (pro + next_pro) / 2.0;
+            (fpr, pro) = (next_fpr, next_pro);
+            true
+        });
+        area / limit
+    }
+}
+
+/// The authors' definition (`compute_pro` of RD4AD, called per picture): for each picture with a mask, PRO against that
+/// picture's own false positive rate at 200 thresholds from the map's minimum to its maximum, points with a rate below
+/// 0.3 kept, their rates divided by the largest, the area under that; then the mean over pictures. `None` without masks.
+///
+/// Where the original divides zero by zero (every kept rate is 0: nothing false is found before the rest of the curve),
+/// the best PRO kept stands in; a map of one value, which it cannot process, counts as 0.
+pub fn aupro_paper<T: Real>(maps: &[&[T]], masks: &[&[u8]], width: usize) -> Result<Option<f64>> {
+    check_maps(maps, masks, width)?;
+    let areas: Vec<f64> = maps.iter().zip(masks).filter_map(|(map, mask)| picture_aupro(map, mask, width)).collect();
+    Ok((!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64))
+}
+
+fn picture_aupro<T: Real>(map: &[T], mask: &[u8], width: usize) -> Option<f64> {
+    const THRESHOLDS: usize = 200;
+    const LIMIT: f64 = 0.3;
+    let regions = Regions::find(mask, width);
+    let normal = mask.len() - regions.pixels.len();
+    if regions.pixels.is_empty() || normal == 0 {
+        return None;
+    }
+    let (low, high) = map.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v.f64()), h.max(v.f64())));
+    // The rounding of `numpy.arange`, which the original takes its thresholds from: values that lie on one are common.
+    let step = (low + (high - low) / THRESHOLDS as f64) - low;
+    let threshold = |i: usize| low + i as f64 * step;
+    // How many thresholds a value exceeds: estimated by division, put right by comparison.
+    let exceeded = |v: f64| {
+        let mut count = ((v - low) / step).clamp(0.0, THRESHOLDS as f64) as usize;
+        while count < THRESHOLDS && v > threshold(count) {
+            count += 1;
+        }
+        while count > 0 && v <= threshold(count - 1) {
+            count -= 1;
+        }
+        count
+    };
+    let (mut found, mut false_positives) = ([0.0; THRESHOLDS + 1], [0usize; THRESHOLDS + 1]);
+    for (v, _) in map.iter().zip(mask).filter(|&(_, &m)| m == 0) {
+        false_positives[exceeded(v.f64())] += 1;
+    }
+    for &(i, region) in &regions.pixels {
+        found[exceeded(map[i].f64())] += 1.0 / (regions.area[region] * regions.area.len()) as f64;
+    }
+    // From the highest threshold down, false positive rates ascend.
+    let (mut fp, mut pro) = (0, 0.0);
+    let mut curve = Vec::with_capacity(THRESHOLDS);
+    for i in (0..THRESHOLDS).rev() {
+        fp += false_positives[i + 1];
+        pro += found[i + 1];
+        let fpr = fp as f64 / normal as f64;
+        if fpr < LIMIT {
+            curve.push((fpr, pro));
+        }
+    }
+    let &(widest, best) = curve.last()?;
+    if widest == 0.0 {
+        return Some(best);
+    }
+    Some(curve.windows(2).map(|w| (w[1].0 - w[0].0) / widest * (w[0].1 + w[1].1) / 2.0).sum())
+}
+
+fn check_maps<T: Real>(maps: &[&[T]], masks: &[&[u8]], width: usize) -> Result<()> {
+    if maps.len() != masks.len() {
+        invalid!("{} maps for {} masks", maps.len(), masks.len());
+    }
+    for (i, (map, mask)) in maps.iter().zip(masks).enumerate() {
+        if map.len() != mask.len() || width == 0 || map.len() % width != 0 {
+            invalid!(
+                "picture {i} (counted from 0): {} map values, {} mask values, rows of {width}",
+                map.len(),
+                mask.len()
+            );
+        }
+        if map.iter().any(|v| v.f64().is_nan()) {
+            invalid!("picture {i} (counted from 0): its map holds values that are not numbers");
+        }
+    }
+    Ok(())
+}
+
+/// The 8-connected regions of one mask.
+struct Regions {
+    /// (index, region) of every anomalous pixel.
+    pixels: Vec<(usize, usize)>,
+    /// Pixels per region.
+    area: Vec<usize>,
+}
+
+impl Regions {
+    fn find(mask: &[u8], width: usize) -> Self {
+        let mut found = Self { pixels: Vec::new(), area: Vec::new() };
+        let height = mask.len() / width;
+        let mut seen = vec![false; mask.len()];
+        for start in 0..mask.len() {
+            if mask[start] == 0 || seen[start] {
+                continue;
+            }
+            let region = found.area.len();
+            let first = found.pixels.len();
+            let mut next = first;
+            seen[start] = true;
+            found.pixels.push((start, region));
+            // The pixels found so far are also the queue of the flood fill.
+            while let Some(&(at, _)) = found.pixels.get(next) {
+                let (y, x) = (at / width, at % width);
+                for ny in y.saturating_sub(1)..(y + 2).min(height) {
+                    for i in ny * width + x.saturating_sub(1)..ny * width + (x + 2).min(width) {
+                        if mask[i] != 0 && !seen[i] {
+                            seen[i] = true;
+                            found.pixels.push((i, region));
+                        }
+                    }
+                }
+                next += 1;
+            }
+            found.area.push(found.pixels.len() - first);
+        }
+        found
+    }
+}

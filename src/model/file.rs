@@ -1,0 +1,193 @@
+//! Model files: one `.safetensors` that holds everything scoring needs, in PyTorch's names and layouts.
+//!
+//! Tensors are `backbone.<torchvision name>`, `ae.<name>` and `discriminator.<name>`. Metadata, all text: `format`
+//! ("ckaad"), `version` ("1"), `backbone`, `layers` ("2,3"), `image_size`, `mean`, `std`, `topk` ("100" or "all"),
+//! `sigma`, `threshold` (may be absent). Anything else in the metadata is kept as it is.
+
+use super::{Architecture, TensorSource, autoencoder, discriminator, resnet};
+use crate::engine::params::{Layout, Values};
+use crate::engine::real::Real;
+use crate::weights::{Archive, Tensor, write_safetensors};
+use crate::{Error, Result, invalid};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+const FORMAT: &str = "ckaad";
+const VERSION: &str = "1";
+
+/// What a model file says of itself.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub architecture: Architecture,
+    /// Number of largest map values whose mean is the score; `None` takes all.
+    pub topk: Option<usize>,
+    /// Standard deviation of the map's blur in pixels.
+    pub sigma: f64,
+    /// Scores above it are anomalous.
+    pub threshold: Option<f64>,
+    /// What training wants to remember.
+    pub extra: BTreeMap<String, String>,
+}
+
+/// Tensors of an archive under a prefix.
+pub struct Prefixed<'a> {
+    pub archive: &'a Archive,
+    pub prefix: &'a str,
+}
+
+impl TensorSource for Prefixed<'_> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        Ok(self.archive.f32(&format!("{}{name}", self.prefix), shape)?.into_owned())
+    }
+}
+
+/// An opened model file: mapped, with its metadata checked.
+pub struct ModelFile {
+    pub archive: Archive,
+    pub config: Config,
+}
+
+impl ModelFile {
+    pub fn open(path: &Path) -> Result<Self> {
+        let archive = Archive::open(path)?;
+        let config = parse(archive.metadata()).map_err(|e| match e {
+            // A file's contents are not a wrong use of the command line.
+            Error::Usage(m) => Error::Invalid(format!("{}: {m}", path.display())),
+            e => e.within(path.display()),
+        })?;
+        Ok(ModelFile { archive, config })
+    }
+
+    /// The backbone, batch norms folded.
+    pub fn backbone<T: Real>(&self) -> Result<Values<T>> {
+        resnet::load(&self.config.architecture, &Prefixed { archive: &self.archive, prefix: "backbone." })
+    }
+
+    /// The parameters of the auto-encoder or a discriminator.
+    pub fn network<T: Real>(&self, layout: &Layout) -> Result<Values<T>> {
+        let mut values = Values::zeros(Arc::new(layout.clone()));
+        for e in layout.entries() {
+            let tensor = self.archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
+            let tensor: Vec<T> = tensor.iter().map(|x| T::of(*x as f64)).collect();
+            values.set_from_file(&e.name, &tensor)?;
+        }
+        Ok(values)
+    }
+
+    /// Writes the same tensors with other metadata.
+    pub fn rewrite(&self, path: &Path, config: &Config) -> Result<()> {
+        let held: Vec<(&str, Vec<usize>, Cow<[f32]>)> =
+            self.archive.tensors().map(|t| (t.name, t.shape.to_vec(), t.f32())).collect();
+        let tensors: Vec<Tensor> =
+            held.iter().map(|(name, shape, values)| Tensor::new(*name, shape, values)).collect::<Result<_>>()?;
+        write_safetensors(path, &tensors, &metadata(config))
+    }
+}
+
+fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
+    let mut extra = metadata.clone();
+    let mut take = |key: &str| extra.remove(key);
+    match take("format").as_deref() {
+        Some(FORMAT) => {}
+        _ => invalid!("not a model file: metadata `format` must be \"{FORMAT}\" (is this a plain weights file?)"),
+    }
+    match take("version").as_deref() {
+        Some(VERSION) => {}
+        other => invalid!("model version {}, this program reads version {VERSION}", other.unwrap_or("(none)")),
+    }
+    let required =
+        |key: &str, value: Option<String>| value.ok_or_else(|| Error::Invalid(format!("the metadata lacks `{key}`")));
+    let backbone = required("backbone", take("backbone"))?;
+    let layers = list(&required("layers", take("layers"))?, "layers")?;
+    let image_size = number(&required("image_size", take("image_size"))?, "image_size")?;
+    let mut architecture = Architecture::new(&backbone, &layers, image_size)?;
+    for (key, value) in [("mean", &mut architecture.mean), ("std", &mut architecture.std)] {
+        let Some(text) = take(key) else { continue };
+        let numbers: Vec<f64> = list(&text, key)?;
+        let wrong = |_| Error::Invalid(format!("metadata `{key}` = \"{text}\": expected three numbers"));
+        *value = numbers.try_into().map_err(wrong)?;
+        if value.iter().any(|v| !v.is_finite() || key == "std" && *v <= 0.0) {
+            invalid!("metadata `{key}` = \"{text}\": expected finite numbers, deviations above 0");
+        }
+    }
+    let topk = match take("topk").as_deref() {
+        None => Some(100),
+        Some("all") => None,
+        Some(text) => Some(number(text, "topk")?).filter(|&k| k > 0),
+    };
+    let sigma = take("sigma").map_or(Ok(4.0), |s| number(&s, "sigma"))?;
+    let threshold: Option<f64> = take("threshold").map(|s| number(&s, "threshold")).transpose()?;
+    if threshold.is_some_and(f64::is_nan) {
+        invalid!("metadata `threshold` is not a number");
+    }
+    Ok(Config { architecture, topk, sigma, threshold, extra })
+}
+
+fn number<N: FromStr>(text: &str, key: &str) -> Result<N> {
+    text.trim().parse().map_err(|_| Error::Invalid(format!("metadata `{key}` = \"{text}\": not a valid number")))
+}
+
+fn list<N: FromStr>(text: &str, key: &str) -> Result<Vec<N>> {
+    text.split(',').map(|t| number(t, key)).collect()
+}
+
+/// `1,2,3`
+fn join<N: ToString>(values: &[N]) -> String {
+    values.iter().map(N::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn metadata(c: &Config) -> BTreeMap<String, String> {
+    let a = &c.architecture;
+    let mut m = c.extra.clone();
+    let mut put = |key: &str, value: String| m.insert(key.to_string(), value);
+    put("format", FORMAT.into());
+    put("version", VERSION.into());
+    put("backbone", a.backbone.name.into());
+    put("layers", join(&a.layers));
+    put("image_size", a.image_size.to_string());
+    put("mean", join(&a.mean));
+    put("std", join(&a.std));
+    put("topk", c.topk.map_or("all".into(), |k| k.to_string()));
+    put("sigma", c.sigma.to_string());
+    if let Some(t) = c.threshold {
+        put("threshold", t.to_string());
+    }
+    m
+}
+
+/// Everything a model file or checkpoint is written from.
+pub struct Contents<'a> {
+    pub config: &'a Config,
+    /// Where the backbone's tensors come from: they are stored as they were, not folded.
+    pub backbone: &'a dyn TensorSource,
+    pub ae: &'a Values<f32>,
+    /// Absent when training had none.
+    pub discriminator: Option<&'a Values<f32>>,
+    /// Flat arenas a checkpoint keeps besides, by name.
+    pub state: Vec<(String, &'a [f32])>,
+}
+
+/// Writes a model file atomically.
+pub fn save(path: &Path, c: &Contents) -> Result<()> {
+    let mut held: Vec<(String, Vec<usize>, Cow<[f32]>)> = Vec::new();
+    for (name, shape) in resnet::tensors(&c.config.architecture) {
+        let values = c.backbone.tensor(&name, &shape)?;
+        held.push((format!("{}.{name}", resnet::NETWORK), shape, values.into()));
+    }
+    let networks = [(autoencoder::NETWORK, Some(c.ae)), (discriminator::NETWORK, c.discriminator)];
+    for (network, values) in networks {
+        let Some(values) = values else { continue };
+        for e in values.layout.entries() {
+            held.push((format!("{network}.{}", e.name), e.file_shape.clone(), values.to_file(e).into()));
+        }
+    }
+    for (name, values) in &c.state {
+        held.push((name.clone(), vec![values.len()], Cow::Borrowed(values)));
+    }
+    let tensors: Vec<Tensor> =
+        held.iter().map(|(name, shape, values)| Tensor::new(name.as_str(), shape, values)).collect::<Result<_>>()?;
+    write_safetensors(path, &tensors, &metadata(c.config))
+}

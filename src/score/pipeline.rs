@@ -1,0 +1,69 @@
+//! Scoring a stream of picture files: a thread decodes ahead of the engine, results come in input order.
+
+use super::scorer::{Scored, Scorer};
+use crate::data::image::Picture;
+use crate::{Error, Result};
+use std::path::PathBuf;
+use std::sync::mpsc;
+
+/// What became of one file: the picture as the network saw it, with its score and map, or why it could not be read.
+pub struct Outcome {
+    pub path: PathBuf,
+    pub result: Result<(Vec<u8>, Scored)>,
+}
+
+/// A file's name with its decoded and resized pixels.
+type Decoded = (PathBuf, Result<Vec<u8>>);
+
+/// Scores every file that `paths` hands to its argument, which returns false once nobody listens any more.
+///
+/// `sink` gets the outcomes in order, each as soon as its batch is done; an error of its stops everything.
+pub fn run(
+    scorer: &mut Scorer,
+    paths: impl FnOnce(&mut dyn FnMut(PathBuf) -> bool) -> Result<()> + Send,
+    mut sink: impl FnMut(Outcome) -> Result<()>,
+) -> Result<()> {
+    let (size, batch) = (scorer.image_size(), scorer.batch());
+    // Two batches ahead keep the engine busy; more would only hold memory.
+    let (send, receive) = mpsc::sync_channel::<Decoded>(2 * batch);
+    std::thread::scope(|scope| {
+        let decoder = scope.spawn(move || {
+            paths(&mut |path| {
+                let pixels = Picture::read(&path).map(|p| p.resized(size));
+                send.send((path, pixels)).is_ok()
+            })
+        });
+        let mut waiting: Vec<Decoded> = Vec::new();
+        loop {
+            let next = receive.recv();
+            let end = next.is_err();
+            waiting.extend(next);
+            let readable = waiting.iter().filter(|w| w.1.is_ok()).count();
+            if readable == batch || end || readable == 0 {
+                flush(scorer, &mut waiting, &mut sink)?;
+            }
+            if end {
+                break;
+            }
+        }
+        let panicked = |_| Error::Invalid("the decoder thread failed unexpectedly".into());
+        decoder.join().map_err(panicked)?
+    })
+}
+
+fn flush(scorer: &mut Scorer, waiting: &mut Vec<Decoded>, sink: &mut impl FnMut(Outcome) -> Result<()>) -> Result<()> {
+    let pictures: Vec<&[u8]> = waiting.iter().filter_map(|(_, p)| p.as_deref().ok()).collect();
+    let scored = if pictures.is_empty() { Vec::new() } else { scorer.score(&pictures)? };
+    let mut scored = scored.into_iter();
+    for (path, pixels) in waiting.drain(..) {
+        let result = match pixels {
+            Ok(pixels) => match scored.next() {
+                Some(s) => Ok((pixels, s)),
+                None => Err(Error::Invalid(format!("{}: the engine returned no score for it", path.display()))),
+            },
+            Err(e) => Err(e),
+        };
+        sink(Outcome { path, result })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! A detector ready to score: the program of one batch with its weights in place.
+
+use super::program::{self, ScoreSpec};
+use crate::Result;
+use crate::engine::device::{Arena, Session, cpu};
+use crate::engine::params::Values;
+use crate::engine::tape::Var;
+use crate::engine::tensor::DType;
+use crate::model::features::Feed;
+use crate::model::file::{Config, ModelFile};
+
+/// Scores batches of resized pictures.
+pub struct Scorer {
+    session: Box<dyn Session>,
+    input: Var,
+    map: Var,
+    score: Var,
+    size: usize,
+    batch: usize,
+    pixels: Vec<u8>,
+    maps: Vec<f32>,
+}
+
+/// The outcome for one picture.
+#[derive(Clone, Debug)]
+pub struct Scored {
+    pub score: f64,
+    /// The blurred anomaly map, size x size.
+    pub map: Vec<f32>,
+}
+
+impl Scorer {
+    /// Plans scoring for up to `batch` pictures at a time.
+    pub fn new(config: &Config, backbone: &Values<f32>, ae: &Values<f32>, batch: usize) -> Result<Self> {
+        let spec = ScoreSpec {
+            architecture: config.architecture.clone(),
+            batch,
+            feed: Feed::Pixels,
+            sigma: config.sigma,
+            topk: config.topk,
+            dtype: DType::F32,
+        };
+        let p = program::record(&spec)?;
+        let mut session = cpu::session(p.tape)?;
+        session.write_arena(p.backbone, Arena::Params, backbone)?;
+        session.write_arena(p.ae, Arena::Params, ae)?;
+        let size = config.architecture.image_size;
+        let (pixels, maps) = (vec![0; batch * size * size * 3], vec![0.0; batch * size * size]);
+        Ok(Scorer { session, input: p.input[0], map: p.map, score: p.score, size, batch, pixels, maps })
+    }
+
+    pub fn from_file(model: &ModelFile, batch: usize) -> Result<Self> {
+        let spec = ScoreSpec {
+            architecture: model.config.architecture.clone(),
+            batch: 1,
+            feed: Feed::Features,
+            sigma: 0.0,
+            topk: None,
+            dtype: DType::F32,
+        };
+        // The auto-encoder's layout does not depend on the batch; record it small to learn its parameters.
+        let p = program::record(&spec)?;
+        let ae = model.network(p.tape.layout(p.ae))?;
+        Scorer::new(&model.config, &model.backbone()?, &ae, batch)
+    }
+
+    /// Side of the pictures it takes.
+    pub fn image_size(&self) -> usize {
+        self.size
+    }
+
+    /// Largest number of pictures in one call of [`Scorer::score`].
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Scores up to `batch` pictures of size x size x 3 bytes. Pictures do not influence each other.
+    pub fn score(&mut self, pictures: &[&[u8]]) -> Result<Vec<Scored>> {
+        let each = self.size * self.size * 3;
+        if pictures.len() > self.batch || pictures.iter().any(|p| p.len() != each) {
+            crate::invalid!("expected at most {} pictures of {each} bytes, found {}", self.batch, pictures.len());
+        }
+        for (to, picture) in self.pixels.chunks_exact_mut(each).zip(pictures) {
+            to.copy_from_slice(picture);
+        }
+        self.session.write(self.input, &self.pixels)?;
+        self.session.run()?;
+        self.session.read_into(self.map, &mut self.maps)?;
+        let scores = self.session.read::<f32>(self.score)?;
+        let maps = self.maps.chunks_exact(self.size * self.size);
+        Ok(maps.zip(scores).take(pictures.len()).map(|(m, s)| Scored { score: s as f64, map: m.to_vec() }).collect())
+    }
+}

@@ -1,0 +1,125 @@
+//! Checkpoints: a model file with the optimizer's state and the position in the run besides, enough to go on with the
+//! same bits.
+
+use super::run::{Position, Sums};
+use crate::engine::device::{Arena, Session};
+use crate::engine::params::Values;
+use crate::engine::tape::NetId;
+use crate::model::TensorSource;
+use crate::model::file::{Config, Contents, ModelFile, save};
+use crate::{Error, Result, invalid};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const SETTINGS: &str = "train.settings";
+const POSITION: &str = "train.position";
+/// Optimizer arenas that are stored, with their names.
+const STATE: [(&str, Arena); 2] = [("moment1", Arena::Moment1), ("moment2", Arena::Moment2)];
+
+/// `model.safetensors` has its checkpoint in `model.checkpoint.safetensors`.
+pub fn path_of(model: &Path) -> PathBuf {
+    model.with_extension("checkpoint.safetensors")
+}
+
+/// The parameters of one network as they are in a session.
+pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
+    let mut values = Values::zeros(Arc::new(session.tape().layout(net).clone()));
+    session.read_arena(net, Arena::Params, &mut values)?;
+    Ok(values)
+}
+
+/// The networks that are trained, and where they are in the program.
+pub struct Trained {
+    pub ae: NetId,
+    pub discriminator: Option<NetId>,
+}
+
+impl Trained {
+    fn nets(&self) -> impl Iterator<Item = NetId> {
+        std::iter::once(self.ae).chain(self.discriminator)
+    }
+}
+
+/// Writes a checkpoint atomically.
+pub fn write(
+    path: &Path,
+    config: &Config,
+    settings: &str,
+    position: &Position,
+    backbone: &dyn TensorSource,
+    session: &dyn Session,
+    trained: &Trained,
+) -> Result<()> {
+    let mut config = config.clone();
+    config.extra.insert(SETTINGS.into(), settings.into());
+    config.extra.insert(POSITION.into(), position.to_text());
+    let ae = parameters(session, trained.ae)?;
+    let discriminator = trained.discriminator.map(|d| parameters(session, d)).transpose()?;
+    let mut held: Vec<(String, Values<f32>)> = Vec::new();
+    for net in trained.nets() {
+        let layout = Arc::new(session.tape().layout(net).clone());
+        for (name, arena) in STATE {
+            let mut values = Values::zeros(layout.clone());
+            session.read_arena(net, arena, &mut values)?;
+            held.push((state_name(&layout.network, name), values));
+        }
+    }
+    let state = held.iter().map(|(name, v)| (name.clone(), v.data.as_slice())).collect();
+    save(path, &Contents { config: &config, backbone, ae: &ae, discriminator: discriminator.as_ref(), state })
+}
+
+fn state_name(network: &str, arena: &str) -> String {
+    format!("train.{network}.{arena}")
+}
+
+/// Restores a session from a checkpoint; returns where the run was.
+///
+/// Settings that change the numbers must be the same as then; the error names those that are not.
+pub fn read(path: &Path, settings: &str, session: &mut dyn Session, trained: &Trained) -> Result<Position> {
+    let file = ModelFile::open(path)?;
+    let lacks = |key: &str| Error::Invalid(format!("{}: not a checkpoint, it lacks `{key}`", path.display()));
+    let of_file = file.config.extra.get(SETTINGS).ok_or_else(|| lacks(SETTINGS))?;
+    if let Some(difference) = difference(of_file, settings) {
+        invalid!("{}: cannot resume with other settings: {difference}", path.display());
+    }
+    let position = file.config.extra.get(POSITION).ok_or_else(|| lacks(POSITION))?;
+    let position = Position::from_text(position).ok_or_else(|| lacks(POSITION))?;
+    for net in trained.nets() {
+        let layout = Arc::new(session.tape().layout(net).clone());
+        session.write_arena(net, Arena::Params, &file.network::<f32>(&layout)?)?;
+        for (name, arena) in STATE {
+            let stored = file.archive.f32(&state_name(&layout.network, name), &[layout.len()])?;
+            session.write_arena(net, arena, &Values { layout: layout.clone(), data: stored.into_owned() })?;
+        }
+        let steps = [position.updates as f32];
+        session.write_arena_bytes(net, Arena::Steps, bytemuck::cast_slice(&steps))?;
+    }
+    Ok(position)
+}
+
+/// The lines in which two settings texts differ.
+fn difference(then: &str, now: &str) -> Option<String> {
+    let changed: Vec<String> = then
+        .lines()
+        .zip(now.lines())
+        .filter(|(a, b)| a != b)
+        .map(|(a, b)| format!("the checkpoint has {a}, this run {b}"))
+        .collect();
+    if then == now { None } else { Some(changed.join("; ")) }
+}
+
+impl Position {
+    /// Decimal integers; sums as their bits, so that reading gives back exactly what was written.
+    fn to_text(self) -> String {
+        let sums = self.sums.0.map(f64::to_bits);
+        let numbers = [self.epoch as u64, self.step as u64, self.updates].into_iter().chain(sums);
+        numbers.map(|n| n.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let numbers: Vec<u64> = text.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
+        let [epoch, step, updates, a, b, c, d] = numbers.try_into().ok()?;
+        let sums = Sums([a, b, c, d].map(f64::from_bits));
+        Some(Position { epoch: epoch as usize, step: step as usize, updates, sums })
+    }
+}

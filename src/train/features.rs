@@ -1,0 +1,149 @@
+//! Feature maps of pictures that never change, computed once: the backbone is frozen, so every epoch would compute the
+//! same ones again. They are kept in memory while they fit the budget, else in a temporary file.
+
+use super::pictures::Pictures;
+use crate::engine::device::{Arena, Session, cpu};
+use crate::engine::params::Values;
+use crate::engine::tape::{Tape, Var};
+use crate::engine::tensor::DType;
+use crate::model::features::{self, Feed};
+use crate::model::{Architecture, resnet};
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Where features are kept between epochs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CacheKind {
+    /// In memory if they fit the budget, else on disk
+    Auto,
+    Memory,
+    Disk,
+    /// Nowhere: computed again in every step
+    Off,
+}
+
+/// Features of a list of pictures.
+pub struct FeatureCache {
+    /// Elements of one image's map at each layer.
+    layers: Vec<usize>,
+    store: Store,
+}
+
+enum Store {
+    Memory(Vec<f32>),
+    /// Same order as in memory.
+    Disk(File),
+}
+
+impl FeatureCache {
+    /// Elements of one image's features.
+    pub fn elements(a: &Architecture) -> usize {
+        a.sizes().iter().zip(a.channels()).map(|(s, c)| s * s * c).sum()
+    }
+
+    /// Runs the backbone over all pictures; `None` for [`CacheKind::Off`]. A file cache lies in `folder` and has no name
+    /// there: it vanishes with the process. `progress` hears how many pictures are done and may stop the work.
+    pub fn build(
+        kind: CacheKind,
+        budget: usize,
+        folder: &Path,
+        a: &Architecture,
+        backbone: &Values<f32>,
+        pictures: &Pictures,
+        batch: usize,
+        progress: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Option<Self>> {
+        let layers: Vec<usize> = a.sizes().iter().zip(a.channels()).map(|(s, c)| s * s * c).collect();
+        let each: usize = layers.iter().sum();
+        let in_memory = match kind {
+            CacheKind::Off => return Ok(None),
+            CacheKind::Memory => true,
+            CacheKind::Disk => false,
+            CacheKind::Auto => pictures.len() * each * size_of::<f32>() <= budget,
+        };
+        let mut store = if in_memory {
+            Store::Memory(Vec::with_capacity(pictures.len() * each))
+        } else {
+            Store::Disk(tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?)
+        };
+        let mut backbone = Backbone::new(a, backbone, batch)?;
+        let mut image = vec![0.0; each];
+        for start in (0..pictures.len()).step_by(batch) {
+            let indices: Vec<usize> = (start..pictures.len().min(start + batch)).collect();
+            let maps = backbone.run(pictures, &indices)?;
+            for i in 0..indices.len() {
+                let mut rest = &mut image[..];
+                for (map, len) in maps.iter().zip(&layers) {
+                    let (to, behind) = rest.split_at_mut(*len);
+                    to.copy_from_slice(&map[i * len..][..*len]);
+                    rest = behind;
+                }
+                match &mut store {
+                    Store::Memory(v) => v.extend_from_slice(&image),
+                    Store::Disk(f) => f
+                        .write_all(bytemuck::cast_slice(&image))
+                        .map_err(|e| Error::io(folder.join("(feature cache)"), e))?,
+                }
+            }
+            progress(start + indices.len())?;
+        }
+        Ok(Some(FeatureCache { layers, store }))
+    }
+
+    /// Copies the features of these pictures into one buffer per layer, starting at image `first` of each buffer.
+    pub fn gather(&mut self, indices: &[usize], first: usize, out: &mut [Vec<f32>]) -> Result<()> {
+        let each: usize = self.layers.iter().sum();
+        let mut from_disk = Vec::new();
+        for (slot, &index) in indices.iter().enumerate() {
+            let mut image: &[f32] = match &mut self.store {
+                Store::Memory(v) => &v[index * each..][..each],
+                Store::Disk(f) => {
+                    from_disk.resize(each, 0.0f32);
+                    let at = SeekFrom::Start((index * each * size_of::<f32>()) as u64);
+                    f.seek(at)
+                        .and_then(|_| f.read_exact(bytemuck::cast_slice_mut(&mut from_disk)))
+                        .map_err(|e| Error::io("(feature cache)", e))?;
+                    &from_disk
+                }
+            };
+            for (out, &len) in out.iter_mut().zip(&self.layers) {
+                let (map, behind) = image.split_at(len);
+                out[(first + slot) * len..][..len].copy_from_slice(map);
+                image = behind;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The backbone alone, for a fixed number of pictures.
+struct Backbone {
+    session: Box<dyn Session>,
+    input: Var,
+    maps: Vec<Var>,
+    pixels: Vec<u8>,
+}
+
+impl Backbone {
+    fn new(a: &Architecture, values: &Values<f32>, batch: usize) -> Result<Self> {
+        let mut tape = Tape::new(DType::F32);
+        let net = tape.network(resnet::NETWORK);
+        let (input, maps) = features::record(&mut tape, net, a, batch, Feed::Pixels)?;
+        for m in &maps {
+            tape.output(*m);
+        }
+        let mut session = cpu::session(tape)?;
+        session.write_arena(net, Arena::Params, values)?;
+        Ok(Backbone { session, input: input[0], maps, pixels: vec![0; batch * a.image_size * a.image_size * 3] })
+    }
+
+    /// Feature maps of up to a batch of pictures; what is behind them in each map is meaningless.
+    fn run(&mut self, pictures: &Pictures, indices: &[usize]) -> Result<Vec<Vec<f32>>> {
+        pictures.gather(indices, &mut self.pixels[..indices.len() * pictures.each()])?;
+        self.session.write(self.input, &self.pixels)?;
+        self.session.run()?;
+        self.maps.iter().map(|m| self.session.read::<f32>(*m)).collect()
+    }
+}

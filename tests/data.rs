@@ -1,0 +1,285 @@
+//! Decoding, resizing and dataset folders, against Pillow and against pictures whose pixels a formula gives.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ckaad::data::folder::{TestSet, TrainSet, collect};
+use ckaad::data::image::{Normalise, Picture, load, load_mask};
+use ckaad::data::resize::bilinear;
+use ckaad::data::synthetic::{Defect, Spec, generate, picture as fabric};
+use safetensors::SafeTensors;
+use sha2::{Digest, Sha256};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+}
+
+fn picture(name: &str) -> Picture {
+    Picture::read(&file("pictures").join(name)).unwrap()
+}
+
+/// The 7 x 5 picture that most files in `pictures` hold.
+fn formula() -> Vec<[u8; 3]> {
+    let at = |x: u32, y: u32| [(37 * x + 11 * y) as u8, (5 * x + 71 * y + 90) as u8, (13 * x * y + 7) as u8];
+    (0..35).map(|i| at(i % 7, i / 7)).collect()
+}
+
+#[test]
+fn every_format_gives_the_same_rgb() {
+    // 16-bit files hold low bytes that rounding, unlike keeping the high byte, would carry over. The files with alpha
+    // hold other colours than the opaque ones would show; the animated ones begin with this picture.
+    let names = "rgb.png rgb.bmp rgb.tif rgb.webp rgba.png rgba.webp palette.png rgb16.png rgba16.png animated.png animated.webp";
+    for name in names.split(' ') {
+        let found = picture(name);
+        assert_eq!((found.width, found.height), (7, 5), "{name}");
+        assert_eq!(found.rgb.as_chunks::<3>().0, formula(), "{name}");
+    }
+    for name in ["gray.png", "gray_alpha.png", "gray16.png", "gray16.tif"] {
+        let gray: Vec<[u8; 3]> = formula().iter().map(|p| [p[0]; 3]).collect();
+        assert_eq!(picture(name).rgb.as_chunks::<3>().0, gray, "{name}");
+    }
+    let bilevel: Vec<[u8; 3]> = formula().iter().map(|p| if p[0] > 127 { [255; 3] } else { [0; 3] }).collect();
+    assert_eq!(picture("bilevel.png").rgb.as_chunks::<3>().0, bilevel);
+    assert_eq!(picture("one_pixel.png"), Picture { width: 1, height: 1, rgb: vec![0, 90, 7] });
+    assert_eq!(picture("one_pixel.png").resized(4), [0, 90, 7].repeat(16));
+}
+
+#[test]
+fn the_camera_orientation_is_applied() {
+    // Stored 24 x 16 as (10x, 15y, 128): orientation 6 shows it turned clockwise, 3 upside down.
+    for (name, size, at) in [
+        ("exif6.jpg", (16, 24), (|x, y| [10 * y, 15 * (15 - x), 128]) as fn(usize, usize) -> [usize; 3]),
+        ("exif3.jpg", (24, 16), |x, y| [10 * (23 - x), 15 * (15 - y), 128]),
+    ] {
+        let found = picture(name);
+        assert_eq!((found.width, found.height), size, "{name}");
+        for (i, p) in found.rgb.as_chunks::<3>().0.iter().enumerate() {
+            let expected = at(i % size.0, i / size.0);
+            // JPEG at quality 95.
+            let near = p.iter().zip(expected).all(|(&a, b)| (a as usize).abs_diff(b) <= 8);
+            assert!(near, "{name} pixel {i}: {p:?} instead of {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn cmyk_becomes_rgb() {
+    for name in ["cmyk.jpg", "cmyk.tif"] {
+        let found = picture(name);
+        for (i, p) in found.rgb.as_chunks::<3>().0.iter().enumerate() {
+            let expected = [10 * (i % 24), 15 * (i / 24), 128];
+            assert!(p.iter().zip(expected).all(|(&a, b)| (a as usize).abs_diff(b) <= 8), "{name} pixel {i}: {p:?}");
+        }
+    }
+}
+
+#[test]
+fn golden_pixels() {
+    let bytes = fs::read(file("golden/pixels.safetensors")).unwrap();
+    let golden = SafeTensors::deserialize(&bytes).unwrap();
+    let small = bilinear::<3>(golden.tensor("picture").unwrap().data(), (131, 97), (64, 64));
+    assert!(small == golden.tensor("resized").unwrap().data(), "not Pillow's bytes");
+    let mut found = vec![0f32; small.len()];
+    Normalise::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).apply(&small, &mut found);
+    let tensor = golden.tensor("tensor").unwrap().data();
+    for (i, b) in tensor.as_chunks::<4>().0.iter().enumerate() {
+        let (expected, found) = (f32::from_le_bytes(*b), found[i % 4096 * 3 + i / 4096]);
+        assert!((expected - found).abs() <= expected.abs() * f32::EPSILON, "{i}: {found} instead of {expected}");
+    }
+}
+
+#[test]
+fn resize_equals_pillow() {
+    // SHA-256 heads of what Pillow 13 makes of the same noise.
+    for (channels, from, to, expected) in [
+        (3, (512, 512), (256, 256), "6b164381643c4952"),
+        (3, (131, 97), (64, 64), "298b17fc1d43bde2"),
+        (3, (97, 131), (256, 256), "7c0b42252f292fbd"),
+        (3, (5, 7), (64, 64), "4ea991826c5aad78"),
+        (3, (1, 1), (9, 9), "50e578d24db61bef"),
+        (3, (300, 2), (31, 33), "2346680f1968fa8a"),
+        (3, (64, 200), (64, 50), "d94336d14bf9d4a9"),
+        (3, (200, 64), (50, 64), "eb7561710ca70a70"),
+        (3, (33, 65), (33, 65), "cae3b3f1968cfb66"),
+        (3, (1000, 700), (17, 13), "9e1c8894aa058cdb"),
+        (1, (250, 123), (128, 128), "aaa7e09f527ffaca"),
+        (1, (40, 50), (128, 128), "ea20b7ccef8f8b00"),
+        // Height first: wider and lower, and more than twice the rows removed; then just not.
+        (3, (240, 300), (256, 256), "b7530c801d3d9f4b"),
+        (3, (100, 300), (80, 259), "a1d98657802703d4"),
+        (3, (100, 300), (80, 260), "b5ff2e7cbd145a33"),
+        (1, (249, 351), (256, 256), "3a0c81a0b7b3eeff"),
+    ] {
+        let mut state = 12345u32;
+        let noise: Vec<u8> = (0..channels * from.0 * from.1)
+            .map(|_| {
+                state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+                (state >> 24) as u8
+            })
+            .collect();
+        let found = if channels == 3 { bilinear::<3>(&noise, from, to) } else { bilinear::<1>(&noise, from, to) };
+        let hash: String = Sha256::digest(&found)[..8].iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hash, expected, "{channels} channels, {from:?} to {to:?}");
+    }
+}
+
+#[test]
+fn damaged_pictures_are_errors_that_name_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let expect_error = |name: &str, bytes: &[u8], reason: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let message = load(&path, 64).expect_err(name).to_string();
+        assert!(message.contains(name) && message.contains(reason), "{name}: {message}");
+    };
+    expect_error("empty.png", b"", "empty");
+    expect_error("text.png", b"these are not the pixels you are looking for", "not a picture");
+    expect_error("gif.png", b"GIF89a\x01\x00\x01\x00\x00\x00\x00;", "not a picture");
+    // A header that claims 20,000 x 20,000 pixels; the length and checksum are right.
+    let mut huge = fs::read(file("pictures/rgb.bmp")).unwrap();
+    huge[18..22].copy_from_slice(&20_000u32.to_le_bytes());
+    huge[22..26].copy_from_slice(&20_000u32.to_le_bytes());
+    expect_error("huge.bmp", &huge, "20000 x 20000");
+    expect_error("float.tif", &fs::read(file("pictures/float.tif")).unwrap(), "");
+    let jpeg = fs::read(file("pictures/exif3.jpg")).unwrap();
+    expect_error("cut.jpg", &jpeg[..jpeg.len() - 40], "damaged");
+    expect_error("header.jpg", &jpeg[..4], "damaged");
+    for name in ["rgb.png", "rgb.bmp", "rgb.tif", "rgb.webp", "gray16.png", "exif3.jpg", "cmyk.jpg", "palette.png"] {
+        let whole = fs::read(file("pictures").join(name)).unwrap();
+        // Cut at every length, and with every byte changed: an error or a picture, never a panic.
+        for length in 0..whole.len() {
+            let _ = Picture::decode(&whole[..length]);
+            let mut changed = whole.clone();
+            changed[length] ^= 0x55;
+            let _ = Picture::decode(&changed);
+        }
+        assert!(Picture::decode(&whole[..whole.len() / 2]).is_err(), "half of {name}");
+    }
+    let missing = load(&folder.path().join("nowhere.png"), 64).unwrap_err().to_string();
+    assert!(missing.contains("nowhere.png"), "{missing}");
+    assert!(load(folder.path(), 64).unwrap_err().to_string().contains("folder"));
+}
+
+#[test]
+fn masks_are_split_at_127() {
+    let path = file("pictures/gray.png");
+    let expected: Vec<u8> = bilinear::<1>(&formula().iter().map(|p| p[0]).collect::<Vec<_>>(), (7, 5), (4, 4))
+        .iter()
+        .map(|&v| u8::from(v > 127))
+        .collect();
+    assert_eq!(load_mask(&path, 4).unwrap(), expected);
+}
+
+fn touch(root: &Path, names: &str) {
+    for name in names.split_whitespace() {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, b"").unwrap();
+    }
+}
+
+fn names(paths: &[PathBuf], root: &Path) -> String {
+    let names: Vec<_> = paths.iter().map(|p| p.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+    names.join(" ")
+}
+
+#[test]
+fn dataset_folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(root, "train/good/b.PNG train/good/a.jpeg train/good/B.tiff train/good/.hidden.png train/good/notes.txt");
+    touch(root, "test/good/1.png test/scratch/2.jpg test/scratch/10.webp test/a_hole/x.bmp test/readme.txt");
+    touch(root, "ground_truth/scratch/2_mask.png ground_truth/a_hole/y_mask.png");
+    let train = TrainSet::open(root).unwrap();
+    assert_eq!(names(&train.good, root), "train/good/B.tiff train/good/a.jpeg train/good/b.PNG");
+    assert!(train.anomalous.is_empty());
+    touch(root, "train/anomalous/z.png");
+    assert_eq!(TrainSet::open(root).unwrap().anomalous.len(), 1);
+
+    let test = TestSet::open(root).unwrap();
+    let found: Vec<_> = test.images.iter().map(|i| (i.kind.as_str(), i.is_anomalous(), i.mask.is_some())).collect();
+    let expected = [("a_hole", true, false), ("good", false, false), ("scratch", true, false), ("scratch", true, true)];
+    assert_eq!(found, expected);
+    assert_eq!(test.without_mask, 2);
+    assert!(test.has_masks());
+}
+
+#[test]
+fn missing_and_empty_folders_say_what_was_expected() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let train = |reason: &str| {
+        let message = TrainSet::open(root).unwrap_err().to_string();
+        assert!(message.contains(reason) && message.contains("ground_truth/<type>/<stem>_mask.png"), "{message}");
+    };
+    train("train/good: no such folder");
+    fs::create_dir_all(root.join("train/good")).unwrap();
+    train("train/good: no pictures");
+    assert!(TrainSet::open(&root.join("elsewhere")).unwrap_err().to_string().contains("elsewhere: not a folder"));
+    assert!(TestSet::open(root).unwrap_err().to_string().contains("test: no such folder"));
+    fs::create_dir_all(root.join("test/good")).unwrap();
+    assert!(TestSet::open(root).unwrap_err().to_string().contains("test/good: no pictures"));
+}
+
+#[test]
+fn lists_to_score() {
+    let collect = |paths: &[PathBuf], stdin: &[u8]| {
+        let mut files = Vec::new();
+        each(paths, stdin, &mut |path| {
+            files.push(path);
+            true
+        })
+        .map(|()| files)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(root, "in/b/2.png in/b/1.jpg in/a.png in/c.txt in/.d/3.png single.dat empty/x.txt");
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(root.join("in"), root.join("in/b/loop")).unwrap();
+
+    let lines = format!("{0}/single.dat\r\n\n{0}/in/b\n{0}/missing.png", root.display());
+    let paths = [root.join("single.dat"), root.join("in"), "-".into()];
+    let found = collect(&paths, lines.as_bytes()).unwrap();
+    assert_eq!(
+        names(&found, root),
+        "single.dat in/a.png in/b/1.jpg in/b/2.png single.dat in/b/1.jpg in/b/2.png missing.png"
+    );
+    let message = collect(&[root.join("empty")], &b""[..]).unwrap_err().to_string();
+    assert!(message.contains("empty") && message.contains("no pictures"), "{message}");
+    assert!(collect(&["-".into()], &b"ok.png\n\xff\xfe\n"[..]).unwrap_err().to_string().contains("line 2"));
+}
+
+#[test]
+fn synthetic_dataset_has_the_layout_and_known_masks() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let spec = Spec { size: 64, train_good: 3, train_anomalous: 4, test_good: 2, test_per_type: 2, seed: 5 };
+    generate(root, &spec).unwrap();
+    let train = TrainSet::open(root).unwrap();
+    assert_eq!((train.good.len(), train.anomalous.len()), (3, 4));
+    let test = TestSet::open(root).unwrap();
+    assert_eq!((test.images.len(), test.without_mask), (2 + 3 * 2, 0));
+    for image in test.images.iter().filter_map(|i| i.mask.as_ref()) {
+        let area: usize = load_mask(image, (64, 64), 64).unwrap().iter().map(|&m| usize::from(m)).sum();
+        // Some pixels, and never more than a tenth of the picture.
+        assert!((8..410).contains(&area), "{}: {area} pixels", image.display());
+    }
+    assert!(generate(root, &spec).unwrap_err().to_string().contains("already there"));
+}
+
+#[test]
+fn synthetic_defects_change_pixels_where_the_mask_says() {
+    for (stream, defect) in Defect::ALL.into_iter().enumerate() {
+        let (rgb, mask) = fabric(128, Some(defect), 3, stream as u64);
+        assert_eq!((rgb.clone(), mask.clone()), fabric(128, Some(defect), 3, stream as u64), "not repeatable");
+        assert_ne!(rgb, fabric(128, Some(defect), 4, stream as u64).0, "the seed is ignored");
+        let mean = |wanted: bool| {
+            let pixels = rgb.as_chunks::<3>().0.iter().zip(&mask).filter(|&(_, &m)| (m != 0) == wanted);
+            let (sum, count) = pixels
+                .fold((0.0, 0.0), |(s, n), (p, _)| (s + p.iter().map(|&v| f64::from(v)).sum::<f64>() / 3.0, n + 1.0));
+            sum / count
+        };
+        let contrast = (mean(true) - mean(false)).abs();
+        assert!((15.0..100.0).contains(&contrast), "{defect:?}: {contrast} levels");
+    }
+}

@@ -1,0 +1,131 @@
+//! Metrics against scikit-learn's and scipy's values (`golden/metrics.safetensors`) and against cases done by hand.
+
+use ckaad::metrics::f1::{BestF1, accuracy, best_f1};
+use ckaad::metrics::pro::{PixelCurve, aupro_paper};
+use ckaad::metrics::roc::roc;
+use safetensors::SafeTensors;
+
+fn f64s(file: &SafeTensors, name: &str) -> Vec<f64> {
+    file.tensor(name).unwrap().data().as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+}
+
+#[track_caller]
+fn close(found: f64, expected: f64) {
+    assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
+}
+
+#[test]
+fn golden_metrics() {
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/metrics.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let scores = f64s(&file, "scores");
+    let labels: Vec<bool> = file.tensor("labels").unwrap().data().iter().map(|&l| l != 0).collect();
+    close(roc(&scores, &labels).unwrap().unwrap().auroc, f64s(&file, "auroc")[0]);
+    let best = best_f1(&scores, &labels).unwrap().unwrap();
+    close(best.f1, f64s(&file, "best_f1")[0]);
+    close(best.threshold, f64s(&file, "best_threshold")[0]);
+    close(best.accuracy, f64s(&file, "accuracy")[0]);
+
+    let (maps, masks) = (f64s(&file, "maps"), file.tensor("masks").unwrap().data().to_vec());
+    let maps: Vec<&[f64]> = maps.chunks(64 * 64).collect();
+    let masks: Vec<&[u8]> = masks.chunks(64 * 64).collect();
+    let curve = PixelCurve::new(&maps, &masks, 64).unwrap().unwrap();
+    close(curve.auroc(), f64s(&file, "pixel_auroc")[0]);
+    close(curve.aupro(0.3), f64s(&file, "aupro30")[0]);
+    close(curve.aupro(0.05), f64s(&file, "aupro05")[0]);
+    // From a transcription of RD4AD's `compute_pro` run on the same maps and masks, one anomalous picture at a time.
+    close(aupro_paper(&maps, &masks, 64).unwrap().unwrap(), 0.7027735785151242);
+}
+
+#[test]
+fn ties_count_half() {
+    // Of the four pairs (anomalous, normal) two are won, one is tied, one is lost.
+    let found = roc(&[1.0, 2.0, 2.0, 3.0], &[true, false, true, false]).unwrap().unwrap();
+    close(found.auroc, (0.0 + 0.5 + 0.0 + 0.0) / 4.0);
+    assert_eq!(found.points, [(0.0, 0.0), (0.5, 0.0), (1.0, 0.5), (1.0, 1.0)]);
+}
+
+#[test]
+fn one_class_is_undefined() {
+    assert!(roc(&[1.0, 2.0], &[false, false]).unwrap().is_none());
+    assert!(roc(&[1.0, 2.0], &[true, true]).unwrap().is_none());
+    assert!(roc(&[], &[]).unwrap().is_none());
+    assert!(best_f1(&[1.0], &[false]).unwrap().is_none());
+    assert!(PixelCurve::new(&[&[1f32, 2.0][..]], &[&[0u8, 0][..]], 2).unwrap().is_none());
+    assert!(PixelCurve::new(&[&[1f32, 2.0][..]], &[&[1u8, 1][..]], 2).unwrap().is_none());
+    assert!(aupro_paper(&[&[1f32, 2.0][..]], &[&[0u8, 0][..]], 2).unwrap().is_none());
+}
+
+#[test]
+fn not_a_number_names_its_picture() {
+    let message = roc(&[1.0, f64::NAN], &[true, false]).unwrap_err().to_string();
+    assert!(message.contains("picture 1"), "{message}");
+    assert!(best_f1(&[f64::NAN], &[true]).is_err());
+    let (good, bad) = ([1f32, 2.0], [1f32, f32::NAN]);
+    let Err(e) = PixelCurve::new(&[&good[..], &bad], &[&[0u8, 1][..], &[0, 1]], 2) else { panic!("accepted") };
+    assert!(e.to_string().contains("picture 1"), "{e}");
+    assert!(aupro_paper(&[&bad[..]], &[&[0u8, 1][..]], 2).is_err());
+    assert!(roc(&[1.0], &[]).is_err(), "lengths differ");
+}
+
+#[test]
+fn first_of_equal_f1_thresholds_ascending() {
+    // Thresholds 1 (2 of 4 right: P 0.5, R 1, F1 2/3) and 4 (P 1, R 0.5, F1 2/3) tie; scikit-learn's argmax takes 1.
+    let (scores, labels) = ([4.0, 3.0, 2.0, 1.0], [true, false, false, true]);
+    let best = best_f1(&scores, &labels).unwrap().unwrap();
+    assert_eq!(best, BestF1 { f1: 2.0 / 3.0, threshold: 1.0, accuracy: 0.5 });
+    assert_eq!(accuracy(&scores, &labels, 4.0).unwrap(), 0.75);
+}
+
+#[test]
+fn regions_touching_at_a_corner_are_one() {
+    // Two diagonal pixels form one region, the third pixel another. Found first: the pair's first pixel (PRO 1/4), then
+    // the lone one (3/4), then a normal pixel, then the pair's second.
+    #[rustfmt::skip]
+    let mask = [1, 0, 0, 0,
+                0, 1, 0, 1];
+    #[rustfmt::skip]
+    let map = [9f32, 0.0, 0.0, 0.0,
+               7.0,  6.0, 0.0, 8.0];
+    let curve = PixelCurve::new(&[&map[..]], &[&mask[..]], 4).unwrap().unwrap();
+    // FPR: 0 up to PRO 3/4, 1/5 at 3/4, still 1/5 at 1, then 1 at 1.
+    close(curve.aupro(0.2), 0.75);
+    close(curve.aupro(1.0), 0.2 * 0.75 + 0.8);
+    close(curve.aupro(0.1), 0.75);
+    close(curve.auroc(), (15.0 - 1.0) / 15.0);
+}
+
+#[test]
+fn a_perfect_and_a_constant_map() {
+    let (mask, width) = ([0u8, 1, 0, 0], 4);
+    let perfect = PixelCurve::new(&[&[0f32, 1.0, 0.0, 0.0][..]], &[&mask[..]], width).unwrap().unwrap();
+    close(perfect.aupro(0.3), 1.0);
+    close(perfect.auroc(), 1.0);
+    close(aupro_paper(&[&[0f32, 1.0, 0.0, 0.0][..]], &[&mask[..]], width).unwrap().unwrap(), 1.0);
+    // Everything is found at once: the curve is the diagonal, its area up to x is x*x/2.
+    let constant = PixelCurve::new(&[&[1f32; 4][..]], &[&mask[..]], width).unwrap().unwrap();
+    close(constant.aupro(0.3), 0.15);
+    close(constant.auroc(), 0.5);
+    close(aupro_paper(&[&[1f32; 4][..]], &[&mask[..]], width).unwrap().unwrap(), 0.0);
+}
+
+/// The size of a large test set, to keep an eye on time and memory: `cargo test --release -- --ignored --nocapture`.
+#[test]
+#[ignore = "measures, does not check"]
+fn forty_million_pixels() {
+    let mut state = 1u32;
+    let maps: Vec<f32> = (0..600 * 256 * 256)
+        .map(|_| {
+            state = state.wrapping_mul(1664525).wrapping_add(1013904223);
+            (state >> 8) as f32
+        })
+        .collect();
+    let mask: Vec<u8> = (0..256 * 256).map(|i| u8::from(i % 256 < 20 && i / 256 < 60)).collect();
+    let maps: Vec<&[f32]> = maps.chunks(256 * 256).collect();
+    let masks: Vec<&[u8]> = vec![&mask; maps.len()];
+    let start = std::time::Instant::now();
+    let curve = PixelCurve::new(&maps, &masks, 256).unwrap().unwrap();
+    println!("sorted after {:?}", start.elapsed());
+    println!("auroc {} aupro {} after {:?}", curve.auroc(), curve.aupro(0.3), start.elapsed());
+    println!("paper {:?} after {:?}", aupro_paper(&maps, &masks, 256).unwrap(), start.elapsed());
+}
