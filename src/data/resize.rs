@@ -69,7 +69,8 @@ pub fn bilinear<const C: usize>(
 ) -> Vec<u8> {
     assert!(width * height * out_width * out_height > 0 && src.len() == width * height * C);
     // Each pass rounds to 8 bits, so their order shows. Pillow 13 shrinks the height first when that removes more than
-    // twice the rows that the other pass removes columns (found by comparing results over some thousand pairs of sizes).
+    // twice the rows that the other pass removes columns (found by comparing results over 800 pairs of sizes; the C
+    // source of earlier versions always goes along the rows first, which differs by one level at most).
     let rows_first = out_height < height && height - out_height + 2 * out_width > 2 * width;
     // The widest instructions of this processor, chosen at run time.
     pulp::Arch::new().dispatch(|| {

@@ -1,7 +1,7 @@
 //! A made-up dataset for the demo and for tests: woven fabric with scratches, holes and stains whose masks are known.
 //!
 //! Every picture differs in thread period, phase, angle, colour, light and noise, so that a detector has to learn what
-//! is common. Defects stay close to the fabric's own brightness: a person sees them, a global threshold does not.
+//! is common. Defects are blended with the fabric, so that they are visible but not saturated.
 
 use std::f32::consts::{PI, TAU};
 use std::fs;

@@ -1,8 +1,8 @@
 //! CPU kernels of the convolution: forward, input gradient, weight gradient.
 //!
-//! All three are implicit matrix products (see `device::cpu::gemm`), or Winograd's (see `winograd`): forward `y[pixels, k] = im2col(x) * w^T`, input
+//! All three are implicit matrix products (see `device::cpu::gemm`): forward `y[pixels, k] = im2col(x) * w^T`, input
 //! gradient a convolution of `dy` per stride phase with the filters mirrored, weight gradient `dw[k, rsc] = dy^T *
-//! im2col(x)`.
+//! im2col(x)`. For `f32` 3x3 filters with stride 1 Winograd's form (see `winograd`) replaces them where it pays.
 
 use super::Conv2d;
 use super::gather::Gather;
