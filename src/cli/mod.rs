@@ -2,6 +2,7 @@
 
 mod demo;
 mod eval;
+mod gradcheck;
 mod options;
 mod plan;
 mod progress;
@@ -44,6 +45,7 @@ enum Command {
     Eval(eval::Args),
     Threshold(threshold::Args),
     Plan(plan::Args),
+    Gradcheck(gradcheck::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
 }
@@ -73,6 +75,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Threshold(args) => threshold::run(args),
         Command::Plan(args) => plan::run(args),
+        Command::Gradcheck(args) => gradcheck::run(args),
         Command::Weights(args) => weights::run(args),
     }
     .map(|complete| if complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })

@@ -3,6 +3,7 @@
 //! It knows nothing of anomaly detection. Activations are NHWC, weights KRSC, every tensor has rank 4.
 
 pub mod device;
+pub mod gradcheck;
 pub mod ops;
 pub mod params;
 pub mod plan;

@@ -3,7 +3,7 @@
 //! Model code records ops (each op folder adds its methods to [`Tape`]); [`Tape::backward`] appends the gradient
 //! records. Nothing runs here, and nothing is hidden in closures: `println!("{tape}")` shows the whole program.
 
-use crate::engine::ops::{Op, Operation, add, dispatch, fill};
+use crate::engine::ops::{Activation, Op, Operation, add, dispatch, fill};
 use crate::engine::params::{Init, Layout};
 use crate::engine::tensor::{DType, Shape};
 use crate::{Error, Result, invalid};
@@ -188,8 +188,12 @@ impl Tape {
             (0..self.nets[net.0].entries().len()).filter_map(|i| self.params.get(&(net.0, i)).copied()).collect();
         let grads = self.gradients(&[(loss, seed)], &wrt)?;
         for (param, grad) in wrt.into_iter().zip(grads) {
-            let Some(grad) = grad else { continue };
+            let Some(mut grad) = grad else { continue };
             let Storage::Param { net, index } = self.info(param).storage else { unreachable!("wrt holds parameters") };
+            if self.info(grad).storage != Storage::Temp {
+                // A view, or another parameter's gradient already (as both terms of a sum have): this one needs its own.
+                grad = self.activate(grad, Activation::None)?;
+            }
             self.vars[grad.0 as usize].storage = Storage::Grad { net, index };
         }
         Ok(())

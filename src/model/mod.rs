@@ -6,6 +6,7 @@ pub mod autoencoder;
 pub mod discriminator;
 pub mod features;
 pub mod file;
+pub mod gradcheck;
 pub mod init;
 pub mod resnet;
 

@@ -85,24 +85,25 @@ pub fn tensors(a: &Architecture) -> Vec<(String, Vec<usize>)> {
     convs(a).into_iter().flat_map(each).collect()
 }
 
-/// Reads the weights and folds each batch norm into its convolution:
-/// `weight * gamma / sqrt(var + eps)` and `beta - mean * gamma / sqrt(var + eps)`.
+/// Folds an inference batch norm (gamma, beta, mean, variance) into the convolution before it, whose `weight` has one
+/// filter per channel: `weight * gamma / sqrt(var + eps)` and the bias `beta - mean * gamma / sqrt(var + eps)`.
+pub fn fold<T: Real>(weight: &[f32], [gamma, beta, mean, var]: [&[f32]; 4], eps: f64) -> (Vec<T>, Vec<T>) {
+    let scale: Vec<f64> = gamma.iter().zip(var).map(|(g, v)| *g as f64 / (*v as f64 + eps).sqrt()).collect();
+    let filter = weight.len() / gamma.len();
+    let scaled = weight.iter().enumerate().map(|(i, w)| T::of(*w as f64 * scale[i / filter])).collect();
+    let bias = (0..gamma.len()).map(|i| T::of(beta[i] as f64 - mean[i] as f64 * scale[i])).collect();
+    (scaled, bias)
+}
+
+/// Reads the weights, each batch norm folded into its convolution.
 pub fn load<T: Real>(a: &Architecture, source: &dyn TensorSource) -> Result<Values<T>> {
     let mut values = Values::zeros(Arc::new(layout(a)?));
     for c in convs(a) {
         let weight = source.tensor(&format!("{}.weight", c.name), &c.shape)?;
         let norm = |s: &str| source.tensor(&format!("{}.{s}", c.norm), &c.shape[..1]);
         let [gamma, beta, mean, var] = [norm("weight")?, norm("bias")?, norm("running_mean")?, norm("running_var")?];
-        let scale: Vec<f64> =
-            gamma.iter().zip(&var).map(|(g, v)| *g as f64 / (*v as f64 + BATCH_NORM_EPS).sqrt()).collect();
-        let fan_in = c.shape[1..].iter().product();
-        let folded: Vec<T> = weight
-            .chunks_exact(fan_in)
-            .zip(&scale)
-            .flat_map(|(w, s)| w.iter().map(move |w| T::of(*w as f64 * s)))
-            .collect();
-        let bias: Vec<T> = (0..c.shape[0]).map(|i| T::of(beta[i] as f64 - mean[i] as f64 * scale[i])).collect();
-        values.set_from_file(&format!("{}.weight", c.name), &folded)?;
+        let (weight, bias) = fold::<T>(&weight, [&gamma, &beta, &mean, &var], BATCH_NORM_EPS);
+        values.set_from_file(&format!("{}.weight", c.name), &weight)?;
         values.set_from_file(&format!("{}.bias", c.name), &bias)?;
     }
     Ok(values)

@@ -2,6 +2,7 @@
 #![allow(dead_code)] // every test binary uses its own part
 
 use ckaad::Result;
+pub use ckaad::engine::ops::case::uniform;
 use ckaad::engine::params::{Layout, Values};
 use ckaad::engine::real::Real;
 use ckaad::model::TensorSource;
@@ -55,20 +56,6 @@ impl Golden {
     pub fn shape(&self, name: &str) -> Vec<usize> {
         self.tensors().tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).shape().to_vec()
     }
-}
-
-/// n numbers in [-1, 1), a function of `name` alone: splitmix64 of (FNV-1a of the name) + index, top 24 bits.
-/// The same as `uniform` in the PyTorch reference that wrote the golden files.
-pub fn uniform(name: &str, n: usize) -> Vec<f32> {
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ b as u64).wrapping_mul(0x0100_0000_01b3));
-    let number = |i: u64| {
-        let mut x = seed.wrapping_add(i).wrapping_add(0x9e37_79b9_7f4a_7c15);
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^= x >> 31;
-        (x >> 40) as f32 / (1u32 << 23) as f32 - 1.0
-    };
-    (0..n as u64).map(number).collect()
 }
 
 /// The value the reference's `fill` gives a tensor, from its full name and shape (`transposed`: of a transposed convolution).

@@ -6,8 +6,9 @@ use crate::engine::params::Values;
 use crate::engine::plan::Plan;
 use crate::engine::real::Real;
 use crate::engine::tape::{NetId, Tape, Var};
-use crate::engine::tensor::Element;
+use crate::engine::tensor::{DType, Element, Tensor};
 use crate::{Result, invalid};
+use half::{bf16, f16};
 
 /// The per-network arenas a session holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +65,31 @@ impl dyn Session + '_ {
         Ok(values)
     }
 
-    /// Reads a scalar output of the program's own number type.
-    pub fn scalar(&self, v: Var) -> Result<f64> {
-        match self.tape().info(v).dtype {
-            crate::engine::tensor::DType::F64 => Ok(self.read::<f64>(v)?[0]),
-            _ => Ok(self.read::<f32>(v)?[0] as f64),
+    /// Fills an input of any type from `f64`.
+    pub fn write_values(&mut self, v: Var, values: &[f64]) -> Result<()> {
+        fn cast<T>(values: &[f64], of: impl Fn(f64) -> T) -> Vec<T> {
+            values.iter().map(|x| of(*x)).collect()
         }
+        match self.tape().info(v).dtype {
+            DType::F64 => self.write(v, values),
+            DType::F32 => self.write(v, &cast(values, |x| x as f32)),
+            DType::Bf16 => self.write(v, &cast(values, bf16::from_f64)),
+            DType::F16 => self.write(v, &cast(values, f16::from_f64)),
+            DType::U8 => self.write(v, &cast(values, |x| x as u8)),
+        }
+    }
+
+    /// Reads an output of any type as `f64`.
+    pub fn read_values(&self, v: Var) -> Result<Vec<f64>> {
+        let info = self.tape().info(v);
+        let mut t = Tensor::zeros(info.shape, info.dtype);
+        self.read_bytes(v, t.bytes_mut())?;
+        Ok(t.to_vec())
+    }
+
+    /// Reads a scalar output.
+    pub fn scalar(&self, v: Var) -> Result<f64> {
+        Ok(self.read_values(v)?[0])
     }
 
     /// Fills one of a network's arenas. The values must have this program's layout for the network.

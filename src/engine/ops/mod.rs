@@ -1,10 +1,11 @@
-//! One folder per op: sizes, shape rule and gradient rule in `mod.rs`, CPU kernels in `cpu.rs`.
+//! One folder per op: sizes, shape rule and gradient rule in `mod.rs`, CPU kernels in `cpu.rs`, test cases in `cases.rs`.
 //!
 //! An op is a plain struct of sizes and scalars. Adding one touches its folder and the list at the end of this file.
 
 pub mod activation;
 pub mod add;
 pub mod anomaly_map;
+pub mod case;
 pub mod concat;
 pub mod conv2d;
 pub mod conv_transpose2d;
@@ -84,6 +85,9 @@ macro_rules! operations {
         pub enum Op { $($variant($type)),* }
 
         impl Op {
+            /// Names of all ops.
+            pub const NAMES: &'static [&'static str] = &[$(<$type as Operation>::NAME),*];
+
             pub fn name(&self) -> &'static str {
                 match self { $(Op::$variant(_) => <$type as Operation>::NAME),* }
             }
@@ -133,4 +137,28 @@ operations! {
     UpsampleSum(anomaly_map::UpsampleSum),
     WeightedSum(weighted_sum::WeightedSum),
     WeightedSumBwd(weighted_sum::WeightedSumBwd),
+}
+
+/// The test cases of every op, op by op.
+pub fn cases() -> Vec<case::Case> {
+    [
+        activation::cases::cases(),
+        add::cases::cases(),
+        concat::cases::cases(),
+        conv2d::cases::cases(),
+        conv_transpose2d::cases::cases(),
+        instance_norm::cases::cases(),
+        l2_normalize::cases::cases(),
+        max_pool::cases::cases(),
+        normalize::cases::cases(),
+        energy::cases::cases(),
+        cosine::cases::cases(),
+        weighted_sum::cases::cases(),
+        anomaly_map::cases::cases(),
+        topk::cases::cases(),
+        optimizer::cases::cases(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }

@@ -15,6 +15,8 @@ pub struct CpuSession<T> {
     tape: Tape,
     plan: Plan,
     memory: Vec<Line>,
+    /// What scratch memory was planned for.
+    threads: usize,
     /// Frozen weights have changed since they were packed.
     stale: bool,
     number: PhantomData<T>,
@@ -57,7 +59,8 @@ impl<T: Real> CpuSession<T> {
     pub fn new(tape: Tape) -> Result<Self> {
         let plan = plan(&tape)?;
         let memory = lines(plan.total);
-        Ok(CpuSession { tape, plan, memory, stale: true, number: PhantomData })
+        let threads = rayon::current_num_threads();
+        Ok(CpuSession { tape, plan, memory, threads, stale: true, number: PhantomData })
     }
 
     fn bytes(&self, range: &Range<usize>) -> &[u8] {
@@ -102,7 +105,7 @@ impl<T: Real> Session for CpuSession<T> {
 
     fn write_bytes(&mut self, v: Var, bytes: &[u8]) -> Result<()> {
         let range = self.plan.range(v)?;
-        self.stale |= matches!(self.tape.info(v).storage, Storage::Param { .. });
+        self.stale |= matches!(self.tape.info(self.tape.root(v)).storage, Storage::Param { .. });
         self.bytes_mut(&range).copy_from_slice(bytes);
         Ok(())
     }
@@ -132,6 +135,10 @@ impl<T: Real> Session for CpuSession<T> {
     }
 
     fn run(&mut self) -> Result<()> {
+        let threads = rayon::current_num_threads();
+        if threads > self.threads {
+            invalid!("this program was planned for {} thread(s) and cannot run on {threads}", self.threads);
+        }
         if self.stale {
             self.pack_frozen_weights();
         }

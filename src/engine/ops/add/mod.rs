@@ -1,5 +1,7 @@
 //! Element-wise sum of two tensors; how gradients of a variable used twice come together.
 
+pub mod cases;
+
 use super::activation::CHUNK;
 use super::{Args, Operation};
 use crate::Result;

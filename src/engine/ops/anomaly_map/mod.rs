@@ -1,5 +1,6 @@
 //! From per-layer error maps to the anomaly map: bilinear upsampling with corners aligned, sum over layers, Gaussian blur.
 
+pub mod cases;
 mod cpu;
 
 use super::{Args, MAX_OPERANDS, Operation, no_gradient};

@@ -1,5 +1,7 @@
 //! Concatenation over channels (the fusion layer) or over the batch (normal beside anomalous images).
 
+pub mod cases;
+
 use super::{Args, Operation, no_gradient};
 use crate::Result;
 use crate::engine::real::Real;

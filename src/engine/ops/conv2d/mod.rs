@@ -3,6 +3,7 @@
 //! Any kernel size, stride and symmetric padding; no dilation, no groups. Bias, residual and activation are fused:
 //! `y = act(conv(x, w) + bias + residual)`.
 
+pub mod cases;
 pub mod cpu;
 pub mod gather;
 pub mod winograd;

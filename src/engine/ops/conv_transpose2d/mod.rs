@@ -4,6 +4,8 @@
 //! and its weights, (in, out, kh, kw) in files, are the convolution's KRSC weights in memory. So its input gradient
 //! is a convolution, and its weight gradient the convolution's with the roles of x and dy swapped.
 
+pub mod cases;
+
 use super::conv2d::{BwdWeight, Conv2d, Options, cpu};
 use super::{Args, Operation};
 use crate::Result;

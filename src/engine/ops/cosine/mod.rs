@@ -3,6 +3,8 @@
 //! [`Loss`], the paper's eq. (2): mean over images of 1 - cos(flattened map, flattened reconstruction).
 //! [`Map`], eq. (14): 1 - cos over channels at every position. Both as PyTorch's `cosine_similarity` (lengths at least 1e-8).
 
+pub mod cases;
+
 use super::{Args, Operation, no_gradient};
 use crate::Result;
 use crate::engine::device::cpu::vector::{dot, dot_f64};

@@ -1,6 +1,8 @@
 //! The terms of the energy losses over a range of the batch: mean |E|, which is low for what is real, and
 //! mean max(0, margin - |E|), which pushes energies of generated or anomalous features up to the margin.
 
+pub mod cases;
+
 use super::{Args, Operation, no_gradient};
 use crate::Result;
 use crate::engine::real::Real;

@@ -2,6 +2,7 @@
 //! `InstanceNorm2d` (eps inside the root, biased variance), then scale and shift, residual and activation:
 //! `y = act(gamma * (x - mean) * rstd + beta + residual)`.
 
+pub mod cases;
 mod cpu;
 
 use super::{Activation, Args, Operation, no_gradient};

@@ -1,5 +1,7 @@
 //! Channel normalisation: every position's vector to length 1, as PyTorch's `F.normalize(x, dim=1)` (eps 1e-12).
 
+pub mod cases;
+
 use super::{Args, Operation, no_gradient};
 use crate::Result;
 use crate::engine::device::cpu::vector::dot;

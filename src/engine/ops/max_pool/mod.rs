@@ -1,5 +1,7 @@
 //! Max pooling, as PyTorch's `max_pool2d` with floor rounding; only the frozen backbone uses it, so it has no gradient.
 
+pub mod cases;
+
 use super::{Args, Operation, no_gradient};
 use crate::Result;
 use crate::engine::real::Real;

@@ -1,5 +1,7 @@
 //! Pixels to network input: u8 RGB, already resized, to `(v / 255 - mean) / std`.
 
+pub mod cases;
+
 use super::{Args, Operation, no_gradient};
 use crate::Result;
 use crate::engine::real::Real;

@@ -1,5 +1,7 @@
 //! Adam and the gradient-norm clip: each one pass over a network's flat arenas.
 
+pub mod cases;
+
 use super::activation::CHUNK;
 use super::{Args, Operation};
 use crate::Result;

@@ -1,5 +1,7 @@
 //! Image scores: the mean of the k largest values of every image's map.
 
+pub mod cases;
+
 use super::{Args, Operation, no_gradient};
 use crate::Result;
 use crate::engine::real::Real;

@@ -1,5 +1,7 @@
 //! Weighted sum of scalar losses.
 
+pub mod cases;
+
 use super::{Args, Operation, no_gradient};
 use crate::Result;
 use crate::engine::real::Real;

@@ -1,0 +1,24 @@
+//! Cases of the upsampling and the blur.
+
+use crate::engine::ops::case::Case;
+
+pub fn cases() -> Vec<Case> {
+    let up = |name: &str, maps: &[[usize; 4]], size| {
+        Case::new("upsample_sum", name, maps, move |t, v| t.upsample_sum(v, size)).forward_only()
+    };
+    let blur = |name: &str, map, sigma| {
+        Case::new("gaussian_blur", name, &[map], move |t, v| t.gaussian_blur(v[0], sigma)).forward_only()
+    };
+    vec![
+        up("two maps", &[[2, 8, 8, 1], [2, 4, 4, 1]], 32),
+        up("not square", &[[1, 3, 5, 1]], 9),
+        up("one pixel", &[[2, 1, 1, 1], [2, 2, 2, 1]], 5),
+        up("same size", &[[1, 6, 6, 1]], 6),
+        up("smaller", &[[1, 7, 7, 1]], 3),
+        up("to one pixel", &[[1, 3, 3, 1]], 1),
+        blur("sigma 4", [2, 40, 40, 1], 4.0),
+        blur("sigma 0.7, odd", [1, 17, 17, 1], 0.7),
+        blur("wider than the map", [1, 5, 5, 1], 4.0),
+        blur("one pixel", [2, 1, 1, 1], 1.0),
+    ]
+}

@@ -1,0 +1,138 @@
+//! Cases: small programs of one op each, as data. Every op folder lists its own in `cases.rs`; gradient checks, parity
+//! tests of every device and benchmarks all walk the same list, [`super::cases`].
+
+use crate::Result;
+use crate::engine::device::Session;
+use crate::engine::tape::{Storage, Tape, Var};
+use crate::engine::tensor::{DType, Shape};
+
+/// How an op is recorded over inputs.
+type Build = dyn Fn(&mut Tape, &[Var]) -> Result<Var> + Send + Sync;
+
+/// One way to use an op: the shapes of its inputs, and how it is recorded over them.
+pub struct Case {
+    pub op: &'static str,
+    pub name: String,
+    pub inputs: Vec<Shape>,
+    /// Whether the op has a gradient for every input.
+    pub differentiable: bool,
+    numbers: Numbers,
+    build: Box<Build>,
+}
+
+/// What the inputs are filled with.
+#[derive(Clone, Copy)]
+enum Numbers {
+    /// [-1, 1)
+    Uniform,
+    /// [-1, 1), but at least [`OFF_KINK`] away from each of these, where the op has no derivative.
+    OffKinks(&'static [f64]),
+    /// Bytes
+    Pixels,
+}
+
+const OFF_KINK: f64 = 0.01;
+
+/// A recorded case.
+pub struct Program {
+    pub tape: Tape,
+    pub inputs: Vec<Var>,
+    /// Declared an output of the program.
+    pub output: Var,
+}
+
+impl Case {
+    /// A differentiable case over inputs in [-1, 1).
+    pub fn new(
+        op: &'static str,
+        name: impl Into<String>,
+        inputs: &[[usize; 4]],
+        build: impl Fn(&mut Tape, &[Var]) -> Result<Var> + Send + Sync + 'static,
+    ) -> Self {
+        Case {
+            op,
+            name: name.into(),
+            inputs: inputs.iter().map(|s| Shape(*s)).collect(),
+            differentiable: true,
+            numbers: Numbers::Uniform,
+            build: Box::new(build),
+        }
+    }
+
+    /// The op has no gradient, or none that finite differences could confirm here.
+    pub fn forward_only(mut self) -> Self {
+        self.differentiable = false;
+        self
+    }
+
+    /// Keeps inputs away from points where the derivative jumps. (Inside a fused op values fall anywhere; that one of
+    /// these few falls within a step of 1e-6 around a kink is unlikely, and they are the same in every run.)
+    pub fn off_kinks(mut self, kinks: &'static [f64]) -> Self {
+        self.numbers = Numbers::OffKinks(kinks);
+        self
+    }
+
+    /// The inputs are pixels of type u8.
+    pub fn pixels(mut self) -> Self {
+        self.numbers = Numbers::Pixels;
+        self.forward_only()
+    }
+
+    /// Records the case onto a fresh tape.
+    pub fn record(&self, dtype: DType) -> Result<Program> {
+        let mut tape = Tape::new(dtype);
+        let dtype = if matches!(self.numbers, Numbers::Pixels) { DType::U8 } else { dtype };
+        let inputs: Vec<Var> = self.inputs.iter().map(|s| tape.input(*s, dtype)).collect::<Result<_>>()?;
+        let output = (self.build)(&mut tape, &inputs)?;
+        tape.output(output);
+        Ok(Program { tape, inputs, output })
+    }
+
+    /// Values for every input, a function of the op, the case and the input's position.
+    pub fn values(&self) -> Vec<Vec<f64>> {
+        let of = |(i, shape): (usize, &Shape)| {
+            let u = uniform(&format!("{}.{}.{i}", self.op, self.name), shape.len());
+            let value = |u: f32| match self.numbers {
+                Numbers::Uniform => u as f64,
+                Numbers::OffKinks(kinks) => kinks.iter().fold(u as f64, |x, k| keep_off(x, *k)),
+                Numbers::Pixels => ((u as f64 + 1.0) * 128.0).floor(),
+            };
+            u.into_iter().map(value).collect()
+        };
+        self.inputs.iter().enumerate().map(of).collect()
+    }
+}
+
+fn keep_off(x: f64, kink: f64) -> f64 {
+    if (x - kink).abs() >= OFF_KINK { x } else { kink + OFF_KINK.copysign(x - kink) }
+}
+
+impl Program {
+    /// Fills the inputs, and the parameters (by their names), of a session that runs this program.
+    pub fn write(&self, session: &mut dyn Session, inputs: &[Vec<f64>]) -> Result<()> {
+        for (v, values) in self.inputs.iter().zip(inputs) {
+            session.write_values(*v, values)?;
+        }
+        for (i, info) in self.tape.vars.iter().enumerate() {
+            let Storage::Param { net, index } = info.storage else { continue };
+            let name = &self.tape.layout(net).entries()[index].name;
+            let values: Vec<f64> = uniform(name, info.shape.len()).into_iter().map(f64::from).collect();
+            session.write_values(Var(i as u32), &values)?;
+        }
+        Ok(())
+    }
+}
+
+/// n numbers in [-1, 1), a function of `name` alone: splitmix64 of (FNV-1a of the name) + index, top 24 bits.
+/// The same as `uniform` in the PyTorch reference that wrote the golden files.
+pub fn uniform(name: &str, n: usize) -> Vec<f32> {
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ b as u64).wrapping_mul(0x0100_0000_01b3));
+    let number = |i: u64| {
+        let mut x = seed.wrapping_add(i).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^= x >> 31;
+        (x >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    (0..n as u64).map(number).collect()
+}

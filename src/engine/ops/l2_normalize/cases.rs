@@ -1,0 +1,14 @@
+//! Cases of the channel normalisation.
+
+use crate::engine::ops::case::Case;
+
+pub fn cases() -> Vec<Case> {
+    let shapes = [
+        ("small", [2, 3, 2, 4]),
+        ("batch 1, long vectors", [1, 1, 2, 67]),
+        ("more rows than a block", [1, 9, 8, 2]),
+        ("one channel: only the sign is left", [1, 2, 2, 1]),
+    ];
+    // Off zero, where a vector's direction turns faster than finite differences can follow.
+    shapes.map(|(name, x)| Case::new("l2_normalize", name, &[x], |t, v| t.l2_normalize(v[0])).off_kinks(&[0.0])).into()
+}

@@ -1,0 +1,21 @@
+//! Cases of the max pooling.
+
+use crate::engine::ops::case::Case;
+
+/// Name, input, kernel, stride, padding.
+type Sizes = (&'static str, [usize; 4], usize, usize, usize);
+
+const SIZES: [Sizes; 5] = [
+    ("3x3 stride 2, stem", [2, 8, 6, 5], 3, 2, 1),
+    ("3x3 stride 2, odd", [1, 7, 5, 3], 3, 2, 1),
+    ("2x2 stride 2, a row left over", [2, 5, 4, 3], 2, 2, 0),
+    ("3x3 overlapping, wide padding", [1, 4, 4, 2], 3, 1, 2),
+    ("one pixel", [2, 1, 1, 3], 1, 1, 0),
+];
+
+pub fn cases() -> Vec<Case> {
+    let case = |(name, x, kernel, stride, pad): Sizes| {
+        Case::new("max_pool", name, &[x], move |t, v| t.max_pool(v[0], kernel, stride, pad)).forward_only()
+    };
+    SIZES.map(case).into()
+}

@@ -1,0 +1,109 @@
+//! Once running, the engine allocates nothing: every byte of a step is in the plan.
+
+use ckaad::engine::device::{Arena, Session, cpu};
+use ckaad::engine::tape::{NetId, Tape, Var};
+use ckaad::engine::tensor::DType;
+use ckaad::model::discriminator::Level;
+use ckaad::model::features::Feed;
+use ckaad::model::init::{self, RandomBackbone};
+use ckaad::model::{Architecture, resnet};
+use ckaad::score::program::{self, ScoreSpec};
+use ckaad::train::step::{self, Hyper, StepSpec, Strategy};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The system's allocator, counting calls.
+struct Counting;
+
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises about `layout` are those the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `alloc` above, that is, from the system's allocator.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Runs `round` a few times to warm up (threads start, their queues grow), then counts what further rounds allocate.
+fn allocations(mut round: impl FnMut()) -> usize {
+    (0..3).for_each(|_| round());
+    let before = CALLS.load(Ordering::Relaxed);
+    (0..5).for_each(|_| round());
+    CALLS.load(Ordering::Relaxed) - before
+}
+
+fn session(tape: Tape, a: &Architecture, backbone: NetId, trained: &[NetId]) -> Box<dyn Session> {
+    let mut s = cpu::session(tape).unwrap();
+    s.write_arena(backbone, Arena::Params, &resnet::load::<f32>(a, &RandomBackbone { seed: 0 }).unwrap()).unwrap();
+    for &net in trained {
+        let values = init::network(s.tape().layout(net), 0);
+        s.write_arena(net, Arena::Params, &values).unwrap();
+    }
+    s
+}
+
+fn picture_bytes(s: &dyn Session, v: Var) -> Vec<u8> {
+    (0..s.tape().shape(v).len()).map(|i| (i * 31 % 251) as u8).collect()
+}
+
+/// One test, since others running beside it would be counted too.
+#[test]
+fn nothing_is_allocated_while_running() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(0u8)))), 5, "the counter counts");
+    // Work enters from inside the pool: entering it from outside makes rayon allocate a block now and then.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    pool.install(|| {
+        let a = Architecture::new("resnet18", &[2, 3], 64).unwrap();
+        for level in [Level::Patch, Level::Image] {
+            let spec = StepSpec {
+                architecture: a.clone(),
+                strategy: Strategy::Adversarial(level),
+                hyper: Hyper::default(),
+                normal: 2,
+                anomalous: 1,
+                normal_feed: Feed::Pixels,
+                anomalous_feed: Feed::Pixels,
+                dtype: DType::F32,
+            };
+            let p = step::record(&spec).unwrap();
+            let mut s = session(p.tape.clone(), &a, p.backbone, &[p.ae, p.discriminator]);
+            let pixels = picture_bytes(&*s, p.normal[0]);
+            let mut loss = [0f32];
+            let count = allocations(|| {
+                s.write(p.normal[0], &pixels).unwrap();
+                s.run().unwrap();
+                s.read_into(p.losses.total, &mut loss).unwrap();
+                assert!(loss[0].is_finite());
+            });
+            assert_eq!(count, 0, "training against {level:?}");
+        }
+        let spec = ScoreSpec {
+            architecture: a.clone(),
+            batch: 2,
+            feed: Feed::Pixels,
+            sigma: 4.0,
+            topk: Some(100),
+            dtype: DType::F32,
+        };
+        let p = program::record(&spec).unwrap();
+        let mut s = session(p.tape.clone(), &a, p.backbone, &[p.ae]);
+        let pixels = picture_bytes(&*s, p.input[0]);
+        let mut map = vec![0f32; s.tape().shape(p.map).len()];
+        let count = allocations(|| {
+            s.write(p.input[0], &pixels).unwrap();
+            s.run().unwrap();
+            s.read_into(p.map, &mut map).unwrap();
+        });
+        assert_eq!(count, 0, "scoring");
+    });
+}
