@@ -133,7 +133,7 @@ fn with_threads(threads: usize, f: impl FnOnce() + Send) {
 
 /// Runs `call(out, scratch)` twice on poisoned memory; both results must be the same bits and close to `want`.
 fn check<T: Real>(what: &str, scratch: usize, want: &[f64], tolerance: f64, call: impl Fn(&mut [T], &mut [T])) {
-    let nan = T::ZERO / T::ZERO;
+    let nan = T::of(f64::NAN);
     let run = || {
         let (mut out, mut scratch) = (vec![nan; want.len()], vec![nan; scratch]);
         call(&mut out, &mut scratch);
@@ -163,7 +163,7 @@ fn check_case<T: Real>(case: &Case, threads: usize, tolerance: f64) {
     });
     let name = |what: &str| format!("{}, {threads} threads, {what}", case.name);
 
-    let mut packed = vec![T::ZERO / T::ZERO; cpu::packed_len::<T>(p)];
+    let mut packed = vec![T::of(f64::NAN); cpu::packed_len::<T>(p)];
     cpu::pack(p, &w, &mut packed);
     let scratch = cpu::forward_scratch::<T>(p, threads);
     for (weights, form) in [(Weights::Krsc(&w[..]), "plain"), (Weights::Packed(&packed), "packed")] {
@@ -199,7 +199,7 @@ fn check_case<T: Real>(case: &Case, threads: usize, tolerance: f64) {
         }
     }
 
-    let mut packed = vec![T::ZERO / T::ZERO; cpu::bwd_input_packed_len::<T>(p)];
+    let mut packed = vec![T::of(f64::NAN); cpu::bwd_input_packed_len::<T>(p)];
     cpu::pack_bwd_input(p, &w, &mut packed);
     let scratch = cpu::bwd_input_scratch::<T>(p, threads);
     let summed: Vec<f64> = dx0.iter().zip(&res_x).map(|(d, r)| d + r.f64()).collect();

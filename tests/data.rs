@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ckaad::data::folder::{TestSet, TrainSet, collect};
+use ckaad::data::folder::{TestSet, TrainSet, each};
 use ckaad::data::image::{Normalise, Picture, load, load_mask};
 use ckaad::data::resize::bilinear;
 use ckaad::data::synthetic::{Defect, Spec, generate, picture as fabric};
@@ -260,7 +260,7 @@ fn synthetic_dataset_has_the_layout_and_known_masks() {
     let test = TestSet::open(root).unwrap();
     assert_eq!((test.images.len(), test.without_mask), (2 + 3 * 2, 0));
     for image in test.images.iter().filter_map(|i| i.mask.as_ref()) {
-        let area: usize = load_mask(image, (64, 64), 64).unwrap().iter().map(|&m| usize::from(m)).sum();
+        let area: usize = load_mask(image, 64).unwrap().iter().map(|&m| usize::from(m)).sum();
         // Some pixels, and never more than a tenth of the picture.
         assert!((8..410).contains(&area), "{}: {area} pixels", image.display());
     }

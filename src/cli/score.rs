@@ -156,12 +156,14 @@ impl Writer<'_> {
             write_atomically(&folder.join(format!("{name}.png")), |f| f.write_all(&png))?;
         }
         if let Some(folder) = &self.args.maps {
-            let (extension, write): (_, fn(&mut dyn io::Write, &[f32], usize, usize) -> io::Result<()>) =
-                match self.args.map_format {
-                    MapFormat::Npy => ("npy", write_npy),
-                    MapFormat::Tiff => ("tiff", write_tiff),
-                };
-            write_atomically(&folder.join(format!("{name}.{extension}")), |f| write(f, map, self.size, self.size))?;
+            let extension = match self.args.map_format {
+                MapFormat::Npy => "npy",
+                MapFormat::Tiff => "tiff",
+            };
+            write_atomically(&folder.join(format!("{name}.{extension}")), |f| match self.args.map_format {
+                MapFormat::Npy => write_npy(f, map, self.size, self.size),
+                MapFormat::Tiff => write_tiff(f, map, self.size, self.size),
+            })?;
         }
         Ok(())
     }

@@ -79,10 +79,13 @@ impl ModelFile {
 
     /// Writes the same tensors with other metadata.
     pub fn rewrite(&self, path: &Path, config: &Config) -> Result<()> {
-        let held: Vec<(&str, Vec<usize>, Cow<[f32]>)> =
-            self.archive.tensors().map(|t| (t.name, t.shape.to_vec(), t.f32())).collect();
-        let tensors: Vec<Tensor> =
-            held.iter().map(|(name, shape, values)| Tensor::new(*name, shape, values)).collect::<Result<_>>()?;
+        let values: Vec<Cow<[f32]>> = self.archive.tensors().map(|t| t.f32()).collect();
+        let tensors: Vec<Tensor> = self
+            .archive
+            .tensors()
+            .zip(&values)
+            .map(|(t, values)| Tensor::new(t.name, t.shape, values))
+            .collect::<Result<_>>()?;
         write_safetensors(path, &tensors, &metadata(config))
     }
 }

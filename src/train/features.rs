@@ -24,6 +24,16 @@ pub enum CacheKind {
     Off,
 }
 
+/// Where a cache may be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    pub kind: CacheKind,
+    /// Bytes it may take in memory.
+    pub budget: usize,
+    /// Folder for a file cache, which has no name there and vanishes with the process.
+    pub folder: &'a Path,
+}
+
 /// Features of a list of pictures.
 pub struct FeatureCache {
     /// Elements of one image's map at each layer.
@@ -38,17 +48,10 @@ enum Store {
 }
 
 impl FeatureCache {
-    /// Elements of one image's features.
-    pub fn elements(a: &Architecture) -> usize {
-        a.sizes().iter().zip(a.channels()).map(|(s, c)| s * s * c).sum()
-    }
-
-    /// Runs the backbone over all pictures; `None` for [`CacheKind::Off`]. A file cache lies in `folder` and has no name
-    /// there: it vanishes with the process. `progress` hears how many pictures are done and may stop the work.
+    /// Runs the backbone over all pictures; `None` for [`CacheKind::Off`]. `progress` hears how many pictures are done
+    /// and may stop the work.
     pub fn build(
-        kind: CacheKind,
-        budget: usize,
-        folder: &Path,
+        place: Place,
         a: &Architecture,
         backbone: &Values<f32>,
         pictures: &Pictures,
@@ -57,6 +60,7 @@ impl FeatureCache {
     ) -> Result<Option<Self>> {
         let layers: Vec<usize> = a.sizes().iter().zip(a.channels()).map(|(s, c)| s * s * c).collect();
         let each: usize = layers.iter().sum();
+        let Place { kind, budget, folder } = place;
         let in_memory = match kind {
             CacheKind::Off => return Ok(None),
             CacheKind::Memory => true,

@@ -4,7 +4,7 @@
 //! state of a generator, and going on after an interruption gives the bits of a run that was never interrupted.
 
 use super::checkpoint::{self, Trained};
-use super::features::{CacheKind, FeatureCache};
+use super::features::{CacheKind, FeatureCache, Place};
 use super::pictures::Pictures;
 use super::step::{self, Hyper, StepProgram, StepSpec, Strategy};
 use super::threshold::quantile;
@@ -179,7 +179,14 @@ pub fn run(
         events(Event::Features(done, data.pictures.len()));
         if stop.load(Ordering::Relaxed) { Err(interrupted_early()) } else { Ok(()) }
     };
-    let built = FeatureCache::build(s.cache, s.budget, folder, a, &backbone, &data.pictures, n, &mut heard);
+    let built = FeatureCache::build(
+        Place { kind: s.cache, budget: s.budget, folder },
+        a,
+        &backbone,
+        &data.pictures,
+        n,
+        &mut heard,
+    );
     let mut cache = match built {
         Err(_) if stop.load(Ordering::Relaxed) => return Ok(Ended::Interrupted),
         built => built?,
