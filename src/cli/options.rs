@@ -4,6 +4,7 @@ use crate::model::init::RandomBackbone;
 use crate::model::{Architecture, TensorSource};
 use crate::weights::{Archive, registry};
 use crate::{Error, Result};
+use std::borrow::Cow;
 use std::io::Write;
 
 /// Where to compute.
@@ -71,9 +72,9 @@ impl Weights {
 }
 
 impl TensorSource for Weights {
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
         match self {
-            Weights::File(archive) => Ok(archive.f32(name, shape)?.into_owned()),
+            Weights::File(archive) => archive.f32(name, shape),
             Weights::Random(random) => random.tensor(name, shape),
         }
     }

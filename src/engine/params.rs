@@ -37,6 +37,23 @@ pub struct Entry {
     pub range: Range<usize>,
 }
 
+impl Entry {
+    /// Brings values from PyTorch's order (`file_shape`) into memory order.
+    pub fn from_file<T: Real>(&self, values: &[T], memory: &mut [T]) -> Result<()> {
+        if values.len() != self.range.len() || memory.len() != values.len() {
+            let expected = self.range.len();
+            crate::invalid!(
+                "{}: expected {expected} values for shape {:?}, found {}",
+                self.name,
+                self.file_shape,
+                values.len()
+            );
+        }
+        permute(values, memory, self.shape, Direction::FromFile);
+        Ok(())
+    }
+}
+
 /// Names, shapes and places of one network's parameters.
 #[derive(Clone, Debug)]
 pub struct Layout {

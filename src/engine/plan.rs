@@ -25,11 +25,12 @@ pub struct Step {
     pub inputs: Vec<Range<usize>>,
     pub outputs: Vec<Range<usize>>,
     pub scratch: Range<usize>,
-    /// Where the frozen weights (input 1) are kept rearranged; `inputs[1]` then still names the plain ones.
+    /// Where the frozen weights (input 1) are kept rearranged.
     pub packed: Option<Range<usize>>,
 }
 
-/// Byte ranges of one network's arenas. Gradients and moments are empty for frozen networks.
+/// Byte ranges of one network's arenas. All are empty for frozen networks, whose parameters are placed one by one:
+/// weights that every use takes packed are not kept as they were.
 #[derive(Clone, Debug, Default)]
 pub struct NetArenas {
     pub params: Range<usize>,
@@ -115,14 +116,15 @@ impl Plan {
             let bytes = layout.len() * element;
             let optional = |on: bool, bytes: usize| if on { bytes } else { 0 };
             let moments = optional(trained.contains(&i), bytes);
+            let moving = optional(with_grads.contains(&i) || trained.contains(&i), bytes);
             let arenas = NetArenas {
-                params: take(bytes),
-                grads: take(optional(with_grads.contains(&i) || trained.contains(&i), bytes)),
+                params: take(moving),
+                grads: take(moving),
                 moment1: take(moments),
                 moment2: take(moments),
                 steps: take(optional(trained.contains(&i), element)),
             };
-            usage.parameters += bytes;
+            usage.parameters += moving;
             usage.optimizer += arenas.grads.len() + 2 * moments;
             nets.push(arenas);
         }
@@ -132,11 +134,24 @@ impl Plan {
             .map(|r| {
                 let weights = r.inputs.get(1).map(|w| tape.info(tape.root(*w)).storage);
                 let Some(Storage::Param { net, .. }) = weights else { return None };
-                let bytes = if trained.contains(&net.0) { 0 } else { device.packed_weights(&r.op) };
+                let bytes = if nets[net.0].params.is_empty() { device.packed_weights(&r.op) } else { 0 };
                 usage.packed += bytes;
                 (bytes > 0).then(|| take(bytes))
             })
             .collect();
+        let mut frozen: HashMap<Var, Range<usize>> = HashMap::new();
+        for (r, packed) in tape.records.iter().zip(&packed) {
+            for (k, v) in r.inputs.iter().enumerate() {
+                let root = tape.root(*v);
+                let Storage::Param { net, .. } = tape.info(root).storage else { continue };
+                if nets[net.0].params.is_empty() && !(k == 1 && packed.is_some()) {
+                    frozen.entry(root).or_insert_with(|| {
+                        usage.parameters += bytes_of(tape, root);
+                        take(bytes_of(tape, root))
+                    });
+                }
+            }
+        }
 
         // Lifetimes, by root variable.
         let mut last_use: HashMap<Var, usize> = HashMap::new();
@@ -195,6 +210,9 @@ impl Plan {
                 arena.start + r.start * element..arena.start + r.end * element
             };
             let range = match tape.info(root).storage {
+                Storage::Param { net, .. } if nets[net.0].params.is_empty() => {
+                    frozen.get(&root).cloned().unwrap_or(0..0)
+                }
                 Storage::Param { net, index } => within(&nets[net.0].params, net, index),
                 Storage::Grad { net, index } => within(&nets[net.0].grads, net, index),
                 _ => match buffer_of.get(&root) {
@@ -234,7 +252,7 @@ impl Plan {
         Ok(Plan { steps, nets, total, usage, vars })
     }
 
-    /// Bytes of `v` in the arena. Only inputs, outputs, parameters and gradients are meaningful between runs.
+    /// Bytes of `v` in the arena; empty for frozen weights that are only kept packed. Only inputs, outputs, parameters and gradients are meaningful between runs.
     pub fn range(&self, v: Var) -> Result<Range<usize>> {
         match self.vars.get(&v) {
             Some(r) => Ok(r.clone()),

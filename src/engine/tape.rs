@@ -103,6 +103,11 @@ impl Tape {
         Ok(v)
     }
 
+    /// The variable of a network's `index`-th parameter.
+    pub fn param_var(&self, net: NetId, index: usize) -> Option<Var> {
+        self.params.get(&(net.0, index)).copied()
+    }
+
     /// A variable the caller fills before every run.
     pub fn input(&mut self, shape: Shape, dtype: DType) -> Result<Var> {
         Ok(self.var(shape.check()?, dtype, Storage::Input))

@@ -5,8 +5,10 @@
 //! `sigma`, `threshold` (may be absent). Anything else in the metadata is kept as it is.
 
 use super::{Architecture, TensorSource, autoencoder, discriminator, resnet};
+use crate::engine::device::Session;
 use crate::engine::params::{Layout, Values};
 use crate::engine::real::Real;
+use crate::engine::tape::NetId;
 use crate::weights::{Archive, Tensor, write_safetensors};
 use crate::{Error, Result, invalid};
 use std::borrow::Cow;
@@ -39,8 +41,8 @@ pub struct Prefixed<'a> {
 }
 
 impl TensorSource for Prefixed<'_> {
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        Ok(self.archive.f32(&format!("{}{name}", self.prefix), shape)?.into_owned())
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
+        self.archive.f32(&format!("{}{name}", self.prefix), shape)
     }
 }
 
@@ -61,9 +63,25 @@ impl ModelFile {
         Ok(ModelFile { archive, config })
     }
 
-    /// The backbone, batch norms folded.
-    pub fn backbone<T: Real>(&self) -> Result<Values<T>> {
-        resnet::load(&self.config.architecture, &Prefixed { archive: &self.archive, prefix: "backbone." })
+    /// Brings the backbone, batch norms folded, and the auto-encoder into a session, tensor by tensor and straight from
+    /// the mapped file: start-up time is mostly the memory touched.
+    pub fn load_into(&self, session: &mut dyn Session, backbone: NetId, ae: NetId) -> Result<()> {
+        let source = Prefixed { archive: &self.archive, prefix: "backbone." };
+        let mut memory: Vec<f32> = Vec::new();
+        let mut take = |session: &mut dyn Session, net: NetId, index: usize, values: &[f32]| {
+            memory.resize(values.len(), 0.0);
+            session.tape().layout(net).entries()[index].from_file(values, &mut memory)?;
+            session.write_param(net, index, &memory)
+        };
+        resnet::each_folded(&self.config.architecture, &source, |index, values| {
+            take(session, backbone, index, values)
+        })?;
+        let layout = session.tape().layout(ae).clone();
+        for (index, e) in layout.entries().iter().enumerate() {
+            let values = self.archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
+            take(session, ae, index, &values)?;
+        }
+        Ok(())
     }
 
     /// The parameters of the auto-encoder or a discriminator.
@@ -178,7 +196,7 @@ pub fn save(path: &Path, c: &Contents) -> Result<()> {
     let mut held: Vec<(String, Vec<usize>, Cow<[f32]>)> = Vec::new();
     for (name, shape) in resnet::tensors(&c.config.architecture) {
         let values = c.backbone.tensor(&name, &shape)?;
-        held.push((format!("{}.{name}", resnet::NETWORK), shape, values.into()));
+        held.push((format!("{}.{name}", resnet::NETWORK), shape, values));
     }
     let networks = [(autoencoder::NETWORK, Some(c.ae)), (discriminator::NETWORK, c.discriminator)];
     for (network, values) in networks {

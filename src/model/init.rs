@@ -6,6 +6,7 @@ use crate::engine::params::{Init, Layout, Values};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, StandardNormal, Uniform};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A generator whose stream depends on the seed and on `name` alone.
@@ -45,15 +46,15 @@ pub struct RandomBackbone {
 }
 
 impl TensorSource for RandomBackbone {
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
         let len = shape.iter().product();
         if let [out, _, kh, kw] = *shape {
             let std = (2.0 / (out * kh * kw) as f64).sqrt();
             let normal = Normal::new(0.0, std).expect("the deviation is finite");
             let mut rng = named_rng(self.seed, name);
-            return Ok((0..len).map(|_| normal.sample(&mut rng) as f32).collect());
+            return Ok((0..len).map(|_| normal.sample(&mut rng) as f32).collect::<Vec<f32>>().into());
         }
         let value = if name.ends_with("weight") || name.ends_with("running_var") { 1.0 } else { 0.0 };
-        Ok(vec![value; len])
+        Ok(vec![value; len].into())
     }
 }

@@ -14,6 +14,7 @@ use crate::engine::ops::{Activation, conv2d, instance_norm};
 use crate::engine::params::Init;
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::{Error, Result, invalid};
+use std::borrow::Cow;
 
 /// Channels of the four ResNet layers, before a bottleneck's expansion.
 pub const PLANES: [usize; 4] = [64, 128, 256, 512];
@@ -111,7 +112,7 @@ impl Architecture {
 /// Where pretrained tensors come from, in PyTorch's names and shapes.
 pub trait TensorSource {
     /// The values of `name`; an error names it when it is missing or has another shape.
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>>;
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>>;
 }
 
 /// How the convolutions of a network are initialised.

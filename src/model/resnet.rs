@@ -90,23 +90,39 @@ pub fn tensors(a: &Architecture) -> Vec<(String, Vec<usize>)> {
 pub fn fold<T: Real>(weight: &[f32], [gamma, beta, mean, var]: [&[f32]; 4], eps: f64) -> (Vec<T>, Vec<T>) {
     let scale: Vec<f64> = gamma.iter().zip(var).map(|(g, v)| *g as f64 / (*v as f64 + eps).sqrt()).collect();
     let filter = weight.len() / gamma.len();
-    let scaled = weight.iter().enumerate().map(|(i, w)| T::of(*w as f64 * scale[i / filter])).collect();
+    let each = |(w, s): (&[f32], &f64)| w.iter().map(|w| T::of(*w as f64 * s)).collect::<Vec<T>>();
+    let scaled = weight.chunks(filter).zip(&scale).flat_map(each).collect();
     let bias = (0..gamma.len()).map(|i| T::of(beta[i] as f64 - mean[i] as f64 * scale[i])).collect();
     (scaled, bias)
 }
 
 /// Reads the weights, each batch norm folded into its convolution.
 pub fn load<T: Real>(a: &Architecture, source: &dyn TensorSource) -> Result<Values<T>> {
-    let mut values = Values::zeros(Arc::new(layout(a)?));
-    for c in convs(a) {
+    let layout = Arc::new(layout(a)?);
+    let mut values = Values::zeros(layout.clone());
+    each_folded(a, source, |index, v| {
+        let e = &layout.entries()[index];
+        e.from_file(v, &mut values.data[e.range.clone()])
+    })?;
+    Ok(values)
+}
+
+/// Hands out the folded weights and biases, in file order, with their index in the network's layout.
+pub fn each_folded<T: Real>(
+    a: &Architecture,
+    source: &dyn TensorSource,
+    mut take: impl FnMut(usize, &[T]) -> Result<()>,
+) -> Result<()> {
+    for (i, c) in convs(a).into_iter().enumerate() {
         let weight = source.tensor(&format!("{}.weight", c.name), &c.shape)?;
         let norm = |s: &str| source.tensor(&format!("{}.{s}", c.norm), &c.shape[..1]);
         let [gamma, beta, mean, var] = [norm("weight")?, norm("bias")?, norm("running_mean")?, norm("running_var")?];
         let (weight, bias) = fold::<T>(&weight, [&gamma, &beta, &mean, &var], BATCH_NORM_EPS);
-        values.set_from_file(&format!("{}.weight", c.name), &weight)?;
-        values.set_from_file(&format!("{}.bias", c.name), &bias)?;
+        // Each convolution has two entries in the layout.
+        take(2 * i, &weight)?;
+        take(2 * i + 1, &bias)?;
     }
-    Ok(values)
+    Ok(())
 }
 
 /// The folded network's parameters, in recording order.

@@ -4,7 +4,7 @@ use super::program::{self, ScoreSpec};
 use crate::Result;
 use crate::engine::device::{Arena, Session, cpu};
 use crate::engine::params::Values;
-use crate::engine::tape::Var;
+use crate::engine::tape::{NetId, Var};
 use crate::engine::tensor::DType;
 use crate::model::features::Feed;
 use crate::model::file::{Config, ModelFile};
@@ -32,6 +32,22 @@ pub struct Scored {
 impl Scorer {
     /// Plans scoring for up to `batch` pictures at a time.
     pub fn new(config: &Config, backbone: &Values<f32>, ae: &Values<f32>, batch: usize) -> Result<Self> {
+        Self::filled(config, batch, |session, backbone_net, ae_net| {
+            session.write_arena(backbone_net, Arena::Params, backbone)?;
+            session.write_arena(ae_net, Arena::Params, ae)
+        })
+    }
+
+    /// The same from a model file.
+    pub fn from_file(model: &ModelFile, batch: usize) -> Result<Self> {
+        Self::filled(&model.config, batch, |session, backbone, ae| model.load_into(session, backbone, ae))
+    }
+
+    fn filled(
+        config: &Config,
+        batch: usize,
+        fill: impl FnOnce(&mut dyn Session, NetId, NetId) -> Result<()>,
+    ) -> Result<Self> {
         let spec = ScoreSpec {
             architecture: config.architecture.clone(),
             batch,
@@ -42,26 +58,10 @@ impl Scorer {
         };
         let p = program::record(&spec)?;
         let mut session = cpu::session(p.tape)?;
-        session.write_arena(p.backbone, Arena::Params, backbone)?;
-        session.write_arena(p.ae, Arena::Params, ae)?;
+        fill(&mut *session, p.backbone, p.ae)?;
         let size = config.architecture.image_size;
         let (pixels, maps) = (vec![0; batch * size * size * 3], vec![0.0; batch * size * size]);
         Ok(Scorer { session, input: p.input[0], map: p.map, score: p.score, size, batch, pixels, maps })
-    }
-
-    pub fn from_file(model: &ModelFile, batch: usize) -> Result<Self> {
-        let spec = ScoreSpec {
-            architecture: model.config.architecture.clone(),
-            batch: 1,
-            feed: Feed::Features,
-            sigma: 0.0,
-            topk: None,
-            dtype: DType::F32,
-        };
-        // The auto-encoder's layout does not depend on the batch; record it small to learn its parameters.
-        let p = program::record(&spec)?;
-        let ae = model.network(p.tape.layout(p.ae))?;
-        Scorer::new(&model.config, &model.backbone()?, &ae, batch)
     }
 
     /// Side of the pictures it takes.

@@ -7,6 +7,7 @@ use ckaad::engine::params::{Layout, Values};
 use ckaad::engine::real::Real;
 use ckaad::model::TensorSource;
 use safetensors::SafeTensors;
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -75,8 +76,8 @@ pub fn fill(full_name: &str, shape: &[usize], transposed: bool) -> Vec<f32> {
 pub struct GoldenBackbone;
 
 impl TensorSource for GoldenBackbone {
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
-        Ok(fill(&format!("backbone.{name}"), shape, false))
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
+        Ok(fill(&format!("backbone.{name}"), shape, false).into())
     }
 }
 

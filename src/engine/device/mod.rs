@@ -98,7 +98,22 @@ impl dyn Session + '_ {
         if ours.len() != values.data.len() {
             invalid!("network {}: expected {} values, found {}", ours.network, ours.len(), values.data.len());
         }
-        self.write_arena_bytes(net, arena, bytemuck::cast_slice(&values.data))
+        if arena != Arena::Params {
+            return self.write_arena_bytes(net, arena, bytemuck::cast_slice(&values.data));
+        }
+        for (index, e) in values.layout.entries().iter().enumerate() {
+            self.write_param(net, index, &values.data[e.range.clone()])?;
+        }
+        Ok(())
+    }
+
+    /// Fills the `index`-th parameter of a network, values in memory order.
+    pub fn write_param<T: Real>(&mut self, net: NetId, index: usize, values: &[T]) -> Result<()> {
+        let (tape, entry) = (self.tape(), self.tape().layout(net).entries().get(index));
+        match (tape.param_var(net, index), entry) {
+            (Some(v), Some(e)) if e.range.len() == values.len() => self.write_bytes(v, bytemuck::cast_slice(values)),
+            _ => invalid!("{} has no parameter {index} of {} values", tape.layout(net).network, values.len()),
+        }
     }
 
     /// Reads one of a network's arenas into `values`.

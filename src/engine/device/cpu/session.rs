@@ -5,8 +5,9 @@ use crate::engine::ops::{Args, MAX_OPERANDS, Op, Operation, dispatch};
 use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
 use crate::engine::real::Real;
 use crate::engine::tape::{NetId, Storage, Tape, Var};
-use crate::engine::tensor::{DType, Line, lines};
-use crate::{Result, invalid};
+use crate::engine::tensor::{DType, Line};
+use crate::{Error, Result, invalid};
+use memmap2::MmapMut;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -14,11 +15,9 @@ use std::ops::Range;
 pub struct CpuSession<T> {
     tape: Tape,
     plan: Plan,
-    memory: Vec<Line>,
+    memory: Memory,
     /// What scratch memory was planned for.
     threads: usize,
-    /// Frozen weights have changed since they were packed.
-    stale: bool,
     number: PhantomData<T>,
 }
 
@@ -58,17 +57,17 @@ pub fn session(tape: Tape) -> Result<Box<dyn Session>> {
 impl<T: Real> CpuSession<T> {
     pub fn new(tape: Tape) -> Result<Self> {
         let plan = plan(&tape)?;
-        let memory = lines(plan.total);
+        let memory = Memory::new(plan.total)?;
         let threads = rayon::current_num_threads();
-        Ok(CpuSession { tape, plan, memory, threads, stale: true, number: PhantomData })
+        Ok(CpuSession { tape, plan, memory, threads, number: PhantomData })
     }
 
     fn bytes(&self, range: &Range<usize>) -> &[u8] {
-        &bytemuck::cast_slice(&self.memory)[range.clone()]
+        &self.memory.0[range.clone()]
     }
 
     fn bytes_mut(&mut self, range: &Range<usize>) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.memory)[range.clone()]
+        &mut self.memory.0[range.clone()]
     }
 
     fn arena(&self, net: NetId, arena: Arena) -> Range<usize> {
@@ -83,14 +82,41 @@ impl<T: Real> CpuSession<T> {
         .clone()
     }
 
-    fn pack_frozen_weights(&mut self) {
+    /// Rearranges a frozen parameter for every op that takes it packed.
+    fn pack(&mut self, param: Var, bytes: &[u8]) -> Result<()> {
+        let Ok(weights) = bytemuck::try_cast_slice::<u8, T>(bytes) else {
+            invalid!("weights must be whole, aligned values of the program's own type")
+        };
         for (record, step) in self.tape.records.iter().zip(&self.plan.steps) {
             let Some(packed) = &step.packed else { continue };
-            let mut cut = Cut::new(&mut self.memory, [(step.inputs[1].clone(), false), (packed.clone(), true)]);
-            let (weights, packed) = (cut.shared::<T>(0), cut.exclusive::<T>(1));
-            dispatch!(&record.op, o => o.pack(weights, packed));
+            if self.tape.root(record.inputs[1]) == param {
+                let packed = bytemuck::cast_slice_mut(&mut self.memory.0[packed.clone()]);
+                dispatch!(&record.op, o => o.pack(weights, packed));
+            }
         }
-        self.stale = false;
+        Ok(())
+    }
+
+    fn replay(&mut self) {
+        for (record, step) in self.tape.records.iter().zip(&self.plan.steps) {
+            let args = args::<T>(&mut self.memory.0, step);
+            dispatch!(&record.op, o => o.run(args));
+        }
+    }
+}
+
+/// The arena: page-aligned, zeroed, touched only where it is used.
+struct Memory(MmapMut);
+
+impl Memory {
+    fn new(bytes: usize) -> Result<Self> {
+        let map = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
+            Error::Invalid(format!("out of memory: this program needs {:.1} MB in one piece: {e}", bytes as f64 / 1e6))
+        })?;
+        // Fewer page faults at start-up. Merely advice: a kernel without huge pages runs as well.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Ok(Memory(map))
     }
 }
 
@@ -105,13 +131,23 @@ impl<T: Real> Session for CpuSession<T> {
 
     fn write_bytes(&mut self, v: Var, bytes: &[u8]) -> Result<()> {
         let range = self.plan.range(v)?;
-        self.stale |= matches!(self.tape.info(self.tape.root(v)).storage, Storage::Param { .. });
+        let root = self.tape.root(v);
+        if matches!(self.tape.info(root).storage, Storage::Param { .. }) {
+            self.pack(root, bytes)?;
+            if range.is_empty() {
+                return Ok(());
+            }
+        }
         self.bytes_mut(&range).copy_from_slice(bytes);
         Ok(())
     }
 
     fn read_bytes(&self, v: Var, bytes: &mut [u8]) -> Result<()> {
-        bytes.copy_from_slice(self.bytes(&self.plan.range(v)?));
+        let range = self.plan.range(v)?;
+        if range.len() != bytes.len() {
+            invalid!("frozen weights are kept packed for the kernels that use them and cannot be read back");
+        }
+        bytes.copy_from_slice(self.bytes(&range));
         Ok(())
     }
 
@@ -120,7 +156,6 @@ impl<T: Real> Session for CpuSession<T> {
         if range.len() != bytes.len() {
             invalid!("{arena:?} of this network take {} bytes in this program, found {}", range.len(), bytes.len());
         }
-        self.stale |= arena == Arena::Params;
         self.bytes_mut(&range).copy_from_slice(bytes);
         Ok(())
     }
@@ -139,19 +174,18 @@ impl<T: Real> Session for CpuSession<T> {
         if threads > self.threads {
             invalid!("this program was planned for {} thread(s) and cannot run on {threads}", self.threads);
         }
-        if self.stale {
-            self.pack_frozen_weights();
-        }
-        for (record, step) in self.tape.records.iter().zip(&self.plan.steps) {
-            let args = args::<T>(&mut self.memory, step);
-            dispatch!(&record.op, o => o.run(args));
+        // From a thread outside of the pool every parallel op would wait for a worker to wake up: move there once.
+        if rayon::current_thread_index().is_none() {
+            rayon::scope(|_| self.replay());
+        } else {
+            self.replay();
         }
         Ok(())
     }
 }
 
 /// The buffers of one step as typed slices.
-fn args<'a, T: Real>(memory: &'a mut [Line], step: &Step) -> Args<'a, T> {
+fn args<'a, T: Real>(memory: &'a mut [u8], step: &Step) -> Args<'a, T> {
     const SCRATCH: usize = 2 * MAX_OPERANDS;
     const PACKED: usize = SCRATCH + 1;
     let packed = step.packed.clone().unwrap_or(0..0);
@@ -186,11 +220,11 @@ enum Slice<'a> {
 
 impl<'a, const N: usize> Cut<'a, N> {
     /// Byte ranges and whether each is written to.
-    fn new(memory: &'a mut [Line], ranges: [(Range<usize>, bool); N]) -> Self {
+    fn new(memory: &'a mut [u8], ranges: [(Range<usize>, bool); N]) -> Self {
         let mut order: [usize; N] = std::array::from_fn(|i| i);
         order.sort_unstable_by_key(|&i| ranges[i].0.start);
         let mut slices: [Slice<'a>; N] = std::array::from_fn(|_| Slice::Empty);
-        let mut rest: &'a mut [u8] = bytemuck::cast_slice_mut(memory);
+        let mut rest = memory;
         let mut position = 0;
         let mut last: Option<usize> = None;
         for i in order {
