@@ -252,6 +252,10 @@ impl Plan {
         Ok(Plan { steps, nets, total, usage, vars })
     }
 
+    pub fn arenas(&self, net: NetId) -> &NetArenas {
+        &self.nets[net.0]
+    }
+
     /// Bytes of `v` in the arena; empty for frozen weights that are only kept packed. Only inputs, outputs, parameters and gradients are meaningful between runs.
     pub fn range(&self, v: Var) -> Result<Range<usize>> {
         match self.vars.get(&v) {

@@ -71,7 +71,7 @@ impl<T: Real> CpuSession<T> {
     }
 
     fn arena(&self, net: NetId, arena: Arena) -> Range<usize> {
-        let NetArenas { params, grads, moment1, moment2, steps } = &self.plan.nets[net.0];
+        let NetArenas { params, grads, moment1, moment2, steps } = self.plan.arenas(net);
         match arena {
             Arena::Params => params,
             Arena::Grads => grads,
