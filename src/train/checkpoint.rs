@@ -1,7 +1,6 @@
 //! Checkpoints: a model file with the optimizer's state and the position in the run besides, enough to go on with the
 //! same bits.
 
-use super::run::{Position, Sums};
 use crate::engine::device::{Arena, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::NetId;
@@ -15,6 +14,21 @@ const SETTINGS: &str = "train.settings";
 const POSITION: &str = "train.position";
 /// Optimizer arenas that are stored, with their names.
 const STATE: [(&str, Arena); 2] = [("moment1", Arena::Moment1), ("moment2", Arena::Moment2)];
+
+/// Losses of a step, or their sums over an epoch's steps: d_loss, recon, adv, loss.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sums(pub [f64; 4]);
+
+/// Where a run is: the next step to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Position {
+    pub epoch: usize,
+    pub step: usize,
+    /// Optimizer steps done in all.
+    pub updates: u64,
+    /// Sums of the losses of this epoch's steps so far.
+    pub sums: Sums,
+}
 
 /// `model.safetensors` has its checkpoint in `model.checkpoint.safetensors`.
 pub fn path_of(model: &Path) -> PathBuf {

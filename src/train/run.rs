@@ -3,7 +3,7 @@
 //! Every random choice is a function of the seed and of where the run is (epoch, step, picture), so resuming needs no
 //! state of a generator, and going on after an interruption gives the bits of a run that was never interrupted.
 
-use super::checkpoint::{self, Trained};
+use super::checkpoint::{self, Position, Sums, Trained};
 use super::features::{CacheKind, FeatureCache, Place};
 use super::pictures::Pictures;
 use super::step::{self, Hyper, StepProgram, StepSpec, Strategy};
@@ -115,21 +115,6 @@ pub struct EpochLog {
     pub recon: f64,
     pub adv: f64,
     pub loss: f64,
-}
-
-/// Losses of a step, or their sums over an epoch's steps: d_loss, recon, adv, loss.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sums(pub [f64; 4]);
-
-/// Where a run is: the next step to do.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Position {
-    pub epoch: usize,
-    pub step: usize,
-    /// Optimizer steps done in all.
-    pub updates: u64,
-    /// Sums of the losses of this epoch's steps so far.
-    pub sums: Sums,
 }
 
 /// How a run ended.
