@@ -1,5 +1,6 @@
 //! Arguments that several commands share, and the checks on them.
 
+use crate::engine::ops::anomaly_map::MAX_SIGMA;
 use crate::model::init::RandomBackbone;
 use crate::model::{Architecture, TensorSource};
 use crate::weights::{Archive, registry};
@@ -106,6 +107,14 @@ pub fn non_negative(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v >= 0.0 && v.is_finite() => Ok(v),
         _ => Err("expected a number of at least 0".into()),
+    }
+}
+
+/// The standard deviation of a blur in pixels; 0 means none.
+pub fn sigma(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if (0.0..=MAX_SIGMA).contains(&v) => Ok(v),
+        _ => Err(format!("expected a number from 0 to {MAX_SIGMA}")),
     }
 }
 
