@@ -90,7 +90,8 @@ fn threshold_changes_nothing_but_itself() {
     ckaad(&args).ok();
     // Of three scores, 0.75 lies in the middle between the second and the third.
     let (found, expected) = (metadata(&other, "threshold").unwrap(), (scores[1] + scores[2]) / 2.0);
-    assert!((found.parse::<f64>().unwrap() - expected).abs() < 1e-12);
+    // `threshold` scores in batches of 8, `score` one by one, which rounds differently in f32.
+    assert!((found.parse::<f64>().unwrap() - expected).abs() < 2e-6 * expected, "{found}, expected {expected}");
     assert_eq!(metadata(&own, "threshold").as_deref(), Some("0.625"), "--out leaves the old file alone");
     assert!(tensors(&other) == tensors(model()));
 }

@@ -15,7 +15,13 @@ fn json_has_the_documented_keys_and_any_batch_size_gives_the_same_lines() {
     let one = ckaad(&["score", "--model", text(model()), "--format", "json", &test_pictures()]).ok();
     let three =
         ckaad(&["score", "--model", text(model()), "--format", "json", "--batch-size", "3", &test_pictures()]).ok();
-    assert_eq!(one.out, three.out);
+    // Another batch size may take other kernels, which round differently: f32's precision, over some dozen layers.
+    assert_eq!(one.lines().len(), three.lines().len());
+    for (a, b) in one.json().iter().zip(three.json()) {
+        assert_eq!((&a["path"], &a["anomalous"]), (&b["path"], &b["anomalous"]));
+        let (a, b) = (a["score"].as_f64().unwrap(), b["score"].as_f64().unwrap());
+        assert!((a - b).abs() <= 2e-6 * a, "{a} {b}");
+    }
     let threshold: f64 = metadata(model(), "threshold").unwrap().parse().unwrap();
     let lines = one.json();
     assert_eq!(lines.len(), 9);
@@ -60,7 +66,9 @@ fn unreadable_pictures_get_their_line_and_the_others_are_scored() {
         assert_eq!(rows[0], "path,score,threshold,anomalous,error");
         let scored: Vec<&str> = rows[1].split(',').collect();
         assert_eq!((scored.len(), scored[0], scored[4]), (5, paths[0], ""));
-        assert_eq!(scored[1].parse::<f64>().unwrap(), lines[0]["score"].as_f64().unwrap());
+        let (of_csv, of_json) = (scored[1].parse::<f64>().unwrap(), lines[0]["score"].as_f64().unwrap());
+        // The JSON reader of this test rounds to one unit in the last place.
+        assert!((of_csv - of_json).abs() <= 1e-15, "{of_csv} {of_json}");
         assert!(rows[2].starts_with(&format!("\"{}\",,,,", paths[1])), "{}", rows[2]);
 
         let table = run("table");

@@ -40,7 +40,7 @@ fn the_seed_decides_everything() {
     assert!(first != bytes("c.safetensors", "--seed 4"));
 }
 
-/// Exactly: features are computed picture by picture with the same kernels, wherever they are kept.
+/// Exactly, not just nearly: the backbone computes the same bits wherever they are kept.
 #[test]
 fn the_feature_cache_changes_no_bit() {
     for (name, data) in [("labelled", full()), ("elastic", plain())] {
