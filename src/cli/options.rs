@@ -36,7 +36,7 @@ pub struct Networks {
     /// Consecutive backbone layers whose features are reconstructed, finest first
     #[arg(long, default_value = "2,3", value_delimiter = ',')]
     pub layers: Vec<usize>,
-    /// Side in pixels that every picture is resized to; a multiple of 32 (16 for layers up to 2, 64 with layer 4)
+    /// Side in pixels that every picture is resized to; a multiple of 32, at least 64 (with layers up to 2: of 16, at least 32; with layer 4: of 64, at least 128)
     #[arg(long, default_value_t = 256, value_name = "PIXELS")]
     pub image_size: usize,
 }
