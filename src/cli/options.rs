@@ -1,5 +1,6 @@
 //! Arguments that several commands share, and the checks on them.
 
+use crate::engine::ops::anomaly_map::MAX_SIGMA;
 use crate::model::init::RandomBackbone;
 use crate::model::{Architecture, TensorSource};
 use crate::weights::{Archive, registry};
@@ -36,7 +37,7 @@ pub struct Networks {
     /// Consecutive backbone layers whose features are reconstructed, finest first
     #[arg(long, default_value = "2,3", value_delimiter = ',')]
     pub layers: Vec<usize>,
-    /// Side in pixels that every picture is resized to; a multiple of 32 (16 for layers up to 2, 64 with layer 4)
+    /// Side in pixels that every picture is resized to; a multiple of 32, at least 64 (with layers up to 2: of 16, at least 32; with layer 4: of 64, at least 128)
     #[arg(long, default_value_t = 256, value_name = "PIXELS")]
     pub image_size: usize,
 }
@@ -107,6 +108,14 @@ pub fn non_negative(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {
         Ok(v) if v >= 0.0 && v.is_finite() => Ok(v),
         _ => Err("expected a number of at least 0".into()),
+    }
+}
+
+/// The standard deviation of a blur in pixels; 0 means none.
+pub fn sigma(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(v) if (0.0..=MAX_SIGMA).contains(&v) => Ok(v),
+        _ => Err(format!("expected a number from 0 to {MAX_SIGMA}")),
     }
 }
 

@@ -79,10 +79,10 @@ pub fn run(args: &Args) -> Result<bool> {
     // When lines go to a file, a spinner on the terminal shows that work goes on.
     let bar = (!io::stdout().is_terminal()).then(|| progress::spinner("scored"));
     let mut failed = 0;
-    let stdin = io::BufReader::new(io::stdin());
+    let (paths, stdin) = (args.paths.clone(), io::BufReader::new(io::stdin()));
     pipeline::run(
         &mut scorer,
-        |take| folder::each(&args.paths, stdin, take),
+        move |take| folder::each(&paths, stdin, take),
         |outcome| {
             failed += usize::from(outcome.result.is_err());
             bar.iter().for_each(|b| b.inc(1));

@@ -50,10 +50,10 @@ pub fn run(args: &Args) -> Result<bool> {
             let mut scorer = Scorer::from_file(&model, args.batch_size)?;
             let mut scores = Vec::new();
             let bar = progress::spinner("scored");
-            let stdin = io::BufReader::new(io::stdin());
+            let (paths, stdin) = (args.paths.clone(), io::BufReader::new(io::stdin()));
             pipeline::run(
                 &mut scorer,
-                |take| folder::each(&args.paths, stdin, take),
+                move |take| folder::each(&paths, stdin, take),
                 |outcome| {
                     scores.push(outcome.result?.1.score);
                     bar.inc(1);

@@ -1,6 +1,6 @@
 //! `ckaad train`: trains a detector on a folder of pictures and writes a model file.
 
-use super::options::{Device, Networks, TopK, Weights, count, non_negative, share, topk};
+use super::options::{Device, Networks, TopK, Weights, count, non_negative, share, sigma, topk};
 use super::progress;
 use crate::data::folder::TrainSet;
 use crate::model::discriminator::Level;
@@ -10,8 +10,8 @@ use crate::train::step::{Hyper, Strategy};
 use crate::{Error, Result, invalid};
 use indicatif::ProgressBar;
 use std::fs::File;
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -73,7 +73,7 @@ pub struct Args {
     #[arg(long, default_value = "100", value_parser = topk, value_name = "K")]
     pub topk: TopK,
     /// Standard deviation of the map's Gaussian blur, in pixels
-    #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
+    #[arg(long, default_value_t = 4.0, value_parser = sigma)]
     pub sigma: f64,
     /// Where features of the training pictures are kept between epochs
     #[arg(long, value_enum, default_value_t = CacheKind::Auto)]
@@ -120,10 +120,14 @@ impl StrategyName {
 pub fn run(args: &Args) -> Result<bool> {
     args.device.check()?;
     let architecture = args.networks.architecture()?;
-    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty());
-    if folder.is_some_and(|f| !f.is_dir()) || args.out.is_dir() {
+    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() || args.out.is_dir() {
         return Err(Error::Usage(format!("--out {}: expected a file name in an existing folder", args.out.display())));
     }
+    // Better to learn now than after the last epoch that nothing can be written there.
+    let writable = tempfile::tempfile_in(folder);
+    writable
+        .map_err(|e| Error::Invalid(format!("--out {}: cannot write into this folder: {e}", args.out.display())))?;
     let weights = Weights::open(&args.weights, args.seed)?;
     let settings = Settings {
         architecture,
@@ -146,7 +150,7 @@ pub fn run(args: &Args) -> Result<bool> {
     };
     let set = TrainSet::open(&args.data)?;
     let log_path = args.log.clone().unwrap_or_else(|| args.out.with_extension("log.jsonl"));
-    let log = File::options().create(true).write(true).append(args.resume).truncate(!args.resume).open(&log_path);
+    let log = File::options().create(true).read(true).append(true).open(&log_path);
     let log = log.map_err(|e| Error::io(&log_path, e))?;
 
     let stop = Arc::new(AtomicBool::new(false));
@@ -171,7 +175,10 @@ pub fn run(args: &Args) -> Result<bool> {
             };
             anstream::eprintln!("{} written ({threshold})", args.out.display());
         }
-        Ended::Interrupted => anstream::eprintln!("interrupted; --resume goes on from the last checkpoint"),
+        Ended::Interrupted { saved: true } => anstream::eprintln!("interrupted; --resume goes on from here"),
+        Ended::Interrupted { saved: false } => {
+            anstream::eprintln!("interrupted before the first step; nothing was written")
+        }
     }
     Ok(true)
 }
@@ -203,7 +210,12 @@ impl Teller {
                 let pseudo = if elastic { ", anomalies by elastic distortion" } else { "" };
                 self.line(&format!("{normal} normal pictures, {held_back} held back, {anomalous} anomalous{pseudo}"));
             }
-            Event::Resumed { epoch, step } => self.line(&format!("resumed in epoch {}, after step {step}", epoch + 1)),
+            Event::Start { epoch, step } => {
+                if (epoch, step) != (0, 0) {
+                    self.line(&format!("resumed in epoch {}, after step {step}", epoch + 1));
+                }
+                self.keep_log(epoch);
+            }
             Event::Epoch(log) => {
                 if self.quiet {
                     self.line(&format!(
@@ -233,6 +245,27 @@ impl Teller {
         if let Some(b) = &*bar {
             b.set_message(message);
             b.set_position(done as u64);
+        }
+    }
+
+    /// Cuts the log after the lines of the first `epochs` epochs: what a run behind it wrote, this one writes again.
+    fn keep_log(&self, epochs: usize) {
+        let Some(Ok(mut file)) = self.log.as_ref().map(Mutex::lock) else { return };
+        // A pipe or a device has no lines to keep.
+        if !file.metadata().is_ok_and(|m| m.is_file()) {
+            return;
+        }
+        let mut text = String::new();
+        let cut = file.read_to_string(&mut text).and_then(|_| {
+            let done = |line: &&str| {
+                let line: Result<serde_json::Value, _> = serde_json::from_str(line);
+                line.is_ok_and(|l| l["epoch"].as_u64().is_some_and(|e| e <= epochs as u64))
+            };
+            let kept: usize = text.split_inclusive('\n').take_while(done).map(str::len).sum();
+            file.set_len(kept as u64)
+        });
+        if let Err(e) = cut {
+            anstream::eprintln!("ckaad: warning: the old log cannot be cut: {e}");
         }
     }
 

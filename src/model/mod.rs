@@ -85,9 +85,11 @@ impl Architecture {
             )));
         }
         let step = 1 << (layers[layers.len() - 1] + 2);
-        if image_size == 0 || !image_size.is_multiple_of(step) || image_size > MAX_IMAGE_SIZE {
+        // At one step the auto-encoder's code is a single position, and an instance norm over that is always 0.
+        if image_size < 2 * step || !image_size.is_multiple_of(step) || image_size > MAX_IMAGE_SIZE {
             return Err(Error::Usage(format!(
-                "image size {image_size}: with layers {layers:?} it must be a multiple of {step}, at most {MAX_IMAGE_SIZE}"
+                "image size {image_size}: with layers {layers:?} it must be a multiple of {step} between {} and {MAX_IMAGE_SIZE}",
+                2 * step
             )));
         }
         Ok(Architecture { backbone, layers: layers.to_vec(), image_size, mean: MEAN, std: STD })

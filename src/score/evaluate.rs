@@ -9,6 +9,7 @@ use crate::metrics::pro::{PixelCurve, aupro_paper};
 use crate::metrics::roc::roc;
 use crate::{Result, invalid};
 use rayon::prelude::*;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Which area under the per-region-overlap curve.
@@ -73,11 +74,12 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let size = scorer.image_size();
     let (mut scores, mut maps, mut pixels) = (Vec::new(), Vec::new(), Vec::new());
+    let paths: Vec<PathBuf> = set.images.iter().map(|i| i.path.clone()).collect();
     let started = Instant::now();
     pipeline::run(
         scorer,
         |take| {
-            set.images.iter().all(|i| take(i.path.clone()));
+            paths.into_iter().all(take);
             Ok(())
         },
         |outcome| {

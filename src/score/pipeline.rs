@@ -17,38 +17,37 @@ type Decoded = (PathBuf, Result<Vec<u8>>);
 
 /// Scores every file that `paths` hands to its argument, which returns false once nobody listens any more.
 ///
-/// `sink` gets the outcomes in order, each as soon as its batch is done; an error of its stops everything.
+/// `sink` gets the outcomes in order, each as soon as its batch is done; an error of its stops everything at once. The
+/// decoder is not waited for then: it may be reading from a source that never ends, and stops at its next picture.
 pub fn run(
     scorer: &mut Scorer,
-    paths: impl FnOnce(&mut dyn FnMut(PathBuf) -> bool) -> Result<()> + Send,
+    paths: impl FnOnce(&mut dyn FnMut(PathBuf) -> bool) -> Result<()> + Send + 'static,
     mut sink: impl FnMut(Outcome) -> Result<()>,
 ) -> Result<()> {
     let (size, batch) = (scorer.image_size(), scorer.batch());
     // Two batches ahead keep the engine busy; more would only hold memory.
     let (send, receive) = mpsc::sync_channel::<Decoded>(2 * batch);
-    std::thread::scope(|scope| {
-        let decoder = scope.spawn(move || {
-            paths(&mut |path| {
-                let pixels = Picture::read(&path).map(|p| p.resized(size));
-                send.send((path, pixels)).is_ok()
-            })
-        });
-        let mut waiting: Vec<Decoded> = Vec::new();
-        loop {
-            let next = receive.recv();
-            let end = next.is_err();
-            waiting.extend(next);
-            let readable = waiting.iter().filter(|w| w.1.is_ok()).count();
-            if readable == batch || end || readable == 0 {
-                flush(scorer, &mut waiting, &mut sink)?;
-            }
-            if end {
-                break;
-            }
+    let decoder = std::thread::spawn(move || {
+        paths(&mut |path| {
+            let pixels = Picture::read(&path).map(|p| p.resized(size));
+            send.send((path, pixels)).is_ok()
+        })
+    });
+    let mut waiting: Vec<Decoded> = Vec::new();
+    loop {
+        let next = receive.recv();
+        let end = next.is_err();
+        waiting.extend(next);
+        let readable = waiting.iter().filter(|w| w.1.is_ok()).count();
+        if readable == batch || end || readable == 0 {
+            flush(scorer, &mut waiting, &mut sink)?;
         }
-        let panicked = |_| Error::Invalid("the decoder thread failed unexpectedly".into());
-        decoder.join().map_err(panicked)?
-    })
+        if end {
+            break;
+        }
+    }
+    let panicked = |_| Error::Invalid("the decoder thread failed unexpectedly".into());
+    decoder.join().map_err(panicked)?
 }
 
 fn flush(scorer: &mut Scorer, waiting: &mut Vec<Decoded>, sink: &mut impl FnMut(Outcome) -> Result<()>) -> Result<()> {

@@ -4,8 +4,8 @@
 use crate::engine::device::{Arena, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::NetId;
-use crate::model::TensorSource;
 use crate::model::file::{Config, Contents, ModelFile, save};
+use crate::model::{TensorSource, resnet};
 use crate::{Error, Result, invalid};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,13 +88,25 @@ fn state_name(network: &str, arena: &str) -> String {
 
 /// Restores a session from a checkpoint; returns where the run was.
 ///
-/// Settings that change the numbers must be the same as then; the error names those that are not.
-pub fn read(path: &Path, settings: &str, session: &mut dyn Session, trained: &Trained) -> Result<Position> {
+/// Settings and backbone weights, which change the numbers, must be the same as then; the error names what is not.
+pub fn read(
+    path: &Path,
+    settings: &str,
+    backbone: &dyn TensorSource,
+    session: &mut dyn Session,
+    trained: &Trained,
+) -> Result<Position> {
     let file = ModelFile::open(path)?;
     let lacks = |key: &str| Error::Invalid(format!("{}: not a checkpoint, it lacks `{key}`", path.display()));
     let of_file = file.config.extra.get(SETTINGS).ok_or_else(|| lacks(SETTINGS))?;
     if let Some(difference) = difference(of_file, settings) {
         invalid!("{}: cannot resume with other settings: {difference}", path.display());
+    }
+    for (name, shape) in resnet::tensors(&file.config.architecture) {
+        let then = file.archive.f32(&format!("{}.{name}", resnet::NETWORK), &shape)?;
+        if *then != *backbone.tensor(&name, &shape)? {
+            invalid!("{}: cannot resume with other backbone weights: {name} differs", path.display());
+        }
     }
     let position = file.config.extra.get(POSITION).ok_or_else(|| lacks(POSITION))?;
     let position = Position::from_text(position).ok_or_else(|| lacks(POSITION))?;

@@ -90,7 +90,8 @@ pub enum Event<'a> {
         anomalous: usize,
         elastic: bool,
     },
-    Resumed {
+    /// The first step comes next: after how many epochs, and steps of the next one. Not (0, 0) in a resumed run.
+    Start {
         epoch: usize,
         step: usize,
     },
@@ -121,8 +122,8 @@ pub struct EpochLog {
 pub enum Ended {
     /// The model file is written; its threshold, if pictures were held back.
     Finished { threshold: Option<f64> },
-    /// Stopped on request; a checkpoint is written.
-    Interrupted,
+    /// Stopped on request; a checkpoint is written unless the first step was still to come.
+    Interrupted { saved: bool },
 }
 
 /// Pictures of one run, by use.
@@ -173,7 +174,7 @@ pub fn run(
         &mut heard,
     );
     let mut cache = match built {
-        Err(_) if stop.load(Ordering::Relaxed) => return Ok(Ended::Interrupted),
+        Err(_) if stop.load(Ordering::Relaxed) => return Ok(Ended::Interrupted { saved: false }),
         built => built?,
     };
     let feed = if cache.is_some() { Feed::Features } else { Feed::Pixels };
@@ -205,9 +206,9 @@ pub fn run(
     let checkpoint = checkpoint::path_of(&s.out);
     let mut at = Position::default();
     if s.resume {
-        at = checkpoint::read(&checkpoint, &text, &mut *session, &trained)?;
-        events(Event::Resumed { epoch: at.epoch, step: at.step });
+        at = checkpoint::read(&checkpoint, &text, source, &mut *session, &trained)?;
     }
+    events(Event::Start { epoch: at.epoch, step: at.step });
     let save_checkpoint = |session: &dyn Session, at: &Position| -> Result<()> {
         checkpoint::write(&checkpoint, &config, &text, at, source, session, &trained)?;
         events(Event::Checkpoint(&checkpoint));
@@ -222,7 +223,7 @@ pub fn run(
         while at.step < steps {
             if stop.load(Ordering::Relaxed) {
                 save_checkpoint(&*session, &at)?;
-                return Ok(Ended::Interrupted);
+                return Ok(Ended::Interrupted { saved: true });
             }
             let normal = &order[at.step * n..][..n];
             feeder.fill(&mut *session, &program, cache.as_mut(), normal, at)?;
@@ -230,7 +231,7 @@ pub fn run(
             let losses = read_losses(&*session, &program)?;
             if !losses.0.iter().all(|l| l.is_finite()) {
                 invalid!(
-                    "training diverged in epoch {}, step {}: losses {:?}; the last good checkpoint is kept. Try a lower --lr",
+                    "training diverged in epoch {}, step {}: losses {:?}; nothing was written since the last checkpoint. Try a lower --lr",
                     at.epoch + 1,
                     at.step + 1,
                     losses.0

@@ -3,7 +3,7 @@
 
 use ckaad::Result;
 pub use ckaad::engine::ops::case::uniform;
-use ckaad::engine::params::{Layout, Values};
+use ckaad::engine::params::{Entry, Layout, Values};
 use ckaad::engine::real::Real;
 use ckaad::model::TensorSource;
 use safetensors::SafeTensors;
@@ -85,18 +85,20 @@ impl TensorSource for GoldenBackbone {
 pub fn golden_values<T: Real>(layout: &Layout) -> Values<T> {
     let mut values = Values::zeros(Arc::new(layout.clone()));
     for e in layout.entries() {
-        let transposed = e.name.contains("upsample.0") || (layout.network == "ae" && is_doubling(e));
-        let v: Vec<T> = fill(&format!("{}.{}", layout.network, e.name), &e.file_shape, transposed)
-            .into_iter()
-            .map(|x| T::of(x as f64))
-            .collect();
+        let v: Vec<T> = golden_tensor(&layout.network, e).into_iter().map(|x| T::of(x as f64)).collect();
         values.set_from_file(&e.name, &v).unwrap();
     }
     values
 }
 
+/// The reference's reproducible values of one tensor, in PyTorch's layout.
+pub fn golden_tensor(network: &str, e: &Entry) -> Vec<f32> {
+    let transposed = e.name.contains("upsample.0") || (network == "ae" && is_doubling(e));
+    fill(&format!("{network}.{}", e.name), &e.file_shape, transposed)
+}
+
 /// Transposed convolutions are the decoder's 2x2 ones.
-fn is_doubling(e: &ckaad::engine::params::Entry) -> bool {
+fn is_doubling(e: &Entry) -> bool {
     e.name.starts_with("decoder.") && e.file_shape.len() == 4 && e.file_shape[2..] == [2, 2]
 }
 

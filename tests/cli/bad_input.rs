@@ -1,0 +1,142 @@
+//! Wrong use and broken files: which exit code, and a message that names what was wrong.
+
+use crate::support::*;
+use ckaad::weights::{Tensor, write_safetensors};
+
+#[test]
+fn wrong_use_exits_with_2() {
+    let dir = folder();
+    let out = dir.path().join("m.safetensors");
+    let all: [(&str, &[&str]); 16] = [
+        ("--bogus", &["--bogus"]),
+        ("--layers 9", &["layers [9]", "between 1 and 4"]),
+        ("--layers 1,3", &["layers [1, 3]", "consecutive"]),
+        ("--image-size 31", &["image size 31", "multiple of 16"]),
+        // A single position in the code, which an instance norm turns to 0.
+        ("--image-size 32 --layers 2,3", &["image size 32", "between 64 and 4096"]),
+        ("--image-size 100000", &["image size 100000", "4096"]),
+        ("--backbone vgg", &["vgg", "wide_resnet50_2"]),
+        ("--weights nosuch", &["nosuch: no such file", "resnet18"]),
+        ("--device cuda", &["--device cuda", "CPU"]),
+        ("--epochs 0", &["--epochs", "at least 1"]),
+        ("--batch-size 0", &["--batch-size", "at least 1"]),
+        ("--lr nan", &["--lr", "at least 0"]),
+        ("--holdout 2", &["--holdout", "0 to 1"]),
+        ("--sigma 1e6", &["--sigma", "0 to 64"]),
+        ("--topk 0", &["--topk", "at least 1"]),
+        ("--strategy x", &["--strategy", "ckapatch"]),
+    ];
+    for (flags, words) in all {
+        train(full(), &out, flags).fails(2, words);
+    }
+    train(full(), &dir.path().join("nowhere/m.safetensors"), "").fails(2, &["--out", "nowhere", "existing folder"]);
+    train(full(), dir.path(), "").fails(2, &["--out", "existing folder"]);
+    ckaad(&["score", "--model", text(model())]).fails(2, &["<PATH>"]);
+    ckaad(&["threshold", "--model", text(model())]).fails(2, &["<PATH>"]);
+    ckaad(&["threshold", "--model", text(model()), "--value", "nan"]).fails(2, &["--value"]);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing half-written");
+}
+
+#[test]
+fn datasets_that_cannot_be_used() {
+    let dir = folder();
+    let out = dir.path().join("m.safetensors");
+    train(&dir.path().join("nowhere"), &out, "").fails(1, &["nowhere", "not a folder", "train/good"]);
+    let empty = dir.path().join("empty");
+    std::fs::create_dir_all(empty.join("train/good")).unwrap();
+    train(&empty, &out, "").fails(1, &["train/good", "no pictures"]);
+
+    // A picture that cannot be read stops training before anything is touched.
+    let path = own_model(&dir);
+    let log = path.with_extension("log.jsonl");
+    std::fs::write(&log, "{\"epoch\":1}\n").unwrap();
+    let before = std::fs::read(&path).unwrap();
+    write_png(&empty.join("train/good/a.png"), 40, 40, |x, y| [x as u8, y as u8, 0]);
+    std::fs::write(empty.join("train/good/b.png"), "no picture").unwrap();
+    train(&empty, &path, "").fails(1, &["train/good/b.png", "not a picture"]);
+    assert!(before == std::fs::read(&path).unwrap());
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "{\"epoch\":1}\n");
+}
+
+#[test]
+fn diverging_training_leaves_the_old_model() {
+    let dir = folder();
+    let path = own_model(&dir);
+    let before = std::fs::read(&path).unwrap();
+    train(full(), &path, "--lr 1e30 --epochs 5").fails(1, &["diverged", "lower --lr"]);
+    assert!(before == std::fs::read(&path).unwrap());
+}
+
+#[test]
+fn truncated_files_are_refused_by_name() {
+    let dir = folder();
+    let path = dir.path().join("m.safetensors");
+    train(full(), &path, "").ok();
+    let whole = std::fs::read(&path).unwrap();
+    let picture = full().join("test/good/000.png");
+    let cut = dir.path().join("cut.safetensors");
+    for len in [0, 4, 100, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&cut, &whole[..len]).unwrap();
+        ckaad(&["score", "--model", text(&cut), text(&picture)]).fails(1, &["cut.safetensors"]);
+        ckaad(&["threshold", "--model", text(&cut), "--value", "1"]).fails(1, &["cut.safetensors"]);
+        assert_eq!(std::fs::read(&cut).unwrap().len(), len, "a refused file is left as it was");
+    }
+    let checkpoint = path.with_extension("checkpoint.safetensors");
+    let bytes = std::fs::read(&checkpoint).unwrap();
+    std::fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
+    train(full(), &path, "--epochs 2 --resume").fails(1, &["m.checkpoint.safetensors"]);
+    assert!(whole == std::fs::read(&path).unwrap());
+    // Weights without metadata are no model.
+    let plain = dir.path().join("plain.safetensors");
+    write_safetensors(&plain, &[Tensor::new("x", &[1], &[1f32]).unwrap()], &Default::default()).unwrap();
+    ckaad(&["score", "--model", text(&plain), text(&picture)]).fails(1, &["plain.safetensors", "not a model file"]);
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_by_tensor() {
+    let dir = folder();
+    let weights = dir.path().join("w.safetensors");
+    let whole: Vec<(String, Vec<usize>, Vec<f32>)> = tensors(model())
+        .into_iter()
+        .filter_map(|(n, s, v)| Some((n.strip_prefix("backbone.")?.to_string(), s, v)))
+        .map(|(n, s, v)| (n, s, v.into_iter().map(f32::from_bits).collect()))
+        .collect();
+    let name = "layer1.1.bn2.running_var";
+    type Change = fn(&mut Vec<(String, Vec<usize>, Vec<f32>)>, usize);
+    let changes: [(Change, &str); 3] = [
+        (|all, i| drop(all.remove(i)), ""),
+        (|all, i| all[i].2[5] = f32::NAN, "NaN"),
+        (|all, i| (all[i].1, all[i].2) = (vec![3], vec![1.0; 3]), "[3]"),
+    ];
+    for (change, word) in changes {
+        let mut all = whole.clone();
+        let at = all.iter().position(|t| t.0 == name).unwrap();
+        change(&mut all, at);
+        let views: Vec<Tensor> = all.iter().map(|(n, s, v)| Tensor::new(n.as_str(), s, v).unwrap()).collect();
+        write_safetensors(&weights, &views, &Default::default()).unwrap();
+        let out = dir.path().join("m.safetensors");
+        let flags = format!("--weights {}", text(&weights));
+        train(full(), &out, &flags).fails(1, &["w.safetensors", name, word]);
+        assert!(!out.exists());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn places_that_cannot_be_written() {
+    use std::path::Path;
+    let dir = folder();
+    // Nobody, not even root, makes files in /proc; and /dev/full is always full.
+    let log = dir.path().join("log.jsonl");
+    let flags = format!("--log {}", text(&log));
+    train(full(), Path::new("/proc/m.safetensors"), &flags).fails(1, &["--out /proc/m.safetensors", "cannot write"]);
+    let out = dir.path().join("m.safetensors");
+    train(full(), &out, "--log /proc/log.jsonl").fails(1, &["/proc/log.jsonl"]);
+    let full_log = train(full(), &out, "--log /dev/full").ok();
+    assert!(full_log.err.contains("warning: the log cannot be written"), "{full_log:?}");
+    let picture = full().join("test/good/000.png");
+    let args = ["score", "--model", text(&out), "--maps", "/proc/maps", text(&picture)];
+    ckaad(&args).fails(1, &["/proc/maps"]);
+    let args = ["threshold", "--model", text(&out), "--out", "/proc/x", "--value", "1"];
+    ckaad(&args).fails(1, &["/proc/x"]);
+}

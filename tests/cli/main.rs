@@ -1,0 +1,12 @@
+//! The program as a user meets it: the built binary, on small pictures, with a seeded random backbone.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod eval;
+mod resume;
+mod score;
+mod support;
+mod train;
+mod truth;

@@ -1,0 +1,193 @@
+//! `ckaad score`: its formats, order, maps and what it does with pictures it cannot read.
+
+use crate::support::*;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::Stdio;
+
+fn test_pictures() -> String {
+    full().join("test").to_str().unwrap().to_string()
+}
+
+#[test]
+fn json_has_the_documented_keys_and_any_batch_size_gives_the_same_lines() {
+    let one = ckaad(&["score", "--model", text(model()), "--format", "json", &test_pictures()]).ok();
+    let three =
+        ckaad(&["score", "--model", text(model()), "--format", "json", "--batch-size", "3", &test_pictures()]).ok();
+    // Another batch size may take other kernels, which round differently: f32's precision, over some dozen layers.
+    assert_eq!(one.lines().len(), three.lines().len());
+    for (a, b) in one.json().iter().zip(three.json()) {
+        assert_eq!((&a["path"], &a["anomalous"]), (&b["path"], &b["anomalous"]));
+        let (a, b) = (a["score"].as_f64().unwrap(), b["score"].as_f64().unwrap());
+        assert!((a - b).abs() <= 2e-6 * a, "{a} {b}");
+    }
+    let threshold: f64 = metadata(model(), "threshold").unwrap().parse().unwrap();
+    let lines = one.json();
+    assert_eq!(lines.len(), 9);
+    let mut paths = Vec::new();
+    for l in &lines {
+        let keys: Vec<&str> = l.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["anomalous", "path", "score", "threshold"]);
+        let score = l["score"].as_f64().unwrap();
+        assert!(score > 0.0 && score < 4.0, "{l}");
+        assert_eq!(l["threshold"].as_f64().unwrap(), threshold);
+        assert_eq!(l["anomalous"].as_bool().unwrap(), score >= threshold);
+        paths.push(l["path"].as_str().unwrap());
+    }
+    assert!(paths.is_sorted(), "{paths:?}");
+    assert_eq!(one.err, "");
+}
+
+#[test]
+fn unreadable_pictures_get_their_line_and_the_others_are_scored() {
+    let dir = folder();
+    let good = full().join("test/good/000.png");
+    let bad = dir.path().join("a,b.png");
+    std::fs::write(&bad, "no picture").unwrap();
+    let missing = dir.path().join("missing.png");
+    let paths = [text(&good), text(&bad), text(&missing), text(&good)];
+    for batch in ["1", "3"] {
+        let args = |format| ["score", "--model", text(model()), "--batch-size", batch, "--format", format];
+        let run = |format| ckaad(&[&args(format)[..], &paths[..]].concat());
+
+        let json = run("json");
+        assert_eq!((json.code, json.err.contains("2 pictures could not be scored")), (Some(1), true), "{json:?}");
+        let lines = json.json();
+        assert_eq!(lines.iter().map(|l| l["path"].as_str().unwrap()).collect::<Vec<_>>(), paths);
+        for l in &lines[1..3] {
+            assert_eq!(l.as_object().unwrap().len(), 2);
+            assert!(l["error"].as_str().unwrap().contains(l["path"].as_str().unwrap()), "{l}");
+        }
+        assert_eq!(lines[0]["score"], lines[3]["score"]);
+
+        let csv = run("csv");
+        let rows = csv.lines();
+        assert_eq!(rows[0], "path,score,threshold,anomalous,error");
+        let scored: Vec<&str> = rows[1].split(',').collect();
+        assert_eq!((scored.len(), scored[0], scored[4]), (5, paths[0], ""));
+        let (of_csv, of_json) = (scored[1].parse::<f64>().unwrap(), lines[0]["score"].as_f64().unwrap());
+        // The JSON reader of this test rounds to one unit in the last place.
+        assert!((of_csv - of_json).abs() <= 1e-15, "{of_csv} {of_json}");
+        assert!(rows[2].starts_with(&format!("\"{}\",,,,", paths[1])), "{}", rows[2]);
+
+        let table = run("table");
+        assert!(table.lines()[0].ends_with(paths[0]) && table.lines()[1].contains("unreadable"), "{table:?}");
+        assert_eq!((csv.code, table.code, table.lines().len()), (Some(1), Some(1), 4));
+    }
+}
+
+#[test]
+fn a_list_on_standard_input_is_scored_line_by_line() {
+    let mut child = command(&["score", "--model", text(model()), "-"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut list = child.stdin.take().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for name in ["test/good/000.png", "test/hole/001.png"] {
+        let path = full().join(name);
+        writeln!(list, "{}", path.display()).unwrap();
+        // Comes while the list is still open, or the test hangs.
+        assert!(lines.next().unwrap().unwrap().ends_with(text(&path)));
+    }
+    drop(list);
+    assert!(lines.next().is_none() && child.wait().unwrap().success());
+}
+
+#[test]
+fn whoever_stops_reading_ends_the_program_quietly() {
+    let picture = full().join("test/good/000.png");
+    // More pictures than the decoder may hold ahead, then a list that never ends.
+    let mut args = vec!["score", "--model", text(model())];
+    args.extend([text(&picture); 30]);
+    args.push("-");
+    let mut child = command(&args).stdin(Stdio::piped()).spawn().unwrap();
+    let _open = child.stdin.take();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    lines.read_line(&mut String::new()).unwrap();
+    drop(lines);
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert!(child.wait().unwrap().success() && err.is_empty(), "{err}");
+}
+
+#[test]
+fn maps_hold_what_the_score_is_made_of() {
+    let dir = folder();
+    let (maps, heat) = (dir.path().join("maps"), dir.path().join("deep/heat"));
+    // Both folders have a 000.png.
+    let pictures = [full().join("test/good/000.png"), full().join("test/hole/000.png")];
+    let args = ["score", "--model", text(model()), "--format", "json", "--maps", text(&maps)];
+    let rest = ["--heatmaps", text(&heat), text(&pictures[0]), text(&pictures[1])];
+    let scored = ckaad(&[&args[..], &rest[..]].concat()).ok().json();
+    for (name, line) in ["000", "000-2"].iter().zip(&scored) {
+        let (side, map) = npy(&maps.join(format!("{name}.npy")));
+        assert_eq!(side, 32);
+        let (found, expected) = (line["score"].as_f64().unwrap(), mean_of_largest(&map, 100));
+        assert!((found - expected).abs() < 1e-6 * expected, "{found} {expected}");
+        let shown = image::open(heat.join(format!("{name}.png"))).unwrap();
+        assert_eq!((shown.width(), shown.height()), (32, 32));
+    }
+    assert_ne!(std::fs::read(maps.join("000.npy")).unwrap(), std::fs::read(maps.join("000-2.npy")).unwrap());
+
+    let tiffs = dir.path().join("tiffs");
+    let args = ["score", "--model", text(model()), "--maps", text(&tiffs), "--map-format", "tiff", text(&pictures[0])];
+    ckaad(&args).ok();
+    let mut decoder = tiff::decoder::Decoder::new(std::fs::File::open(tiffs.join("000.tiff")).unwrap()).unwrap();
+    let tiff::decoder::DecodingResult::F32(values) = decoder.read_image().unwrap() else { panic!("expected f32") };
+    assert_eq!(values, npy(&maps.join("000.npy")).1);
+}
+
+#[test]
+fn a_map_that_cannot_be_written_ends_the_run_with_an_error() {
+    let dir = folder();
+    let maps = dir.path().join("maps");
+    // A folder stands where the second map belongs.
+    std::fs::create_dir_all(maps.join("000-2.npy")).unwrap();
+    let picture = full().join("test/good/000.png");
+    let mut args = vec!["score", "--model", text(model()), "--maps", text(&maps)];
+    args.extend([text(&picture); 20]);
+    let failed = ckaad(&args).fails(1, &["000-2.npy"]);
+    assert_eq!(failed.lines().len(), 1);
+    let left: BTreeSet<_> = std::fs::read_dir(&maps).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "nothing half-written: {left:?}");
+}
+
+#[test]
+fn without_a_threshold_nothing_is_called_anomalous() {
+    let dir = folder();
+    let path = dir.path().join("m.safetensors");
+    train(full(), &path, "--holdout 0").ok();
+    let picture = full().join("test/good/000.png");
+    let line = &ckaad(&["score", "--model", text(&path), "--format", "json", text(&picture)]).ok().json()[0];
+    assert!(line["threshold"].is_null() && line["anomalous"].is_null() && line["score"].is_f64(), "{line}");
+    let table = ckaad(&["score", "--model", text(&path), text(&picture)]).ok();
+    assert!(!table.out.contains("ANOMALOUS") && !table.out.contains("normal"), "{table:?}");
+}
+
+/// A detector for real pictures; runs where the data lie beside the repository.
+#[test]
+fn real_pictures() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/magnetic_tile");
+    if !data.join("test").is_dir() {
+        eprintln!("SKIPPED: {} is not there, so nothing was tested on real pictures", data.display());
+        return;
+    }
+    let dir = folder();
+    let small = dir.path().join("tiles/train/good");
+    std::fs::create_dir_all(&small).unwrap();
+    let pictures = |sub: &str, count: usize| {
+        let mut all: Vec<_> = std::fs::read_dir(data.join(sub)).unwrap().map(|e| e.unwrap().path()).collect();
+        all.sort();
+        all.truncate(count);
+        all
+    };
+    for p in pictures("train/good", 16) {
+        std::fs::copy(&p, small.join(p.file_name().unwrap())).unwrap();
+    }
+    let path = dir.path().join("m.safetensors");
+    train(&dir.path().join("tiles"), &path, "--image-size 64 --strategy ckapatch").ok();
+    let three = pictures("test/good", 3);
+    let mut args = vec!["score", "--model", text(&path), "--format", "json"];
+    args.extend(three.iter().map(|p| text(p)));
+    let lines = ckaad(&args).ok().json();
+    assert!(lines.len() == 3 && lines.iter().all(|l| l["score"].as_f64().is_some_and(|s| s > 0.0 && s < 4.0)));
+}
