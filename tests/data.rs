@@ -167,7 +167,9 @@ fn masks_are_split_at_127() {
         .iter()
         .map(|&v| u8::from(v > 127))
         .collect();
-    assert_eq!(load_mask(&path, 4).unwrap(), expected);
+    assert_eq!(load_mask(&path, (7, 5), 4).unwrap(), expected);
+    let message = load_mask(&path, (5, 7), 4).unwrap_err().to_string();
+    assert!(message.contains("gray.png") && message.contains("7 x 5"), "{message}");
 }
 
 fn touch(root: &Path, names: &str) {
@@ -260,7 +262,7 @@ fn synthetic_dataset_has_the_layout_and_known_masks() {
     let test = TestSet::open(root).unwrap();
     assert_eq!((test.images.len(), test.without_mask), (2 + 3 * 2, 0));
     for image in test.images.iter().filter_map(|i| i.mask.as_ref()) {
-        let area: usize = load_mask(image, 64).unwrap().iter().map(|&m| usize::from(m)).sum();
+        let area: usize = load_mask(image, (64, 64), 64).unwrap().iter().map(|&m| usize::from(m)).sum();
         // Some pixels, and never more than a tenth of the picture.
         assert!((8..410).contains(&area), "{}: {area} pixels", image.display());
     }

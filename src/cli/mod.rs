@@ -16,17 +16,17 @@ use crate::{Error, Result};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
-/// Exit code of a run that failed, or that could not use one of its pictures.
+/// Exit code of a check that did not pass.
 const FAILED: u8 = 1;
-/// Exit code of a command line that cannot be acted on.
-const USAGE: u8 = 2;
+/// Exit code of wrong use and of input that cannot be used.
+const ERROR: u8 = 2;
 
 /// Detects and localises anomalies in pictures: trains a detector on pictures of what is normal, scores others
 #[derive(Parser)]
 #[command(
     name = "ckaad",
     version,
-    after_help = "Exit codes: 0 done; 1 failed, or some picture could not be read; 2 wrong use.
+    after_help = "Exit codes: 0 done; 1 a check did not pass; 2 wrong use, or input that cannot be used (one unreadable picture suffices).
 Start with `ckaad demo`, or with `ckaad train --help`."
 )]
 struct Cli {
@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(e) => {
             anstream::eprintln!("ckaad: error: {e}");
-            ExitCode::from(if matches!(e, Error::Usage(_)) { USAGE } else { FAILED })
+            ExitCode::from(ERROR)
         }
     }
 }
@@ -78,5 +78,5 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Weights(args) => weights::run(args),
     }
-    .map(|complete| if complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

@@ -9,7 +9,7 @@ use crate::report::maps::{write_npy, write_tiff};
 use crate::score::pipeline::{self, Outcome};
 use crate::score::scorer::Scorer;
 use crate::weights::write_atomically;
-use crate::{Error, Result};
+use crate::{Error, Result, invalid};
 use std::collections::HashSet;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ Examples:
   ckaad score --model screw.safetensors --heatmaps heat --format json test/ | jq 'select(.anomalous)'
   find /line -newer last -name '*.png' | ckaad score --model screw.safetensors --batch-size 8 --format csv -
 
-Exit codes: 0 all scored; 1 some picture could not be read (its line says why); 2 wrong use.")]
+Exit codes: 0 all scored; 2 wrong use, or some picture could not be read (its line says why, the others are scored).")]
 pub struct Args {
     /// Model file that `ckaad train` wrote
     #[arg(long, value_name = "FILE")]
@@ -91,9 +91,10 @@ pub fn run(args: &Args) -> Result<bool> {
     )?;
     bar.iter().for_each(|b| b.finish_and_clear());
     if failed > 0 {
-        anstream::eprintln!("ckaad: {failed} pictures could not be scored");
+        let pictures = if failed == 1 { "picture" } else { "pictures" };
+        invalid!("{failed} {pictures} could not be scored");
     }
-    Ok(failed == 0)
+    Ok(true)
 }
 
 struct Writer<'a> {
@@ -107,8 +108,8 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn write(&mut self, o: Outcome) -> Result<()> {
         let score = match &o.result {
-            Ok((pixels, scored)) => {
-                self.write_maps(&o.path, pixels, &scored.map)?;
+            Ok((picture, scored)) => {
+                self.write_maps(&o.path, &picture.pixels, &scored.map)?;
                 Ok(scored.score)
             }
             Err(e) => Err(e),

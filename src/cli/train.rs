@@ -4,6 +4,7 @@ use super::options::{Device, Networks, TopK, Weights, count, non_negative, share
 use super::progress;
 use crate::data::folder::TrainSet;
 use crate::model::discriminator::Level;
+use crate::train::checkpoint::beside;
 use crate::train::features::CacheKind;
 use crate::train::run::{self, Ended, EpochLog, Event, Settings};
 use crate::train::step::{Hyper, Strategy};
@@ -149,7 +150,7 @@ pub fn run(args: &Args) -> Result<bool> {
         weights: weights.describe(),
     };
     let set = TrainSet::open(&args.data)?;
-    let log_path = args.log.clone().unwrap_or_else(|| args.out.with_extension("log.jsonl"));
+    let log_path = args.log.clone().unwrap_or_else(|| beside(&args.out, "log.jsonl"));
     let log = File::options().create(true).read(true).append(true).open(&log_path);
     let log = log.map_err(|e| Error::io(&log_path, e))?;
 

@@ -92,12 +92,17 @@ pub fn load(path: &Path, size: usize) -> Result<Vec<u8>> {
     Ok(Picture::read(path)?.resized(size))
 }
 
-/// A ground-truth mask at `size` x `size`: 1 where an anomaly is, 0 elsewhere. Read as gray, resized like a picture, then
-/// split above 127.
-pub fn load_mask(path: &Path, size: usize) -> Result<Vec<u8>> {
+/// A ground-truth mask at `size` x `size`: 1 where an anomaly is, 0 elsewhere. `picture` is the (width, height) of the
+/// picture it belongs to, which it has to share. Read as gray, resized like the picture, then split above 127.
+pub fn load_mask(path: &Path, picture: (usize, usize), size: usize) -> Result<Vec<u8>> {
     let mask = Picture::read(path)?;
+    let found = (mask.width, mask.height);
+    if found != picture {
+        let ((w, h), (pw, ph)) = (found, picture);
+        invalid!("{}: the mask is {w} x {h} pixels, its picture {pw} x {ph}: they have to be equal", path.display());
+    }
     let gray: Vec<u8> = mask.rgb.as_chunks::<3>().0.iter().map(|&p| luma(p)).collect();
-    let mut small = resize::bilinear::<1>(&gray, (mask.width, mask.height), (size, size));
+    let mut small = resize::bilinear::<1>(&gray, picture, (size, size));
     for v in &mut small {
         *v = u8::from(*v > 127);
     }

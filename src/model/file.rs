@@ -28,7 +28,7 @@ pub struct Config {
     pub topk: Option<usize>,
     /// Standard deviation of the map's blur in pixels.
     pub sigma: f64,
-    /// Scores above it are anomalous.
+    /// Scores of at least this are anomalous.
     pub threshold: Option<f64>,
     /// What training wants to remember.
     pub extra: BTreeMap<String, String>,

@@ -2,7 +2,7 @@
 
 use super::pipeline;
 use super::scorer::Scorer;
-use crate::data::folder::TestSet;
+use crate::data::folder::{TestImage, TestSet};
 use crate::data::image::load_mask;
 use crate::metrics::f1::best_f1;
 use crate::metrics::pro::{PixelCurve, aupro_paper};
@@ -73,7 +73,7 @@ pub fn evaluate(
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
     let size = scorer.image_size();
-    let (mut scores, mut maps, mut pixels) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut scores, mut maps, mut pixels, mut sizes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let paths: Vec<PathBuf> = set.images.iter().map(|i| i.path.clone()).collect();
     let started = Instant::now();
     pipeline::run(
@@ -86,17 +86,18 @@ pub fn evaluate(
             let (picture, scored) = outcome.result?;
             scores.push(scored.score);
             maps.push(scored.map);
-            pixels.push(picture);
+            pixels.push(picture.pixels);
+            sizes.push(picture.size);
             progress(scores.len());
             Ok(())
         },
     )?;
     let ms_per_image = 1e3 * started.elapsed().as_secs_f64() / set.images.len() as f64;
-    let mask = |i: &crate::data::folder::TestImage| match &i.mask {
-        Some(path) => load_mask(path, size),
+    let mask = |(i, size_of_picture): (&TestImage, &(usize, usize))| match &i.mask {
+        Some(path) => load_mask(path, *size_of_picture, size),
         None => Ok(vec![0; size * size]),
     };
-    let masks: Vec<Vec<u8>> = set.images.par_iter().map(mask).collect::<Result<_>>()?;
+    let masks: Vec<Vec<u8>> = set.images.par_iter().zip(&sizes).map(mask).collect::<Result<_>>()?;
     if maps.iter().flatten().any(|v| !v.is_finite()) {
         invalid!("the anomaly maps hold values that are not numbers: the model is broken");
     }

@@ -6,14 +6,21 @@ use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-/// What became of one file: the picture as the network saw it, with its score and map, or why it could not be read.
-pub struct Outcome {
-    pub path: PathBuf,
-    pub result: Result<(Vec<u8>, Scored)>,
+/// A picture ready for the network.
+pub struct Loaded {
+    /// Width and height of the file's picture.
+    pub size: (usize, usize),
+    /// As the network sees it: image_size x image_size x 3 bytes.
+    pub pixels: Vec<u8>,
 }
 
-/// A file's name with its decoded and resized pixels.
-type Decoded = (PathBuf, Result<Vec<u8>>);
+/// What became of one file: the picture with its score and map, or why it could not be read.
+pub struct Outcome {
+    pub path: PathBuf,
+    pub result: Result<(Loaded, Scored)>,
+}
+
+type Decoded = (PathBuf, Result<Loaded>);
 
 /// Scores every file that `paths` hands to its argument, which returns false once nobody listens any more.
 ///
@@ -29,8 +36,8 @@ pub fn run(
     let (send, receive) = mpsc::sync_channel::<Decoded>(2 * batch);
     let decoder = std::thread::spawn(move || {
         paths(&mut |path| {
-            let pixels = Picture::read(&path).map(|p| p.resized(size));
-            send.send((path, pixels)).is_ok()
+            let loaded = Picture::read(&path).map(|p| Loaded { size: (p.width, p.height), pixels: p.resized(size) });
+            send.send((path, loaded)).is_ok()
         })
     });
     let mut waiting: Vec<Decoded> = Vec::new();
@@ -51,13 +58,13 @@ pub fn run(
 }
 
 fn flush(scorer: &mut Scorer, waiting: &mut Vec<Decoded>, sink: &mut impl FnMut(Outcome) -> Result<()>) -> Result<()> {
-    let pictures: Vec<&[u8]> = waiting.iter().filter_map(|(_, p)| p.as_deref().ok()).collect();
+    let pictures: Vec<&[u8]> = waiting.iter().filter_map(|(_, p)| Some(p.as_ref().ok()?.pixels.as_slice())).collect();
     let scored = if pictures.is_empty() { Vec::new() } else { scorer.score(&pictures)? };
     let mut scored = scored.into_iter();
-    for (path, pixels) in waiting.drain(..) {
-        let result = match pixels {
-            Ok(pixels) => match scored.next() {
-                Some(s) => Ok((pixels, s)),
+    for (path, loaded) in waiting.drain(..) {
+        let result = match loaded {
+            Ok(loaded) => match scored.next() {
+                Some(s) => Ok((loaded, s)),
                 None => Err(Error::Invalid(format!("{}: the engine returned no score for it", path.display()))),
             },
             Err(e) => Err(e),

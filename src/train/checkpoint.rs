@@ -30,9 +30,21 @@ pub struct Position {
     pub sums: Sums,
 }
 
-/// `model.safetensors` has its checkpoint in `model.checkpoint.safetensors`.
+/// A file beside the model: `model.safetensors` has its checkpoint in `model.checkpoint.safetensors`.
+pub fn beside(model: &Path, extension: &str) -> PathBuf {
+    if model.extension().is_some_and(|e| e == "safetensors") {
+        return model.with_extension(extension);
+    }
+    // Other names keep theirs whole: m.v1 and m.v2 are two models.
+    let mut name = model.as_os_str().to_os_string();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+/// Where a model's checkpoint is.
 pub fn path_of(model: &Path) -> PathBuf {
-    model.with_extension("checkpoint.safetensors")
+    beside(model, "checkpoint.safetensors")
 }
 
 /// The parameters of one network as they are in a session.

@@ -41,10 +41,10 @@ fn wrong_use_exits_with_2() {
 fn datasets_that_cannot_be_used() {
     let dir = folder();
     let out = dir.path().join("m.safetensors");
-    train(&dir.path().join("nowhere"), &out, "").fails(1, &["nowhere", "not a folder", "train/good"]);
+    train(&dir.path().join("nowhere"), &out, "").fails(2, &["nowhere", "not a folder", "train/good"]);
     let empty = dir.path().join("empty");
     std::fs::create_dir_all(empty.join("train/good")).unwrap();
-    train(&empty, &out, "").fails(1, &["train/good", "no pictures"]);
+    train(&empty, &out, "").fails(2, &["train/good", "no pictures"]);
 
     // A picture that cannot be read stops training before anything is touched.
     let path = own_model(&dir);
@@ -53,7 +53,7 @@ fn datasets_that_cannot_be_used() {
     let before = std::fs::read(&path).unwrap();
     write_png(&empty.join("train/good/a.png"), 40, 40, |x, y| [x as u8, y as u8, 0]);
     std::fs::write(empty.join("train/good/b.png"), "no picture").unwrap();
-    train(&empty, &path, "").fails(1, &["train/good/b.png", "not a picture"]);
+    train(&empty, &path, "").fails(2, &["train/good/b.png", "not a picture"]);
     assert!(before == std::fs::read(&path).unwrap());
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "{\"epoch\":1}\n");
 }
@@ -63,7 +63,7 @@ fn diverging_training_leaves_the_old_model() {
     let dir = folder();
     let path = own_model(&dir);
     let before = std::fs::read(&path).unwrap();
-    train(full(), &path, "--lr 1e30 --epochs 5").fails(1, &["diverged", "lower --lr"]);
+    train(full(), &path, "--lr 1e30 --epochs 5").fails(2, &["diverged", "lower --lr"]);
     assert!(before == std::fs::read(&path).unwrap());
 }
 
@@ -77,19 +77,19 @@ fn truncated_files_are_refused_by_name() {
     let cut = dir.path().join("cut.safetensors");
     for len in [0, 4, 100, whole.len() / 2, whole.len() - 1] {
         std::fs::write(&cut, &whole[..len]).unwrap();
-        ckaad(&["score", "--model", text(&cut), text(&picture)]).fails(1, &["cut.safetensors"]);
-        ckaad(&["threshold", "--model", text(&cut), "--value", "1"]).fails(1, &["cut.safetensors"]);
+        ckaad(&["score", "--model", text(&cut), text(&picture)]).fails(2, &["cut.safetensors"]);
+        ckaad(&["threshold", "--model", text(&cut), "--value", "1"]).fails(2, &["cut.safetensors"]);
         assert_eq!(std::fs::read(&cut).unwrap().len(), len, "a refused file is left as it was");
     }
     let checkpoint = path.with_extension("checkpoint.safetensors");
     let bytes = std::fs::read(&checkpoint).unwrap();
     std::fs::write(&checkpoint, &bytes[..bytes.len() / 2]).unwrap();
-    train(full(), &path, "--epochs 2 --resume").fails(1, &["m.checkpoint.safetensors"]);
+    train(full(), &path, "--epochs 2 --resume").fails(2, &["m.checkpoint.safetensors"]);
     assert!(whole == std::fs::read(&path).unwrap());
     // Weights without metadata are no model.
     let plain = dir.path().join("plain.safetensors");
     write_safetensors(&plain, &[Tensor::new("x", &[1], &[1f32]).unwrap()], &Default::default()).unwrap();
-    ckaad(&["score", "--model", text(&plain), text(&picture)]).fails(1, &["plain.safetensors", "not a model file"]);
+    ckaad(&["score", "--model", text(&plain), text(&picture)]).fails(2, &["plain.safetensors", "not a model file"]);
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn weights_that_do_not_fit_are_refused_by_tensor() {
         write_safetensors(&weights, &views, &Default::default()).unwrap();
         let out = dir.path().join("m.safetensors");
         let flags = format!("--weights {}", text(&weights));
-        train(full(), &out, &flags).fails(1, &["w.safetensors", name, word]);
+        train(full(), &out, &flags).fails(2, &["w.safetensors", name, word]);
         assert!(!out.exists());
     }
 }
@@ -129,14 +129,44 @@ fn places_that_cannot_be_written() {
     // Nobody, not even root, makes files in /proc; and /dev/full is always full.
     let log = dir.path().join("log.jsonl");
     let flags = format!("--log {}", text(&log));
-    train(full(), Path::new("/proc/m.safetensors"), &flags).fails(1, &["--out /proc/m.safetensors", "cannot write"]);
+    train(full(), Path::new("/proc/m.safetensors"), &flags).fails(2, &["--out /proc/m.safetensors", "cannot write"]);
     let out = dir.path().join("m.safetensors");
-    train(full(), &out, "--log /proc/log.jsonl").fails(1, &["/proc/log.jsonl"]);
+    train(full(), &out, "--log /proc/log.jsonl").fails(2, &["/proc/log.jsonl"]);
     let full_log = train(full(), &out, "--log /dev/full").ok();
     assert!(full_log.err.contains("warning: the log cannot be written"), "{full_log:?}");
     let picture = full().join("test/good/000.png");
     let args = ["score", "--model", text(&out), "--maps", "/proc/maps", text(&picture)];
-    ckaad(&args).fails(1, &["/proc/maps"]);
+    ckaad(&args).fails(2, &["/proc/maps"]);
     let args = ["threshold", "--model", text(&out), "--out", "/proc/x", "--value", "1"];
-    ckaad(&args).fails(1, &["/proc/x"]);
+    ckaad(&args).fails(2, &["/proc/x"]);
+}
+
+#[test]
+fn masks_of_another_size_are_refused() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    for (kind, name) in [("good", "000.png"), ("hole", "000.png")] {
+        std::fs::create_dir_all(data.join("test").join(kind)).unwrap();
+        std::fs::copy(full().join("test").join(kind).join(name), data.join("test").join(kind).join(name)).unwrap();
+    }
+    std::fs::create_dir_all(data.join("ground_truth/hole")).unwrap();
+    image::GrayImage::new(5, 7).save(data.join("ground_truth/hole/000_mask.png")).unwrap();
+    ckaad(&["eval", "--model", text(model()), "--data", text(&data)]).fails(2, &["000_mask.png", "5 x 7", "equal"]);
+}
+
+#[test]
+fn a_picture_too_large_or_odd_is_one_line() {
+    let dir = folder();
+    let huge = dir.path().join("huge.png");
+    // A header that claims 20,000 x 20,000 pixels.
+    let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x4e\x20\0\0\x4e\x20\x08\x02\0\0\0".to_vec();
+    png.extend([0; 16]);
+    std::fs::write(&huge, png).unwrap();
+    let empty = dir.path().join("empty.png");
+    std::fs::write(&empty, "").unwrap();
+    let run = ckaad(&["score", "--model", text(model()), "--format", "json", text(&huge), text(&empty)]);
+    assert_eq!(run.code, Some(2));
+    let lines = run.json();
+    assert!(lines[0]["error"].as_str().unwrap().contains("huge.png"), "{lines:?}");
+    assert!(lines[1]["error"].as_str().unwrap().contains("empty"), "{lines:?}");
 }

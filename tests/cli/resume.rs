@@ -113,7 +113,7 @@ fn other_settings_or_weights_are_refused_by_name() {
     ];
     for (flags, word) in all {
         let words = ["m.checkpoint.safetensors", "cannot resume with other settings", word];
-        train(full(), &path, &format!("{flags} --epochs 2 --resume")).fails(1, &words);
+        train(full(), &path, &format!("{flags} --epochs 2 --resume")).fails(2, &words);
     }
     // The same settings, but a backbone from somewhere else.
     let donor = dir.path().join("backbone.safetensors");
@@ -126,7 +126,7 @@ fn other_settings_or_weights_are_refused_by_name() {
         .collect();
     ckaad::weights::write_safetensors(&donor, &renamed, &Default::default()).unwrap();
     let flags = format!("--strategy ckapatch --epochs 2 --resume --weights {}", text(&donor));
-    train(full(), &path, &flags).fails(1, &["m.checkpoint.safetensors", "other backbone weights", "conv1.weight"]);
+    train(full(), &path, &flags).fails(2, &["m.checkpoint.safetensors", "other backbone weights", "conv1.weight"]);
     assert!(before == (std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("log.jsonl")).unwrap()));
 }
 
@@ -134,9 +134,9 @@ fn other_settings_or_weights_are_refused_by_name() {
 fn nothing_to_resume_from() {
     let dir = folder();
     let path = dir.path().join("m.safetensors");
-    train(full(), &path, "--resume").fails(1, &["m.checkpoint.safetensors", "No such file"]);
+    train(full(), &path, "--resume").fails(2, &["m.checkpoint.safetensors", "No such file"]);
     // A model file is no checkpoint.
     std::fs::copy(model(), dir.path().join("m.checkpoint.safetensors")).unwrap();
-    train(full(), &path, "--strategy ckapatch --resume").fails(1, &["m.checkpoint.safetensors", "not a checkpoint"]);
+    train(full(), &path, "--strategy ckapatch --resume").fails(2, &["m.checkpoint.safetensors", "not a checkpoint"]);
     assert!(!path.exists());
 }
