@@ -96,7 +96,11 @@ def main():
     p.add_argument("reference", type=Path)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=3)
+    p.add_argument("--program-only", action="store_true", help="print start-up time and memory as JSON, nothing else")
     a = p.parse_args()
+    if a.program_only:
+        print(json.dumps(program(a.threads)))
+        return
     sys.path.insert(0, str(a.reference))
     import ckaad_torch as R
     import torch
@@ -125,8 +129,11 @@ def main():
             extra = f" {1e3 * c:>7.1f} ms {c / t:>6.2f}"
         rows.append(row)
         print(f"{name:<34} {1e3 * t:>7.1f} ms {1e3 * o:>7.1f} ms {o / t:>6.2f}{extra}", flush=True)
+    # In a process of its own: a child's peak memory starts at its parent's, and PyTorch is large.
+    again = [sys.executable, __file__, str(a.reference), "--threads", str(a.threads), "--program-only"]
+    alone = subprocess.run(again, check=True, capture_output=True, text=True).stdout
     result = {"machine": {"cpu": cpu_name(), "threads": a.threads, "load_before": os.getloadavg()},
-              "pytorch": torch.__version__, "cases": rows, "program": program(a.threads)}
+              "pytorch": torch.__version__, "cases": rows, "program": json.loads(alone)}
     for key, value in result["program"].items():
         print(f"{key:<34} {value:>10.1f}")
     (ROOT / "bench/results").mkdir(exist_ok=True)
