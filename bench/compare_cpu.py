@@ -105,6 +105,7 @@ def main():
     import ckaad_torch as R
     import torch
 
+    load_before = os.getloadavg()
     torch.set_num_threads(a.threads)
     bench = ["cargo", "bench", "--bench", "cpu", "--", "--threads", str(a.threads), "--case"]
     names = ["score-resnet18-256-b1", "score-resnet18-256-b8", "score-resnet18-128-b8", "score-wide_resnet50_2-256-b1",
@@ -132,7 +133,7 @@ def main():
     # In a process of its own: a child's peak memory starts at its parent's, and PyTorch is large.
     again = [sys.executable, __file__, str(a.reference), "--threads", str(a.threads), "--program-only"]
     alone = subprocess.run(again, check=True, capture_output=True, text=True).stdout
-    result = {"machine": {"cpu": cpu_name(), "threads": a.threads, "load_before": os.getloadavg()},
+    result = {"machine": {"cpu": cpu_name(), "threads": a.threads, "load_before": load_before},
               "pytorch": torch.__version__, "cases": rows, "program": json.loads(alone)}
     for key, value in result["program"].items():
         print(f"{key:<34} {value:>10.1f}")

@@ -4,9 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ckaad::data::folder::{TestSet, TrainSet, each};
-use ckaad::data::image::{Normalise, Picture, load, load_mask};
+use ckaad::data::image::{Picture, load, load_mask};
 use ckaad::data::resize::bilinear;
 use ckaad::data::synthetic::{Defect, Spec, generate, picture as fabric};
+use ckaad::engine::device::cpu;
+use ckaad::engine::tape::Tape;
+use ckaad::engine::tensor::{DType, Shape};
 use safetensors::SafeTensors;
 use sha2::{Digest, Sha256};
 
@@ -79,8 +82,14 @@ fn golden_pixels() {
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let small = bilinear::<3>(golden.tensor("picture").unwrap().data(), (131, 97), (64, 64));
     assert!(small == golden.tensor("resized").unwrap().data(), "not Pillow's bytes");
-    let mut found = vec![0f32; small.len()];
-    Normalise::new([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).apply(&small, &mut found);
+    let mut tape = Tape::new(DType::F32);
+    let pixels = tape.input(Shape([1, 64, 64, 3]), DType::U8).unwrap();
+    let normalised = tape.normalize(pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).unwrap();
+    tape.output(normalised);
+    let mut session = cpu::session(tape).unwrap();
+    session.write(pixels, &small).unwrap();
+    session.run().unwrap();
+    let found = session.read::<f32>(normalised).unwrap();
     let tensor = golden.tensor("tensor").unwrap().data();
     for (i, b) in tensor.as_chunks::<4>().0.iter().enumerate() {
         let (expected, found) = (f32::from_le_bytes(*b), found[i % 4096 * 3 + i / 4096]);

@@ -108,24 +108,3 @@ fn a_perfect_and_a_constant_map() {
     close(constant.auroc(), 0.5);
     close(aupro_paper(&[&[1f32; 4][..]], &[&mask[..]], width).unwrap().unwrap(), 0.0);
 }
-
-/// The size of a large test set, to keep an eye on time and memory: `cargo test --release -- --ignored --nocapture`.
-#[test]
-#[ignore = "measures, does not check"]
-fn forty_million_pixels() {
-    let mut state = 1u32;
-    let maps: Vec<f32> = (0..600 * 256 * 256)
-        .map(|_| {
-            state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-            (state >> 8) as f32
-        })
-        .collect();
-    let mask: Vec<u8> = (0..256 * 256).map(|i| u8::from(i % 256 < 20 && i / 256 < 60)).collect();
-    let maps: Vec<&[f32]> = maps.chunks(256 * 256).collect();
-    let masks: Vec<&[u8]> = vec![&mask; maps.len()];
-    let start = std::time::Instant::now();
-    let curve = PixelCurve::new(&maps, &masks, 256).unwrap().unwrap();
-    println!("sorted after {:?}", start.elapsed());
-    println!("auroc {} aupro {} after {:?}", curve.auroc(), curve.aupro(0.3), start.elapsed());
-    println!("paper {:?} after {:?}", aupro_paper(&maps, &masks, 256).unwrap(), start.elapsed());
-}

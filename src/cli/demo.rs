@@ -40,7 +40,7 @@ pub struct Args {
 }
 
 const IMAGE_SIZE: usize = 128;
-/// Lies in every data folder the demo made, so that it never deletes anybody else's pictures.
+/// Lies in every folder the demo wrote to, so that it never deletes anybody else's pictures.
 const MARK: &str = ".made-by-ckaad-demo";
 
 pub fn run(args: &Args) -> Result<bool> {
@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<bool> {
         Weights::File(_) => "",
     };
     if !note.is_empty() {
-        anstream::eprintln!("{note}");
+        tell!("{note}");
     }
     let data = args.out.join("data");
     let spec = Spec {
@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<bool> {
         test_per_type: 15,
         seed: args.seed,
     };
-    make_data(&data, &spec)?;
+    make_data(&args.out, &data, &spec)?;
 
     let model_path = args.out.join("model.safetensors");
     let settings = Settings {
@@ -116,15 +116,20 @@ pub fn run(args: &Args) -> Result<bool> {
     Ok(true)
 }
 
-/// Writes the dataset, in place of an earlier demo's.
-fn make_data(folder: &Path, spec: &Spec) -> Result<()> {
-    let mark = folder.join(MARK);
-    if mark.exists() {
-        std::fs::remove_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    } else if folder.exists() {
+/// Writes the dataset, in place of an earlier demo's, whose report and model go, too.
+fn make_data(out: &Path, folder: &Path, spec: &Spec) -> Result<()> {
+    let mark = out.join(MARK);
+    if folder.exists() && !mark.exists() {
         invalid!("{}: already there, and not made by a demo; choose another --out", folder.display());
     }
-    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    std::fs::create_dir_all(out).map_err(|e| Error::io(out, e))?;
     std::fs::write(&mark, "").map_err(|e| Error::io(&mark, e))?;
+    for old in ["report.html", "model.safetensors"] {
+        // Most of the time there is none.
+        let _ = std::fs::remove_file(out.join(old));
+    }
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    }
     synthetic::generate(folder, spec)
 }

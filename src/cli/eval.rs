@@ -52,10 +52,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let e = evaluate(&mut scorer, &set, args.pro, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     if set.without_mask > 0 && set.has_masks() {
-        anstream::eprintln!(
-            "ckaad: {} anomalous pictures have no mask and count as normal in pixel metrics",
-            set.without_mask
-        );
+        tell!("ckaad: {} anomalous pictures have no mask and count as normal in pixel metrics", set.without_mask);
     }
     if let Some(path) = &args.report {
         let title = format!("Evaluation of {}", args.model.display());

@@ -51,7 +51,7 @@ pub fn write(path: &Path, head: Head, e: &Evaluation, set: &TestSet, pro: ProDef
     let report = Report {
         title: head.title,
         note: head.note,
-        command: std::env::args().map(|a| quoted(&a)).collect::<Vec<_>>().join(" "),
+        command: std::env::args_os().map(|a| quoted(&a.to_string_lossy())).collect::<Vec<_>>().join(" "),
         settings: head.settings,
         metrics,
         pro_definition: pro.describe().to_string(),
@@ -68,5 +68,9 @@ pub fn write(path: &Path, head: Head, e: &Evaluation, set: &TestSet, pro: ProDef
 /// An argument as one would type it.
 fn quoted(argument: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:".contains(c);
-    if !argument.is_empty() && argument.chars().all(plain) { argument.into() } else { format!("'{argument}'") }
+    if !argument.is_empty() && argument.chars().all(plain) {
+        argument.into()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
 }

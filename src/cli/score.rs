@@ -66,11 +66,11 @@ enum Format {
 
 pub fn run(args: &Args) -> Result<bool> {
     args.device.check()?;
+    let model = ModelFile::open(&args.model)?;
+    let mut scorer = Scorer::from_file(&model, args.batch_size)?;
     for folder in [&args.heatmaps, &args.maps].into_iter().flatten() {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     }
-    let model = ModelFile::open(&args.model)?;
-    let mut scorer = Scorer::from_file(&model, args.batch_size)?;
     let mut writer =
         Writer { args, threshold: model.config.threshold, size: scorer.image_size(), taken: HashSet::new() };
     if args.format == Format::Csv {

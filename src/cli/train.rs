@@ -16,6 +16,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// Exit code after a second Ctrl-C, as shells report it.
+const INTERRUPTED: i32 = 130;
+
 /// Train a detector on a folder of pictures
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
@@ -159,7 +162,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let handler = move || {
         // The first request is granted at the end of the step; whoever asks again does not want to wait.
         if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(super::FAILED.into());
+            std::process::exit(INTERRUPTED);
         }
     };
     if let Err(e) = ctrlc::set_handler(handler) {
@@ -174,11 +177,11 @@ pub fn run(args: &Args) -> Result<bool> {
                 Some(t) => format!("threshold {t:.5}"),
                 None => "no threshold: nothing was held back; `ckaad threshold` sets one".to_string(),
             };
-            anstream::eprintln!("{} written ({threshold})", args.out.display());
+            tell!("{} written ({threshold})", args.out.display());
         }
-        Ended::Interrupted { saved: true } => anstream::eprintln!("interrupted; --resume goes on from here"),
+        Ended::Interrupted { saved: true } => tell!("interrupted; --resume goes on from here"),
         Ended::Interrupted { saved: false } => {
-            anstream::eprintln!("interrupted before the first step; nothing was written")
+            tell!("interrupted before the first step; nothing was written")
         }
     }
     Ok(true)
@@ -189,13 +192,21 @@ pub struct Teller {
     bar: Mutex<Option<ProgressBar>>,
     log: Option<Mutex<File>>,
     epochs: usize,
+    /// Epochs of an earlier run that the log keeps, until this run's first line is written.
+    behind: Mutex<Option<usize>>,
     /// Standard error is no terminal: one line an epoch instead of bars.
     quiet: bool,
 }
 
+/// A lock whose holder cannot have panicked half-way through anything that matters.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 impl Teller {
     pub fn new(epochs: usize, log: Option<File>) -> Self {
-        Teller { bar: Mutex::new(None), log: log.map(Mutex::new), epochs, quiet: !std::io::stderr().is_terminal() }
+        let quiet = !std::io::stderr().is_terminal();
+        Teller { bar: Mutex::new(None), log: log.map(Mutex::new), epochs, behind: Mutex::new(None), quiet }
     }
 
     pub fn tell(&self, event: Event) {
@@ -215,7 +226,7 @@ impl Teller {
                 if (epoch, step) != (0, 0) {
                     self.line(&format!("resumed in epoch {}, after step {step}", epoch + 1));
                 }
-                self.keep_log(epoch);
+                *lock(&self.behind) = Some(epoch);
             }
             Event::Epoch(log) => {
                 if self.quiet {
@@ -226,13 +237,12 @@ impl Teller {
                 }
                 self.write_log(log);
             }
-            Event::Checkpoint(_) => {}
         }
     }
 
     fn line(&self, text: &str) {
         self.finish();
-        anstream::eprintln!("{text}");
+        tell!("{text}");
     }
 
     fn advance(&self, what: &str, done: usize, of: usize, message: String) {
@@ -266,16 +276,20 @@ impl Teller {
             file.set_len(kept as u64)
         });
         if let Err(e) = cut {
-            anstream::eprintln!("ckaad: warning: the old log cannot be cut: {e}");
+            tell!("ckaad: warning: the old log cannot be cut: {e}");
         }
     }
 
     fn write_log(&self, log: &EpochLog) {
+        // Only now is there something to take the place of what an earlier run wrote.
+        if let Some(epochs) = lock(&self.behind).take() {
+            self.keep_log(epochs);
+        }
         let Some(Ok(mut file)) = self.log.as_ref().map(Mutex::lock) else { return };
         let written =
             serde_json::to_string(log).map_err(std::io::Error::from).and_then(|line| writeln!(file, "{line}"));
         if let Err(e) = written {
-            anstream::eprintln!("ckaad: warning: the log cannot be written: {e}");
+            tell!("ckaad: warning: the log cannot be written: {e}");
         }
     }
 

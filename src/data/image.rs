@@ -114,27 +114,6 @@ fn luma([r, g, b]: [u8; 3]) -> u8 {
     ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u8
 }
 
-/// Bytes to network input: `(v / 255 - mean) / std` per channel, `rgb` and `out` with channels innermost and equally long.
-pub struct Normalise {
-    table: [[f32; 256]; 3],
-}
-
-impl Normalise {
-    /// `mean` and `std` in units of the full range, as ImageNet's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225.
-    pub fn new(mean: [f64; 3], std: [f64; 3]) -> Self {
-        let channel = |c: usize| std::array::from_fn(|v| ((v as f64 / 255.0 - mean[c]) / std[c]) as f32);
-        Self { table: std::array::from_fn(channel) }
-    }
-
-    pub fn apply(&self, rgb: &[u8], out: &mut [f32]) {
-        debug_assert_eq!(rgb.len(), out.len());
-        let [r, g, b] = &self.table;
-        for (out, &[x, y, z]) in out.as_chunks_mut::<3>().0.iter_mut().zip(rgb.as_chunks::<3>().0) {
-            *out = [r[usize::from(x)], g[usize::from(y)], b[usize::from(z)]];
-        }
-    }
-}
-
 /// Any decoded picture as 8-bit RGB. `image` rounds 16 bits to 8, Pillow keeps the high byte.
 fn to_rgb(decoded: DynamicImage) -> Result<DynamicImage> {
     use DynamicImage as D;

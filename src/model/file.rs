@@ -95,7 +95,7 @@ impl ModelFile {
         Ok(values)
     }
 
-    /// Writes the same tensors with other metadata.
+    /// Writes the same tensors, as f32, with other metadata.
     pub fn rewrite(&self, path: &Path, config: &Config) -> Result<()> {
         let values: Vec<Cow<[f32]>> = self.archive.tensors().map(|t| t.f32()).collect();
         let tensors: Vec<Tensor> = self

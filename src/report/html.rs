@@ -123,11 +123,7 @@ impl Report {
         h.push_str(
             "</tbody>\n<caption>A defect type's row compares its pictures with all normal ones. Accuracy is at ",
         );
-        let _ = writeln!(
-            h,
-            "the threshold of the best F1. AUPRO: {}.</caption></table></div>",
-            escape(&self.pro_definition)
-        );
+        let _ = writeln!(h, "the threshold of the best F1. {}.</caption></table></div>", escape(&self.pro_definition));
     }
 
     fn write_charts(&self, h: &mut String) -> Result<()> {

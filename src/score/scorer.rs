@@ -87,6 +87,9 @@ impl Scorer {
         self.session.run()?;
         self.session.read_into(self.map, &mut self.maps)?;
         let scores = self.session.read::<f32>(self.score)?;
+        if scores[..pictures.len()].iter().any(|s| !s.is_finite()) {
+            crate::invalid!("the model gives scores that are not numbers: its weights are broken");
+        }
         let maps = self.maps.chunks_exact(self.size * self.size);
         Ok(maps.zip(scores).take(pictures.len()).map(|(m, s)| Scored { score: s as f64, map: m.to_vec() }).collect())
     }

@@ -54,6 +54,19 @@ pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
     Ok(values)
 }
 
+/// Refuses parameters that are not numbers: a step's losses are computed before its update, and do not show it.
+pub fn expect_finite(values: &Values<f32>) -> Result<()> {
+    let broken = |e: &&crate::engine::params::Entry| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
+    match values.layout.entries().iter().find(broken) {
+        None => Ok(()),
+        Some(e) => invalid!(
+            "training diverged: {}.{} holds values that are not numbers; nothing was written. Try a lower --lr",
+            values.layout.network,
+            e.name
+        ),
+    }
+}
+
 /// The networks that are trained, and where they are in the program.
 pub struct Trained {
     pub ae: NetId,
@@ -81,6 +94,9 @@ pub fn write(
     config.extra.insert(POSITION.into(), position.to_text());
     let ae = parameters(session, trained.ae)?;
     let discriminator = trained.discriminator.map(|d| parameters(session, d)).transpose()?;
+    for values in [Some(&ae), discriminator.as_ref()].into_iter().flatten() {
+        expect_finite(values)?;
+    }
     let mut held: Vec<(String, Values<f32>)> = Vec::new();
     for net in trained.nets() {
         let layout = Arc::new(session.tape().layout(net).clone());
@@ -143,7 +159,13 @@ fn difference(then: &str, now: &str) -> Option<String> {
         .filter(|(a, b)| a != b)
         .map(|(a, b)| format!("the checkpoint has {a}, this run {b}"))
         .collect();
-    if then == now { None } else { Some(changed.join("; ")) }
+    if then == now {
+        None
+    } else if changed.is_empty() {
+        Some("it was written by another version of this program".into())
+    } else {
+        Some(changed.join("; "))
+    }
 }
 
 impl Position {

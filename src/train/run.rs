@@ -58,11 +58,11 @@ pub struct Settings {
 
 impl Settings {
     /// One setting a line: those that change the numbers. A run resumes only with the same ones.
-    fn text(&self, normal: usize, anomalous: usize) -> String {
+    fn text(&self, normal: usize, anomalous: usize, cached: bool) -> String {
         let (a, h) = (&self.architecture, &self.hyper);
         format!(
             "backbone {}\nlayers {:?}\nimage_size {}\nstrategy {:?}\n{:?}\nbatch {}\nseed {}\nshuffle {}\nholdout {}\n\
-             normal pictures {normal}\nanomalous pictures {anomalous}\nthreads {}",
+             normal pictures {normal}\nanomalous pictures {anomalous}\nfeatures cached {cached}\nthreads {}",
             a.backbone.name,
             a.layers,
             a.image_size,
@@ -103,7 +103,6 @@ pub enum Event<'a> {
         losses: Sums,
     },
     Epoch(&'a EpochLog),
-    Checkpoint(&'a Path),
 }
 
 /// One line of the log.
@@ -142,6 +141,13 @@ pub fn run(
     events: &(dyn Fn(Event) + Sync),
     stop: &AtomicBool,
 ) -> Result<Ended> {
+    // What can be refused is refused before the pictures are decoded.
+    let a = &s.architecture;
+    let backbone: Values<f32> = resnet::load(a, source)?;
+    let checkpoint = checkpoint::path_of(&s.out);
+    if s.resume && !checkpoint.exists() {
+        invalid!("{}: there is no checkpoint to resume from", checkpoint.display());
+    }
     let data = open(s, set, events)?;
     let adversarial = s.strategy != Strategy::Recon;
     let distort = adversarial && data.anomalous.is_empty();
@@ -158,8 +164,6 @@ pub fn run(
         elastic: distort,
     });
 
-    let a = &s.architecture;
-    let backbone: Values<f32> = resnet::load(a, source)?;
     let folder = s.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut heard = |done: usize| {
         events(Event::Features(done, data.pictures.len()));
@@ -202,17 +206,14 @@ pub fn run(
     let mut config =
         Config { architecture: a.clone(), topk: s.topk, sigma: s.sigma, threshold: None, extra: Default::default() };
     config.extra.insert("weights".into(), s.weights.clone());
-    let text = s.text(data.normal.len(), data.anomalous.len());
-    let checkpoint = checkpoint::path_of(&s.out);
+    let text = s.text(data.normal.len(), data.anomalous.len(), cache.is_some());
     let mut at = Position::default();
     if s.resume {
         at = checkpoint::read(&checkpoint, &text, source, &mut *session, &trained)?;
     }
     events(Event::Start { epoch: at.epoch, step: at.step });
     let save_checkpoint = |session: &dyn Session, at: &Position| -> Result<()> {
-        checkpoint::write(&checkpoint, &config, &text, at, source, session, &trained)?;
-        events(Event::Checkpoint(&checkpoint));
-        Ok(())
+        checkpoint::write(&checkpoint, &config, &text, at, source, session, &trained)
     };
 
     let steps = data.normal.len() / n;
@@ -222,6 +223,10 @@ pub fn run(
         let order = feeder.order(at.epoch);
         while at.step < steps {
             if stop.load(Ordering::Relaxed) {
+                if at.updates == 0 {
+                    // Nothing to keep, and an earlier run's checkpoint may be there.
+                    return Ok(Ended::Interrupted { saved: false });
+                }
                 save_checkpoint(&*session, &at)?;
                 return Ok(Ended::Interrupted { saved: true });
             }
@@ -254,6 +259,9 @@ pub fn run(
     let ae = checkpoint::parameters(&*session, program.ae)?;
     let discriminator = trained.discriminator.map(|d| checkpoint::parameters(&*session, d)).transpose()?;
     drop(session);
+    for values in [Some(&ae), discriminator.as_ref()].into_iter().flatten() {
+        checkpoint::expect_finite(values)?;
+    }
     if !data.held_back.is_empty() {
         let mut scorer = Scorer::new(&config, &backbone, &ae, n)?;
         config.threshold = Some(quantile(&scores(&mut scorer, &data.pictures, &data.held_back)?, s.quantile)?);

@@ -103,9 +103,10 @@ fn weights_that_do_not_fit_are_refused_by_tensor() {
         .collect();
     let name = "layer1.1.bn2.running_var";
     type Change = fn(&mut Vec<(String, Vec<usize>, Vec<f32>)>, usize);
-    let changes: [(Change, &str); 3] = [
+    let changes: [(Change, &str); 4] = [
         (|all, i| drop(all.remove(i)), ""),
         (|all, i| all[i].2[5] = f32::NAN, "NaN"),
+        (|all, i| all[i].2[5] = -1.0, "negative variance"),
         (|all, i| (all[i].1, all[i].2) = (vec![3], vec![1.0; 3]), "[3]"),
     ];
     for (change, word) in changes {
@@ -169,4 +170,15 @@ fn a_picture_too_large_or_odd_is_one_line() {
     let lines = run.json();
     assert!(lines[0]["error"].as_str().unwrap().contains("huge.png"), "{lines:?}");
     assert!(lines[1]["error"].as_str().unwrap().contains("empty"), "{lines:?}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn nobody_hears_the_messages() {
+    let dir = folder();
+    let out = dir.path().join("m.safetensors");
+    let mut training = training(full(), &out, "");
+    training.stderr(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    assert_eq!(training.status().unwrap().code(), Some(0));
+    assert!(out.exists());
 }

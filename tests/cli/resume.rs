@@ -134,7 +134,7 @@ fn other_settings_or_weights_are_refused_by_name() {
 fn nothing_to_resume_from() {
     let dir = folder();
     let path = dir.path().join("m.safetensors");
-    train(full(), &path, "--resume").fails(2, &["m.checkpoint.safetensors", "No such file"]);
+    train(full(), &path, "--resume").fails(2, &["m.checkpoint.safetensors", "no checkpoint to resume from"]);
     // A model file is no checkpoint.
     std::fs::copy(model(), dir.path().join("m.checkpoint.safetensors")).unwrap();
     train(full(), &path, "--strategy ckapatch --resume").fails(2, &["m.checkpoint.safetensors", "not a checkpoint"]);
