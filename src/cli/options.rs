@@ -62,14 +62,6 @@ impl Weights {
         }
         Ok(Weights::File(Archive::open(registry::locate(name)?)?))
     }
-
-    /// What a model file says of them.
-    pub fn describe(&self) -> String {
-        match self {
-            Weights::File(archive) => archive.path().display().to_string(),
-            Weights::Random(r) => format!("random, seed {}", r.seed),
-        }
-    }
 }
 
 impl TensorSource for Weights {
@@ -77,6 +69,13 @@ impl TensorSource for Weights {
         match self {
             Weights::File(archive) => archive.f32(name, shape),
             Weights::Random(random) => random.tensor(name, shape),
+        }
+    }
+
+    fn describe(&self) -> String {
+        match self {
+            Weights::File(archive) => archive.path().display().to_string(),
+            Weights::Random(random) => random.describe(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::options::{Device, Networks, TopK, Weights, count, non_negative, share, sigma, topk};
 use super::progress;
 use crate::data::folder::TrainSet;
+use crate::model::TensorSource;
 use crate::model::discriminator::Level;
 use crate::train::checkpoint::beside;
 use crate::train::features::CacheKind;

@@ -44,6 +44,10 @@ impl TensorSource for Prefixed<'_> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
         self.archive.f32(&format!("{}{name}", self.prefix), shape)
     }
+
+    fn describe(&self) -> String {
+        self.archive.path().display().to_string()
+    }
 }
 
 /// An opened model file: mapped, with its metadata checked.

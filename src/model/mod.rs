@@ -115,6 +115,9 @@ impl Architecture {
 pub trait TensorSource {
     /// The values of `name`; an error names it when it is missing or has another shape.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>>;
+
+    /// What error messages call it: the file.
+    fn describe(&self) -> String;
 }
 
 /// How the convolutions of a network are initialised.

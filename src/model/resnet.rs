@@ -118,7 +118,8 @@ pub fn each_folded<T: Real>(
         let norm = |s: &str| source.tensor(&format!("{}.{s}", c.norm), &c.shape[..1]);
         let [gamma, beta, mean, var] = [norm("weight")?, norm("bias")?, norm("running_mean")?, norm("running_var")?];
         if var.iter().any(|v| *v < 0.0) {
-            crate::invalid!("{}.running_var holds a negative variance: the weights are broken", c.norm);
+            let file = source.describe();
+            crate::invalid!("{file}: {}.running_var holds a negative variance: the weights are broken", c.norm);
         }
         let (weight, bias) = fold::<T>(&weight, [&gamma, &beta, &mean, &var], BATCH_NORM_EPS);
         // Each convolution has two entries in the layout.

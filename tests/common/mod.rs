@@ -79,6 +79,10 @@ impl TensorSource for GoldenBackbone {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
         Ok(fill(&format!("backbone.{name}"), shape, false).into())
     }
+
+    fn describe(&self) -> String {
+        "the golden backbone".into()
+    }
 }
 
 /// The reference's reproducible parameters of a network.
