@@ -2,7 +2,7 @@
 //! convolution is never materialised, only one cache-sized block of it at a time.
 //!
 //! * [`multiply_rows`]: `out[pixel, cols] = left[pixel, depth] * b[depth, cols]`, `b` packed by [`pack_transposed`] or
-//!   [`pack_plain`].
+//!   `pack_plain_row`.
 //! * [`multiply_columns`]: `out[rows, cols] = left[depth, rows]^T * right[depth, cols]`, both packed block by block.
 //!
 //! Blocking: [`ROW_BLOCK`] x `DEPTH_BLOCK` of the left operand stay in L2 while panels of `b` stream past; one tile's

@@ -8,7 +8,7 @@ use crate::engine::real::Real;
 use crate::engine::tape::{Record, Tape, Var};
 use crate::engine::tensor::Shape;
 
-/// y = sum_i weights[i] * x_i over scalars
+/// `y = sum_i weights[i] * x_i` over scalars
 #[derive(Clone, Debug)]
 pub struct WeightedSum {
     pub weights: Vec<f64>,
