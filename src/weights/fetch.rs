@@ -34,11 +34,26 @@ pub fn fetch(entry: &Entry, url: &str, folder: &Path, progress: &mut dyn FnMut(u
     if file.try_lock().is_err() {
         invalid!("{}: another process is downloading this file; wait for it", part.display());
     }
-    download(url, &part, &mut file, progress)?;
-    file.sync_all().map_err(io_error)?;
-    let found = sha256(&part)?;
+    let outcome = complete(entry, url, &part, &mut file, progress)
+        .and_then(|()| std::fs::rename(&part, &target).map_err(|e| Error::io(&target, e)));
+    // Closing the file is not enough: a child process that another thread is just starting holds it open as well.
+    file.unlock().map_err(io_error)?;
+    outcome.map(|()| Fetched::Downloaded(target))
+}
+
+/// Downloads what is missing of the part and checks the whole; a part with the wrong hash is removed.
+fn complete(
+    entry: &Entry,
+    url: &str,
+    part: &Path,
+    file: &mut File,
+    progress: &mut dyn FnMut(u64, Option<u64>),
+) -> Result<()> {
+    download(url, part, file, progress)?;
+    file.sync_all().map_err(|e| Error::io(part, e))?;
+    let found = sha256(part)?;
     if !found.starts_with(&entry.sha256) {
-        std::fs::remove_file(&part).map_err(io_error)?;
+        std::fs::remove_file(part).map_err(|e| Error::io(part, e))?;
         invalid!(
             "{url}: the SHA-256 of what was downloaded begins with {}, expected {}; it was removed, try again or name \
              another source with --url",
@@ -46,8 +61,7 @@ pub fn fetch(entry: &Entry, url: &str, folder: &Path, progress: &mut dyn FnMut(u
             entry.sha256
         );
     }
-    std::fs::rename(&part, &target).map_err(|e| Error::io(&target, e))?;
-    Ok(Fetched::Downloaded(target))
+    Ok(())
 }
 
 /// Appends to `file` what is missing of `url`, or all of it if the server cannot resume.
