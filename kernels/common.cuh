@@ -1,0 +1,64 @@
+// What all kernels share: number types, conversions, 16-byte vectors, the activation, reductions in a fixed order.
+// Arithmetic is f32 whatever the storage type.
+#pragma once
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+typedef unsigned int u32;
+typedef int i32;
+typedef unsigned long long u64;
+typedef unsigned char u8;
+typedef __nv_bfloat16 bf16;
+typedef __half f16;
+
+constexpr u32 WARP = 32;
+constexpr u32 FULL = 0xffffffffu;
+
+__device__ __forceinline__ float to_f32(float x) { return x; }
+__device__ __forceinline__ float to_f32(bf16 x) { return __bfloat162float(x); }
+__device__ __forceinline__ float to_f32(f16 x) { return __half2float(x); }
+
+template <class T> __device__ __forceinline__ T from_f32(float x);
+template <> __device__ __forceinline__ float from_f32<float>(float x) { return x; }
+template <> __device__ __forceinline__ bf16 from_f32<bf16>(float x) { return __float2bfloat16_rn(x); }
+template <> __device__ __forceinline__ f16 from_f32<f16>(float x) { return __float2half_rn(x); }
+
+// Elements of T in 16 bytes.
+template <class T> constexpr u32 LANES = 16 / sizeof(T);
+
+// 16 bytes of T, moved by one instruction. `p` must be 16-byte aligned.
+template <class T> struct alignas(16) Vec {
+    T v[LANES<T>];
+};
+template <class T> __device__ __forceinline__ Vec<T> load16(const T* p) { return *reinterpret_cast<const Vec<T>*>(p); }
+template <class T> __device__ __forceinline__ void store16(T* p, const Vec<T>& v) { *reinterpret_cast<Vec<T>*>(p) = v; }
+
+__device__ __forceinline__ u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
+
+// Slope below zero: 1 = none, 0 = ReLU, else LeakyReLU. NaN stays NaN.
+__device__ __forceinline__ float activate(float x, float slope) {
+    return x < 0.0f ? (slope == 0.0f ? 0.0f : x * slope) : x;
+}
+
+// Its derivative, from the result; at 0 that of the negative side, as in PyTorch.
+__device__ __forceinline__ float activation_slope(float y, float slope) { return y > 0.0f ? 1.0f : slope; }
+
+// Sum over a warp, the same bits in every lane.
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+    for (u32 offset = WARP / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(FULL, x, offset);
+    return x;
+}
+
+// Sum over a block of whole warps, the same bits in every thread. `shared` holds one float per warp; it may be used
+// again right after.
+__device__ __forceinline__ float block_sum(float x, float* shared) {
+    const u32 warps = blockDim.x / WARP;
+    x = warp_sum(x);
+    if (threadIdx.x % WARP == 0) shared[threadIdx.x / WARP] = x;
+    __syncthreads();
+    float total = 0.0f;
+    for (u32 i = 0; i < warps; ++i) total += shared[i];
+    __syncthreads();
+    return total;
+}
