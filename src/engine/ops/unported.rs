@@ -10,13 +10,8 @@ macro_rules! unported {
 }
 
 unported! {
-    super::activation::Activate,
-    super::activation::ActivateBwd,
     super::optimizer::Adam,
-    super::add::Add,
     super::optimizer::ClipGradNorm,
-    super::concat::Concat,
-    super::concat::ConcatBwd,
     super::conv2d::Forward,
     super::conv2d::BwdBias,
     super::conv2d::BwdInput,
@@ -27,16 +22,8 @@ unported! {
     super::cosine::Map,
     super::energy::Energy,
     super::energy::EnergyBwd,
-    super::fill::Fill,
     super::anomaly_map::GaussianBlur,
-    super::instance_norm::InstanceNorm,
-    super::instance_norm::InstanceNormBwd,
-    super::l2_normalize::L2Normalize,
-    super::l2_normalize::L2NormalizeBwd,
-    super::max_pool::MaxPool,
     super::normalize::Normalize,
     super::topk::TopKMean,
     super::anomaly_map::UpsampleSum,
-    super::weighted_sum::WeightedSum,
-    super::weighted_sum::WeightedSumBwd,
 }

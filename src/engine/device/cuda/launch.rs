@@ -64,6 +64,20 @@ impl Out {
         Out { update: true, ..self }
     }
 
+    pub fn elements(self) -> u32 {
+        // Shapes of 2^31 elements and more are refused when recorded.
+        (self.buffer.bytes / self.buffer.dtype.size() as u64) as u32
+    }
+
+    /// Which of a family of kernels writes elements of this type: results that are [`Tape::exact`] are f32 in all programs.
+    pub fn number(self) -> Number {
+        match self.buffer.dtype {
+            DType::Bf16 => Number::Bf16,
+            DType::F16 => Number::F16,
+            _ => Number::F32,
+        }
+    }
+
     /// These bytes of it.
     pub fn slice(self, bytes: Range<usize>) -> Self {
         Out { buffer: self.buffer.slice(bytes), ..self }
