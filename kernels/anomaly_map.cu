@@ -212,6 +212,6 @@ __device__ __forceinline__ void topk_mean(float* y, const float* x, u32 len, u32
 }
 
 extern "C" __global__ void __launch_bounds__(256) upsample_sum_f32(float* y, const float* x0, const float* x1, const float* x2, const float* x3, const float* x4, const float* x5, const float* x6, const float* x7, UpsampleMaps p) { upsample_sum(y, x0, x1, x2, x3, x4, x5, x6, x7, p); }
-extern "C" __global__ void __launch_bounds__(256) gaussian_blur_rows_f32(float* y, const float* x, u32 size, u32 tiles, u32 radius, const GaussianTaps taps) { blur_rows(y, x, size, tiles, radius, taps); }
-extern "C" __global__ void __launch_bounds__(256) gaussian_blur_columns_f32(float* y, const float* x, u32 size, u32 tiles, u32 radius, const GaussianTaps taps) { blur_columns(y, x, size, tiles, radius, taps); }
+extern "C" __global__ void __launch_bounds__(256) gaussian_blur_rows_f32(float* y, const float* x, u32 size, u32 tiles, u32 radius, GaussianTaps taps) { blur_rows(y, x, size, tiles, radius, taps); }
+extern "C" __global__ void __launch_bounds__(256) gaussian_blur_columns_f32(float* y, const float* x, u32 size, u32 tiles, u32 radius, GaussianTaps taps) { blur_columns(y, x, size, tiles, radius, taps); }
 extern "C" __global__ void __launch_bounds__(1024) topk_mean_f32(float* y, const float* x, u32 len, u32 k) { topk_mean(y, x, len, k); }

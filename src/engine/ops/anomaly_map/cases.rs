@@ -4,10 +4,10 @@ use crate::engine::ops::case::Case;
 
 pub fn cases() -> Vec<Case> {
     let up = |name: &str, maps: &[[usize; 4]], size| {
-        Case::new("upsample_sum", name, maps, move |t, v| t.upsample_sum(v, size)).forward_only()
+        Case::new("upsample_sum", name, maps, move |t, v| t.upsample_sum(v, size)).forward_only().exact()
     };
     let blur = |name: &str, map, sigma| {
-        Case::new("gaussian_blur", name, &[map], move |t, v| t.gaussian_blur(v[0], sigma)).forward_only()
+        Case::new("gaussian_blur", name, &[map], move |t, v| t.gaussian_blur(v[0], sigma)).forward_only().exact()
     };
     vec![
         up("two maps", &[[2, 8, 8, 1], [2, 4, 4, 1]], 32),

@@ -4,6 +4,7 @@
 //! [`Map`], eq. (14): 1 - cos over channels at every position. Both as PyTorch's `cosine_similarity` (lengths at least 1e-8).
 
 pub mod cases;
+pub(crate) mod cuda;
 
 use super::{Args, MAX_OPERANDS, Operation, no_gradient};
 use crate::Result;
@@ -56,7 +57,9 @@ impl Tape {
             return Err(self.shape_error(Loss::NAME, format!("{images} images of a batch of {}", s.n())));
         }
         let op = Loss { images, len: s.len() / s.n() };
-        Ok(self.record(op, vec![a, b], &[Shape::SCALAR, Shape([images, 1, 1, SAVED])])?[0])
+        let outputs = self.record(op, vec![a, b], &[Shape::SCALAR, Shape([images, 1, 1, SAVED])])?;
+        self.exact(outputs[1]);
+        Ok(self.exact(outputs[0]))
     }
 
     /// 1 - cos over channels at every position, for each of 1 to 4 layers' pairs (feature map, reconstruction).
@@ -69,7 +72,8 @@ impl Tape {
         let layers = shapes.iter().map(|s| (s.len() / s.c(), s.c())).collect();
         let outputs: Vec<Shape> = shapes.iter().map(|s| Shape([s.n(), s.h(), s.w(), 1])).collect();
         let inputs = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
-        self.record(Map { layers }, inputs, &outputs)
+        let maps = self.record(Map { layers }, inputs, &outputs)?;
+        Ok(maps.into_iter().map(|v| self.exact(v)).collect())
     }
 }
 

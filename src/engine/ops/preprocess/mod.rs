@@ -1,6 +1,7 @@
 //! Pixels to network input: u8 RGB, resized as Pillow does it, then `(v / 255 - mean) / std`.
 
 pub mod cases;
+pub(crate) mod cuda;
 pub mod resize;
 
 use super::{Args, Operation, no_gradient};

@@ -3,8 +3,9 @@
 use crate::engine::ops::case::Case;
 
 pub fn cases() -> Vec<Case> {
-    let case =
-        |name: &str, map, k| Case::new("topk_mean", name, &[map], move |t, v| t.topk_mean(v[0], k)).forward_only();
+    let case = |name: &str, map, k| {
+        Case::new("topk_mean", name, &[map], move |t, v| t.topk_mean(v[0], k)).forward_only().exact()
+    };
     vec![
         case("5 of 63", [2, 9, 7, 1], Some(5)),
         case("the largest", [3, 4, 4, 1], Some(1)),
@@ -20,6 +21,7 @@ pub fn cases() -> Vec<Case> {
             let flat = t.upsample_sum(&[map], 12)?;
             t.topk_mean(flat, Some(77))
         })
-        .forward_only(),
+        .forward_only()
+        .exact(),
     ]
 }
