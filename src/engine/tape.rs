@@ -64,7 +64,7 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// An empty program whose arithmetic is done in `dtype` (`F32` or `F64`).
+    /// An empty program whose tensors are kept in `dtype`: `F32` or `F64` on the CPU, `F32`, `Bf16` or `F16` on CUDA.
     pub fn new(dtype: DType) -> Self {
         Tape {
             vars: Vec::new(),
@@ -175,6 +175,15 @@ impl Tape {
         Ok(self.record(op, inputs, &[output])?[0])
     }
 
+    /// Keeps `v`, a fresh result, in f32 where the program keeps its tensors in 16 bits: sums, losses, scores and maps
+    /// need the digits, and are small.
+    pub(crate) fn exact(&mut self, v: Var) -> Var {
+        if matches!(self.dtype, DType::Bf16 | DType::F16) {
+            self.vars[v.0 as usize].dtype = DType::F32;
+        }
+        v
+    }
+
     /// An error about the op being recorded, naming the layer.
     pub(crate) fn shape_error(&self, op: &str, message: String) -> Error {
         let at = if self.label.is_empty() { String::new() } else { format!(" in {}", self.label) };
@@ -189,6 +198,7 @@ impl Tape {
             invalid!("backward needs a scalar loss, found shape {}", self.shape(loss));
         }
         let seed = self.record1(fill::Fill { value: 1.0 }, vec![], Shape::SCALAR)?;
+        self.exact(seed);
         let wrt: Vec<Var> =
             (0..self.nets[net.0].entries().len()).filter_map(|i| self.params.get(&(net.0, i)).copied()).collect();
         let grads = self.gradients(&[(loss, seed)], &wrt)?;

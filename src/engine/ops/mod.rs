@@ -18,6 +18,7 @@ pub mod max_pool;
 pub mod normalize;
 pub mod optimizer;
 pub mod topk;
+mod unported;
 pub mod weighted_sum;
 
 use crate::Result;

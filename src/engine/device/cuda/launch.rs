@@ -1,0 +1,227 @@
+//! Launches as data: which kernel, over which grid, with which arguments.
+
+use super::kernels::MODULES;
+use super::{Entry, Module, Number, Target};
+use crate::engine::plan::Step;
+use crate::engine::tape::{Record, Tape};
+use crate::engine::tensor::DType;
+use crate::{Result, invalid};
+use std::ops::Range;
+
+/// A buffer that a kernel reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct In(Buffer);
+
+/// A buffer that a kernel writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Out {
+    buffer: Buffer,
+    /// The kernel also reads what was there before.
+    update: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Buffer {
+    at: u64,
+    bytes: u64,
+    dtype: DType,
+}
+
+impl Buffer {
+    const NONE: Buffer = Buffer { at: 0, bytes: 0, dtype: DType::U8 };
+
+    fn range(self) -> Range<u64> {
+        self.at..self.at + self.bytes
+    }
+
+    fn slice(self, bytes: Range<usize>) -> Self {
+        let (start, end) = (bytes.start as u64, bytes.end as u64);
+        assert!(start <= end && end <= self.bytes, "a slice behind the end of its buffer");
+        Buffer { at: self.at + start, bytes: end - start, ..self }
+    }
+}
+
+impl In {
+    /// A null pointer, for arguments that a kernel can do without.
+    pub const NONE: In = In(Buffer::NONE);
+
+    /// These bytes of it.
+    pub fn slice(self, bytes: Range<usize>) -> Self {
+        In(self.0.slice(bytes))
+    }
+}
+
+impl Out {
+    pub const NONE: Out = Out { buffer: Buffer::NONE, update: false };
+
+    /// The same memory as an input of a later launch.
+    pub fn read(self) -> In {
+        In(self.buffer)
+    }
+
+    /// The same memory for a kernel that also reads it.
+    pub fn update(self) -> Self {
+        Out { update: true, ..self }
+    }
+
+    /// These bytes of it.
+    pub fn slice(self, bytes: Range<usize>) -> Self {
+        Out { buffer: self.buffer.slice(bytes), ..self }
+    }
+
+    /// The same memory as elements of another type.
+    pub fn cast(self, dtype: DType) -> Self {
+        Out { buffer: Buffer { dtype, ..self.buffer }, ..self }
+    }
+}
+
+/// How a launch uses a range of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    Read,
+    Write,
+    Update,
+}
+
+/// A kernel with its arguments.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub entry: &'static Entry,
+    /// The parameter block.
+    pub parameters: Vec<u8>,
+    /// All memory the kernel may touch.
+    pub buffers: Vec<(Range<u64>, Use)>,
+    next: usize,
+}
+
+impl Call {
+    pub(super) fn new(entry: &'static Entry) -> Self {
+        Call { entry, parameters: vec![0; entry.bytes], buffers: Vec::new(), next: 0 }
+    }
+
+    pub(super) fn value(&mut self, bytes: &[u8]) {
+        let (offset, size) = self.entry.parameters[self.next];
+        self.parameters[offset..offset + size].copy_from_slice(bytes);
+        self.next += 1;
+    }
+
+    pub(super) fn input(&mut self, name: &str, dtype: Option<DType>, from: In) -> Result<()> {
+        self.pointer(name, dtype, from.0, Use::Read)
+    }
+
+    pub(super) fn output(&mut self, name: &str, dtype: Option<DType>, to: Out) -> Result<()> {
+        self.pointer(name, dtype, to.buffer, if to.update { Use::Update } else { Use::Write })
+    }
+
+    fn pointer(&mut self, name: &str, dtype: Option<DType>, buffer: Buffer, how: Use) -> Result<()> {
+        if let Some(expected) = dtype.filter(|d| *d != buffer.dtype && buffer != Buffer::NONE) {
+            invalid!("{}: argument {name} takes {expected}, found a buffer of {}", self.entry.name, buffer.dtype);
+        }
+        if buffer.bytes > 0 {
+            self.buffers.push((buffer.range(), how));
+        }
+        self.value(&buffer.at.to_le_bytes());
+        Ok(())
+    }
+
+    pub fn module(&self) -> &'static Module {
+        &MODULES[self.entry.module]
+    }
+}
+
+/// A kernel, its arguments and its grid.
+#[derive(Clone, Debug)]
+pub struct Launch {
+    pub call: Call,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory.
+    pub shared: u32,
+}
+
+/// Largest grid along y and z; along x it is 2^31 - 1.
+const MAX_GRID_YZ: u32 = 65_535;
+
+impl Launch {
+    /// Refuses what no device runs.
+    fn check(&self) -> Result<()> {
+        let (name, [x, y, z]) = (self.call.entry.name, self.grid);
+        if self.grid.contains(&0) || x >= 1 << 31 || y > MAX_GRID_YZ || z > MAX_GRID_YZ {
+            invalid!("{name}: a grid of {x} x {y} x {z} blocks; 1 to 2^31 - 1, {MAX_GRID_YZ} and {MAX_GRID_YZ} can be");
+        }
+        let threads: u32 = self.block.iter().product();
+        if threads == 0 || threads > self.call.entry.max_threads {
+            let [x, y, z] = self.block;
+            invalid!(
+                "{name}: blocks of {x} x {y} x {z} threads; it was compiled for 1 to {}",
+                self.call.entry.max_threads
+            );
+        }
+        Ok(())
+    }
+}
+
+/// What one record may use, and where its launches go.
+pub struct Launches<'a> {
+    pub(super) target: Target,
+    pub(super) tape: &'a Tape,
+    pub(super) record: &'a Record,
+    pub(super) step: &'a Step,
+    /// Address of the arena.
+    pub(super) base: u64,
+    pub(super) recorded: Vec<Launch>,
+}
+
+impl Launches<'_> {
+    /// The type tensors are kept in, as kernel families are chosen by it.
+    pub fn number(&self) -> Number {
+        match self.target.number {
+            Number::Tf32 => Number::F32,
+            other => other,
+        }
+    }
+
+    /// As [`Launches::number`], or `Tf32` where products are.
+    pub fn precision(&self) -> Number {
+        self.target.number
+    }
+
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn buffer(&self, range: &Range<usize>, dtype: DType) -> Buffer {
+        Buffer { at: self.base + range.start as u64, bytes: range.len() as u64, dtype }
+    }
+
+    /// The `i`-th input; for an op that works in place, the buffer of the first output.
+    pub fn input(&self, i: usize) -> In {
+        let range = Some(&self.step.inputs[i]).filter(|r| !r.is_empty()).unwrap_or(&self.step.outputs[0]);
+        // The optimizer's operands are arenas, not variables of the record.
+        let dtype = self.record.inputs.get(i).map_or(self.tape.dtype(), |v| self.tape.info(*v).dtype);
+        In(self.buffer(range, dtype))
+    }
+
+    pub fn output(&self, i: usize) -> Out {
+        let dtype = self.record.outputs.get(i).map_or(self.tape.dtype(), |v| self.tape.info(*v).dtype);
+        Out { buffer: self.buffer(&self.step.outputs[i], dtype), update: false }
+    }
+
+    /// An output that the kernel also reads.
+    pub fn update(&self, i: usize) -> Out {
+        self.output(i).update()
+    }
+
+    /// Scratch memory, as f32.
+    pub fn scratch(&self) -> Out {
+        Out { buffer: self.buffer(&self.step.scratch, DType::F32), update: false }
+    }
+
+    /// Adds a launch.
+    pub fn launch(&mut self, call: Call, grid: [u32; 3], block: [u32; 3], shared: u32) -> Result<()> {
+        let launch = Launch { call, grid, block, shared };
+        launch.check()?;
+        self.recorded.push(launch);
+        Ok(())
+    }
+}
