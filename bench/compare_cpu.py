@@ -2,7 +2,7 @@
 """Our CPU device beside PyTorch, case by case in one run: bench/compare_cpu.py REFERENCE_DIR [--threads 2] [--rounds 3]
 
 REFERENCE_DIR holds `ckaad_torch.py`, the method in PyTorch. Needs torch and numpy. For every case PyTorch and `cargo bench
---bench cpu` take turns, `rounds` times each; the table shows the median of each side's medians and their ratio.
+--bench networks` take turns, `rounds` times each; the table shows the median of each side's medians and their ratio.
 PyTorch is given the better of its contiguous and channels-last layouts, with random weights and pixels on both sides.
 
 It also measures, with a ResNet-18 model at 256 px: process start to printed score (median of 20, files in the cache),
@@ -107,7 +107,7 @@ def main():
 
     load_before = os.getloadavg()
     torch.set_num_threads(a.threads)
-    bench = ["cargo", "bench", "--bench", "cpu", "--", "--threads", str(a.threads), "--case"]
+    bench = ["cargo", "bench", "--bench", "networks", "--", "--threads", str(a.threads), "--case"]
     names = ["score-resnet18-256-b1", "score-resnet18-256-b8", "score-resnet18-128-b8", "score-wide_resnet50_2-256-b1",
              "score-wide_resnet50_2-256-b8", "train-resnet18-128-8+8", "train-resnet18-256-8+8"]
     rows = []

@@ -10,10 +10,12 @@
 
 mod common;
 
+use ckaad::engine::device::cuda::{CudaSession, Number};
 use ckaad::engine::device::{Arena, Session, cpu};
+use ckaad::engine::gradcheck::Open;
 use ckaad::engine::params::Values;
 use ckaad::engine::real::Real;
-use ckaad::engine::tape::{NetId, Var};
+use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::{DType, Element};
 use ckaad::model::Architecture;
 use ckaad::model::discriminator::Level;
@@ -78,8 +80,8 @@ fn program<T: Real + Element>(case: &Case) -> StepProgram {
     p
 }
 
-fn session<T: Real + Element>(case: &Case, p: &StepProgram) -> Box<dyn Session> {
-    let mut s = cpu::session(p.tape.clone()).unwrap();
+fn session<T: Real + Element>(case: &Case, p: &StepProgram, open: Open) -> Box<dyn Session> {
+    let mut s = open(p.tape.clone()).unwrap();
     let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
     s.write_arena(p.backbone, Arena::Params, &backbone).unwrap();
     for net in [p.ae, p.discriminator] {
@@ -130,11 +132,13 @@ fn check_gradients<T: Real>(case: &Case, s: &dyn Session, net: NetId, tolerance:
     }
 }
 
-fn check_training<T: Real + Element>(file: &str, t: &Tolerance) {
+/// `steps`: how many of the golden file's training steps to take.
+fn check_training<T: Real + Element>(file: &str, t: &Tolerance, steps: usize, open: Open) {
     let case = case(file);
     let p = program::<T>(&case);
-    let mut s = session::<T>(&case, &p);
-    let steps: usize = case.golden.metadata("steps").parse().unwrap();
+    let mut s = session::<T>(&case, &p, open);
+    let all: usize = case.golden.metadata("steps").parse().unwrap();
+    let steps = steps.min(all);
     let (d_loss, adv) = p.losses.adversarial.unwrap();
     for step in 0..steps {
         run::<T>(&case, &p, &mut *s);
@@ -155,6 +159,9 @@ fn check_training<T: Real + Element>(file: &str, t: &Tolerance) {
             let tolerance = if step == 0 { t.first_losses } else { t.later };
             assert!(e <= tolerance, "{name} of step {step}: {found}, expected {expected} (relative error {e:e})");
         }
+    }
+    if steps < all {
+        return;
     }
     for net in [p.ae, p.discriminator] {
         let layout = Arc::new(p.tape.layout(net).clone());
@@ -180,7 +187,7 @@ fn check_training<T: Real + Element>(file: &str, t: &Tolerance) {
 
 /// Gradients of the auto-encoder's loss with the discriminator as it is at the start, as the golden file has them:
 /// the same step with a discriminator that does not move.
-fn check_autoencoder_gradients<T: Real + Element>(file: &str, t: &Tolerance) {
+fn check_autoencoder_gradients<T: Real + Element>(file: &str, t: &Tolerance, open: Open) {
     let case = case(file);
     let spec = StepSpec {
         architecture: case.architecture.clone(),
@@ -193,12 +200,12 @@ fn check_autoencoder_gradients<T: Real + Element>(file: &str, t: &Tolerance) {
         dtype: dtype::<T>(),
     };
     let p = step::record(&spec).unwrap();
-    let mut s = session::<T>(&case, &p);
+    let mut s = session::<T>(&case, &p, open);
     run::<T>(&case, &p, &mut *s);
     check_gradients::<T>(&case, &*s, p.ae, t.gradients);
 }
 
-fn check_scores<T: Real + Element>(file: &str, t: &Tolerance) {
+fn check_scores<T: Real + Element>(file: &str, t: &Tolerance, open: Open) {
     let case = case(file);
     for (sigma, map_name) in [(0.0, "map.raw"), (4.0, "map.blurred")] {
         for (topk, score_name) in [(Some(100), "score.top100"), (None, "score.mean")] {
@@ -211,7 +218,7 @@ fn check_scores<T: Real + Element>(file: &str, t: &Tolerance) {
                 dtype: dtype::<T>(),
             };
             let p = program::record(&spec).unwrap();
-            let mut s = cpu::session(p.tape.clone()).unwrap();
+            let mut s = open(p.tape.clone()).unwrap();
             let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
             s.write_arena(p.backbone, Arena::Params, &backbone).unwrap();
             s.write_arena(p.ae, Arena::Params, &golden_values::<T>(p.tape.layout(p.ae))).unwrap();
@@ -234,32 +241,32 @@ macro_rules! golden {
 
             #[test]
             fn training_f64() {
-                check_training::<f64>($file, &F64);
+                check_training::<f64>($file, &F64, usize::MAX, &cpu::session);
             }
 
             #[test]
             fn training_f32() {
-                check_training::<f32>($file, &$f32);
+                check_training::<f32>($file, &$f32, usize::MAX, &cpu::session);
             }
 
             #[test]
             fn autoencoder_gradients_f64() {
-                check_autoencoder_gradients::<f64>($file, &F64);
+                check_autoencoder_gradients::<f64>($file, &F64, &cpu::session);
             }
 
             #[test]
             fn autoencoder_gradients_f32() {
-                check_autoencoder_gradients::<f32>($file, &$f32);
+                check_autoencoder_gradients::<f32>($file, &$f32, &cpu::session);
             }
 
             #[test]
             fn scores_f64() {
-                check_scores::<f64>($file, &F64);
+                check_scores::<f64>($file, &F64, &cpu::session);
             }
 
             #[test]
             fn scores_f32() {
-                check_scores::<f32>($file, &$f32);
+                check_scores::<f32>($file, &$f32, &cpu::session);
             }
         }
     };
@@ -268,3 +275,27 @@ macro_rules! golden {
 golden!(resnet18_patch, "resnet18_patch.safetensors", F32);
 golden!(resnet18_image, "resnet18_image.safetensors", F32);
 golden!(wide_resnet50_patch, "wide_resnet50_patch.safetensors", F32_WIDE);
+
+/// The kernels: the first step's features, reconstructions, energies, gradients and losses, and scores.
+mod kernels {
+    use super::*;
+
+    fn open(tape: Tape) -> ckaad::Result<Box<dyn Session>> {
+        Ok(Box::new(CudaSession::new(tape, common::driver(), Number::F32)?))
+    }
+
+    #[test]
+    fn first_step() {
+        check_training::<f32>("resnet18_patch.safetensors", &F32, 1, &open);
+    }
+
+    #[test]
+    fn first_step_with_image_discriminator() {
+        check_training::<f32>("resnet18_image.safetensors", &F32, 1, &open);
+    }
+
+    #[test]
+    fn scores() {
+        check_scores::<f32>("resnet18_patch.safetensors", &F32, &open);
+    }
+}

@@ -44,7 +44,7 @@ const IMAGE_SIZE: usize = 128;
 const MARK: &str = ".made-by-ckaad-demo";
 
 pub fn run(args: &Args) -> Result<bool> {
-    args.device.check()?;
+    let backend = args.device.backend()?;
     let started = Instant::now();
     let weights = Weights::open(&args.weights, args.seed)?;
     let note = match &weights {
@@ -71,6 +71,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let model_path = args.out.join("model.safetensors");
     let settings = Settings {
         architecture: Architecture::new("resnet18", &[1, 2], IMAGE_SIZE)?,
+        backend,
         strategy: Strategy::Adversarial(Level::Patch),
         hyper: Hyper::default(),
         epochs: args.epochs,
@@ -95,7 +96,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
     let model = ModelFile::open(&model_path)?;
     let set = TestSet::open(&data)?;
-    let mut scorer = Scorer::from_file(&model, 8)?;
+    let mut scorer = Scorer::from_file(&model, 8, backend)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let e = evaluate(&mut scorer, &set, ProDefinition::Exact, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();

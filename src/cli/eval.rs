@@ -44,10 +44,10 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    args.device.check()?;
+    let backend = args.device.backend()?;
     let model = ModelFile::open(&args.model)?;
     let set = TestSet::open(&args.data)?;
-    let mut scorer = Scorer::from_file(&model, args.batch_size)?;
+    let mut scorer = Scorer::from_file(&model, args.batch_size, backend)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let e = evaluate(&mut scorer, &set, args.pro, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();

@@ -1,16 +1,18 @@
 //! `ckaad gradcheck`: every op's gradient against finite differences, and whole networks along random directions.
 
 use super::options::{Device, Format, print};
-use crate::engine::device::cpu;
+use crate::engine::device::{Device as Place, cpu};
 use crate::engine::gradcheck::{self, Report};
 use crate::engine::ops;
+use crate::engine::tape::Tape;
+use crate::engine::tensor::DType;
 use crate::model::gradcheck::{self as networks, NETWORKS};
 use crate::{Error, Result};
 
 /// Compare gradients with finite differences, op by op and for whole networks
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Everything is computed in f64. A gradient g passes beside a difference d if |g - d| <= 1e-5 + 1e-3 |d|; `worst` is the
+On the CPU everything is computed in f64, elsewhere the gradients in f32 (--precision f32). A gradient g passes beside a difference d if |g - d| <= 1e-5 + 1e-3 |d|; `worst` is the
 largest |g - d| / (|d| + 0.01) of a case. Exit code 1 when any case fails.
 
 Examples:
@@ -29,7 +31,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    args.device.check()?;
+    let backend = args.device.backend()?;
+    // The CPU has the numbers to check gradients in.
+    let (dtype, open): (_, &dyn Fn(Tape) -> _) = match backend.device {
+        Place::Cpu => (DType::F64, &cpu::session),
+        _ => (backend.dtype(), &|tape| backend.open(tape)),
+    };
     let cases: Vec<_> = ops::cases().into_iter().filter(|c| c.differentiable).collect();
     let wanted = |name: &str| args.op.as_deref().is_none_or(|op| op == name);
     if let Some(op) = &args.op {
@@ -42,11 +49,11 @@ pub fn run(args: &Args) -> Result<bool> {
             )));
         }
     }
-    let of_cases = cases.iter().filter(|c| wanted(c.op)).map(|c| gradcheck::check(c, &cpu::session));
+    let of_cases = cases.iter().filter(|c| wanted(c.op)).map(|c| gradcheck::check(c, dtype, open));
     let of_networks = NETWORKS
         .iter()
         .filter(|(name, _)| wanted(name))
-        .map(|(name, network)| networks::check(name, *network, &cpu::session));
+        .map(|(name, network)| networks::check(name, *network, dtype, open));
     let mut all_passed = true;
     for report in of_cases.chain(of_networks) {
         let report = report?;

@@ -9,6 +9,7 @@ macro_rules! tell {
 }
 
 mod demo;
+mod devices;
 mod eval;
 mod gradcheck;
 mod options;
@@ -54,6 +55,7 @@ enum Command {
     Threshold(threshold::Args),
     Plan(plan::Args),
     Gradcheck(gradcheck::Args),
+    Devices(devices::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
 }
@@ -84,6 +86,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Threshold(args) => threshold::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Gradcheck(args) => gradcheck::run(args),
+        Command::Devices(args) => devices::run(args),
         Command::Weights(args) => weights::run(args),
     }
     .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })

@@ -1,5 +1,7 @@
 //! Arguments that several commands share, and the checks on them.
 
+use crate::engine::device::cuda::{Number, gpu};
+use crate::engine::device::{self as engine, Backend};
 use crate::engine::ops::anomaly_map::MAX_SIGMA;
 use crate::model::init::RandomBackbone;
 use crate::model::{Architecture, TensorSource};
@@ -8,23 +10,79 @@ use crate::{Error, Result};
 use std::borrow::Cow;
 use std::io::Write;
 
-/// Where to compute.
+/// Where to compute, and in which numbers.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Device {
-    /// auto or cpu
-    #[arg(long = "device", default_value = "auto", value_name = "DEVICE")]
-    name: String,
+    /// auto (a GPU if there is one), cpu, cuda, cuda:N, or sim (the GPU's kernels emulated and checked; slow)
+    #[arg(long = "device", default_value = "auto", value_name = "DEVICE", value_parser = device)]
+    choice: Choice,
+    /// What tensors are kept in and products computed in [default: f32 on the CPU, tf32 elsewhere]
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    Auto,
+    Device(engine::Device),
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Precision {
+    F32,
+    /// f32 kept, products on tensor cores with 10 fraction bits
+    Tf32,
+    Bf16,
+    F16,
+}
+
+fn device(text: &str) -> std::result::Result<Choice, String> {
+    Ok(Choice::Device(match text {
+        "auto" => return Ok(Choice::Auto),
+        "cpu" => engine::Device::Cpu,
+        "sim" => engine::Device::Sim,
+        "cuda" => engine::Device::Cuda(0),
+        _ => match text.strip_prefix("cuda:").map(str::parse) {
+            Some(Ok(index)) => engine::Device::Cuda(index),
+            _ => return Err("expected auto, cpu, cuda, cuda:N or sim".into()),
+        },
+    }))
 }
 
 impl Device {
-    /// Refuses devices this build does not have.
-    pub fn check(&self) -> Result<()> {
-        match self.name.as_str() {
-            "auto" | "cpu" => Ok(()),
-            other => {
-                Err(Error::Usage(format!("--device {other}: this version computes on the CPU only; use auto or cpu")))
-            }
+    /// What was chosen. Without a usable GPU, `auto` is the CPU, and standard error says why.
+    pub fn backend(&self) -> Result<Backend> {
+        let device = match self.choice {
+            Choice::Device(device) => device,
+            Choice::Auto => match usable_gpu() {
+                Ok(index) => engine::Device::Cuda(index),
+                Err(why) => {
+                    tell!("computing on the CPU: {why}");
+                    engine::Device::Cpu
+                }
+            },
+        };
+        let number = match self.precision {
+            None if device == engine::Device::Cpu => Number::F32,
+            None | Some(Precision::Tf32) => Number::Tf32,
+            Some(Precision::F32) => Number::F32,
+            Some(Precision::Bf16) => Number::Bf16,
+            Some(Precision::F16) => Number::F16,
+        };
+        if device == engine::Device::Cpu && number != Number::F32 {
+            return Err(Error::Usage(format!("--precision {number}: the CPU computes in f32 only")));
         }
+        Ok(Backend { device, number })
+    }
+}
+
+/// The first GPU that can be used.
+fn usable_gpu() -> Result<usize> {
+    let gpus = gpu::gpus()?;
+    match (gpus.iter().find(|g| g.unusable.is_none()), gpus.first()) {
+        (Some(gpu), _) => Ok(gpu.index),
+        (None, Some(g)) => Err(Error::Invalid(format!("{}: {}", g.name, g.unusable.as_deref().unwrap_or_default()))),
+        (None, None) => Err(Error::Invalid("the NVIDIA driver finds no GPU".into())),
     }
 }
 

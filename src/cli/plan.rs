@@ -1,10 +1,8 @@
 //! `ckaad plan`: what a training step or scoring will need in memory, before anything runs.
 
-use super::options::{Format, Networks, count, print};
+use super::options::{Device, Format, Networks, count, print};
 use super::train::StrategyName;
 use crate::Result;
-use crate::engine::device::cpu;
-use crate::engine::tensor::DType;
 use crate::model::features::Feed;
 use crate::score::program::{self, ScoreSpec};
 use crate::train::step::{self, Hyper, StepSpec};
@@ -29,6 +27,8 @@ pub struct Args {
     /// Print every record of the program, too
     #[arg(long)]
     program: bool,
+    #[command(flatten)]
+    device: Device,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -40,11 +40,12 @@ enum What {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
+    let backend = args.device.backend()?;
     let architecture = args.networks.architecture()?;
     let tape = match args.what {
         What::Score => {
             let batch = args.batch_size.unwrap_or(1);
-            let (feed, dtype) = (Feed::Pixels, DType::F32);
+            let (feed, dtype) = (Feed::Pixels, backend.dtype());
             program::record(&ScoreSpec { architecture, batch, feed, sigma: 4.0, topk: Some(100), dtype })?.tape
         }
         What::Train => {
@@ -57,7 +58,7 @@ pub fn run(args: &Args) -> Result<bool> {
                 anomalous: n,
                 normal_feed: Feed::Pixels,
                 anomalous_feed: Feed::Pixels,
-                dtype: DType::F32,
+                dtype: backend.dtype(),
             };
             step::record(&spec)?.tape
         }
@@ -65,7 +66,7 @@ pub fn run(args: &Args) -> Result<bool> {
     if args.program {
         print(&tape.to_string())?;
     }
-    let usage = cpu::plan(&tape)?.usage;
+    let usage = backend.plan(&tape)?.usage;
     match args.format {
         Format::Table => print(&format!("{} records\n{usage}\n", tape.records().len()))?,
         Format::Json => {

@@ -65,9 +65,9 @@ enum Format {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    args.device.check()?;
+    let backend = args.device.backend()?;
     let model = ModelFile::open(&args.model)?;
-    let mut scorer = Scorer::from_file(&model, args.batch_size)?;
+    let mut scorer = Scorer::from_file(&model, args.batch_size, backend)?;
     for folder in [&args.heatmaps, &args.maps].into_iter().flatten() {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     }

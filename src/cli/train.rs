@@ -123,7 +123,7 @@ impl StrategyName {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    args.device.check()?;
+    let backend = args.device.backend()?;
     let architecture = args.networks.architecture()?;
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() || args.out.is_dir() {
@@ -136,6 +136,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let weights = Weights::open(&args.weights, args.seed)?;
     let settings = Settings {
         architecture,
+        backend,
         strategy: args.strategy.strategy(),
         hyper: Hyper { lr: args.lr, d_lr: args.d_lr, gamma: args.gamma, adv: args.adv, ..Hyper::default() },
         epochs: args.epochs,

@@ -1,8 +1,11 @@
-//! Gradients against central differences, in f64: every element of small inputs, as `torch.autograd.gradcheck`, and
-//! whole programs along directions.
+//! Gradients against central differences: every element of small inputs, as `torch.autograd.gradcheck`, large ones
+//! along random directions.
+//!
+//! The gradients are those of the device under test, in whatever numbers it computes. The differences are the CPU's in
+//! f64: those of f32 losses would have too few digits, and so the device's own forward pass cannot excuse its gradients.
 
 use crate::Result;
-use crate::engine::device::Session;
+use crate::engine::device::{Session, cpu};
 use crate::engine::ops::case::{Case, uniform};
 use crate::engine::tape::Tape;
 use crate::engine::tensor::DType;
@@ -44,34 +47,46 @@ impl Report {
     }
 }
 
-/// Checks the gradients of all inputs of a differentiable case.
+/// Inputs with more elements in all are moved along this many random directions instead of one by one.
+const ELEMENTS: usize = 3000;
+const DIRECTIONS: usize = 4;
+
+/// Checks the gradients of all inputs of a differentiable case, computed in `dtype`.
 ///
 /// The loss is the sum of all result values, each times its own fixed weight.
-pub fn check(case: &Case, open: Open) -> Result<Report> {
+pub fn check(case: &Case, dtype: DType, open: Open) -> Result<Report> {
     let inputs = case.values();
-    let weights = |n: usize| -> Vec<f64> { uniform("gradcheck.weights", n).into_iter().map(f64::from).collect() };
-    Ok(Report::new(
-        case.op,
-        &case.name,
-        &gradients(case, &inputs, &weights, open)?,
-        &differences(case, &inputs, &weights, open)?,
-    ))
+    let gradients = gradients(case, &inputs, dtype, open)?;
+    if gradients.len() <= ELEMENTS {
+        return Ok(Report::new(case.op, &case.name, &gradients, &differences(case, &inputs, None)?));
+    }
+    let directions: Vec<Vec<f64>> = (0..DIRECTIONS).map(|k| values(&format!("gradcheck.{k}"), gradients.len())).collect();
+    let slope = |d: &Vec<f64>| gradients.iter().zip(d).map(|(g, d)| g * d).sum();
+    let slopes: Vec<f64> = directions.iter().map(slope).collect();
+    Ok(Report::new(case.op, &case.name, &slopes, &differences(case, &inputs, Some(&directions))?))
 }
 
-type Weights<'a> = &'a dyn Fn(usize) -> Vec<f64>;
+fn values(name: &str, n: usize) -> Vec<f64> {
+    uniform(name, n).into_iter().map(f64::from).collect()
+}
 
-/// The gradients of all inputs, one after the other.
-fn gradients(case: &Case, inputs: &[Vec<f64>], weights: Weights, open: Open) -> Result<Vec<f64>> {
-    let mut p = case.record(DType::F64)?;
-    let shape = p.tape.shape(p.output);
-    let seed = p.tape.input(shape, DType::F64)?;
+/// Weights of the result values in the loss: odd sixteenths between -1 and 1, exact in every type.
+fn weights(n: usize) -> Vec<f64> {
+    values("gradcheck.weights", n).into_iter().map(|u| ((u * 8.0).floor() + 0.5) / 8.0).collect()
+}
+
+/// The gradients of all inputs of a differentiable case, one after the other, computed in `dtype`.
+pub fn gradients(case: &Case, inputs: &[Vec<f64>], dtype: DType, open: Open) -> Result<Vec<f64>> {
+    let mut p = case.record(dtype)?;
+    let output = p.tape.info(p.output).clone();
+    let seed = p.tape.input(output.shape, output.dtype)?;
     let grads = p.tape.gradients(&[(p.output, seed)], &p.inputs)?;
     for g in grads.iter().flatten() {
         p.tape.output(*g);
     }
     let mut session = open(p.tape.clone())?;
     p.write(&mut *session, inputs)?;
-    session.write_values(seed, &weights(shape.len()))?;
+    session.write_values(seed, &weights(output.shape.len()))?;
     session.run()?;
     let mut all = Vec::new();
     for (g, values) in grads.iter().zip(inputs) {
@@ -83,30 +98,38 @@ fn gradients(case: &Case, inputs: &[Vec<f64>], weights: Weights, open: Open) -> 
     Ok(all)
 }
 
-/// Central differences for every element of every input.
-fn differences(case: &Case, inputs: &[Vec<f64>], weights: Weights, open: Open) -> Result<Vec<f64>> {
+/// Central differences of the loss along every direction in the space of all inputs, or for every element.
+fn differences(case: &Case, inputs: &[Vec<f64>], directions: Option<&[Vec<f64>]>) -> Result<Vec<f64>> {
     let p = case.record(DType::F64)?;
     let weights = weights(p.tape.shape(p.output).len());
-    let mut session = open(p.tape.clone())?;
+    let mut session = cpu::session(p.tape.clone())?;
     let mut run = |inputs: &[Vec<f64>]| -> Result<Vec<f64>> {
         // Every time, since a run may reuse the memory of its inputs.
         p.write(&mut *session, inputs)?;
         session.run()?;
         session.read_values(p.output)
     };
-    let mut all = Vec::new();
     let mut moved = inputs.to_vec();
-    for (i, values) in inputs.iter().enumerate() {
-        for (j, &x) in values.iter().enumerate() {
-            moved[i][j] = x + STEP;
-            let above = run(&moved)?;
-            moved[i][j] = x - STEP;
-            let below = run(&moved)?;
-            moved[i][j] = x;
-            // Subtracted before they are summed: most terms are 0, and none loses digits to the others.
-            let change: f64 = above.iter().zip(&below).zip(&weights).map(|((a, b), w)| w * (a - b)).sum();
-            all.push(change / (2.0 * STEP));
-        }
+    // The slope between two points that `place` sets, STEP before and behind the inputs.
+    let mut slope = |place: &dyn Fn(&mut [Vec<f64>], f64)| -> Result<f64> {
+        place(&mut moved, STEP);
+        let above = run(&moved)?;
+        place(&mut moved, -STEP);
+        let below = run(&moved)?;
+        place(&mut moved, 0.0);
+        // Subtracted before they are summed: most terms are 0, and none loses digits to the others.
+        let change: f64 = above.iter().zip(&below).zip(&weights).map(|((a, b), w)| w * (a - b)).sum();
+        Ok(change / (2.0 * STEP))
+    };
+    if let Some(directions) = directions {
+        let along = |direction: &Vec<f64>| {
+            slope(&|moved, step| {
+                let points = inputs.iter().flatten().zip(direction).map(|(x, d)| x + step * d);
+                moved.iter_mut().flatten().zip(points).for_each(|(to, x)| *to = x);
+            })
+        };
+        return directions.iter().map(along).collect();
     }
-    Ok(all)
+    let elements = inputs.iter().enumerate().flat_map(|(i, values)| (0..values.len()).map(move |j| (i, j)));
+    elements.map(|(i, j)| slope(&|moved, step| moved[i][j] = inputs[i][j] + step)).collect()
 }

@@ -1,10 +1,11 @@
-//! Gradients of whole networks, against central differences of their losses along random directions, in f64.
+//! Gradients of whole networks, against central differences of their losses along random directions. As for single ops,
+//! the differences are the CPU's in f64.
 
 use super::discriminator::Level;
 use super::features::{self, Feed};
 use super::{Architecture, autoencoder, discriminator, init};
 use crate::Result;
-use crate::engine::device::{Arena, Session};
+use crate::engine::device::{Arena, Session, cpu};
 use crate::engine::gradcheck::{Open, Report};
 use crate::engine::ops::case::uniform;
 use crate::engine::ops::energy::Term;
@@ -50,8 +51,8 @@ struct Program {
     nets: Vec<NetId>,
 }
 
-fn record(network: Network, a: &Architecture) -> Result<Program> {
-    let mut tape = Tape::new(DType::F64);
+fn record(network: Network, a: &Architecture, dtype: DType) -> Result<Program> {
+    let mut tape = Tape::new(dtype);
     let t = &mut tape;
     let (ae, disc) = (t.network(autoencoder::NETWORK), t.network(discriminator::NETWORK));
     let (maps, _) = features::record(t, disc, a, IMAGES, Feed::Features)?;
@@ -101,22 +102,30 @@ fn run(p: &Program, session: &mut dyn Session) -> Result<()> {
     session.run()
 }
 
-/// Compares the slopes of the loss along random directions in the space of all parameters.
-pub fn check(name: &str, network: Network, open: Open) -> Result<Report> {
+/// Compares the slopes of the loss along random directions in the space of all parameters, from gradients computed in
+/// `dtype`, `F32` or `F64`.
+pub fn check(name: &str, network: Network, dtype: DType, open: Open) -> Result<Report> {
     // Small pictures; the code of the auto-encoder is 2x2, the least that instance norm has a gradient for.
     let a = Architecture::new("resnet18", &[2, 3], 64)?;
-    let p = record(network, &a)?;
+    let p = record(network, &a, DType::F64)?;
     let layout = Arc::new(p.tape.layout(p.net).clone());
     let parameters: Vec<Values<f64>> = p.nets.iter().map(|n| init::network(p.tape.layout(*n), 0).cast()).collect();
     let mut gradient = Values::<f64>::zeros(layout.clone());
     {
+        let p = record(network, &a, dtype)?;
         let mut tape = p.tape.clone();
         tape.backward(p.loss, p.net)?;
         let mut session = session(&p, tape, &parameters, open)?;
         run(&p, &mut *session)?;
-        session.read_arena(p.net, Arena::Grads, &mut gradient)?;
+        if dtype == DType::F64 {
+            session.read_arena(p.net, Arena::Grads, &mut gradient)?;
+        } else {
+            let mut narrow = Values::<f32>::zeros(layout.clone());
+            session.read_arena(p.net, Arena::Grads, &mut narrow)?;
+            gradient = narrow.cast();
+        }
     }
-    let mut session = session(&p, p.tape.clone(), &parameters, open)?;
+    let mut session = session(&p, p.tape.clone(), &parameters, &cpu::session)?;
     let start = parameters.into_iter().find(|v| v.layout.network == layout.network).expect("one of the networks");
     let mut moved = start.clone();
     let (mut slopes, mut differences) = (Vec::new(), Vec::new());

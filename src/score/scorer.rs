@@ -2,10 +2,9 @@
 
 use super::program::{self, ScoreSpec};
 use crate::Result;
-use crate::engine::device::{Arena, Session, cpu};
+use crate::engine::device::{Arena, Backend, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::{NetId, Var};
-use crate::engine::tensor::DType;
 use crate::model::features::Feed;
 use crate::model::file::{Config, ModelFile};
 
@@ -31,21 +30,22 @@ pub struct Scored {
 
 impl Scorer {
     /// Plans scoring for up to `batch` pictures at a time.
-    pub fn new(config: &Config, backbone: &Values<f32>, ae: &Values<f32>, batch: usize) -> Result<Self> {
-        Self::filled(config, batch, |session, backbone_net, ae_net| {
+    pub fn new(config: &Config, backbone: &Values<f32>, ae: &Values<f32>, batch: usize, backend: Backend) -> Result<Self> {
+        Self::filled(config, batch, backend, |session, backbone_net, ae_net| {
             session.write_arena(backbone_net, Arena::Params, backbone)?;
             session.write_arena(ae_net, Arena::Params, ae)
         })
     }
 
     /// The same from a model file.
-    pub fn from_file(model: &ModelFile, batch: usize) -> Result<Self> {
-        Self::filled(&model.config, batch, |session, backbone, ae| model.load_into(session, backbone, ae))
+    pub fn from_file(model: &ModelFile, batch: usize, backend: Backend) -> Result<Self> {
+        Self::filled(&model.config, batch, backend, |session, backbone, ae| model.load_into(session, backbone, ae))
     }
 
     fn filled(
         config: &Config,
         batch: usize,
+        backend: Backend,
         fill: impl FnOnce(&mut dyn Session, NetId, NetId) -> Result<()>,
     ) -> Result<Self> {
         let spec = ScoreSpec {
@@ -54,10 +54,10 @@ impl Scorer {
             feed: Feed::Pixels,
             sigma: config.sigma,
             topk: config.topk,
-            dtype: DType::F32,
+            dtype: backend.dtype(),
         };
         let p = program::record(&spec)?;
-        let mut session = cpu::session(p.tape)?;
+        let mut session = backend.open(p.tape)?;
         fill(&mut *session, p.backbone, p.ae)?;
         let size = config.architecture.image_size;
         let (pixels, maps) = (vec![0; batch * size * size * 3], vec![0.0; batch * size * size]);

@@ -2,7 +2,7 @@
 //! same ones again. They are kept in memory while they fit the budget, else in a temporary file.
 
 use super::pictures::Pictures;
-use crate::engine::device::{Arena, Session, cpu};
+use crate::engine::device::{Arena, Backend, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::DType;
@@ -54,6 +54,7 @@ impl FeatureCache {
         place: Place,
         a: &Architecture,
         backbone: &Values<f32>,
+        backend: Backend,
         pictures: &Pictures,
         batch: usize,
         progress: &mut dyn FnMut(usize) -> Result<()>,
@@ -72,7 +73,7 @@ impl FeatureCache {
         } else {
             Store::Disk(tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?)
         };
-        let mut backbone = Backbone::new(a, backbone, batch)?;
+        let mut backbone = Backbone::new(a, backbone, batch, backend)?;
         let mut image = vec![0.0; each];
         for start in (0..pictures.len()).step_by(batch) {
             let indices: Vec<usize> = (start..pictures.len().min(start + batch)).collect();
@@ -131,14 +132,14 @@ struct Backbone {
 }
 
 impl Backbone {
-    fn new(a: &Architecture, values: &Values<f32>, batch: usize) -> Result<Self> {
-        let mut tape = Tape::new(DType::F32);
+    fn new(a: &Architecture, values: &Values<f32>, batch: usize, backend: Backend) -> Result<Self> {
+        let mut tape = Tape::new(backend.dtype());
         let net = tape.network(resnet::NETWORK);
         let (input, maps) = features::record(&mut tape, net, a, batch, Feed::Pixels)?;
         for m in &maps {
             tape.output(*m);
         }
-        let mut session = cpu::session(tape)?;
+        let mut session = backend.open(tape)?;
         session.write_arena(net, Arena::Params, values)?;
         Ok(Backbone { session, input: input[0], maps, pixels: vec![0; batch * a.image_size * a.image_size * 3] })
     }

@@ -10,7 +10,7 @@ use super::step::{self, Hyper, StepProgram, StepSpec, Strategy};
 use super::threshold::quantile;
 use crate::data::elastic::elastic;
 use crate::data::folder::TrainSet;
-use crate::engine::device::{Arena, Session, cpu};
+use crate::engine::device::{Arena, Backend, Device, Session};
 use crate::engine::params::Values;
 use crate::engine::tensor::DType;
 use crate::model::features::Feed;
@@ -31,6 +31,8 @@ const ELASTIC_SIGMA: f32 = 5.0;
 /// What to train, on what, and where to put it.
 pub struct Settings {
     pub architecture: Architecture,
+    /// Where to compute, in `F32` or `Tf32`.
+    pub backend: Backend,
     pub strategy: Strategy,
     pub hyper: Hyper,
     pub epochs: usize,
@@ -62,7 +64,7 @@ impl Settings {
         let (a, h) = (&self.architecture, &self.hyper);
         format!(
             "backbone {}\nlayers {:?}\nimage_size {}\nstrategy {:?}\n{:?}\nbatch {}\nseed {}\nshuffle {}\nholdout {}\n\
-             normal pictures {normal}\nanomalous pictures {anomalous}\nfeatures cached {cached}\nthreads {}",
+             normal pictures {normal}\nanomalous pictures {anomalous}\nfeatures cached {cached}\n{}",
             a.backbone.name,
             a.layers,
             a.image_size,
@@ -72,7 +74,10 @@ impl Settings {
             self.seed,
             self.shuffle,
             self.holdout,
-            rayon::current_num_threads(),
+            match self.backend.device {
+                Device::Cpu => format!("threads {}", rayon::current_num_threads()),
+                _ => format!("device {}", self.backend),
+            },
         )
     }
 }
@@ -142,6 +147,9 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Ended> {
     // What can be refused is refused before the pictures are decoded.
+    if s.backend.dtype() != DType::F32 {
+        invalid!("training in {} would lose small updates of the weights; use f32 or tf32", s.backend.number);
+    }
     let a = &s.architecture;
     let backbone: Values<f32> = resnet::load(a, source)?;
     let checkpoint = checkpoint::path_of(&s.out);
@@ -173,6 +181,7 @@ pub fn run(
         Place { kind: s.cache, budget: s.budget, folder },
         a,
         &backbone,
+        s.backend,
         &data.pictures,
         n,
         &mut heard,
@@ -190,10 +199,10 @@ pub fn run(
         anomalous: m,
         normal_feed: feed,
         anomalous_feed: if distort { Feed::Pixels } else { feed },
-        dtype: DType::F32,
+        dtype: s.backend.dtype(),
     };
     let program = step::record(&spec)?;
-    let mut session = cpu::session(program.tape.clone())?;
+    let mut session = s.backend.open(program.tape.clone())?;
     if !session.tape().layout(program.backbone).is_empty() {
         session.write_arena(program.backbone, Arena::Params, &backbone)?;
     }
@@ -263,7 +272,7 @@ pub fn run(
         checkpoint::expect_finite(values)?;
     }
     if !data.held_back.is_empty() {
-        let mut scorer = Scorer::new(&config, &backbone, &ae, n)?;
+        let mut scorer = Scorer::new(&config, &backbone, &ae, n, s.backend)?;
         config.threshold = Some(quantile(&scores(&mut scorer, &data.pictures, &data.held_back)?, s.quantile)?);
     }
     save(

@@ -1,6 +1,8 @@
 //! Shared by the tests: golden files, and the numbers that both sides generate from names.
 #![allow(dead_code)] // every test binary uses its own part
 
+use ckaad::engine::device::cuda::gpu::GpuDriver;
+use ckaad::engine::device::cuda::{Driver, SimDriver};
 use ckaad::Result;
 pub use ckaad::engine::ops::case::uniform;
 use ckaad::engine::params::{Entry, Layout, Values};
@@ -11,9 +13,10 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// A file under `tests/`.
+/// A file under `tests/`, or under `CKAAD_TEST_DATA` where a test runs without its sources.
 pub fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
+    let sources = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests");
+    std::env::var_os("CKAAD_TEST_DATA").map_or_else(sources, PathBuf::from).join(name)
 }
 
 /// A golden file in memory.
@@ -136,4 +139,13 @@ pub fn relative_error(a: &[f64], b: &[f64]) -> f64 {
 
 pub fn as_f64<T: Real>(x: &[T]) -> Vec<f64> {
     x.iter().map(|v| v.f64()).collect()
+}
+
+/// The device that tests of kernels run on: the emulator, or a GPU with `CKAAD_TEST_DEVICE=cuda`.
+pub fn driver() -> Box<dyn Driver> {
+    match std::env::var("CKAAD_TEST_DEVICE").as_deref() {
+        Ok("cuda") => Box::new(GpuDriver::open(0).unwrap()),
+        Ok(other) => panic!("CKAAD_TEST_DEVICE={other}: expected cuda, or nothing for the emulator"),
+        Err(_) => Box::new(SimDriver::default()),
+    }
 }

@@ -14,16 +14,17 @@ use std::sync::Arc;
 #[test]
 fn every_differentiable_op() {
     for case in cases().iter().filter(|c| c.differentiable) {
-        let report = gradcheck::check(case, &cpu::session).unwrap();
+        let report = gradcheck::check(case, DType::F64, &cpu::session).unwrap();
         assert!(report.passed(), "{report:?}");
-        assert_eq!(report.checked, case.inputs.iter().map(|s| s.len()).sum::<usize>());
+        let elements: usize = case.inputs.iter().map(|s| s.len()).sum();
+        assert!(report.checked == elements || elements > 3000 && report.checked == 4, "{report:?}");
     }
 }
 
 #[test]
 fn whole_networks() {
     for (name, network) in model::gradcheck::NETWORKS {
-        let report = model::gradcheck::check(name, network, &cpu::session).unwrap();
+        let report = model::gradcheck::check(name, network, DType::F64, &cpu::session).unwrap();
         assert!(report.passed(), "{report:?}");
     }
 }

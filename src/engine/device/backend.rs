@@ -1,7 +1,7 @@
 //! The choice of a device and of the numbers it computes in.
 
 use super::cuda::gpu::GpuDriver;
-use super::cuda::{self, Driver, Number, SimDriver, Target};
+use super::cuda::{self, CudaSession, Driver, Number, SimDriver, Target};
 use super::{Session, cpu};
 use crate::engine::plan::Plan;
 use crate::engine::tape::Tape;
@@ -56,14 +56,14 @@ impl Backend {
             Device::Cpu if self.number != Number::F32 => invalid!("the CPU computes in f32, not in {}", self.number),
             Device::Cpu => None,
             Device::Cuda(index) => Some(Box::new(GpuDriver::open(index)?)),
-            Device::Sim => Some(Box::new(SimDriver::new())),
+            Device::Sim => Some(Box::new(SimDriver::default())),
         })
     }
 
     /// Plans `tape`, allocates its memory and makes it ready to run.
     pub fn open(self, tape: Tape) -> Result<Box<dyn Session>> {
         match self.driver()? {
-            Some(driver) => cuda::session(tape, driver, self.number),
+            Some(driver) => Ok(Box::new(CudaSession::new(tape, driver, self.number)?)),
             None => cpu::session(tape),
         }
     }

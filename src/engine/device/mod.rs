@@ -1,7 +1,10 @@
 //! Where a plan runs. A [`Session`] is a program with its memory on one device: fill the inputs, run, read the outputs.
 
+mod backend;
 pub mod cpu;
 pub mod cuda;
+
+pub use backend::{Backend, Device};
 
 use crate::engine::params::Values;
 use crate::engine::plan::Plan;
@@ -112,10 +115,13 @@ impl dyn Session + '_ {
     pub fn write_param<T: Real>(&mut self, net: NetId, index: usize, values: &[T]) -> Result<()> {
         let (tape, entry) = (self.tape(), self.tape().layout(net).entries().get(index));
         match (tape.param_var(net, index), entry) {
-            (Some(v), Some(e)) if e.range.len() == values.len() => match tape.info(v).dtype {
-                DType::Bf16 | DType::F16 => self.write_values(v, &values.iter().map(|x| x.f64()).collect::<Vec<_>>()),
-                _ => self.write_bytes(v, bytemuck::cast_slice(values)),
-            },
+            (Some(v), Some(e)) if e.range.len() == values.len() => {
+                // A network's own numbers are f32 or f64; a program may keep others.
+                if tape.info(v).dtype.size() == size_of::<T>() {
+                    return self.write_bytes(v, bytemuck::cast_slice(values));
+                }
+                self.write_values(v, &values.iter().map(|x| x.f64()).collect::<Vec<_>>())
+            }
             _ => invalid!("{} has no parameter {index} of {} values", tape.layout(net).network, values.len()),
         }
     }

@@ -40,7 +40,7 @@ pub fn gpus() -> Result<Vec<Gpu>> {
 fn start() -> Result<usize> {
     // SAFETY: only looks for the library and opens it, as every later call would.
     if !unsafe { sys::is_culib_present() } {
-        invalid!("no NVIDIA driver on this machine (libcuda was not found); use --device cpu or --device sim");
+        invalid!("no NVIDIA driver here (libcuda was not found)");
     }
     result::init().map_err(|e| error("starting the NVIDIA driver", e))?;
     let mut version = 0;

@@ -163,7 +163,7 @@ const MAX_GRID_YZ: u32 = 65_535;
 
 impl Launch {
     /// Refuses what no device runs.
-    fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         let (name, [x, y, z]) = (self.call.entry.name, self.grid);
         if self.grid.contains(&0) || x >= 1 << 31 || y > MAX_GRID_YZ || z > MAX_GRID_YZ {
             invalid!("{name}: a grid of {x} x {y} x {z} blocks; 1 to 2^31 - 1, {MAX_GRID_YZ} and {MAX_GRID_YZ} can be");

@@ -7,10 +7,12 @@ mod driver;
 pub mod gpu;
 mod launch;
 mod session;
+mod sim;
 
 pub use driver::Driver;
 pub use launch::{Call, In, Launch, Launches, Out};
-pub use session::{plan, session};
+pub use session::{CudaSession, plan};
+pub use sim::SimDriver;
 
 use crate::engine::tensor::DType;
 use crate::{Error, Result, invalid};

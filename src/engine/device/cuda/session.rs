@@ -23,14 +23,8 @@ pub fn plan(tape: &Tape, target: Target) -> Result<Plan> {
     Plan::new(tape, &target)
 }
 
-/// Plans `tape`, which must keep its tensors as `number` says, and makes it ready to run.
-///
-/// With `CKAAD_SYNC_LAUNCHES=1` in the environment every launch is waited for, so that an error names its op.
-pub fn session(tape: Tape, driver: Box<dyn Driver>, number: Number) -> Result<Box<dyn Session>> {
-    Ok(Box::new(CudaSession::new(tape, driver, number)?))
-}
-
-struct CudaSession {
+/// A program with its memory and its launches.
+pub struct CudaSession {
     tape: Tape,
     plan: Plan,
     driver: Box<dyn Driver>,
@@ -50,7 +44,10 @@ struct Work {
 }
 
 impl CudaSession {
-    fn new(tape: Tape, mut driver: Box<dyn Driver>, number: Number) -> Result<Self> {
+    /// Plans `tape`, which must keep its tensors as `number` says, and makes it ready to run.
+    ///
+    /// With `CKAAD_SYNC_LAUNCHES=1` in the environment every launch is waited for, so that an error names its op.
+    pub fn new(tape: Tape, mut driver: Box<dyn Driver>, number: Number) -> Result<Self> {
         if tape.dtype() != number.storage() {
             invalid!(
                 "{} computes this program's {} as {number}; record it in {}",
@@ -103,6 +100,11 @@ impl CudaSession {
         }
         let synchronous = std::env::var_os("CKAAD_SYNC_LAUNCHES").is_some_and(|v| v == "1");
         Ok(CudaSession { tape, plan, driver, base, steps, synchronous, captured: false })
+    }
+
+    /// What a run submits, record by record.
+    pub fn launches(&self) -> impl Iterator<Item = &Launch> {
+        self.steps.iter().flat_map(|s| &s.launches)
     }
 
     fn at(&self, range: &Range<usize>) -> u64 {

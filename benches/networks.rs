@@ -1,11 +1,12 @@
-//! Times scoring and training steps on the CPU: `cargo bench --bench cpu -- [--case NAME] [--threads N]`.
+//! Times scoring and training steps:
+//! `cargo bench --bench networks -- [--case NAME] [--threads N] [--device cuda] [--precision f32|tf32|bf16|f16]`.
 //!
 //! Random weights, random pixels; the median of 9 repetitions after 2 warm-ups, one JSON object a line.
 //! `bench/compare_cpu.py` runs it beside PyTorch, case by case: only the ratio means anything on a shared machine.
 
-use ckaad::engine::device::{Arena, Session, cpu};
+use ckaad::engine::device::cuda::Number;
+use ckaad::engine::device::{Arena, Backend, Device};
 use ckaad::engine::tape::{NetId, Var};
-use ckaad::engine::tensor::DType;
 use ckaad::model::features::Feed;
 use ckaad::model::init::{self, RandomBackbone, named_rng};
 use ckaad::model::{Architecture, discriminator::Level, resnet};
@@ -60,8 +61,21 @@ fn main() -> ckaad::Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.expect("the thread pool is built once");
     }
+    let number = match option("--precision").as_deref() {
+        None | Some("f32") => Number::F32,
+        Some("tf32") => Number::Tf32,
+        Some("bf16") => Number::Bf16,
+        Some("f16") => Number::F16,
+        Some(other) => panic!("--precision {other}: expected f32, tf32, bf16 or f16"),
+    };
+    let device = match option("--device").as_deref() {
+        None | Some("cpu") => Device::Cpu,
+        Some("cuda") => Device::Cuda(0),
+        Some(other) => panic!("--device {other}: expected cpu or cuda"),
+    };
+    let backend = Backend { device, number };
     for case in CASES.iter().filter(|c| option("--case").is_none_or(|name| c.name == name)) {
-        let mut session = open(case)?;
+        let mut session = open(case, backend)?;
         let mut times: Vec<f64> = Vec::new();
         for i in 0..11 {
             let started = Instant::now();
@@ -84,7 +98,7 @@ fn main() -> ckaad::Result<()> {
 }
 
 /// One repetition of a case: fill the inputs, run, read the results.
-fn open(case: &Case) -> ckaad::Result<Box<dyn FnMut() -> ckaad::Result<()>>> {
+fn open(case: &Case, backend: Backend) -> ckaad::Result<Box<dyn FnMut() -> ckaad::Result<()>>> {
     let architecture = Architecture::new(case.backbone, case.layers, case.size)?;
     let (tape, inputs, outputs, backbone, nets): (_, Vec<Var>, Vec<Var>, NetId, Vec<NetId>) = match case.work {
         Work::Score => {
@@ -94,7 +108,7 @@ fn open(case: &Case) -> ckaad::Result<Box<dyn FnMut() -> ckaad::Result<()>>> {
                 feed: Feed::Pictures,
                 sigma: 4.0,
                 topk: Some(100),
-                dtype: DType::F32,
+                dtype: backend.dtype(),
             };
             let p = program::record(&spec)?;
             (p.tape, p.input, vec![p.map, p.score], p.backbone, vec![p.ae])
@@ -108,13 +122,13 @@ fn open(case: &Case) -> ckaad::Result<Box<dyn FnMut() -> ckaad::Result<()>>> {
                 anomalous: case.batch,
                 normal_feed: feed,
                 anomalous_feed: feed,
-                dtype: DType::F32,
+                dtype: backend.dtype(),
             };
             let p = step::record(&spec)?;
             (p.tape, p.normal, vec![p.losses.total], p.backbone, vec![p.ae, p.discriminator])
         }
     };
-    let mut session: Box<dyn Session> = cpu::session(tape)?;
+    let mut session = backend.open(tape)?;
     if !session.tape().layout(backbone).is_empty() {
         let weights = resnet::load::<f32>(&architecture, &RandomBackbone { seed: 0 })?;
         session.write_arena(backbone, Arena::Params, &weights)?;

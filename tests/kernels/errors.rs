@@ -1,0 +1,164 @@
+//! What must fail clearly: a cut PTX file, launches that cannot be, programs that do not fit, a device that goes away.
+
+use crate::common::driver;
+use ckaad::Result;
+use ckaad::engine::device::cuda::{CudaSession, Driver, Launch, Module, Number, SimDriver, gpu, kernels, size32};
+use ckaad::engine::device::{Backend, Device, Session};
+use ckaad::engine::ops::cases;
+use ckaad::engine::tape::Tape;
+use ckaad::engine::tensor::{DType, Shape};
+use std::ops::Range;
+
+/// Some program, with its input.
+fn program() -> (Tape, ckaad::engine::tape::Var) {
+    let case = cases().into_iter().find(|c| c.op == "max_pool").unwrap();
+    let p = case.record(DType::F32).unwrap();
+    (p.tape, p.inputs[0])
+}
+
+#[test]
+fn ptx_that_is_cut_short() {
+    let whole = kernels::MODULES.iter().find(|m| m.name == "pointwise").unwrap();
+    let entry = whole.ptx.find(".visible .entry").unwrap();
+    for end in [entry + 30, entry + 400, whole.ptx.len() - 20] {
+        let module: &'static Module =
+            Box::leak(Box::new(Module { name: "cut", ptx: &whole.ptx[..end], entries: whole.entries }));
+        let error = driver().load(module).unwrap_err().to_string();
+        assert!(error.contains("cut"), "{error}");
+    }
+}
+
+#[test]
+fn grids_and_blocks_that_cannot_be() {
+    let (tape, _) = program();
+    let session = CudaSession::new(tape, driver(), Number::F32).unwrap();
+    let launch = session.launches().next().unwrap();
+    launch.check().unwrap();
+    for (grid, block) in
+        [([0, 1, 1], [32, 1, 1]), ([1, 1 << 16, 1], [32, 1, 1]), ([1, 1, 1], [0, 1, 1]), ([1, 1, 1], [2048, 1, 1])]
+    {
+        let wrong = Launch { grid, block, ..launch.clone() };
+        let error = wrong.check().unwrap_err().to_string();
+        assert!(error.contains(launch.call.entry.name), "{error}");
+        assert!(error.contains("grid of") || error.contains("threads"), "{error}");
+    }
+}
+
+#[test]
+fn more_elements_than_an_index_can_count() {
+    assert_eq!(size32("x", (1 << 31) - 1).unwrap(), (1 << 31) - 1);
+    for n in [1 << 31, 1 << 32, usize::MAX] {
+        assert!(size32("batch", n).unwrap_err().to_string().contains("batch"));
+    }
+    // 2^31 elements and more are refused while the launches are recorded, before any memory is taken.
+    let mut tape = Tape::new(DType::F32);
+    let x = tape.input(Shape([1 << 15, 256, 256, 1]), DType::F32).unwrap();
+    let y = tape.add(x, x).unwrap();
+    tape.output(y);
+    let error = CudaSession::new(tape, driver(), Number::F32).err().unwrap().to_string();
+    assert!(error.contains("add") && error.contains("2^31") || error.contains("out of memory"), "{error}");
+}
+
+#[test]
+fn a_program_that_does_not_fit() {
+    let (tape, _) = program();
+    let small = Box::new(SimDriver::with_memory(64));
+    let error = CudaSession::new(tape, small, Number::F32).err().unwrap().to_string();
+    assert!(error.contains("out of memory") && error.contains("needs") && error.contains("smaller"), "{error}");
+}
+
+#[test]
+fn devices_that_are_not_there() {
+    let backend = Backend { device: Device::Cuda(4096), number: Number::F32 };
+    let error = backend.open(program().0).err().unwrap().to_string();
+    match gpu::gpus() {
+        Ok(_) => assert!(error.contains("cuda:4096") && error.contains("ckaad devices"), "{error}"),
+        Err(none) => assert_eq!(error, none.to_string()),
+    }
+}
+
+#[test]
+fn numbers_that_do_not_fit_the_program() {
+    let error = CudaSession::new(program().0, driver(), Number::Bf16).err().unwrap().to_string();
+    assert!(error.contains("f32") && error.contains("bf16"), "{error}");
+    let error = Backend { device: Device::Cpu, number: Number::Bf16 }.open(program().0).err().unwrap().to_string();
+    assert!(error.contains("CPU"), "{error}");
+}
+
+/// A device that is pulled out after some replays.
+struct Fails {
+    inner: SimDriver,
+    replays: usize,
+}
+
+impl Driver for Fails {
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+    fn multiprocessors(&self) -> u32 {
+        self.inner.multiprocessors()
+    }
+    fn memory(&self) -> Result<(usize, usize)> {
+        self.inner.memory()
+    }
+    fn alloc(&mut self, bytes: usize) -> Result<u64> {
+        self.inner.alloc(bytes)
+    }
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.inner.write(at, bytes)
+    }
+    fn zero(&mut self, range: Range<u64>) -> Result<()> {
+        self.inner.zero(range)
+    }
+    fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
+        self.inner.read(at, bytes)
+    }
+    fn load(&mut self, module: &'static Module) -> Result<()> {
+        self.inner.load(module)
+    }
+    fn forget(&mut self, range: Range<u64>) -> Result<()> {
+        self.inner.forget(range)
+    }
+    fn launch(&mut self, launch: &Launch) -> Result<()> {
+        self.inner.launch(launch)
+    }
+    fn synchronize(&self) -> Result<()> {
+        self.inner.synchronize()
+    }
+    fn begin_capture(&mut self) -> Result<()> {
+        self.inner.begin_capture()
+    }
+    fn end_capture(&mut self) -> Result<()> {
+        self.inner.end_capture()
+    }
+    fn replay(&mut self) -> Result<()> {
+        if self.replays == 0 {
+            return Err(ckaad::Error::Invalid("the device fell off the bus".into()));
+        }
+        self.replays -= 1;
+        self.inner.replay()
+    }
+}
+
+#[test]
+fn a_device_that_goes_away() {
+    let (tape, input) = program();
+    let n = tape.shape(input).len();
+    let mut session =
+        CudaSession::new(tape, Box::new(Fails { inner: SimDriver::default(), replays: 1 }), Number::F32).unwrap();
+    let session: &mut dyn Session = &mut session;
+    session.write(input, &vec![1f32; n]).unwrap();
+    session.run().unwrap();
+    session.write(input, &vec![1f32; n]).unwrap();
+    assert!(session.run().unwrap_err().to_string().contains("fell off the bus"));
+}
+
+/// A kernel that touches what it was not given is stopped, and the message says which op, kernel and line.
+#[test]
+fn a_fault_names_the_op() {
+    let (tape, _) = program();
+    let mut session = CudaSession::new(tape, Box::new(SimDriver::default()), Number::F32).unwrap();
+    // The input was never written.
+    let error = session.run().unwrap_err().to_string();
+    assert!(error.contains("max_pool") && error.contains("line"), "{error}");
+}

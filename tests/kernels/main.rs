@@ -1,0 +1,16 @@
+//! The CUDA kernels, the very PTX that ships, against the CPU in f64: on the emulator, or on a GPU with
+//! `CKAAD_TEST_DEVICE=cuda`.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod errors;
+mod gradients;
+mod parity;
+
+use ckaad::engine::device::cuda::{CudaSession, Number};
+use ckaad::engine::tape::Tape;
+
+fn session(tape: Tape, number: Number) -> ckaad::Result<CudaSession> {
+    CudaSession::new(tape, common::driver(), number)
+}

@@ -1,0 +1,126 @@
+//! Every case of every op, forward and backward, in every kind of number.
+
+use crate::common::relative_error;
+use crate::session;
+use ckaad::engine::device::cuda::{Number, kernels};
+use ckaad::engine::device::{Session, cpu};
+use ckaad::engine::gradcheck;
+use ckaad::engine::ops::case::Case;
+use ckaad::engine::ops::cases;
+use ckaad::engine::tensor::DType;
+use half::{bf16, f16};
+use rayon::prelude::*;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::sync::Mutex;
+
+/// Largest ‖found - expected‖ / ‖expected‖ against f64 over the same rounded inputs.
+///
+/// f32 sums of up to some thousand terms stay well under 1e-5. tf32 keeps 10 fraction bits of every factor: 2^-11 each.
+/// bf16 keeps 7 and f16 10, of factors and of results between fused steps.
+fn tolerance(number: Number) -> f64 {
+    match number {
+        Number::F32 => 1e-5,
+        Number::Tf32 => 1e-3,
+        Number::Bf16 | Number::F16 => 1e-2,
+    }
+}
+
+fn round(number: Number, x: f64) -> f64 {
+    match number.storage() {
+        DType::Bf16 => bf16::from_f64(x).to_f64(),
+        DType::F16 => f16::from_f64(x).to_f64(),
+        _ => x as f32 as f64,
+    }
+}
+
+/// Adam's masters, moments and gradients are f32 always.
+fn exists(case: &Case, number: Number) -> bool {
+    number.storage() == DType::F32 || !["adam", "clip_grad_norm"].contains(&case.op)
+}
+
+/// The result on the CPU.
+fn expected(case: &Case, inputs: &[Vec<f64>]) -> Vec<f64> {
+    let p = case.record(DType::F64).unwrap();
+    let mut session = cpu::session(p.tape.clone()).unwrap();
+    p.write(&mut *session, inputs).unwrap();
+    session.run().unwrap();
+    session.read_values(p.output).unwrap()
+}
+
+/// Adds a line to the file that `CKAAD_TEST_REPORT` names.
+fn report(case: &Case, number: Number, what: &str, error: f64) {
+    let Some(path) = std::env::var_os("CKAAD_TEST_REPORT") else { return };
+    let line = serde_json::json!({
+        "op": case.op, "case": case.name, "number": number.to_string(), "what": what, "error": error,
+    });
+    let mut file = std::fs::File::options().create(true).append(true).open(path).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+/// What went wrong with one case, if anything.
+fn check(case: &Case, number: Number, launched: &Mutex<BTreeSet<&'static str>>) -> Result<(), String> {
+    let text = |e: ckaad::Error| e.to_string();
+    let inputs: Vec<Vec<f64>> =
+        case.values().into_iter().map(|v| v.into_iter().map(|x| round(number, x)).collect()).collect();
+    let compare = |what: &str, found: &[f64], expected: &[f64]| {
+        let e = relative_error(found, expected);
+        report(case, number, what, e);
+        if e <= tolerance(number) { Ok(()) } else { Err(format!("{what}: relative error {e:.1e}")) }
+    };
+
+    let p = case.record(number.storage()).map_err(text)?;
+    let mut s = session(p.tape.clone(), number).map_err(text)?;
+    launched.lock().unwrap().extend(s.launches().map(|l| l.call.entry.name));
+    let mut run = || -> ckaad::Result<Vec<f64>> {
+        let s: &mut dyn Session = &mut s;
+        p.write(s, &inputs)?;
+        s.run()?;
+        s.read_values(p.output)
+    };
+    let found = run().map_err(text)?;
+    compare("result", &found, &expected(case, &inputs))?;
+    if case.op != "adam" {
+        let again = run().map_err(text)?;
+        let bits = |v: &[f64]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        if bits(&found) != bits(&again) {
+            return Err("a second run gives other bits".into());
+        }
+    }
+    if case.differentiable {
+        let on_device = gradcheck::gradients(case, &inputs, number.storage(), &|tape| {
+            let s = session(tape, number)?;
+            launched.lock().unwrap().extend(s.launches().map(|l| l.call.entry.name));
+            Ok(Box::new(s))
+        });
+        let on_cpu = gradcheck::gradients(case, &inputs, DType::F64, &cpu::session);
+        compare("gradients", &on_device.map_err(text)?, &on_cpu.map_err(text)?)?;
+    }
+    Ok(())
+}
+
+/// All cases agree, and no kernel is left that none of them launches.
+#[test]
+fn every_kernel_agrees_with_f64() {
+    let launched = Mutex::new(BTreeSet::new());
+    let all = cases();
+    let only = std::env::var("CKAAD_TEST_OP").ok();
+    let numbers = [Number::F32, Number::Tf32, Number::Bf16, Number::F16];
+    let pairs: Vec<(&Case, Number)> = all
+        .iter()
+        .filter(|c| only.as_deref().is_none_or(|op| op == c.op))
+        .flat_map(|c| numbers.map(|n| (c, n)))
+        .filter(|(c, n)| exists(c, *n))
+        .collect();
+    let failures: Vec<String> = pairs
+        .par_iter()
+        .filter_map(|(c, n)| check(c, *n, &launched).err().map(|e| format!("{}, {}, {n}: {e}", c.op, c.name)))
+        .collect();
+    assert!(failures.is_empty(), "{} of {} fail:\n{}", failures.len(), pairs.len(), failures.join("\n"));
+    if only.is_none() {
+        let launched = launched.into_inner().unwrap();
+        let entries = kernels::MODULES.iter().flat_map(|m| m.entries).map(|e| e.name);
+        let missed: Vec<&str> = entries.filter(|e| !launched.contains(e)).collect();
+        assert!(missed.is_empty(), "kernels that no case launches: {missed:?}");
+    }
+}
