@@ -23,6 +23,12 @@ template <> __device__ __forceinline__ float from_f32<float>(float x) { return x
 template <> __device__ __forceinline__ bf16 from_f32<bf16>(float x) { return __float2bfloat16_rn(x); }
 template <> __device__ __forceinline__ f16 from_f32<f16>(float x) { return __float2half_rn(x); }
 
+template <class T> __device__ __forceinline__ T from_bits(unsigned short bits);
+template <> __device__ __forceinline__ bf16 from_bits<bf16>(unsigned short bits) { return __ushort_as_bfloat16(bits); }
+template <> __device__ __forceinline__ f16 from_bits<f16>(unsigned short bits) { return __ushort_as_half(bits); }
+__device__ __forceinline__ unsigned short bits_of(bf16 x) { return __bfloat16_as_ushort(x); }
+__device__ __forceinline__ unsigned short bits_of(f16 x) { return __half_as_ushort(x); }
+
 // Elements of T in 16 bytes.
 template <class T> constexpr u32 LANES = 16 / sizeof(T);
 
@@ -32,6 +38,51 @@ template <class T> struct alignas(16) Vec {
 };
 template <class T> __device__ __forceinline__ Vec<T> load16(const T* p) { return *reinterpret_cast<const Vec<T>*>(p); }
 template <class T> __device__ __forceinline__ void store16(T* p, const Vec<T>& v) { *reinterpret_cast<Vec<T>*>(p) = v; }
+
+// W neighbouring values, moved by one instruction: 16 bytes of words (so that 16-bit numbers stay packed in registers), or
+// one value. Pointers to more than one must be aligned to all of them.
+template <class T, u32 W> struct Pack {
+    static_assert(W == LANES<T>, "a pack is one value or 16 bytes");
+    uint4 words;
+};
+template <class T> struct Pack<T, 1> {
+    T value;
+};
+template <u32 W, class T> __device__ __forceinline__ Pack<T, W> load_pack(const T* p) {
+    return *reinterpret_cast<const Pack<T, W>*>(p);
+}
+template <u32 W, class T> __device__ __forceinline__ void store_pack(T* p, const Pack<T, W>& x) {
+    *reinterpret_cast<Pack<T, W>*>(p) = x;
+}
+
+__device__ __forceinline__ void unpack(float (&f)[1], const Pack<float, 1>& x) { f[0] = x.value; }
+__device__ __forceinline__ void unpack(float (&f)[1], const Pack<bf16, 1>& x) { f[0] = to_f32(x.value); }
+__device__ __forceinline__ void unpack(float (&f)[1], const Pack<f16, 1>& x) { f[0] = to_f32(x.value); }
+__device__ __forceinline__ void unpack(float (&f)[4], const Pack<float, 4>& x) {
+    f[0] = __uint_as_float(x.words.x), f[1] = __uint_as_float(x.words.y);
+    f[2] = __uint_as_float(x.words.z), f[3] = __uint_as_float(x.words.w);
+}
+template <class T> __device__ __forceinline__ void unpack(float (&f)[8], const Pack<T, 8>& x) {
+    const u32 words[4] = {x.words.x, x.words.y, x.words.z, x.words.w};
+#pragma unroll
+    for (u32 i = 0; i < 8; ++i) {
+        const unsigned short bits = static_cast<unsigned short>(words[i / 2] >> (16 * (i % 2)));
+        f[i] = to_f32(from_bits<T>(bits));
+    }
+}
+
+template <class T> __device__ __forceinline__ Pack<T, 1> pack(const float (&f)[1]) { return {from_f32<T>(f[0])}; }
+template <class T> __device__ __forceinline__ Pack<T, 4> pack(const float (&f)[4]) {
+    return {make_uint4(__float_as_uint(f[0]), __float_as_uint(f[1]), __float_as_uint(f[2]), __float_as_uint(f[3]))};
+}
+template <class T> __device__ __forceinline__ Pack<T, 8> pack(const float (&f)[8]) {
+    u32 words[4];
+#pragma unroll
+    for (u32 i = 0; i < 4; ++i) {
+        words[i] = bits_of(from_f32<T>(f[2 * i])) | static_cast<u32>(bits_of(from_f32<T>(f[2 * i + 1]))) << 16;
+    }
+    return {make_uint4(words[0], words[1], words[2], words[3])};
+}
 
 __device__ __forceinline__ u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
 

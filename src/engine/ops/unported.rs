@@ -10,22 +10,9 @@ macro_rules! unported {
 }
 
 unported! {
-    super::activation::Activate,
-    super::activation::ActivateBwd,
-    super::add::Add,
-    super::concat::Concat,
-    super::concat::ConcatBwd,
     super::conv2d::Forward,
     super::conv2d::BwdBias,
     super::conv2d::BwdInput,
     super::conv2d::BwdWeight,
     super::conv_transpose2d::ConvTranspose2d,
-    super::fill::Fill,
-    super::instance_norm::InstanceNorm,
-    super::instance_norm::InstanceNormBwd,
-    super::l2_normalize::L2Normalize,
-    super::l2_normalize::L2NormalizeBwd,
-    super::max_pool::MaxPool,
-    super::weighted_sum::WeightedSum,
-    super::weighted_sum::WeightedSumBwd,
 }

@@ -54,11 +54,6 @@ impl In {
 impl Out {
     pub const NONE: Out = Out { buffer: Buffer::NONE, update: false };
 
-    /// Number of elements.
-    pub fn elements(self) -> usize {
-        self.buffer.bytes as usize / self.buffer.dtype.size()
-    }
-
     /// The same memory as an input of a later launch.
     pub fn read(self) -> In {
         In(self.buffer)
@@ -67,6 +62,20 @@ impl Out {
     /// The same memory for a kernel that also reads it.
     pub fn update(self) -> Self {
         Out { update: true, ..self }
+    }
+
+    pub fn elements(self) -> u32 {
+        // Shapes of 2^31 elements and more are refused when recorded.
+        (self.buffer.bytes / self.buffer.dtype.size() as u64) as u32
+    }
+
+    /// Which of a family of kernels writes elements of this type: results that are [`Tape::exact`] are f32 in all programs.
+    pub fn number(self) -> Number {
+        match self.buffer.dtype {
+            DType::Bf16 => Number::Bf16,
+            DType::F16 => Number::F16,
+            _ => Number::F32,
+        }
     }
 
     /// These bytes of it.

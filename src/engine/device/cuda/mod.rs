@@ -37,6 +37,16 @@ impl Number {
             Number::F16 => DType::F16,
         }
     }
+
+    /// Values in 16 bytes, the most that one instruction moves.
+    pub fn values(self) -> u32 {
+        16 / self.storage().size() as u32
+    }
+
+    /// Neighbouring values that kernels move at once in rows of `n`: 16 bytes of them where all rows start aligned, else one.
+    pub fn pack(self, n: u32) -> u32 {
+        if n.is_multiple_of(self.values()) { self.values() } else { 1 }
+    }
 }
 
 impl fmt::Display for Number {
@@ -102,10 +112,13 @@ pub mod kernels {
 /// Structs that kernels take by value, as the kernel sources name them.
 mod structs {
     pub use crate::engine::ops::anomaly_map::cuda::{GaussianTaps, UpsampleMaps};
+    pub use crate::engine::ops::concat::cuda::ConcatParts;
     pub use crate::engine::ops::conv2d::Conv2d;
     pub use crate::engine::ops::cosine::cuda::CosineLayers;
+    pub use crate::engine::ops::max_pool::MaxPool;
     pub use crate::engine::ops::optimizer::cuda::AdamRates;
     pub use crate::engine::ops::preprocess::cuda::{PixelScale, ResizeAxis};
+    pub use crate::engine::ops::weighted_sum::cuda::Weights;
 }
 
 fn no_variant(kernel: &str, number: Number) -> Error {

@@ -1,6 +1,7 @@
 //! ReLU and LeakyReLU on their own; most of the time they are fused into the op before them.
 
 pub mod cases;
+pub(crate) mod cuda;
 
 use super::{Args, Operation, no_gradient};
 use crate::Result;

@@ -1,6 +1,7 @@
 //! Element-wise sum of two tensors; how gradients of a variable used twice come together.
 
 pub mod cases;
+mod cuda;
 
 use super::activation::CHUNK;
 use super::{Args, Operation};

@@ -1,6 +1,7 @@
 //! Concatenation over channels (the fusion layer) or over the batch (normal beside anomalous images).
 
 pub mod cases;
+pub(crate) mod cuda;
 
 use super::{Args, Operation, no_gradient};
 use crate::Result;

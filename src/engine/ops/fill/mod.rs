@@ -1,5 +1,7 @@
 //! A constant: the seed of a backward pass.
 
+mod cuda;
+
 use super::{Args, Operation};
 use crate::Result;
 use crate::engine::real::Real;

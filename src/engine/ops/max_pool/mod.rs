@@ -1,6 +1,7 @@
 //! Max pooling, as PyTorch's `max_pool2d` with floor rounding; only the frozen backbone uses it, so it has no gradient.
 
 pub mod cases;
+mod cuda;
 
 use super::{Args, Operation, no_gradient};
 use crate::Result;
@@ -11,7 +12,7 @@ use rayon::prelude::*;
 
 /// Sizes of one pooling; padding counts as minus infinity.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, bytemuck::Pod, bytemuck::Zeroable)]
 pub struct MaxPool {
     pub n: u32,
     pub h: u32,

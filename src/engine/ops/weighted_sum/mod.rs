@@ -1,6 +1,7 @@
 //! Weighted sum of scalar losses.
 
 pub mod cases;
+pub(crate) mod cuda;
 
 use super::{Args, Operation, no_gradient};
 use crate::Result;
@@ -30,7 +31,8 @@ impl Tape {
             return Err(self.shape_error(WeightedSum::NAME, format!("needs 1 to 8 scalars, found {}", terms.len())));
         }
         let (weights, inputs) = terms.iter().copied().unzip();
-        self.record1(WeightedSum { weights }, inputs, Shape::SCALAR)
+        let y = self.record1(WeightedSum { weights }, inputs, Shape::SCALAR)?;
+        Ok(self.exact(y))
     }
 }
 
@@ -46,7 +48,11 @@ impl Operation for WeightedSum {
     ) -> Result<Vec<Option<Var>>> {
         let Some(dy) = given[0] else { return Ok(vec![None; wanted.len()]) };
         let one = |(&weight, &wanted): (&f64, &bool)| -> Result<Option<Var>> {
-            wanted.then(|| tape.record1(WeightedSumBwd { weight }, vec![dy], Shape::SCALAR)).transpose()
+            if !wanted {
+                return Ok(None);
+            }
+            let dx = tape.record1(WeightedSumBwd { weight }, vec![dy], Shape::SCALAR)?;
+            Ok(Some(tape.exact(dx)))
         };
         self.weights.iter().zip(wanted).map(one).collect()
     }

@@ -1,0 +1,13 @@
+//! Launch of the constant (kernels/pointwise.cu).
+
+use super::Fill;
+use crate::Result;
+use crate::engine::device::cuda::{CudaOperation, Launches, kernels};
+use crate::engine::ops::activation::cuda::launch_elements;
+
+impl CudaOperation for Fill {
+    fn launch(&self, l: &mut Launches) -> Result<()> {
+        let y = l.output(0);
+        launch_elements(l, kernels::fill_fwd_f32(y, y.elements(), self.value as f32)?, y)
+    }
+}

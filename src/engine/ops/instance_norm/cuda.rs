@@ -1,0 +1,152 @@
+//! Tiling and launches of the instance norm (kernels/instance_norm.cu).
+
+use super::{InstanceNorm, InstanceNormBwd};
+use crate::Result;
+use crate::engine::device::cuda::{CudaOperation, In, Launches, Out, Target, kernels};
+
+const THREADS: u32 = 256;
+/// 16-byte packs, or single values, that a thread of the kernels keeps in registers.
+const KEEP: u32 = 8;
+/// Most splits, so that merging them stays cheap beside reading the rows.
+const SPLITS: u32 = 32;
+/// What DRAM is read in, in bytes.
+const SECTOR: u32 = 32;
+
+/// How one image's rows and channels are spread over blocks.
+struct Tiling {
+    /// Packs of channels side by side in a block.
+    lanes: u32,
+    /// Blocks that all channels of all images take.
+    slabs: u32,
+    /// Blocks that share the rows; one if a block holds all of them at once.
+    splits: u32,
+    split_rows: u32,
+}
+
+impl Tiling {
+    fn new(op: &InstanceNorm, t: &Target) -> Self {
+        // Whole tensors have less than 2^31 elements.
+        let [n, rows, c] = [op.n, op.rows, op.c].map(|x| x as u32);
+        let width = t.number.pack(c);
+        let packs = c / width;
+        let widest = packs.next_power_of_two().min(if width == 1 { 32 } else { 8 });
+        let narrowest = widest.min(SECTOR / (width * t.number.storage().size() as u32));
+        let held = |lanes: u32| KEEP * (THREADS / lanes);
+        let slabs = |lanes: u32| n * packs.div_ceil(lanes);
+        let mut lanes = widest;
+        while lanes > narrowest && (rows > held(lanes) || slabs(lanes) < t.multiprocessors) {
+            lanes /= 2;
+        }
+        if rows <= held(lanes) {
+            return Tiling { lanes, slabs: slabs(lanes), splits: 1, split_rows: rows };
+        }
+        let lanes = widest;
+        let split_rows = held(lanes) * rows.div_ceil(held(lanes)).div_ceil(SPLITS);
+        Tiling { lanes, slabs: slabs(lanes), splits: rows.div_ceil(split_rows), split_rows }
+    }
+
+    fn grid(&self) -> [u32; 3] {
+        [self.slabs, self.splits, 1]
+    }
+
+    /// Bytes of two f32 per image, split and channel.
+    fn partial_sums(&self, op: &InstanceNorm) -> usize {
+        op.n * self.splits as usize * 2 * op.c * size_of::<f32>()
+    }
+}
+
+impl CudaOperation for InstanceNorm {
+    fn workspace(&self, t: &Target) -> usize {
+        let tiling = Tiling::new(self, t);
+        if tiling.splits > 1 { tiling.partial_sums(self) } else { 0 }
+    }
+
+    fn launch(&self, l: &mut Launches) -> Result<()> {
+        let tiling = Tiling::new(self, l.target());
+        let (number, grid, block) = (l.number(), tiling.grid(), [THREADS, 1, 1]);
+        let Tiling { lanes, splits, split_rows, .. } = tiling;
+        let (rows, c) = (self.rows as u32, self.c as u32);
+        let (eps, slope) = (self.eps as f32, self.act.negative_slope().unwrap_or(1.0));
+        let x = l.input(0);
+        let (gamma, beta) = if self.affine { (l.input(1), l.input(2)) } else { (In::NONE, In::NONE) };
+        let residual = if self.residual { l.input(1 + 2 * self.affine as usize) } else { In::NONE };
+        let (y, mean, rstd) = (l.output(0), l.output(1), l.output(2));
+        if splits == 1 {
+            let call = kernels::instance_norm_fwd(
+                number, y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope,
+            )?;
+            return l.launch(call, grid, block, 0);
+        }
+        let partial = l.scratch();
+        l.launch(kernels::instance_norm_stats(number, partial, x, rows, c, lanes, split_rows)?, grid, block, 0)?;
+        let call = kernels::instance_norm_apply(
+            number,
+            y,
+            mean,
+            rstd,
+            partial.read(),
+            x,
+            gamma,
+            beta,
+            residual,
+            rows,
+            c,
+            lanes,
+            split_rows,
+            eps,
+            slope,
+        )?;
+        l.launch(call, grid, block, 0)
+    }
+}
+
+impl CudaOperation for InstanceNormBwd {
+    fn workspace(&self, t: &Target) -> usize {
+        let tiling = Tiling::new(&self.forward, t);
+        if tiling.splits > 1 || self.forward.affine { tiling.partial_sums(&self.forward) } else { 0 }
+    }
+
+    fn launch(&self, l: &mut Launches) -> Result<()> {
+        let op = &self.forward;
+        let tiling = Tiling::new(op, l.target());
+        let (number, grid, block) = (l.number(), tiling.grid(), [THREADS, 1, 1]);
+        let Tiling { lanes, splits, split_rows, .. } = tiling;
+        let (rows, c, slope) = (op.rows as u32, op.c as u32, op.act.negative_slope().unwrap_or(1.0));
+        let [dy, x, y, mean, rstd] = [0, 1, 2, 3, 4].map(|i| l.input(i));
+        let gamma = if op.affine { l.input(5) } else { In::NONE };
+        let dx = l.output(0);
+        let sums = if splits > 1 || op.affine { l.scratch() } else { Out::NONE };
+        if splits == 1 {
+            let call =
+                kernels::instance_norm_bwd(number, dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, slope)?;
+            l.launch(call, grid, block, 0)?;
+        } else {
+            let call =
+                kernels::instance_norm_bwd_sums(number, sums, dy, x, y, mean, rstd, rows, c, lanes, split_rows, slope)?;
+            l.launch(call, grid, block, 0)?;
+            let call = kernels::instance_norm_bwd_apply(
+                number,
+                dx,
+                sums.read(),
+                dy,
+                x,
+                y,
+                mean,
+                rstd,
+                gamma,
+                rows,
+                c,
+                lanes,
+                split_rows,
+                slope,
+            )?;
+            l.launch(call, grid, block, 0)?;
+        }
+        if op.affine {
+            let (dgamma, dbeta) = (l.output(1), l.output(2));
+            let call = kernels::instance_norm_bwd_params(number, dgamma, dbeta, sums.read(), op.n as u32 * splits, c)?;
+            l.launch(call, [c.div_ceil(32), 1, 1], block, 0)?;
+        }
+        Ok(())
+    }
+}
