@@ -13,7 +13,7 @@
 // 16-byte loads when an image (loss) or a position (map) is made of whole 16 bytes, single elements otherwise.
 //
 // Shared memory: 32 bytes (partial), 64 bytes (total), none (bwd, map).
-// Registers on sm_90: REGISTERS
+// Registers on sm_90: loss 29 to 32, map 32 (38 on sm_86).
 // One launch moves, with e = bytes of an element: partial 2*e*images*len bytes, 6 flops per element; bwd 3*e*n*len bytes,
 //   3 flops per element; map 2*e bytes and 6 flops per element of all layers.
 // Chunk and block sizes were chosen without a GPU at hand: enough blocks for 100 multiprocessors at the encoder's sizes (8

@@ -8,7 +8,7 @@
 // bwd: 16 bytes per thread, the elements behind the last whole 16 bytes by the threads after them.
 //
 // Fuses: the absolute value, the hinge, the mean over a part of the batch; the zeros outside of it.
-// Shared memory: 256 bytes (fwd), none (bwd). Registers on sm_90: REGISTERS
+// Shared memory: 256 bytes (fwd), none (bwd). Registers on sm_90: fwd 22, bwd 15 (f32), 29 (16 bits).
 // One launch moves, with e = bytes of an element: fwd e*count bytes, 3 flops per element; bwd 2*e*n*h*w bytes, 2 per element.
 // Block sizes were chosen without a GPU at hand.
 #include "common.cuh"

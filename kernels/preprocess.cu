@@ -13,7 +13,7 @@
 // normalize: nothing to resize: 16 bytes of output per thread.
 //
 // Fuses: the second axis, the division, mean, standard deviation and the rounding to the network's type.
-// Shared memory: none. Registers on sm_90: REGISTERS
+// Shared memory: none. Registers on sm_90: weights 33, columns 32, rows 32 (40 for 16 bits), normalize 24 (32).
 // One launch moves, with e = bytes of an element: columns and rows their input once and 3*e bytes per output pixel (L1 serves
 //   what neighbours share), 6 * count integer operations per output pixel; normalize (1 + e) * 3*n*h*w bytes.
 // Block sizes were chosen without a GPU at hand.

@@ -46,7 +46,7 @@ impl CudaOperation for LossBwd {
         let Loss { images, len } = self.forward;
         let (dy, a, b, saved, db) = (l.input(0), l.input(1), l.input(2), l.input(3), l.output(0));
         let chunks = self.forward.chunks();
-        let blocks = size32("chunks", db.elements() / len * chunks)?;
+        let blocks = size32("chunks", db.elements() as usize / len * chunks)?;
         let (images, len, chunks) = (size32("images", images)?, size32("image", len)?, chunks as u32);
         let swapped = self.swapped as u32;
         let call =

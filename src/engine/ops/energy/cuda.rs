@@ -27,7 +27,7 @@ impl CudaOperation for EnergyBwd {
     fn launch(&self, l: &mut Launches) -> Result<()> {
         let (begin, end, high, margin) = self.forward.sizes()?;
         let (dy, e, de) = (l.input(0), l.input(1), l.output(0));
-        let len = size32("energies", de.elements())?;
+        let len = de.elements();
         let lanes = 16 / l.number().storage().size() as u32;
         // A thread for every 16 bytes, and one for every element behind them.
         let threads = len / lanes + len % lanes;

@@ -32,7 +32,7 @@ impl CudaOperation for Adam {
             [self.lr, b1, 1.0 - b1, b1.ln(), b2, 1.0 - b2, b2.ln(), self.eps].map(|v| v as f32);
         let rates = AdamRates { lr, b1, c1, ln_b1, b2, c2, ln_b2, eps };
         let (params, m, v, steps, grads) = (l.update(0), l.update(1), l.update(2), l.update(3), l.input(0));
-        let len = size32("parameters", params.elements())?;
+        let len = params.elements();
         let call = kernels::adam_step_f32(params, m, v, grads, steps.read(), len, rates)?;
         l.launch(call, [len.div_ceil(BLOCK), 1, 1], [THREADS, 1, 1], 0)?;
         l.launch(kernels::adam_count_f32(steps)?, [1, 1, 1], [32, 1, 1], 0)

@@ -125,9 +125,9 @@ impl CudaOperation for Preprocess {
         let (x, y, (width, height), size) = (l.input(0), l.output(0), self.from, self.size);
         match (width != size, height != size) {
             (false, false) => {
-                let len = size32("pictures", y.elements())?;
+                let len = y.elements();
                 // A thread for every 16 bytes of results, and one for every number behind them.
-                let threads = y.elements() / lanes(l) + y.elements() % lanes(l);
+                let threads = len as usize / lanes(l) + len as usize % lanes(l);
                 let call = kernels::preprocess_normalize(l.number(), y, x, len, self.pixel_scale())?;
                 l.launch(call, [blocks(threads)?, 1, 1], [THREADS as u32, 1, 1], 0)
             }
