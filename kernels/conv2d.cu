@@ -1,15 +1,6 @@
 // HEAD
 #include "conv_load.cuh"
 
-// This block's slices of the depth: part `split` of `splits` equal parts.
-struct Part {
-    u32 begin, end;
-    __device__ __forceinline__ Part(u32 slices, u32 split, u32 splits) {
-        const u32 each = ceil_div(slices, splits);
-        begin = min(split * each, slices), end = min(begin + each, slices);
-    }
-};
-
 template <class P, class Tile, class T>
 __device__ __forceinline__ void conv2d_fwd(T* y, float* partial, const T* x, const T* w, const T* bias, const T* residual,
                                            const Conv2d& p, u32 splits, float slope) {
@@ -107,21 +98,28 @@ __device__ __forceinline__ void conv2d_reduce_splits(T* y, const float* partial,
             const float4 f = *reinterpret_cast<const float4*>(partial + static_cast<size_t>(i) * count + at);
             v[0] += f.x, v[1] += f.y, v[2] += f.z, v[3] += f.w;
         }
-        u32 column = at % k;
-#pragma unroll
-        for (u32 e = 0; e < 4; ++e) {
-            if (bias) v[e] += to_f32(bias[column]);
-            if (residual) v[e] += to_f32(residual[at + e]);
-            column = column + 1 == k ? 0 : column + 1;
-        }
         struct alignas(4 * sizeof(T)) Four {
             T v[4];
         } four;
+        if (bias) {
+            u32 column = at % k;
+#pragma unroll
+            for (u32 e = 0; e < 4; ++e) {
+                v[e] += to_f32(bias[column]);
+                column = column + 1 == k ? 0 : column + 1;
+            }
+        }
+        if (residual) {
+            four = *reinterpret_cast<const Four*>(residual + at);
+#pragma unroll
+            for (u32 e = 0; e < 4; ++e) v[e] += to_f32(four.v[e]);
+        }
 #pragma unroll
         for (u32 e = 0; e < 4; ++e) four.v[e] = from_f32<T>(activate(v[e], slope));
         *reinterpret_cast<Four*>(y + at) = four;
     } else if (thread < count) {
         float v = 0.0f;
+#pragma unroll 1
         for (u32 i = 0; i < splits; ++i) v += partial[static_cast<size_t>(i) * count + thread];
         if (bias) v += to_f32(bias[thread % k]);
         if (residual) v += to_f32(residual[thread]);

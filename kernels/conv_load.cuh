@@ -12,6 +12,15 @@ struct Conv2d {
     u32 n, h, w, c, k, r, s, stride_h, stride_w, pad_h, pad_w, oh, ow;
 };
 
+// This block's slices of the depth: part `split` of `splits` equal parts.
+struct Part {
+    u32 begin, end;
+    __device__ __forceinline__ Part(u32 slices, u32 split, u32 splits) {
+        const u32 each = ceil_div(slices, splits);
+        begin = min(split * each, slices), end = min(begin + each, slices);
+    }
+};
+
 // A number of three digits, the low one counted modulo `low`, the middle one modulo `middle`.
 struct Digits {
     u32 low, middle, high;

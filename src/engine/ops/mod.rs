@@ -18,7 +18,6 @@ pub mod max_pool;
 pub mod optimizer;
 pub mod preprocess;
 pub mod topk;
-mod unported;
 pub mod weighted_sum;
 
 use crate::Result;

@@ -5,6 +5,7 @@
 
 pub mod cases;
 pub mod cpu;
+pub mod cuda;
 pub mod gather;
 pub mod winograd;
 pub mod winograd_weight;
@@ -88,6 +89,7 @@ pub struct BwdWeight {
 /// dbias = sum of dy over batch and positions.
 #[derive(Clone, Debug)]
 pub struct BwdBias {
+    pub positions: usize,
     pub k: usize,
 }
 
@@ -156,7 +158,8 @@ impl Operation for Forward {
         }
         if self.bias && wanted[2] {
             let k = sizes.k as usize;
-            grads[2] = Some(tape.record1(BwdBias { k }, vec![dz], Shape::vector(k))?);
+            let positions = sizes.output().len() / k;
+            grads[2] = Some(tape.record1(BwdBias { positions, k }, vec![dz], Shape::vector(k))?);
         }
         if self.residual {
             grads[2 + self.bias as usize] = Some(dz);

@@ -5,6 +5,7 @@
 //! is a convolution, and its weight gradient the convolution's with the roles of x and dy swapped.
 
 pub mod cases;
+pub mod cuda;
 
 use super::conv2d::{BwdWeight, Conv2d, Options, cpu};
 use super::{Args, Operation};

@@ -1,0 +1,45 @@
+//! Grid choice and launches of the transposed convolution (kernels/conv_transpose2d.cu).
+
+use super::ConvTranspose2d;
+use crate::Result;
+use crate::engine::device::cuda::{CudaOperation, Launches, Target, kernels};
+use crate::engine::ops::conv2d::cuda::{Finish, Product, TALL, bwd_input_workspace, launch_bwd_input};
+
+impl ConvTranspose2d {
+    /// One product of all input pixels with the channels of all taps, if taps do not overlap and leave no pixel out.
+    fn product(&self) -> Option<Product> {
+        let p = &self.sizes;
+        let covers = [p.r, p.s] == [p.stride_h, p.stride_w]
+            && [p.h, p.w] == [p.oh * p.r, p.ow * p.s]
+            && [p.pad_h, p.pad_w] == [0, 0];
+        let rows = (p.n * p.oh * p.ow) as usize;
+        let columns = (p.r * p.s * p.c) as usize;
+        covers.then_some(Product {
+            rows,
+            columns,
+            depth: p.k as usize,
+            phases: 1,
+            count: rows * columns,
+            tile: TALL,
+        })
+    }
+}
+
+impl CudaOperation for ConvTranspose2d {
+    fn workspace(&self, t: &Target) -> usize {
+        match self.product() {
+            Some(product) => product.tiling(t).workspace(),
+            None => bwd_input_workspace(&self.sizes, t),
+        }
+    }
+
+    fn launch(&self, l: &mut Launches) -> Result<()> {
+        let p = self.sizes;
+        let Some(product) = self.product() else { return launch_bwd_input(p, l) };
+        let (x, w, number) = (l.input(0), l.input(1), l.precision());
+        product.tiling(l.target()).launch(l, l.output(0), p.c, Finish::NONE, |small, y, partial, splits| {
+            let kernel = if small { kernels::conv_transpose2d_fwd_small } else { kernels::conv_transpose2d_fwd };
+            kernel(number, y, partial, x, w, p, splits)
+        })
+    }
+}
