@@ -16,7 +16,9 @@ fn every_differentiable_op() {
     for case in cases().iter().filter(|c| c.differentiable) {
         let report = gradcheck::check(case, &cpu::session).unwrap();
         assert!(report.passed(), "{report:?}");
-        assert_eq!(report.checked, case.inputs.iter().map(|s| s.len()).sum::<usize>());
+        // All elements of small inputs, many of large ones.
+        let least = |n: usize| if n < 2000 { n } else { 600 };
+        assert!(report.checked >= case.inputs.iter().map(|s| least(s.len())).sum(), "{report:?}");
     }
 }
 

@@ -121,9 +121,8 @@ impl CudaOperation for InstanceNormBwd {
                 kernels::instance_norm_bwd(number, dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, slope)?;
             l.launch(call, grid, block, 0)?;
         } else {
-            let call = kernels::instance_norm_bwd_sums(
-                number, sums, dy, x, y, mean, rstd, rows, c, lanes, split_rows, slope,
-            )?;
+            let call =
+                kernels::instance_norm_bwd_sums(number, sums, dy, x, y, mean, rstd, rows, c, lanes, split_rows, slope)?;
             l.launch(call, grid, block, 0)?;
             let call = kernels::instance_norm_bwd_apply(
                 number,
@@ -145,8 +144,7 @@ impl CudaOperation for InstanceNormBwd {
         }
         if op.affine {
             let (dgamma, dbeta) = (l.output(1), l.output(2));
-            let call =
-                kernels::instance_norm_bwd_params(number, dgamma, dbeta, sums.read(), op.n as u32 * splits, c)?;
+            let call = kernels::instance_norm_bwd_params(number, dgamma, dbeta, sums.read(), op.n as u32 * splits, c)?;
             l.launch(call, [c.div_ceil(32), 1, 1], block, 0)?;
         }
         Ok(())
