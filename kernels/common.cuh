@@ -113,3 +113,39 @@ __device__ __forceinline__ float block_sum(float x, float* shared) {
     __syncthreads();
     return total;
 }
+
+__device__ __forceinline__ double warp_sum(double x) {
+#pragma unroll
+    for (u32 offset = WARP / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(FULL, x, offset);
+    return x;
+}
+
+// As above, in f64: for what is left of a long sum.
+__device__ __forceinline__ double block_sum(double x, double* shared) {
+    const u32 warps = blockDim.x / WARP;
+    x = warp_sum(x);
+    if (threadIdx.x % WARP == 0) shared[threadIdx.x / WARP] = x;
+    __syncthreads();
+    double total = 0.0;
+    for (u32 i = 0; i < warps; ++i) total += shared[i];
+    __syncthreads();
+    return total;
+}
+
+// A thread's part of a long sum: runs in f32 of a length at which rounding stays small, their sum in f64. Most cards
+// add f64 at 1/64 of the speed of f32.
+struct LongSum {
+    float run = 0.0f;
+    double total = 0.0;
+    u32 length = 0;
+
+    __device__ __forceinline__ void add(float x) {
+        run += x;
+        if (++length == 64) {
+            total += run;
+            run = 0.0f;
+            length = 0;
+        }
+    }
+    __device__ __forceinline__ double result() const { return total + run; }
+};

@@ -82,18 +82,23 @@ fn golden_pixels() {
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let small = bilinear::<3>(golden.tensor("picture").unwrap().data(), (131, 97), (64, 64));
     assert!(small == golden.tensor("resized").unwrap().data(), "not Pillow's bytes");
-    let mut tape = Tape::new(DType::F32);
-    let pixels = tape.input(Shape([1, 64, 64, 3]), DType::U8).unwrap();
-    let normalised = tape.normalize(pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).unwrap();
-    tape.output(normalised);
-    let mut session = cpu::session(tape).unwrap();
-    session.write(pixels, &small).unwrap();
-    session.run().unwrap();
-    let found = session.read::<f32>(normalised).unwrap();
     let tensor = golden.tensor("tensor").unwrap().data();
-    for (i, b) in tensor.as_chunks::<4>().0.iter().enumerate() {
-        let (expected, found) = (f32::from_le_bytes(*b), found[i % 4096 * 3 + i / 4096]);
-        assert!((expected - found).abs() <= expected.abs() * f32::EPSILON, "{i}: {found} instead of {expected}");
+    // Resized before, or by the preprocessing itself.
+    for (picture, [height, width]) in
+        [(small.as_slice(), [64, 64]), (golden.tensor("picture").unwrap().data(), [97, 131])]
+    {
+        let mut tape = Tape::new(DType::F32);
+        let pixels = tape.input(Shape([1, height, width, 3]), DType::U8).unwrap();
+        let normalised = tape.preprocess(pixels, 64, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).unwrap();
+        tape.output(normalised);
+        let mut session = cpu::session(tape).unwrap();
+        session.write(pixels, picture).unwrap();
+        session.run().unwrap();
+        let found = session.read::<f32>(normalised).unwrap();
+        for (i, b) in tensor.as_chunks::<4>().0.iter().enumerate() {
+            let (expected, found) = (f32::from_le_bytes(*b), found[i % 4096 * 3 + i / 4096]);
+            assert!((expected - found).abs() <= expected.abs() * f32::EPSILON, "{i}: {found} instead of {expected}");
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub fn record(tape: &mut Tape, net: NetId, a: &Architecture, n: usize, feed: Fee
         Feed::Pixels => {
             let pixels = tape.input(picture, DType::U8)?;
             tape.set_label("pixels");
-            let x = tape.normalize(pixels, a.mean, a.std)?;
+            let x = tape.preprocess(pixels, a.image_size, a.mean, a.std)?;
             Ok((vec![pixels], resnet::record(tape, net, a, x)?))
         }
         Feed::Pictures => {

@@ -44,7 +44,8 @@ pub fn record(spec: &ScoreSpec) -> Result<ScoreProgram> {
     let (input, maps) = features::record(t, backbone, a, spec.batch, spec.feed)?;
     let recon = autoencoder::record(t, ae, a, &maps)?;
     t.set_label("anomaly_map");
-    let errors: Vec<Var> = maps.iter().zip(&recon).map(|(&f, &g)| t.cosine_map(f, g)).collect::<Result<_>>()?;
+    let pairs: Vec<(Var, Var)> = maps.into_iter().zip(recon).collect();
+    let errors = t.cosine_map(&pairs)?;
     let mut map = t.upsample_sum(&errors, a.image_size)?;
     if spec.sigma > 0.0 {
         map = t.gaussian_blur(map, spec.sigma)?;

@@ -16,6 +16,8 @@ pub struct Case {
     pub inputs: Vec<Shape>,
     /// Whether the op has a gradient for every input.
     pub differentiable: bool,
+    /// The inputs are f32 where the program keeps its tensors in 16 bits.
+    exact: bool,
     numbers: Numbers,
     build: Box<Build>,
 }
@@ -56,6 +58,7 @@ impl Case {
             name: name.into(),
             inputs: inputs.iter().map(|s| Shape(*s)).collect(),
             differentiable: true,
+            exact: false,
             numbers: Numbers::Uniform,
             build: Box::new(build),
         }
@@ -64,6 +67,12 @@ impl Case {
     /// The op has no gradient, or none that finite differences could confirm here.
     pub fn forward_only(mut self) -> Self {
         self.differentiable = false;
+        self
+    }
+
+    /// The op takes what other ops keep in f32 even in 16-bit programs.
+    pub fn exact(mut self) -> Self {
+        self.exact = true;
         self
     }
 
@@ -89,7 +98,11 @@ impl Case {
     /// Records the case onto a fresh tape.
     pub fn record(&self, dtype: DType) -> Result<Program> {
         let mut tape = Tape::new(dtype);
-        let dtype = if matches!(self.numbers, Numbers::Pixels) { DType::U8 } else { dtype };
+        let dtype = match dtype {
+            _ if matches!(self.numbers, Numbers::Pixels) => DType::U8,
+            DType::Bf16 | DType::F16 if self.exact => DType::F32,
+            dtype => dtype,
+        };
         let inputs: Vec<Var> = self.inputs.iter().map(|s| tape.input(*s, dtype)).collect::<Result<_>>()?;
         if matches!(self.numbers, Numbers::Losses) {
             inputs.iter().for_each(|v| _ = tape.exact(*v));

@@ -15,8 +15,8 @@ pub mod fill;
 pub mod instance_norm;
 pub mod l2_normalize;
 pub mod max_pool;
-pub mod normalize;
 pub mod optimizer;
+pub mod preprocess;
 pub mod topk;
 mod unported;
 pub mod weighted_sum;
@@ -133,7 +133,7 @@ operations! {
     L2Normalize(l2_normalize::L2Normalize),
     L2NormalizeBwd(l2_normalize::L2NormalizeBwd),
     MaxPool(max_pool::MaxPool),
-    Normalize(normalize::Normalize),
+    Preprocess(preprocess::Preprocess),
     TopKMean(topk::TopKMean),
     UpsampleSum(anomaly_map::UpsampleSum),
     WeightedSum(weighted_sum::WeightedSum),
@@ -152,7 +152,7 @@ pub fn cases() -> Vec<case::Case> {
         instance_norm::cases::cases(),
         l2_normalize::cases::cases(),
         max_pool::cases::cases(),
-        normalize::cases::cases(),
+        preprocess::cases::cases(),
         energy::cases::cases(),
         cosine::cases::cases(),
         weighted_sum::cases::cases(),

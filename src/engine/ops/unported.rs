@@ -10,20 +10,9 @@ macro_rules! unported {
 }
 
 unported! {
-    super::optimizer::Adam,
-    super::optimizer::ClipGradNorm,
     super::conv2d::Forward,
     super::conv2d::BwdBias,
     super::conv2d::BwdInput,
     super::conv2d::BwdWeight,
     super::conv_transpose2d::ConvTranspose2d,
-    super::cosine::Loss,
-    super::cosine::LossBwd,
-    super::cosine::Map,
-    super::energy::Energy,
-    super::energy::EnergyBwd,
-    super::anomaly_map::GaussianBlur,
-    super::normalize::Normalize,
-    super::topk::TopKMean,
-    super::anomaly_map::UpsampleSum,
 }

@@ -54,6 +54,11 @@ impl In {
 impl Out {
     pub const NONE: Out = Out { buffer: Buffer::NONE, update: false };
 
+    /// Number of elements.
+    pub fn elements(self) -> usize {
+        self.buffer.bytes as usize / self.buffer.dtype.size()
+    }
+
     /// The same memory as an input of a later launch.
     pub fn read(self) -> In {
         In(self.buffer)

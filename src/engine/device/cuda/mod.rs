@@ -111,9 +111,13 @@ pub mod kernels {
 
 /// Structs that kernels take by value, as the kernel sources name them.
 mod structs {
+    pub use crate::engine::ops::anomaly_map::cuda::{GaussianTaps, UpsampleMaps};
     pub use crate::engine::ops::concat::cuda::ConcatParts;
     pub use crate::engine::ops::conv2d::Conv2d;
+    pub use crate::engine::ops::cosine::cuda::CosineLayers;
     pub use crate::engine::ops::max_pool::MaxPool;
+    pub use crate::engine::ops::optimizer::cuda::AdamRates;
+    pub use crate::engine::ops::preprocess::cuda::{PixelScale, ResizeAxis};
     pub use crate::engine::ops::weighted_sum::cuda::Weights;
 }
 

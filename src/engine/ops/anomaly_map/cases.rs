@@ -4,10 +4,10 @@ use crate::engine::ops::case::Case;
 
 pub fn cases() -> Vec<Case> {
     let up = |name: &str, maps: &[[usize; 4]], size| {
-        Case::new("upsample_sum", name, maps, move |t, v| t.upsample_sum(v, size)).forward_only()
+        Case::new("upsample_sum", name, maps, move |t, v| t.upsample_sum(v, size)).forward_only().exact()
     };
     let blur = |name: &str, map, sigma| {
-        Case::new("gaussian_blur", name, &[map], move |t, v| t.gaussian_blur(v[0], sigma)).forward_only()
+        Case::new("gaussian_blur", name, &[map], move |t, v| t.gaussian_blur(v[0], sigma)).forward_only().exact()
     };
     vec![
         up("two maps", &[[2, 8, 8, 1], [2, 4, 4, 1]], 32),
@@ -16,9 +16,14 @@ pub fn cases() -> Vec<Case> {
         up("same size", &[[1, 6, 6, 1]], 6),
         up("smaller", &[[1, 7, 7, 1]], 3),
         up("to one pixel", &[[1, 3, 3, 1]], 1),
+        up("three maps, wider than a block", &[[1, 9, 9, 1], [1, 5, 5, 1], [1, 3, 3, 1]], 300),
+        up("eight maps", &[1, 2, 3, 4, 5, 6, 7, 8].map(|side| [2, side, side, 1]), 11),
         blur("sigma 4", [2, 40, 40, 1], 4.0),
         blur("sigma 0.7, odd", [1, 17, 17, 1], 0.7),
         blur("wider than the map", [1, 5, 5, 1], 4.0),
         blur("one pixel", [2, 1, 1, 1], 1.0),
+        blur("weak", [1, 7, 7, 1], 0.1),
+        blur("wider than a block", [1, 270, 270, 1], 1.0),
+        blur("largest sigma", [1, 33, 33, 1], 64.0),
     ]
 }

@@ -2,6 +2,7 @@
 
 pub mod cases;
 mod cpu;
+pub(crate) mod cuda;
 
 use super::{Args, MAX_OPERANDS, Operation, no_gradient};
 use crate::Result;
@@ -22,6 +23,7 @@ pub struct UpsampleSum {
 /// (d c b a | a b c d), as scipy's `gaussian_filter` with its defaults.
 #[derive(Clone, Debug)]
 pub struct GaussianBlur {
+    pub n: usize,
     pub size: usize,
     /// Weights of offsets 0 to radius; they sum to 1 over both sides.
     pub taps: Vec<f64>,
@@ -40,7 +42,8 @@ impl Tape {
             return Err(self.shape_error(UpsampleSum::NAME, what));
         }
         let from = shapes.iter().map(|s| (s.h(), s.w())).collect();
-        self.record1(UpsampleSum { n, size, from }, maps.to_vec(), Shape([n, size, size, 1]))
+        let sum = self.record1(UpsampleSum { n, size, from }, maps.to_vec(), Shape([n, size, size, 1]))?;
+        Ok(self.exact(sum))
     }
 
     /// Blurs square single-channel maps; `sigma` in pixels, above 0.
@@ -54,7 +57,8 @@ impl Tape {
         let weight = |i: usize| (-0.5 * (i as f64 / sigma).powi(2)).exp();
         let total = weight(0) + 2.0 * (1..=radius).map(weight).sum::<f64>();
         let taps = (0..=radius).map(|i| weight(i) / total).collect();
-        self.record1(GaussianBlur { size: s.h(), taps }, vec![map], s)
+        let blurred = self.record1(GaussianBlur { n: s.n(), size: s.h(), taps }, vec![map], s)?;
+        Ok(self.exact(blurred))
     }
 }
 

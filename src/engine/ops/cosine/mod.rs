@@ -4,8 +4,9 @@
 //! [`Map`], eq. (14): 1 - cos over channels at every position. Both as PyTorch's `cosine_similarity` (lengths at least 1e-8).
 
 pub mod cases;
+pub(crate) mod cuda;
 
-use super::{Args, Operation, no_gradient};
+use super::{Args, MAX_OPERANDS, Operation, no_gradient};
 use crate::Result;
 use crate::engine::device::cpu::vector::{dot, dot_f64};
 use crate::engine::real::Real;
@@ -30,11 +31,15 @@ pub struct LossBwd {
     pub swapped: bool,
 }
 
-/// Inputs: a, b (n, h, w, c). Output: (n, h, w, 1).
+/// Inputs: a0, b0, a1, b1, ... of 1 to [`MAX_LAYERS`] layers, each pair (n, h, w, c). Output: (n, h, w, 1) of each layer.
 #[derive(Clone, Debug)]
 pub struct Map {
-    pub c: usize,
+    /// Positions and channels of each layer.
+    pub layers: Vec<(usize, usize)>,
 }
+
+/// Most layers whose maps one record computes.
+pub const MAX_LAYERS: usize = MAX_OPERANDS / 2;
 
 /// Values saved per image.
 const SAVED: usize = 3;
@@ -52,13 +57,23 @@ impl Tape {
             return Err(self.shape_error(Loss::NAME, format!("{images} images of a batch of {}", s.n())));
         }
         let op = Loss { images, len: s.len() / s.n() };
-        Ok(self.record(op, vec![a, b], &[Shape::SCALAR, Shape([images, 1, 1, SAVED])])?[0])
+        let outputs = self.record(op, vec![a, b], &[Shape::SCALAR, Shape([images, 1, 1, SAVED])])?;
+        self.exact(outputs[1]);
+        Ok(self.exact(outputs[0]))
     }
 
-    /// 1 - cos over channels at every position.
-    pub fn cosine_map(&mut self, a: Var, b: Var) -> Result<Var> {
-        let s = self.same_shape(Map::NAME, a, b)?;
-        self.record1(Map { c: s.c() }, vec![a, b], Shape([s.n(), s.h(), s.w(), 1]))
+    /// 1 - cos over channels at every position, for each of 1 to 4 layers' pairs (feature map, reconstruction).
+    pub fn cosine_map(&mut self, pairs: &[(Var, Var)]) -> Result<Vec<Var>> {
+        if pairs.is_empty() || pairs.len() > MAX_LAYERS {
+            return Err(self.shape_error(Map::NAME, format!("needs 1 to {MAX_LAYERS} layers, found {}", pairs.len())));
+        }
+        let shapes: Vec<Shape> =
+            pairs.iter().map(|(a, b)| self.same_shape(Map::NAME, *a, *b)).collect::<Result<_>>()?;
+        let layers = shapes.iter().map(|s| (s.len() / s.c(), s.c())).collect();
+        let outputs: Vec<Shape> = shapes.iter().map(|s| Shape([s.n(), s.h(), s.w(), 1])).collect();
+        let inputs = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
+        let maps = self.record(Map { layers }, inputs, &outputs)?;
+        Ok(maps.into_iter().map(|v| self.exact(v)).collect())
     }
 }
 
@@ -138,12 +153,13 @@ impl Operation for Map {
     }
 
     fn run<T: Real>(&self, args: Args<'_, T>) {
-        let ([a, b, ..], [y, ..]) = (args.inputs, args.outputs);
-        let c = self.c;
-        y.par_iter_mut().with_min_len(64).enumerate().for_each(|(i, y)| {
-            let (a, b) = (&a[i * c..][..c], &b[i * c..][..c]);
-            let length = |x: &[T]| dot(x, x).sqrt().maximum(T::of(EPS));
-            *y = T::ONE - dot(a, b) / (length(a) * length(b));
-        });
+        let (pairs, _) = args.inputs.as_chunks::<2>();
+        for (([a, b], y), &(_, c)) in pairs.iter().zip(args.outputs).zip(&self.layers) {
+            y.par_iter_mut().with_min_len(64).enumerate().for_each(|(i, y)| {
+                let (a, b) = (&a[i * c..][..c], &b[i * c..][..c]);
+                let length = |x: &[T]| dot(x, x).sqrt().maximum(T::of(EPS));
+                *y = T::ONE - dot(a, b) / (length(a) * length(b));
+            });
+        }
     }
 }

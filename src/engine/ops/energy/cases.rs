@@ -6,11 +6,20 @@ use crate::engine::tape::{Tape, Var};
 
 pub fn cases() -> Vec<Case> {
     const MARGIN: f64 = 0.5;
-    let mut all = Vec::new();
+    let small = [4, 3, 2, 1];
+    let parts = [
+        ("whole batch", small, 0..4),
+        ("first images", small, 0..1),
+        ("last images", small, 1..4),
+        ("odd size", [3, 3, 3, 1], 1..2),
+        ("larger", [3, 29, 31, 1], 0..2),
+    ];
+    let mut all =
+        vec![Case::new("energy", "low, one position", &[[1, 1, 1, 1]], |t, v| t.energy(v[0], Term::Low, 0..1))];
     for (name, term) in [("low", Term::Low), ("high", Term::High { margin: MARGIN })] {
-        for (part, images) in [("whole batch", 0..4), ("first images", 0..1), ("last images", 1..4)] {
+        for (part, shape, images) in parts.clone() {
             let build = move |t: &mut Tape, v: &[Var]| t.energy(v[0], term, images.clone());
-            let case = Case::new("energy", format!("{name}, {part}"), &[[4, 3, 2, 1]], build);
+            let case = Case::new("energy", format!("{name}, {part}"), &[shape], build);
             all.push(case.off_kinks(&[-MARGIN, 0.0, MARGIN]));
         }
     }

@@ -1,6 +1,7 @@
 //! Adam and the gradient-norm clip: each one pass over a network's flat arenas.
 
 pub mod cases;
+pub(crate) mod cuda;
 
 use super::activation::CHUNK;
 use super::{Args, Operation};
@@ -39,7 +40,8 @@ impl Tape {
     /// Clips the gradients of `net`; call it between `backward` and `adam`. Returns the norm found.
     pub fn clip_grad_norm(&mut self, net: NetId, max: f64) -> Result<Var> {
         let len = self.layout(net).len();
-        self.record1(ClipGradNorm { net, max, len }, vec![], Shape::SCALAR)
+        let norm = self.record1(ClipGradNorm { net, max, len }, vec![], Shape::SCALAR)?;
+        Ok(self.exact(norm))
     }
 }
 

@@ -1,0 +1,78 @@
+// The optimizer: each pass walks a network's flat f32 arenas (len elements, a multiple of 16; gaps between parameters hold 0).
+//
+// adam_step:  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps),
+//             t = steps + 1. 16 bytes of each arena per thread. The bias 1 - b^t is -expm1(t ln b), with ln b from the host:
+//             b^t by powf would lose the digits that count while t is small.
+// adam_count: steps += 1, as a launch of its own: no thread of adam_step can see the new number.
+// clip_grad_norm_partial: sums of squares, a block of 256 threads every gridDim.x-th block of 4096 bytes; f32 runs, f64 totals.
+// clip_grad_norm_total:   one block adds the partials in order, norm = sqrt(sum).
+// clip_grad_norm_scale:   g *= max / (norm + 1e-6) where that is below 1 or NaN (a NaN must reach the parameters, where the
+//             loss shows it); else nothing is read or written.
+//
+// Fuses: all of a network's parameters in one launch; both moments, bias correction and update in one reading.
+// Shared memory: 64 bytes (partial), 256 bytes (total), none (others). Registers on sm_90: REGISTERS
+// One launch moves: step 28*len bytes, 13 flops per element; partial 4*len bytes, 2 flops; scale 8*len bytes when it clips.
+// The number of partials depends on len alone, so that the norm has the same bits on every card. Block sizes were chosen
+// without a GPU at hand.
+#include "common.cuh"
+
+constexpr u32 THREADS = 256, TOTAL_THREADS = 1024;
+
+struct AdamRates {
+    float lr, b1, c1, ln_b1, b2, c2, ln_b2, eps;
+};
+
+__device__ __forceinline__ void adam_step(float* params, float* m, float* v, const float* grads, const float* steps, u32 len,
+                                          AdamRates r) {
+    const u32 at = (blockIdx.x * THREADS + threadIdx.x) * 4;
+    if (at >= len) return;
+    const float t = *steps + 1.0f;
+    const float step = r.lr / -expm1f(t * r.ln_b1), root = 1.0f / sqrtf(-expm1f(t * r.ln_b2));
+    const Vec<float> g = load16(grads + at);
+    Vec<float> p = load16(params + at), first = load16(m + at), second = load16(v + at);
+#pragma unroll
+    for (u32 j = 0; j < 4; ++j) {
+        first.v[j] = r.b1 * first.v[j] + r.c1 * g.v[j];
+        second.v[j] = r.b2 * second.v[j] + r.c2 * g.v[j] * g.v[j];
+        p.v[j] -= step * first.v[j] / (sqrtf(second.v[j]) * root + r.eps);
+    }
+    store16(m + at, first);
+    store16(v + at, second);
+    store16(params + at, p);
+}
+
+__device__ __forceinline__ void clip_partial(float* partial, const float* grads, u32 len) {
+    __shared__ double shared[THREADS / WARP];
+    LongSum sum;
+    // In u64: the last stride may step over 2^32.
+    for (u64 i = (blockIdx.x * THREADS + threadIdx.x) * 4; i < len; i += (u64)gridDim.x * THREADS * 4) {
+        const Vec<float> g = load16(grads + i);
+        sum.add(g.v[0] * g.v[0] + g.v[1] * g.v[1] + (g.v[2] * g.v[2] + g.v[3] * g.v[3]));
+    }
+    const double total = block_sum(sum.result(), shared);
+    if (threadIdx.x == 0) partial[blockIdx.x] = (float)total;
+}
+
+__device__ __forceinline__ void clip_total(float* norm, const float* partial, u32 count) {
+    __shared__ double shared[TOTAL_THREADS / WARP];
+    double sum = 0.0;
+    for (u32 i = threadIdx.x; i < count; i += TOTAL_THREADS) sum += partial[i];
+    sum = block_sum(sum, shared);
+    if (threadIdx.x == 0) *norm = (float)sqrt(sum);
+}
+
+__device__ __forceinline__ void clip_scale(float* grads, const float* norm, u32 len, float max) {
+    const float scale = max / (*norm + 1e-6f);
+    const u32 at = (blockIdx.x * THREADS + threadIdx.x) * 4;
+    if (scale >= 1.0f || at >= len) return;
+    Vec<float> g = load16(grads + at);
+#pragma unroll
+    for (u32 j = 0; j < 4; ++j) g.v[j] *= scale;
+    store16(grads + at, g);
+}
+
+extern "C" __global__ void __launch_bounds__(256) adam_step_f32(float* params, float* m, float* v, const float* grads, const float* steps, u32 len, AdamRates rates) { adam_step(params, m, v, grads, steps, len, rates); }
+extern "C" __global__ void __launch_bounds__(32) adam_count_f32(float* steps) { if (threadIdx.x == 0) *steps += 1.0f; }
+extern "C" __global__ void __launch_bounds__(256) clip_grad_norm_partial_f32(float* partial, const float* grads, u32 len) { clip_partial(partial, grads, len); }
+extern "C" __global__ void __launch_bounds__(1024) clip_grad_norm_total_f32(float* norm, const float* partial, u32 count) { clip_total(norm, partial, count); }
+extern "C" __global__ void __launch_bounds__(256) clip_grad_norm_scale_f32(float* grads, const float* norm, u32 len, float max) { clip_scale(grads, norm, len, max); }

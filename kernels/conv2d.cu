@@ -1,0 +1,301 @@
+// HEAD
+#include "conv_load.cuh"
+
+// This block's slices of the depth: part `split` of `splits` equal parts.
+struct Part {
+    u32 begin, end;
+    __device__ __forceinline__ Part(u32 slices, u32 split, u32 splits) {
+        const u32 each = ceil_div(slices, splits);
+        begin = min(split * each, slices), end = min(begin + each, slices);
+    }
+};
+
+template <class P, class Tile, class T>
+__device__ __forceinline__ void conv2d_fwd(T* y, float* partial, const T* x, const T* w, const T* bias, const T* residual,
+                                           const Conv2d& p, u32 splits, float slope) {
+    const u32 rows = p.n * p.oh * p.ow, row0 = blockIdx.x * Tile::ROWS, column0 = blockIdx.y * Tile::COLUMNS;
+    const Part part(ceil_div(p.r * p.s * p.c, SLICE<T>), blockIdx.z, splits);
+    PixelRows<T, Tile::ROWS, Tile::THREADS, 1> a(
+        x, p.h, p.w, p.c, p.r, p.s, part.begin, [&](u32 i, u32& n, i32& iy, i32& ix) {
+            const u32 row = row0 + i, line = row / p.ow;
+            n = line / p.oh;
+            iy = static_cast<i32>(line % p.oh * p.stride_h) - static_cast<i32>(p.pad_h);
+            ix = static_cast<i32>(row % p.ow * p.stride_w) - static_cast<i32>(p.pad_w);
+            return row < rows;
+        });
+    FilterRows<T, Tile::COLUMNS, Tile::THREADS> b(w, p, column0, part.begin);
+    if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * rows * p.k;
+    const Output<T> out{y, splits > 1 ? partial : nullptr, bias, residual, slope, p.k};
+    multiply_and_store<P, Tile>(
+        a, b, part.end - part.begin, out, column0, p.k % LANES<T> == 0,
+        [&](u32 i) { return row0 + i < rows ? (row0 + i) * p.k : NOWHERE; }, [](u32 column) { return column; });
+}
+
+// One axis of the input gradient of a strided convolution. Pixels whose place in the padded input leaves the same
+// remainder `phase` by the stride are reached by the same taps, phase + stride * t, from output position q - t, where
+// q = place / stride.
+struct Phase {
+    u32 phase, stride, pad, first, count, taps;
+
+    __device__ __forceinline__ Phase(u32 phase, u32 size, u32 kernel, u32 stride, u32 pad)
+        : phase(phase), stride(stride), pad(pad) {
+        first = pad > phase ? ceil_div(pad - phase, stride) : 0;
+        const u32 behind = size + pad > phase ? ceil_div(size + pad - phase, stride) : 0;
+        count = behind > first ? behind - first : 0;
+        taps = kernel > phase ? ceil_div(kernel - phase, stride) : 0;
+    }
+    __device__ __forceinline__ u32 pixel(u32 i) const { return (first + i) * stride + phase - pad; }
+};
+
+template <class P, class Tile, class T>
+__device__ __forceinline__ void conv2d_bwd_input(T* dx, float* partial, const T* dy, const T* w, const Conv2d& p,
+                                                 u32 splits) {
+    const u32 split = blockIdx.z % splits, phase = blockIdx.z / splits;
+    const Phase v(phase / p.stride_w, p.h, p.r, p.stride_h, p.pad_h);
+    const Phase u(phase % p.stride_w, p.w, p.s, p.stride_w, p.pad_w);
+    const u32 rows = p.n * v.count * u.count, row0 = blockIdx.x * Tile::ROWS, column0 = blockIdx.y * Tile::COLUMNS;
+    if (row0 >= rows) return;  // The grid fits the largest phase.
+    const Part part(ceil_div(v.taps * u.taps * p.k, SLICE<T>), split, splits);
+    const u32 taps_w = max(u.taps, 1u);
+    PixelRows<T, Tile::ROWS, Tile::THREADS, -1> a(
+        dy, p.oh, p.ow, p.k, v.taps, taps_w, part.begin, [&](u32 i, u32& n, i32& oy, i32& ox) {
+            const u32 row = row0 + i, line = row / u.count;
+            n = line / v.count;
+            oy = static_cast<i32>(v.first + line % v.count);
+            ox = static_cast<i32>(u.first + row % u.count);
+            return row < rows;
+        });
+    FilterColumns<T, Tile::COLUMNS, Tile::THREADS> b(w, p, v.phase, u.phase, v.taps, taps_w, column0, part.begin);
+    if (splits > 1) partial += static_cast<size_t>(split) * p.n * p.h * p.w * p.c;
+    const Output<T> out{dx, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, p.c};
+    multiply_and_store<P, Tile>(
+        a, b, part.end - part.begin, out, column0, p.c % LANES<T> == 0,
+        [&](u32 i) {
+            const u32 row = row0 + i, line = row / u.count;
+            const u32 place = ((line / v.count * p.h + v.pixel(line % v.count)) * p.w + u.pixel(row % u.count)) * p.c;
+            return row < rows ? place : NOWHERE;
+        },
+        [](u32 column) { return column; });
+}
+
+template <class P, class Tile, class T>
+__device__ __forceinline__ void conv2d_bwd_weight(T* dw, float* partial, const T* x, const T* dy, const Conv2d& p,
+                                                  u32 splits) {
+    const u32 row0 = blockIdx.x * Tile::ROWS, column0 = blockIdx.y * Tile::COLUMNS, columns = p.r * p.s * p.c;
+    const Part part(ceil_div(p.n * p.oh * p.ow, SLICE<T>), blockIdx.z, splits);
+    GradientColumns<T, Tile::ROWS, Tile::THREADS> a(dy, p, row0, part.begin);
+    PixelColumns<T, Tile::COLUMNS, Tile::THREADS> b(x, p, column0, part.begin);
+    if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * p.k * columns;
+    const Output<T> out{dw, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, columns};
+    multiply_and_store<P, Tile>(
+        a, b, part.end - part.begin, out, column0, p.c % LANES<T> == 0,
+        [&](u32 i) { return row0 + i < p.k ? (row0 + i) * columns : NOWHERE; }, [](u32 column) { return column; });
+}
+
+// y = act(sum of the splits' parts + bias + residual), `count` numbers in rows of k; one thread takes four, or one where
+// four would not stay together.
+template <class T>
+__device__ __forceinline__ void conv2d_reduce_splits(T* y, const float* partial, const T* bias, const T* residual, u32 count,
+                                                     u32 k, u32 splits, float slope) {
+    const u32 thread = blockIdx.x * blockDim.x + threadIdx.x;
+    if (count % 4 == 0) {
+        const u32 at = thread * 4;
+        if (at >= count) return;
+        float v[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+#pragma unroll 4
+        for (u32 i = 0; i < splits; ++i) {
+            const float4 f = *reinterpret_cast<const float4*>(partial + static_cast<size_t>(i) * count + at);
+            v[0] += f.x, v[1] += f.y, v[2] += f.z, v[3] += f.w;
+        }
+        u32 column = at % k;
+#pragma unroll
+        for (u32 e = 0; e < 4; ++e) {
+            if (bias) v[e] += to_f32(bias[column]);
+            if (residual) v[e] += to_f32(residual[at + e]);
+            column = column + 1 == k ? 0 : column + 1;
+        }
+        struct alignas(4 * sizeof(T)) Four {
+            T v[4];
+        } four;
+#pragma unroll
+        for (u32 e = 0; e < 4; ++e) four.v[e] = from_f32<T>(activate(v[e], slope));
+        *reinterpret_cast<Four*>(y + at) = four;
+    } else if (thread < count) {
+        float v = 0.0f;
+        for (u32 i = 0; i < splits; ++i) v += partial[static_cast<size_t>(i) * count + thread];
+        if (bias) v += to_f32(bias[thread % k]);
+        if (residual) v += to_f32(residual[thread]);
+        y[thread] = from_f32<T>(activate(v, slope));
+    }
+}
+
+// partial[blockIdx.x][k] = sum of dy over this block's positions. `lanes` (a power of two up to the block's size) threads
+// lie side by side along the channels, each with as many as 16 bytes hold, or one where rows are not 16-byte aligned; the
+// others take the next positions and are added up in a tree.
+template <class T>
+__device__ __forceinline__ void conv2d_bwd_bias(float* partial, const T* dy, u32 positions, u32 k, u32 each, u32 lanes) {
+    constexpr u32 THREADS = 256;
+    __shared__ float shared[LANES<T>][THREADS];
+    const bool vectors = k % LANES<T> == 0;
+    const u32 lane = threadIdx.x % lanes, group = threadIdx.x / lanes, groups = THREADS / lanes;
+    const u32 column = (blockIdx.y * lanes + lane) * (vectors ? LANES<T> : 1);
+    const u32 begin = min(blockIdx.x * each, positions), end = min(begin + each, positions);
+    float sum[LANES<T>] = {};
+    if (column < k) {
+        for (u32 at = begin + group; at < end; at += groups) {
+            if (vectors) {
+                const Vec<T> v = load16(dy + static_cast<size_t>(at) * k + column);
+#pragma unroll
+                for (u32 e = 0; e < LANES<T>; ++e) sum[e] += to_f32(v.v[e]);
+            } else {
+                sum[0] += to_f32(dy[static_cast<size_t>(at) * k + column]);
+            }
+        }
+    }
+#pragma unroll
+    for (u32 e = 0; e < LANES<T>; ++e) shared[e][threadIdx.x] = sum[e];
+    for (u32 half = groups / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (group < half) {
+#pragma unroll
+            for (u32 e = 0; e < LANES<T>; ++e) {
+                sum[e] += shared[e][threadIdx.x + half * lanes];
+                shared[e][threadIdx.x] = sum[e];
+            }
+        }
+    }
+    if (group == 0 && column < k) {
+#pragma unroll
+        for (u32 e = 0; e < LANES<T>; ++e)
+            if (e == 0 || vectors) partial[static_cast<size_t>(blockIdx.x) * k + column + e] = sum[e];
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_f32(
+    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
+    float slope) {
+    conv2d_fwd<F32, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_tf32(
+    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
+    float slope) {
+    conv2d_fwd<Tf32, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_bf16(
+    bf16* y, float* partial, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p, u32 splits,
+    float slope) {
+    conv2d_fwd<Bf16, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_f16(
+    f16* y, float* partial, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p, u32 splits,
+    float slope) {
+    conv2d_fwd<F16, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_input_f32(
+    float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<F32, Tall>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_input_tf32(
+    float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<Tf32, Tall>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_input_bf16(
+    bf16* dx, float* partial, const bf16* dy, const bf16* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<Bf16, Tall>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_input_f16(
+    f16* dx, float* partial, const f16* dy, const f16* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<F16, Tall>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_f32(
+    float* dw, float* partial, const float* x, const float* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<F32, Wide>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_tf32(
+    float* dw, float* partial, const float* x, const float* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<Tf32, Wide>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_bf16(
+    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<Bf16, Wide>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_f16(
+    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<F16, Wide>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_f32(
+    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
+    float slope) {
+    conv2d_fwd<F32, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_tf32(
+    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
+    float slope) {
+    conv2d_fwd<Tf32, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_bf16(
+    bf16* y, float* partial, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p, u32 splits,
+    float slope) {
+    conv2d_fwd<Bf16, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_f16(
+    f16* y, float* partial, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p, u32 splits,
+    float slope) {
+    conv2d_fwd<F16, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_input_small_f32(
+    float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<F32, Small>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_input_small_tf32(
+    float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<Tf32, Small>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_input_small_bf16(
+    bf16* dx, float* partial, const bf16* dy, const bf16* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<Bf16, Small>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_input_small_f16(
+    f16* dx, float* partial, const f16* dy, const f16* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<F16, Small>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_f32(
+    float* dw, float* partial, const float* x, const float* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<F32, Small>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_tf32(
+    float* dw, float* partial, const float* x, const float* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<Tf32, Small>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_bf16(
+    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<Bf16, Small>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_f16(
+    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<F16, Small>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(256) conv2d_reduce_splits_f32(
+    float* y, const float* partial, const float* bias, const float* residual, u32 count, u32 k, u32 splits, float slope) {
+    conv2d_reduce_splits(y, partial, bias, residual, count, k, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(256) conv2d_reduce_splits_bf16(
+    bf16* y, const float* partial, const bf16* bias, const bf16* residual, u32 count, u32 k, u32 splits, float slope) {
+    conv2d_reduce_splits(y, partial, bias, residual, count, k, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(256) conv2d_reduce_splits_f16(
+    f16* y, const float* partial, const f16* bias, const f16* residual, u32 count, u32 k, u32 splits, float slope) {
+    conv2d_reduce_splits(y, partial, bias, residual, count, k, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(256) conv2d_bwd_bias_f32(
+    float* partial, const float* dy, u32 positions, u32 k, u32 each, u32 lanes) {
+    conv2d_bwd_bias(partial, dy, positions, k, each, lanes);
+}
+extern "C" __global__ void __launch_bounds__(256) conv2d_bwd_bias_bf16(
+    float* partial, const bf16* dy, u32 positions, u32 k, u32 each, u32 lanes) {
+    conv2d_bwd_bias(partial, dy, positions, k, each, lanes);
+}
+extern "C" __global__ void __launch_bounds__(256) conv2d_bwd_bias_f16(
+    float* partial, const f16* dy, u32 positions, u32 k, u32 each, u32 lanes) {
+    conv2d_bwd_bias(partial, dy, positions, k, each, lanes);
+}

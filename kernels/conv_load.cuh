@@ -1,0 +1,292 @@
+// Loaders: what the slices of a convolution's operands consist of (conv_gemm.cuh multiplies them).
+//
+// Every loader gives each thread the same chunks (16 bytes of the result's shared memory) in every slice, and keeps where
+// they are read: positions are counted up digit by digit, never divided in the loop. Whole chunks come by a 16-byte
+// cp.async where the channel counts keep them together and aligned, else number by number. What lies outside (padding,
+// rows and depths past the end) is zero.
+#pragma once
+#include "conv_gemm.cuh"
+
+// As in src/engine/ops/conv2d/mod.rs. n, h, w, c: input; k, r, s: filters; oh, ow: output.
+struct Conv2d {
+    u32 n, h, w, c, k, r, s, stride_h, stride_w, pad_h, pad_w, oh, ow;
+};
+
+// A number of three digits, the low one counted modulo `low`, the middle one modulo `middle`.
+struct Digits {
+    u32 low, middle, high;
+};
+
+// How to add a constant to it.
+struct Adder {
+    u32 low, middle;
+    Digits step;
+
+    __device__ __forceinline__ Adder(u32 low, u32 middle, u32 step)
+        : low(low), middle(middle), step(split(low, middle, step)) {}
+
+    static __device__ __forceinline__ Digits split(u32 low, u32 middle, u32 x) {
+        return {x % low, x / low % middle, x / low / middle};
+    }
+    __device__ __forceinline__ Digits of(u32 x) const { return split(low, middle, x); }
+    __device__ __forceinline__ void carry(Digits& d) const {
+        if (d.low >= low) d.low -= low, ++d.middle;
+        if (d.middle >= middle) d.middle -= middle, ++d.high;
+    }
+    __device__ __forceinline__ void advance(Digits& d) const {
+        d.low += step.low, d.middle += step.middle, d.high += step.high;
+        carry(d);
+    }
+    __device__ __forceinline__ void increment(Digits& d) const {
+        ++d.low;
+        carry(d);
+    }
+};
+
+// A chunk whose numbers lie apart: number e is from[offset], where `next(valid)` gives the offsets in turn.
+template <class T, class Next> __device__ __forceinline__ void copy_numbers(u8* to, const T* from, Next next) {
+    if constexpr (sizeof(T) == 4) {
+#pragma unroll
+        for (u32 e = 0; e < LANES<T>; ++e) {
+            bool valid;
+            const u32 offset = next(valid);
+            copy_async4(to + e * sizeof(T), from + (valid ? offset : 0), valid);
+        }
+    } else {
+        Vec<T> v;
+#pragma unroll
+        for (u32 e = 0; e < LANES<T>; ++e) {
+            bool valid;
+            const u32 offset = next(valid);
+            v.v[e] = valid ? from[offset] : from_f32<T>(0.0f);
+        }
+        store16(reinterpret_cast<T*>(to), v);
+    }
+}
+
+// The chunks of a thread in an operand of Layout DepthInner: a fixed chunk of every PASS-th row.
+template <class T, u32 ROWS, u32 THREADS> struct InnerChunks {
+    using Layout = DepthInner<T, ROWS>;
+    static constexpr u32 COUNT = ROWS * 4 / THREADS, PASS = THREADS / 4;
+    static_assert(COUNT * THREADS == ROWS * 4 && PASS % 8 == 0);
+    static __device__ __forceinline__ u32 row(u32 i) { return threadIdx.x / 4 + i * PASS; }
+    static __device__ __forceinline__ u32 depth() { return threadIdx.x % 4 * LANES<T>; }
+    static __device__ __forceinline__ u32 at(u32 i) {
+        return Layout::at(threadIdx.x / 4, threadIdx.x % 4) + i * PASS * SLICE_BYTES;
+    }
+};
+
+// The chunks of a thread in an operand of Layout DepthOuter: a fixed chunk of rows at every PASS-th depth.
+template <class T, u32 ROWS, u32 THREADS> struct OuterChunks {
+    using Layout = DepthOuter<T, ROWS>;
+    static constexpr u32 ACROSS = ROWS / LANES<T>, COUNT = SLICE<T> * ACROSS / THREADS, PASS = THREADS / ACROSS;
+    static_assert(COUNT * PASS == SLICE<T>);
+    static __device__ __forceinline__ u32 row() { return threadIdx.x % ACROSS * LANES<T>; }
+    static __device__ __forceinline__ u32 depth(u32 i) { return threadIdx.x / ACROSS + i * PASS; }
+    static __device__ __forceinline__ u32 at(u32 i) { return depth(i) * Layout::STRIDE + threadIdx.x % ACROSS * 16; }
+};
+
+// Rows are pixels of a result, depth is (tap, channel): the pixel of `source` (h, w, c) that a tap reads is the row's
+// first one plus (DIRECTION = 1: forward) or minus (-1: input gradient) the tap.
+template <class T, u32 ROWS, u32 THREADS, i32 DIRECTION> struct PixelRows {
+    using Chunks = InnerChunks<T, ROWS, THREADS>;
+    using Layout = typename Chunks::Layout;
+    const T* source;
+    u32 h, w, c, taps_h;
+    bool vectors;
+    Adder adder;
+    Digits tap;  // channel, column, row
+    i32 y[Chunks::COUNT], x[Chunks::COUNT], base[Chunks::COUNT];
+
+    // `pixel(row, n, y, x)` tells the first pixel of a row; false if there is no such row.
+    template <class Pixel>
+    __device__ __forceinline__ PixelRows(const T* source, u32 h, u32 w, u32 c, u32 taps_h, u32 taps_w, u32 first_slice,
+                                         Pixel pixel)
+        : source(source), h(h), w(w), c(c), taps_h(taps_h), vectors(c % LANES<T> == 0), adder(c, taps_w, SLICE<T>),
+          tap(adder.of(first_slice * SLICE<T> + Chunks::depth())) {
+#pragma unroll
+        for (u32 i = 0; i < Chunks::COUNT; ++i) {
+            u32 n;
+            if (!pixel(Chunks::row(i), n, y[i], x[i])) n = 0, y[i] = -(1 << 30), x[i] = 0;
+            base[i] = static_cast<i32>(((n * h + y[i]) * w + x[i]) * c);
+        }
+    }
+
+    __device__ __forceinline__ bool inside(u32 i, const Digits& t) const {
+        return t.high < taps_h && static_cast<u32>(y[i] + DIRECTION * static_cast<i32>(t.high)) < h &&
+               static_cast<u32>(x[i] + DIRECTION * static_cast<i32>(t.middle)) < w;
+    }
+    __device__ __forceinline__ i32 offset(const Digits& t) const {
+        return DIRECTION * static_cast<i32>((t.high * w + t.middle) * c) + static_cast<i32>(t.low);
+    }
+
+    __device__ __forceinline__ void load(u8* to) {
+        if (vectors) {
+            const i32 off = offset(tap);
+#pragma unroll
+            for (u32 i = 0; i < Chunks::COUNT; ++i) {
+                const bool valid = inside(i, tap);
+                copy_async16(to + Chunks::at(i), source + (valid ? base[i] + off : 0), valid);
+            }
+        } else {
+#pragma unroll
+            for (u32 i = 0; i < Chunks::COUNT; ++i) {
+                Digits t = tap;
+                copy_numbers(to + Chunks::at(i), source, [&](bool& valid) {
+                    valid = inside(i, t);
+                    const u32 at = base[i] + offset(t);
+                    adder.increment(t);
+                    return at;
+                });
+            }
+        }
+        adder.advance(tap);
+    }
+};
+
+// Rows are filters, depth is (tap, channel): the weights as they lie.
+template <class T, u32 ROWS, u32 THREADS> struct FilterRows {
+    using Chunks = InnerChunks<T, ROWS, THREADS>;
+    using Layout = typename Chunks::Layout;
+    const T* weights;
+    u32 rows, depth, row0, at;
+    bool vectors;
+
+    __device__ __forceinline__ FilterRows(const T* weights, const Conv2d& p, u32 row0, u32 first_slice)
+        : weights(weights), rows(p.k), depth(p.r * p.s * p.c), row0(row0),
+          at(first_slice * SLICE<T> + Chunks::depth()), vectors(p.c % LANES<T> == 0) {}
+
+    __device__ __forceinline__ void load(u8* to) {
+#pragma unroll
+        for (u32 i = 0; i < Chunks::COUNT; ++i) {
+            const u32 row = row0 + Chunks::row(i), base = row * depth;
+            if (vectors) {
+                const bool valid = row < rows && at < depth;
+                copy_async16(to + Chunks::at(i), weights + (valid ? base + at : 0), valid);
+            } else {
+                u32 d = at;
+                copy_numbers(to + Chunks::at(i), weights, [&](bool& valid) {
+                    valid = row < rows && d < depth;
+                    return base + d++;
+                });
+            }
+        }
+        at += SLICE<T>;
+    }
+};
+
+// Rows are input channels, depth is (tap of a stride phase, filter): the weights of the taps first + step * tap.
+template <class T, u32 ROWS, u32 THREADS> struct FilterColumns {
+    using Chunks = OuterChunks<T, ROWS, THREADS>;
+    using Layout = typename Chunks::Layout;
+    const T* weights;
+    u32 r, s, c, first_r, first_s, step_r, step_s, taps_h, column;
+    bool vectors;
+    Adder adder;
+    Digits at[Chunks::COUNT];  // filter, column of the tap, row of the tap
+
+    __device__ __forceinline__ FilterColumns(const T* weights, const Conv2d& p, u32 first_r, u32 first_s, u32 taps_h,
+                                             u32 taps_w, u32 column0, u32 first_slice)
+        : weights(weights), r(p.r), s(p.s), c(p.c), first_r(first_r), first_s(first_s), step_r(p.stride_h),
+          step_s(p.stride_w), taps_h(taps_h), column(column0 + Chunks::row()), vectors(p.c % LANES<T> == 0),
+          adder(p.k, taps_w, SLICE<T>) {
+#pragma unroll
+        for (u32 i = 0; i < Chunks::COUNT; ++i) at[i] = adder.of(first_slice * SLICE<T> + Chunks::depth(i));
+    }
+
+    __device__ __forceinline__ void load(u8* to) {
+#pragma unroll
+        for (u32 i = 0; i < Chunks::COUNT; ++i) {
+            const u32 row = first_r + step_r * at[i].high, line = first_s + step_s * at[i].middle;
+            const u32 base = ((at[i].low * r + row) * s + line) * c + column;
+            const bool inside = at[i].high < taps_h;
+            if (vectors) {
+                const bool valid = inside && column < c;
+                copy_async16(to + Chunks::at(i), weights + (valid ? base : 0), valid);
+            } else {
+                u32 e = 0;
+                copy_numbers(to + Chunks::at(i), weights, [&](bool& valid) {
+                    valid = inside && column + e < c;
+                    return base + e++;
+                });
+            }
+            adder.advance(at[i]);
+        }
+    }
+};
+
+// Rows are filters, depth is positions: the result's gradient as it lies.
+template <class T, u32 ROWS, u32 THREADS> struct GradientColumns {
+    using Chunks = OuterChunks<T, ROWS, THREADS>;
+    using Layout = typename Chunks::Layout;
+    const T* dy;
+    u32 positions, k, column, position;
+    bool vectors;
+
+    __device__ __forceinline__ GradientColumns(const T* dy, const Conv2d& p, u32 column0, u32 first_slice)
+        : dy(dy), positions(p.n * p.oh * p.ow), k(p.k), column(column0 + Chunks::row()),
+          position(first_slice * SLICE<T>), vectors(p.k % LANES<T> == 0) {}
+
+    __device__ __forceinline__ void load(u8* to) {
+#pragma unroll
+        for (u32 i = 0; i < Chunks::COUNT; ++i) {
+            const u32 at = position + Chunks::depth(i), base = at * k + column;
+            if (vectors) {
+                const bool valid = at < positions && column < k;
+                copy_async16(to + Chunks::at(i), dy + (valid ? base : 0), valid);
+            } else {
+                u32 e = 0;
+                copy_numbers(to + Chunks::at(i), dy, [&](bool& valid) {
+                    valid = at < positions && column + e < k;
+                    return base + e++;
+                });
+            }
+        }
+        position += SLICE<T>;
+    }
+};
+
+// Rows are (tap, channel), depth is positions: the input pixel that a tap reads for a position.
+template <class T, u32 ROWS, u32 THREADS> struct PixelColumns {
+    using Chunks = OuterChunks<T, ROWS, THREADS>;
+    using Layout = typename Chunks::Layout;
+    const T* x;
+    u32 n, h, w, c, taps_h, stride_h, stride_w, pad_h, pad_w;
+    bool vectors;
+    Adder taps, adder;
+    Digits tap;                // channel, column, row: of the chunk's first number
+    Digits at[Chunks::COUNT];  // ox, oy, image
+
+    __device__ __forceinline__ PixelColumns(const T* x, const Conv2d& p, u32 column0, u32 first_slice)
+        : x(x), n(p.n), h(p.h), w(p.w), c(p.c), taps_h(p.r), stride_h(p.stride_h), stride_w(p.stride_w), pad_h(p.pad_h),
+          pad_w(p.pad_w), vectors(p.c % LANES<T> == 0), taps(p.c, p.s, 1), adder(p.ow, p.oh, SLICE<T>),
+          tap(taps.of(column0 + Chunks::row())) {
+#pragma unroll
+        for (u32 i = 0; i < Chunks::COUNT; ++i) at[i] = adder.of(first_slice * SLICE<T> + Chunks::depth(i));
+    }
+
+    __device__ __forceinline__ void load(u8* to) {
+#pragma unroll
+        for (u32 i = 0; i < Chunks::COUNT; ++i) {
+            const u32 y0 = at[i].middle * stride_h - pad_h, x0 = at[i].low * stride_w - pad_w, image = at[i].high;
+            const auto place = [&](const Digits& t, bool& valid) {
+                const u32 y = y0 + t.high, column = x0 + t.middle;
+                valid = image < n && t.high < taps_h && y < h && column < w;
+                return ((image * h + y) * w + column) * c + t.low;
+            };
+            if (vectors) {
+                bool valid;
+                const u32 offset = place(tap, valid);
+                copy_async16(to + Chunks::at(i), x + (valid ? offset : 0), valid);
+            } else {
+                Digits t = tap;
+                copy_numbers(to + Chunks::at(i), x, [&](bool& valid) {
+                    const u32 offset = place(t, valid);
+                    taps.increment(t);
+                    return offset;
+                });
+            }
+            adder.advance(at[i]);
+        }
+    }
+};
