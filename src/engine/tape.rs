@@ -3,7 +3,7 @@
 //! Model code records ops (each op folder adds its methods to [`Tape`]); [`Tape::backward`] appends the gradient
 //! records. Nothing runs here, and nothing is hidden in closures: `println!("{tape}")` shows the whole program.
 
-use crate::engine::ops::{Activation, Op, Operation, add, dispatch, fill};
+use crate::engine::ops::{Activation, Op, Operation, dispatch, fill};
 use crate::engine::params::{Init, Layout};
 use crate::engine::tensor::{DType, Shape};
 use crate::{Error, Result, invalid};
@@ -184,6 +184,12 @@ impl Tape {
         v
     }
 
+    /// Keeps `v`, a fresh result, in the type of `of`.
+    pub(crate) fn as_kept(&mut self, v: Var, of: Var) -> Var {
+        self.vars[v.0 as usize].dtype = self.info(of).dtype;
+        v
+    }
+
     /// An error about the op being recorded, naming the layer.
     pub(crate) fn shape_error(&self, op: &str, message: String) -> Error {
         let at = if self.label.is_empty() { String::new() } else { format!(" in {}", self.label) };
@@ -256,7 +262,7 @@ impl Tape {
         let shape = self.shape(root);
         let grad = if self.shape(grad) == shape { grad } else { self.view(grad, shape)? };
         let sum = match grads.get(&root) {
-            Some(&before) => self.record1(add::Add, vec![before, grad], shape)?,
+            Some(&before) => self.add(before, grad)?,
             None => grad,
         };
         grads.insert(root, sum);

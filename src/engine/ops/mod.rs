@@ -147,6 +147,7 @@ pub fn cases() -> Vec<case::Case> {
         concat::cases::cases(),
         conv2d::cases::cases(),
         conv_transpose2d::cases::cases(),
+        fill::cases::cases(),
         instance_norm::cases::cases(),
         l2_normalize::cases::cases(),
         max_pool::cases::cases(),

@@ -90,7 +90,8 @@ impl Tape {
     /// ReLU or LeakyReLU of `x`, element by element.
     pub fn activate(&mut self, x: Var, act: Activation) -> Result<Var> {
         let shape = self.shape(x);
-        self.record1(Activate { act }, vec![x], shape)
+        let y = self.record1(Activate { act }, vec![x], shape)?;
+        Ok(self.as_kept(y, x))
     }
 
     /// Gradient through an activation whose result was `y`.

@@ -7,6 +7,9 @@ pub fn cases() -> Vec<Case> {
     let x = [2, 3, 2, 4];
     vec![
         Case::new("add", "two", &[x, x], |t, v| t.add(v[0], v[1])),
+        Case::new("add", "several blocks, values behind the last 16 bytes", &[[1, 7, 31, 11]; 2], |t, v| {
+            t.add(v[0], v[1])
+        }),
         Case::new("add", "to itself", &[x], |t, v| t.add(v[0], v[0])),
         Case::new("add", "chain, one used twice", &[x, x], |t, v| {
             let sum = t.add(v[0], v[1])?;

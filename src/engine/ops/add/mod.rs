@@ -21,7 +21,8 @@ impl Tape {
         if sa != sb {
             return Err(self.shape_error(Add::NAME, format!("shapes differ: {sa} and {sb}")));
         }
-        self.record1(Add, vec![a, b], sa)
+        let y = self.record1(Add, vec![a, b], sa)?;
+        Ok(self.as_kept(y, a))
     }
 }
 

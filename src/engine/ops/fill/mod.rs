@@ -1,5 +1,6 @@
 //! A constant: the seed of a backward pass.
 
+pub mod cases;
 mod cuda;
 
 use super::{Args, Operation};

@@ -28,7 +28,34 @@ pub fn cases() -> Vec<Case> {
     let plain = |name: &str, x, eps| {
         Case::new("instance_norm", name, &[x], move |t, v| t.instance_norm(v[0], eps, Options::default()))
     };
+    // Affine with everything that can be fused; what is special about the sizes on a GPU, where a block holds up to 2048
+    // rows of 16 bytes or fewer of more, and larger maps are split over blocks.
+    let fused = |name: &str, x: [usize; 4]| {
+        let c = [1, 1, 1, x[3]];
+        Case::new("instance_norm", name, &[x, c, c, x], move |t, v| {
+            let act = Activation::LeakyRelu(0.1);
+            t.instance_norm(v[0], EPS, Options { affine: Some((v[1], v[2])), residual: Some(v[3]), act })
+        })
+    };
+    let normed = |name: &str, x: [usize; 4]| {
+        let c = [1, 1, 1, x[3]];
+        Case::new("instance_norm", name, &[x, c, c], move |t, v| {
+            let act = Activation::Relu;
+            t.instance_norm(v[0], EPS, Options { affine: Some((v[1], v[2])), act, ..Default::default() })
+        })
+    };
     all.extend([
+        fused("16-byte packs", [2, 5, 7, 16]),
+        normed("16-byte packs, relu", [3, 4, 4, 16]),
+        normed("packs in f32 only, a lane idle", [2, 4, 4, 12]),
+        normed("33 channels", [2, 3, 3, 33]),
+        normed("several packs a thread", [1, 23, 24, 8]),
+        fused("three channels, split", [2, 20, 30, 3]),
+        fused("one channel, split", [1, 46, 45, 1]),
+        normed("16-byte packs, split", [1, 46, 46, 8]),
+        plain("split, no activation", [1, 46, 46, 8], EPS),
+        plain("splits of several slabs", [1, 129, 128, 3], EPS).forward_only(),
+        normed("one position, 16-byte packs", [1, 1, 1, 16]).forward_only(),
         plain("more rows than a block", [1, 7, 9, 2], EPS),
         plain("batch 1, one channel", [1, 3, 3, 1], EPS),
         plain("large eps", [2, 2, 2, 3], 0.5),

@@ -7,6 +7,8 @@ pub fn cases() -> Vec<Case> {
         ("small", [2, 3, 2, 4]),
         ("batch 1, long vectors", [1, 1, 2, 67]),
         ("more rows than a block", [1, 9, 8, 2]),
+        ("16-byte packs", [1, 3, 3, 16]),
+        ("more packs than a warp has threads", [1, 1, 2, 520]),
         ("one channel: only the sign is left", [1, 2, 2, 1]),
     ];
     // Off zero, where a vector's direction turns faster than finite differences can follow.

@@ -5,12 +5,15 @@ use crate::engine::ops::case::Case;
 /// Name, input, kernel, stride, padding.
 type Sizes = (&'static str, [usize; 4], usize, usize, usize);
 
-const SIZES: [Sizes; 5] = [
+const SIZES: [Sizes; 8] = [
     ("3x3 stride 2, stem", [2, 8, 6, 5], 3, 2, 1),
     ("3x3 stride 2, odd", [1, 7, 5, 3], 3, 2, 1),
     ("2x2 stride 2, a row left over", [2, 5, 4, 3], 2, 2, 0),
     ("3x3 overlapping, wide padding", [1, 4, 4, 2], 3, 1, 2),
     ("one pixel", [2, 1, 1, 3], 1, 1, 0),
+    ("16-byte packs", [2, 7, 6, 16], 3, 2, 1),
+    ("one channel, more outputs than a block has threads", [1, 20, 21, 1], 2, 1, 0),
+    ("a window over everything", [1, 3, 3, 8], 3, 1, 0),
 ];
 
 pub fn cases() -> Vec<Case> {
