@@ -39,8 +39,8 @@ template <class T> struct alignas(16) Vec {
 template <class T> __device__ __forceinline__ Vec<T> load16(const T* p) { return *reinterpret_cast<const Vec<T>*>(p); }
 template <class T> __device__ __forceinline__ void store16(T* p, const Vec<T>& v) { *reinterpret_cast<Vec<T>*>(p) = v; }
 
-// W neighbouring values, moved by one instruction: 16 bytes of words (so that 16-bit numbers stay packed in registers), or
-// one value. Pointers to more than one must be aligned to all of them.
+// W neighbouring values, moved by one instruction: 16 bytes of words (so that 16-bit numbers stay packed in registers),
+// or one value. Pointers to more than one must be aligned to all of them.
 template <class T, u32 W> struct Pack {
     static_assert(W == LANES<T>, "a pack is one value or 16 bytes");
     uint4 words;

@@ -1,35 +1,36 @@
-// Instance norm: y = act(gamma * (x - mean) * rstd + beta + residual), mean and rstd = 1 / sqrt(variance + eps) of every
-// channel of every image over its rows = h * w positions; and its gradient, with dz = dy * act'(y), xhat = (x - mean) * rstd:
-// dx = gamma * rstd * (dz - mean(dz) - xhat * mean(dz * xhat)), dgamma = sum of dz * xhat, dbeta = sum of dz.
+// Instance norm, y = act(gamma * (x - mean) * rstd + beta + residual), with mean and rstd = 1 / sqrt(variance + eps) of
+// every channel of every image over its rows = h * w positions. Its gradient, with dz = dy * act'(y) and
+// xhat = (x - mean) * rstd:
+//     dx = gamma * rstd * (dz - mean(dz) - xhat * mean(dz * xhat)), dgamma = sum of dz * xhat, dbeta = sum of dz.
 //
 // Shapes: x, residual, y, dy, dx (n, rows, c); gamma, beta, dgamma, dbeta (c); mean, rstd (n, c), always f32.
 //
-// Threads: 256 as 256 / lanes rows by `lanes` (a power of two up to 32) packs of channels. A pack is 16 bytes where c is
-// a multiple of that, else one value. blockIdx.x = image * chunks of channels + chunk, blockIdx.y = split over rows.
+// Threads: 256 as 256 / lanes rows by `lanes` (a power of two up to 32) packs of channels. A pack is 16 bytes where c
+// is a multiple of that, else one value. blockIdx.x = image * chunks of channels + chunk, blockIdx.y = split over rows.
 //
-// Small maps (rows <= 8 * 256 / lanes): one launch. Every thread keeps its up to 8 packs in registers from the first read
-// to the result, so each tensor crosses the memory bus once: instance_norm_fwd, instance_norm_bwd.
-// Large maps: instance_norm_stats leaves mean and sum of squared deviations of every split, instance_norm_apply merges them
-// (Chan et al.) and applies; instance_norm_bwd_sums and instance_norm_bwd_apply likewise. x is read twice in forward (the
-// second time often from L2), dy, x and y twice in backward. instance_norm_bwd_params adds what the images (and splits)
-// give to dgamma and dbeta.
+// Small maps (rows <= 8 * 256 / lanes): one launch. Every thread keeps its up to 8 packs in registers from the first
+// read to the result, so each tensor crosses the memory bus once: instance_norm_fwd, instance_norm_bwd.
+// Large maps: instance_norm_stats leaves mean and sum of squared deviations of every split, instance_norm_apply merges
+// them (Chan et al.) and applies; instance_norm_bwd_sums and instance_norm_bwd_apply likewise. x is read twice in
+// forward (the second time often from L2), dy, x and y twice in backward.
+// Parameters: instance_norm_bwd_params adds what the images and splits give to dgamma and dbeta.
 //
-// Statistics are true two-pass sums, never E[x^2] - mean^2. Order of every sum: rows of a thread, shuffles over the rows
-// of a warp, warps in turn, slabs and splits in turn. It depends on the sizes and the grid alone.
+// Statistics are true two-pass sums, never E[x^2] - mean^2. Order of every sum: rows of a thread, shuffles over the
+// rows of a warp, warps in turn, slabs and splits in turn. It depends on the sizes and the grid alone.
 //
 // Shared memory: 2,304 bytes (8 warps' sums and their total, for up to 64 channels; instance_norm_bwd_params 2,112).
-// Registers a thread (f32 / 16-bit, ptxas, sm_90): fwd 64 / 80, stats 66 / 89, apply 38 / 61, bwd 115 / 128, bwd_sums 40 / 64,
-// bwd_apply 48 / 64, bwd_params 24 / 24.
+// Registers a thread (f32 / 16-bit, ptxas, sm_90): fwd 64 / 80, stats 66 / 89, apply 38 / 61, bwd 119 / 128 (two
+// blocks a multiprocessor), bwd_sums 40 / 64, bwd_apply 48 / 64, bwd_params 24 / 24.
 //
-// Bytes and flops, forward of 5 x 16x16 x 512 in f32 (655,360 values): small path 2.6 MB in, 2.6 MB out, residual 2.6 MB
-// more, about 9 flops a value, 5.9 MFLOP: bound by memory, 1.6 to 2.4 us at 3.35 TB/s. Backward: 7.9 MB in (5.2 without
-// activation), 2.6 MB out, about 14 flops a value.
+// Bytes and flops, forward of 5 x 16x16 x 512 in f32 (655,360 values): small path 2.6 MB in, 2.6 MB out, residual 2.6
+// MB more, about 9 flops a value, 5.9 MFLOP: bound by memory, 1.6 to 2.4 us at 3.35 TB/s. Backward: 7.9 MB in (5.2
+// without activation), 2.6 MB out, about 14 flops a value.
 //
 // Fuses: statistics, scale and shift, residual, activation, conversion; in backward the activation's derivative, told
 // from y, and both parameter gradients' partial sums.
 //
-// Numbers: 8 packs a thread, because 16 would halve the number of resident blocks; at least two packs side by side, since
-// DRAM sectors are 32 bytes. Chosen from ptxas' register counts and the memory layout, without a GPU to time on.
+// Numbers: 8 packs a thread, because 16 would halve the number of resident blocks; at least two packs side by side,
+// since DRAM sectors are 32 bytes. Chosen from ptxas' register counts and the memory layout, without a GPU to time on.
 #include "common.cuh"
 
 constexpr u32 THREADS = 256;
@@ -104,10 +105,10 @@ template <u32 W> __device__ __forceinline__ void sum_rows(float (&v)[W], u32 lan
     for (u32 i = 0; i < W; ++i) v[i] = s.total[lane * W + i];
 }
 
-// Mean and sum of squared deviations of `count` rows, which the threads hold in `keep`.
+// Mean and sum of squared deviations of the rows [first, end), which the threads hold in `keep`.
 template <class T, u32 W>
-__device__ __forceinline__ void moments(float (&mean)[W], float (&m2)[W], Pack<T, W> (&keep)[KEEP], const Place<W>& p, u32 first,
-                                        u32 end, u32 lanes, Shared& s) {
+__device__ __forceinline__ void moments(float (&mean)[W], float (&m2)[W], Pack<T, W> (&keep)[KEEP], const Place<W>& p,
+                                        u32 first, u32 end, u32 lanes, Shared& s) {
     float f[W];
 #pragma unroll
     for (u32 i = 0; i < W; ++i) mean[i] = m2[i] = 0.0f;
@@ -164,8 +165,9 @@ __device__ __forceinline__ float reciprocal_deviation(float m2, u32 rows, float 
 
 template <class T, u32 W>
 __device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* mean, float* rstd, const T* __restrict__ x,
-                                          const T* __restrict__ gamma, const T* __restrict__ beta, const T* __restrict__ residual,
-                                          u32 rows, u32 c, u32 lanes, float eps, float slope, Shared& s) {
+                                          const T* __restrict__ gamma, const T* __restrict__ beta,
+                                          const T* __restrict__ residual, u32 rows, u32 c, u32 lanes, float eps,
+                                          float slope, Shared& s) {
     const Place<W> p(c, lanes);
     Pack<T, W> keep[KEEP];
     each_row<KEEP>(p, 0, rows, [&](u32 k, u32 row) { keep[k] = load_pack<W>(x + p.at(rows, row)); });
@@ -186,8 +188,8 @@ __device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* mean, float*
 
 // Forward of a map that fits a slab. Grid: (n * chunks).
 template <class T>
-__device__ __forceinline__ void fwd(T* y, float* mean, float* rstd, const T* x, const T* gamma, const T* beta, const T* residual,
-                                    u32 rows, u32 c, u32 lanes, float eps, float slope) {
+__device__ __forceinline__ void fwd(T* y, float* mean, float* rstd, const T* x, const T* gamma, const T* beta,
+                                    const T* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
     __shared__ Shared s;
     if (c % LANES<T> == 0) {
         fwd_packs<T, LANES<T>>(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope, s);
@@ -212,8 +214,8 @@ template <u32 W> __device__ __forceinline__ u32 partial_at(const Place<W>& p, u3
 }
 
 template <class T, u32 W>
-__device__ __forceinline__ void stats_packs(float* partial, const T* __restrict__ x, u32 rows, u32 c, u32 lanes, u32 split_rows,
-                                            Shared& s) {
+__device__ __forceinline__ void stats_packs(float* partial, const T* __restrict__ x, u32 rows, u32 c, u32 lanes,
+                                            u32 split_rows, Shared& s) {
     const Place<W> p(c, lanes);
     const Split split(rows, split_rows);
     const u32 slab = KEEP * p.step;
@@ -257,10 +259,11 @@ template <u32 W> __device__ __forceinline__ u32 block_channel(const Place<W>& p)
 }
 
 template <class T, u32 W>
-__device__ __forceinline__ void apply_packs(T* __restrict__ y, float* mean, float* rstd, const float* __restrict__ partial,
-                                            const T* __restrict__ x, const T* __restrict__ gamma, const T* __restrict__ beta,
-                                            const T* __restrict__ residual, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps,
-                                            float slope, Shared& s) {
+__device__ __forceinline__ void apply_packs(T* __restrict__ y, float* mean, float* rstd,
+                                            const float* __restrict__ partial, const T* __restrict__ x,
+                                            const T* __restrict__ gamma, const T* __restrict__ beta,
+                                            const T* __restrict__ residual, u32 rows, u32 c, u32 lanes, u32 split_rows,
+                                            float eps, float slope, Shared& s) {
     const Place<W> p(c, lanes);
     const Split split(rows, split_rows);
     float* const block_mean = s.warp[0];
@@ -302,11 +305,12 @@ __device__ __forceinline__ void apply_packs(T* __restrict__ y, float* mean, floa
 // Merges the splits' moments and applies them. Grid: (n * chunks, splits).
 template <class T>
 __device__ __forceinline__ void apply(T* y, float* mean, float* rstd, const float* partial, const T* x, const T* gamma,
-                                      const T* beta, const T* residual, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps,
-                                      float slope) {
+                                      const T* beta, const T* residual, u32 rows, u32 c, u32 lanes, u32 split_rows,
+                                      float eps, float slope) {
     __shared__ Shared s;
     if (c % LANES<T> == 0) {
-        apply_packs<T, LANES<T>>(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope, s);
+        apply_packs<T, LANES<T>>(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps,
+                                 slope, s);
     } else {
         apply_packs<T, 1>(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope, s);
     }
@@ -314,9 +318,9 @@ __device__ __forceinline__ void apply(T* y, float* mean, float* rstd, const floa
 
 // What backward needs of one thread's channels.
 template <class T, u32 W> struct Normalised {
-    float mean[W], rstd[W], slope;
+    float mean[W], rstd[W];
 
-    __device__ __forceinline__ Normalised(const float* m, const float* r, float slope, const Place<W>& p) : slope(slope) {
+    __device__ __forceinline__ Normalised(const float* m, const float* r, const Place<W>& p) {
 #pragma unroll
         for (u32 i = 0; i < W; ++i) {
             mean[i] = p.inside ? m[p.image * p.c + p.channel + i] : 0.0f;
@@ -325,7 +329,8 @@ template <class T, u32 W> struct Normalised {
     }
 
     // Adds dz to s1 and dz * xhat to s2.
-    __device__ __forceinline__ void add(float (&s1)[W], float (&s2)[W], const float (&dz)[W], const float (&x)[W]) const {
+    __device__ __forceinline__ void add(float (&s1)[W], float (&s2)[W], const float (&dz)[W],
+                                        const float (&x)[W]) const {
 #pragma unroll
         for (u32 i = 0; i < W; ++i) {
             s1[i] += dz[i];
@@ -345,7 +350,8 @@ template <class T, u32 W> struct Normalised {
 
 // gamma * rstd
 template <class T, u32 W>
-__device__ __forceinline__ void gradient_scale(float (&scale)[W], const float (&rstd)[W], const T* gamma, const Place<W>& p) {
+__device__ __forceinline__ void gradient_scale(float (&scale)[W], const float (&rstd)[W], const T* gamma,
+                                               const Place<W>& p) {
 #pragma unroll
     for (u32 i = 0; i < W; ++i) scale[i] = rstd[i];
     if (gamma == nullptr || !p.inside) return;
@@ -374,11 +380,12 @@ __device__ __forceinline__ void unpack_dz(float (&dz)[W], const Pack<T, W>& dy, 
 }
 
 template <class T, u32 W>
-__device__ __forceinline__ void bwd_packs(T* __restrict__ dx, float* sums, const T* __restrict__ dy, const T* __restrict__ x,
-                                          const T* __restrict__ y, const float* mean, const float* rstd, const T* __restrict__ gamma,
-                                          u32 rows, u32 c, u32 lanes, float slope, Shared& s) {
+__device__ __forceinline__ void bwd_packs(T* __restrict__ dx, float* sums, const T* __restrict__ dy,
+                                          const T* __restrict__ x, const T* __restrict__ y, const float* mean,
+                                          const float* rstd, const T* __restrict__ gamma, u32 rows, u32 c, u32 lanes,
+                                          float slope, Shared& s) {
     const Place<W> p(c, lanes);
-    const Normalised<T, W> norm(mean, rstd, slope, p);
+    const Normalised<T, W> norm(mean, rstd, p);
     Pack<T, W> dys[KEEP], xs[KEEP];
     u32 signs[KEEP];
     float s1[W], s2[W], dz[W], f[W];
@@ -425,8 +432,8 @@ __device__ __forceinline__ void bwd_packs(T* __restrict__ dx, float* sums, const
 
 // Backward of a map that fits a slab. `sums` (null without gamma) as from bwd_sums with one split. Grid: (n * chunks).
 template <class T>
-__device__ __forceinline__ void bwd(T* dx, float* sums, const T* dy, const T* x, const T* y, const float* mean, const float* rstd,
-                                    const T* gamma, u32 rows, u32 c, u32 lanes, float slope) {
+__device__ __forceinline__ void bwd(T* dx, float* sums, const T* dy, const T* x, const T* y, const float* mean,
+                                    const float* rstd, const T* gamma, u32 rows, u32 c, u32 lanes, float slope) {
     __shared__ Shared s;
     if (c % LANES<T> == 0) {
         bwd_packs<T, LANES<T>>(dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, slope, s);
@@ -437,11 +444,11 @@ __device__ __forceinline__ void bwd(T* dx, float* sums, const T* dy, const T* x,
 
 template <class T, u32 W>
 __device__ __forceinline__ void bwd_sums_packs(float* sums, const T* __restrict__ dy, const T* __restrict__ x,
-                                               const T* __restrict__ y, const float* mean, const float* rstd, u32 rows, u32 c,
-                                               u32 lanes, u32 split_rows, float slope, Shared& s) {
+                                               const T* __restrict__ y, const float* mean, const float* rstd, u32 rows,
+                                               u32 c, u32 lanes, u32 split_rows, float slope, Shared& s) {
     const Place<W> p(c, lanes);
     const Split split(rows, split_rows);
-    const Normalised<T, W> norm(mean, rstd, slope, p);
+    const Normalised<T, W> norm(mean, rstd, p);
     float s1[W], s2[W], dz[W], f[W];
 #pragma unroll
     for (u32 i = 0; i < W; ++i) s1[i] = s2[i] = 0.0f;
@@ -466,8 +473,8 @@ __device__ __forceinline__ void bwd_sums_packs(float* sums, const T* __restrict_
 
 // Sums of dz and of dz * xhat over every split. Grid: (n * chunks, splits).
 template <class T>
-__device__ __forceinline__ void bwd_sums(float* sums, const T* dy, const T* x, const T* y, const float* mean, const float* rstd,
-                                         u32 rows, u32 c, u32 lanes, u32 split_rows, float slope) {
+__device__ __forceinline__ void bwd_sums(float* sums, const T* dy, const T* x, const T* y, const float* mean,
+                                         const float* rstd, u32 rows, u32 c, u32 lanes, u32 split_rows, float slope) {
     __shared__ Shared s;
     if (c % LANES<T> == 0) {
         bwd_sums_packs<T, LANES<T>>(sums, dy, x, y, mean, rstd, rows, c, lanes, split_rows, slope, s);
@@ -477,13 +484,14 @@ __device__ __forceinline__ void bwd_sums(float* sums, const T* dy, const T* x, c
 }
 
 template <class T, u32 W>
-__device__ __forceinline__ void bwd_apply_packs(T* __restrict__ dx, const float* __restrict__ sums, const T* __restrict__ dy,
-                                                const T* __restrict__ x, const T* __restrict__ y, const float* mean,
-                                                const float* rstd, const T* __restrict__ gamma, u32 rows, u32 c, u32 lanes,
-                                                u32 split_rows, float slope, Shared& s) {
+__device__ __forceinline__ void bwd_apply_packs(T* __restrict__ dx, const float* __restrict__ sums,
+                                                const T* __restrict__ dy, const T* __restrict__ x,
+                                                const T* __restrict__ y, const float* mean, const float* rstd,
+                                                const T* __restrict__ gamma, u32 rows, u32 c, u32 lanes, u32 split_rows,
+                                                float slope, Shared& s) {
     const Place<W> p(c, lanes);
     const Split split(rows, split_rows);
-    const Normalised<T, W> norm(mean, rstd, slope, p);
+    const Normalised<T, W> norm(mean, rstd, p);
     float* const block_sum1 = s.warp[0];
     float* const block_sum2 = s.warp[1];
     const u32 channel = block_channel(p);
@@ -512,9 +520,9 @@ __device__ __forceinline__ void bwd_apply_packs(T* __restrict__ dx, const float*
 
 // dx from the splits' sums. Grid: (n * chunks, splits).
 template <class T>
-__device__ __forceinline__ void bwd_apply(T* dx, const float* sums, const T* dy, const T* x, const T* y, const float* mean,
-                                          const float* rstd, const T* gamma, u32 rows, u32 c, u32 lanes, u32 split_rows,
-                                          float slope) {
+__device__ __forceinline__ void bwd_apply(T* dx, const float* sums, const T* dy, const T* x, const T* y,
+                                          const float* mean, const float* rstd, const T* gamma, u32 rows, u32 c,
+                                          u32 lanes, u32 split_rows, float slope) {
     __shared__ Shared s;
     if (c % LANES<T> == 0) {
         bwd_apply_packs<T, LANES<T>>(dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, split_rows, slope, s);
@@ -525,7 +533,8 @@ __device__ __forceinline__ void bwd_apply(T* dx, const float* sums, const T* dy,
 
 // dgamma and dbeta from `count` partial sums [count][2][c]. A warp is one group of partial sums by 32 channels.
 // Grid: (c / 32, rounded up).
-template <class T> __device__ __forceinline__ void bwd_params(T* dgamma, T* dbeta, const float* sums, u32 count, u32 c) {
+template <class T>
+__device__ __forceinline__ void bwd_params(T* dgamma, T* dbeta, const float* sums, u32 count, u32 c) {
     __shared__ float s1[WARPS][WARP + 1], s2[WARPS][WARP + 1];
     const u32 group = threadIdx.x / WARP, lane = threadIdx.x % WARP, channel = blockIdx.x * WARP + lane;
     float sum1 = 0.0f, sum2 = 0.0f;
@@ -544,107 +553,114 @@ template <class T> __device__ __forceinline__ void bwd_params(T* dgamma, T* dbet
     dbeta[channel] = from_f32<T>(sum1), dgamma[channel] = from_f32<T>(sum2);
 }
 
-extern "C" __global__ void __launch_bounds__(256) instance_norm_fwd_f32(float* y, float* mean, float* rstd,
-    const float* x, const float* gamma, const float* beta, const float* residual, u32 rows, u32 c, u32 lanes, float eps,
-    float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_fwd_f32(float* y, float* mean, float* rstd, const float* x, const float* gamma, const float* beta,
+                          const float* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
     fwd(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_fwd_bf16(bf16* y, float* mean, float* rstd,
-    const bf16* x, const bf16* gamma, const bf16* beta, const bf16* residual, u32 rows, u32 c, u32 lanes, float eps,
-    float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_fwd_bf16(bf16* y, float* mean, float* rstd, const bf16* x, const bf16* gamma, const bf16* beta,
+                           const bf16* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
     fwd(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_fwd_f16(f16* y, float* mean, float* rstd, const f16* x,
-    const f16* gamma, const f16* beta, const f16* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_fwd_f16(f16* y, float* mean, float* rstd, const f16* x, const f16* gamma, const f16* beta,
+                          const f16* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
     fwd(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope);
 }
 
-extern "C" __global__ void __launch_bounds__(256) instance_norm_stats_f32(float* partial, const float* x, u32 rows,
-    u32 c, u32 lanes, u32 split_rows) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_stats_f32(float* partial, const float* x, u32 rows, u32 c, u32 lanes, u32 split_rows) {
     stats(partial, x, rows, c, lanes, split_rows);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_stats_bf16(float* partial, const bf16* x, u32 rows,
-    u32 c, u32 lanes, u32 split_rows) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_stats_bf16(float* partial, const bf16* x, u32 rows, u32 c, u32 lanes, u32 split_rows) {
     stats(partial, x, rows, c, lanes, split_rows);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_stats_f16(float* partial, const f16* x, u32 rows, u32 c,
-    u32 lanes, u32 split_rows) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_stats_f16(float* partial, const f16* x, u32 rows, u32 c, u32 lanes, u32 split_rows) {
     stats(partial, x, rows, c, lanes, split_rows);
 }
 
-extern "C" __global__ void __launch_bounds__(256) instance_norm_apply_f32(float* y, float* mean, float* rstd,
-    const float* partial, const float* x, const float* gamma, const float* beta, const float* residual, u32 rows, u32 c,
-    u32 lanes, u32 split_rows, float eps, float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_apply_f32(float* y, float* mean, float* rstd, const float* partial, const float* x,
+                            const float* gamma, const float* beta, const float* residual, u32 rows, u32 c, u32 lanes,
+                            u32 split_rows, float eps, float slope) {
     apply(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_apply_bf16(bf16* y, float* mean, float* rstd,
-    const float* partial, const bf16* x, const bf16* gamma, const bf16* beta, const bf16* residual, u32 rows, u32 c,
-    u32 lanes, u32 split_rows, float eps, float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_apply_bf16(bf16* y, float* mean, float* rstd, const float* partial, const bf16* x, const bf16* gamma,
+                             const bf16* beta, const bf16* residual, u32 rows, u32 c, u32 lanes, u32 split_rows,
+                             float eps, float slope) {
     apply(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_apply_f16(f16* y, float* mean, float* rstd,
-    const float* partial, const f16* x, const f16* gamma, const f16* beta, const f16* residual, u32 rows, u32 c,
-    u32 lanes, u32 split_rows, float eps, float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_apply_f16(f16* y, float* mean, float* rstd, const float* partial, const f16* x, const f16* gamma,
+                            const f16* beta, const f16* residual, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps,
+                            float slope) {
     apply(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope);
 }
 
-extern "C" __global__ void __launch_bounds__(256, 2) instance_norm_bwd_f32(float* dx, float* sums, const float* dy,
-    const float* x, const float* y, const float* mean, const float* rstd, const float* gamma, u32 rows, u32 c,
-    u32 lanes, float slope) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+    instance_norm_bwd_f32(float* dx, float* sums, const float* dy, const float* x, const float* y, const float* mean,
+                          const float* rstd, const float* gamma, u32 rows, u32 c, u32 lanes, float slope) {
     bwd(dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, slope);
 }
-extern "C" __global__ void __launch_bounds__(256, 2) instance_norm_bwd_bf16(bf16* dx, float* sums, const bf16* dy,
-    const bf16* x, const bf16* y, const float* mean, const float* rstd, const bf16* gamma, u32 rows, u32 c, u32 lanes,
-    float slope) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+    instance_norm_bwd_bf16(bf16* dx, float* sums, const bf16* dy, const bf16* x, const bf16* y, const float* mean,
+                           const float* rstd, const bf16* gamma, u32 rows, u32 c, u32 lanes, float slope) {
     bwd(dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, slope);
 }
-extern "C" __global__ void __launch_bounds__(256, 2) instance_norm_bwd_f16(f16* dx, float* sums, const f16* dy,
-    const f16* x, const f16* y, const float* mean, const float* rstd, const f16* gamma, u32 rows, u32 c, u32 lanes,
-    float slope) {
+extern "C" __global__ void __launch_bounds__(256, 2)
+    instance_norm_bwd_f16(f16* dx, float* sums, const f16* dy, const f16* x, const f16* y, const float* mean,
+                          const float* rstd, const f16* gamma, u32 rows, u32 c, u32 lanes, float slope) {
     bwd(dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, slope);
 }
 
-extern "C" __global__ void __launch_bounds__(256) instance_norm_bwd_sums_f32(float* sums, const float* dy,
-    const float* x, const float* y, const float* mean, const float* rstd, u32 rows, u32 c, u32 lanes, u32 split_rows,
-    float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_bwd_sums_f32(float* sums, const float* dy, const float* x, const float* y, const float* mean,
+                               const float* rstd, u32 rows, u32 c, u32 lanes, u32 split_rows, float slope) {
     bwd_sums(sums, dy, x, y, mean, rstd, rows, c, lanes, split_rows, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_bwd_sums_bf16(float* sums, const bf16* dy,
-    const bf16* x, const bf16* y, const float* mean, const float* rstd, u32 rows, u32 c, u32 lanes, u32 split_rows,
-    float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_bwd_sums_bf16(float* sums, const bf16* dy, const bf16* x, const bf16* y, const float* mean,
+                                const float* rstd, u32 rows, u32 c, u32 lanes, u32 split_rows, float slope) {
     bwd_sums(sums, dy, x, y, mean, rstd, rows, c, lanes, split_rows, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_bwd_sums_f16(float* sums, const f16* dy, const f16* x,
-    const f16* y, const float* mean, const float* rstd, u32 rows, u32 c, u32 lanes, u32 split_rows, float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_bwd_sums_f16(float* sums, const f16* dy, const f16* x, const f16* y, const float* mean,
+                               const float* rstd, u32 rows, u32 c, u32 lanes, u32 split_rows, float slope) {
     bwd_sums(sums, dy, x, y, mean, rstd, rows, c, lanes, split_rows, slope);
 }
 
-extern "C" __global__ void __launch_bounds__(256) instance_norm_bwd_apply_f32(float* dx, const float* sums,
-    const float* dy, const float* x, const float* y, const float* mean, const float* rstd, const float* gamma, u32 rows,
-    u32 c, u32 lanes, u32 split_rows, float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_bwd_apply_f32(float* dx, const float* sums, const float* dy, const float* x, const float* y,
+                                const float* mean, const float* rstd, const float* gamma, u32 rows, u32 c, u32 lanes,
+                                u32 split_rows, float slope) {
     bwd_apply(dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, split_rows, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_bwd_apply_bf16(bf16* dx, const float* sums,
-    const bf16* dy, const bf16* x, const bf16* y, const float* mean, const float* rstd, const bf16* gamma, u32 rows,
-    u32 c, u32 lanes, u32 split_rows, float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_bwd_apply_bf16(bf16* dx, const float* sums, const bf16* dy, const bf16* x, const bf16* y,
+                                 const float* mean, const float* rstd, const bf16* gamma, u32 rows, u32 c, u32 lanes,
+                                 u32 split_rows, float slope) {
     bwd_apply(dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, split_rows, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_bwd_apply_f16(f16* dx, const float* sums, const f16* dy,
-    const f16* x, const f16* y, const float* mean, const float* rstd, const f16* gamma, u32 rows, u32 c, u32 lanes,
-    u32 split_rows, float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_bwd_apply_f16(f16* dx, const float* sums, const f16* dy, const f16* x, const f16* y,
+                                const float* mean, const float* rstd, const f16* gamma, u32 rows, u32 c, u32 lanes,
+                                u32 split_rows, float slope) {
     bwd_apply(dx, sums, dy, x, y, mean, rstd, gamma, rows, c, lanes, split_rows, slope);
 }
 
-extern "C" __global__ void __launch_bounds__(256) instance_norm_bwd_params_f32(float* dgamma, float* dbeta,
-    const float* sums, u32 count, u32 c) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_bwd_params_f32(float* dgamma, float* dbeta, const float* sums, u32 count, u32 c) {
     bwd_params(dgamma, dbeta, sums, count, c);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_bwd_params_bf16(bf16* dgamma, bf16* dbeta,
-    const float* sums, u32 count, u32 c) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_bwd_params_bf16(bf16* dgamma, bf16* dbeta, const float* sums, u32 count, u32 c) {
     bwd_params(dgamma, dbeta, sums, count, c);
 }
-extern "C" __global__ void __launch_bounds__(256) instance_norm_bwd_params_f16(f16* dgamma, f16* dbeta,
-    const float* sums, u32 count, u32 c) {
+extern "C" __global__ void __launch_bounds__(256)
+    instance_norm_bwd_params_f16(f16* dgamma, f16* dbeta, const float* sums, u32 count, u32 c) {
     bwd_params(dgamma, dbeta, sums, count, c);
 }
-

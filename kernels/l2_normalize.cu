@@ -3,14 +3,15 @@
 //
 // Shapes: x, y, dy, dx (rows, c), rows = n * h * w; inverse (rows), always f32 (it does not fit f16 where x is tiny).
 //
-// Threads: 256 as 256 / lanes rows by `lanes` threads (a power of two up to 32), which take every lanes-th pack of the row:
-// 16 bytes where c is a multiple of that, else one value. Grid: (rows * lanes / 256, rounded up).
-// The vector is read for its length, then again, from L1, to be scaled.
+// Threads: 256 as 256 / lanes rows by `lanes` threads (a power of two up to 32), which take every lanes-th pack of the
+// row: 16 bytes where c is a multiple of that, else one value. Grid: (rows * lanes / 256, rounded up). The vector is
+// read for its length, then again, from L1, to be scaled.
 //
-// Shared memory: none; sums are shuffles within a row's lanes, in fixed order. Registers a thread (ptxas, sm_90): FWDREGS.
+// Shared memory: none; sums are shuffles within a row's lanes, in fixed order. Registers a thread (f32 / 16-bit,
+// ptxas, sm_90): fwd 22 / 32, bwd 30 / 32.
 //
-// Bytes and flops: forward of 5 x 64x64 x 256 in f32: 21.0 MB in, 21.0 MB out, 3 flops a value, 15.7 MFLOP: bound by memory,
-// 12.5 us at 3.35 TB/s; backward 41.9 MB in, 21.0 MB out, 5 flops a value.
+// Bytes and flops: forward of 5 x 64x64 x 256 in f32: 21.0 MB in, 21.0 MB out, 3 flops a value, 15.7 MFLOP: bound by
+// memory, 12.5 us at 3.35 TB/s; backward 41.9 MB in, 21.0 MB out, 5 flops a value.
 //
 // Fuses the lengths that backward needs. Numbers: up to a warp a row, chosen without a GPU.
 #include "common.cuh"
@@ -24,7 +25,8 @@ __device__ __forceinline__ float lane_sum(float x, u32 lanes) {
 }
 
 template <class T, u32 W>
-__device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* inverse, const T* __restrict__ x, u32 rows, u32 c, u32 lanes) {
+__device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* inverse, const T* __restrict__ x, u32 rows, u32 c,
+                                          u32 lanes) {
     const u32 row = (blockIdx.x * blockDim.x + threadIdx.x) / lanes, lane = threadIdx.x % lanes;
     // Threads behind the last row take part in the shuffles, with nothing to sum.
     const u32 length = row < rows ? c : 0;
@@ -95,27 +97,27 @@ __device__ __forceinline__ void bwd(T* dx, const T* dy, const T* y, const float*
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) l2_normalize_fwd_f32(float* y, float* inverse, const float* x,
-    u32 rows, u32 c, u32 lanes) {
+extern "C" __global__ void __launch_bounds__(256)
+    l2_normalize_fwd_f32(float* y, float* inverse, const float* x, u32 rows, u32 c, u32 lanes) {
     fwd(y, inverse, x, rows, c, lanes);
 }
-extern "C" __global__ void __launch_bounds__(256) l2_normalize_fwd_bf16(bf16* y, float* inverse, const bf16* x,
-    u32 rows, u32 c, u32 lanes) {
+extern "C" __global__ void __launch_bounds__(256)
+    l2_normalize_fwd_bf16(bf16* y, float* inverse, const bf16* x, u32 rows, u32 c, u32 lanes) {
     fwd(y, inverse, x, rows, c, lanes);
 }
-extern "C" __global__ void __launch_bounds__(256) l2_normalize_fwd_f16(f16* y, float* inverse, const f16* x, u32 rows,
-    u32 c, u32 lanes) {
+extern "C" __global__ void __launch_bounds__(256)
+    l2_normalize_fwd_f16(f16* y, float* inverse, const f16* x, u32 rows, u32 c, u32 lanes) {
     fwd(y, inverse, x, rows, c, lanes);
 }
-extern "C" __global__ void __launch_bounds__(256) l2_normalize_bwd_f32(float* dx, const float* dy, const float* y,
-    const float* inverse, u32 rows, u32 c, u32 lanes) {
+extern "C" __global__ void __launch_bounds__(256)
+    l2_normalize_bwd_f32(float* dx, const float* dy, const float* y, const float* inverse, u32 rows, u32 c, u32 lanes) {
     bwd(dx, dy, y, inverse, rows, c, lanes);
 }
-extern "C" __global__ void __launch_bounds__(256) l2_normalize_bwd_bf16(bf16* dx, const bf16* dy, const bf16* y,
-    const float* inverse, u32 rows, u32 c, u32 lanes) {
+extern "C" __global__ void __launch_bounds__(256)
+    l2_normalize_bwd_bf16(bf16* dx, const bf16* dy, const bf16* y, const float* inverse, u32 rows, u32 c, u32 lanes) {
     bwd(dx, dy, y, inverse, rows, c, lanes);
 }
-extern "C" __global__ void __launch_bounds__(256) l2_normalize_bwd_f16(f16* dx, const f16* dy, const f16* y,
-    const float* inverse, u32 rows, u32 c, u32 lanes) {
+extern "C" __global__ void __launch_bounds__(256)
+    l2_normalize_bwd_f16(f16* dx, const f16* dy, const f16* y, const float* inverse, u32 rows, u32 c, u32 lanes) {
     bwd(dx, dy, y, inverse, rows, c, lanes);
 }

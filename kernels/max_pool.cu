@@ -3,16 +3,17 @@
 //
 // Shapes: x (n, h, w, c), y (n, oh, ow, c), oh = (h + 2 * pad - kernel) / stride + 1.
 //
-// Threads: one a pack of neighbouring channels of y (16 bytes where c is a multiple of that, else one value), packs of one
-// position side by side, so a warp reads and writes whole lines. Windows that overlap find their common positions in L1.
-// Grid: (packs / 256, rounded up).
+// Threads: one a pack of neighbouring channels of y (16 bytes where c is a multiple of that, else one value), packs of
+// one position side by side, so a warp reads and writes whole lines. Windows that overlap find their common positions
+// in L1. Grid: (packs / 256, rounded up).
 //
-// Shared memory: none. Registers a thread (ptxas, sm_90): f32 FREG, 16-bit HREG.
+// Shared memory: none. Registers a thread (ptxas, sm_90): 32.
 //
 // Bytes and flops: the stem's pooling, 3x3 with stride 2, 8 x 128x128x64 in f32 reads 33.6 MB and writes 8.4 MB, 19 M
 // comparisons: bound by memory, 12.5 us at 3.35 TB/s.
 //
-// Fuses nothing; the backbone's activation before it is in the convolution. Numbers: one pack a thread, chosen without a GPU.
+// Fuses nothing; the backbone's activation before it is in the convolution. Numbers: one pack a thread, chosen without
+// a GPU.
 #include "common.cuh"
 
 struct MaxPool {
@@ -51,6 +52,12 @@ template <class T> __device__ __forceinline__ void max_pool(T* y, const T* x, co
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256) max_pool_fwd_f32(float* y, const float* x, MaxPool p) { max_pool(y, x, p); }
-extern "C" __global__ void __launch_bounds__(256) max_pool_fwd_bf16(bf16* y, const bf16* x, MaxPool p) { max_pool(y, x, p); }
-extern "C" __global__ void __launch_bounds__(256) max_pool_fwd_f16(f16* y, const f16* x, MaxPool p) { max_pool(y, x, p); }
+extern "C" __global__ void __launch_bounds__(256) max_pool_fwd_f32(float* y, const float* x, MaxPool p) {
+    max_pool(y, x, p);
+}
+extern "C" __global__ void __launch_bounds__(256) max_pool_fwd_bf16(bf16* y, const bf16* x, MaxPool p) {
+    max_pool(y, x, p);
+}
+extern "C" __global__ void __launch_bounds__(256) max_pool_fwd_f16(f16* y, const f16* x, MaxPool p) {
+    max_pool(y, x, p);
+}

@@ -11,7 +11,7 @@
 // Threads: one a pack of 16 bytes, the last n % (values in a pack) by the first threads one by one.
 // Grid: (n / 256 / values in a pack, rounded up); the weighted sum is one thread.
 //
-// Shared memory: none. Registers a thread (ptxas, sm_90): at most REG.
+// Shared memory: none. Registers a thread (ptxas, sm_90): 10 to 26.
 //
 // Bytes and flops: activate_fwd over 5 x 64x64 x 64 in f32: 5.2 MB in, 5.2 MB out, 1.3 MFLOP; 3.1 us at 3.35 TB/s.
 // activate_bwd and add_fwd read twice as much.
@@ -40,7 +40,8 @@ template <class T> __device__ __forceinline__ void activate_fwd(T* y, const T* x
         n, [&](u32 i) { activate_at<LANES<T>>(y, x, i, slope); }, [&](u32 i) { activate_at<1>(y, x, i, slope); });
 }
 
-template <u32 W, class T> __device__ __forceinline__ void activate_bwd_at(T* dx, const T* dy, const T* y, u32 i, float slope) {
+template <u32 W, class T>
+__device__ __forceinline__ void activate_bwd_at(T* dx, const T* dy, const T* y, u32 i, float slope) {
     float d[W], f[W];
     unpack(d, load_pack<W>(dy + i));
     unpack(f, load_pack<W>(y + i));
@@ -65,7 +66,8 @@ template <u32 W, class T> __device__ __forceinline__ void add_at(T* y, const T* 
 }
 
 template <class T> __device__ __forceinline__ void add_fwd(T* y, const T* a, const T* b, u32 n) {
-    elements<T>(n, [&](u32 i) { add_at<LANES<T>>(y, a, b, i); }, [&](u32 i) { add_at<1>(y, a, b, i); });
+    elements<T>(
+        n, [&](u32 i) { add_at<LANES<T>>(y, a, b, i); }, [&](u32 i) { add_at<1>(y, a, b, i); });
 }
 
 template <u32 W, class T> __device__ __forceinline__ void fill_at(T* y, u32 i, float value) {
@@ -76,7 +78,8 @@ template <u32 W, class T> __device__ __forceinline__ void fill_at(T* y, u32 i, f
 }
 
 template <class T> __device__ __forceinline__ void fill_fwd(T* y, u32 n, float value) {
-    elements<T>(n, [&](u32 i) { fill_at<LANES<T>>(y, i, value); }, [&](u32 i) { fill_at<1>(y, i, value); });
+    elements<T>(
+        n, [&](u32 i) { fill_at<LANES<T>>(y, i, value); }, [&](u32 i) { fill_at<1>(y, i, value); });
 }
 
 extern "C" __global__ void __launch_bounds__(256) activate_fwd_f32(float* y, const float* x, u32 n, float slope) {
@@ -88,16 +91,16 @@ extern "C" __global__ void __launch_bounds__(256) activate_fwd_bf16(bf16* y, con
 extern "C" __global__ void __launch_bounds__(256) activate_fwd_f16(f16* y, const f16* x, u32 n, float slope) {
     activate_fwd(y, x, n, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) activate_bwd_f32(float* dx, const float* dy, const float* y, u32 n,
-    float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    activate_bwd_f32(float* dx, const float* dy, const float* y, u32 n, float slope) {
     activate_bwd(dx, dy, y, n, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) activate_bwd_bf16(bf16* dx, const bf16* dy, const bf16* y, u32 n,
-    float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    activate_bwd_bf16(bf16* dx, const bf16* dy, const bf16* y, u32 n, float slope) {
     activate_bwd(dx, dy, y, n, slope);
 }
-extern "C" __global__ void __launch_bounds__(256) activate_bwd_f16(f16* dx, const f16* dy, const f16* y, u32 n,
-    float slope) {
+extern "C" __global__ void __launch_bounds__(256)
+    activate_bwd_f16(f16* dx, const f16* dy, const f16* y, u32 n, float slope) {
     activate_bwd(dx, dy, y, n, slope);
 }
 extern "C" __global__ void __launch_bounds__(256) add_fwd_f32(float* y, const float* a, const float* b, u32 n) {
@@ -116,8 +119,9 @@ struct Weights {
     float weight[8];
 };
 
-extern "C" __global__ void __launch_bounds__(32) weighted_sum_fwd_f32(float* y, const float* x0, const float* x1,
-    const float* x2, const float* x3, const float* x4, const float* x5, const float* x6, const float* x7, Weights w) {
+extern "C" __global__ void __launch_bounds__(32)
+    weighted_sum_fwd_f32(float* y, const float* x0, const float* x1, const float* x2, const float* x3, const float* x4,
+                         const float* x5, const float* x6, const float* x7, Weights w) {
     const float* const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
     if (threadIdx.x != 0) return;
     float sum = 0.0f;
