@@ -25,7 +25,7 @@ check gradcheck ./ckaad gradcheck --device cuda --precision f32 --format json
 check demo-f32 ./ckaad demo --device cuda --precision f32 --out "$out/demo-f32"
 check demo-tf32 ./ckaad demo --device cuda --precision tf32 --out "$out/demo-tf32"
 for precision in f32 tf32 bf16 f16; do
-    check "score-$precision" ./ckaad score "$out/demo-f32/model.safetensors" "$out/demo-f32/data/test" \
+    check "score-$precision" ./ckaad score --model "$out/demo-f32/model.safetensors" "$out/demo-f32/data/test" \
         --device cuda --precision "$precision" --format json
 done
 if command -v compute-sanitizer >/dev/null; then
