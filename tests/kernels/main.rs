@@ -7,6 +7,7 @@ mod common;
 mod errors;
 mod gradients;
 mod parity;
+mod values;
 
 use ckaad::engine::device::cuda::{CudaSession, Number};
 use ckaad::engine::tape::Tape;

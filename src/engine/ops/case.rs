@@ -29,8 +29,6 @@ enum Numbers {
     Uniform,
     /// [-1, 1), but at least [`OFF_KINK`] away from each of these, where the op has no derivative.
     OffKinks(&'static [f64]),
-    /// [-1, 1), in f32 where the program keeps its tensors in 16 bits
-    Losses,
     /// Bytes
     Pixels,
 }
@@ -83,12 +81,6 @@ impl Case {
         self
     }
 
-    /// The inputs are losses, f32 in all programs that have 16-bit tensors.
-    pub fn losses(mut self) -> Self {
-        self.numbers = Numbers::Losses;
-        self
-    }
-
     /// The inputs are pixels of type u8.
     pub fn pixels(mut self) -> Self {
         self.numbers = Numbers::Pixels;
@@ -104,9 +96,6 @@ impl Case {
             dtype => dtype,
         };
         let inputs: Vec<Var> = self.inputs.iter().map(|s| tape.input(*s, dtype)).collect::<Result<_>>()?;
-        if matches!(self.numbers, Numbers::Losses) {
-            inputs.iter().for_each(|v| _ = tape.exact(*v));
-        }
         let output = (self.build)(&mut tape, &inputs)?;
         tape.output(output);
         Ok(Program { tape, inputs, output })
@@ -117,7 +106,7 @@ impl Case {
         let of = |(i, shape): (usize, &Shape)| {
             let u = uniform(&format!("{}.{}.{i}", self.op, self.name), shape.len());
             let value = |u: f32| match self.numbers {
-                Numbers::Uniform | Numbers::Losses => u as f64,
+                Numbers::Uniform => u as f64,
                 Numbers::OffKinks(kinks) => kinks.iter().fold(u as f64, |x, k| keep_off(x, *k)),
                 Numbers::Pixels => ((u as f64 + 1.0) * 128.0).floor(),
             };

@@ -20,7 +20,7 @@ fn layer(t: &mut Tape, x: Var) -> Result<(NetId, Var)> {
 pub fn cases() -> Vec<Case> {
     let adam = |net| Adam { net, lr: 1e-3, betas: (0.5, 0.999), eps: 1e-8 };
     let x = [3, 1, 1, 5];
-    let clip = |name: &str, max| {
+    let clip = |name: &str, x, max| {
         Case::new("clip_grad_norm", name, &[x], move |t, v| {
             let (net, w) = layer(t, v[0])?;
             t.clip_grad_norm(net, max)?;
@@ -36,7 +36,14 @@ pub fn cases() -> Vec<Case> {
             Ok(w)
         })
         .forward_only(),
-        clip("clips", 1e-3),
-        clip("leaves alone", 1e3),
+        Case::new("adam", "three steps", &[[3, 1, 1, 300]], move |t, v| {
+            let (net, w) = layer(t, v[0])?;
+            (0..3).try_for_each(|_| t.adam(adam(net)))?;
+            Ok(w)
+        })
+        .forward_only(),
+        clip("clips", x, 1e-3),
+        clip("leaves alone", x, 1e3),
+        clip("clips several blocks", [2, 1, 1, 300], 1e-3),
     ]
 }

@@ -13,6 +13,6 @@ pub fn cases() -> Vec<Case> {
             t.weighted_sum(&[(0.5, v[0]), (0.25, v[1]), (2.0, v[0])])
         }),
     ]
-    .map(Case::losses)
+    .map(Case::exact)
     .into()
 }

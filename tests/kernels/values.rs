@@ -1,0 +1,156 @@
+//! Values that the case table cannot hold: NaN and infinities, ties, long training, and pictures where each bit counts.
+
+use crate::common::{relative_error, uniform};
+use crate::session;
+use ckaad::data::resize::bilinear;
+use ckaad::engine::device::cuda::Number;
+use ckaad::engine::device::{Arena, Session};
+use ckaad::engine::ops::optimizer::Adam;
+use ckaad::engine::params::{Init, Values};
+use ckaad::engine::tape::Tape;
+use ckaad::engine::tensor::{DType, Shape};
+use std::sync::Arc;
+
+/// One level of one pixel would show: the kernels' weights must be the host's, whose results are Pillow's.
+#[test]
+fn resize_is_the_hosts_bit_for_bit() {
+    let sizes = [
+        ((64, 64), 32),
+        ((61, 47), 32),
+        ((47, 61), 32),
+        ((90, 31), 16),
+        ((31, 90), 16),
+        ((13, 7), 24),
+        ((7, 13), 24),
+        ((24, 100), 24),
+        ((100, 24), 24),
+        ((1, 33), 8),
+        ((33, 1), 8),
+        ((257, 3), 5),
+    ];
+    for ((width, height), size) in sizes {
+        let mut t = Tape::new(DType::F32);
+        let pixels = t.input(Shape([1, height, width, 3]), DType::U8).unwrap();
+        // Bytes come out as they are.
+        let y = t.preprocess(pixels, size, [0.0; 3], [1.0 / 255.0; 3]).unwrap();
+        t.output(y);
+        let picture: Vec<u8> = uniform(&format!("{width}x{height}"), width * height * 3)
+            .into_iter()
+            .map(|u| ((u + 1.0) * 128.0) as u8)
+            .collect();
+        let mut session = session(t, Number::F32).unwrap();
+        let session: &mut dyn Session = &mut session;
+        session.write(pixels, &picture).unwrap();
+        session.run().unwrap();
+        let found: Vec<u8> = session.read::<f32>(y).unwrap().into_iter().map(|v| v.round() as u8).collect();
+        let expected = bilinear::<3>(&picture, (width, height), (size, size));
+        assert!(found == expected, "{width} x {height} to {size}");
+    }
+}
+
+#[test]
+fn the_largest_values_whatever_they_are() {
+    let len = 533;
+    let kinds: [(&str, fn(usize) -> f32); 6] = [
+        ("ties", |i| (i % 7) as f32),
+        ("one value", |_| 0.25),
+        ("neighbouring values", |i| f32::from_bits(1.0f32.to_bits() + (i * 31 % 101) as u32)),
+        ("both signs and zeros", |i| if i % 5 == 0 { -0.0 } else { 10.0 - (i % 21) as f32 }),
+        ("infinity", |i| if i == 5 { f32::INFINITY } else { -(i as f32) }),
+        ("NaN of both signs", |i| {
+            if i == 9 {
+                -f32::NAN
+            } else if i == 400 {
+                f32::NAN
+            } else {
+                i as f32
+            }
+        }),
+    ];
+    for (name, value) in kinds {
+        let values: Vec<f32> = (0..len).map(value).collect();
+        let mut sorted = values.clone();
+        sorted.sort_by(|a, b| b.is_nan().cmp(&a.is_nan()).then(b.partial_cmp(a).unwrap_or(std::cmp::Ordering::Equal)));
+        for k in [1, 2, 3, 100, len - 1, len] {
+            let mut t = Tape::new(DType::F32);
+            let map = t.input(Shape([1, 13, 41, 1]), DType::F32).unwrap();
+            let y = t.topk_mean(map, Some(k)).unwrap();
+            t.output(y);
+            let mut session = session(t, Number::F32).unwrap();
+            let session: &mut dyn Session = &mut session;
+            session.write(map, &values).unwrap();
+            session.run().unwrap();
+            let found = session.scalar(y).unwrap();
+            let expected = sorted[..k].iter().map(|v| *v as f64).sum::<f64>() / k as f64;
+            // The result is rounded to f32 once; the sums of these few hundred values hardly at all.
+            let same = found == expected || found.is_nan() && expected.is_nan();
+            assert!(same || (found - expected).abs() <= 2e-7 * expected.abs(), "{name}, {k}: {found}, not {expected}");
+        }
+    }
+}
+
+/// Adam's bias correction is what f32 loses first: at the first steps all digits cancel, at late ones nothing is left of it.
+#[test]
+fn adam_at_any_step() {
+    let (len, lr, eps) = (37, 1e-3, 1e-8);
+    for betas @ (b1, b2) in [(0.5, 0.999), (0.9, 0.999), (0.0, 0.5)] {
+        for done in [0u32, 1, 9, 999, 1_000_000] {
+            let mut t = Tape::new(DType::F32);
+            let net = t.network("net");
+            t.param(net, "weight", &[len], Init::Zeros).unwrap();
+            t.adam(Adam { net, lr, betas, eps }).unwrap();
+            let layout = Arc::new(t.layout(net).clone());
+            let number = |name: &str, scale: f64| -> Vec<f64> {
+                uniform(name, len).into_iter().map(|u| (u as f64 * scale) as f32 as f64).collect()
+            };
+            let [g, mut m, mut v] = [number("g", 1e-2), number("m", 1e-2), number("v", 1e-4)];
+            v.iter_mut().for_each(|v| *v = v.abs());
+            let mut session = session(t, Number::F32).unwrap();
+            let session: &mut dyn Session = &mut session;
+            for (arena, from) in [(Arena::Grads, &g), (Arena::Moment1, &m), (Arena::Moment2, &v)] {
+                let mut values = Values::<f32>::zeros(layout.clone());
+                values.data.iter_mut().zip(from).for_each(|(to, x)| *to = *x as f32);
+                session.write_arena(net, arena, &values).unwrap();
+            }
+            session.write_arena_bytes(net, Arena::Steps, &(done as f32).to_le_bytes()).unwrap();
+            session.run().unwrap();
+            let step = f64::from(done + 1);
+            let update = |i: usize| {
+                m[i] = b1 * m[i] + (1.0 - b1) * g[i];
+                v[i] = b2 * v[i] + (1.0 - b2) * g[i] * g[i];
+                let (m, v) = (m[i] / (1.0 - b1.powf(step)), v[i] / (1.0 - b2.powf(step)));
+                -lr * m / (v.sqrt() + eps)
+            };
+            let expected: Vec<f64> = (0..len).map(update).collect();
+            let mut found = Values::<f32>::zeros(layout);
+            session.read_arena(net, Arena::Params, &mut found).unwrap();
+            let found: Vec<f64> = found.data[..len].iter().map(|p| *p as f64).collect();
+            // A dozen operations, each rounded to 6e-8.
+            let e = relative_error(&found, &expected);
+            assert!(e <= 5e-7, "{betas:?} after {done} steps: {e:e}");
+            let mut steps = [0; 4];
+            session.read_arena_bytes(net, Arena::Steps, &mut steps).unwrap();
+            assert_eq!(f32::from_le_bytes(steps), step as f32);
+        }
+    }
+}
+
+/// A clip that swallowed a NaN would hide a broken loss.
+#[test]
+fn nan_gradients_reach_the_parameters() {
+    let mut t = Tape::new(DType::F32);
+    let net = t.network("net");
+    t.param(net, "weight", &[3], Init::Zeros).unwrap();
+    let norm = t.clip_grad_norm(net, 1.0).unwrap();
+    t.output(norm);
+    t.adam(Adam { net, lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8 }).unwrap();
+    let mut values = Values::<f32>::zeros(Arc::new(t.layout(net).clone()));
+    values.data[1] = f32::NAN;
+    let mut session = session(t, Number::F32).unwrap();
+    let session: &mut dyn Session = &mut session;
+    session.write_arena(net, Arena::Grads, &values).unwrap();
+    session.run().unwrap();
+    assert!(session.scalar(norm).unwrap().is_nan());
+    session.read_arena(net, Arena::Params, &mut values).unwrap();
+    assert!(values.data[..3].iter().all(|p| p.is_nan()));
+}
