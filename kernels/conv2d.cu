@@ -1,4 +1,44 @@
-// HEAD
+// Convolution: y = act(conv(x, w) + bias + residual), its input, weight and bias gradient, as implicit matrix products:
+//   forward          y[pixel, k]      = sum over (r, s, c)   x[pixel of tap, c] * w[k, r, s, c]
+//   input gradient   dx[pixel, c]     = sum over (r, s, k)   dy[pixel of tap, k] * w[k, r, s, c]
+//   weight gradient  dw[k, (r, s, c)] = sum over positions   dy[position, k] * x[pixel of tap, c]
+//   bias gradient    db[k]            = sum over positions   dy[position, k]
+// Any filter size, stride, symmetric padding and channel count. No column buffer: the loaders of conv_load.cuh gather. The
+// input gradient of a strided convolution is one product per stride phase (pixels that leave the same remainder), each with
+// its own taps only: no product with a zero that a stride put there.
+//
+// Shapes: x, dx (n, h, w, c); w, dw (k, r, s, c); y, residual, dy (n, oh, ow, k); bias, db (k); partial (splits, the
+// result's shape), f32.
+//
+// Threads: a block computes one tile of the product with the whole depth, or with one of `splits` equal parts of it, into
+// `partial`; conv2d_reduce_splits then adds the parts in order, four numbers a thread. blockIdx.x, y = tile along rows and
+// columns, blockIdx.z = phase * splits + split.
+//   tile     128x64 (fwd, bwd_input), 64x128 (bwd_weight): 128 threads    32x32 (_small): 64 threads
+//   f32      8x8 results a thread with FFMA                               4x4
+//   others   4 warps of 64x32 (32x64), mma.sync m16n8k8 or m16n8k16       2 warps of 32x16
+// conv2d_bwd_bias: `lanes` threads (a power of two up to 32) side by side along the channels, 16 bytes each where k allows,
+// 256 / lanes rows of them along the positions, added in a tree; one partial sum a block, added by conv2d_reduce_splits.
+//
+// Shared memory: a ring of 3 slices (_small: 4), each 64 bytes of depth of both operands, filled by cp.async of 16 bytes
+// where channel counts keep chunks aligned, of 4 bytes (f32) or loads of single numbers (16-bit) elsewhere; operands with
+// depth innermost are swizzled, the others padded, free of bank conflicts for ldmatrix and for 16-byte reads. The finished
+// tile passes through it once more, so that results leave in 16-byte rows.
+//   fwd 36,864 bytes, bwd_input 38,400, bwd_weight 39,936; _small 16,384, 18,432, 20,480; bwd_bias 4,096 (16-bit 8,192).
+// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: fwd 168 / 136 / 152, bwd_input 167 / 150 / 161, bwd_weight 130 / 142 / 163;
+// _small 114 / 76 / 93, 107 / 92 / 96, 103 / 90 / 107; reduce_splits 29, bwd_bias 19 / - / 30. 168 lets 3 blocks of 128
+// threads share a multiprocessor.
+//
+// Flops and bytes: 2 * n * oh * ow * k * r * s * c flops each. 3x3 from 512 to 512 channels, 5 images of 16x16, f32: 6.0
+// GFLOP; x 2.6 MB, w 9.4 MB in, y 2.6 MB out; tiles read 283 MB, nearly all from L2 (21 flops a byte).
+//
+// Fuses: padding, bias, residual, activation, conversion to the storage type. Not the statistics of an instance norm that
+// follows.
+//
+// Precision: sums are f32. A block sums 8,192 products at most (the host splits longer depths). tf32 operands are rounded
+// to nearest (cvt.rna).
+//
+// Numbers: tiles, stages and the costs by which the host picks tile and splits (src/engine/ops/conv2d/cuda.rs) come from
+// ptxas' register counts, shared memory per multiprocessor and the arithmetic rates of sm_80, without a GPU to time on.
 #include "conv_load.cuh"
 
 template <class P, class Tile, class T>

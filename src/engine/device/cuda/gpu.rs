@@ -158,6 +158,12 @@ impl GpuDriver {
         error(&format!("{}: {doing}", self.name()), e)
     }
 
+    /// An error that may be that of a launch long before.
+    fn late(&self, doing: &str, e: DriverError) -> Error {
+        let hint = "if a kernel failed, CKAAD_SYNC_LAUNCHES=1 in the environment names it";
+        Error::Invalid(format!("{}; {hint}", self.failed(doing, e)))
+    }
+
     /// Compiles PTX for this card, with the compiler's log where that fails.
     fn compile(&self, module: &Module) -> Result<sys::CUmodule> {
         let Ok(ptx) = CString::new(module.ptx) else { invalid!("{}.ptx holds a zero byte", module.name) };
@@ -228,7 +234,7 @@ impl Driver for GpuDriver {
             let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
             if staging.used + chunk.len() > STAGING / 2 {
                 // SAFETY: the stream is ours.
-                unsafe { result::stream::synchronize(self.stream) }.map_err(|e| self.failed("copying to it", e))?;
+                unsafe { result::stream::synchronize(self.stream) }.map_err(|e| self.late("copying to it", e))?;
                 staging.used = 0;
             }
             // SAFETY: [used, used + len) lies in the first half, and no copy in flight reads it; the device range belongs
@@ -254,7 +260,7 @@ impl Driver for GpuDriver {
 
     fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
         self.enter()?;
-        let failed = |e| self.failed("copying from it", e);
+        let failed = |e| self.late("copying from it", e);
         let mut at = at;
         let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in bytes.chunks_mut(STAGING / 2) {
@@ -303,7 +309,7 @@ impl Driver for GpuDriver {
     fn synchronize(&self) -> Result<()> {
         self.enter()?;
         // SAFETY: the stream is ours.
-        unsafe { result::stream::synchronize(self.stream) }.map_err(|e| self.failed("running what was submitted", e))
+        unsafe { result::stream::synchronize(self.stream) }.map_err(|e| self.late("running what was submitted", e))
     }
 
     fn begin_capture(&mut self) -> Result<()> {
@@ -332,10 +338,7 @@ impl Driver for GpuDriver {
         self.enter()?;
         let Some(graph) = self.graph else { invalid!("{}: nothing was captured", self.name()) };
         // SAFETY: graph and stream are ours.
-        unsafe { result::graph::launch(graph, self.stream) }.map_err(|e| {
-            let hint = "set CKAAD_SYNC_LAUNCHES=1 to learn which launch failed";
-            Error::Invalid(format!("{}; {hint}", self.failed("running a program", e)))
-        })
+        unsafe { result::graph::launch(graph, self.stream) }.map_err(|e| self.late("running a program", e))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::engine::ops::case::Case;
 type Sizes = (&'static str, [usize; 4], [usize; 3], [usize; 2], [usize; 2]);
 
 #[rustfmt::skip]
-const SIZES: [Sizes; 13] = [
+const SIZES: [Sizes; 25] = [
     ("1x1",                  [2, 3, 4, 5], [3, 1, 1], [1, 1], [0, 0]),
     ("1x1 stride 2, odd",    [2, 5, 3, 4], [3, 1, 1], [2, 2], [0, 0]),
     ("1x1 one channel out",  [1, 3, 3, 6], [1, 1, 1], [1, 1], [0, 0]),
@@ -21,6 +21,19 @@ const SIZES: [Sizes; 13] = [
     ("3x3 17 to 19 channels",[1, 3, 3, 17],[19, 3, 3],[1, 1], [1, 1]),
     ("3x2 uneven",           [2, 5, 7, 2], [3, 3, 2], [1, 3], [2, 0]),
     ("7x7 stride 2, stem",   [1, 9, 8, 3], [4, 7, 7], [2, 2], [3, 3]),
+    // Shapes of the networks, scaled down, and what leads to every kernel and tile of a GPU.
+    ("stem of 32 pixels",    [1, 32, 32, 3],[64, 7, 7],[2, 2],[3, 3]),
+    ("3x3 on 8x8",           [1, 8, 8, 64],[64, 3, 3],[1, 1], [1, 1]),
+    ("3x3 stride 2 to 8x8",  [1, 16, 16, 32],[64, 3, 3],[2, 2],[1, 1]),
+    ("3x3 deep, few pixels", [1, 2, 2, 256],[72, 3, 3],[1, 1],[1, 1]),
+    ("3x3 on one pixel, wide",[2, 1, 1, 40],[136, 3, 3],[1, 1],[1, 1]),
+    ("3x3 20 to 12 channels",[1, 9, 7, 20],[12, 3, 3],[1, 1], [1, 1]),
+    ("3x3 from one channel", [1, 12, 13, 1],[8, 3, 3],[1, 1], [1, 1]),
+    ("1x1 to one channel",   [3, 8, 8, 96],[1, 1, 1], [1, 1], [0, 0]),
+    ("1x1 tall, more out",   [2, 32, 32, 16],[64, 1, 1],[1, 1],[0, 0]),
+    ("1x1 tall, fewer out",  [2, 32, 32, 64],[16, 1, 1],[1, 1],[0, 0]),
+    ("1x1 large weights",    [1, 4, 4, 512],[256, 1, 1],[1, 1],[0, 0]),
+    ("1x1 many positions",   [1, 96, 96, 4],[4, 1, 1],[1, 1], [0, 0]),
 ];
 
 pub fn cases() -> Vec<Case> {

@@ -81,7 +81,7 @@ impl Sizes {
     /// The Winograd form of the input gradient: a convolution of `dy` with the filters mirrored.
     fn winograd_adjoint<T: Real>(&self) -> Option<Winograd> {
         let Sizes { n, h, w, c, k, pad_h, pad_w, oh, ow, .. } = *self;
-        (self.winograd_fits::<T>((h, w)) && pad_h <= 2 && pad_w <= 2).then_some(Winograd {
+        (self.winograd_fits::<T>((h, w)) && pad_h <= 2 && pad_w <= 2).then(|| Winograd {
             n,
             h: oh,
             w: ow,

@@ -14,14 +14,7 @@ impl ConvTranspose2d {
             && [p.pad_h, p.pad_w] == [0, 0];
         let rows = (p.n * p.oh * p.ow) as usize;
         let columns = (p.r * p.s * p.c) as usize;
-        covers.then_some(Product {
-            rows,
-            columns,
-            depth: p.k as usize,
-            phases: 1,
-            count: rows * columns,
-            tile: TALL,
-        })
+        covers.then_some(Product { rows, columns, depth: p.k as usize, phases: 1, count: rows * columns, tile: TALL })
     }
 }
 
