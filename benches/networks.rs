@@ -61,14 +61,14 @@ fn main() -> ckaad::Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.expect("the thread pool is built once");
     }
-    let number = match option("--precision").as_deref() {
+    let number = match option("--precision").map(String::as_str) {
         None | Some("f32") => Number::F32,
         Some("tf32") => Number::Tf32,
         Some("bf16") => Number::Bf16,
         Some("f16") => Number::F16,
         Some(other) => panic!("--precision {other}: expected f32, tf32, bf16 or f16"),
     };
-    let device = match option("--device").as_deref() {
+    let device = match option("--device").map(String::as_str) {
         None | Some("cpu") => Device::Cpu,
         Some("cuda") => Device::Cuda(0),
         Some(other) => panic!("--device {other}: expected cpu or cuda"),

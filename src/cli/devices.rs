@@ -46,7 +46,8 @@ fn table(threads: usize, gpus: &[Gpu], why_none: Option<&str>) -> String {
             g.multiprocessors,
             g.memory_bytes as f64 / 1e9
         );
-        let _ = writeln!(text, "{}", g.unusable.as_ref().map(|why| format!("; cannot be used: {why}")).unwrap_or_default());
+        let _ =
+            writeln!(text, "{}", g.unusable.as_ref().map(|why| format!("; cannot be used: {why}")).unwrap_or_default());
     }
     if let Some(why) = why_none {
         let _ = writeln!(text, "cuda    none: {why}");

@@ -31,12 +31,6 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let backend = args.device.backend()?;
-    // The CPU has the numbers to check gradients in.
-    let (dtype, open): (_, &dyn Fn(Tape) -> _) = match backend.device {
-        Place::Cpu => (DType::F64, &cpu::session),
-        _ => (backend.dtype(), &|tape| backend.open(tape)),
-    };
     let cases: Vec<_> = ops::cases().into_iter().filter(|c| c.differentiable).collect();
     let wanted = |name: &str| args.op.as_deref().is_none_or(|op| op == name);
     if let Some(op) = &args.op {
@@ -49,6 +43,12 @@ pub fn run(args: &Args) -> Result<bool> {
             )));
         }
     }
+    let backend = args.device.backend()?;
+    // The CPU has the numbers to check gradients in.
+    let (dtype, open): (_, &dyn Fn(Tape) -> _) = match backend.device {
+        Place::Cpu => (DType::F64, &cpu::session),
+        _ => (backend.dtype(), &|tape| backend.open(tape)),
+    };
     let of_cases = cases.iter().filter(|c| wanted(c.op)).map(|c| gradcheck::check(c, dtype, open));
     let of_networks = NETWORKS
         .iter()

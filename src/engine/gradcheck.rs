@@ -60,7 +60,8 @@ pub fn check(case: &Case, dtype: DType, open: Open) -> Result<Report> {
     if gradients.len() <= ELEMENTS {
         return Ok(Report::new(case.op, &case.name, &gradients, &differences(case, &inputs, None)?));
     }
-    let directions: Vec<Vec<f64>> = (0..DIRECTIONS).map(|k| values(&format!("gradcheck.{k}"), gradients.len())).collect();
+    let directions: Vec<Vec<f64>> =
+        (0..DIRECTIONS).map(|k| values(&format!("gradcheck.{k}"), gradients.len())).collect();
     let slope = |d: &Vec<f64>| gradients.iter().zip(d).map(|(g, d)| g * d).sum();
     let slopes: Vec<f64> = directions.iter().map(slope).collect();
     Ok(Report::new(case.op, &case.name, &slopes, &differences(case, &inputs, Some(&directions))?))

@@ -30,7 +30,13 @@ pub struct Scored {
 
 impl Scorer {
     /// Plans scoring for up to `batch` pictures at a time.
-    pub fn new(config: &Config, backbone: &Values<f32>, ae: &Values<f32>, batch: usize, backend: Backend) -> Result<Self> {
+    pub fn new(
+        config: &Config,
+        backbone: &Values<f32>,
+        ae: &Values<f32>,
+        batch: usize,
+        backend: Backend,
+    ) -> Result<Self> {
         Self::filled(config, batch, backend, |session, backbone_net, ae_net| {
             session.write_arena(backbone_net, Arena::Params, backbone)?;
             session.write_arena(ae_net, Arena::Params, ae)

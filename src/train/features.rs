@@ -5,7 +5,7 @@ use super::pictures::Pictures;
 use crate::engine::device::{Arena, Backend, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::{Tape, Var};
-use crate::engine::tensor::DType;
+
 use crate::model::features::{self, Feed};
 use crate::model::{Architecture, resnet};
 use crate::{Error, Result};

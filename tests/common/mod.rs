@@ -1,9 +1,9 @@
 //! Shared by the tests: golden files, and the numbers that both sides generate from names.
 #![allow(dead_code)] // every test binary uses its own part
 
+use ckaad::Result;
 use ckaad::engine::device::cuda::gpu::GpuDriver;
 use ckaad::engine::device::cuda::{Driver, SimDriver};
-use ckaad::Result;
 pub use ckaad::engine::ops::case::uniform;
 use ckaad::engine::params::{Entry, Layout, Values};
 use ckaad::engine::real::Real;

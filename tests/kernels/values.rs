@@ -51,7 +51,8 @@ fn resize_is_the_hosts_bit_for_bit() {
 #[test]
 fn the_largest_values_whatever_they_are() {
     let len = 533;
-    let kinds: [(&str, fn(usize) -> f32); 6] = [
+    type Values = fn(usize) -> f32;
+    let kinds: [(&str, Values); 6] = [
         ("ties", |i| (i % 7) as f32),
         ("one value", |_| 0.25),
         ("neighbouring values", |i| f32::from_bits(1.0f32.to_bits() + (i * 31 % 101) as u32)),
