@@ -53,6 +53,8 @@ impl Device {
     /// What was chosen. Without a usable GPU, `auto` is the CPU, and standard error says why.
     pub fn backend(&self) -> Result<Backend> {
         let device = match self.choice {
+            // Better to learn now than after the pictures are decoded.
+            Choice::Device(device @ engine::Device::Cuda(index)) => gpu::usable(index).map(|_| device)?,
             Choice::Device(device) => device,
             Choice::Auto => match usable_gpu() {
                 Ok(index) => engine::Device::Cuda(index),

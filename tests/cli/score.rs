@@ -96,7 +96,7 @@ fn a_list_on_standard_input_is_scored_line_by_line() {
 fn whoever_stops_reading_ends_the_program_quietly() {
     let picture = full().join("test/good/000.png");
     // More pictures than the decoder may hold ahead, then a list that never ends.
-    let mut args = vec!["score", "--model", text(model())];
+    let mut args = vec!["score", "--device", "cpu", "--model", text(model())];
     args.extend([text(&picture); 30]);
     args.push("-");
     let mut child = command(&args).stdin(Stdio::piped()).spawn().unwrap();

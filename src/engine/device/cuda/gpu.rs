@@ -85,6 +85,19 @@ fn gpu(index: usize) -> Result<Gpu> {
     })
 }
 
+/// The GPU with this index. Errors: no driver, no such GPU (with how many there are), or one that is too old.
+pub fn usable(index: usize) -> Result<Gpu> {
+    let count = start().map_err(|e| e.within(format!("cuda:{index}")))?;
+    if index >= count {
+        invalid!("cuda:{index}: this machine has {count} GPU(s), counted from 0; `ckaad devices` lists them");
+    }
+    let gpu = gpu(index)?;
+    if let Some(why) = &gpu.unusable {
+        invalid!("cuda:{index} ({}): {why}; use --device cpu", gpu.name);
+    }
+    Ok(gpu)
+}
+
 fn error(doing: &str, e: DriverError) -> Error {
     let name = e.error_name().map_or("an unknown error".into(), CStr::to_string_lossy);
     let text = e.error_string().map_or("".into(), CStr::to_string_lossy);
@@ -115,16 +128,9 @@ struct Staging {
 unsafe impl Send for GpuDriver {}
 
 impl GpuDriver {
-    /// Opens `cuda:index`. Errors: no such GPU (with those there are), or one that is too old.
+    /// Opens `cuda:index`. Errors: those of [`usable`], or the driver's own.
     pub fn open(index: usize) -> Result<Self> {
-        let count = start()?;
-        if index >= count {
-            invalid!("cuda:{index}: this machine has {count} GPU(s), counted from 0; `ckaad devices` lists them");
-        }
-        let gpu = gpu(index)?;
-        if let Some(why) = &gpu.unusable {
-            invalid!("cuda:{index} ({}): {why}; use --device cpu", gpu.name);
-        }
+        let gpu = usable(index)?;
         let failed = |e| error(&format!("opening cuda:{index}"), e);
         let device = result::device::get(index as i32).map_err(failed)?;
         // SAFETY: the device comes from the driver; the context is released when this is dropped.
