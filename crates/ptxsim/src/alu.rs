@@ -94,20 +94,17 @@ pub fn sub_sat() -> Alu {
     alu!(w; w a, w b => (a as i32).saturating_sub(b as i32) as u32)
 }
 
-/// Carry (or borrow) out of a + b (+ carry in), and the sums themselves, for 32 and 64 bits.
-pub fn carry(wide: bool, subtract: bool, carry_in: bool) -> Alu {
-    match (wide, subtract, carry_in) {
-        (false, false, false) => alu!(p; w a, w b => a.checked_add(b).is_none()),
-        (false, false, true) => alu!(p; w a, w b, p c => u64::from(a) + u64::from(b) + u64::from(c) >> 32 != 0),
-        (false, true, false) => alu!(p; w a, w b => a < b),
-        (false, true, true) => alu!(p; w a, w b, p c => u64::from(a) < u64::from(b) + u64::from(c)),
-        (true, false, false) => alu!(p; d a, d b => a.checked_add(b).is_none()),
-        (true, false, true) => alu!(p; d a, d b, p c => u128::from(a) + u128::from(b) + u128::from(c) >> 64 != 0),
-        (true, true, false) => alu!(p; d a, d b => a < b),
-        (true, true, true) => alu!(p; d a, d b, p c => u128::from(a) < u128::from(b) + u128::from(c)),
+/// Carry (or borrow) out of a + b + c.
+pub fn carry(wide: bool, subtract: bool) -> Alu {
+    match (wide, subtract) {
+        (false, false) => alu!(p; w a, w b, p c => u64::from(a) + u64::from(b) + u64::from(c) >> 32 != 0),
+        (false, true) => alu!(p; w a, w b, p c => u64::from(a) < u64::from(b) + u64::from(c)),
+        (true, false) => alu!(p; d a, d b, p c => u128::from(a) + u128::from(b) + u128::from(c) >> 64 != 0),
+        (true, true) => alu!(p; d a, d b, p c => u128::from(a) < u128::from(b) + u128::from(c)),
     }
 }
 
+/// The sums (differences) themselves.
 pub fn add_carry(wide: bool, subtract: bool) -> Alu {
     match (wide, subtract) {
         (false, false) => alu!(w; w a, w b, p c => a.wrapping_add(b).wrapping_add(c.into())),

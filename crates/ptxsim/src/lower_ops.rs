@@ -104,7 +104,7 @@ impl<'a> Lower<'a> {
         match m.name {
             "mov" => self.mov(m, instr),
             "add" | "sub" | "mul" | "fma" | "mad" => self.arithmetic(m, instr),
-            "addc" | "subc" => self.with_carry(m, instr),
+            "addc" | "subc" | "madc" => self.with_carry(m, instr),
             "div" | "rcp" | "sqrt" | "rsqrt" | "ex2" | "lg2" | "sin" | "cos" | "tanh" => self.special_function(m, instr),
             "mul24" => {
                 let part = m.one_of(&["lo", "hi"]).unwrap_or("");
@@ -257,14 +257,17 @@ impl<'a> Lower<'a> {
             _ => None,
         };
         let alu = self.need(m, alu)?;
+        if carry && m.name == "mad" {
+            return self.mad_carry(m, instr, part, ty, (false, true));
+        }
         if carry {
             if !matches!(m.name, "add" | "sub") || ty.bits() < 32 {
                 return self.unsupported(m);
             }
-            let [_, a, b] = self.operands(instr)?;
-            let (a, b) = (self.src(a, ty)?, self.src(b, ty)?);
-            let cc = self.carry_register()?;
-            self.push_alu(alu::carry(ty.bits() == 64, m.name == "sub", false), cc, &[a, b], Class::Integer);
+            self.finish(m)?;
+            let [d, a, b] = self.operands(instr)?;
+            let (d, a, b) = (self.dst(d, ty)?, self.src(a, ty)?, self.src(b, ty)?);
+            return self.add_with_carry(ty.bits() == 64, m.name == "sub", (false, true), d, a, b);
         }
         if part != Some("wide") {
             return self.same_type(m, instr, alu, ty, Class::Integer);
@@ -278,26 +281,65 @@ impl<'a> Lower<'a> {
         }
     }
 
-    fn with_carry(&mut self, m: &mut Mods, instr: &Instr) -> Result<()> {
-        let out = m.take("cc");
-        let ty = self.need_ty(m)?;
+    /// `mad.cc`, `madc`: the product, then an addition with carry `(in, out)`.
+    fn mad_carry(
+        &mut self,
+        m: &Mods,
+        instr: &Instr,
+        part: Option<&str>,
+        ty: Ty,
+        (carry_in, out): (bool, bool),
+    ) -> Result<()> {
         self.finish(m)?;
-        if ty.is_float() || ty.bits() < 32 {
-            return self.unsupported(m);
-        }
-        let (wide, subtract) = (ty.bits() == 64, m.name == "subc");
-        let [d, a, b] = self.operands(instr)?;
-        let (d, a, b) = (self.dst(d, ty)?, self.src(a, ty)?, self.src(b, ty)?);
+        let product = part.filter(|p| *p != "wide" && ty.bits() >= 32).and_then(|part| alu::mul(part, ty));
+        let product = self.need(m, product)?;
+        let [d, a, b, c] = self.operands(instr)?;
+        let (d, a, b, c) = (self.dst(d, ty)?, self.src(a, ty)?, self.src(b, ty)?, self.src(c, ty)?);
+        let t = self.new_reg(ty.bank())?;
+        self.push_alu(product, t, &[a, b], Class::Integer);
+        self.add_with_carry(ty.bits() == 64, false, (carry_in, out), d, t, c)
+    }
+
+    /// d = a + b (or a - b), with the carry flag taken in, given out, or both.
+    fn add_with_carry(
+        &mut self,
+        wide: bool,
+        subtract: bool,
+        (carry_in, out): (bool, bool),
+        d: u16,
+        a: u16,
+        b: u16,
+    ) -> Result<()> {
         let cc = self.carry_register()?;
+        let none = if carry_in { cc } else { self.new_reg(Bank::P)? };
         let next = self.new_reg(Bank::P)?;
-        if out {
-            self.push_alu(alu::carry(wide, subtract, true), next, &[a, b, cc], Class::Integer);
+        if !carry_in {
+            self.push_alu(alu::to_predicate(false), none, &[crate::op::P_TRUE], Class::Integer);
         }
-        self.push_alu(alu::add_carry(wide, subtract), d, &[a, b, cc], Class::Integer);
+        if out {
+            self.push_alu(alu::carry(wide, subtract), next, &[a, b, none], Class::Integer);
+        }
+        self.push_alu(alu::add_carry(wide, subtract), d, &[a, b, none], Class::Integer);
         if out {
             self.push_alu(alu::mov(Bank::P), cc, &[next], Class::Integer);
         }
         Ok(())
+    }
+
+    fn with_carry(&mut self, m: &mut Mods, instr: &Instr) -> Result<()> {
+        let part = m.one_of(&["lo", "hi"]);
+        let out = m.take("cc");
+        let ty = self.need_ty(m)?;
+        if m.name == "madc" {
+            return self.mad_carry(m, instr, part, ty, (true, out));
+        }
+        self.finish(m)?;
+        if part.is_some() || ty.is_float() || ty.bits() < 32 {
+            return self.unsupported(m);
+        }
+        let [d, a, b] = self.operands(instr)?;
+        let (d, a, b) = (self.dst(d, ty)?, self.src(a, ty)?, self.src(b, ty)?);
+        self.add_with_carry(ty.bits() == 64, m.name == "subc", (true, out), d, a, b)
     }
 
     fn special_function(&mut self, m: &mut Mods, instr: &Instr) -> Result<()> {
