@@ -129,7 +129,7 @@ impl Block<'_> {
             Space::Const => self.gather_global(index, addrs, m, size, false, raw),
             Space::Shared => {
                 let addrs = self.shared_addresses(addrs, m, size, "load")?;
-                self.gather_shared(warp, op, index, &addrs, m, raw)
+                self.gather_shared(warp, op, &addrs, m, raw)
             }
             Space::Local => self.gather_local(warp, addrs, m, size, raw),
             Space::Param => {
@@ -218,11 +218,13 @@ impl Block<'_> {
         Some(self.view.allocation(segment.allocation))
     }
 
-    fn count_global(&mut self, slot: u32, addrs: &[u64; 32], m: u32, size: u32) {
-        let pattern = &mut self.global_patterns[slot as usize];
-        pattern.update(addrs, m, size);
+    /// Counts sectors; whether all 32 lanes lie one after the other.
+    #[inline]
+    fn count_global(&mut self, addrs: &[u64; 32], m: u32, size: u32) -> bool {
+        let pattern = self.global_patterns.find(addrs, m, size);
         self.counters.sectors += u64::from(pattern.sectors);
         self.counters.ideal_sectors += u64::from(pattern.ideal);
+        pattern.contiguous
     }
 
     pub fn gather_global(
@@ -235,18 +237,15 @@ impl Block<'_> {
         raw: &mut Raw,
     ) -> Outcome<()> {
         let checks = self.checks;
+        let contiguous = if count { self.count_global(addrs, m, size) } else { false };
         let Some(a) = self.resolve(slot, addrs, m, size, false)? else {
             for lane in lanes(m) {
                 let Some(a) = self.allocation_of(addrs[lane], size, false) else { continue };
                 load_lane(a, addrs[lane], lane, size, checks, raw)?;
             }
-            if count {
-                self.count_global(slot, addrs, m, size);
-            }
             return Ok(());
         };
         let base = a.base;
-        let contiguous = m == !0 && (0..32).all(|i| addrs[i] == addrs[0].wrapping_add(i as u64 * u64::from(size)));
         if contiguous && size >= 4 {
             let start = (addrs[0] - base) as usize;
             if checks && let Some(at) = a.first_unwritten(start, 32 * size as usize) {
@@ -263,9 +262,6 @@ impl Block<'_> {
             for lane in lanes(m) {
                 load_lane(a, addrs[lane], lane, size, checks, raw)?;
             }
-        }
-        if count {
-            self.count_global(slot, addrs, m, size);
         }
         Ok(())
     }
@@ -296,9 +292,9 @@ impl Block<'_> {
         Ok(addrs.map(|a| a as u32))
     }
 
-    fn count_shared(&mut self, slot: u32, addrs: &[u32; 32], m: u32, size: u32) {
-        let pattern = &mut self.shared_patterns[slot as usize];
-        pattern.update(addrs, m, size);
+    #[inline]
+    fn count_shared(&mut self, addrs: &[u32; 32], m: u32, size: u32) {
+        let pattern = self.shared_patterns.find(addrs, m, size);
         self.counters.wavefronts += u64::from(pattern.wavefronts);
         self.counters.conflicts += u64::from(pattern.conflicts);
     }
@@ -307,13 +303,14 @@ impl Block<'_> {
         &mut self,
         warp: &Warp,
         op: &MemOp,
-        slot: u32,
         addrs: &[u32; 32],
         m: u32,
         raw: &mut Raw,
     ) -> Outcome<()> {
         let size = op.width * op.n;
-        self.count_shared(slot, addrs, m, size);
+        let pattern = self.shared_patterns.find(addrs, m, size);
+        self.counters.wavefronts += u64::from(pattern.wavefronts);
+        self.counters.conflicts += u64::from(pattern.conflicts);
         let id = warp.id as usize;
         self.dirty[id] = true;
         if op.strong {
@@ -322,8 +319,7 @@ impl Block<'_> {
                 check.or_else(conflict)?;
             }
         } else {
-            let runs = self.shared_patterns[slot as usize].runs();
-            self.shared.check_read(addrs, size, runs, m, &self.clocks[id]).or_else(conflict)?;
+            self.shared.check_read(addrs, size, pattern.runs(), m, &self.clocks[id]).or_else(conflict)?;
         }
         let words = &self.shared.words;
         match size {
@@ -380,7 +376,7 @@ impl Block<'_> {
         match op.space {
             Space::Shared => {
                 let addrs = self.shared_addresses(addrs, m, size, "store")?;
-                self.scatter_shared(warp, op, index, &addrs, m, raw)
+                self.scatter_shared(warp, op, &addrs, m, raw)
             }
             Space::Local => {
                 for lane in lanes(m) {
@@ -405,6 +401,7 @@ impl Block<'_> {
     }
 
     fn scatter_global(&mut self, slot: u32, addrs: &[u64; 32], m: u32, size: u32, raw: &Raw) -> Outcome<()> {
+        let contiguous = self.count_global(addrs, m, size);
         match self.resolve(slot, addrs, m, size, true)? {
             None => {
                 for lane in lanes(m) {
@@ -415,8 +412,6 @@ impl Block<'_> {
                 }
             }
             Some(a) => {
-                let contiguous =
-                    m == !0 && (0..32).all(|i| addrs[i] == addrs[0].wrapping_add(i as u64 * u64::from(size)));
                 for lane in lanes(m) {
                     store_lane(a, addrs[lane], lane, size, raw);
                 }
@@ -429,7 +424,6 @@ impl Block<'_> {
                 }
             }
         }
-        self.count_global(slot, addrs, m, size);
         Ok(())
     }
 
@@ -437,13 +431,12 @@ impl Block<'_> {
         &mut self,
         warp: &Warp,
         op: &MemOp,
-        slot: u32,
         addrs: &[u32; 32],
         m: u32,
         raw: &Raw,
     ) -> Outcome<()> {
         let size = op.width * op.n;
-        self.count_shared(slot, addrs, m, size);
+        self.count_shared(addrs, m, size);
         let id = warp.id as usize;
         self.dirty[id] = true;
         if op.strong {
@@ -542,7 +535,7 @@ impl Block<'_> {
         for lane in lanes(part) {
             self.copy_part(from[lane], length[lane], bytes, lane, &mut data)?;
         }
-        self.count_shared(slot, &to, m, bytes);
+        self.count_shared(&to, m, bytes);
         let id = warp.id as usize;
         self.dirty[id] = true;
         self.shared.check_write(&to, bytes, m, &self.clocks[id], true, |_, _| false).or_else(conflict)?;
@@ -634,7 +627,7 @@ impl Block<'_> {
         match space {
             Space::Shared => {
                 let addrs = self.shared_addresses(addrs, m, size, "atomic")?;
-                self.count_shared(slot, &addrs, m, size);
+                self.count_shared(&addrs, m, size);
                 let id = warp.id as usize;
                 self.dirty[id] = true;
                 for lane in lanes(m) {
@@ -675,7 +668,7 @@ impl Block<'_> {
                         a.update(offset / 4, |old| combine(op, old.into(), b, c) as u32).into()
                     };
                 }
-                self.count_global(slot, addrs, m, size);
+                self.count_global(addrs, m, size);
             }
             _ => {
                 let message = format!("atomic in {space} memory");

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::counters::Counters;
 use crate::error::FaultKind;
 use crate::op::{Args, Op, Program};
-use crate::pattern::{GlobalPattern, SharedPattern};
+use crate::pattern::{GlobalPatterns, SharedPatterns};
 use crate::shared::{Clock, Shared};
 use crate::ty::Bank;
 use crate::view::View;
@@ -53,8 +53,8 @@ pub struct Block<'a> {
     pub dirty: Vec<bool>,
     pub hits: Vec<u64>,
     pub counters: Counters,
-    pub global_patterns: Vec<GlobalPattern>,
-    pub shared_patterns: Vec<SharedPattern>,
+    pub global_patterns: GlobalPatterns,
+    pub shared_patterns: SharedPatterns,
     pub hints: Vec<u32>,
     /// Instructions left for the whole launch.
     pub budget: Option<&'a AtomicU64>,

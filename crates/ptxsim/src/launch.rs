@@ -9,7 +9,7 @@ use crate::exec::{Block, Outcome, Stop, Trap, trap};
 use crate::memory::Memory;
 use crate::module::{Entry, Module};
 use crate::op::{BarKind, NONE, Op, Program, Special};
-use crate::pattern::{GlobalPattern, SharedPattern};
+use crate::pattern::{GlobalPatterns, SharedPatterns};
 use crate::shared::{Clock, Shared};
 use crate::view::{Buffer, View};
 use crate::warp::{State, Warp};
@@ -204,8 +204,8 @@ impl Run<'_> {
             dirty: vec![false; warps as usize],
             hits: vec![0; program.code.len()],
             counters: Counters::default(),
-            global_patterns: (0..slots).map(|_| GlobalPattern::default()).collect(),
-            shared_patterns: (0..slots).map(|_| SharedPattern::default()).collect(),
+            global_patterns: GlobalPatterns::new(),
+            shared_patterns: SharedPatterns::new(),
             hints: vec![0; slots],
             budget: self.budget.as_ref(),
             index: 0,
@@ -254,7 +254,7 @@ impl Run<'_> {
         block.dirty.fill(false);
         for warp in pool {
             let lanes = (threads - warp.id * 32).min(32);
-            warp.restart(self.program.start, if lanes == 32 { !0 } else { (1 << lanes) - 1 });
+            warp.restart(self.program, if lanes == 32 { !0 } else { (1 << lanes) - 1 });
             for &(reg, special) in &self.program.specials {
                 if let Special::Ctaid(axis) = special {
                     warp.regs.w[reg as usize].0 = [ctaid[axis as usize]; 32];

@@ -1,6 +1,7 @@
 //! Runs PTX kernels on the CPU, and checks what a GPU would not tell.
 
 mod access;
+mod allocate;
 mod alu;
 mod collective;
 mod convert;

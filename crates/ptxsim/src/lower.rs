@@ -80,6 +80,7 @@ pub fn lower(ast: &Ast, entry: &Function, globals: &HashMap<String, Place>) -> R
     }
     lower.program.start = lower.function(entry)?;
     lower.program.local = u32::try_from(lower.local).unwrap_or(0);
+    crate::allocate::allocate(&mut lower.program);
     Ok(lower.program)
 }
 

@@ -301,6 +301,8 @@ pub struct Program {
     pub const_w: Vec<(u16, u32)>,
     pub const_d: Vec<(u16, u64)>,
     pub specials: Vec<(u16, Special)>,
+    /// Registers that some path reads before writing: zero when a block starts.
+    pub unset: Vec<(Bank, u16)>,
     /// Bytes of local memory per thread.
     pub local: u32,
     pub static_shared: u32,

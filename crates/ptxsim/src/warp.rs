@@ -1,6 +1,7 @@
 //! One warp: registers, lanes that run together, lanes that wait elsewhere, asynchronous copies under way.
 
 use crate::op::{D, Program, Regs, W};
+use crate::ty::Bank;
 
 /// Lanes at the same place.
 #[derive(Clone, Copy, Debug)]
@@ -81,9 +82,9 @@ impl Warp {
         }
     }
 
-    /// Ready for another block: lanes `mask` start at `pc`.
-    pub fn restart(&mut self, pc: u32, mask: u32) {
-        self.pc = pc;
+    /// Ready for another block: lanes `mask` start.
+    pub fn restart(&mut self, program: &Program, mask: u32) {
+        self.pc = program.start;
         self.active = mask;
         self.live = mask;
         self.state = State::Ready;
@@ -92,6 +93,13 @@ impl Warp {
         self.commits = [0; 32];
         self.clock = 0;
         self.local_written.fill(0);
+        for &(bank, reg) in &program.unset {
+            match bank {
+                Bank::W => self.regs.w[reg as usize] = W([0; 32]),
+                Bank::D => self.regs.d[reg as usize] = D([0; 32]),
+                Bank::P => self.regs.p[reg as usize] = 0,
+            }
+        }
     }
 
     /// Joins lanes that wait exactly here.
