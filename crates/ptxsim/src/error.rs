@@ -1,0 +1,112 @@
+//! What can go wrong: reading a module, managing memory, running a launch.
+
+use std::fmt;
+
+/// The text is not PTX that this crate can run. `line` counts from one; 0 means the text as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name}:{line}: {message}")]
+pub struct ParseError {
+    pub name: String,
+    pub line: usize,
+    pub message: String,
+}
+
+/// A host-side request that device memory cannot serve.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    #[error("out of device memory: {asked} bytes asked, {left} of {capacity} left")]
+    Full { asked: u64, left: u64, capacity: u64 },
+    #[error("address {address:#x} (+{len} bytes) is in no allocation")]
+    NotAllocated { address: u64, len: u64 },
+}
+
+/// What a launch was stopped for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// The launch itself is impossible (grid, block, shared memory, parameters, entry name).
+    BadLaunch,
+    OutOfBounds,
+    Misaligned,
+    /// A read of bytes that nobody wrote.
+    Uninitialised,
+    /// A store to a range that the launch may only read.
+    ReadOnly,
+    /// Two threads touched the same shared bytes without a barrier in between, one of them writing.
+    Race,
+    /// Shared bytes read or overwritten while a `cp.async` into them was under way.
+    AsyncPending,
+    /// Lanes of one warp wait at different barriers or warp-synchronous instructions.
+    Divergence,
+    /// A member mask names lanes that have exited or do not exist, or leaves out the executing lane.
+    BadMask,
+    /// Warps wait for a barrier that can never complete.
+    Deadlock,
+    /// Warps disagree on the number of threads of a barrier, or the number is unusable.
+    BadBarrier,
+    /// `trap` was executed.
+    Trap,
+    /// An operand value that PTX leaves undefined (an out-of-range jump table index, a bad copy size).
+    BadOperand,
+    /// The instruction budget of [`Options`](crate::Options) is used up.
+    Budget,
+}
+
+impl fmt::Display for FaultKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FaultKind::BadLaunch => "launch refused",
+            FaultKind::OutOfBounds => "out of bounds",
+            FaultKind::Misaligned => "misaligned access",
+            FaultKind::Uninitialised => "uninitialised read",
+            FaultKind::ReadOnly => "write to read-only memory",
+            FaultKind::Race => "shared memory race",
+            FaultKind::AsyncPending => "cp.async data used before its wait",
+            FaultKind::Divergence => "barrier under divergence",
+            FaultKind::BadMask => "bad member mask",
+            FaultKind::Deadlock => "deadlock",
+            FaultKind::BadBarrier => "bad barrier",
+            FaultKind::Trap => "trap",
+            FaultKind::BadOperand => "bad operand",
+            FaultKind::Budget => "instruction budget used up",
+        })
+    }
+}
+
+/// Why a launch stopped, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub kind: FaultKind,
+    /// Entry name.
+    pub kernel: String,
+    /// Line of the PTX text, from one; 0 where no instruction is to blame.
+    pub line: usize,
+    /// That line's text.
+    pub text: String,
+    pub block: [u32; 3],
+    pub thread: [u32; 3],
+    /// The address, in the space that `message` names.
+    pub address: Option<u64>,
+    /// Details: space, size, nearest range, the other thread.
+    pub message: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in kernel {}", self.kind, self.kernel)?;
+        if self.line > 0 {
+            write!(f, ", PTX line {}: `{}`", self.line, self.text)?;
+            let ([bx, by, bz], [tx, ty, tz]) = (self.block, self.thread);
+            write!(f, ", block ({bx}, {by}, {bz}), thread ({tx}, {ty}, {tz})")?;
+        }
+        if let Some(address) = self.address {
+            write!(f, ", address {address:#x}")?;
+        }
+        if !self.message.is_empty() {
+            write!(f, ": {}", self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,191 @@
+//! Address patterns of a warp's accesses: bank conflicts, sectors and duplicates, computed once per pattern. A kernel
+//! has few patterns, which return at ever other base addresses; they are found by their content.
+
+/// Entries of a cache; a power of two.
+const SLOTS: usize = 256;
+
+/// What a pattern is told by: lanes, size of an access, base modulo the unit that matters, distances to lane 0.
+#[derive(Clone, PartialEq, Eq)]
+#[repr(align(64))]
+struct Key {
+    deltas: [u32; 32],
+    mask: u32,
+    size: u32,
+    base: u32,
+}
+
+impl Key {
+    const NEVER: Key = Key { deltas: [0; 32], mask: 0, size: 0, base: 0 };
+
+    #[inline(always)]
+    fn slot(&self) -> usize {
+        let mut sums = [0u32; 8];
+        for i in 0..32 {
+            sums[i % 8] = sums[i % 8].wrapping_add(self.deltas[i].wrapping_mul(0x9e37_79b1 ^ (i as u32 * 0x85eb_ca6a)));
+        }
+        let mut hash = self.mask ^ self.size.wrapping_mul(0xc2b2_ae35) ^ self.base.wrapping_mul(0x27d4_eb2f);
+        for sum in sums {
+            hash = hash.wrapping_add(sum);
+        }
+        (hash ^ hash >> 15).wrapping_mul(0x2c1b_3c6d) as usize >> 20 & (SLOTS - 1)
+    }
+
+    #[inline(always)]
+    fn same(&self, other: &Key) -> bool {
+        let mut different = (self.mask ^ other.mask) | (self.size ^ other.size) | (self.base ^ other.base);
+        for i in 0..32 {
+            different |= self.deltas[i] ^ other.deltas[i];
+        }
+        different == 0
+    }
+}
+
+/// Pattern of a shared access.
+#[derive(Clone)]
+pub struct SharedPattern {
+    key: Key,
+    /// Lanes with distinct addresses; true: other lanes have the same.
+    runs: [(u8, bool); 32],
+    count: usize,
+    pub wavefronts: u32,
+    pub conflicts: u32,
+}
+
+impl SharedPattern {
+    pub fn runs(&self) -> &[(u8, bool)] {
+        &self.runs[..self.count]
+    }
+
+    #[cold]
+    fn analyse(key: Key) -> SharedPattern {
+        let mut pattern = SharedPattern { key, runs: [(0, false); 32], count: 0, wavefronts: 0, conflicts: 0 };
+        let Key { deltas, mask, size, base } = pattern.key;
+        for lane in (0..32).filter(|l| mask >> l & 1 != 0) {
+            let runs = &mut pattern.runs[..pattern.count];
+            match runs.iter_mut().find(|(first, _)| deltas[*first as usize] == deltas[lane]) {
+                Some(run) => run.1 = true,
+                None => {
+                    pattern.runs[pattern.count] = (lane as u8, false);
+                    pattern.count += 1;
+                }
+            }
+        }
+        // 8-byte accesses go half a warp at a time, 16-byte ones a quarter.
+        let lanes = (128 / size.max(4)) as usize;
+        for phase in (0..32).step_by(lanes) {
+            let (mut words, mut n) = ([0; 32], 0);
+            for lane in (phase..phase + lanes).filter(|l| mask >> l & 1 != 0) {
+                let first = base.wrapping_add(deltas[lane]) / 4;
+                for word in 0..size.div_ceil(4) {
+                    words[n] = first.wrapping_add(word);
+                    n += 1;
+                }
+            }
+            let passes = passes(&mut words[..n]);
+            pattern.wavefronts += passes;
+            pattern.conflicts += passes.saturating_sub(1);
+        }
+        pattern
+    }
+}
+
+/// The most distinct words that fall into one of the 32 banks.
+fn passes(words: &mut [u32]) -> u32 {
+    words.sort_unstable();
+    let mut banks = [0; 32];
+    for (i, &word) in words.iter().enumerate() {
+        banks[word as usize % 32] += u32::from(i == 0 || words[i - 1] != word);
+    }
+    banks.into_iter().max().unwrap_or(0)
+}
+
+/// Passes over the banks for one 8x8 matrix of `ldmatrix`: eight rows of 16 bytes.
+pub fn matrix_passes(rows: &[u32]) -> u32 {
+    let mut words = [0; 32];
+    for (word, i) in words.iter_mut().zip(0..) {
+        *word = rows[i / 4 % rows.len()] / 4 + i as u32 % 4;
+    }
+    passes(&mut words)
+}
+
+pub struct SharedPatterns(Vec<SharedPattern>);
+
+impl SharedPatterns {
+    pub fn new() -> SharedPatterns {
+        SharedPatterns(vec![SharedPattern::analyse(Key::NEVER); SLOTS])
+    }
+
+    /// `addrs` of lanes outside `mask` equal that of some lane inside.
+    #[inline]
+    pub fn find(&mut self, addrs: &[u32; 32], mask: u32, size: u32) -> &SharedPattern {
+        // Only the base modulo all banks matters; keeping it below 128 bytes makes sums wrap alike.
+        let key = Key { deltas: addrs.map(|a| a.wrapping_sub(addrs[0])), mask, size, base: addrs[0] & 127 };
+        let pattern = &mut self.0[key.slot()];
+        if !pattern.key.same(&key) {
+            *pattern = SharedPattern::analyse(key);
+        }
+        pattern
+    }
+}
+
+/// Pattern of a global access.
+#[derive(Clone)]
+pub struct GlobalPattern {
+    key: Key,
+    pub sectors: u32,
+    pub ideal: u32,
+    /// All 32 lanes, one after the other.
+    pub contiguous: bool,
+}
+
+pub struct GlobalPatterns(Vec<GlobalPattern>);
+
+impl GlobalPatterns {
+    pub fn new() -> GlobalPatterns {
+        GlobalPatterns(vec![GlobalPattern { key: Key::NEVER, sectors: 0, ideal: 0, contiguous: false }; SLOTS])
+    }
+
+    #[inline]
+    pub fn find(&mut self, addrs: &[u64; 32], mask: u32, size: u32) -> GlobalPattern {
+        let key = Key {
+            deltas: addrs.map(|a| a.wrapping_sub(addrs[0]) as u32),
+            mask,
+            size,
+            base: addrs[0] as u32 & 31,
+        };
+        let mut far = 0;
+        for &a in addrs {
+            let delta = a.wrapping_sub(addrs[0]);
+            // Distances that 32 bits cannot hold are not told apart by their low half.
+            far |= delta ^ delta as i32 as u64;
+        }
+        let pattern = &mut self.0[key.slot()];
+        if !pattern.key.same(&key) || far != 0 {
+            let (sectors, ideal) = sectors(addrs, mask, size);
+            let contiguous = mask == !0 && (0..32).all(|i| addrs[i] == addrs[0].wrapping_add(i as u64 * u64::from(size)));
+            let key = if far != 0 { Key::NEVER } else { key };
+            *pattern = GlobalPattern { key, sectors, ideal, contiguous };
+        }
+        pattern.clone()
+    }
+}
+
+/// Distinct 32-byte sectors, and the least number that could hold the distinct bytes.
+#[cold]
+fn sectors(addrs: &[u64; 32], mask: u32, size: u32) -> (u32, u32) {
+    let mut list = *addrs;
+    let mut n = 0;
+    for lane in (0..32).filter(|l| mask >> l & 1 != 0) {
+        list[n] = addrs[lane];
+        n += 1;
+    }
+    let list = &mut list[..n];
+    list.sort_unstable();
+    let (mut places, mut sectors) = (0, 0);
+    for (i, a) in list.iter().enumerate() {
+        places += u32::from(i == 0 || list[i - 1] != *a);
+        // Accesses are aligned to their size, at most 16 bytes: one sector each.
+        sectors += u32::from(i == 0 || list[i - 1] / 32 != a / 32);
+    }
+    (sectors, (places * size).div_ceil(32))
+}
