@@ -23,7 +23,7 @@
 // where channel counts keep chunks aligned, of 4 bytes (f32) or loads of single numbers (16-bit) elsewhere; operands with
 // depth innermost are swizzled, the others padded, free of bank conflicts for ldmatrix and for 16-byte reads. The finished
 // tile passes through it once more, so that results leave in 16-byte rows.
-//   fwd 36,864 bytes, bwd_input 38,400, bwd_weight 39,936; _small 16,384, 18,432, 20,480; bwd_bias 4,096 (16-bit 8,192).
+//   fwd 37,376 bytes, bwd_input 38,400, bwd_weight 39,936; _small 16,384, 18,432, 20,480; bwd_bias 4,096 (16-bit 8,192).
 // Registers (ptxas, sm_90), f32 / tf32 / 16-bit: fwd 168 / 136 / 152, bwd_input 167 / 150 / 161, bwd_weight 130 / 142 / 163;
 // _small 114 / 76 / 93, 107 / 92 / 96, 103 / 90 / 107; reduce_splits 29, bwd_bias 19 / - / 30. 168 lets 3 blocks of 128
 // threads share a multiprocessor.

@@ -255,7 +255,8 @@ __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const
                                                    bool vectors, RowAt row_at, ColumnAt column_at) {
     using T = typename P::T;
     constexpr u32 STAGE = A::Layout::BYTES + B::Layout::BYTES;
-    constexpr u32 STRIDE = Tile::COLUMNS + 4;
+    // 8 mod 32: neither four rows of eight threads (FFMA) nor four of mma.sync's share a bank.
+    constexpr u32 STRIDE = Tile::COLUMNS + 8;
     constexpr u32 RESULT = Tile::ROWS * STRIDE * 4;
     constexpr u32 BYTES = Tile::STAGES * STAGE > RESULT + Tile::ROWS * 4 ? Tile::STAGES * STAGE : RESULT + Tile::ROWS * 4;
     static_assert(BYTES <= 48 * 1024);
