@@ -3,6 +3,7 @@
 use super::options::{Device, Networks, TopK, Weights, count, non_negative, share, sigma, topk};
 use super::progress;
 use crate::data::folder::TrainSet;
+use crate::engine::tensor::DType;
 use crate::model::TensorSource;
 use crate::model::discriminator::Level;
 use crate::train::checkpoint::beside;
@@ -124,6 +125,12 @@ impl StrategyName {
 
 pub fn run(args: &Args) -> Result<bool> {
     let backend = args.device.backend()?;
+    if backend.dtype() != DType::F32 {
+        let number = backend.number;
+        return Err(Error::Usage(format!(
+            "--precision {number}: small updates of the weights would be lost; train in f32 or tf32, score in {number}"
+        )));
+    }
     let architecture = args.networks.architecture()?;
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() || args.out.is_dir() {

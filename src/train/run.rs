@@ -12,7 +12,6 @@ use crate::data::elastic::elastic;
 use crate::data::folder::TrainSet;
 use crate::engine::device::{Arena, Backend, Device, Session};
 use crate::engine::params::Values;
-use crate::engine::tensor::DType;
 use crate::model::features::Feed;
 use crate::model::file::{Config, Contents, save};
 use crate::model::init::{self, named_rng};
@@ -147,9 +146,6 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Ended> {
     // What can be refused is refused before the pictures are decoded.
-    if s.backend.dtype() != DType::F32 {
-        invalid!("training in {} would lose small updates of the weights; use f32 or tf32", s.backend.number);
-    }
     let a = &s.architecture;
     let backbone: Values<f32> = resnet::load(a, source)?;
     let checkpoint = checkpoint::path_of(&s.out);

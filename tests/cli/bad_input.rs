@@ -7,7 +7,7 @@ use ckaad::weights::{Tensor, write_safetensors};
 fn wrong_use_exits_with_2() {
     let dir = folder();
     let out = dir.path().join("m.safetensors");
-    let all: [(&str, &[&str]); 16] = [
+    let all: [(&str, &[&str]); 19] = [
         ("--bogus", &["--bogus"]),
         ("--layers 9", &["layers [9]", "between 1 and 4"]),
         ("--layers 1,3", &["layers [1, 3]", "consecutive"]),

@@ -4,6 +4,7 @@
 mod common;
 
 mod bad_input;
+mod device;
 mod eval;
 mod resume;
 mod score;

@@ -12,7 +12,7 @@ fn test_pictures() -> String {
 
 #[test]
 fn json_has_the_documented_keys_and_any_batch_size_gives_the_same_lines() {
-    let one = ckaad(&["score", "--model", text(model()), "--format", "json", &test_pictures()]).ok();
+    let one = ckaad(&["score", "--model", text(model()), "--device", "cpu", "--format", "json", &test_pictures()]).ok();
     let three =
         ckaad(&["score", "--model", text(model()), "--format", "json", "--batch-size", "3", &test_pictures()]).ok();
     // Another batch size may take other kernels, which round differently: f32's precision, over some dozen layers.

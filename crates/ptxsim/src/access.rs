@@ -64,7 +64,8 @@ fn unpack(regs: &mut Regs, op: &MemOp, mask: u32, raw: &Raw) {
         }
         _ => {
             for (k, &reg) in op.regs[..op.n as usize].iter().enumerate() {
-                let (word, shift, unused) = (k * op.width as usize / 4, k as u32 * op.width * 8 % 32, 32 - op.width * 8);
+                let (word, shift, unused) =
+                    (k * op.width as usize / 4, k as u32 * op.width * 8 % 32, 32 - op.width * 8);
                 let cut = |v: u32| {
                     let top = v >> shift << unused;
                     if op.signed { ((top as i32) >> unused) as u32 } else { top >> unused }
@@ -182,7 +183,14 @@ impl Block<'_> {
 
     /// Checks alignment and bounds of global addresses; the allocation if all lanes fall into one range.
     #[inline]
-    fn resolve(&mut self, slot: u32, addrs: &[u64; 32], m: u32, size: u32, write: bool) -> Outcome<Option<&Allocation>> {
+    fn resolve(
+        &mut self,
+        slot: u32,
+        addrs: &[u64; 32],
+        m: u32,
+        size: u32,
+        write: bool,
+    ) -> Outcome<Option<&Allocation>> {
         let (mut low, mut high, mut bits) = (u64::MAX, 0, 0);
         for &a in addrs {
             low = low.min(a);
@@ -299,14 +307,7 @@ impl Block<'_> {
         self.counters.conflicts += u64::from(pattern.conflicts);
     }
 
-    fn gather_shared(
-        &mut self,
-        warp: &Warp,
-        op: &MemOp,
-        addrs: &[u32; 32],
-        m: u32,
-        raw: &mut Raw,
-    ) -> Outcome<()> {
+    fn gather_shared(&mut self, warp: &Warp, op: &MemOp, addrs: &[u32; 32], m: u32, raw: &mut Raw) -> Outcome<()> {
         let size = op.width * op.n;
         let pattern = self.shared_patterns.find(addrs, m, size);
         self.counters.wavefronts += u64::from(pattern.wavefronts);
@@ -371,7 +372,15 @@ impl Block<'_> {
         self.scatter(warp, op, index, &addrs, m, &raw)
     }
 
-    fn scatter(&mut self, warp: &mut Warp, op: &MemOp, index: u32, addrs: &[u64; 32], m: u32, raw: &Raw) -> Outcome<()> {
+    fn scatter(
+        &mut self,
+        warp: &mut Warp,
+        op: &MemOp,
+        index: u32,
+        addrs: &[u64; 32],
+        m: u32,
+        raw: &Raw,
+    ) -> Outcome<()> {
         let size = op.width * op.n;
         match op.space {
             Space::Shared => {
@@ -427,14 +436,7 @@ impl Block<'_> {
         Ok(())
     }
 
-    fn scatter_shared(
-        &mut self,
-        warp: &Warp,
-        op: &MemOp,
-        addrs: &[u32; 32],
-        m: u32,
-        raw: &Raw,
-    ) -> Outcome<()> {
+    fn scatter_shared(&mut self, warp: &Warp, op: &MemOp, addrs: &[u32; 32], m: u32, raw: &Raw) -> Outcome<()> {
         let size = op.width * op.n;
         self.count_shared(addrs, m, size);
         let id = warp.id as usize;
@@ -560,7 +562,9 @@ impl Block<'_> {
             return trap(kind, lane as u32, Some(from), message);
         };
         let offset = (from - a.base) as usize;
-        if self.checks && let Some(at) = a.first_unwritten(offset, length as usize) {
+        if self.checks
+            && let Some(at) = a.first_unwritten(offset, length as usize)
+        {
             return unwritten(lane as u32, a.base + at as u64, length);
         }
         let mut buffer = [0; 16];
@@ -699,10 +703,28 @@ fn combine(op: &AtomOp, old: u64, b: u64, c: u64) -> u64 {
         (AtomKind::Max, ty) if ty.is_signed() => signed(old).max(signed(b)) as u64,
         (AtomKind::Min, _) => old.min(b),
         (AtomKind::Max, _) => old.max(b),
-        (AtomKind::Inc, _) => if old >= b { 0 } else { old + 1 },
-        (AtomKind::Dec, _) => if old == 0 || old > b { b } else { old - 1 },
+        (AtomKind::Inc, _) => {
+            if old >= b {
+                0
+            } else {
+                old + 1
+            }
+        }
+        (AtomKind::Dec, _) => {
+            if old == 0 || old > b {
+                b
+            } else {
+                old - 1
+            }
+        }
         (AtomKind::Exch, _) => b,
-        (AtomKind::Cas, _) => if old == b { c } else { old },
+        (AtomKind::Cas, _) => {
+            if old == b {
+                c
+            } else {
+                old
+            }
+        }
         (AtomKind::And, _) => old & b,
         (AtomKind::Or, _) => old | b,
         (AtomKind::Xor, _) => old ^ b,

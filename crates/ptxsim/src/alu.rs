@@ -563,4 +563,3 @@ pub fn compare(name: &str, ty: Ty) -> Option<Alu> {
 pub fn raw(f: AluFn, dst: Bank, src: Bank) -> Alu {
     Alu { f, dst, src: sources(&[src]) }
 }
-

@@ -247,12 +247,25 @@ pub struct LdMatrix {
 
 #[derive(Clone)]
 pub enum Op {
-    Alu { f: AluFn, dst: Bank, src: [Option<Bank>; 4], args: Args },
+    Alu {
+        f: AluFn,
+        dst: Bank,
+        src: [Option<Bank>; 4],
+        args: Args,
+    },
     Nop,
     Bra(u32),
-    BrxIdx { index: u16, table: u32 },
-    Call { target: u32, link: u16 },
-    Ret { link: u16 },
+    BrxIdx {
+        index: u16,
+        table: u32,
+    },
+    Call {
+        target: u32,
+        link: u16,
+    },
+    Ret {
+        link: u16,
+    },
     Exit,
     Trap,
     Ld(u32),
@@ -264,8 +277,14 @@ pub enum Op {
     CpWait(u32),
     Bar(u32),
     Warp(u32),
-    ActiveMask { dst: u16 },
-    Clock { dst: u16, bank: Bank, high: bool },
+    ActiveMask {
+        dst: u16,
+    },
+    Clock {
+        dst: u16,
+        bank: Bank,
+        high: bool,
+    },
     LdMatrix(u32),
     Mma(u32),
 }

@@ -147,12 +147,8 @@ impl GlobalPatterns {
 
     #[inline]
     pub fn find(&mut self, addrs: &[u64; 32], mask: u32, size: u32) -> GlobalPattern {
-        let key = Key {
-            deltas: addrs.map(|a| a.wrapping_sub(addrs[0]) as u32),
-            mask,
-            size,
-            base: addrs[0] as u32 & 31,
-        };
+        let key =
+            Key { deltas: addrs.map(|a| a.wrapping_sub(addrs[0]) as u32), mask, size, base: addrs[0] as u32 & 31 };
         let mut far = 0;
         for &a in addrs {
             let delta = a.wrapping_sub(addrs[0]);
@@ -162,7 +158,8 @@ impl GlobalPatterns {
         let pattern = &mut self.0[key.slot()];
         if !pattern.key.same(&key) || far != 0 {
             let (sectors, ideal) = sectors(addrs, mask, size);
-            let contiguous = mask == !0 && (0..32).all(|i| addrs[i] == addrs[0].wrapping_add(i as u64 * u64::from(size)));
+            let contiguous =
+                mask == !0 && (0..32).all(|i| addrs[i] == addrs[0].wrapping_add(i as u64 * u64::from(size)));
             let key = if far != 0 { Key::NEVER } else { key };
             *pattern = GlobalPattern { key, sectors, ideal, contiguous };
         }

@@ -60,7 +60,8 @@ pub fn encode(x: f64, format: Format, mode: Mode) -> u32 {
     let fraction = bits & ((1 << 52) - 1);
     let (e, m) = if field == 0 { (-1022, fraction) } else { (field - 1023, fraction | 1 << 52) };
     let shift = 52 - mantissa + (1 - bias - e).max(0) as u32;
-    let (mut q, half, rest) = if shift > 63 { (0, 2, 1) } else { (m >> shift, 1 << (shift - 1), m & ((1 << shift) - 1)) };
+    let (mut q, half, rest) =
+        if shift > 63 { (0, 2, 1) } else { (m >> shift, 1 << (shift - 1), m & ((1 << shift) - 1)) };
     let up = match mode {
         Mode::Rn => rest > half || rest == half && q & 1 == 1,
         Mode::Na => rest >= half,
@@ -217,7 +218,11 @@ macro_rules! directed {
                 Mode::Rp if r > 0.0 => hi.next_up(),
                 Mode::Rm if r < 0.0 => hi.next_down(),
                 Mode::Rz if (r > 0.0) == negative => {
-                    if negative { hi.next_up() } else { hi.next_down() }
+                    if negative {
+                        hi.next_up()
+                    } else {
+                        hi.next_down()
+                    }
                 }
                 _ => hi,
             }

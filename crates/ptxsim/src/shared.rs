@@ -124,9 +124,15 @@ impl Shared {
             _ => format!("thread {} (warp {warp}, lane {who})", warp * 32 + who),
         };
         let (kind, message) = if time == PENDING {
-            (FaultKind::AsyncPending, format!("shared bytes {now} while a cp.async by {other} is under way; wait for it first"))
+            (
+                FaultKind::AsyncPending,
+                format!("shared bytes {now} while a cp.async by {other} is under way; wait for it first"),
+            )
         } else {
-            (FaultKind::Race, format!("shared bytes {now} after they were {what} by {other} with no barrier in between"))
+            (
+                FaultKind::Race,
+                format!("shared bytes {now} after they were {what} by {other} with no barrier in between"),
+            )
         };
         Conflict { kind, lane, address, message }
     }
@@ -185,7 +191,13 @@ impl Shared {
                 let old = *t;
                 let same_warp = (old & warp_bits) == own && (old & 63) != MANY_WARPS;
                 let fresh = old <= safe || old == me || (same_warp && old <= own_seen);
-                *t = if fresh { me } else if same_warp { mine_many } else { crowd };
+                *t = if fresh {
+                    me
+                } else if same_warp {
+                    mine_many
+                } else {
+                    crowd
+                };
             }
         }
         fine
@@ -286,7 +298,14 @@ impl Shared {
 
     /// Checks an atomic (or strong) access by one lane: it does not race with other atomics. `write`: a strong store,
     /// which needs no initial value.
-    pub fn check_atomic(&mut self, address: u32, len: u32, lane: u32, clock: &Clock, store: bool) -> Result<(), Conflict> {
+    pub fn check_atomic(
+        &mut self,
+        address: u32,
+        len: u32,
+        lane: u32,
+        clock: &Clock,
+        store: bool,
+    ) -> Result<(), Conflict> {
         if !self.checks {
             return Ok(());
         }
