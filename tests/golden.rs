@@ -295,6 +295,11 @@ mod kernels {
     }
 
     #[test]
+    fn first_step_of_a_wide_network() {
+        check_training::<f32>("wide_resnet50_patch.safetensors", &F32_WIDE, 1, &open);
+    }
+
+    #[test]
     fn scores() {
         check_scores::<f32>("resnet18_patch.safetensors", &F32, &open);
     }

@@ -125,3 +125,12 @@ fn every_kernel_agrees_with_f64() {
         assert!(missed.is_empty(), "kernels that no case launches: {missed:?}");
     }
 }
+
+/// Who adds a kernel says in the table what it does.
+#[test]
+fn every_kernel_has_its_row() {
+    let table = include_str!("../../kernels/README.md");
+    let rows: BTreeSet<&str> = table.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
+    let entries: BTreeSet<&str> = kernels::MODULES.iter().flat_map(|m| m.entries).map(|e| e.name).collect();
+    assert_eq!(rows, entries);
+}
