@@ -1,5 +1,5 @@
 //! Times scoring and training steps:
-//! `cargo bench --bench networks -- [--case NAME] [--threads N] [--device cuda] [--precision f32|tf32|bf16|f16]`.
+//! `cargo bench --bench networks -- [--case NAME] [--threads N] [--device cpu|cuda|sim] [--precision f32|tf32|bf16|f16]`.
 //!
 //! Random weights, random pixels; the median of 9 repetitions after 2 warm-ups, one JSON object a line.
 //! `bench/compare_cpu.py` runs it beside PyTorch, case by case: only the ratio means anything on a shared machine.
@@ -71,7 +71,8 @@ fn main() -> ckaad::Result<()> {
     let device = match option("--device").map(String::as_str) {
         None | Some("cpu") => Device::Cpu,
         Some("cuda") => Device::Cuda(0),
-        Some(other) => panic!("--device {other}: expected cpu or cuda"),
+        Some("sim") => Device::Sim,
+        Some(other) => panic!("--device {other}: expected cpu, cuda or sim"),
     };
     let backend = Backend { device, number };
     for case in CASES.iter().filter(|c| option("--case").is_none_or(|name| c.name == name)) {

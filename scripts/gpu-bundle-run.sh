@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Checks and times the engine on this machine's GPU:  ./run.sh [RESULTS_FOLDER]
+# (DEVICE=sim EPOCHS=1 ./run.sh tries the script itself on the emulator, without the timings.)
 # Writes results.json and the logs it is made from. Exit code 1 when a check fails; the others are done all the same.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(mkdir -p "${1:-results}" && cd "${1:-results}" && pwd)
 cd "$here"
-export CKAAD_TEST_DEVICE=cuda CKAAD_TEST_DATA=$here/tests CKAAD_TEST_REPORT=$out/cases.jsonl
+device=${DEVICE:-cuda}
+export CKAAD_TEST_DEVICE=$device CKAAD_TEST_DATA=$here/tests CKAAD_TEST_REPORT=$out/cases.jsonl
 rm -f "$out"/*.jsonl "$out"/*.log
 failed=0
 
@@ -21,12 +23,12 @@ check() {
 check devices ./ckaad devices --format json
 check op-tables ./test-kernels --test-threads 1
 check golden ./test-golden kernels:: --test-threads 1
-check gradcheck ./ckaad gradcheck --device cuda --precision f32 --format json
-check demo-f32 ./ckaad demo --device cuda --precision f32 --out "$out/demo-f32"
-check demo-tf32 ./ckaad demo --device cuda --precision tf32 --out "$out/demo-tf32"
+check gradcheck ./ckaad gradcheck --device "$device" --precision f32 --format json
+check demo-f32 ./ckaad demo --device "$device" --precision f32 --out "$out/demo-f32" --epochs "${EPOCHS:-60}"
+check demo-tf32 ./ckaad demo --device "$device" --precision tf32 --out "$out/demo-tf32" --epochs "${EPOCHS:-60}"
 for precision in f32 tf32 bf16 f16; do
     check "score-$precision" ./ckaad score --model "$out/demo-f32/model.safetensors" "$out/demo-f32/data/test" \
-        --device cuda --precision "$precision" --format json
+        --device "$device" --precision "$precision" --format json
 done
 if command -v compute-sanitizer >/dev/null; then
     unset CKAAD_TEST_REPORT
@@ -34,8 +36,8 @@ if command -v compute-sanitizer >/dev/null; then
         check "sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 ./test-kernels parity --test-threads 1
     done
 fi
-for precision in f32 tf32 bf16; do
-    ./bench-networks --bench --device cuda --precision "$precision" 2>"$out/bench-$precision.log" |
+[ "$device" = sim ] || for precision in f32 tf32 bf16; do
+    ./bench-networks --bench --device "$device" --precision "$precision" 2>"$out/bench-$precision.log" |
         sed "s/^{/{\"precision\":\"$precision\",/" | tee -a "$out/bench.jsonl"
 done
 

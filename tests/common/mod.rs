@@ -145,7 +145,7 @@ pub fn as_f64<T: Real>(x: &[T]) -> Vec<f64> {
 pub fn driver() -> Box<dyn Driver> {
     match std::env::var("CKAAD_TEST_DEVICE").as_deref() {
         Ok("cuda") => Box::new(GpuDriver::open(0).unwrap()),
-        Ok(other) => panic!("CKAAD_TEST_DEVICE={other}: expected cuda, or nothing for the emulator"),
-        Err(_) => Box::new(SimDriver::default()),
+        Ok("sim") | Err(_) => Box::new(SimDriver::default()),
+        Ok(other) => panic!("CKAAD_TEST_DEVICE={other}: expected sim or cuda"),
     }
 }
