@@ -65,7 +65,7 @@ struct Barrier {
 }
 
 fn volume(size: [u32; 3]) -> u64 {
-    size.iter().map(|&n| u64::from(n)).product()
+    size.iter().fold(1, |v: u64, &n| v.saturating_mul(n.into()))
 }
 
 fn refuse(kernel: &str, message: String) -> Fault {
@@ -331,6 +331,8 @@ fn run_block(block: &mut Block, warps: &mut [Warp]) -> BlockResult {
                     }
                     Stop::Barrier(op, lanes) => {
                         arrive(block, warps, &mut bars, id, op, lanes).map_err(|t| (id, t))?;
+                        // After a barrier the warps go on in ascending order.
+                        break;
                     }
                 }
             }

@@ -21,7 +21,7 @@ impl Key {
     fn slot(&self) -> usize {
         let mut sums = [0u32; 8];
         for i in 0..32 {
-            sums[i % 8] = sums[i % 8].wrapping_add(self.deltas[i].wrapping_mul(0x9e37_79b1 ^ (i as u32 * 0x85eb_ca6a)));
+            sums[i % 8] = sums[i % 8].wrapping_add(self.deltas[i].wrapping_mul(0x9e37_79b1 ^ (i as u32).wrapping_mul(0x85eb_ca6a)));
         }
         let mut hash = self.mask ^ self.size.wrapping_mul(0xc2b2_ae35) ^ self.base.wrapping_mul(0x27d4_eb2f);
         for sum in sums {
