@@ -51,9 +51,10 @@ impl Bits {
     }
 
     fn iter(&self) -> impl Iterator<Item = usize> + '_ {
-        self.0.iter().enumerate().flat_map(|(i, &word)| {
-            (0..64).filter(move |b| word >> b & 1 != 0).map(move |b| i * 64 + b)
-        })
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(i, &word)| (0..64).filter(move |b| word >> b & 1 != 0).map(move |b| i * 64 + b))
     }
 }
 
@@ -231,13 +232,7 @@ fn liveness(blocks: &mut [BasicBlock]) {
 }
 
 /// New numbers. Registers read before any write start at 0 (they are zeroed when a block starts).
-fn scan(
-    numbers: &Numbers,
-    intervals: &[(u32, u32)],
-    fixed: &Bits,
-    unset: &[usize],
-    program: &mut Program,
-) -> Vec<u16> {
+fn scan(numbers: &Numbers, intervals: &[(u32, u32)], fixed: &Bits, unset: &[usize], program: &mut Program) -> Vec<u16> {
     let mut map = vec![NONE; numbers.total];
     for bank in [Bank::W, Bank::D, Bank::P] {
         let mut order: Vec<(u32, u32, usize)> = (0..numbers.total)

@@ -28,7 +28,8 @@ impl Block<'_> {
             let agree = lanes(rest).filter(|&l| masks[l] == members).fold(0, |g, l| g | 1 << l);
             if members & !warp.live != 0 {
                 let gone = members & !warp.live;
-                let message = format!("mask {members:#010x} names lanes {gone:#010x}, which have exited or do not exist");
+                let message =
+                    format!("mask {members:#010x} names lanes {gone:#010x}, which have exited or do not exist");
                 return trap(FaultKind::BadMask, lane, None, message);
             }
             if agree & !members != 0 {

@@ -175,11 +175,31 @@ pub fn approx(name: &str, ty: Ty, fl: Flags) -> Option<Alu> {
 }
 
 /// -0 is less than +0; a NaN gives way to a number unless `nan`.
-fn min_max<T: PartialOrd + Copy>(a: T, b: T, max: bool, nan: bool, is_nan: fn(T) -> bool, minus: fn(T) -> bool, qnan: T) -> T {
+fn min_max<T: PartialOrd + Copy>(
+    a: T,
+    b: T,
+    max: bool,
+    nan: bool,
+    is_nan: fn(T) -> bool,
+    minus: fn(T) -> bool,
+    qnan: T,
+) -> T {
     match (is_nan(a), is_nan(b)) {
         (true, true) => qnan,
-        (true, false) => if nan { qnan } else { b },
-        (false, true) => if nan { qnan } else { a },
+        (true, false) => {
+            if nan {
+                qnan
+            } else {
+                b
+            }
+        }
+        (false, true) => {
+            if nan {
+                qnan
+            } else {
+                a
+            }
+        }
         _ => {
             let a_less = a < b || a == b && minus(a);
             if a_less != max { a } else { b }
@@ -411,12 +431,12 @@ pub fn compare(name: &str, ty: Ty, ftz: bool) -> Option<Alu> {
         ($bank:ident, $v:expr) => {
             match name {
                 "eq" => alu!(p; $bank a, $bank b => $v(a) == $v(b)),
-                "ne" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a < b || a > b }),
+                "ne" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a != b && !a.is_nan() && !b.is_nan() }),
                 "lt" => alu!(p; $bank a, $bank b => $v(a) < $v(b)),
                 "le" => alu!(p; $bank a, $bank b => $v(a) <= $v(b)),
                 "gt" => alu!(p; $bank a, $bank b => $v(a) > $v(b)),
                 "ge" => alu!(p; $bank a, $bank b => $v(a) >= $v(b)),
-                "equ" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); !(a < b || a > b) }),
+                "equ" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a == b || a.is_nan() || b.is_nan() }),
                 "neu" => alu!(p; $bank a, $bank b => $v(a) != $v(b)),
                 "ltu" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a < b || a.is_nan() || b.is_nan() }),
                 "leu" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a <= b || a.is_nan() || b.is_nan() }),

@@ -126,10 +126,15 @@ impl Module {
     ///
     /// Blocks run in any order; kernels whose result could depend on it (atomics that return a value or add floats in
     /// global memory) run them in ascending order on one thread, so results never depend on `threads`.
+    // A fault is large, but there is one per launch at most.
+    #[allow(clippy::result_large_err)]
     pub fn launch(&self, memory: &Memory, launch: &Launch, options: &Options) -> Result<Counters, Fault> {
         let Some((entry, program)) = self.find(launch.entry) else {
             let names: Vec<&str> = self.entries().iter().map(|e| e.name.as_str()).collect();
-            return Err(refuse(launch.entry, format!("no such entry in {}; there are: {}", self.name(), names.join(", "))));
+            return Err(refuse(
+                launch.entry,
+                format!("no such entry in {}; there are: {}", self.name(), names.join(", ")),
+            ));
         };
         check(entry, launch, options).map_err(|message| refuse(&entry.name, message))?;
         let run = Run {
@@ -342,7 +347,8 @@ fn run_block(block: &mut Block, warps: &mut [Warp]) -> BlockResult {
     let Some(&first) = waiting.first() else { return Ok(()) };
     let State::Waiting { pc } = warps[first].state else { return Ok(()) };
     warps[first].pc = pc;
-    let message = format!("{} of {} warps wait for ever: {}", waiting.len(), warps.len(), describe(block, warps, &bars));
+    let message =
+        format!("{} of {} warps wait for ever: {}", waiting.len(), warps.len(), describe(block, warps, &bars));
     let lane = warps[first].live.trailing_zeros() & 31;
     Err((first, Box::new(Trap { kind: FaultKind::Deadlock, lane, address: None, message })))
 }
@@ -366,7 +372,14 @@ fn describe(block: &Block, warps: &[Warp], bars: &[Barrier; 16]) -> String {
 }
 
 /// A warp (lanes `lanes`, all its live ones) is at a barrier instruction.
-fn arrive(block: &mut Block, warps: &mut [Warp], bars: &mut [Barrier; 16], id: usize, op: u32, lanes: u32) -> Outcome<()> {
+fn arrive(
+    block: &mut Block,
+    warps: &mut [Warp],
+    bars: &mut [Barrier; 16],
+    id: usize,
+    op: u32,
+    lanes: u32,
+) -> Outcome<()> {
     let program = block.program;
     let op = &program.bars[op as usize];
     let warp = &mut warps[id];
@@ -386,7 +399,8 @@ fn arrive(block: &mut Block, warps: &mut [Warp], bars: &mut [Barrier; 16], id: u
         None => return bad("lanes of the warp give different thread counts".into()),
     };
     if bar.arrived != 0 && bar.threads != threads {
-        let message = format!("barrier {number} for {threads} threads, but others wait at it for {} (0: all)", bar.threads);
+        let message =
+            format!("barrier {number} for {threads} threads, but others wait at it for {} (0: all)", bar.threads);
         return bad(message);
     }
     if bar.arrived >> id & 1 != 0 {
@@ -469,4 +483,3 @@ fn order(block: &mut Block, members: u32) {
         clock.update(warps);
     }
 }
-

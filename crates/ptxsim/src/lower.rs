@@ -248,7 +248,12 @@ impl<'a> Lower<'a> {
                     return self.fail(format!("`{}` is no .param variable of the caller", original(name)));
                 };
                 if var.size != own.size {
-                    return self.fail(format!("argument `{}` has {} bytes, not {}", original(name), var.size, own.size));
+                    return self.fail(format!(
+                        "argument `{}` has {} bytes, not {}",
+                        original(name),
+                        var.size,
+                        own.size
+                    ));
                 }
                 if let Some(&place) = self.places.get(&own.name) {
                     self.places.insert(name.clone(), place);

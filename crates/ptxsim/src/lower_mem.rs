@@ -1,6 +1,5 @@
 //! Memory, control flow and synchronisation: what these instructions become.
 
-
 use crate::counters::Class;
 use crate::lower::{Lower, Result};
 use crate::lower_ops::Mods;
@@ -24,7 +23,8 @@ fn space(name: &str) -> Option<Space> {
 /// Cache hints change nothing here.
 fn hint(name: &str) -> Option<()> {
     let hints = ["ca", "cg", "cs", "lu", "cv", "wb", "wt", "nc"];
-    (hints.contains(&name) || name.starts_with("L1::") || name.starts_with("L2::") && name != "L2::cache_hint").then_some(())
+    (hints.contains(&name) || name.starts_with("L1::") || name.starts_with("L2::") && name != "L2::cache_hint")
+        .then_some(())
 }
 
 impl<'a> Lower<'a> {
@@ -369,7 +369,8 @@ impl<'a> Lower<'a> {
     fn warp(&mut self, m: &mut Mods, instr: &Instr) -> Result<()> {
         let sync = m.take("sync").then_some(());
         self.need(m, sync)?;
-        let modes = ["up", "down", "bfly", "idx", "all", "any", "uni", "ballot", "add", "min", "max", "and", "or", "xor"];
+        let modes =
+            ["up", "down", "bfly", "idx", "all", "any", "uni", "ballot", "add", "min", "max", "and", "or", "xor"];
         let mode = m.one_of(&modes);
         let mode = self.need(m, mode)?;
         let ty = self.need_ty(m)?;
@@ -509,4 +510,3 @@ impl<'a> Lower<'a> {
         Ok(())
     }
 }
-

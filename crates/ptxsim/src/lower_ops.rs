@@ -105,7 +105,9 @@ impl<'a> Lower<'a> {
             "mov" => self.mov(m, instr),
             "add" | "sub" | "mul" | "fma" | "mad" => self.arithmetic(m, instr),
             "addc" | "subc" | "madc" => self.with_carry(m, instr),
-            "div" | "rcp" | "sqrt" | "rsqrt" | "ex2" | "lg2" | "sin" | "cos" | "tanh" => self.special_function(m, instr),
+            "div" | "rcp" | "sqrt" | "rsqrt" | "ex2" | "lg2" | "sin" | "cos" | "tanh" => {
+                self.special_function(m, instr)
+            }
             "mul24" => {
                 let part = m.one_of(&["lo", "hi"]).unwrap_or("");
                 let ty = self.need_ty(m)?;
@@ -461,8 +463,8 @@ impl<'a> Lower<'a> {
     /// Comparison, boolean operator and type of `setp` and `set`.
     fn comparison(&mut self, m: &mut Mods<'a>) -> Result<(Alu, Option<&'a str>, Ty)> {
         let names = [
-            "eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu", "gtu", "geu", "num",
-            "nan",
+            "eq", "ne", "lt", "le", "gt", "ge", "lo", "ls", "hi", "hs", "equ", "neu", "ltu", "leu", "gtu", "geu",
+            "num", "nan",
         ];
         let name = m.one_of(&names);
         let name = self.need(m, name)?;

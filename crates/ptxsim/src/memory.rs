@@ -162,12 +162,7 @@ fn bits(from: usize, to: usize) -> u32 {
 impl Allocation {
     pub fn new(base: u64, size: u64) -> Allocation {
         let size_words = size.div_ceil(4) as usize;
-        Allocation {
-            base,
-            size,
-            words: zeroed(size_words, POISON),
-            written: zeroed(size_words.div_ceil(8), 0),
-        }
+        Allocation { base, size, words: zeroed(size_words, POISON), written: zeroed(size_words.div_ceil(8), 0) }
     }
 
     /// The word at byte offset `4 * index`.
@@ -231,7 +226,8 @@ impl Allocation {
     pub fn store_part(&self, offset: usize, len: usize, value: u32) {
         let shift = offset % 4 * 8;
         let mask = (((1u64 << (len * 8)) - 1) as u32) << shift;
-        let _ = self.words[offset / 4].fetch_update(Relaxed, Relaxed, |old| Some(old & !mask | (value << shift) & mask));
+        let _ =
+            self.words[offset / 4].fetch_update(Relaxed, Relaxed, |old| Some(old & !mask | (value << shift) & mask));
     }
 
     pub fn write(&self, offset: usize, bytes: &[u8]) {

@@ -53,11 +53,8 @@ pub struct Warp {
 
 impl Warp {
     pub fn new(id: u32, program: &Program) -> Warp {
-        let mut regs = Regs {
-            w: vec![W([0; 32]); program.w],
-            d: vec![D([0; 32]); program.d],
-            p: vec![0; program.p.max(2)],
-        };
+        let mut regs =
+            Regs { w: vec![W([0; 32]); program.w], d: vec![D([0; 32]); program.d], p: vec![0; program.p.max(2)] };
         regs.p[0] = !0;
         for &(reg, value) in &program.const_w {
             regs.w[reg as usize] = W([value; 32]);

@@ -26,7 +26,10 @@ fn unknown_instructions_are_named_with_their_line() {
         ("add.rn.frob.f32 %f1, %f1, %f1;", &["add.rn.frob.f32", ".frob"]),
         ("add.s32.wide %r1, %r1, %r1;", &["add.s32.wide"]),
         ("add.b32 %r1, %r1, %r1;", &["add.b32"]),
-        ("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%r1,%r1,%r1,%r1},{%r1,%r1},{%r1},{%r1,%r1,%r1,%r1};", &["m16n8k16"]),
+        (
+            "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%r1,%r1,%r1,%r1},{%r1,%r1},{%r1},{%r1,%r1,%r1,%r1};",
+            &["m16n8k16"],
+        ),
         ("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d1,%d2},{%d1},{%d1},{%d1,%d2};", &["mma"]),
         ("ld.global.v8.f32 {%f1}, [%rd1];", &["v8"]),
         ("ld.global.v4.f64 {%d1,%d1,%d1,%d1}, [%rd1];", &["ld.global.v4.f64"]),
@@ -137,7 +140,8 @@ fn launch_fixture(module: &Module, threads: usize) -> Option<(Vec<f32>, u32)> {
     params.extend((n as u32).to_le_bytes());
     params.extend(20.0f32.to_le_bytes());
     let entry = &module.entries().first()?.name;
-    let launch = Launch { entry, grid: [3, 1, 1], block: [64, 1, 1], dynamic_shared: 0, params: &params, buffers: None };
+    let launch =
+        Launch { entry, grid: [3, 1, 1], block: [64, 1, 1], dynamic_shared: 0, params: &params, buffers: None };
     let options = Options { instructions: Some(20_000), threads, ..Options::default() };
     // A fault is fine for a mutated module; the message must not panic either.
     if let Err(fault) = module.launch(&memory, &launch, &options) {
