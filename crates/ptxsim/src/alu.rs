@@ -1,6 +1,6 @@
 //! Integer, logical, move and predicate operations: what each computes on 32 lanes.
 
-use crate::op::{Alu, AluFn};
+use crate::op::{Alu, AluFn, blend, blend64};
 use crate::ty::{Bank, Ty};
 
 /// Banks of a list of sources.
@@ -32,7 +32,7 @@ macro_rules! alu {
     }};
     (@load p, $r:ident, $i:expr) => { $r.p[$i as usize] };
     (@load $S:ident, $r:ident, $i:expr) => { &$r.$S[$i as usize].0 };
-    (@lane p, $v:ident, $i:ident) => { $v >> $i & 1 != 0 };
+    (@lane p, $v:ident, $i:ident) => { $v & $crate::op::BIT[$i] != 0 };
     (@lane $S:ident, $v:ident, $i:ident) => { $v[$i] };
     (@run p, $i:ident, $e:expr) => {{
         let mut o = 0u32;
@@ -97,9 +97,9 @@ pub fn sub_sat() -> Alu {
 /// Carry (or borrow) out of a + b + c.
 pub fn carry(wide: bool, subtract: bool) -> Alu {
     match (wide, subtract) {
-        (false, false) => alu!(p; w a, w b, p c => u64::from(a) + u64::from(b) + u64::from(c) >> 32 != 0),
+        (false, false) => alu!(p; w a, w b, p c => (u64::from(a) + u64::from(b) + u64::from(c)) >> 32 != 0),
         (false, true) => alu!(p; w a, w b, p c => u64::from(a) < u64::from(b) + u64::from(c)),
-        (true, false) => alu!(p; d a, d b, p c => u128::from(a) + u128::from(b) + u128::from(c) >> 64 != 0),
+        (true, false) => alu!(p; d a, d b, p c => (u128::from(a) + u128::from(b) + u128::from(c)) >> 64 != 0),
         (true, true) => alu!(p; d a, d b, p c => u128::from(a) < u128::from(b) + u128::from(c)),
     }
 }
@@ -120,12 +120,12 @@ pub fn mul(part: &str, ty: Ty) -> Option<Alu> {
         ("lo", Ty::U16 | Ty::S16) => alu!(w; w a, w b => a.wrapping_mul(b) & 0xffff),
         ("lo", Ty::U32 | Ty::S32) => alu!(w; w a, w b => a.wrapping_mul(b)),
         ("lo", Ty::U64 | Ty::S64) => alu!(d; d a, d b => a.wrapping_mul(b)),
-        ("hi", Ty::U16) => alu!(w; w a, w b => a * b >> 16),
+        ("hi", Ty::U16) => alu!(w; w a, w b => (a * b) >> 16),
         ("hi", Ty::S16) => alu!(w; w a, w b => (sx16(a) * sx16(b)) as u32 >> 16),
-        ("hi", Ty::U32) => alu!(w; w a, w b => (u64::from(a) * u64::from(b) >> 32) as u32),
-        ("hi", Ty::S32) => alu!(w; w a, w b => (i64::from(a as i32) * i64::from(b as i32) >> 32) as u32),
-        ("hi", Ty::U64) => alu!(d; d a, d b => (u128::from(a) * u128::from(b) >> 64) as u64),
-        ("hi", Ty::S64) => alu!(d; d a, d b => (i128::from(a as i64) * i128::from(b as i64) >> 64) as u64),
+        ("hi", Ty::U32) => alu!(w; w a, w b => ((u64::from(a) * u64::from(b)) >> 32) as u32),
+        ("hi", Ty::S32) => alu!(w; w a, w b => ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
+        ("hi", Ty::U64) => alu!(d; d a, d b => ((u128::from(a) * u128::from(b)) >> 64) as u64),
+        ("hi", Ty::S64) => alu!(d; d a, d b => ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64),
         ("wide", Ty::U16) => alu!(w; w a, w b => a * b),
         ("wide", Ty::S16) => alu!(w; w a, w b => (sx16(a) * sx16(b)) as u32),
         ("wide", Ty::U32) => alu!(d; w a, w b => u64::from(a) * u64::from(b)),
@@ -139,17 +139,17 @@ pub fn mad(part: &str, ty: Ty) -> Option<Alu> {
         ("lo", Ty::U16 | Ty::S16) => alu!(w; w a, w b, w c => a.wrapping_mul(b).wrapping_add(c) & 0xffff),
         ("lo", Ty::U32 | Ty::S32) => alu!(w; w a, w b, w c => a.wrapping_mul(b).wrapping_add(c)),
         ("lo", Ty::U64 | Ty::S64) => alu!(d; d a, d b, d c => a.wrapping_mul(b).wrapping_add(c)),
-        ("hi", Ty::U16) => alu!(w; w a, w b, w c => (a * b >> 16).wrapping_add(c) & 0xffff),
+        ("hi", Ty::U16) => alu!(w; w a, w b, w c => ((a * b) >> 16).wrapping_add(c) & 0xffff),
         ("hi", Ty::S16) => {
             alu!(w; w a, w b, w c => ((sx16(a) * sx16(b)) as u32 >> 16).wrapping_add(c) & 0xffff)
         }
-        ("hi", Ty::U32) => alu!(w; w a, w b, w c => ((u64::from(a) * u64::from(b) >> 32) as u32).wrapping_add(c)),
+        ("hi", Ty::U32) => alu!(w; w a, w b, w c => (((u64::from(a) * u64::from(b)) >> 32) as u32).wrapping_add(c)),
         ("hi", Ty::S32) => {
-            alu!(w; w a, w b, w c => ((i64::from(a as i32) * i64::from(b as i32) >> 32) as u32).wrapping_add(c))
+            alu!(w; w a, w b, w c => (((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32).wrapping_add(c))
         }
-        ("hi", Ty::U64) => alu!(d; d a, d b, d c => ((u128::from(a) * u128::from(b) >> 64) as u64).wrapping_add(c)),
+        ("hi", Ty::U64) => alu!(d; d a, d b, d c => (((u128::from(a) * u128::from(b)) >> 64) as u64).wrapping_add(c)),
         ("hi", Ty::S64) => {
-            alu!(d; d a, d b, d c => ((i128::from(a as i64) * i128::from(b as i64) >> 64) as u64).wrapping_add(c))
+            alu!(d; d a, d b, d c => (((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64).wrapping_add(c))
         }
         ("wide", Ty::U16) => alu!(w; w a, w b, w c => (a * b).wrapping_add(c)),
         ("wide", Ty::S16) => alu!(w; w a, w b, w c => ((sx16(a) * sx16(b)) as u32).wrapping_add(c)),
@@ -444,8 +444,8 @@ pub fn lop3() -> Alu {
 
 pub fn selp(bank: Bank) -> Alu {
     match bank {
-        Bank::D => alu!(d; d a, d b, p c => if c { a } else { b }),
-        _ => alu!(w; w a, w b, p c => if c { a } else { b }),
+        Bank::D => alu!(d; d a, d b, p c => blend64(if c { !0 } else { 0 }, a, b)),
+        _ => alu!(w; w a, w b, p c => blend(if c { !0 } else { 0 }, a, b)),
     }
 }
 

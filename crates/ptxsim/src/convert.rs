@@ -4,7 +4,7 @@
 use crate::alu::{alu, raw};
 use crate::float::{Flags, f, flush, g};
 use crate::op::{Alu, Args, Regs};
-use crate::round::{BF16, F16, F32, Mode, TF32, decode, encode, integer_to_f64};
+use crate::round::{BF16, F16, F32, Mode, TF32, decode, encode, f16_bits, f16_value, integer_to_f64};
 use crate::ty::{Bank, Ty};
 
 /// Rounding to an integral value: `.rni`, `.rzi`, `.rmi`, `.rpi`.
@@ -183,6 +183,12 @@ fn general_dd(r: &mut Regs, m: u32, x: &Args) {
     r.d[x.d as usize].put(m, &out);
 }
 
+/// Bits of a result that may be NaN.
+#[inline(always)]
+fn canonical(v: f32) -> u32 {
+    if v.is_nan() { 0x7fff_ffff } else { v.to_bits() }
+}
+
 /// f32 to the upper half of f32, nearest even.
 #[inline(always)]
 fn bf16_bits(a: u32) -> u32 {
@@ -227,6 +233,8 @@ pub fn cvt(spec: Spec, dst: Bank, src: Bank) -> Option<(Alu, Option<(u16, u16)>)
         (Ty::F64, Ty::F32) if plain => Some(alu!(d; w a => f64::from(f(a)).to_bits())),
         (Ty::F32, Ty::F64) if plain && nearest => Some(alu!(w; d a => (g(a) as f32).to_bits())),
         (Ty::F32, Ty::Bf16) if plain => Some(alu!(w; w a => a << 16)),
+        (Ty::F32, Ty::F16) if plain => Some(alu!(w; w a => canonical(f16_value(a)))),
+        (Ty::F16, Ty::F32) if plain && nearest => Some(alu!(w; w a => f16_bits(a))),
         (Ty::Bf16, Ty::F32) if plain && nearest => Some(alu!(w; w a => bf16_bits(a))),
         (Ty::Tf32, Ty::F32) if plain && mode == Some(Mode::Na) => Some(alu!(w; w a => tf32_bits(a))),
         _ => None,
@@ -260,7 +268,7 @@ pub fn cvt_pair(dst: Ty, flags: Flags) -> Option<Alu> {
         (Ty::Bf16x2, Mode::Rn, true) => alu!(w; w a, w b => pair(a, b, BF16, Mode::Rn, true)),
         (Ty::Bf16x2, Mode::Rz, false) => alu!(w; w a, w b => pair(a, b, BF16, Mode::Rz, false)),
         (Ty::Bf16x2, Mode::Rz, true) => alu!(w; w a, w b => pair(a, b, BF16, Mode::Rz, true)),
-        (Ty::F16x2, Mode::Rn, false) => alu!(w; w a, w b => pair(a, b, F16, Mode::Rn, false)),
+        (Ty::F16x2, Mode::Rn, false) => alu!(w; w a, w b => (f16_bits(a) << 16) | f16_bits(b)),
         (Ty::F16x2, Mode::Rn, true) => alu!(w; w a, w b => pair(a, b, F16, Mode::Rn, true)),
         (Ty::F16x2, Mode::Rz, false) => alu!(w; w a, w b => pair(a, b, F16, Mode::Rz, false)),
         (Ty::F16x2, Mode::Rz, true) => alu!(w; w a, w b => pair(a, b, F16, Mode::Rz, true)),

@@ -431,12 +431,12 @@ pub fn compare(name: &str, ty: Ty, ftz: bool) -> Option<Alu> {
         ($bank:ident, $v:expr) => {
             match name {
                 "eq" => alu!(p; $bank a, $bank b => $v(a) == $v(b)),
-                "ne" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a < b || a > b }),
+                "ne" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a != b && !a.is_nan() && !b.is_nan() }),
                 "lt" => alu!(p; $bank a, $bank b => $v(a) < $v(b)),
                 "le" => alu!(p; $bank a, $bank b => $v(a) <= $v(b)),
                 "gt" => alu!(p; $bank a, $bank b => $v(a) > $v(b)),
                 "ge" => alu!(p; $bank a, $bank b => $v(a) >= $v(b)),
-                "equ" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); !(a < b || a > b) }),
+                "equ" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a == b || a.is_nan() || b.is_nan() }),
                 "neu" => alu!(p; $bank a, $bank b => $v(a) != $v(b)),
                 "ltu" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a < b || a.is_nan() || b.is_nan() }),
                 "leu" => alu!(p; $bank a, $bank b => { let (a, b) = ($v(a), $v(b)); a <= b || a.is_nan() || b.is_nan() }),

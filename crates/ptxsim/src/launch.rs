@@ -126,6 +126,8 @@ impl Module {
     ///
     /// Blocks run in any order; kernels whose result could depend on it (atomics that return a value or add floats in
     /// global memory) run them in ascending order on one thread, so results never depend on `threads`.
+    // A fault is large, but there is one per launch at most.
+    #[allow(clippy::result_large_err)]
     pub fn launch(&self, memory: &Memory, launch: &Launch, options: &Options) -> Result<Counters, Fault> {
         let Some((entry, program)) = self.find(launch.entry) else {
             let names: Vec<&str> = self.entries().iter().map(|e| e.name.as_str()).collect();

@@ -1,10 +1,17 @@
 //! Runs PTX kernels on the CPU, and checks what a GPU would not tell.
 
+// Lanes are counted: loops over them index several arrays in step.
+#![allow(clippy::needless_range_loop)]
+
 mod access;
+mod access_global;
+mod access_shared;
 mod allocate;
 mod alu;
+mod atomics;
 mod collective;
 mod convert;
+mod copies;
 mod counters;
 mod error;
 mod exec;

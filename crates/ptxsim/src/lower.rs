@@ -91,11 +91,14 @@ pub fn param_offset(at: &mut u64, param: &Var) -> u64 {
     start
 }
 
-/// Names of functions that a function calls directly.
-fn callees(f: &Function) -> impl Iterator<Item = &str> {
+/// Functions that a function calls directly: line of the call, name.
+fn callees(f: &Function) -> impl Iterator<Item = (usize, &str)> {
     f.body.iter().filter_map(|stmt| match stmt {
         Stmt::Instr(i) if i.opcode.split('.').next() == Some("call") => {
-            i.operands.iter().find_map(|o| if let Operand::Name { name, .. } = o { Some(name.as_str()) } else { None })
+            match i.operands.iter().find(|o| matches!(o, Operand::Name { .. })) {
+                Some(Operand::Name { name, .. }) => Some((i.line, name.as_str())),
+                _ => None,
+            }
         }
         _ => None,
     })
@@ -126,7 +129,8 @@ impl<'a> Lower<'a> {
                     i.operands.iter().for_each(|o| symbols(o, &mut named));
                 }
             }
-            for callee in callees(f) {
+            for (line, callee) in callees(f) {
+                self.line = line;
                 if seen.insert(callee) {
                     todo.push(self.find(callee)?);
                 }
@@ -167,7 +171,8 @@ impl<'a> Lower<'a> {
             return self.fail("calls nest deeper than 64 functions");
         }
         self.active.push(f.name.clone());
-        for callee in callees(f) {
+        for (line, callee) in callees(f) {
+            self.line = line;
             if self.active.iter().any(|a| a == callee) {
                 return self.fail(format!("`{callee}` is recursive, which is not supported"));
             }

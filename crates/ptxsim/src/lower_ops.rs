@@ -246,7 +246,8 @@ impl<'a> Lower<'a> {
             let alu = self.need(m, alu)?;
             return self.same_type(m, instr, alu, ty, Self::float_class(ty, name));
         }
-        if flags.ftz || flags.relu || flags.nan || flags.mode.is_some() || flags.sat && ty != Ty::S32 {
+        let untyped = matches!(ty, Ty::Pred | Ty::B8 | Ty::B16 | Ty::B32 | Ty::B64);
+        if untyped || flags.ftz || flags.relu || flags.nan || flags.mode.is_some() || flags.sat && ty != Ty::S32 {
             return self.unsupported(m);
         }
         let alu = match (m.name, part, flags.sat) {

@@ -4,7 +4,7 @@
 //! hardware sums in an order and with a rounding of its own, within a few f32 units in the last place of this.
 
 use crate::op::{MmaKind, MmaOp, NONE, Regs};
-use crate::round::{F16, decode};
+use crate::round::f16_value;
 
 /// Fragment layouts (PTX ISA, "Matrix fragments for mma.m16n8kX"), with g = lane / 4 and t = lane % 4:
 /// accumulators: rows g and g + 8, columns 2t and 2t + 1. Operands, 32 bits a register: tf32 has k = t (+ 4), two 16-bit
@@ -16,7 +16,7 @@ pub fn mma(regs: &mut Regs, op: &MmaOp) {
     let pair = |v: u32| -> [f64; 2] {
         match op.kind {
             MmaKind::Bf16 => [f32::from_bits(v << 16).into(), f32::from_bits(v & 0xffff_0000).into()],
-            _ => [decode(v & 0xffff, F16), decode(v >> 16, F16)],
+            _ => [f16_value(v & 0xffff).into(), f16_value(v >> 16).into()],
         }
     };
     for (i, &reg) in op.a.iter().enumerate().filter(|(_, r)| **r != NONE) {
@@ -50,17 +50,16 @@ pub fn mma(regs: &mut Regs, op: &MmaOp) {
             c[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = f32::from_bits(v).into();
         }
     }
+    let sum = match op.k {
+        4 => product::<4>(&a, &b),
+        8 => product::<8>(&a, &b),
+        _ => product::<16>(&a, &b),
+    };
     let mut out = [[0u32; 8]; 16];
-    for ((a, c), out) in a.iter().zip(&c).zip(&mut out) {
-        let mut sum = [0f64; 8];
-        for (&a, b) in a.iter().zip(&b).take(op.k as usize) {
-            for j in 0..8 {
-                sum[j] = a.mul_add(b[j], sum[j]);
-            }
-        }
+    for row in 0..16 {
         for j in 0..8 {
-            let v = (sum[j] + c[j]) as f32;
-            out[j] = if v.is_nan() { 0x7fff_ffff } else { v.to_bits() };
+            let v = (sum[row][j] + c[row][j]) as f32;
+            out[row][j] = if v.is_nan() { 0x7fff_ffff } else { v.to_bits() };
         }
     }
     for (i, &reg) in op.d.iter().enumerate() {
@@ -69,4 +68,19 @@ pub fn mma(regs: &mut Regs, op: &MmaOp) {
             *d = out[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
         }
     }
+}
+
+/// Sums of exact products in f64, k ascending.
+fn product<const K: usize>(a: &[[f64; 16]; 16], b: &[[f64; 8]; 16]) -> [[f64; 8]; 16] {
+    let mut out = [[0f64; 8]; 16];
+    for (a, out) in a.iter().zip(&mut out) {
+        let mut sum = [0f64; 8];
+        for (&a, b) in a.iter().zip(b).take(K) {
+            for j in 0..8 {
+                sum[j] = a.mul_add(b[j], sum[j]);
+            }
+        }
+        *out = sum;
+    }
+    out
 }

@@ -29,6 +29,29 @@ pub struct Regs {
     pub p: Vec<u32>,
 }
 
+/// The bit of each lane: tests against it become vector masks.
+pub const BIT: [u32; 32] = {
+    let mut bits = [0; 32];
+    let mut i = 0;
+    while i < 32 {
+        bits[i] = 1 << i;
+        i += 1;
+    }
+    bits
+};
+
+/// a where `take` is all ones, b where it is zero. A plain `if` between two loads would become a load from one of two
+/// addresses, lane by lane.
+#[inline(always)]
+pub fn blend(take: u32, a: u32, b: u32) -> u32 {
+    b ^ ((a ^ b) & take)
+}
+
+#[inline(always)]
+pub fn blend64(take: u64, a: u64, b: u64) -> u64 {
+    b ^ ((a ^ b) & take)
+}
+
 impl W {
     #[inline(always)]
     pub fn put(&mut self, mask: u32, values: &[u32; 32]) {
@@ -36,7 +59,8 @@ impl W {
             self.0 = *values;
         } else {
             for i in 0..32 {
-                self.0[i] = if mask >> i & 1 != 0 { values[i] } else { self.0[i] };
+                let take = if mask & BIT[i] != 0 { !0 } else { 0 };
+                self.0[i] = blend(take, values[i], self.0[i]);
             }
         }
     }
@@ -49,7 +73,8 @@ impl D {
             self.0 = *values;
         } else {
             for i in 0..32 {
-                self.0[i] = if mask >> i & 1 != 0 { values[i] } else { self.0[i] };
+                let take = if mask & BIT[i] != 0 { !0 } else { 0 };
+                self.0[i] = blend64(take, values[i], self.0[i]);
             }
         }
     }

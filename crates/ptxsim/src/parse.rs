@@ -528,7 +528,7 @@ impl<'t> Parser<'t> {
                 Some(&Kind::Word(word)) => {
                     if self.tokens.get(self.at + 1).map(|t| &t.kind) == Some(&Kind::Punct(b':')) {
                         self.at += 2;
-                        self.label(f, word)?;
+                        self.label(f, line, word)?;
                     } else {
                         self.instruction(f, line, None)?;
                     }
@@ -538,7 +538,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn label(&mut self, f: &mut Function, word: &str) -> Result<()> {
+    fn label(&mut self, f: &mut Function, line: usize, word: &str) -> Result<()> {
         match self.peek() {
             Some(Kind::Dot("branchtargets")) => {
                 self.at += 1;
@@ -559,7 +559,7 @@ impl<'t> Parser<'t> {
         }
         let scope = *self.open.last().unwrap_or(&0);
         if self.scopes[scope].labels.insert(word.into(), f.labels).is_some() {
-            return self.fail(format!("label `{word}` stands twice"));
+            return Err((line, format!("label `{word}` stands twice")));
         }
         f.body.push(Stmt::Label(f.labels));
         f.labels += 1;

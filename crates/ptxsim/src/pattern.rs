@@ -17,17 +17,16 @@ struct Key {
 impl Key {
     const NEVER: Key = Key { deltas: [0; 32], mask: 0, size: 0, base: 0 };
 
+    /// Most patterns are linear in the bits of the lane number: six lanes tell them apart.
     #[inline(always)]
     fn slot(&self) -> usize {
-        let mut sums = [0u32; 8];
-        for i in 0..32 {
-            sums[i % 8] = sums[i % 8].wrapping_add(self.deltas[i].wrapping_mul(0x9e37_79b1 ^ (i as u32).wrapping_mul(0x85eb_ca6a)));
+        let d = &self.deltas;
+        let factors = [0x9e37_79b1, 0x85eb_ca6b, 0xc2b2_ae35, 0x27d4_eb2f, 0x1656_67b1, 0x2c1b_3c6d_u32];
+        let mut hash = self.mask ^ self.size.wrapping_mul(0x3243_f6a9) ^ self.base.wrapping_mul(0x8857_3a4b);
+        for (lane, factor) in [1, 2, 4, 8, 16, 31].into_iter().zip(factors) {
+            hash = hash.wrapping_add(d[lane].wrapping_mul(factor));
         }
-        let mut hash = self.mask ^ self.size.wrapping_mul(0xc2b2_ae35) ^ self.base.wrapping_mul(0x27d4_eb2f);
-        for sum in sums {
-            hash = hash.wrapping_add(sum);
-        }
-        (hash ^ hash >> 15).wrapping_mul(0x2c1b_3c6d) as usize >> 20 & (SLOTS - 1)
+        (hash ^ (hash >> 15)).wrapping_mul(0x2c1b_3c6d) as usize >> 20 & (SLOTS - 1)
     }
 
     #[inline(always)]
@@ -54,6 +53,11 @@ pub struct SharedPattern {
 impl SharedPattern {
     pub fn runs(&self) -> &[(u8, bool)] {
         &self.runs[..self.count]
+    }
+
+    /// No two lanes have the same address.
+    pub fn distinct(&self) -> bool {
+        self.count == self.key.mask.count_ones() as usize
     }
 
     #[cold]
@@ -99,15 +103,6 @@ fn passes(words: &mut [u32]) -> u32 {
     banks.into_iter().max().unwrap_or(0)
 }
 
-/// Passes over the banks for one 8x8 matrix of `ldmatrix`: eight rows of 16 bytes.
-pub fn matrix_passes(rows: &[u32]) -> u32 {
-    let mut words = [0; 32];
-    for (word, i) in words.iter_mut().zip(0..) {
-        *word = rows[i / 4 % rows.len()] / 4 + i as u32 % 4;
-    }
-    passes(&mut words)
-}
-
 pub struct SharedPatterns(Vec<SharedPattern>);
 
 impl SharedPatterns {
@@ -129,41 +124,41 @@ impl SharedPatterns {
 }
 
 /// Pattern of a global access.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 pub struct GlobalPattern {
-    key: Key,
     pub sectors: u32,
     pub ideal: u32,
     /// All 32 lanes, one after the other.
     pub contiguous: bool,
 }
 
-pub struct GlobalPatterns(Vec<GlobalPattern>);
+pub struct GlobalPatterns(Vec<(Key, GlobalPattern)>);
 
 impl GlobalPatterns {
     pub fn new() -> GlobalPatterns {
-        GlobalPatterns(vec![GlobalPattern { key: Key::NEVER, sectors: 0, ideal: 0, contiguous: false }; SLOTS])
+        GlobalPatterns(vec![(Key::NEVER, GlobalPattern { sectors: 0, ideal: 0, contiguous: false }); SLOTS])
     }
 
     #[inline]
     pub fn find(&mut self, addrs: &[u64; 32], mask: u32, size: u32) -> GlobalPattern {
-        let key =
-            Key { deltas: addrs.map(|a| a.wrapping_sub(addrs[0]) as u32), mask, size, base: addrs[0] as u32 & 31 };
+        let first = addrs[0];
         let mut far = 0;
-        for &a in addrs {
-            let delta = a.wrapping_sub(addrs[0]);
+        let mut deltas = [0; 32];
+        for i in 0..32 {
+            let delta = addrs[i].wrapping_sub(first);
+            deltas[i] = delta as u32;
             // Distances that 32 bits cannot hold are not told apart by their low half.
             far |= delta ^ delta as i32 as u64;
         }
-        let pattern = &mut self.0[key.slot()];
-        if !pattern.key.same(&key) || far != 0 {
+        let key = Key { deltas, mask, size, base: first as u32 & 31 };
+        let (known, pattern) = &mut self.0[key.slot()];
+        if !known.same(&key) || far != 0 {
             let (sectors, ideal) = sectors(addrs, mask, size);
-            let contiguous =
-                mask == !0 && (0..32).all(|i| addrs[i] == addrs[0].wrapping_add(i as u64 * u64::from(size)));
-            let key = if far != 0 { Key::NEVER } else { key };
-            *pattern = GlobalPattern { key, sectors, ideal, contiguous };
+            let contiguous = mask == !0 && (0..32).all(|i| addrs[i] == first.wrapping_add(i as u64 * u64::from(size)));
+            *known = if far != 0 { Key::NEVER } else { key };
+            *pattern = GlobalPattern { sectors, ideal, contiguous };
         }
-        pattern.clone()
+        *pattern
     }
 }
 

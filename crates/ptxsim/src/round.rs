@@ -101,6 +101,29 @@ pub fn decode(bits: u32, format: Format) -> f64 {
     if negative { -magnitude } else { magnitude }
 }
 
+/// Value of an f16 (low half of `bits`) without branches, so that loops over lanes become vectors.
+#[inline(always)]
+pub fn f16_value(bits: u32) -> f32 {
+    let magnitude = (bits & 0x7fff) << 13;
+    // The exponent's bias moves by 112; the product is exact and also puts denormals right.
+    let finite = f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23);
+    let v = if bits & 0x7c00 == 0x7c00 { magnitude | 0x7f80_0000 } else { finite.to_bits() };
+    f32::from_bits(v | (bits & 0x8000) << 16)
+}
+
+/// f32 bits to f16 bits, nearest even, without branches.
+#[inline(always)]
+pub fn f16_bits(bits: u32) -> u32 {
+    let a = bits & 0x7fff_ffff;
+    // Below 2^-14 the last place is 2^-24, which is that of 0.5 in f32.
+    let denormal = (f32::from_bits(a) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits());
+    let normal = a.wrapping_add(0xfff + (a >> 13 & 1)).wrapping_sub(112 << 23) >> 13;
+    let finite = if a < 0x3880_0000 { denormal } else { normal };
+    // 65520 and more round to infinity.
+    let magnitude = if a >= 0x477f_f000 { 0x7c00 } else { finite };
+    if a > 0x7f80_0000 { 0x7fff } else { magnitude | (bits & 0x8000_0000) >> 16 }
+}
+
 /// 2^e for a normal result.
 fn power(e: i32) -> f64 {
     f64::from_bits(((e + 1023) as u64) << 52)

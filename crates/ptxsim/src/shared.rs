@@ -5,6 +5,7 @@
 //! has seen the accesses of every other warp ([`Clock`]): an access whose predecessor is newer than that is a race.
 
 use crate::error::FaultKind;
+use crate::op::BIT;
 
 /// A tag: time, warp, lane (or one of the two markers below). 0: never.
 const LANE_BITS: u32 = 6;
@@ -56,6 +57,31 @@ pub struct Shared {
     atomics: Vec<u32>,
     any_atomic: bool,
     pub now: u32,
+}
+
+/// The tags after reads by `tags`, in place of those before; false if some write is not known to have come before.
+#[inline(always)]
+fn compare_reads(writes: &[u32], reads: &mut [u32], tags: &[u32], clock: &Clock, now: u32) -> bool {
+    let low = (1 << TIME_SHIFT) - 1;
+    let safe = clock.safe << TIME_SHIFT | low;
+    let own_seen = clock.seen[clock.warp as usize & 31] << TIME_SHIFT | low;
+    let own = clock.warp << LANE_BITS;
+    let warp_bits = 31 << LANE_BITS;
+    let crowd = now << TIME_SHIFT | MANY_WARPS;
+    let many = now << TIME_SHIFT | own | MANY_LANES;
+    let mut bad = 0;
+    for ((&w, r), &me) in writes.iter().zip(reads).zip(tags) {
+        // 0 (never written) wraps around to the largest.
+        let before = u32::from(w.wrapping_sub(1) < safe);
+        let synced = u32::from(w & warp_bits == own) & u32::from(w <= own_seen) & u32::from(w != 0);
+        bad |= 1 ^ (before | synced);
+        let old = *r;
+        let same_warp = (old & warp_bits == own) & (old & 63 != MANY_WARPS);
+        let fresh = (old <= safe) | (old == me) | (same_warp & (old <= own_seen));
+        let shared = if same_warp { many } else { crowd };
+        *r = if fresh { me } else { shared };
+    }
+    bad == 0
 }
 
 impl Shared {
@@ -162,45 +188,31 @@ impl Shared {
         if fine { Ok(()) } else { self.read_exact(addrs, n, lanes, clock) }
     }
 
-    /// Records reads; false if some write is not known to have come before.
+    /// Records reads; false if some write is not known to have come before. Tags are collected, compared all at once
+    /// and put back.
     #[inline(always)]
     fn read_runs<const N: usize>(&mut self, addrs: &[u32; 32], runs: &[(u8, bool)], clock: &Clock) -> bool {
-        let safe = clock.safe << TIME_SHIFT | ((1 << TIME_SHIFT) - 1);
-        let own_seen = clock.seen[clock.warp as usize] << TIME_SHIFT | ((1 << TIME_SHIFT) - 1);
-        let own = clock.warp << LANE_BITS;
-        let warp_bits = 31 << LANE_BITS;
-        let crowd = self.now << TIME_SHIFT | MANY_WARPS;
-        let mut fine = !self.any_atomic;
-        for &(lane, many) in runs {
-            let at = (addrs[lane as usize] >> self.granule) as usize;
-            let me = self.tag(clock, if many { MANY_LANES } else { lane.into() });
-            let mine_many = self.tag(clock, MANY_LANES);
-            let writes: &[u32; N] = match self.writes[at..at + N].try_into() {
-                Ok(w) => w,
-                Err(_) => return false,
-            };
-            let mut bad = false;
-            for &t in writes {
-                // 0 (never written) wraps around to the largest.
-                let ok = t.wrapping_sub(1) < safe || (t & warp_bits == own && t != 0 && t <= own_seen);
-                bad |= !ok;
-            }
-            fine &= !bad;
-            let reads = &mut self.reads[at..at + N];
-            for t in reads {
-                let old = *t;
-                let same_warp = (old & warp_bits) == own && (old & 63) != MANY_WARPS;
-                let fresh = old <= safe || old == me || (same_warp && old <= own_seen);
-                *t = if fresh {
-                    me
-                } else if same_warp {
-                    mine_many
-                } else {
-                    crowd
-                };
-            }
+        let (mut writes, mut reads, mut tags) = ([[0; N]; 32], [[0; N]; 32], [[0; N]; 32]);
+        let count = runs.len().min(32);
+        let mine = self.tag(clock, 0);
+        for (j, &(lane, many)) in runs[..count].iter().enumerate() {
+            let at = (addrs[lane as usize & 31] >> self.granule) as usize;
+            writes[j].copy_from_slice(&self.writes[at..at + N]);
+            reads[j].copy_from_slice(&self.reads[at..at + N]);
+            tags[j] = [mine | if many { MANY_LANES } else { lane.into() }; N];
         }
-        fine
+        let ok = compare_reads(
+            writes[..count].as_flattened(),
+            reads[..count].as_flattened_mut(),
+            tags[..count].as_flattened(),
+            clock,
+            self.now,
+        );
+        for (j, &(lane, _)) in runs[..count].iter().enumerate() {
+            let at = (addrs[lane as usize & 31] >> self.granule) as usize;
+            self.reads[at..at + N].copy_from_slice(&reads[j]);
+        }
+        ok && !self.any_atomic
     }
 
     #[cold]
@@ -228,7 +240,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Checks writes of `len` bytes by `lanes` and records them; `pending` for `cp.async`. `same(a, b)`: whether two
+    /// Checks writes of `len` bytes by `lanes` and records them; `pending` for `cp.async`, `distinct` if no two lanes
+    /// have the same address. `same(a, b)`: whether two
     /// lanes that write the same bytes write the same value.
     pub fn check_write(
         &mut self,
@@ -236,31 +249,35 @@ impl Shared {
         len: u32,
         lanes: u32,
         clock: &Clock,
-        pending: bool,
+        (pending, distinct): (bool, bool),
         same: impl Fn(u32, u32) -> bool,
     ) -> Result<(), Conflict> {
         if !self.checks {
             return Ok(());
         }
         let n = (len >> self.granule).max(1) as usize;
-        let safe = clock.safe << TIME_SHIFT | ((1 << TIME_SHIFT) - 1);
-        let mut bad = self.any_atomic;
-        for lane in 0..32 {
-            if lanes >> lane & 1 != 0 {
-                let at = (addrs[lane] >> self.granule) as usize;
-                let me = self.tag(clock, lane as u32);
-                for (&w, &r) in self.writes[at..at + n].iter().zip(&self.reads[at..at + n]) {
-                    bad |= !((w <= safe || w == me) & (r <= safe || r == me));
-                }
-            }
-        }
-        if bad {
+        let fine = match n {
+            1 => self.writable::<1>(addrs, lanes, clock),
+            2 => self.writable::<2>(addrs, lanes, clock),
+            4 => self.writable::<4>(addrs, lanes, clock),
+            8 => self.writable::<8>(addrs, lanes, clock),
+            _ => self.writable::<16>(addrs, lanes, clock),
+        };
+        if !fine {
             self.write_exact(addrs, n, lanes, clock)?;
+        }
+        let base = if pending { PENDING << TIME_SHIFT | clock.warp << LANE_BITS } else { self.tag(clock, 0) };
+        if distinct {
+            for lane in (0..32).filter(|l| lanes >> l & 1 != 0) {
+                let at = (addrs[lane as usize] >> self.granule) as usize;
+                self.writes[at..at + n].fill(base | lane);
+            }
+            return Ok(());
         }
         for lane in (0..32).filter(|l| lanes >> l & 1 != 0) {
             let at = (addrs[lane as usize] >> self.granule) as usize;
             let me = self.tag(clock, lane);
-            let set = if pending { PENDING << TIME_SHIFT | clock.warp << LANE_BITS | lane } else { me };
+            let set = base | lane;
             for g in at..at + n {
                 let old = self.writes[g];
                 // Written in this very instruction by another lane: its tag is newer than the check above.
@@ -274,6 +291,26 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// Whether all earlier accesses to what the lanes write are known to have come before, at a quick look.
+    #[inline(always)]
+    fn writable<const N: usize>(&self, addrs: &[u32; 32], lanes: u32, clock: &Clock) -> bool {
+        let safe = clock.safe << TIME_SHIFT | ((1 << TIME_SHIFT) - 1);
+        let mut bad = 0;
+        for lane in 0..32 {
+            if lanes & BIT[lane] == 0 {
+                continue;
+            }
+            let at = (addrs[lane] >> self.granule) as usize;
+            let me = self.tag(clock, lane as u32);
+            let (writes, reads) = (&self.writes[at..at + N], &self.reads[at..at + N]);
+            for k in 0..N {
+                let old = |t: u32| u32::from(t > safe) & u32::from(t != me);
+                bad |= old(writes[k]) | old(reads[k]);
+            }
+        }
+        bad == 0 && !self.any_atomic
     }
 
     #[cold]

@@ -32,10 +32,34 @@ fn round(v: f64, mantissa: i32, exponent: i32, mode: &str) -> u64 {
     let p = match mode {
         _ if down == 0.0 => low,
         "rz" => low,
-        "rm" => if v < 0.0 { high } else { low },
-        "rp" => if v > 0.0 { high } else { low },
-        "rna" => if down >= up { high } else { low },
-        _ => if down > up || down == up && low & 1 == 1 { high } else { low },
+        "rm" => {
+            if v < 0.0 {
+                high
+            } else {
+                low
+            }
+        }
+        "rp" => {
+            if v > 0.0 {
+                high
+            } else {
+                low
+            }
+        }
+        "rna" => {
+            if down >= up {
+                high
+            } else {
+                low
+            }
+        }
+        _ => {
+            if down > up || down == up && low & 1 == 1 {
+                high
+            } else {
+                low
+            }
+        }
     };
     p | sign
 }
@@ -44,7 +68,9 @@ fn round(v: f64, mantissa: i32, exponent: i32, mode: &str) -> u64 {
 fn f32s() -> Vec<u64> {
     let mut list = vec![0u64, 1, 0x7f_ffff, 0x80_0000, 0x3f80_0000, 0x7f7f_ffff, 0x7f80_0000];
     // Around every tie: halfway between two values of each format, in normal and denormal range.
-    for base in [0x3f80_0000u64, 0x3f81_0000, 0x3880_0000, 0x3380_0000, 0x3300_0000, 0x477f_e000, 0x477f_f000, 0x7f7f_0000] {
+    for base in
+        [0x3f80_0000u64, 0x3f81_0000, 0x3880_0000, 0x3380_0000, 0x3300_0000, 0x477f_e000, 0x477f_f000, 0x7f7f_0000]
+    {
         for tie in [0x8000u64, 0x1000, 0x0800, 0x1_8000, 0x3000, 0x1_0000, 0x2000, 0] {
             for nudge in [-1i64, 0, 1] {
                 list.push((base + tie).wrapping_add_signed(nudge) & 0x7fff_ffff);
@@ -96,26 +122,22 @@ fn between_floats() {
     });
     singles("cvt.f32.bf16 %f0, %h3;", "%f0", &halves, |a| a << 16);
     singles("cvt.f64.f32 %d0, %f3;", "%d0", &f32s(), |a| f(a).to_bits());
-    let doubles: Vec<u64> = [0.1, -0.1, 1.0 + 2f64.powi(-24), 1.0 + 3.0 * 2f64.powi(-24), 1e39, -1e39, 1e-46, 1e-40, 1e300]
-        .iter()
-        .map(|v: &f64| v.to_bits())
-        .collect();
+    let doubles: Vec<u64> =
+        [0.1, -0.1, 1.0 + 2f64.powi(-24), 1.0 + 3.0 * 2f64.powi(-24), 1e39, -1e39, 1e-46, 1e-40, 1e300]
+            .iter()
+            .map(|v: &f64| v.to_bits())
+            .collect();
     for mode in ["rn", "rz", "rm", "rp"] {
-        singles(&format!("cvt.{mode}.f32.f64 %f0, %d3;"), "%f0", &doubles, |a| {
-            round(f64::from_bits(a), 23, 8, mode)
-        });
+        singles(&format!("cvt.{mode}.f32.f64 %f0, %d3;"), "%f0", &doubles, |a| round(f64::from_bits(a), 23, 8, mode));
     }
     // To integral values, ties to even among them; the sign of zero stays.
     let list: Vec<u64> = [0.5f32, 1.5, 2.5, -0.5, -1.5, 0.49999997, 8388609.0, -0.0, 1e30, -2.7, 2.2]
         .iter()
         .map(|v| v.to_bits().into())
         .collect();
-    for (mode, f) in [
-        ("rni", f64::round_ties_even as fn(f64) -> f64),
-        ("rzi", f64::trunc),
-        ("rmi", f64::floor),
-        ("rpi", f64::ceil),
-    ] {
+    for (mode, f) in
+        [("rni", f64::round_ties_even as fn(f64) -> f64), ("rzi", f64::trunc), ("rmi", f64::floor), ("rpi", f64::ceil)]
+    {
         singles(&format!("cvt.{mode}.f32.f32 %f0, %f3;"), "%f0", &list, |a| {
             (f(f32::from_bits(a as u32).into()) as f32).to_bits().into()
         });
@@ -130,19 +152,41 @@ fn between_floats() {
 #[test]
 fn floats_to_integers() {
     let list: Vec<u64> = [
-        0.0f32, -0.0, 0.5, 1.5, 2.5, -0.5, -1.5, 127.5, 128.0, -128.5, 255.5, 256.0, 32767.5, -40000.0, 65536.0, 2147483520.0,
-        2147483648.0, -2147483648.0, 4294967040.0, 4294967296.0, 9.2e18, 1.8e19, -9.3e18, 1e38, -1e38, f32::INFINITY,
-        f32::NEG_INFINITY, 1e-40,
+        0.0f32,
+        -0.0,
+        0.5,
+        1.5,
+        2.5,
+        -0.5,
+        -1.5,
+        127.5,
+        128.0,
+        -128.5,
+        255.5,
+        256.0,
+        32767.5,
+        -40000.0,
+        65536.0,
+        2147483520.0,
+        2147483648.0,
+        -2147483648.0,
+        4294967040.0,
+        4294967296.0,
+        9.2e18,
+        1.8e19,
+        -9.3e18,
+        1e38,
+        -1e38,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        1e-40,
     ]
     .iter()
     .map(|v| v.to_bits().into())
     .collect();
-    for (mode, round) in [
-        ("rni", f64::round_ties_even as fn(f64) -> f64),
-        ("rzi", f64::trunc),
-        ("rmi", f64::floor),
-        ("rpi", f64::ceil),
-    ] {
+    for (mode, round) in
+        [("rni", f64::round_ties_even as fn(f64) -> f64), ("rzi", f64::trunc), ("rmi", f64::floor), ("rpi", f64::ceil)]
+    {
         for (ty, low, high, reg) in [
             ("s32", i128::from(i32::MIN), i128::from(i32::MAX), "%ro"),
             ("u32", 0, i128::from(u32::MAX), "%ro"),
@@ -165,14 +209,28 @@ fn floats_to_integers() {
     assert_eq!(eval("cvt.rzi.s32.f32 %ro, %f3;", "%ro", &[[0x7fc0_0000]]), [0]);
     assert_eq!(eval("cvt.rni.u64.f32 %rdo, %f3;", "%rdo", &[[0xffc0_0000]]), [0]);
     assert_eq!(eval("cvt.rzi.s64.f64 %rdo, %d3;", "%rdo", &[[(-7.9f64).to_bits()]]), [-7i64 as u64]);
-    assert_eq!(eval("cvt.rzi.u8.f32 %ho, %f3;", "%ho", &[[300f32.to_bits().into()], [(-3f32).to_bits().into()]]), [255, 0]);
+    assert_eq!(
+        eval("cvt.rzi.u8.f32 %ho, %f3;", "%ho", &[[300f32.to_bits().into()], [(-3f32).to_bits().into()]]),
+        [255, 0]
+    );
 }
 
 #[test]
 fn integers_to_floats() {
     let list = [
-        0u64, 1, 0xffff_ffff, 0x7fff_ffff, 0x8000_0000, 0x0100_0001, 0x0100_0003, 0x0100_0002, 0x8000_0080, 0x8000_0180,
-        0xffff_ff7f, 0xffff_ff80, 0x1234_5678,
+        0u64,
+        1,
+        0xffff_ffff,
+        0x7fff_ffff,
+        0x8000_0000,
+        0x0100_0001,
+        0x0100_0003,
+        0x0100_0002,
+        0x8000_0080,
+        0x8000_0180,
+        0xffff_ff7f,
+        0xffff_ff80,
+        0x1234_5678,
     ];
     for mode in ["rn", "rz", "rm", "rp"] {
         singles(&format!("cvt.{mode}.f32.u32 %f0, %r3;"), "%f0", &list, |a| round(a as u32 as f64, 23, 8, mode));
@@ -183,8 +241,19 @@ fn integers_to_floats() {
     singles("cvt.rn.f32.s16 %f0, %h3;", "%f0", &list, |a| round(a as u16 as i16 as f64, 23, 8, "rn"));
     singles("cvt.rn.f64.s32 %d0, %r3;", "%d0", &list, |a| (a as u32 as i32 as f64).to_bits());
     // 64 bits do not fit f64: compare with the neighbours in 128-bit integers.
-    let wide = [u64::MAX, 1 << 63, (1 << 63) + 1, (1 << 53) + 1, (1 << 53) + 3, 0xffff_ff7f_ffff_ffff, 0xffff_ff80_0000_0000,
-        0xffff_ff80_0000_0001, 12345678901234567, 0x8000_0080_0000_0000, 0x8000_0080_0000_0001];
+    let wide = [
+        u64::MAX,
+        1 << 63,
+        (1 << 63) + 1,
+        (1 << 53) + 1,
+        (1 << 53) + 3,
+        0xffff_ff7f_ffff_ffff,
+        0xffff_ff80_0000_0000,
+        0xffff_ff80_0000_0001,
+        12345678901234567,
+        0x8000_0080_0000_0000,
+        0x8000_0080_0000_0001,
+    ];
     for mode in ["rn", "rz", "rm", "rp"] {
         singles(&format!("cvt.{mode}.f32.u64 %f0, %rd3;"), "%f0", &wide, |a| {
             let shift = 40 - a.leading_zeros(); // 24 bits stay
@@ -214,8 +283,25 @@ fn integers_to_floats() {
 
 #[test]
 fn between_integers() {
-    let list = [0u64, 1, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x1_0000, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff,
-        0x1_0000_0000, 0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, u64::MAX];
+    let list = [
+        0u64,
+        1,
+        0x7f,
+        0x80,
+        0xff,
+        0x100,
+        0x7fff,
+        0x8000,
+        0xffff,
+        0x1_0000,
+        0x7fff_ffff,
+        0x8000_0000,
+        0xffff_ffff,
+        0x1_0000_0000,
+        0x7fff_ffff_ffff_ffff,
+        0x8000_0000_0000_0000,
+        u64::MAX,
+    ];
     let read = |bits: u64, ty: &str| -> i128 {
         match ty {
             "u8" => (bits as u8).into(),

@@ -65,7 +65,8 @@ fn fine(body: &str, threads: u32) {
 
 #[test]
 fn out_of_bounds() {
-    let fault = caught("mov.u32 %r9, 0;\nld.global.u32 %r8, [%rd5+4000];", 64, FaultKind::OutOfBounds, 1, 24, Some(4096));
+    let fault =
+        caught("mov.u32 %r9, 0;\nld.global.u32 %r8, [%rd5+4000];", 64, FaultKind::OutOfBounds, 1, 24, Some(4096));
     assert!(fault.message.contains("0 bytes after the end of the nearest range"), "{fault}");
     caught("ld.global.u32 %r8, [%rd2+-4];", 1, FaultKind::OutOfBounds, 0, 0, Some(-4));
     caught("mov.u64 %rd9, 0;\nld.global.u32 %r8, [%rd9];", 32, FaultKind::OutOfBounds, 1, 0, None);
@@ -123,7 +124,14 @@ fn uninitialised() {
     caught(half, 32, FaultKind::Uninitialised, 1, 0, Some(2));
     caught("atom.shared.add.u32 %r8, [%r7], 1;", 32, FaultKind::Uninitialised, 0, 0, Some(0));
     caught("ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r9}, [%r6];", 32, FaultKind::Uninitialised, 0, 0, Some(0));
-    caught(".local .align 8 .b8 l[8]; st.local.u32 [l], 1;\nld.local.u64 %rd9, [l];", 32, FaultKind::Uninitialised, 1, 0, Some(0));
+    caught(
+        ".local .align 8 .b8 l[8]; st.local.u32 [l], 1;\nld.local.u64 %rd9, [l];",
+        32,
+        FaultKind::Uninitialised,
+        1,
+        0,
+        Some(0),
+    );
     // Shared memory of one block is not there for the next.
     let body = "ld.global.u32 %r9, [%rd2]; mov.u32 %r10, %ctaid.x; setp.eq.u32 %p1, %r10, 0; @%p1 st.shared.u32 [%r7], 1; bar.sync 0;\n\
         ld.shared.u32 %r8, [%r7];";
@@ -140,7 +148,14 @@ fn read_only() {
     let fault = caught("st.global.u32 [%rd5], 1;", 32, FaultKind::ReadOnly, 0, 0, Some(0));
     assert!(fault.message.contains("only read"), "{fault}");
     caught("red.global.add.u32 [%rd5+4], 1;", 32, FaultKind::ReadOnly, 0, 0, Some(4));
-    caught("setp.eq.u32 %p1, %r1, 7; selp.u64 %rd9, %rd5, %rd4, %p1;\nst.global.u32 [%rd9], 1;", 32, FaultKind::ReadOnly, 1, 7, Some(28));
+    caught(
+        "setp.eq.u32 %p1, %r1, 7; selp.u64 %rd9, %rd5, %rd4, %p1;\nst.global.u32 [%rd9], 1;",
+        32,
+        FaultKind::ReadOnly,
+        1,
+        7,
+        Some(28),
+    );
     // Constants too.
     let setup = Setup::new(4, &[0; 4]);
     let text = kernel_with(".const .u32 c = 1;", "", "mov.u64 %rd9, c; st.global.u32 [%rd9], 1;");
@@ -163,7 +178,14 @@ fn races_between_warps() {
     assert!(fault.message.contains("after they were read"), "{fault}");
     // Write after write, also of the same value.
     caught("st.shared.u32 [%r6], %r1;", 64, FaultKind::Race, 0, 1, Some(0));
-    caught("setp.eq.u32 %p1, %r4, %r4; and.b32 %r8, %r1, 31; setp.eq.u32 %p1, %r8, 3;\n@%p1 st.shared.u32 [%r6], 1;", 64, FaultKind::Race, 1, 35, Some(0));
+    caught(
+        "setp.eq.u32 %p1, %r4, %r4; and.b32 %r8, %r1, 31; setp.eq.u32 %p1, %r8, 3;\n@%p1 st.shared.u32 [%r6], 1;",
+        64,
+        FaultKind::Race,
+        1,
+        35,
+        Some(0),
+    );
     // Several warps read, then one writes: a missing barrier at the end of a loop.
     let loop_body = |barrier: &str| {
         format!(
@@ -176,26 +198,47 @@ fn races_between_warps() {
     // Neighbouring halves of a word are not the same bytes.
     fine("shl.b32 %r8, %r1, 1; add.u32 %r8, %r8, %r6; st.shared.u16 [%r8], %h1;", 128);
     // What one thread does in sequence is in order.
-    fine("st.shared.u32 [%r7], 1; ld.shared.u32 %r8, [%r7]; st.shared.u16 [%r7+2], %h1; ld.shared.u32 %r8, [%r7];", 128);
+    fine(
+        "st.shared.u32 [%r7], 1; ld.shared.u32 %r8, [%r7]; st.shared.u16 [%r7+2], %h1; ld.shared.u32 %r8, [%r7];",
+        128,
+    );
 }
 
 #[test]
 fn races_inside_a_warp() {
     let exchange = |barrier: &str| {
-        format!("xor.b32 %r8, %r4, 4; add.u32 %r8, %r8, %r6; st.shared.u32 [%r7], %r1;\n{barrier}\nld.shared.u32 %r9, [%r8];")
+        format!(
+            "xor.b32 %r8, %r4, 4; add.u32 %r8, %r8, %r6; st.shared.u32 [%r7], %r1;\n{barrier}\nld.shared.u32 %r9, [%r8];"
+        )
     };
     caught(&exchange(""), 32, FaultKind::Race, 2, 0, Some(4));
-    for barrier in ["bar.warp.sync -1;", "bar.sync 0;", "vote.sync.ballot.b32 %r10, %p0, -1;", "shfl.sync.idx.b32 %r10, %r9, 0, 31, -1;"] {
+    for barrier in [
+        "bar.warp.sync -1;",
+        "bar.sync 0;",
+        "vote.sync.ballot.b32 %r10, %p0, -1;",
+        "shfl.sync.idx.b32 %r10, %r9, 0, 31, -1;",
+    ] {
         fine(&exchange(barrier), 32);
         // Warp barriers do for several warps that keep to their own parts.
         fine(&exchange(barrier), 128);
     }
     // Reading rows with ldmatrix needs the barrier too.
-    let matrix = |barrier: &str| format!("st.shared.u32 [%r7], %r1;\n{barrier}\nand.b32 %r9, %r1, 7; shl.b32 %r9, %r9, 4; add.u32 %r9, %r9, %r6;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {{%r8}}, [%r9];");
+    let matrix = |barrier: &str| {
+        format!(
+            "st.shared.u32 [%r7], %r1;\n{barrier}\nand.b32 %r9, %r1, 7; shl.b32 %r9, %r9, 4; add.u32 %r9, %r9, %r6;\nldmatrix.sync.aligned.m8n8.x1.shared.b16 {{%r8}}, [%r9];"
+        )
+    };
     caught(&matrix(""), 32, FaultKind::Race, 3, 0, Some(4));
     fine(&matrix("bar.warp.sync -1;"), 32);
     // Two lanes write different values in one instruction; equal values do no harm.
-    caught("and.b32 %r8, %r4, 60; add.u32 %r8, %r8, %r6;\nst.shared.u32 [%r8], %r1;", 32, FaultKind::Race, 1, 16, Some(0));
+    caught(
+        "and.b32 %r8, %r4, 60; add.u32 %r8, %r8, %r6;\nst.shared.u32 [%r8], %r1;",
+        32,
+        FaultKind::Race,
+        1,
+        16,
+        Some(0),
+    );
     fine("st.shared.u32 [%r6], 5;", 32);
     // Lanes that read what others then overwrite.
     let body = "st.shared.u32 [%r7], %r1; bar.warp.sync -1; ld.shared.u32 %r9, [%r6];\n@%p0 st.shared.u32 [%r6], 3;";
@@ -206,8 +249,22 @@ fn races_inside_a_warp() {
 fn atomics_race_only_with_plain_accesses() {
     let init = "@%p0 st.shared.u32 [%r6], 0; bar.sync 0;\n";
     fine(&format!("{init}red.shared.add.u32 [%r6], 1; bar.sync 0; ld.shared.u32 %r8, [%r6];"), 128);
-    caught(&format!("{init}red.shared.add.u32 [%r6], 1;\nld.shared.u32 %r8, [%r6];"), 64, FaultKind::Race, 2, 0, Some(0));
-    caught(&format!("{init}ld.shared.u32 %r8, [%r6];\nred.shared.add.u32 [%r6], 1;"), 64, FaultKind::Race, 2, 0, Some(0));
+    caught(
+        &format!("{init}red.shared.add.u32 [%r6], 1;\nld.shared.u32 %r8, [%r6];"),
+        64,
+        FaultKind::Race,
+        2,
+        0,
+        Some(0),
+    );
+    caught(
+        &format!("{init}ld.shared.u32 %r8, [%r6];\nred.shared.add.u32 [%r6], 1;"),
+        64,
+        FaultKind::Race,
+        2,
+        0,
+        Some(0),
+    );
     caught("@%p0 st.shared.u32 [%r6], 0;\nred.shared.add.u32 [%r6], 1;", 32, FaultKind::Race, 1, 1, Some(0));
 }
 
@@ -229,22 +286,52 @@ fn asynchronous_copies() {
     assert!(fault.message.contains("cp.async"), "{fault}");
     fine(&format!("{copy} cp.async.wait_group 0; ld.shared.u32 %r9, [%r8];"), 32);
     // A group too many is left pending.
-    caught(&format!("{copy} cp.async.wait_group 1;\nld.shared.u32 %r9, [%r8];"), 32, FaultKind::AsyncPending, 1, 0, Some(0));
+    caught(
+        &format!("{copy} cp.async.wait_group 1;\nld.shared.u32 %r9, [%r8];"),
+        32,
+        FaultKind::AsyncPending,
+        1,
+        0,
+        Some(0),
+    );
     // Waiting before committing waits for nothing.
     let uncommitted = copy.replace("cp.async.commit_group;", "");
-    caught(&format!("{uncommitted} cp.async.wait_group 0;\nld.shared.u32 %r9, [%r8];"), 32, FaultKind::AsyncPending, 1, 0, Some(0));
+    caught(
+        &format!("{uncommitted} cp.async.wait_group 0;\nld.shared.u32 %r9, [%r8];"),
+        32,
+        FaultKind::AsyncPending,
+        1,
+        0,
+        Some(0),
+    );
     fine(&format!("{uncommitted} cp.async.wait_all; ld.shared.u32 %r9, [%r8];"), 32);
     // A barrier does not wait for copies.
     caught(&format!("{copy} bar.sync 0;\nld.shared.u32 %r9, [%r8];"), 64, FaultKind::AsyncPending, 1, 0, Some(0));
     // After its wait a thread sees its own copies; the others need a barrier.
     let neighbour = "xor.b32 %r10, %r8, 16;";
-    caught(&format!("{copy} {neighbour} cp.async.wait_group 0;\nld.shared.u32 %r9, [%r10];"), 32, FaultKind::Race, 1, 0, Some(16));
+    caught(
+        &format!("{copy} {neighbour} cp.async.wait_group 0;\nld.shared.u32 %r9, [%r10];"),
+        32,
+        FaultKind::Race,
+        1,
+        0,
+        Some(16),
+    );
     fine(&format!("{copy} {neighbour} cp.async.wait_group 0; bar.sync 0; ld.shared.u32 %r9, [%r10];"), 128);
     // Overwriting what others still read, and what is still under way.
-    let reused = format!("{copy} cp.async.wait_group 0; bar.sync 0; {neighbour} ld.shared.u32 %r9, [%r10];\ncp.async.cg.shared.global [%r8], [%rd9], 16;");
+    let reused = format!(
+        "{copy} cp.async.wait_group 0; bar.sync 0; {neighbour} ld.shared.u32 %r9, [%r10];\ncp.async.cg.shared.global [%r8], [%rd9], 16;"
+    );
     caught(&reused, 64, FaultKind::Race, 1, 0, Some(0));
     caught(&format!("{copy}\nst.shared.u32 [%r8], 1;"), 32, FaultKind::AsyncPending, 1, 0, Some(0));
-    caught(&format!("{copy}\ncp.async.cg.shared.global [%r8], [%rd9], 16;"), 32, FaultKind::AsyncPending, 1, 0, Some(0));
+    caught(
+        &format!("{copy}\ncp.async.cg.shared.global [%r8], [%rd9], 16;"),
+        32,
+        FaultKind::AsyncPending,
+        1,
+        0,
+        Some(0),
+    );
     caught("cp.async.cg.shared.global [%r6], [%rd2], 16, 17;", 1, FaultKind::BadOperand, 0, 0, None);
 }
 
@@ -269,7 +356,14 @@ fn member_masks() {
     caught("@%p0 ret;\nbar.warp.sync -1;", 32, FaultKind::BadMask, 1, 1, None);
     caught("vote.sync.any.pred %p1, %p0, 0xffff;", 32, FaultKind::BadMask, 0, 16, None);
     caught("shfl.sync.down.b32 %r8, %r1, 16, 31, 0xffff;", 16, FaultKind::BadMask, 0, 0, None);
-    caught("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%f0,%f1,%f2,%f3}, {%r1,%r1}, {%r1}, {%f0,%f1,%f2,%f3};", 48, FaultKind::BadMask, 0, 32, None);
+    caught(
+        "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%f0,%f1,%f2,%f3}, {%r1,%r1}, {%r1}, {%f0,%f1,%f2,%f3};",
+        48,
+        FaultKind::BadMask,
+        0,
+        32,
+        None,
+    );
     fine("bar.warp.sync 0xffff; redux.sync.add.u32 %r8, %r1, 0xffff;", 16);
 }
 
@@ -284,13 +378,27 @@ fn deadlocks() {
     // Misused barriers.
     caught("bar.sync 1, 33;", 64, FaultKind::BadBarrier, 0, 0, None);
     caught("bar.sync 16;", 64, FaultKind::BadBarrier, 0, 0, None);
-    caught("setp.ge.u32 %p1, %r1, 32; @%p1 bra b;\nbar.sync 1, 128; bra.uni e;\nb: bar.sync 1, 96;\ne:", 128, FaultKind::BadBarrier, 2, 32, None);
+    caught(
+        "setp.ge.u32 %p1, %r1, 32; @%p1 bra b;\nbar.sync 1, 128; bra.uni e;\nb: bar.sync 1, 96;\ne:",
+        128,
+        FaultKind::BadBarrier,
+        2,
+        32,
+        None,
+    );
 }
 
 #[test]
 fn traps_and_budgets() {
     caught("setp.eq.u32 %p1, %r1, 37;\n@%p1 trap;", 64, FaultKind::Trap, 1, 37, None);
-    caught_in("mov.u32 %r9, %ctaid.x; setp.eq.u32 %p1, %r9, 5;\n@%p1 trap;", &Bug { block: 5, threads: 32 }, FaultKind::Trap, 1, 0, None);
+    caught_in(
+        "mov.u32 %r9, %ctaid.x; setp.eq.u32 %p1, %r9, 5;\n@%p1 trap;",
+        &Bug { block: 5, threads: 32 },
+        FaultKind::Trap,
+        1,
+        0,
+        None,
+    );
     caught("ts: .branchtargets a, b;\nbrx.idx %r1, ts;\na:\nb:", 32, FaultKind::BadOperand, 1, 2, None);
     let setup = Setup::new(4, &[0; 4]);
     for threads in [1, 2] {
@@ -306,14 +414,8 @@ fn refused_launches() {
     let module = Module::parse("t", &text).unwrap();
     let setup = Setup::new(4, &bytes(&[1]));
     let params: Vec<u8> = [setup.out, setup.input].iter().flat_map(|a| a.to_le_bytes()).collect();
-    let good = Launch {
-        entry: "k",
-        grid: [1, 1, 1],
-        block: [32, 1, 1],
-        dynamic_shared: 0,
-        params: &params,
-        buffers: None,
-    };
+    let good =
+        Launch { entry: "k", grid: [1, 1, 1], block: [32, 1, 1], dynamic_shared: 0, params: &params, buffers: None };
     let run = |launch: Launch| module.launch(&setup.memory, &launch, &Options::default());
     run(good).unwrap();
     let refused = |launch: Launch, words: &[&str]| {

@@ -114,7 +114,8 @@ fn all_rounding_modes() {
             let (a, d) = (fixed(a, 100), fixed(b, 50));
             let sign = d.signum();
             let compare = |y: f32| ((a - fixed_or_far(y, 50) * d) * sign).signum() as i32;
-            let middle = |y: f32, z: f32| ((2 * a - (fixed_or_far(y, 50) + fixed_or_far(z, 50)) * d) * sign).signum() as i32;
+            let middle =
+                |y: f32, z: f32| ((2 * a - (fixed_or_far(y, 50) + fixed_or_far(z, 50)) * d) * sign).signum() as i32;
             if r.abs() > 1e-3 && r.abs() < 1e3 {
                 assert!(rounded(r, mode, compare, middle), "div.{mode}: {r:e}");
             }
@@ -135,7 +136,11 @@ fn all_rounding_modes() {
 
 /// As `fixed`; a neighbour of 0 or of a tiny value is far enough below the last place that its sign is all that counts.
 fn fixed_or_far(y: f32, scale: i32) -> i128 {
-    if y.abs() < 2f32.powi(24 - scale) { fixed((y * 2f32.powi(60)).clamp(-1e-3, 1e-3), 30).signum() } else { fixed(y, scale) }
+    if y.abs() < 2f32.powi(24 - scale) {
+        fixed((y * 2f32.powi(60)).clamp(-1e-3, 1e-3), 30).signum()
+    } else {
+        fixed(y, scale)
+    }
 }
 
 #[test]
@@ -208,7 +213,13 @@ fn minima_and_maxima() {
             (true, true) => 0x7fff,
             (true, false) => b,
             (false, true) => a,
-            _ => if key(a) > key(b) { a } else { b },
+            _ => {
+                if key(a) > key(b) {
+                    a
+                } else {
+                    b
+                }
+            }
         }
     });
 }
@@ -260,9 +271,18 @@ fn approximations() {
         ("tanh.approx.f32", f64::tanh, 2f64.powi(-11)),
         ("rcp.approx.ftz.f32", |x| 1.0 / x, 2f64.powi(-23)),
     ] {
-        for (v, found) in values.iter().zip(eval(&format!("{name} %f0, %f3;"), "%f0", &bits(&values).iter().map(|&b| [b]).collect::<Vec<_>>())) {
+        for (v, found) in values.iter().zip(eval(
+            &format!("{name} %f0, %f3;"),
+            "%f0",
+            &bits(&values).iter().map(|&b| [b]).collect::<Vec<_>>(),
+        )) {
             let (wanted, found) = (f((*v).into()), f64::from(f32::from_bits(found as u32)));
-            assert!((found - wanted).abs() <= bound * wanted.abs().max(1e-30) + if name.starts_with('s') || name.starts_with('c') { bound } else { 0.0 }, "{name} {v}: {found}");
+            assert!(
+                (found - wanted).abs()
+                    <= bound * wanted.abs().max(1e-30)
+                        + if name.starts_with('s') || name.starts_with('c') { bound } else { 0.0 },
+                "{name} {v}: {found}"
+            );
         }
     }
     let positive: Vec<f32> = values.iter().map(|v| v.abs() + 0.01).collect();
@@ -271,14 +291,21 @@ fn approximations() {
         ("rsqrt.approx.f32", |x| 1.0 / x.sqrt(), 2f64.powf(-22.9)),
         ("sqrt.approx.f32", f64::sqrt, 2f64.powi(-23)),
     ] {
-        for (v, found) in positive.iter().zip(eval(&format!("{name} %f0, %f3;"), "%f0", &bits(&positive).iter().map(|&b| [b]).collect::<Vec<_>>())) {
+        for (v, found) in positive.iter().zip(eval(
+            &format!("{name} %f0, %f3;"),
+            "%f0",
+            &bits(&positive).iter().map(|&b| [b]).collect::<Vec<_>>(),
+        )) {
             let (wanted, found) = (f((*v).into()), f64::from(f32::from_bits(found as u32)));
             assert!((found - wanted).abs() <= bound * wanted.abs().max(1.0), "{name} {v}: {found}");
         }
     }
     // Table of special values in the ISA.
     let (zero, inf, nan) = (0u64, 0x7f80_0000u64, 0x7fff_ffffu64);
-    assert_eq!(eval("ex2.approx.f32 %f0, %f3;", "%f0", &[[0xff80_0000], [zero], [inf], [nan]]), [0, 0x3f80_0000, inf, nan]);
+    assert_eq!(
+        eval("ex2.approx.f32 %f0, %f3;", "%f0", &[[0xff80_0000], [zero], [inf], [nan]]),
+        [0, 0x3f80_0000, inf, nan]
+    );
     assert_eq!(eval("lg2.approx.f32 %f0, %f3;", "%f0", &[[zero], [inf], [0xbf80_0000]]), [0xff80_0000, inf, nan]);
     assert_eq!(eval("rsqrt.approx.f32 %f0, %f3;", "%f0", &[[zero], [0x8000_0000], [inf]]), [inf, 0xff80_0000, 0]);
     assert_eq!(eval("rcp.rn.f32 %f0, %f3;", "%f0", &[[zero], [0x8000_0000], [inf]]), [inf, 0xff80_0000, 0]);
@@ -296,7 +323,8 @@ fn doubles() {
         ("sub.f64", |a, b| a - b),
         ("div.rn.f64", |a, b| a / b),
     ] {
-        let body = format!("{name} %d0, %d3, %d4; testp.notanumber.f64 %p10, %d0; mov.b64 %rdo, %d0; @%p10 mov.u64 %rdo, 1;");
+        let body =
+            format!("{name} %d0, %d3, %d4; testp.notanumber.f64 %p10, %d0; mov.b64 %rdo, %d0; @%p10 mov.u64 %rdo, 1;");
         pairs(&body, "%rdo", &values, |a, b| same(f(g(a), g(b))));
     }
     // Directed: 1 + 2^-60 and 1/3.
@@ -324,7 +352,8 @@ fn narrow_value(bits: u64, mantissa: i32, exponent: i32) -> f64 {
 /// The pattern nearest to v among all finite ones, ties to the even pattern; found by search, not by bit tricks.
 fn nearest(v: f64, mantissa: i32, exponent: i32) -> u64 {
     let infinity = ((1u64 << exponent) - 1) << mantissa;
-    let value = |p: u64| if p == infinity { 2f64.powi(1 << (exponent - 1)) } else { narrow_value(p, mantissa, exponent) };
+    let value =
+        |p: u64| if p == infinity { 2f64.powi(1 << (exponent - 1)) } else { narrow_value(p, mantissa, exponent) };
     let (mut low, mut high) = (0, infinity);
     while high - low > 1 {
         let mid = (low + high) / 2;
@@ -366,9 +395,8 @@ fn narrow_arithmetic() {
     assert_eq!(eval("add.f16 %ho, %h3, %h4;", "%ho", &[[0x7bff, 0x7bff]]), [0x7c00]);
     assert_eq!(eval("fma.rn.relu.f16 %ho, %h3, %h4, %h5;", "%ho", &[[0xbc00, 0x3c00, 0]]), [0]);
     // An inexact sum that double rounding through f32 gets wrong: 1 + 2^-11 (a tie) + 2^-24 in one fma.
-    assert_eq!(eval("fma.rn.f16 %ho, %h3, %h4, %h5;", "%ho", &[[0x3c01, 0x3c01, 0x0001]]), [nearest(
-        narrow_value(0x3c01, 10, 5).powi(2) + narrow_value(1, 10, 5),
-        10,
-        5
-    )]);
+    assert_eq!(
+        eval("fma.rn.f16 %ho, %h3, %h4, %h5;", "%ho", &[[0x3c01, 0x3c01, 0x0001]]),
+        [nearest(narrow_value(0x3c01, 10, 5).powi(2) + narrow_value(1, 10, 5), 10, 5)]
+    );
 }

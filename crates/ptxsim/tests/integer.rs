@@ -4,22 +4,8 @@ mod common;
 
 use common::{eval, pairs, singles};
 
-const W: [u64; 14] = [
-    0,
-    1,
-    2,
-    3,
-    31,
-    32,
-    33,
-    0x7fff,
-    0x8000,
-    0xffff,
-    0x1234_5678,
-    0x7fff_ffff,
-    0x8000_0000,
-    0xffff_ffff,
-];
+const W: [u64; 14] =
+    [0, 1, 2, 3, 31, 32, 33, 0x7fff, 0x8000, 0xffff, 0x1234_5678, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff];
 
 const D: [u64; 9] =
     [0, 1, 63, 64, 0xffff_ffff, 0x1_0000_0000, 0x7fff_ffff_ffff_ffff, 0x8000_0000_0000_0000, 0xffff_ffff_ffff_ffff];
@@ -142,9 +128,7 @@ fn order() {
         pairs(&format!("setp.{name}.s64 %po, %rd3, %rd4;"), "%po", &D, |a, b| {
             sign((a as i64).into(), (b as i64).into())
         });
-        pairs(&format!("setp.{name}.s16 %po, %h3, %h4;"), "%po", &W, |a, b| {
-            sign((a as i16).into(), (b as i16).into())
-        });
+        pairs(&format!("setp.{name}.s16 %po, %h3, %h4;"), "%po", &W, |a, b| sign((a as i16).into(), (b as i16).into()));
         pairs(&format!("set.{name}.u32.s32 %ro, %r3, %r4;"), "%ro", &W, |a, b| {
             if sign(s(a), s(b)) == 1 { 0xffff_ffff } else { 0 }
         });

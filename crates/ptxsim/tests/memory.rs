@@ -17,11 +17,17 @@ fn widths_and_extension() {
         ("ld.global.s32 %rdo, [%rd9];", 0xffff_ffff_b4a5_9687),
         ("ld.global.u32 %rdo, [%rd9+4];", 0xf0e1_d2c3),
         ("ld.global.b64 %rdo, [%rd9];", 0xf0e1_d2c3_b4a5_9687),
-        ("ld.global.v4.u8 {%h10,%h11,%h12,%h13}, [%rd9+4]; mov.b64 %rdo, {%h13,%h12,%h11,%h10};", 0x00c3_00d2_00e1_00f0),
+        (
+            "ld.global.v4.u8 {%h10,%h11,%h12,%h13}, [%rd9+4]; mov.b64 %rdo, {%h13,%h12,%h11,%h10};",
+            0x00c3_00d2_00e1_00f0,
+        ),
         ("ld.global.v2.s8 {%h10,%h11}, [%rd9]; mov.b32 %ro, {%h10,%h11}; cvt.u64.u32 %rdo, %ro;", 0xff96_ff87),
         ("ld.global.v2.u32 {%r10,%r11}, [%rd9]; mov.b64 %rdo, {%r11,%r10};", 0xb4a5_9687_f0e1_d2c3),
-        ("ld.volatile.global.u32 %r10, [%rd9]; ld.global.nc.L1::no_allocate.u32 %r11, [%rd9]; xor.b32 %r10, %r10, %r11; \
-          cvt.u64.u32 %rdo, %r10;", 0),
+        (
+            "ld.volatile.global.u32 %r10, [%rd9]; ld.global.nc.L1::no_allocate.u32 %r11, [%rd9]; xor.b32 %r10, %r10, %r11; \
+          cvt.u64.u32 %rdo, %r10;",
+            0,
+        ),
         ("ld.global.cs.L2::128B.f32 %f10, [%rd9]; mov.b32 %r10, %f10; cvt.u64.u32 %rdo, %r10;", 0xb4a5_9687),
         ("ld.u32 %ro, [%rd9]; cvt.u64.u32 %rdo, %ro;", 0xb4a5_9687),
         ("cvta.to.global.u64 %rd11, %rd9; ld.global.u32 %ro, [%rd11+4]; cvt.u64.u32 %rdo, %ro;", 0xf0e1_d2c3),
@@ -38,16 +44,7 @@ fn stores() {
         st.global.u16 [%rd1+6], %h2; st.global.u8 [%rd1+4], %rd5; st.global.v2.b16 [%rd1+8], {%h2, %h1}; \
         st.global.v4.u8 [%rd1+12], {%h1, %h1, %h2, %h2}; st.global.v2.u64 [%rd1+16], {%rd5, 7};";
     setup.run(&kernel(body), 1, 1, 0).unwrap();
-    assert_eq!(setup.words(), [
-        0x1111_dd11,
-        0xaabb_11dd,
-        0xccdd_aabb,
-        0xbbbb_dddd,
-        0xaabb_ccdd,
-        0xaabb_ccdd,
-        7,
-        0
-    ]);
+    assert_eq!(setup.words(), [0x1111_dd11, 0xaabb_11dd, 0xccdd_aabb, 0xbbbb_dddd, 0xaabb_ccdd, 0xaabb_ccdd, 7, 0]);
 }
 
 #[test]
@@ -113,7 +110,8 @@ fn parameters_by_value() {
     );
     let module = Module::parse("t", &text).unwrap();
     let entry = &module.entries()[0];
-    let layout: Vec<_> = entry.params.iter().map(|p| (p.name.as_str(), p.offset, p.size, p.align, p.kind.as_str())).collect();
+    let layout: Vec<_> =
+        entry.params.iter().map(|p| (p.name.as_str(), p.offset, p.size, p.align, p.kind.as_str())).collect();
     assert_eq!(layout, [("a", 0, 1, 1, "u8"), ("s", 8, 24, 8, "b8"), ("f", 32, 4, 4, "f32"), ("out", 40, 8, 8, "u64")]);
     assert_eq!(entry.params_size, 48);
     let mut memory = Memory::new(1 << 16);
@@ -145,7 +143,9 @@ fn atomics() {
             );
             let setup = Setup::new(8, &start.to_le_bytes());
             setup.memory.write(setup.out, &start.to_le_bytes()).unwrap();
-            setup.run(&kernel_with(".shared .align 8 .b8 s[8];", "", &body), 1, 64, 0).unwrap_or_else(|e| panic!("{e}"));
+            setup
+                .run(&kernel_with(".shared .align 8 .b8 s[8];", "", &body), 1, 64, 0)
+                .unwrap_or_else(|e| panic!("{e}"));
             let w = setup.words();
             result.push(u64::from(w[0]) | u64::from(w[1]) << 32);
         }
@@ -188,8 +188,7 @@ fn results_do_not_depend_on_threads() {
     let run = |threads| {
         let setup = Setup::new(4, &[0; 4]);
         setup.memory.write(setup.out, &[0; 4]).unwrap();
-        let counters =
-            setup.run_with(&kernel(body), 50, 64, 0, &Options { threads, ..Options::default() }).unwrap();
+        let counters = setup.run_with(&kernel(body), 50, 64, 0, &Options { threads, ..Options::default() }).unwrap();
         (setup.words(), counters)
     };
     assert_eq!(run(1), run(4));
@@ -211,7 +210,8 @@ fn asynchronous_copies() {
         st.global.v2.u32 [%rd4+24], {%r16,%r17}; st.global.v2.u32 [%rd4+32], {%r18,%r19};";
     let input: Vec<u32> = (1..=128).collect();
     let setup = Setup::new(32 * 40, &bytes(&input));
-    let counters = setup.run(&kernel_with(".shared .align 16 .b8 s[1536];", "", body), 1, 32, 0).unwrap_or_else(|e| panic!("{e}"));
+    let counters =
+        setup.run(&kernel_with(".shared .align 16 .b8 s[1536];", "", body), 1, 32, 0).unwrap_or_else(|e| panic!("{e}"));
     for (t, row) in setup.words().chunks_exact(10).enumerate() {
         let v = |i: usize| (4 * t + i + 1) as u32;
         let ignored = if t < 16 { 0 } else { v(0) };
@@ -271,13 +271,14 @@ fn host_memory() {
     assert!(a != 0 && a % 256 == 0 && b % 256 == 0 && b >= a + 10 + 256, "guard gaps");
     let full = memory.alloc(491).unwrap_err().to_string();
     assert!(full.contains("491") && full.contains("490"), "{full}");
-    assert!(memory.write(a + 8, &[0; 3]).is_err() && memory.read(a - 1, &mut [0]).is_err() && memory.free(a + 1).is_err());
+    assert!(
+        memory.write(a + 8, &[0; 3]).is_err() && memory.read(a - 1, &mut [0]).is_err() && memory.free(a + 1).is_err()
+    );
     memory.write(a + 3, &[1, 2, 3]).unwrap();
-    assert_eq!((memory.unwritten(a..a + 10), memory.unwritten(a + 3..a + 6), memory.unwritten(a + 3..a + 7)), (
-        Some(a),
-        None,
-        Some(a + 6)
-    ));
+    assert_eq!(
+        (memory.unwritten(a..a + 10), memory.unwritten(a + 3..a + 6), memory.unwritten(a + 3..a + 7)),
+        (Some(a), None, Some(a + 6))
+    );
     memory.copy(a, b + 40, 10).unwrap();
     let mut out = [0; 10];
     memory.read(b + 40, &mut out).unwrap();
@@ -285,11 +286,10 @@ fn host_memory() {
     assert_eq!((memory.unwritten(b + 43..b + 46), memory.unwritten(b + 43..b + 47)), (None, Some(b + 46)));
     memory.write(b, &[5; 500]).unwrap();
     memory.poison(b + 31..b + 70).unwrap();
-    assert_eq!((memory.unwritten(b..b + 31), memory.unwritten(b..b + 500), memory.unwritten(b + 70..b + 500)), (
-        None,
-        Some(b + 31),
-        None
-    ));
+    assert_eq!(
+        (memory.unwritten(b..b + 31), memory.unwritten(b..b + 500), memory.unwritten(b + 70..b + 500)),
+        (None, Some(b + 31), None)
+    );
     memory.free(a).unwrap();
     assert_eq!(memory.used(), 500);
     assert!(memory.read(a, &mut out).is_err());

@@ -41,7 +41,11 @@ fn shuffles() {
                 let (found, _) = lanes(&body, 32, |i| i * 3);
                 for lane in 0..32 {
                     let (from, inside) = wanted(mode, lane, b, c);
-                    assert_eq!(found[lane as usize], from as u32 * 3 + if inside { 1000 } else { 0 }, "{mode} {b} {c} {lane}");
+                    assert_eq!(
+                        found[lane as usize],
+                        from as u32 * 3 + if inside { 1000 } else { 0 },
+                        "{mode} {b} {c} {lane}"
+                    );
                 }
             }
         }
@@ -57,12 +61,9 @@ fn shuffles() {
 fn votes_and_matches() {
     let is = |f: fn(u32) -> bool| move |i: u32| u32::from(f(i));
     let setp = "setp.ne.u32 %p1, %r5, 0;";
-    for (f, all, any, uni) in [
-        ((|_| true) as fn(u32) -> bool, 1, 1, 1),
-        (|_| false, 0, 0, 1),
-        (|i| i == 9, 0, 1, 0),
-        (|i| i != 9, 0, 1, 0),
-    ] {
+    for (f, all, any, uni) in
+        [((|_| true) as fn(u32) -> bool, 1, 1, 1), (|_| false, 0, 0, 1), (|i| i == 9, 0, 1, 0), (|i| i != 9, 0, 1, 0)]
+    {
         for (mode, wanted) in [("all", all), ("any", any), ("uni", uni)] {
             let body = format!("{setp} vote.sync.{mode}.pred %p2, %p1, -1; selp.u32 %ro, 1, 0, %p2;");
             assert_eq!(lanes(&body, 32, is(f)).0, [wanted; 32], "{mode}");
@@ -87,7 +88,13 @@ fn votes_and_matches() {
         let input = move |i: u32| match op {
             "add.u32" => i * 77,
             "xor.b32" => i / 2,
-            _ => if i == 20 { -5i32 as u32 } else { i },
+            _ => {
+                if i == 20 {
+                    -5i32 as u32
+                } else {
+                    i
+                }
+            }
         };
         assert_eq!(lanes(&format!("redux.sync.{op} %ro, %r5, -1;"), 32, input).0, [wanted; 32], "{op}");
     }
@@ -165,7 +172,15 @@ fn nested_ifs_take_each_side_once() {
         low: and.b32 %r6, %r1, 1; setp.eq.u32 %p3, %r6, 0; mov.u32 %ro, 1; @%p3 mov.u32 %ro, 0;\n\
         end: add.u32 %ro, %ro, 5;";
     let (found, counters) = lanes(body, 32, |_| 0);
-    let wanted = |i: u32| 5 + if i < 8 { i & 1 } else if i < 20 { 2 } else { 3 };
+    let wanted = |i: u32| {
+        5 + if i < 8 {
+            i & 1
+        } else if i < 20 {
+            2
+        } else {
+            3
+        }
+    };
     assert!((0..32).all(|i| found[i as usize] == wanted(i)));
     assert_eq!((counters.divergent_branches, counters.branches), (2, 4));
     assert_eq!(counters.of(Class::StoreGlobal), 1);
