@@ -1,9 +1,11 @@
 //! Loads and stores of shared memory, and `ldmatrix`: bounds, alignment, bank conflicts, the race shadow.
 
 use crate::access::{Raw, addresses, lanes, merge_part};
+use crate::counters::Counters;
 use crate::error::FaultKind;
 use crate::exec::{Block, Outcome, trap};
 use crate::op::{Address, BIT, MemOp, NONE, Regs};
+use crate::pattern::SharedPattern;
 use crate::shared::Conflict;
 use crate::warp::Warp;
 
@@ -56,20 +58,15 @@ impl Block<'_> {
         self.shared_addresses(&out.map(u64::from), m, size, verb)
     }
 
-    /// Counts passes over the banks; whether no two lanes have the same address.
-    #[inline]
-    pub fn count_shared(&mut self, addrs: &[u32; 32], m: u32, size: u32) -> bool {
-        let pattern = self.shared_patterns.find(addrs, m, size);
-        self.counters.wavefronts += u64::from(pattern.wavefronts);
-        self.counters.conflicts += u64::from(pattern.conflicts);
-        pattern.distinct()
+    /// Counts passes over the banks.
+    pub fn count_shared(&mut self, addrs: &[u32; 32], m: u32, size: u32) {
+        count(&mut self.counters, self.shared_patterns.find(addrs, m, size));
     }
 
     pub fn gather_shared(&mut self, warp: &Warp, op: &MemOp, addrs: &[u32; 32], m: u32, raw: &mut Raw) -> Outcome<()> {
         let size = op.width * op.n;
         let pattern = self.shared_patterns.find(addrs, m, size);
-        self.counters.wavefronts += u64::from(pattern.wavefronts);
-        self.counters.conflicts += u64::from(pattern.conflicts);
+        count(&mut self.counters, pattern);
         let id = warp.id as usize;
         self.dirty[id] = true;
         if op.strong {
@@ -78,7 +75,7 @@ impl Block<'_> {
                 check.or_else(conflict)?;
             }
         } else {
-            self.shared.check_read(addrs, size, pattern.runs(), m, &self.clocks[id]).or_else(conflict)?;
+            self.shared.check_read(addrs, size, pattern, &self.clocks[id], false).or_else(conflict)?;
         }
         let words = &self.shared.words;
         match size {
@@ -96,7 +93,8 @@ impl Block<'_> {
 
     pub fn scatter_shared(&mut self, warp: &Warp, op: &MemOp, addrs: &[u32; 32], m: u32, raw: &Raw) -> Outcome<()> {
         let size = op.width * op.n;
-        let distinct = self.count_shared(addrs, m, size);
+        let pattern = self.shared_patterns.find(addrs, m, size);
+        count(&mut self.counters, pattern);
         let id = warp.id as usize;
         self.dirty[id] = true;
         if op.strong {
@@ -108,7 +106,7 @@ impl Block<'_> {
             let same = |a: u32, b: u32| {
                 addrs[a as usize] == addrs[b as usize] && raw.iter().all(|w| w[a as usize] == w[b as usize])
             };
-            self.shared.check_write(addrs, size, m, &self.clocks[id], (false, distinct), same).or_else(conflict)?;
+            self.shared.check_write(addrs, size, pattern, &self.clocks[id], false, same).or_else(conflict)?;
         }
         let words = &mut self.shared.words;
         match size {
@@ -134,9 +132,9 @@ impl Block<'_> {
         let id = warp.id as usize;
         self.dirty[id] = true;
         // Eight rows of 16 bytes are what an access of 16 bytes a lane takes in one phase.
-        self.count_shared(&addrs, rows, 16);
-        let runs: [(u8, bool); 32] = std::array::from_fn(|lane| (lane as u8, true));
-        self.shared.check_read(&addrs, 16, &runs[..8 * n], rows, &self.clocks[id]).or_else(conflict)?;
+        let pattern = self.shared_patterns.find(&addrs, rows, 16);
+        count(&mut self.counters, pattern);
+        self.shared.check_read(&addrs, 16, pattern, &self.clocks[id], true).or_else(conflict)?;
         for j in 0..n {
             let mut rows = [[0; 4]; 8];
             for (row, &a) in rows.iter_mut().zip(&addrs[8 * j..8 * j + 8]) {
@@ -155,6 +153,11 @@ impl Block<'_> {
         }
         Ok(())
     }
+}
+
+pub fn count(counters: &mut Counters, pattern: &SharedPattern) {
+    counters.wavefronts += u64::from(pattern.wavefronts);
+    counters.conflicts += u64::from(pattern.conflicts);
 }
 
 pub fn conflict<T>(c: Conflict) -> Outcome<T> {

@@ -2,7 +2,7 @@
 
 use crate::access::{Raw, addresses, lanes};
 use crate::access_global::unwritten;
-use crate::access_shared::conflict;
+use crate::access_shared::{conflict, count};
 use crate::error::FaultKind;
 use crate::exec::{Block, Outcome, trap};
 use crate::op::NONE;
@@ -47,10 +47,11 @@ impl Block<'_> {
         for lane in lanes(part) {
             self.copy_part(from[lane], length[lane], bytes, lane, &mut data)?;
         }
-        let distinct = self.count_shared(&to, m, bytes);
         let id = warp.id as usize;
         self.dirty[id] = true;
-        self.shared.check_write(&to, bytes, m, &self.clocks[id], (true, distinct), |_, _| false).or_else(conflict)?;
+        let pattern = self.shared_patterns.find(&to, m, bytes);
+        count(&mut self.counters, pattern);
+        self.shared.check_write(&to, bytes, pattern, &self.clocks[id], true, |_, _| false).or_else(conflict)?;
         let mut rest = m;
         while rest != 0 {
             let group = warp.commits[rest.trailing_zeros() as usize];

@@ -78,17 +78,17 @@ impl fmt::Display for FaultKind {
 pub struct Fault {
     pub kind: FaultKind,
     /// Entry name.
-    pub kernel: String,
+    pub kernel: Box<str>,
     /// Line of the PTX text, from one; 0 where no instruction is to blame.
     pub line: usize,
     /// That line's text.
-    pub text: String,
+    pub text: Box<str>,
     pub block: [u32; 3],
     pub thread: [u32; 3],
     /// The address, in the space that `message` names.
     pub address: Option<u64>,
     /// Details: space, size, nearest range, the other thread.
-    pub message: String,
+    pub message: Box<str>,
 }
 
 impl fmt::Display for Fault {

@@ -62,6 +62,8 @@ struct Barrier {
     /// `bar.red`: how many threads' predicates held, and how many threads took part.
     count: u32,
     total: u32,
+    /// What those who arrived had seen of each warp then.
+    seen: [u32; 32],
 }
 
 fn volume(size: [u32; 3]) -> u64 {
@@ -73,11 +75,11 @@ fn refuse(kernel: &str, message: String) -> Fault {
         kind: FaultKind::BadLaunch,
         kernel: kernel.into(),
         line: 0,
-        text: String::new(),
+        text: "".into(),
         block: [0; 3],
         thread: [0; 3],
         address: None,
-        message,
+        message: message.into(),
     }
 }
 
@@ -126,8 +128,6 @@ impl Module {
     ///
     /// Blocks run in any order; kernels whose result could depend on it (atomics that return a value or add floats in
     /// global memory) run them in ascending order on one thread, so results never depend on `threads`.
-    // A fault is large, but there is one per launch at most.
-    #[allow(clippy::result_large_err)]
     pub fn launch(&self, memory: &Memory, launch: &Launch, options: &Options) -> Result<Counters, Fault> {
         let Some((entry, program)) = self.find(launch.entry) else {
             let names: Vec<&str> = self.entries().iter().map(|e| e.name.as_str()).collect();
@@ -197,6 +197,7 @@ impl Run<'_> {
         let warps = threads.div_ceil(32);
         let shared_size = program.dynamic_base.max(program.static_shared) + launch.dynamic_shared;
         let slots = program.mem.len() + program.copies.len() + program.atoms.len();
+        let partial = program.bars.iter().any(|b| b.count != NONE);
         let mut block = Block {
             program,
             view: &self.view,
@@ -204,7 +205,7 @@ impl Run<'_> {
             params: &self.params,
             params_len: launch.params.len() as u32,
             checks: self.options.checks,
-            shared: Shared::new(shared_size, program.granule, self.options.checks),
+            shared: Shared::new(shared_size, program.granule, self.options.checks, partial),
             clocks: vec![],
             dirty: vec![false; warps as usize],
             hits: vec![0; program.code.len()],
@@ -306,7 +307,7 @@ impl Run<'_> {
             block: coordinates(index, self.launch.grid),
             thread: coordinates((warp.id * 32 + trap.lane).into(), self.launch.block),
             address: trap.address,
-            message: trap.message,
+            message: trap.message.into(),
         }
     }
 }
@@ -408,6 +409,10 @@ fn arrive(
     }
     bar.threads = threads;
     bar.arrived |= 1 << id;
+    for (joined, &seen) in bar.seen.iter_mut().zip(&block.clocks[id].seen) {
+        *joined = seen.max(*joined);
+    }
+    bar.seen[id] = block.shared.now;
     bar.total += lanes.count_ones();
     if op.src != NONE {
         let flip = if op.negated { !0 } else { 0 };
@@ -418,6 +423,9 @@ fn arrive(
     if op.kind != BarKind::Arrive {
         bar.waiting |= 1 << id;
         warp.state = State::Waiting { pc };
+    } else {
+        // What it does from here on is not part of what the others see at the barrier.
+        block.advance();
     }
     try_release(block, warps, bar)
 }
@@ -433,9 +441,14 @@ fn try_release(block: &mut Block, warps: &mut [Warp], bar: &mut Barrier) -> Outc
         return Ok(());
     }
     // What has exited before counts as having come to a barrier of the whole block.
-    let everyone = (1u64 << warps.len()) - 1;
-    let members = if bar.threads == 0 { everyone as u32 } else { bar.arrived };
-    order(block, members);
+    if bar.threads == 0 {
+        for (id, warp) in warps.iter().enumerate() {
+            if warp.state == State::Done {
+                bar.seen[id] = block.shared.now;
+            }
+        }
+    }
+    order(block, bar);
     for (id, warp) in warps.iter_mut().enumerate().filter(|(id, _)| bar.waiting >> id & 1 != 0) {
         let State::Waiting { pc } = warp.state else { continue };
         warp.state = State::Ready;
@@ -459,27 +472,15 @@ fn try_release(block: &mut Block, warps: &mut [Warp], bar: &mut Barrier) -> Outc
     Ok(())
 }
 
-/// All that `members` did so far happens before all that they do from here on.
-fn order(block: &mut Block, members: u32) {
-    let now = block.shared.now;
-    let mut joined = [0; 32];
-    for clock in block.clocks.iter().filter(|c| members >> c.warp & 1 != 0) {
-        for (joined, &seen) in joined.iter_mut().zip(&clock.seen) {
-            *joined = seen.max(*joined);
-        }
-    }
-    for (warp, joined) in joined.iter_mut().enumerate() {
-        if members >> warp & 1 != 0 {
-            *joined = now;
-        }
-    }
+/// All that those who arrived did before happens before all that those who waited do from here on.
+fn order(block: &mut Block, bar: &Barrier) {
     block.advance();
     if block.shared.now == 1 {
         return;
     }
     let warps = block.clocks.len();
-    for clock in block.clocks.iter_mut().filter(|c| members >> c.warp & 1 != 0) {
-        clock.seen = joined;
+    for clock in block.clocks.iter_mut().filter(|c| bar.waiting >> c.warp & 1 != 0) {
+        clock.seen = bar.seen;
         clock.update(warps);
     }
 }

@@ -48,9 +48,16 @@ pub struct SharedPattern {
     count: usize,
     pub wavefronts: u32,
     pub conflicts: u32,
+    /// All 32 lanes, one after the other.
+    pub contiguous: bool,
 }
 
 impl SharedPattern {
+    /// The lanes that take part.
+    pub fn mask(&self) -> u32 {
+        self.key.mask
+    }
+
     pub fn runs(&self) -> &[(u8, bool)] {
         &self.runs[..self.count]
     }
@@ -62,8 +69,10 @@ impl SharedPattern {
 
     #[cold]
     fn analyse(key: Key) -> SharedPattern {
-        let mut pattern = SharedPattern { key, runs: [(0, false); 32], count: 0, wavefronts: 0, conflicts: 0 };
+        let mut pattern =
+            SharedPattern { key, runs: [(0, false); 32], count: 0, wavefronts: 0, conflicts: 0, contiguous: false };
         let Key { deltas, mask, size, base } = pattern.key;
+        pattern.contiguous = mask == !0 && deltas.iter().zip(0..).all(|(&d, i)| d == i * size);
         for lane in (0..32).filter(|l| mask >> l & 1 != 0) {
             let runs = &mut pattern.runs[..pattern.count];
             match runs.iter_mut().find(|(first, _)| deltas[*first as usize] == deltas[lane]) {
@@ -114,7 +123,10 @@ impl SharedPatterns {
     #[inline]
     pub fn find(&mut self, addrs: &[u32; 32], mask: u32, size: u32) -> &SharedPattern {
         // Only the base modulo all banks matters; keeping it below 128 bytes makes sums wrap alike.
-        let key = Key { deltas: addrs.map(|a| a.wrapping_sub(addrs[0])), mask, size, base: addrs[0] & 127 };
+        let mut key = Key { deltas: *addrs, mask, size, base: addrs[0] & 127 };
+        for delta in &mut key.deltas {
+            *delta = delta.wrapping_sub(addrs[0]);
+        }
         let pattern = &mut self.0[key.slot()];
         if !pattern.key.same(&key) {
             *pattern = SharedPattern::analyse(key);

@@ -4,8 +4,10 @@
 //! or 4 bytes) remembers who wrote it last and when, and who read it last and when. Each warp knows up to which time it
 //! has seen the accesses of every other warp ([`Clock`]): an access whose predecessor is newer than that is a race.
 
+use std::collections::HashMap;
+
 use crate::error::FaultKind;
-use crate::op::BIT;
+use crate::pattern::SharedPattern;
 
 /// A tag: time, warp, lane (or one of the two markers below). 0: never.
 const LANE_BITS: u32 = 6;
@@ -56,36 +58,63 @@ pub struct Shared {
     reads: Vec<u32>,
     atomics: Vec<u32>,
     any_atomic: bool,
+    /// When each warp last read a granule: kept only for kernels with barriers for some of the warps, where one time for
+    /// all readers would take reads that a barrier did order for a race.
+    readers: Option<HashMap<usize, [u32; 32]>>,
     pub now: u32,
 }
 
-/// The tags after reads by `tags`, in place of those before; false if some write is not known to have come before.
-#[inline(always)]
-fn compare_reads(writes: &[u32], reads: &mut [u32], tags: &[u32], clock: &Clock, now: u32) -> bool {
-    let low = (1 << TIME_SHIFT) - 1;
-    let safe = clock.safe << TIME_SHIFT | low;
-    let own_seen = clock.seen[clock.warp as usize & 31] << TIME_SHIFT | low;
-    let own = clock.warp << LANE_BITS;
-    let warp_bits = 31 << LANE_BITS;
-    let crowd = now << TIME_SHIFT | MANY_WARPS;
-    let many = now << TIME_SHIFT | own | MANY_LANES;
-    let mut bad = 0;
-    for ((&w, r), &me) in writes.iter().zip(reads).zip(tags) {
-        // 0 (never written) wraps around to the largest.
-        let before = u32::from(w.wrapping_sub(1) < safe);
-        let synced = u32::from(w & warp_bits == own) & u32::from(w <= own_seen) & u32::from(w != 0);
-        bad |= 1 ^ (before | synced);
-        let old = *r;
-        let same_warp = (old & warp_bits == own) & (old & 63 != MANY_WARPS);
-        let fresh = (old <= safe) | (old == me) | (same_warp & (old <= own_seen));
-        let shared = if same_warp { many } else { crowd };
-        *r = if fresh { me } else { shared };
+/// What a warp's reads are compared with.
+#[derive(Clone, Copy)]
+struct Limits {
+    /// Greatest tags that everything, or the own warp's accesses, are known to have.
+    safe: u32,
+    own_seen: u32,
+    /// The own warp in the place of a tag's warp.
+    own: u32,
+    /// Tags for several readers.
+    many: u32,
+    crowd: u32,
+}
+
+impl Limits {
+    fn new(clock: &Clock, now: u32) -> Limits {
+        let low = (1 << TIME_SHIFT) - 1;
+        let own = clock.warp << LANE_BITS;
+        Limits {
+            safe: clock.safe << TIME_SHIFT | low,
+            own_seen: clock.seen[clock.warp as usize & 31] << TIME_SHIFT | low,
+            own,
+            many: now << TIME_SHIFT | own | MANY_LANES,
+            crowd: now << TIME_SHIFT | MANY_WARPS,
+        }
     }
-    bad == 0
+
+    /// For a read by `me` of a granule with tags `write` and `read`: 1 if the write is not known to have come before,
+    /// and the new read tag. Without branches: loops over it become vectors.
+    #[inline(always)]
+    fn read(self, write: u32, read: u32, me: u32) -> (u32, u32) {
+        let warp_bits = 31 << LANE_BITS;
+        // 0 (never written) wraps around to the largest.
+        let before = u32::from(write.wrapping_sub(1) < self.safe);
+        let synced =
+            u32::from(write & warp_bits == self.own) & u32::from(write <= self.own_seen) & u32::from(write != 0);
+        let same_warp = (read & warp_bits == self.own) & (read & 63 != MANY_WARPS);
+        let fresh = (read <= self.safe) | (read == me) | (same_warp & (read <= self.own_seen));
+        let shared = if same_warp { self.many } else { self.crowd };
+        (1 ^ (before | synced), if fresh { me } else { shared })
+    }
+
+    /// 1 if an access behind a tag is not known to come before a write by `me`.
+    #[inline(always)]
+    fn newer(self, tag: u32, me: u32) -> u32 {
+        u32::from(tag > self.safe) & u32::from(tag != me)
+    }
 }
 
 impl Shared {
-    pub fn new(size: u32, granule: u32, checks: bool) -> Shared {
+    /// `partial`: the kernel has barriers for some of the warps.
+    pub fn new(size: u32, granule: u32, checks: bool, partial: bool) -> Shared {
         let granules = if checks { (size.div_ceil(4) as usize * 4) >> granule } else { 0 };
         Shared {
             words: vec![0xffff_ffff; size.div_ceil(4) as usize],
@@ -96,6 +125,7 @@ impl Shared {
             reads: vec![0; granules],
             atomics: vec![],
             any_atomic: false,
+            readers: partial.then(HashMap::new),
             now: 1,
         }
     }
@@ -107,6 +137,7 @@ impl Shared {
         self.reads.fill(0);
         self.atomics.clear();
         self.any_atomic = false;
+        self.readers.iter_mut().for_each(HashMap::clear);
         self.now = 1;
     }
 
@@ -124,6 +155,7 @@ impl Shared {
         }
         self.reads.fill(0);
         self.atomics.fill(0);
+        self.readers.iter_mut().for_each(HashMap::clear);
         self.now = 1;
         true
     }
@@ -139,6 +171,17 @@ impl Shared {
             return time <= clock.safe;
         }
         time <= clock.seen[warp as usize] || warp == clock.warp && who == lane
+    }
+
+    /// Whether all reads of a granule happened before an access by this lane.
+    fn read_before(&self, g: usize, clock: &Clock, lane: u32) -> bool {
+        let tag = self.reads[g];
+        if tag & 63 == MANY_WARPS
+            && let Some(times) = self.readers.as_ref().and_then(|r| r.get(&g))
+        {
+            return (0..32).all(|w| times[w] <= clock.seen[w] || w == clock.warp as usize);
+        }
+        Self::before(tag, clock, lane)
     }
 
     fn conflict(&self, tag: u32, what: &str, granule: usize, lane: u32, now: &str) -> Conflict {
@@ -163,56 +206,83 @@ impl Shared {
         Conflict { kind, lane, address, message }
     }
 
-    /// Checks reads of `len` bytes. `runs`: lanes with distinct addresses, each standing for itself or (`true`) for
-    /// several; `lanes`: all lanes that read, for the exact check when the quick one fails.
+    /// Checks reads of `len` bytes by the lanes of a pattern, and records them. `everyone`: all lanes of the warp see
+    /// every address (`ldmatrix`).
     #[inline]
     pub fn check_read(
         &mut self,
         addrs: &[u32; 32],
         len: u32,
-        runs: &[(u8, bool)],
-        lanes: u32,
+        pattern: &SharedPattern,
         clock: &Clock,
+        everyone: bool,
     ) -> Result<(), Conflict> {
         if !self.checks {
             return Ok(());
         }
         let n = (len >> self.granule).max(1) as usize;
         let fine = match n {
-            1 => self.read_runs::<1>(addrs, runs, clock),
-            2 => self.read_runs::<2>(addrs, runs, clock),
-            4 => self.read_runs::<4>(addrs, runs, clock),
-            8 => self.read_runs::<8>(addrs, runs, clock),
-            _ => self.read_runs::<16>(addrs, runs, clock),
+            1 => self.read_lanes::<1>(addrs, pattern, clock, everyone),
+            2 => self.read_lanes::<2>(addrs, pattern, clock, everyone),
+            4 => self.read_lanes::<4>(addrs, pattern, clock, everyone),
+            8 => self.read_lanes::<8>(addrs, pattern, clock, everyone),
+            _ => self.read_lanes::<16>(addrs, pattern, clock, everyone),
         };
-        if fine { Ok(()) } else { self.read_exact(addrs, n, lanes, clock) }
+        if let Some(readers) = &mut self.readers {
+            for &(lane, _) in pattern.runs() {
+                let at = (addrs[lane as usize & 31] >> self.granule) as usize;
+                for g in at..at + n {
+                    readers.entry(g).or_default()[clock.warp as usize & 31] = self.now;
+                }
+            }
+        }
+        if fine && !self.any_atomic { Ok(()) } else { self.read_exact(addrs, n, pattern.mask(), clock) }
     }
 
-    /// Records reads; false if some write is not known to have come before. Tags are collected, compared all at once
-    /// and put back.
+    /// False if some write is not known to have come before.
     #[inline(always)]
-    fn read_runs<const N: usize>(&mut self, addrs: &[u32; 32], runs: &[(u8, bool)], clock: &Clock) -> bool {
-        let (mut writes, mut reads, mut tags) = ([[0; N]; 32], [[0; N]; 32], [[0; N]; 32]);
-        let count = runs.len().min(32);
+    fn read_lanes<const N: usize>(
+        &mut self,
+        addrs: &[u32; 32],
+        pattern: &SharedPattern,
+        clock: &Clock,
+        everyone: bool,
+    ) -> bool {
+        let limits = Limits::new(clock, self.now);
         let mine = self.tag(clock, 0);
-        for (j, &(lane, many)) in runs[..count].iter().enumerate() {
-            let at = (addrs[lane as usize & 31] >> self.granule) as usize;
-            writes[j].copy_from_slice(&self.writes[at..at + N]);
-            reads[j].copy_from_slice(&self.reads[at..at + N]);
-            tags[j] = [mine | if many { MANY_LANES } else { lane.into() }; N];
+        let mut bad = 0;
+        if pattern.contiguous && !everyone {
+            let at = (addrs[0] >> self.granule) as usize;
+            let (writes, reads) = (&self.writes[at..at + 32 * N], &mut self.reads[at..at + 32 * N]);
+            for i in 0..32 * N {
+                let (newer, read) = limits.read(writes[i], reads[i], mine | (i / N) as u32);
+                bad |= newer;
+                reads[i] = read;
+            }
+            return bad == 0;
         }
-        let ok = compare_reads(
-            writes[..count].as_flattened(),
-            reads[..count].as_flattened_mut(),
-            tags[..count].as_flattened(),
-            clock,
-            self.now,
-        );
-        for (j, &(lane, _)) in runs[..count].iter().enumerate() {
-            let at = (addrs[lane as usize & 31] >> self.granule) as usize;
-            self.reads[at..at + N].copy_from_slice(&reads[j]);
+        // Tags of eight addresses at a time are collected, compared at once and put back.
+        for runs in pattern.runs().chunks(8) {
+            // Entries beyond the last compare as written long ago.
+            let (mut writes, mut reads, mut tags) = ([[1; N]; 8], [[0; N]; 8], [[0; N]; 8]);
+            for (j, &(lane, many)) in runs.iter().enumerate() {
+                let at = (addrs[lane as usize & 31] >> self.granule) as usize;
+                writes[j].copy_from_slice(&self.writes[at..at + N]);
+                reads[j].copy_from_slice(&self.reads[at..at + N]);
+                tags[j] = [mine | if many | everyone { MANY_LANES } else { lane.into() }; N];
+            }
+            let (writes, tags) = (writes.as_flattened(), tags.as_flattened());
+            for (i, read) in reads.as_flattened_mut().iter_mut().enumerate() {
+                let (newer, tag) = limits.read(writes[i], *read, tags[i]);
+                bad |= newer;
+                *read = tag;
+            }
+            for (j, &(lane, _)) in runs.iter().enumerate() {
+                let at = (addrs[lane as usize & 31] >> self.granule) as usize;
+                self.reads[at..at + N].copy_from_slice(&reads[j]);
+            }
         }
-        ok && !self.any_atomic
+        bad == 0
     }
 
     #[cold]
@@ -240,77 +310,96 @@ impl Shared {
         Ok(())
     }
 
-    /// Checks writes of `len` bytes by `lanes` and records them; `pending` for `cp.async`, `distinct` if no two lanes
-    /// have the same address. `same(a, b)`: whether two
-    /// lanes that write the same bytes write the same value.
+    /// Checks writes of `len` bytes by the lanes of a pattern and records them; `pending` for `cp.async`. `same(a, b)`:
+    /// whether two lanes that write the same bytes write the same value.
+    #[inline]
     pub fn check_write(
         &mut self,
         addrs: &[u32; 32],
         len: u32,
-        lanes: u32,
+        pattern: &SharedPattern,
         clock: &Clock,
-        (pending, distinct): (bool, bool),
+        pending: bool,
         same: impl Fn(u32, u32) -> bool,
     ) -> Result<(), Conflict> {
         if !self.checks {
             return Ok(());
         }
         let n = (len >> self.granule).max(1) as usize;
+        let set = if pending { PENDING << TIME_SHIFT | clock.warp << LANE_BITS } else { self.tag(clock, 0) };
         let fine = match n {
-            1 => self.writable::<1>(addrs, lanes, clock),
-            2 => self.writable::<2>(addrs, lanes, clock),
-            4 => self.writable::<4>(addrs, lanes, clock),
-            8 => self.writable::<8>(addrs, lanes, clock),
-            _ => self.writable::<16>(addrs, lanes, clock),
+            1 => self.writable::<1>(addrs, pattern, clock),
+            2 => self.writable::<2>(addrs, pattern, clock),
+            4 => self.writable::<4>(addrs, pattern, clock),
+            8 => self.writable::<8>(addrs, pattern, clock),
+            _ => self.writable::<16>(addrs, pattern, clock),
         };
-        if !fine {
-            self.write_exact(addrs, n, lanes, clock)?;
+        if !fine || self.any_atomic {
+            self.write_exact(addrs, n, pattern.mask(), clock)?;
         }
-        let base = if pending { PENDING << TIME_SHIFT | clock.warp << LANE_BITS } else { self.tag(clock, 0) };
-        if distinct {
-            for lane in (0..32).filter(|l| lanes >> l & 1 != 0) {
-                let at = (addrs[lane as usize] >> self.granule) as usize;
-                self.writes[at..at + n].fill(base | lane);
-            }
-            return Ok(());
+        if !pattern.distinct() {
+            return self.write_doubly(addrs, n, pattern.mask(), clock, set, same);
         }
-        for lane in (0..32).filter(|l| lanes >> l & 1 != 0) {
-            let at = (addrs[lane as usize] >> self.granule) as usize;
-            let me = self.tag(clock, lane);
-            let set = base | lane;
-            for g in at..at + n {
-                let old = self.writes[g];
-                // Written in this very instruction by another lane: its tag is newer than the check above.
-                if old ^ set != 0 && (old ^ set) >> LANE_BITS == 0 && !Self::before(old, clock, lane) {
-                    let other = old & 31;
-                    if !same(lane, other) {
-                        return Err(self.conflict(me - lane + other, "written", g, lane, "written"));
-                    }
-                }
-                self.writes[g] = set;
-            }
+        for &(lane, _) in pattern.runs() {
+            let at = (addrs[lane as usize & 31] >> self.granule) as usize;
+            self.writes[at..at + n].fill(set | u32::from(lane));
         }
         Ok(())
     }
 
     /// Whether all earlier accesses to what the lanes write are known to have come before, at a quick look.
     #[inline(always)]
-    fn writable<const N: usize>(&self, addrs: &[u32; 32], lanes: u32, clock: &Clock) -> bool {
-        let safe = clock.safe << TIME_SHIFT | ((1 << TIME_SHIFT) - 1);
+    fn writable<const N: usize>(&self, addrs: &[u32; 32], pattern: &SharedPattern, clock: &Clock) -> bool {
+        let limits = Limits::new(clock, self.now);
+        let mine = self.tag(clock, 0);
         let mut bad = 0;
-        for lane in 0..32 {
-            if lanes & BIT[lane] == 0 {
-                continue;
+        if pattern.contiguous {
+            let at = (addrs[0] >> self.granule) as usize;
+            let (writes, reads) = (&self.writes[at..at + 32 * N], &self.reads[at..at + 32 * N]);
+            for i in 0..32 * N {
+                let me = mine | (i / N) as u32;
+                bad |= limits.newer(writes[i], me) | limits.newer(reads[i], me);
             }
-            let at = (addrs[lane] >> self.granule) as usize;
-            let me = self.tag(clock, lane as u32);
+            return bad == 0;
+        }
+        for &(lane, _) in pattern.runs() {
+            let at = (addrs[lane as usize & 31] >> self.granule) as usize;
+            let me = mine | u32::from(lane);
             let (writes, reads) = (&self.writes[at..at + N], &self.reads[at..at + N]);
             for k in 0..N {
-                let old = |t: u32| u32::from(t > safe) & u32::from(t != me);
-                bad |= old(writes[k]) | old(reads[k]);
+                bad |= limits.newer(writes[k], me) | limits.newer(reads[k], me);
             }
         }
-        bad == 0 && !self.any_atomic
+        bad == 0
+    }
+
+    /// Records writes of which some go to the same bytes.
+    fn write_doubly(
+        &mut self,
+        addrs: &[u32; 32],
+        n: usize,
+        lanes: u32,
+        clock: &Clock,
+        set: u32,
+        same: impl Fn(u32, u32) -> bool,
+    ) -> Result<(), Conflict> {
+        let mine = self.tag(clock, 0);
+        for lane in (0..32).filter(|l| lanes >> l & 1 != 0) {
+            let at = (addrs[lane as usize] >> self.granule) as usize;
+            for g in at..at + n {
+                let (old, new) = (self.writes[g], set | lane);
+                // Written in this very instruction by another lane: the check above has let no such tag pass.
+                if old != new
+                    && (old ^ new) >> LANE_BITS == 0
+                    && !Self::before(old, clock, lane)
+                    && !same(lane, old & 31)
+                {
+                    return Err(self.conflict(mine | old & 31, "written", g, lane, "written"));
+                }
+                self.writes[g] = new;
+            }
+        }
+        Ok(())
     }
 
     #[cold]
@@ -322,7 +411,7 @@ impl Shared {
                 if w >> TIME_SHIFT == PENDING || w != 0 && !Self::before(w, clock, lane) {
                     return Err(self.conflict(w, "written", g, lane, "written"));
                 }
-                if r != 0 && !Self::before(r, clock, lane) {
+                if r != 0 && !self.read_before(g, clock, lane) {
                     return Err(self.conflict(r, "read", g, lane, "written"));
                 }
                 if self.any_atomic && !Self::before(self.atomics[g], clock, lane) {
@@ -361,7 +450,7 @@ impl Shared {
             if w >> TIME_SHIFT == PENDING || w != 0 && !Self::before(w, clock, lane) {
                 return Err(self.conflict(w, "written", g, lane, "changed by an atomic"));
             }
-            if r != 0 && !Self::before(r, clock, lane) {
+            if r != 0 && !self.read_before(g, clock, lane) {
                 return Err(self.conflict(r, "read", g, lane, "changed by an atomic"));
             }
             if w == 0 {

@@ -41,8 +41,8 @@ fn caught_in(body: &str, bug: &Bug, kind: FaultKind, line: usize, thread: u32, a
     assert_eq!(fault.kind, kind, "{fault}");
     assert_eq!(fault.line, BODY + 1 + line, "{fault}");
     let text = body.lines().nth(line).unwrap().trim();
-    assert_eq!(fault.text, text, "{fault}");
-    assert_eq!((fault.kernel.as_str(), fault.thread), ("k", [thread, 0, 0]), "{fault}");
+    assert_eq!(&*fault.text, text, "{fault}");
+    assert_eq!((&*fault.kernel, fault.thread), ("k", [thread, 0, 0]), "{fault}");
     assert_eq!(fault.block[0], bug.block, "{fault}");
     if let Some(address) = address {
         // Addresses above a million are relative to `in`, others to `out` or shared memory.
@@ -276,6 +276,26 @@ fn named_barriers_order_only_who_meets() {
         bra.uni end;\nother: ld.shared.u32 %r8, [%r7+-256];\nend:";
     caught(body, 96, FaultKind::Race, 4, 64, Some(0));
     fine(&body.replace("96", "64").replace("other: ld.shared.u32 %r8, [%r7+-256];", "other:"), 96);
+}
+
+/// A producer warp and two consumers with barriers of their own, two buffers: the producer may write again once both
+/// consumers have arrived, although a fourth warp is never met.
+#[test]
+fn producers_and_consumers_with_named_barriers() {
+    let body = |free: &str| {
+        format!(
+            "mov.u32 %r9, %warpid; mov.u32 %r10, 0; setp.eq.u32 %p1, %r9, 3; @%p1 bra end; setp.eq.u32 %p2, %r9, 0; \
+             and.b32 %r11, %r1, 31; shl.b32 %r11, %r11, 2; add.u32 %r11, %r11, %r6;\n\
+             again: @!%p2 bra consume;\nst.shared.u32 [%r11], %r10;\nbar.arrive 1, 96; {free} bra.uni next;\n\
+             consume: bar.sync 1, 96; ld.shared.u32 %r8, [%r11]; setp.ne.u32 %p3, %r8, %r10; @%p3 trap; bar.arrive 2, 96;\n\
+             next: add.u32 %r10, %r10, 1; setp.lt.u32 %p3, %r10, 4; @%p3 bra again;\nend:"
+        )
+    };
+    fine(&body("bar.sync 2, 96;"), 128);
+    // The producer that only arrives does not know when the buffer is free.
+    let (_, result) = launch(&body("bar.arrive 2, 96;"), &Bug { block: 0, threads: 128 });
+    let fault = result.unwrap_err();
+    assert!(matches!(fault.kind, FaultKind::Race | FaultKind::BadBarrier), "{fault}");
 }
 
 #[test]
