@@ -49,7 +49,7 @@ impl Block<'_> {
 
     /// The allocation of one lane, known to be valid.
     pub fn allocation_of(&self, a: u64, size: u32, write: bool) -> Option<&Allocation> {
-        let segment = self.view.find(a, a + u64::from(size), write, &mut 0)?;
+        let segment = self.view.find(a, a.saturating_add(size.into()), write, &mut 0)?;
         Some(self.view.allocation(segment.allocation))
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(usize)]
 pub enum Class {
+    /// Integer arithmetic, logic, shifts, bit fields.
     Integer,
     /// `fma.f32`.
     Ffma,
@@ -13,31 +14,46 @@ pub enum Class {
     Float,
     /// f16 and bf16 arithmetic.
     Half,
+    /// f64 arithmetic.
     Double,
     /// Reciprocal, square root, exponential and the like.
     Special,
+    /// `setp`, `set`, `testp`.
     Compare,
+    /// `cvt`.
     Convert,
     /// Moves, selections, address conversions.
     Move,
+    /// Loads from global memory, and generic ones.
     LoadGlobal,
+    /// Stores to global memory, and generic ones.
     StoreGlobal,
+    /// Loads from shared memory.
     LoadShared,
+    /// Stores to shared memory.
     StoreShared,
+    /// Loads and stores of local memory, and of parameters of called functions.
     Local,
     /// Loads of parameters and constants.
     Constant,
+    /// `atom` and `red`.
     Atomic,
+    /// `cp.async`, its commits and waits.
     AsyncCopy,
+    /// `ldmatrix`.
     LoadMatrix,
+    /// `mma`.
     Mma,
     /// Shuffles, votes, warp barriers.
     Warp,
+    /// `bar`, `barrier`, `membar`, `fence`.
     Barrier,
+    /// Branches, calls, returns, and what has no effect here (`prefetch`, `nanosleep`).
     Control,
 }
 
 impl Class {
+    /// All classes, in the order of [`Counters::instructions`].
     pub const ALL: [Class; 22] = [
         Class::Integer,
         Class::Ffma,
@@ -79,6 +95,7 @@ pub struct Counters {
     pub wavefronts: u64,
     /// Passes above the least possible: bank conflicts.
     pub conflicts: u64,
+    /// Branch instructions executed.
     pub branches: u64,
     /// Branches that some lanes of a warp took and others did not.
     pub divergent_branches: u64,

@@ -6,17 +6,24 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{name}:{line}: {message}")]
 pub struct ParseError {
+    /// Name of the module.
     pub name: String,
+    /// Line of the text, from one.
     pub line: usize,
+    /// What was expected and what was found.
     pub message: String,
 }
 
 /// A host-side request that device memory cannot serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
+    /// An allocation is larger than what is left.
     #[error("out of device memory: {asked} bytes asked, {left} of {capacity} left")]
+    #[allow(missing_docs)]
     Full { asked: u64, left: u64, capacity: u64 },
+    /// A range is not inside one allocation.
     #[error("address {address:#x} (+{len} bytes) is in no allocation")]
+    #[allow(missing_docs)]
     NotAllocated { address: u64, len: u64 },
 }
 
@@ -26,7 +33,9 @@ pub enum MemoryError {
 pub enum FaultKind {
     /// The launch itself is impossible (grid, block, shared memory, parameters, entry name).
     BadLaunch,
+    /// An access that is not, or not wholly, inside memory the launch may touch.
     OutOfBounds,
+    /// An address that is no multiple of the access's size (vectors count as a whole).
     Misaligned,
     /// A read of bytes that nobody wrote.
     Uninitialised,
@@ -76,6 +85,7 @@ impl fmt::Display for FaultKind {
 /// Why a launch stopped, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    /// What went wrong.
     pub kind: FaultKind,
     /// Entry name.
     pub kernel: Box<str>,
@@ -83,7 +93,9 @@ pub struct Fault {
     pub line: usize,
     /// That line's text.
     pub text: Box<str>,
+    /// Block in the grid.
     pub block: [u32; 3],
+    /// Thread in the block: the first lane concerned.
     pub thread: [u32; 3],
     /// The address, in the space that `message` names.
     pub address: Option<u64>,

@@ -17,6 +17,7 @@ use crate::warp::{State, Warp};
 /// What to run, on how many threads, on which memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Launch<'a> {
+    /// Name of the kernel.
     pub entry: &'a str,
     /// Blocks in x, y, z.
     pub grid: [u32; 3],

@@ -24,7 +24,9 @@ pub struct Module {
 /// A kernel, as its `.entry` declares it.
 #[derive(Clone, Debug)]
 pub struct Entry {
+    /// Name after `.entry`.
     pub name: String,
+    /// Parameters, in order.
     pub params: Vec<Param>,
     /// Bytes that [`Launch::params`](crate::Launch::params) must have.
     pub params_size: usize,
@@ -45,9 +47,13 @@ pub struct Entry {
 /// One parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Param {
+    /// Name in the text.
     pub name: String,
+    /// Where it begins in [`Launch::params`](crate::Launch::params), in bytes.
     pub offset: usize,
+    /// Bytes.
     pub size: usize,
+    /// Alignment in bytes.
     pub align: usize,
     /// `u64`, `f32`, …; `b8` with a size above 1 for a structure.
     pub kind: String,
@@ -100,6 +106,7 @@ impl Module {
         Ok(Module { name: name.into(), lines, entries, programs, globals })
     }
 
+    /// The name given to [`Module::parse`].
     pub fn name(&self) -> &str {
         &self.name
     }

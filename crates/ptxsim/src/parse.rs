@@ -8,10 +8,7 @@ use crate::ty::{Operand, Space, Ty};
 
 /// (line, message)
 pub type Error = (usize, String);
-type Result<T> = std::result::Result<T, Error>;
-
-/// Largest variable a module may declare.
-const MAX_VARIABLE: u64 = 64 << 20;
+pub type Result<T> = std::result::Result<T, Error>;
 
 /// A variable: module-level, function-level or a parameter.
 #[derive(Clone, Debug)]
@@ -81,9 +78,10 @@ struct Scope {
     labels: HashMap<String, usize>,
 }
 
-struct Parser<'t> {
+pub struct Parser<'t> {
     tokens: Vec<Token<'t>>,
-    at: usize,
+    /// The next token.
+    pub at: usize,
     last: usize,
     /// All scopes of the function being read; 0 is the module's.
     scopes: Vec<Scope>,
@@ -96,25 +94,25 @@ impl<'t> Parser<'t> {
         self.tokens.get(self.at).map_or(self.last, |t| t.line)
     }
 
-    fn fail<T>(&self, message: impl Into<String>) -> Result<T> {
+    pub fn fail<T>(&self, message: impl Into<String>) -> Result<T> {
         Err((self.line(), message.into()))
     }
 
-    fn peek(&self) -> Option<&Kind<'t>> {
+    pub fn peek(&self) -> Option<&Kind<'t>> {
         self.tokens.get(self.at).map(|t| &t.kind)
     }
 
-    fn is(&self, punct: u8) -> bool {
+    pub fn is(&self, punct: u8) -> bool {
         self.peek() == Some(&Kind::Punct(punct))
     }
 
-    fn eat(&mut self, punct: u8) -> bool {
+    pub fn eat(&mut self, punct: u8) -> bool {
         let found = self.is(punct);
         self.at += usize::from(found);
         found
     }
 
-    fn unexpected<T>(&self, wanted: &str) -> Result<T> {
+    pub fn unexpected<T>(&self, wanted: &str) -> Result<T> {
         match self.peek() {
             None => self.fail(format!("text ends where {wanted} is expected (cut short?)")),
             Some(Kind::Word(word)) => self.fail(format!("expected {wanted}, found `{word}`")),
@@ -125,11 +123,11 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn want(&mut self, punct: u8) -> Result<()> {
+    pub fn want(&mut self, punct: u8) -> Result<()> {
         if self.eat(punct) { Ok(()) } else { self.unexpected(&format!("`{}`", punct as char)) }
     }
 
-    fn word(&mut self, what: &str) -> Result<&'t str> {
+    pub fn word(&mut self, what: &str) -> Result<&'t str> {
         match self.peek() {
             Some(&Kind::Word(word)) => {
                 self.at += 1;
@@ -139,7 +137,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn int(&mut self, what: &str) -> Result<i128> {
+    pub fn int(&mut self, what: &str) -> Result<i128> {
         let minus = self.eat(b'-');
         match self.peek() {
             Some(&Kind::Int(value)) => {
@@ -150,7 +148,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    fn count(&mut self, what: &str) -> Result<u32> {
+    pub fn count(&mut self, what: &str) -> Result<u32> {
         let value = self.int(what)?;
         u32::try_from(value).or_else(|_| self.fail(format!("{what} is {value}, out of range")))
     }
@@ -263,149 +261,6 @@ impl<'t> Parser<'t> {
                 _ => return self.unexpected("a declaration that is supported"),
             }
         }
-    }
-
-    /// `.space .align n .type name[n] = {...}, name2 ... ;` with the space next.
-    fn variables(&mut self, external: bool) -> Result<Vec<Var>> {
-        let mut vars = vec![self.variable(external)?];
-        while self.eat(b',') {
-            let first = &vars[0];
-            let (space, ty, align) = (first.space, first.ty, first.align);
-            let var = self.declarator(space, ty, 1, align, external)?;
-            vars.push(var);
-        }
-        self.want(b';')?;
-        Ok(vars)
-    }
-
-    fn variable(&mut self, external: bool) -> Result<Var> {
-        let Some(&Kind::Dot(space)) = self.peek() else { return self.unexpected("a state space") };
-        let space = match space {
-            "global" => Space::Global,
-            "const" => Space::Const,
-            "shared" => Space::Shared,
-            "local" => Space::Local,
-            "param" => Space::Param,
-            _ => return self.unexpected("a state space"),
-        };
-        self.at += 1;
-        let (mut align, mut lanes, mut ty) = (0, 1, None);
-        while let Some(&Kind::Dot(word)) = self.peek() {
-            self.at += 1;
-            match word {
-                "align" => align = u64::from(self.count("an alignment")?),
-                "v2" => lanes = 2,
-                "v4" => lanes = 4,
-                // `.param .u64 .ptr .global .align 16 name`: what the pointer points to.
-                "ptr" => {
-                    while let Some(&Kind::Dot(word)) = self.peek() {
-                        self.at += 1;
-                        match word {
-                            "global" | "const" | "shared" | "local" => {}
-                            "align" => drop(self.count("an alignment")?),
-                            _ => return self.fail(format!("`.{word}` after .ptr")),
-                        }
-                    }
-                }
-                _ => match Ty::parse(word) {
-                    Some(Ty::Pred) | None => return self.fail(format!("`.{word}` is not a type of a variable")),
-                    found => ty = found,
-                },
-            }
-        }
-        let Some(ty) = ty else { return self.unexpected("a type") };
-        let align = if align == 0 { u64::from(ty.bytes()) * lanes } else { align };
-        if !align.is_power_of_two() || align > 1 << 16 {
-            return self.fail(format!("alignment {align} is not a power of two up to 65536"));
-        }
-        self.declarator(space, ty, lanes, align, external)
-    }
-
-    fn declarator(&mut self, space: Space, ty: Ty, lanes: u64, align: u64, external: bool) -> Result<Var> {
-        let name = self.word("a variable name")?.to_string();
-        let mut elements = lanes;
-        let mut unsized_array = false;
-        while self.eat(b'[') {
-            if self.eat(b']') {
-                unsized_array = true;
-                continue;
-            }
-            elements = elements.saturating_mul(u64::from(self.count("an array length")?));
-            self.want(b']')?;
-        }
-        let size = elements.saturating_mul(u64::from(ty.bytes()));
-        if size > MAX_VARIABLE {
-            return self.fail(format!("variable `{name}` of {size} bytes is over {MAX_VARIABLE}"));
-        }
-        let mut var = Var { name, space, ty, align, size, init: vec![], fixups: vec![] };
-        if self.eat(b'=') {
-            self.initialiser(&mut var, unsized_array)?;
-            if unsized_array {
-                var.size = var.init.len() as u64;
-            }
-        } else if unsized_array {
-            if !(external && space == Space::Shared) {
-                return self.fail(format!("array `{}` has no length", var.name));
-            }
-            var.size = 0;
-        } else if external {
-            return self.fail(format!("`{}` is defined in another module; linking is not supported", var.name));
-        }
-        Ok(var)
-    }
-
-    fn initialiser(&mut self, var: &mut Var, grows: bool) -> Result<()> {
-        if !matches!(var.space, Space::Global | Space::Const) {
-            return self.fail("only .global and .const variables have initial values");
-        }
-        let width = u64::from(var.ty.bytes());
-        let mut depth = 0;
-        loop {
-            if self.eat(b'{') {
-                depth += 1;
-                continue;
-            }
-            if !(depth > 0 && self.is(b'}')) {
-                let value = match self.peek() {
-                    Some(Kind::Word(_)) => {
-                        let mut name = self.word("a symbol")?;
-                        if name == "generic" {
-                            self.want(b'(')?;
-                            name = self.word("a symbol")?;
-                            self.want(b')')?;
-                        }
-                        let plus = if self.eat(b'+') || self.is(b'-') { self.int("an offset")? } else { 0 };
-                        if width != 8 {
-                            return self.fail("an address as initial value needs a 64-bit variable");
-                        }
-                        var.fixups.push((var.init.len() as u64, name.to_string(), plus as i64));
-                        0
-                    }
-                    Some(&Kind::F32(bits)) if var.ty == Ty::F32 => self.advance(bits.into()),
-                    Some(&Kind::F64(bits)) if var.ty == Ty::F64 => self.advance(bits.into()),
-                    Some(&Kind::F64(bits)) if var.ty == Ty::F32 => {
-                        self.advance((f64::from_bits(bits) as f32).to_bits().into())
-                    }
-                    _ => self.int("an initial value")?,
-                };
-                var.init.extend_from_slice(&(value as u64).to_le_bytes()[..width as usize]);
-                if !grows && var.init.len() as u64 > var.size {
-                    return self.fail(format!("`{}` has more initial values than elements", var.name));
-                }
-            }
-            while depth > 0 && self.eat(b'}') {
-                depth -= 1;
-            }
-            if depth == 0 {
-                return Ok(());
-            }
-            self.want(b',')?;
-        }
-    }
-
-    fn advance(&mut self, value: i128) -> i128 {
-        self.at += 1;
-        value
     }
 
     fn parameters(&mut self) -> Result<Vec<Var>> {

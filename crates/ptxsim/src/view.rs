@@ -8,8 +8,11 @@ use crate::memory::{Allocation, Memory};
 /// What a launch may do with a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
+    /// Loads only.
     Read,
+    /// Stores; loads of what has been written.
     Write,
+    /// Loads and stores.
     ReadWrite,
 }
 
@@ -17,7 +20,9 @@ pub enum Access {
 /// ranges (what is loaded must have been written). Overlapping ranges allow what any of them allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buffer {
+    /// Device addresses.
     pub range: Range<u64>,
+    /// What is allowed there.
     pub access: Access,
 }
 
@@ -118,7 +123,7 @@ impl<'a> View<'a> {
                 let side = if address < s.start {
                     format!("{} bytes before", s.start - address)
                 } else if address < s.end {
-                    format!("{} bytes into, reaching {} over the end of", address - s.start, end - s.end)
+                    format!("{} bytes into, reaching {} over the end of", address - s.start, end.saturating_sub(s.end))
                 } else {
                     format!("{} bytes after the end of", address - s.end)
                 };
