@@ -449,6 +449,11 @@ fn try_release(block: &mut Block, warps: &mut [Warp], bar: &mut Barrier) -> Outc
             }
         }
     }
+    // Those who waited did nothing since they came. Their own time of coming is not enough: of several readers of one
+    // granule only the time of the last is kept.
+    for id in (0..warps.len()).filter(|id| bar.waiting >> id & 1 != 0) {
+        bar.seen[id] = block.shared.now;
+    }
     order(block, bar);
     for (id, warp) in warps.iter_mut().enumerate().filter(|(id, _)| bar.waiting >> id & 1 != 0) {
         let State::Waiting { pc } = warp.state else { continue };
