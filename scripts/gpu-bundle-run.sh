@@ -38,7 +38,7 @@ if command -v compute-sanitizer >/dev/null; then
 fi
 [ "$device" = sim ] || for precision in f32 tf32 bf16; do
     ./bench-networks --bench --device "$device" --precision "$precision" 2>"$out/bench-$precision.log" |
-        sed "s/^{/{\"precision\":\"$precision\",/" | tee -a "$out/bench.jsonl"
+        sed "s/^{/{\"precision\":\"$precision\",/" | tee -a "$out/bench.jsonl" || failed=1
 done
 
 # Lines of objects to one array.

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 /// Compare gradients with finite differences, op by op and for whole networks
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-On the CPU everything is computed in f64, elsewhere the gradients in f32 (--precision f32). A gradient g passes beside a difference d if |g - d| <= 1e-5 + 1e-3 |d|; `worst` is the
+On the CPU everything is computed in f64, elsewhere the gradients in f32, unless --precision says otherwise. A gradient g passes beside a difference d if |g - d| <= 1e-5 + 1e-3 |d|; `worst` is the
 largest |g - d| / (|d| + 0.01) of a case. Exit code 1 when any case fails.
 
 Examples:
@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> Result<bool> {
             )));
         }
     }
-    let backend = args.device.backend()?;
+    let backend = args.device.exact_backend()?;
     // The CPU has the numbers to check gradients in.
     let (dtype, open): (_, &dyn Fn(Tape) -> _) = match backend.device {
         Place::Cpu => (DType::F64, &cpu::session),

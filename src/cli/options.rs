@@ -50,6 +50,12 @@ fn device(text: &str) -> std::result::Result<Choice, String> {
 }
 
 impl Device {
+    /// As [`Device::backend`], but in f32 where no precision was asked for: for checks that need its digits.
+    pub fn exact_backend(&self) -> Result<Backend> {
+        let precision = self.precision.or(Some(Precision::F32));
+        Device { precision, ..self.clone() }.backend()
+    }
+
     /// What was chosen. Without a usable GPU, `auto` is the CPU, and standard error says why.
     pub fn backend(&self) -> Result<Backend> {
         let device = match self.choice {

@@ -60,7 +60,8 @@ fn a_picture_scores_as_in_pytorch() {
     write_safetensors(&path, &tensors, &metadata).unwrap();
 
     let maps = dir.path().join("maps");
-    let args = ["score", "--model", text(&path), "--format", "json", "--maps", text(&maps), text(&png)];
+    let args =
+        ["score", "--model", text(&path), "--device", "cpu", "--format", "json", "--maps", text(&maps), text(&png)];
     let score = ckaad(&args).ok().json()[0]["score"].as_f64().unwrap();
     assert!((score - SCORE).abs() < TOLERANCE, "{score}, expected {SCORE}");
     let (side, map) = npy(&maps.join("truth.npy"));

@@ -36,3 +36,11 @@ fn an_unknown_op_is_a_usage_error_that_lists_the_names() {
     }
     assert_eq!(message.trim_end().lines().count(), 1);
 }
+
+/// On other devices the gradients are in f32 unless asked otherwise: tf32 has too few digits for this check.
+#[test]
+fn one_op_on_the_kernels() {
+    let out = gradcheck(&["--op", "conv2d", "--device", "sim"]);
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert_eq!(out.status.code(), Some(0), "{text}");
+}

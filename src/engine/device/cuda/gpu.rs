@@ -30,10 +30,18 @@ pub struct Gpu {
     pub unusable: Option<String>,
 }
 
-/// All GPUs of this machine. Errors, each one line: no driver library, an old driver, none that answers.
+/// All GPUs of this machine, one that does not answer as unusable. Errors, each one line: no driver library, an old driver, none that answers.
 pub fn gpus() -> Result<Vec<Gpu>> {
     let count = start()?;
-    (0..count).map(gpu).collect()
+    let sick = |index, e: Error| Gpu {
+        index,
+        name: "unknown".into(),
+        compute_capability: (0, 0),
+        multiprocessors: 0,
+        memory_bytes: 0,
+        unusable: Some(e.to_string()),
+    };
+    Ok((0..count).map(|index| gpu(index).unwrap_or_else(|e| sick(index, e))).collect())
 }
 
 /// Loads and starts the driver; the number of GPUs.
@@ -288,8 +296,13 @@ impl Driver for GpuDriver {
         }
         self.enter()?;
         let handle = self.compile(module)?;
+        if let Err(e) = module.entries.iter().try_for_each(|e| self.function(handle, e)) {
+            // SAFETY: just loaded, and nothing runs from it.
+            let _ = unsafe { result::module::unload(handle) };
+            return Err(e);
+        }
         self.modules.insert(module.name, handle);
-        module.entries.iter().try_for_each(|e| self.function(handle, e))
+        Ok(())
     }
 
     fn forget(&mut self, _: Range<u64>) -> Result<()> {

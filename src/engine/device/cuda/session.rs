@@ -194,8 +194,10 @@ impl Session for CudaSession {
         if !self.captured {
             self.driver.begin_capture()?;
             let submitted = self.submit();
-            self.driver.end_capture()?;
+            let ended = self.driver.end_capture();
+            // A launch that failed may have spoilt the capture: its own error says more.
             submitted?;
+            ended?;
             self.captured = true;
         }
         self.driver.replay()
