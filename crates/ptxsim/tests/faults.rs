@@ -424,7 +424,9 @@ fn traps_and_budgets() {
     for threads in [1, 2] {
         let options = Options { instructions: Some(100_000), threads, ..Options::default() };
         let fault = setup.run_with(&kernel("again: bra again;"), 4, 64, 0, &options).unwrap_err();
-        assert_eq!((fault.kind, fault.line), (FaultKind::Budget, BODY), "{fault}");
+        assert_eq!(fault.kind, FaultKind::Budget, "{fault}");
+        // With two threads a block may also find nothing left when it starts.
+        assert!(fault.line == BODY || threads == 2 && fault.line < BODY, "{fault}");
     }
 }
 
