@@ -42,24 +42,26 @@
 #include "conv_load.cuh"
 
 template <class P, class Tile, class T>
-__device__ __forceinline__ void conv2d_fwd(T* y, float* partial, const T* x, const T* w, const T* bias, const T* residual,
-                                           const Conv2d& p, u32 splits, float slope) {
-    const u32 rows = p.n * p.oh * p.ow, row0 = blockIdx.x * Tile::ROWS, column0 = blockIdx.y * Tile::COLUMNS;
+__device__ __forceinline__ void conv2d_fwd(T* y, float* partial, float* moments, const T* x, const T* w, const T* bias,
+                                           const T* residual, const Conv2d& p, u32 splits, float slope) {
+    const u32 column0 = blockIdx.y * Tile::COLUMNS;
+    const TileRows<Tile> rows(moments, p.n, p.oh * p.ow);
     const Part part(ceil_div(p.r * p.s * p.c, SLICE<T>), blockIdx.z, splits);
     PixelRows<T, Tile::ROWS, Tile::THREADS, 1> a(
         x, p.h, p.w, p.c, p.r, p.s, part.begin, [&](u32 i, u32& n, i32& iy, i32& ix) {
-            const u32 row = row0 + i, line = row / p.ow;
+            const u32 row = rows.first + i, line = row / p.ow;
             n = line / p.oh;
             iy = static_cast<i32>(line % p.oh * p.stride_h) - static_cast<i32>(p.pad_h);
             ix = static_cast<i32>(row % p.ow * p.stride_w) - static_cast<i32>(p.pad_w);
-            return row < rows;
+            return row < rows.end;
         });
     FilterRows<T, Tile::COLUMNS, Tile::THREADS> b(w, p, column0, part.begin);
-    if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * rows * p.k;
+    if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * p.n * p.oh * p.ow * p.k;
     const Output<T> out{y, splits > 1 ? partial : nullptr, bias, residual, slope, p.k};
     multiply_and_store<P, Tile>(
-        a, b, part.end - part.begin, out, column0, p.k % LANES<T> == 0,
-        [&](u32 i) { return row0 + i < rows ? (row0 + i) * p.k : NOWHERE; }, [](u32 column) { return column; });
+        a, b, part.end - part.begin, out, Moments{moments, p.oh * p.ow, 1, p.k}, column0, p.k % LANES<T> == 0,
+        [&](u32 i) { return rows.first + i < rows.end ? (rows.first + i) * p.k : NOWHERE; },
+        [](u32 column) { return column; });
 }
 
 // One axis of the input gradient of a strided convolution. Pixels whose place in the padded input leaves the same
@@ -100,7 +102,7 @@ __device__ __forceinline__ void conv2d_bwd_input(T* dx, float* partial, const T*
     if (splits > 1) partial += static_cast<size_t>(split) * p.n * p.h * p.w * p.c;
     const Output<T> out{dx, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, p.c};
     multiply_and_store<P, Tile>(
-        a, b, part.end - part.begin, out, column0, p.c % LANES<T> == 0,
+        a, b, part.end - part.begin, out, NoMoments{}, column0, p.c % LANES<T> == 0,
         [&](u32 i) {
             const u32 row = row0 + i, line = row / u.count;
             const u32 place = ((line / v.count * p.h + v.pixel(line % v.count)) * p.w + u.pixel(row % u.count)) * p.c;
@@ -119,7 +121,7 @@ __device__ __forceinline__ void conv2d_bwd_weight(T* dw, float* partial, const T
     if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * p.k * columns;
     const Output<T> out{dw, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, columns};
     multiply_and_store<P, Tile>(
-        a, b, part.end - part.begin, out, column0, p.c % LANES<T> == 0,
+        a, b, part.end - part.begin, out, NoMoments{}, column0, p.c % LANES<T> == 0,
         [&](u32 i) { return row0 + i < p.k ? (row0 + i) * columns : NOWHERE; }, [](u32 column) { return column; });
 }
 
@@ -210,24 +212,24 @@ __device__ __forceinline__ void conv2d_bwd_bias(float* partial, const T* dy, u32
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_f32(
-    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<F32, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F32, Tall>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_tf32(
-    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<Tf32, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Tf32, Tall>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_bf16(
-    bf16* y, float* partial, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<Bf16, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+    bf16* y, float* partial, float* moments, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Bf16, Tall>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_f16(
-    f16* y, float* partial, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<F16, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+    f16* y, float* partial, float* moments, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F16, Tall>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_input_f32(
     float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {
@@ -262,24 +264,24 @@ extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_f16(
     conv2d_bwd_weight<F16, Wide>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_f32(
-    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<F32, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F32, Small>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_tf32(
-    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<Tf32, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Tf32, Small>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_bf16(
-    bf16* y, float* partial, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<Bf16, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+    bf16* y, float* partial, float* moments, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Bf16, Small>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_f16(
-    f16* y, float* partial, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<F16, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+    f16* y, float* partial, float* moments, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F16, Small>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_input_small_f32(
     float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {

@@ -77,6 +77,36 @@ template <u32 K, u32 W, class F> __device__ __forceinline__ void each_row(const 
     }
 }
 
+// What a convolution with a split depth left: `splits` parts of `count` numbers each, whose sum is x. Null without one.
+struct Parts {
+    const float* from;
+    u32 splits, count;
+
+    // The pack of x at `at`, also put into `x`.
+    template <u32 W, class T> __device__ __forceinline__ Pack<T, W> sum(T* x, u32 at) const {
+        float f[W];
+#pragma unroll
+        for (u32 i = 0; i < W; ++i) f[i] = 0.0f;
+        // Four loads under way; odd channel counts, which are rare, get shorter code instead.
+#pragma unroll(W == 1 ? 1 : 16 / W)
+        for (u32 split = 0; split < splits; ++split) {
+            const float* part = from + static_cast<size_t>(split) * count + at;
+            if constexpr (W == 1) {
+                f[0] += part[0];
+            } else {
+#pragma unroll
+                for (u32 i = 0; i < W; i += 4) {
+                    const float4 v = *reinterpret_cast<const float4*>(part + i);
+                    f[i] += v.x, f[i + 1] += v.y, f[i + 2] += v.z, f[i + 3] += v.w;
+                }
+            }
+        }
+        const Pack<T, W> p = pack<T>(f);
+        store_pack(x + at, p);
+        return p;
+    }
+};
+
 // Makes the compiler forget what it computed from the words, so that it unpacks them again instead of keeping floats.
 template <class T, u32 W> __device__ __forceinline__ void forget(Pack<T, W>& x) {
     if constexpr (W == 8) asm volatile("" : "+r"(x.words.x), "+r"(x.words.y), "+r"(x.words.z), "+r"(x.words.w));
@@ -164,13 +194,17 @@ __device__ __forceinline__ float reciprocal_deviation(float m2, u32 rows, float 
 }
 
 template <class T, u32 W>
-__device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* mean, float* rstd, const T* __restrict__ x,
+__device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* mean, float* rstd, T* sum, const T* __restrict__ x,
                                           const T* __restrict__ gamma, const T* __restrict__ beta,
-                                          const T* __restrict__ residual, u32 rows, u32 c, u32 lanes, float eps,
-                                          float slope, Shared& s) {
+                                          const T* __restrict__ residual, const Parts& parts, u32 rows, u32 c,
+                                          u32 lanes, float eps, float slope, Shared& s) {
     const Place<W> p(c, lanes);
     Pack<T, W> keep[KEEP];
-    each_row<KEEP>(p, 0, rows, [&](u32 k, u32 row) { keep[k] = load_pack<W>(x + p.at(rows, row)); });
+    if (parts.from == nullptr) {
+        each_row<KEEP>(p, 0, rows, [&](u32 k, u32 row) { keep[k] = load_pack<W>(x + p.at(rows, row)); });
+    } else {
+        each_row<KEEP>(p, 0, rows, [&](u32 k, u32 row) { keep[k] = parts.template sum<W>(sum, p.at(rows, row)); });
+    }
     float m[W], r[W];
     moments(m, r, keep, p, 0, rows, lanes, s);
 #pragma unroll
@@ -188,13 +222,14 @@ __device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* mean, float*
 
 // Forward of a map that fits a slab. Grid: (n * chunks).
 template <class T>
-__device__ __forceinline__ void fwd(T* y, float* mean, float* rstd, const T* x, const T* gamma, const T* beta,
-                                    const T* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
+__device__ __forceinline__ void fwd(T* y, float* mean, float* rstd, T* sum, const T* x, const T* gamma,
+                                    const T* beta, const T* residual, const Parts& parts, u32 rows, u32 c, u32 lanes,
+                                    float eps, float slope) {
     __shared__ Shared s;
     if (c % LANES<T> == 0) {
-        fwd_packs<T, LANES<T>>(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope, s);
+        fwd_packs<T, LANES<T>>(y, mean, rstd, sum, x, gamma, beta, residual, parts, rows, c, lanes, eps, slope, s);
     } else {
-        fwd_packs<T, 1>(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope, s);
+        fwd_packs<T, 1>(y, mean, rstd, sum, x, gamma, beta, residual, parts, rows, c, lanes, eps, slope, s);
     }
 }
 
@@ -258,32 +293,63 @@ template <u32 W> __device__ __forceinline__ u32 block_channel(const Place<W>& p)
     return p.channel - p.lane * W + threadIdx.x;
 }
 
+// Mean and sum of squared deviations of `count` rows.
+struct Stats {
+    float count = 0.0f, mean = 0.0f, m2 = 0.0f;
+
+    // Chan's merge.
+    __device__ __forceinline__ void add(float other, float other_mean, float other_m2) {
+        count += other;
+        const float share = other / count, delta = other_mean - mean;
+        // In this order the first of all adds nothing, however large its mean.
+        m2 += other_m2 + delta * ((count - other) * share) * delta;
+        mean += delta * share;
+    }
+};
+
+// What was left of one image: `groups` groups of `rows` rows, of which the last of every `map` rows may be shorter.
+struct Groups {
+    u32 groups, rows, map;
+
+    __device__ __forceinline__ u32 count(u32 group) const {
+        return min(rows, map - group % ceil_div(map, rows) * rows);
+    }
+};
+
 template <class T, u32 W>
 __device__ __forceinline__ void apply_packs(T* __restrict__ y, float* mean, float* rstd,
                                             const float* __restrict__ partial, const T* __restrict__ x,
                                             const T* __restrict__ gamma, const T* __restrict__ beta,
-                                            const T* __restrict__ residual, u32 rows, u32 c, u32 lanes, u32 split_rows,
-                                            float eps, float slope, Shared& s) {
+                                            const T* __restrict__ residual, const Groups& of, u32 rows, u32 c, u32 lanes,
+                                            u32 split_rows, float eps, float slope, Shared& s) {
     const Place<W> p(c, lanes);
     const Split split(rows, split_rows);
     float* const block_mean = s.warp[0];
-    float* const block_rstd = s.warp[1];
-    const u32 channel = block_channel(p);
-    if (threadIdx.x < lanes * W && channel < c) {
-        const u32 splits = gridDim.y;
-        const float* before = partial + static_cast<size_t>(p.image) * splits * 2 * c + channel;
-        float m = before[0], m2 = before[c];
+    float* const block_rstd = s.warp[WARPS / 2];
+    // A thread merges one of up to WARPS shares of the groups of one channel, then one thread a channel the shares.
+    const u32 channels = lanes * W, shares = min(WARPS, THREADS / channels), share = threadIdx.x / channels;
+    const u32 channel = p.channel - p.lane * W + threadIdx.x % channels;
+    float* const counts = s.total;
+    if (share < shares) {
+        Stats merged;
+        if (channel < c) {
+            const float* before = partial + static_cast<size_t>(p.image) * of.groups * 2 * c + channel;
+            const u32 each = ceil_div(of.groups, shares), end = min((share + 1) * each, of.groups);
 #pragma unroll 4
-        for (u32 i = 1; i < splits; ++i) {
-            const float delta = before[i * 2 * c] - m, d2 = before[i * 2 * c + c];
-            const u32 first = i * split_rows, end = min(first + split_rows, rows);
-            const float count = first, share = (end - count) / end;
-            m2 += d2 + delta * delta * count * share;
-            m += delta * share;
+            for (u32 i = share * each; i < end; ++i) merged.add(of.count(i), before[i * 2 * c], before[i * 2 * c + c]);
         }
-        const float r = reciprocal_deviation(m2, rows, eps);
-        block_mean[threadIdx.x] = m, block_rstd[threadIdx.x] = r;
-        if (blockIdx.y == 0) mean[p.image * c + channel] = m, rstd[p.image * c + channel] = r;
+        if (threadIdx.x % channels == 0) counts[share] = merged.count;
+        block_mean[threadIdx.x] = merged.mean, block_rstd[threadIdx.x] = merged.m2;
+    }
+    __syncthreads();
+    if (threadIdx.x < channels && channel < c) {
+        Stats merged{counts[0], block_mean[threadIdx.x], block_rstd[threadIdx.x]};
+        for (u32 i = 1; i < shares && counts[i] > 0.0f; ++i) {
+            merged.add(counts[i], block_mean[i * channels + threadIdx.x], block_rstd[i * channels + threadIdx.x]);
+        }
+        const float r = reciprocal_deviation(merged.m2, rows, eps);
+        block_mean[threadIdx.x] = merged.mean, block_rstd[threadIdx.x] = r;
+        if (blockIdx.y == 0) mean[p.image * c + channel] = merged.mean, rstd[p.image * c + channel] = r;
     }
     __syncthreads();
     float m[W], r[W];
@@ -305,14 +371,15 @@ __device__ __forceinline__ void apply_packs(T* __restrict__ y, float* mean, floa
 // Merges the splits' moments and applies them. Grid: (n * chunks, splits).
 template <class T>
 __device__ __forceinline__ void apply(T* y, float* mean, float* rstd, const float* partial, const T* x, const T* gamma,
-                                      const T* beta, const T* residual, u32 rows, u32 c, u32 lanes, u32 split_rows,
-                                      float eps, float slope) {
+                                      const T* beta, const T* residual, const Groups& of, u32 rows, u32 c, u32 lanes,
+                                      u32 split_rows, float eps, float slope) {
     __shared__ Shared s;
     if (c % LANES<T> == 0) {
-        apply_packs<T, LANES<T>>(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps,
-                                 slope, s);
+        apply_packs<T, LANES<T>>(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows,
+                                 eps, slope, s);
     } else {
-        apply_packs<T, 1>(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope, s);
+        apply_packs<T, 1>(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows, eps, slope,
+                          s);
     }
 }
 
@@ -554,19 +621,22 @@ __device__ __forceinline__ void bwd_params(T* dgamma, T* dbeta, const float* sum
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_fwd_f32(float* y, float* mean, float* rstd, const float* x, const float* gamma, const float* beta,
-                          const float* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
-    fwd(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope);
+    instance_norm_fwd_f32(float* y, float* mean, float* rstd, float* sum, const float* x, const float* gamma,
+                          const float* beta, const float* residual, const float* parts, u32 splits, u32 count, u32 rows,
+                          u32 c, u32 lanes, float eps, float slope) {
+    fwd(y, mean, rstd, sum, x, gamma, beta, residual, Parts{parts, splits, count}, rows, c, lanes, eps, slope);
 }
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_fwd_bf16(bf16* y, float* mean, float* rstd, const bf16* x, const bf16* gamma, const bf16* beta,
-                           const bf16* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
-    fwd(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope);
+    instance_norm_fwd_bf16(bf16* y, float* mean, float* rstd, bf16* sum, const bf16* x, const bf16* gamma,
+                          const bf16* beta, const bf16* residual, const float* parts, u32 splits, u32 count, u32 rows,
+                          u32 c, u32 lanes, float eps, float slope) {
+    fwd(y, mean, rstd, sum, x, gamma, beta, residual, Parts{parts, splits, count}, rows, c, lanes, eps, slope);
 }
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_fwd_f16(f16* y, float* mean, float* rstd, const f16* x, const f16* gamma, const f16* beta,
-                          const f16* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
-    fwd(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope);
+    instance_norm_fwd_f16(f16* y, float* mean, float* rstd, f16* sum, const f16* x, const f16* gamma,
+                          const f16* beta, const f16* residual, const float* parts, u32 splits, u32 count, u32 rows,
+                          u32 c, u32 lanes, float eps, float slope) {
+    fwd(y, mean, rstd, sum, x, gamma, beta, residual, Parts{parts, splits, count}, rows, c, lanes, eps, slope);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -584,21 +654,24 @@ extern "C" __global__ void __launch_bounds__(256)
 
 extern "C" __global__ void __launch_bounds__(256)
     instance_norm_apply_f32(float* y, float* mean, float* rstd, const float* partial, const float* x,
-                            const float* gamma, const float* beta, const float* residual, u32 rows, u32 c, u32 lanes,
-                            u32 split_rows, float eps, float slope) {
-    apply(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope);
+                            const float* gamma, const float* beta, const float* residual, u32 groups, u32 group_rows,
+                            u32 map, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps, float slope) {
+    const Groups of{groups, group_rows, map};
+    apply(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows, eps, slope);
 }
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_apply_bf16(bf16* y, float* mean, float* rstd, const float* partial, const bf16* x, const bf16* gamma,
-                             const bf16* beta, const bf16* residual, u32 rows, u32 c, u32 lanes, u32 split_rows,
-                             float eps, float slope) {
-    apply(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope);
+    instance_norm_apply_bf16(bf16* y, float* mean, float* rstd, const float* partial, const bf16* x,
+                            const bf16* gamma, const bf16* beta, const bf16* residual, u32 groups, u32 group_rows,
+                            u32 map, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps, float slope) {
+    const Groups of{groups, group_rows, map};
+    apply(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows, eps, slope);
 }
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_apply_f16(f16* y, float* mean, float* rstd, const float* partial, const f16* x, const f16* gamma,
-                            const f16* beta, const f16* residual, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps,
-                            float slope) {
-    apply(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope);
+    instance_norm_apply_f16(f16* y, float* mean, float* rstd, const float* partial, const f16* x,
+                            const f16* gamma, const f16* beta, const f16* residual, u32 groups, u32 group_rows,
+                            u32 map, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps, float slope) {
+    const Groups of{groups, group_rows, map};
+    apply(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows, eps, slope);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
