@@ -13,20 +13,26 @@
 // Large maps: instance_norm_stats leaves mean and sum of squared deviations of every split, instance_norm_apply merges
 // them (Chan et al.) and applies; instance_norm_bwd_sums and instance_norm_bwd_apply likewise. x is read twice in
 // forward (the second time often from L2), dy, x and y twice in backward.
+// Behind a convolution: if its depth is split, `parts` not null, instance_norm_fwd reads the parts, adds them and also
+// writes x (`sum`), which spares the launch that would add them, and reading x. Of large maps the convolution leaves the
+// moments of groups of positions, and instance_norm_apply merges those: no instance_norm_stats, x is read once. Not of
+// small maps without parts, since instance_norm_fwd reads x once anyway: moments would be additional bytes. Nor of large
+// ones behind a split depth, which are rare: a large map is tiles enough.
 // Parameters: instance_norm_bwd_params adds what the images and splits give to dgamma and dbeta.
 //
 // Statistics are true two-pass sums, never E[x^2] - mean^2. Order of every sum: rows of a thread, shuffles over the
-// rows of a warp, warps in turn, slabs and splits in turn. It depends on the sizes and the grid alone.
+// rows of a warp, warps in turn, slabs in turn, splits or groups in up to 8 shares, shares in turn. It depends on the
+// sizes and the grid alone.
 //
 // Shared memory: 2,304 bytes (8 warps' sums and their total, for up to 64 channels; instance_norm_bwd_params 2,112).
-// Registers a thread (f32 / 16-bit, ptxas, sm_90): fwd 64 / 80, stats 66 / 89, apply 38 / 61, bwd 119 / 128 (two
+// Registers a thread (f32 / 16-bit, ptxas, sm_90): fwd 66 / 80, stats 66 / 89, apply 38 / 61, bwd 119 / 128 (two
 // blocks a multiprocessor), bwd_sums 40 / 64, bwd_apply 48 / 64, bwd_params 24 / 24.
 //
 // Bytes and flops, forward of 5 x 16x16 x 512 in f32 (655,360 values): small path 2.6 MB in, 2.6 MB out, residual 2.6
 // MB more, about 9 flops a value, 5.9 MFLOP: bound by memory, 1.6 to 2.4 us at 3.35 TB/s. Backward: 7.9 MB in (5.2
 // without activation), 2.6 MB out, about 14 flops a value.
 //
-// Fuses: statistics, scale and shift, residual, activation, conversion; in backward the activation's derivative, told
+// Fuses: sum of a convolution's parts, statistics, scale and shift, residual, activation, conversion; in backward the activation's derivative, told
 // from y, and both parameter gradients' partial sums.
 //
 // Numbers: 8 packs a thread, because 16 would halve the number of resident blocks; at least two packs side by side,

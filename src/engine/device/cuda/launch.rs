@@ -181,6 +181,7 @@ pub struct Launches<'a> {
     pub(super) tape: &'a Tape,
     pub(super) record: &'a Record,
     pub(super) step: &'a Step,
+    /// What the step's memory of these names holds.
     pub(super) handed_on: Option<NormInput>,
     pub(super) handed_over: Option<NormInput>,
     /// Address of the arena.
@@ -239,7 +240,7 @@ impl Launches<'_> {
         self.handed_on.map(|what| (what, Out { buffer, update: false }))
     }
 
-    /// What the record before left for this one, and its result, which this one may have to write.
+    /// What the record before, a convolution, left for this one, and where.
     pub fn handed_over(&self) -> Option<(NormInput, In)> {
         let buffer = self.buffer(&self.step.handed_over, DType::F32);
         self.handed_over.map(|what| (what, In(buffer)))

@@ -70,7 +70,8 @@ pub fn cases() -> Vec<Case> {
     all
 }
 
-/// Norms right behind a convolution, which on a GPU leaves statistics or the parts of a split depth for them.
+/// Norms right behind a convolution, which on a GPU leaves statistics or the parts of a split depth for them. Without
+/// activations: a convolution's result rounded to 16 bits lies on the other side of the kink now and then.
 fn behind_convolutions() -> Vec<Case> {
     let conv = |name: &str, x: [usize; 4], [k, r]: [usize; 2]| {
         let c = [1, 1, 1, k];
@@ -83,7 +84,7 @@ fn behind_convolutions() -> Vec<Case> {
         let y = [x[0], 2 * x[1], 2 * x[2], k];
         Case::new("instance_norm", name, &[x, [x[3], 2, 2, k], y], move |t, v| {
             let z = t.conv_transpose2d(v[0], v[1], [2; 2], [0; 2], [0; 2])?;
-            let o = Options { residual: Some(v[2]), act: Activation::LeakyRelu(0.1), ..Default::default() };
+            let o = Options { residual: Some(v[2]), ..Default::default() };
             t.instance_norm(z, EPS, o)
         })
     };
