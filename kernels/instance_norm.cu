@@ -326,8 +326,8 @@ template <class T, u32 W>
 __device__ __forceinline__ void apply_packs(T* __restrict__ y, float* mean, float* rstd,
                                             const float* __restrict__ partial, const T* __restrict__ x,
                                             const T* __restrict__ gamma, const T* __restrict__ beta,
-                                            const T* __restrict__ residual, const Groups& of, u32 rows, u32 c, u32 lanes,
-                                            u32 split_rows, float eps, float slope, Shared& s) {
+                                            const T* __restrict__ residual, const Groups& of, u32 rows, u32 c,
+                                            u32 lanes, u32 split_rows, float eps, float slope, Shared& s) {
     const Place<W> p(c, lanes);
     const Split split(rows, split_rows);
     float* const block_mean = s.warp[0];
