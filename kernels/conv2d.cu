@@ -33,8 +33,8 @@
 //
 // Fuses: padding, bias, residual, activation, conversion to the storage type. For an instance norm right behind: with
 // `moments` not null, mean and sum of squared deviations of the stored numbers, by channel and tile of rows, whose tiles
-// then hold rows of one image each (64x64x64: 4,096 rows, 32 tiles of 0.5 KB instead of 1 MB to be read again). Where the
-// depth is split instead, and the norm takes one launch, the norm adds the parts in place of conv2d_reduce_splits.
+// then hold rows of one image each (64x64x64 in tiles of 128 rows: 32 times 512 bytes, instead of 1 MB to be read again).
+// Where the depth is split instead, and the norm takes one launch, the norm adds the parts in place of conv2d_reduce_splits.
 //
 // Precision: sums are f32. A block sums 8,192 products at most (the host splits longer depths). tf32 operands are rounded
 // to nearest (cvt.rna).

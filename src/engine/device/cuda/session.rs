@@ -78,7 +78,7 @@ impl CudaSession {
         let base = driver.alloc(plan.total)?;
         let mut steps = Vec::with_capacity(plan.steps.len());
         for (i, (record, step)) in tape.records.iter().zip(&plan.steps).enumerate() {
-            let neighbours = |at: usize| Some(norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, &target)?);
+            let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, &target);
             let handed_on = if step.handed_on.is_empty() { None } else { neighbours(i) };
             let handed_over = if step.handed_over.is_empty() { None } else { neighbours(i - 1) };
             let recorded = Vec::new();
