@@ -8,7 +8,7 @@
 // its own taps only: no product with a zero that a stride put there.
 //
 // Shapes: x, dx (n, h, w, c); w, dw (k, r, s, c); y, residual, dy (n, oh, ow, k); bias, db (k); partial (splits, the
-// result's shape), f32.
+// result's shape), f32; moments (n, row tiles of an image, 2, k), f32.
 //
 // Threads: a block computes one tile of the product with the whole depth, or with one of `splits` equal parts of it, into
 // `partial`; conv2d_reduce_splits then adds the parts in order, four numbers a thread. blockIdx.x, y = tile along rows and
@@ -24,15 +24,17 @@
 // depth innermost are swizzled, the others padded, free of bank conflicts for ldmatrix and for 16-byte reads. The finished
 // tile passes through it once more, so that results leave in 16-byte rows.
 //   fwd 37,376 bytes, bwd_input 38,400, bwd_weight 39,936; _small 16,384, 18,432, 20,480; bwd_bias 4,096 (16-bit 8,192).
-// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: fwd 168 / 136 / 152, bwd_input 167 / 150 / 161, bwd_weight 130 / 142 / 163;
-// _small 114 / 76 / 93, 107 / 92 / 96, 103 / 90 / 107; reduce_splits 29, bwd_bias 19 / - / 30. 168 lets 3 blocks of 128
+// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: fwd 168 / 133 / 152, bwd_input 167 / 150 / 161, bwd_weight 130 / 142 / 163;
+// _small 124 / 84 / 91, 107 / 92 / 96, 103 / 90 / 107; reduce_splits 29, bwd_bias 19 / - / 30. 168 lets 3 blocks of 128
 // threads share a multiprocessor.
 //
 // Flops and bytes: 2 * n * oh * ow * k * r * s * c flops each. 3x3 from 512 to 512 channels, 5 images of 16x16, f32: 6.0
 // GFLOP; x 2.6 MB, w 9.4 MB in, y 2.6 MB out; tiles read 283 MB, nearly all from L2 (21 flops a byte).
 //
-// Fuses: padding, bias, residual, activation, conversion to the storage type. Not the statistics of an instance norm that
-// follows.
+// Fuses: padding, bias, residual, activation, conversion to the storage type. For an instance norm right behind: with
+// `moments` not null, mean and sum of squared deviations of the stored numbers, by channel and tile of rows, whose tiles
+// then hold rows of one image each (64x64x64 in tiles of 128 rows: 32 times 512 bytes, instead of 1 MB to be read again).
+// Where the depth is split instead, and the norm takes one launch, the norm adds the parts in place of conv2d_reduce_splits.
 //
 // Precision: sums are f32. A block sums 8,192 products at most (the host splits longer depths). tf32 operands are rounded
 // to nearest (cvt.rna).
@@ -42,24 +44,26 @@
 #include "conv_load.cuh"
 
 template <class P, class Tile, class T>
-__device__ __forceinline__ void conv2d_fwd(T* y, float* partial, const T* x, const T* w, const T* bias, const T* residual,
-                                           const Conv2d& p, u32 splits, float slope) {
-    const u32 rows = p.n * p.oh * p.ow, row0 = blockIdx.x * Tile::ROWS, column0 = blockIdx.y * Tile::COLUMNS;
+__device__ __forceinline__ void conv2d_fwd(T* y, float* partial, float* moments, const T* x, const T* w, const T* bias,
+                                           const T* residual, const Conv2d& p, u32 splits, float slope) {
+    const u32 column0 = blockIdx.y * Tile::COLUMNS;
+    const TileRows<Tile> rows(moments, p.n, p.oh * p.ow);
     const Part part(ceil_div(p.r * p.s * p.c, SLICE<T>), blockIdx.z, splits);
     PixelRows<T, Tile::ROWS, Tile::THREADS, 1> a(
         x, p.h, p.w, p.c, p.r, p.s, part.begin, [&](u32 i, u32& n, i32& iy, i32& ix) {
-            const u32 row = row0 + i, line = row / p.ow;
+            const u32 row = rows.first + i, line = row / p.ow;
             n = line / p.oh;
             iy = static_cast<i32>(line % p.oh * p.stride_h) - static_cast<i32>(p.pad_h);
             ix = static_cast<i32>(row % p.ow * p.stride_w) - static_cast<i32>(p.pad_w);
-            return row < rows;
+            return row < rows.end;
         });
     FilterRows<T, Tile::COLUMNS, Tile::THREADS> b(w, p, column0, part.begin);
-    if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * rows * p.k;
+    if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * p.n * p.oh * p.ow * p.k;
     const Output<T> out{y, splits > 1 ? partial : nullptr, bias, residual, slope, p.k};
     multiply_and_store<P, Tile>(
-        a, b, part.end - part.begin, out, column0, p.k % LANES<T> == 0,
-        [&](u32 i) { return row0 + i < rows ? (row0 + i) * p.k : NOWHERE; }, [](u32 column) { return column; });
+        a, b, part.end - part.begin, out, Moments{moments, p.oh * p.ow, 1, p.k}, column0, p.k % LANES<T> == 0,
+        [&](u32 i) { return rows.first + i < rows.end ? (rows.first + i) * p.k : NOWHERE; },
+        [](u32 column) { return column; });
 }
 
 // One axis of the input gradient of a strided convolution. Pixels whose place in the padded input leaves the same
@@ -100,7 +104,7 @@ __device__ __forceinline__ void conv2d_bwd_input(T* dx, float* partial, const T*
     if (splits > 1) partial += static_cast<size_t>(split) * p.n * p.h * p.w * p.c;
     const Output<T> out{dx, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, p.c};
     multiply_and_store<P, Tile>(
-        a, b, part.end - part.begin, out, column0, p.c % LANES<T> == 0,
+        a, b, part.end - part.begin, out, NoMoments{}, column0, p.c % LANES<T> == 0,
         [&](u32 i) {
             const u32 row = row0 + i, line = row / u.count;
             const u32 place = ((line / v.count * p.h + v.pixel(line % v.count)) * p.w + u.pixel(row % u.count)) * p.c;
@@ -119,7 +123,7 @@ __device__ __forceinline__ void conv2d_bwd_weight(T* dw, float* partial, const T
     if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * p.k * columns;
     const Output<T> out{dw, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, columns};
     multiply_and_store<P, Tile>(
-        a, b, part.end - part.begin, out, column0, p.c % LANES<T> == 0,
+        a, b, part.end - part.begin, out, NoMoments{}, column0, p.c % LANES<T> == 0,
         [&](u32 i) { return row0 + i < p.k ? (row0 + i) * columns : NOWHERE; }, [](u32 column) { return column; });
 }
 
@@ -210,24 +214,24 @@ __device__ __forceinline__ void conv2d_bwd_bias(float* partial, const T* dy, u32
 }
 
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_f32(
-    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<F32, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F32, Tall>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_tf32(
-    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<Tf32, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Tf32, Tall>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_bf16(
-    bf16* y, float* partial, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<Bf16, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+    bf16* y, float* partial, float* moments, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Bf16, Tall>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_fwd_f16(
-    f16* y, float* partial, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<F16, Tall>(y, partial, x, w, bias, residual, p, splits, slope);
+    f16* y, float* partial, float* moments, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F16, Tall>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_input_f32(
     float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {
@@ -262,24 +266,24 @@ extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_f16(
     conv2d_bwd_weight<F16, Wide>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_f32(
-    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<F32, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F32, Small>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_tf32(
-    float* y, float* partial, const float* x, const float* w, const float* bias, const float* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<Tf32, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Tf32, Small>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_bf16(
-    bf16* y, float* partial, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<Bf16, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+    bf16* y, float* partial, float* moments, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Bf16, Small>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_f16(
-    f16* y, float* partial, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p, u32 splits,
-    float slope) {
-    conv2d_fwd<F16, Small>(y, partial, x, w, bias, residual, p, splits, slope);
+    f16* y, float* partial, float* moments, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F16, Small>(y, partial, moments, x, w, bias, residual, p, splits, slope);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_input_small_f32(
     float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {

@@ -193,6 +193,70 @@ template <class P, class Tile, class A, class B> struct Choose<true, P, Tile, A,
     using Product = TensorCores<P, Tile, A, B>;
 };
 
+// The rows of the product, pixels, that one block computes: the next of all images', or, where moments are wanted, of one
+// image, whose last tile may be short.
+template <class Tile> struct TileRows {
+    u32 first, end;
+
+    // Of n images of `map` rows.
+    __device__ __forceinline__ TileRows(const float* moments, u32 n, u32 map) {
+        if (moments) {
+            const u32 tiles = ceil_div(map, Tile::ROWS), image = blockIdx.x / tiles;
+            first = image * map + blockIdx.x % tiles * Tile::ROWS, end = (image + 1) * map;
+        } else {
+            first = blockIdx.x * Tile::ROWS, end = n * map;
+        }
+    }
+};
+
+// Where mean and sum of squared deviations of a tile's columns go, for the instance norm that follows: [image][group of
+// rows][2][c]. Columns are the channels of `taps` pixels; a group is what one tile has of one tap: image by image, tap by
+// tap, tile by tile.
+struct Moments {
+    static constexpr bool WANTED = true;
+    float* to;
+    u32 map, taps, c;
+
+    // The tile of ROWS rows of this block.
+    template <u32 ROWS> __device__ __forceinline__ u32 rows() const {
+        return min(ROWS, map - blockIdx.x % ceil_div(map, ROWS) * ROWS);
+    }
+    template <u32 ROWS> __device__ __forceinline__ u32 at(u32 column) const {
+        const u32 tiles = ceil_div(map, ROWS), image = blockIdx.x / tiles, tile = blockIdx.x % tiles;
+        return ((image * taps + column / c) * tiles + tile) * 2 * c + column % c;
+    }
+};
+// Of a product that nobody wants the moments of.
+struct NoMoments {
+    static constexpr bool WANTED = false;
+};
+
+// Two passes over the finished tile, never E[x^2] - mean^2: half of the threads sum the upper half of the rows.
+template <class Tile>
+__device__ __forceinline__ void store_moments(const Moments& moments, const float* result, u32 stride, float* sums,
+                                              u32 column0, u32 columns) {
+    static_assert(Tile::THREADS == 2 * Tile::COLUMNS);
+    const u32 rows = moments.rows<Tile::ROWS>(), column = threadIdx.x % Tile::COLUMNS, half = threadIdx.x / Tile::COLUMNS;
+    const u32 begin = half * (Tile::ROWS / 2), end = min(begin + Tile::ROWS / 2, rows);
+    float sum = 0.0f, m2 = 0.0f;
+#pragma unroll 4
+    for (u32 row = begin; row < end; ++row) sum += result[row * stride + column];
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    const float mean = (sums[column] + sums[column + Tile::COLUMNS]) / rows;
+    __syncthreads();
+#pragma unroll 4
+    for (u32 row = begin; row < end; ++row) {
+        const float d = result[row * stride + column] - mean;
+        m2 += d * d;
+    }
+    sums[threadIdx.x] = m2;
+    __syncthreads();
+    if (half != 0 || column0 + column >= columns) return;
+    const u32 at = moments.at<Tile::ROWS>(column0 + column);
+    moments.to[at] = mean, moments.to[at + moments.c] = m2 + sums[column + Tile::COLUMNS];
+}
+
 // Where a product goes: into y = act(product + bias + residual), or, of a product whose depth is split over several
 // blocks, as f32 into the part of `partial` (`count` numbers) that belongs to this split.
 template <class T> struct Output {
@@ -203,8 +267,8 @@ template <class T> struct Output {
     float slope;
     u32 columns;
 
-    // Numbers `column`.. of a row, at y[at]..
-    __device__ __forceinline__ void store16(u32 at, u32 column, const float* from) const {
+    // Numbers `column`.. of a row, at y[at].. With KEEP they are left in `from` as they were stored.
+    template <bool KEEP> __device__ __forceinline__ void store16(u32 at, u32 column, float* from) const {
         float v[LANES<T>];
 #pragma unroll
         for (u32 e = 0; e < LANES<T>; e += 4) {
@@ -231,16 +295,23 @@ template <class T> struct Output {
 #pragma unroll
         for (u32 e = 0; e < LANES<T>; ++e) result.v[e] = from_f32<T>(activate(v[e], slope));
         ::store16(y + at, result);
+        if constexpr (KEEP) {
+#pragma unroll
+            for (u32 e = 0; e < LANES<T>; ++e) from[e] = to_f32(result.v[e]);
+        }
     }
 
-    __device__ __forceinline__ void store1(u32 at, u32 column, float v) const {
+    template <bool KEEP> __device__ __forceinline__ void store1(u32 at, u32 column, float* from) const {
+        float v = *from;
         if (partial) {
             partial[at] = v;
             return;
         }
         if (bias) v += to_f32(bias[column]);
         if (residual) v += to_f32(residual[at]);
-        y[at] = from_f32<T>(activate(v, slope));
+        const T result = from_f32<T>(activate(v, slope));
+        y[at] = result;
+        if constexpr (KEEP) *from = to_f32(result);
     }
 };
 
@@ -249,11 +320,12 @@ constexpr u32 NOWHERE = 0xffffffffu;
 
 // Multiplies `slices` slices and stores the tile whose first column is `column0`. `row_at(i)` is where row i of the tile
 // begins in the result, or NOWHERE; `column_at(column)` how far behind that a column lies. `vectors`: 16-byte chunks of
-// columns stay together and aligned in the result.
-template <class P, class Tile, class A, class B, class RowAt, class ColumnAt>
-__device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const Output<typename P::T>& out, u32 column0,
-                                                   bool vectors, RowAt row_at, ColumnAt column_at) {
+// columns stay together and aligned in the result. `moments`: NoMoments, or where those of the columns go, if anywhere.
+template <class P, class Tile, class A, class B, class M, class RowAt, class ColumnAt>
+__device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const Output<typename P::T>& out, const M& moments,
+                                                   u32 column0, bool vectors, RowAt row_at, ColumnAt column_at) {
     using T = typename P::T;
+    constexpr bool KEEP = M::WANTED;
     constexpr u32 STAGE = A::Layout::BYTES + B::Layout::BYTES;
     // 8 mod 32: neither four rows of eight threads (FFMA) nor four of mma.sync's share a bank.
     constexpr u32 STRIDE = Tile::COLUMNS + 8;
@@ -297,14 +369,20 @@ __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const
     for (u32 i = threadIdx.x; i < Tile::ROWS * CHUNKS; i += Tile::THREADS) {
         const u32 row = i / CHUNKS, first = i % CHUNKS * LANES<T>, column = column0 + first;
         const u32 place = places[row];
-        const float* from = result + row * STRIDE + first;
+        float* from = result + row * STRIDE + first;
         if (place == NOWHERE || column >= out.columns) continue;
         if (vectors) {
-            out.store16(place + column_at(column), column, from);
+            out.template store16<KEEP>(place + column_at(column), column, from);
         } else {
 #pragma unroll 1
             for (u32 e = 0; e < LANES<T> && column + e < out.columns; ++e)
-                out.store1(place + column_at(column + e), column + e, from[e]);
+                out.template store1<KEEP>(place + column_at(column + e), column + e, from + e);
         }
+    }
+    if constexpr (KEEP) {
+        static_assert(BYTES - RESULT >= Tile::THREADS * 4);
+        if (!moments.to) return;
+        __syncthreads();
+        store_moments<Tile>(moments, result, STRIDE, reinterpret_cast<float*>(places), column0, out.columns);
     }
 }

@@ -13,20 +13,29 @@
 // Large maps: instance_norm_stats leaves mean and sum of squared deviations of every split, instance_norm_apply merges
 // them (Chan et al.) and applies; instance_norm_bwd_sums and instance_norm_bwd_apply likewise. x is read twice in
 // forward (the second time often from L2), dy, x and y twice in backward.
+// Behind a convolution: if its depth is split, `parts` not null, instance_norm_fwd reads the parts, adds them and also
+// writes x (`sum`), which spares the launch that would add them, and reading x. Of large maps the convolution leaves the
+// moments of groups of positions, and instance_norm_apply merges those: no instance_norm_stats, x is read once. Not of
+// small maps without parts, since instance_norm_fwd reads x once anyway: moments would be additional bytes. Nor of large
+// ones behind a split depth, which are rare: a large map is tiles enough. Sectors by the emulator's count, norm and what
+// adds parts, f32, 2 images: 8x8x512 in 6 parts 74,752 to 66,560, 16x16x256 in 3 parts 98,816 to 82,432; 64x64x64 behind
+// 32-row tiles 206,880 to 200,736, the worst ratio of groups to rows that is taken; bf16, 128x128x32 behind 128-row tiles
+// 217,104 to 198,672. Packs of 16-bit numbers touch each sector of their parts twice in a row, the second time in L1.
 // Parameters: instance_norm_bwd_params adds what the images and splits give to dgamma and dbeta.
 //
 // Statistics are true two-pass sums, never E[x^2] - mean^2. Order of every sum: rows of a thread, shuffles over the
-// rows of a warp, warps in turn, slabs and splits in turn. It depends on the sizes and the grid alone.
+// rows of a warp, warps in turn, slabs in turn, splits or groups in up to 8 shares, shares in turn. It depends on the
+// sizes and the grid alone.
 //
 // Shared memory: 2,304 bytes (8 warps' sums and their total, for up to 64 channels; instance_norm_bwd_params 2,112).
-// Registers a thread (f32 / 16-bit, ptxas, sm_90): fwd 64 / 80, stats 66 / 89, apply 38 / 61, bwd 119 / 128 (two
+// Registers a thread (f32 / 16-bit, ptxas, sm_90): fwd 66 / 80, stats 66 / 89, apply 38 / 61, bwd 119 / 128 (two
 // blocks a multiprocessor), bwd_sums 40 / 64, bwd_apply 48 / 64, bwd_params 24 / 24.
 //
 // Bytes and flops, forward of 5 x 16x16 x 512 in f32 (655,360 values): small path 2.6 MB in, 2.6 MB out, residual 2.6
 // MB more, about 9 flops a value, 5.9 MFLOP: bound by memory, 1.6 to 2.4 us at 3.35 TB/s. Backward: 7.9 MB in (5.2
 // without activation), 2.6 MB out, about 14 flops a value.
 //
-// Fuses: statistics, scale and shift, residual, activation, conversion; in backward the activation's derivative, told
+// Fuses: sum of a convolution's parts, statistics, scale and shift, residual, activation, conversion; in backward the activation's derivative, told
 // from y, and both parameter gradients' partial sums.
 //
 // Numbers: 8 packs a thread, because 16 would halve the number of resident blocks; at least two packs side by side,
@@ -76,6 +85,36 @@ template <u32 K, u32 W, class F> __device__ __forceinline__ void each_row(const 
         if (p.inside && row < end) f(k, row);
     }
 }
+
+// What a convolution with a split depth left: `splits` parts of `count` numbers each, whose sum is x. Null without one.
+struct Parts {
+    const float* from;
+    u32 splits, count;
+
+    // The pack of x at `at`, also put into `x`.
+    template <u32 W, class T> __device__ __forceinline__ Pack<T, W> sum(T* x, u32 at) const {
+        float f[W];
+#pragma unroll
+        for (u32 i = 0; i < W; ++i) f[i] = 0.0f;
+        // Four loads under way; odd channel counts, which are rare, get shorter code instead.
+#pragma unroll(W == 1 ? 1 : 16 / W)
+        for (u32 split = 0; split < splits; ++split) {
+            const float* part = from + static_cast<size_t>(split) * count + at;
+            if constexpr (W == 1) {
+                f[0] += part[0];
+            } else {
+#pragma unroll
+                for (u32 i = 0; i < W; i += 4) {
+                    const float4 v = *reinterpret_cast<const float4*>(part + i);
+                    f[i] += v.x, f[i + 1] += v.y, f[i + 2] += v.z, f[i + 3] += v.w;
+                }
+            }
+        }
+        const Pack<T, W> p = pack<T>(f);
+        store_pack(x + at, p);
+        return p;
+    }
+};
 
 // Makes the compiler forget what it computed from the words, so that it unpacks them again instead of keeping floats.
 template <class T, u32 W> __device__ __forceinline__ void forget(Pack<T, W>& x) {
@@ -164,13 +203,17 @@ __device__ __forceinline__ float reciprocal_deviation(float m2, u32 rows, float 
 }
 
 template <class T, u32 W>
-__device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* mean, float* rstd, const T* __restrict__ x,
+__device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* mean, float* rstd, T* sum, const T* __restrict__ x,
                                           const T* __restrict__ gamma, const T* __restrict__ beta,
-                                          const T* __restrict__ residual, u32 rows, u32 c, u32 lanes, float eps,
-                                          float slope, Shared& s) {
+                                          const T* __restrict__ residual, const Parts& parts, u32 rows, u32 c,
+                                          u32 lanes, float eps, float slope, Shared& s) {
     const Place<W> p(c, lanes);
     Pack<T, W> keep[KEEP];
-    each_row<KEEP>(p, 0, rows, [&](u32 k, u32 row) { keep[k] = load_pack<W>(x + p.at(rows, row)); });
+    if (parts.from == nullptr) {
+        each_row<KEEP>(p, 0, rows, [&](u32 k, u32 row) { keep[k] = load_pack<W>(x + p.at(rows, row)); });
+    } else {
+        each_row<KEEP>(p, 0, rows, [&](u32 k, u32 row) { keep[k] = parts.template sum<W>(sum, p.at(rows, row)); });
+    }
     float m[W], r[W];
     moments(m, r, keep, p, 0, rows, lanes, s);
 #pragma unroll
@@ -188,13 +231,14 @@ __device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* mean, float*
 
 // Forward of a map that fits a slab. Grid: (n * chunks).
 template <class T>
-__device__ __forceinline__ void fwd(T* y, float* mean, float* rstd, const T* x, const T* gamma, const T* beta,
-                                    const T* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
+__device__ __forceinline__ void fwd(T* y, float* mean, float* rstd, T* sum, const T* x, const T* gamma,
+                                    const T* beta, const T* residual, const Parts& parts, u32 rows, u32 c, u32 lanes,
+                                    float eps, float slope) {
     __shared__ Shared s;
     if (c % LANES<T> == 0) {
-        fwd_packs<T, LANES<T>>(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope, s);
+        fwd_packs<T, LANES<T>>(y, mean, rstd, sum, x, gamma, beta, residual, parts, rows, c, lanes, eps, slope, s);
     } else {
-        fwd_packs<T, 1>(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope, s);
+        fwd_packs<T, 1>(y, mean, rstd, sum, x, gamma, beta, residual, parts, rows, c, lanes, eps, slope, s);
     }
 }
 
@@ -258,32 +302,63 @@ template <u32 W> __device__ __forceinline__ u32 block_channel(const Place<W>& p)
     return p.channel - p.lane * W + threadIdx.x;
 }
 
+// Mean and sum of squared deviations of `count` rows.
+struct Stats {
+    float count = 0.0f, mean = 0.0f, m2 = 0.0f;
+
+    // Chan's merge.
+    __device__ __forceinline__ void add(float other, float other_mean, float other_m2) {
+        count += other;
+        const float share = other / count, delta = other_mean - mean;
+        // In this order the first of all adds nothing, however large its mean.
+        m2 += other_m2 + delta * ((count - other) * share) * delta;
+        mean += delta * share;
+    }
+};
+
+// What was left of one image: `groups` groups of `rows` rows, of which the last of every `map` rows may be shorter.
+struct Groups {
+    u32 groups, rows, map;
+
+    __device__ __forceinline__ u32 count(u32 group) const {
+        return min(rows, map - group % ceil_div(map, rows) * rows);
+    }
+};
+
 template <class T, u32 W>
 __device__ __forceinline__ void apply_packs(T* __restrict__ y, float* mean, float* rstd,
                                             const float* __restrict__ partial, const T* __restrict__ x,
                                             const T* __restrict__ gamma, const T* __restrict__ beta,
-                                            const T* __restrict__ residual, u32 rows, u32 c, u32 lanes, u32 split_rows,
-                                            float eps, float slope, Shared& s) {
+                                            const T* __restrict__ residual, const Groups& of, u32 rows, u32 c,
+                                            u32 lanes, u32 split_rows, float eps, float slope, Shared& s) {
     const Place<W> p(c, lanes);
     const Split split(rows, split_rows);
     float* const block_mean = s.warp[0];
-    float* const block_rstd = s.warp[1];
-    const u32 channel = block_channel(p);
-    if (threadIdx.x < lanes * W && channel < c) {
-        const u32 splits = gridDim.y;
-        const float* before = partial + static_cast<size_t>(p.image) * splits * 2 * c + channel;
-        float m = before[0], m2 = before[c];
+    float* const block_rstd = s.warp[WARPS / 2];
+    // A thread merges one of up to WARPS shares of the groups of one channel, then one thread a channel the shares.
+    const u32 channels = lanes * W, shares = min(WARPS, THREADS / channels), share = threadIdx.x / channels;
+    const u32 channel = p.channel - p.lane * W + threadIdx.x % channels;
+    float* const counts = s.total;
+    if (share < shares) {
+        Stats merged;
+        if (channel < c) {
+            const float* before = partial + static_cast<size_t>(p.image) * of.groups * 2 * c + channel;
+            const u32 each = ceil_div(of.groups, shares), end = min((share + 1) * each, of.groups);
 #pragma unroll 4
-        for (u32 i = 1; i < splits; ++i) {
-            const float delta = before[i * 2 * c] - m, d2 = before[i * 2 * c + c];
-            const u32 first = i * split_rows, end = min(first + split_rows, rows);
-            const float count = first, share = (end - count) / end;
-            m2 += d2 + delta * delta * count * share;
-            m += delta * share;
+            for (u32 i = share * each; i < end; ++i) merged.add(of.count(i), before[i * 2 * c], before[i * 2 * c + c]);
         }
-        const float r = reciprocal_deviation(m2, rows, eps);
-        block_mean[threadIdx.x] = m, block_rstd[threadIdx.x] = r;
-        if (blockIdx.y == 0) mean[p.image * c + channel] = m, rstd[p.image * c + channel] = r;
+        if (threadIdx.x % channels == 0) counts[share] = merged.count;
+        block_mean[threadIdx.x] = merged.mean, block_rstd[threadIdx.x] = merged.m2;
+    }
+    __syncthreads();
+    if (threadIdx.x < channels && channel < c) {
+        Stats merged{counts[0], block_mean[threadIdx.x], block_rstd[threadIdx.x]};
+        for (u32 i = 1; i < shares && counts[i] > 0.0f; ++i) {
+            merged.add(counts[i], block_mean[i * channels + threadIdx.x], block_rstd[i * channels + threadIdx.x]);
+        }
+        const float r = reciprocal_deviation(merged.m2, rows, eps);
+        block_mean[threadIdx.x] = merged.mean, block_rstd[threadIdx.x] = r;
+        if (blockIdx.y == 0) mean[p.image * c + channel] = merged.mean, rstd[p.image * c + channel] = r;
     }
     __syncthreads();
     float m[W], r[W];
@@ -305,14 +380,15 @@ __device__ __forceinline__ void apply_packs(T* __restrict__ y, float* mean, floa
 // Merges the splits' moments and applies them. Grid: (n * chunks, splits).
 template <class T>
 __device__ __forceinline__ void apply(T* y, float* mean, float* rstd, const float* partial, const T* x, const T* gamma,
-                                      const T* beta, const T* residual, u32 rows, u32 c, u32 lanes, u32 split_rows,
-                                      float eps, float slope) {
+                                      const T* beta, const T* residual, const Groups& of, u32 rows, u32 c, u32 lanes,
+                                      u32 split_rows, float eps, float slope) {
     __shared__ Shared s;
     if (c % LANES<T> == 0) {
-        apply_packs<T, LANES<T>>(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps,
-                                 slope, s);
+        apply_packs<T, LANES<T>>(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows,
+                                 eps, slope, s);
     } else {
-        apply_packs<T, 1>(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope, s);
+        apply_packs<T, 1>(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows, eps, slope,
+                          s);
     }
 }
 
@@ -554,19 +630,22 @@ __device__ __forceinline__ void bwd_params(T* dgamma, T* dbeta, const float* sum
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_fwd_f32(float* y, float* mean, float* rstd, const float* x, const float* gamma, const float* beta,
-                          const float* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
-    fwd(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope);
+    instance_norm_fwd_f32(float* y, float* mean, float* rstd, float* sum, const float* x, const float* gamma,
+                          const float* beta, const float* residual, const float* parts, u32 splits, u32 count, u32 rows,
+                          u32 c, u32 lanes, float eps, float slope) {
+    fwd(y, mean, rstd, sum, x, gamma, beta, residual, Parts{parts, splits, count}, rows, c, lanes, eps, slope);
 }
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_fwd_bf16(bf16* y, float* mean, float* rstd, const bf16* x, const bf16* gamma, const bf16* beta,
-                           const bf16* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
-    fwd(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope);
+    instance_norm_fwd_bf16(bf16* y, float* mean, float* rstd, bf16* sum, const bf16* x, const bf16* gamma,
+                          const bf16* beta, const bf16* residual, const float* parts, u32 splits, u32 count, u32 rows,
+                          u32 c, u32 lanes, float eps, float slope) {
+    fwd(y, mean, rstd, sum, x, gamma, beta, residual, Parts{parts, splits, count}, rows, c, lanes, eps, slope);
 }
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_fwd_f16(f16* y, float* mean, float* rstd, const f16* x, const f16* gamma, const f16* beta,
-                          const f16* residual, u32 rows, u32 c, u32 lanes, float eps, float slope) {
-    fwd(y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope);
+    instance_norm_fwd_f16(f16* y, float* mean, float* rstd, f16* sum, const f16* x, const f16* gamma,
+                          const f16* beta, const f16* residual, const float* parts, u32 splits, u32 count, u32 rows,
+                          u32 c, u32 lanes, float eps, float slope) {
+    fwd(y, mean, rstd, sum, x, gamma, beta, residual, Parts{parts, splits, count}, rows, c, lanes, eps, slope);
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -584,21 +663,24 @@ extern "C" __global__ void __launch_bounds__(256)
 
 extern "C" __global__ void __launch_bounds__(256)
     instance_norm_apply_f32(float* y, float* mean, float* rstd, const float* partial, const float* x,
-                            const float* gamma, const float* beta, const float* residual, u32 rows, u32 c, u32 lanes,
-                            u32 split_rows, float eps, float slope) {
-    apply(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope);
+                            const float* gamma, const float* beta, const float* residual, u32 groups, u32 group_rows,
+                            u32 map, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps, float slope) {
+    const Groups of{groups, group_rows, map};
+    apply(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows, eps, slope);
 }
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_apply_bf16(bf16* y, float* mean, float* rstd, const float* partial, const bf16* x, const bf16* gamma,
-                             const bf16* beta, const bf16* residual, u32 rows, u32 c, u32 lanes, u32 split_rows,
-                             float eps, float slope) {
-    apply(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope);
+    instance_norm_apply_bf16(bf16* y, float* mean, float* rstd, const float* partial, const bf16* x,
+                            const bf16* gamma, const bf16* beta, const bf16* residual, u32 groups, u32 group_rows,
+                            u32 map, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps, float slope) {
+    const Groups of{groups, group_rows, map};
+    apply(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows, eps, slope);
 }
 extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_apply_f16(f16* y, float* mean, float* rstd, const float* partial, const f16* x, const f16* gamma,
-                            const f16* beta, const f16* residual, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps,
-                            float slope) {
-    apply(y, mean, rstd, partial, x, gamma, beta, residual, rows, c, lanes, split_rows, eps, slope);
+    instance_norm_apply_f16(f16* y, float* mean, float* rstd, const float* partial, const f16* x,
+                            const f16* gamma, const f16* beta, const f16* residual, u32 groups, u32 group_rows,
+                            u32 map, u32 rows, u32 c, u32 lanes, u32 split_rows, float eps, float slope) {
+    const Groups of{groups, group_rows, map};
+    apply(y, mean, rstd, partial, x, gamma, beta, residual, of, rows, c, lanes, split_rows, eps, slope);
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)

@@ -2,7 +2,7 @@
 //! anything runs, so that a program's peak memory can be told in advance and nothing is allocated while stepping.
 
 use crate::engine::ops::{Op, Operation, dispatch};
-use crate::engine::tape::{NetId, Storage, Tape, Var};
+use crate::engine::tape::{NetId, Record, Storage, Tape, Var};
 use crate::{Result, invalid};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -16,6 +16,11 @@ pub trait Sizing {
     fn scratch(&self, op: &Op) -> usize;
     /// Size of the op's weights rearranged for this device; 0 if it takes them as they are.
     fn packed_weights(&self, op: &Op) -> usize;
+    /// What the op leaves, in place of its scratch memory, for the record right behind it, whose first input is its
+    /// result; 0 if nothing.
+    fn handed_on(&self, _: &Op, _next: &Op) -> usize {
+        0
+    }
 }
 
 /// Byte ranges in the arena of everything one record touches.
@@ -25,6 +30,9 @@ pub struct Step {
     pub inputs: Vec<Range<usize>>,
     pub outputs: Vec<Range<usize>>,
     pub scratch: Range<usize>,
+    /// What this record leaves for the next beside its outputs, and what the one before left for this.
+    pub handed_on: Range<usize>,
+    pub handed_over: Range<usize>,
     /// Where the frozen weights (input 1) are kept rearranged.
     pub packed: Option<Range<usize>>,
 }
@@ -175,6 +183,7 @@ impl Plan {
             }
         }
         let mut scratch_buffer = vec![None; end];
+        let mut handed_on_buffer = vec![None; end];
         for (i, r) in tape.records.iter().enumerate() {
             for (k, v) in r.outputs.iter().enumerate() {
                 if tape.info(*v).storage != Storage::Temp {
@@ -188,6 +197,13 @@ impl Plan {
                     None => buffers.push(Buffer { bytes: bytes_of(tape, *v), first: i, last }),
                 }
                 buffer_of.insert(*v, id);
+            }
+            let next = tape.records.get(i + 1).filter(|next| follows(tape, r, next));
+            let bytes = next.map_or(0, |next| device.handed_on(&r.op, &next.op));
+            if bytes > 0 {
+                handed_on_buffer[i] = Some(buffers.len());
+                buffers.push(Buffer { bytes, first: i, last: i + 1 });
+                continue;
             }
             let bytes = device.scratch(&r.op);
             if bytes > 0 {
@@ -245,8 +261,10 @@ impl Plan {
                     *input = 0..0;
                 }
             }
-            let scratch = scratch_buffer[i].map(buffer_range).unwrap_or(0..0);
-            steps.push(Step { inputs, outputs, scratch, packed: packed[i].clone() });
+            let range = |id: Option<usize>| id.map(buffer_range).unwrap_or(0..0);
+            let [scratch, handed_on] = [scratch_buffer[i], handed_on_buffer[i]].map(range);
+            let handed_over = if i > 0 { range(handed_on_buffer[i - 1]) } else { 0..0 };
+            steps.push(Step { inputs, outputs, scratch, handed_on, handed_over, packed: packed[i].clone() });
         }
         let total = cursor;
         Ok(Plan { steps, nets, total, usage, vars })
@@ -269,10 +287,17 @@ fn bytes_of(tape: &Tape, v: Var) -> usize {
     tape.shape(v).len() * tape.info(v).dtype.size()
 }
 
+/// Whether the first input of `next`, and no other, is the result of `r` as it is.
+fn follows(tape: &Tape, r: &Record, next: &Record) -> bool {
+    let Some(result) = r.outputs.first() else { return false };
+    let reads = next.inputs.iter().filter(|v| tape.root(**v) == *result).count();
+    next.inputs.first() == Some(result) && reads == 1
+}
+
 /// The buffer of the input that record `i` may overwrite with its first output, if that input dies here.
 fn in_place_buffer(
     tape: &Tape,
-    r: &crate::engine::tape::Record,
+    r: &Record,
     i: usize,
     last_use: &HashMap<Var, usize>,
     buffer_of: &HashMap<Var, usize>,

@@ -6,6 +6,7 @@ mod common;
 
 mod errors;
 mod gradients;
+mod handed_on;
 mod parity;
 mod values;
 

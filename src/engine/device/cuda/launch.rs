@@ -1,7 +1,7 @@
 //! Launches as data: which kernel, over which grid, with which arguments.
 
 use super::kernels::MODULES;
-use super::{Entry, Module, Number, Target};
+use super::{Entry, Module, NormInput, Number, Target};
 use crate::engine::plan::Step;
 use crate::engine::tape::{Record, Tape};
 use crate::engine::tensor::DType;
@@ -181,6 +181,9 @@ pub struct Launches<'a> {
     pub(super) tape: &'a Tape,
     pub(super) record: &'a Record,
     pub(super) step: &'a Step,
+    /// What the step's memory of these names holds.
+    pub(super) handed_on: Option<NormInput>,
+    pub(super) handed_over: Option<NormInput>,
     /// Address of the arena.
     pub(super) base: u64,
     pub(super) recorded: Vec<Launch>,
@@ -229,6 +232,23 @@ impl Launches<'_> {
     /// Scratch memory, as f32.
     pub fn scratch(&self) -> Out {
         Out { buffer: self.buffer(&self.step.scratch, DType::F32), update: false }
+    }
+
+    /// What the next record, an instance norm, wants from this one, and where.
+    pub fn handed_on(&self) -> Option<(NormInput, Out)> {
+        let buffer = self.buffer(&self.step.handed_on, DType::F32);
+        self.handed_on.map(|what| (what, Out { buffer, update: false }))
+    }
+
+    /// What the record before, a convolution, left for this one, and where.
+    pub fn handed_over(&self) -> Option<(NormInput, In)> {
+        let buffer = self.buffer(&self.step.handed_over, DType::F32);
+        self.handed_over.map(|what| (what, In(buffer)))
+    }
+
+    /// The first input, which the record before left to this one to write.
+    pub fn left_to_write(&self) -> Out {
+        Out { buffer: self.input(0).0, update: false }
     }
 
     /// Adds a launch.

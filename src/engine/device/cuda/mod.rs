@@ -6,11 +6,13 @@
 mod driver;
 pub mod gpu;
 mod launch;
+mod norm_input;
 mod session;
 mod sim;
 
 pub use driver::Driver;
 pub use launch::{Call, In, Launch, Launches, Out};
+pub use norm_input::{Moments, NormInput};
 pub use session::{CudaSession, plan};
 pub use sim::SimDriver;
 

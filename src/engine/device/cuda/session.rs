@@ -1,5 +1,6 @@
 //! A program on a CUDA device or its emulator: one arena, one list of launches, replayed as one graph.
 
+use super::norm_input;
 use super::{CudaOperation, Driver, Launch, Launches, Number, Target};
 use crate::engine::device::{Arena, Session};
 use crate::engine::ops::{Op, dispatch};
@@ -15,6 +16,10 @@ impl Sizing for Target {
 
     fn packed_weights(&self, _: &Op) -> usize {
         0
+    }
+
+    fn handed_on(&self, op: &Op, next: &Op) -> usize {
+        norm_input::of(op, next, self).map_or(0, |x| x.bytes())
     }
 }
 
@@ -72,8 +77,12 @@ impl CudaSession {
         }
         let base = driver.alloc(plan.total)?;
         let mut steps = Vec::with_capacity(plan.steps.len());
-        for (record, step) in tape.records.iter().zip(&plan.steps) {
-            let mut l = Launches { target, tape: &tape, record, step, base, recorded: Vec::new() };
+        for (i, (record, step)) in tape.records.iter().zip(&plan.steps).enumerate() {
+            let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, &target);
+            let handed_on = if step.handed_on.is_empty() { None } else { neighbours(i) };
+            let handed_over = if step.handed_over.is_empty() { None } else { neighbours(i - 1) };
+            let recorded = Vec::new();
+            let mut l = Launches { target, tape: &tape, record, step, handed_on, handed_over, base, recorded };
             dispatch!(&record.op, o => CudaOperation::launch(o, &mut l)).map_err(|e| e.within(describe(record)))?;
             let launches = l.recorded;
             for launch in &launches {
@@ -86,7 +95,8 @@ impl CudaSession {
                 Op::ClipGradNorm(_) => 2,
                 _ => in_place as usize,
             };
-            let outputs = step.outputs.iter().skip(kept).chain([&step.scratch]).filter(|r| !r.is_empty());
+            let outputs =
+                step.outputs.iter().skip(kept).chain([&step.scratch, &step.handed_on]).filter(|r| !r.is_empty());
             let fresh = outputs.map(|r| base + r.start as u64..base + r.end as u64).collect();
             steps.push(Work { fresh, launches });
         }

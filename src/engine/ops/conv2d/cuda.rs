@@ -1,8 +1,10 @@
 //! Grid choice and launches of the convolution (kernels/conv2d.cu).
 
-use super::{BwdBias, BwdInput, BwdWeight, Conv2d, Forward};
+use super::{Activation, BwdBias, BwdInput, BwdWeight, Conv2d, Forward};
 use crate::Result;
-use crate::engine::device::cuda::{Call, CudaOperation, In, Launches, Number, Out, Target, kernels, size32};
+use crate::engine::device::cuda::{
+    Call, CudaOperation, In, Launches, Moments, NormInput, Number, Out, Target, kernels, size32,
+};
 
 /// The matrix product that one launch computes, cut into tiles and its depth into splits.
 pub struct Product {
@@ -30,6 +32,7 @@ pub struct Tiling {
     pub small: bool,
     /// Parts of the depth, each summed by blocks of its own.
     pub splits: usize,
+    rows: usize,
     tiles: [usize; 2],
     phases: usize,
     count: usize,
@@ -84,7 +87,14 @@ impl Product {
             products + if splits > 1 { second } else { 0 }
         };
         let (small, splits) = candidates.min_by_key(cycles).unwrap_or((false, fewest));
-        Tiling { small, splits, tiles: self.tiles(small), phases: self.phases, count: self.count }
+        Tiling {
+            small,
+            splits,
+            rows: if small { SMALL } else { self.tile }[0],
+            tiles: self.tiles(small),
+            phases: self.phases,
+            count: self.count,
+        }
     }
 
     fn tiles(&self, small: bool) -> [usize; 2] {
@@ -111,27 +121,40 @@ impl Tiling {
         if self.splits > 1 { self.splits * self.count * size_of::<f32>() } else { 0 }
     }
 
-    /// Launches `call(small, y, partial, splits)`; where the depth is split, `y` gets the sum of the partial sums.
+    /// Rows of a tile.
+    pub fn tile_rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Launches `call(small, y, partial, moments, splits)`; where the depth is split, `y` gets the sum of the partial sums,
+    /// here or by the instance norm that follows.
     pub fn launch(
         &self,
         l: &mut Launches,
         y: Out,
         columns: u32,
         finish: Finish,
-        call: impl Fn(bool, Out, Out, u32) -> Result<Call>,
+        call: impl Fn(bool, Out, Out, Out, u32) -> Result<Call>,
     ) -> Result<()> {
         let splits = size32("convolution splits", self.splits)?;
         let split = self.splits > 1;
-        let partial = if split { l.scratch() } else { Out::NONE };
-        let call = call(self.small, if split { Out::NONE } else { y }, partial, splits)?;
-        let [x, y_tiles] = self.tiles;
+        let [mut x, y_tiles] = self.tiles;
+        let (mut partial, mut moments) = (if split { l.scratch() } else { Out::NONE }, Out::NONE);
+        let handed_on = l.handed_on();
+        match handed_on {
+            Some((NormInput::Parts { .. }, to)) => partial = to,
+            Some((NormInput::Moments(m), to)) => (x, moments) = (m.tiles(), to),
+            None => {}
+        }
+        let call = call(self.small, if split { Out::NONE } else { y }, partial, moments, splits)?;
         let grid = [x, y_tiles, self.phases * self.splits];
         let mut blocks = [0; 3];
         for (to, from) in blocks.iter_mut().zip(grid) {
             *to = size32("convolution tiles", from)?;
         }
         l.launch(call, blocks, [if self.small { 64 } else { 128 }, 1, 1], 0)?;
-        if split { reduce_splits(l, y, partial.read(), finish, self.count, columns, splits) } else { Ok(()) }
+        let here = split && handed_on.is_none();
+        if here { reduce_splits(l, y, partial.read(), finish, self.count, columns, splits) } else { Ok(()) }
     }
 }
 
@@ -187,6 +210,20 @@ fn check(p: &Conv2d) -> Result<()> {
     Ok(())
 }
 
+impl Forward {
+    /// The tiling of a convolution that adds nothing to the product.
+    pub fn plain_tiling(&self, t: &Target) -> Option<Tiling> {
+        let plain = !self.bias && !self.residual && self.act == Activation::None;
+        plain.then(|| forward(&self.sizes).tiling(t))
+    }
+
+    /// The groups of positions whose moments it can leave.
+    pub fn moments(&self, t: &Target) -> Moments {
+        let p = &self.sizes;
+        Moments::new(&forward(p).tiling(t), [p.n, p.oh * p.ow, 1, p.k])
+    }
+}
+
 impl CudaOperation for Forward {
     fn workspace(&self, t: &Target) -> usize {
         forward(&self.sizes).tiling(t).workspace()
@@ -201,9 +238,9 @@ impl CudaOperation for Forward {
         let slope = self.act.negative_slope().unwrap_or(1.0);
         let finish = Finish { bias, residual, slope };
         let tiling = forward(&p).tiling(l.target());
-        tiling.launch(l, l.output(0), p.k, finish, |small, y, partial, splits| {
+        tiling.launch(l, l.output(0), p.k, finish, |small, y, partial, moments, splits| {
             let kernel = if small { kernels::conv2d_fwd_small } else { kernels::conv2d_fwd };
-            kernel(number, y, partial, x, w, bias, residual, p, splits, slope)
+            kernel(number, y, partial, moments, x, w, bias, residual, p, splits, slope)
         })
     }
 }
@@ -213,20 +250,20 @@ pub fn launch_bwd_input(p: Conv2d, l: &mut Launches) -> Result<()> {
     check(&p)?;
     let (dy, w, number) = (l.input(0), l.input(1), l.precision());
     let tiling = bwd_input(&p).tiling(l.target());
-    tiling.launch(l, l.output(0), p.c, Finish::NONE, |small, dx, partial, splits| {
+    tiling.launch(l, l.output(0), p.c, Finish::NONE, |small, dx, partial, _, splits| {
         let kernel = if small { kernels::conv2d_bwd_input_small } else { kernels::conv2d_bwd_input };
         kernel(number, dx, partial, dy, w, p, splits)
     })
 }
 
-/// Bytes of scratch memory of [`launch_bwd_input`].
-pub fn bwd_input_workspace(p: &Conv2d, t: &Target) -> usize {
-    bwd_input(p).tiling(t).workspace()
+/// The tiling of [`launch_bwd_input`].
+pub fn bwd_input_tiling(p: &Conv2d, t: &Target) -> Tiling {
+    bwd_input(p).tiling(t)
 }
 
 impl CudaOperation for BwdInput {
     fn workspace(&self, t: &Target) -> usize {
-        bwd_input_workspace(&self.sizes, t)
+        bwd_input_tiling(&self.sizes, t).workspace()
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
@@ -244,7 +281,7 @@ impl CudaOperation for BwdWeight {
         check(&p)?;
         let (x, dy) = (l.input(0), l.input(1));
         let tiling = bwd_weight(&p).tiling(l.target());
-        tiling.launch(l, l.output(0), p.c, Finish::NONE, |small, dw, partial, splits| {
+        tiling.launch(l, l.output(0), p.c, Finish::NONE, |small, dw, partial, _, splits| {
             let kernel = if small { kernels::conv2d_bwd_weight_small } else { kernels::conv2d_bwd_weight };
             kernel(number, dw, partial, x, dy, p, splits)
         })

@@ -2,8 +2,8 @@
 
 use super::ConvTranspose2d;
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, Launches, Target, kernels};
-use crate::engine::ops::conv2d::cuda::{Finish, Product, TALL, bwd_input_workspace, launch_bwd_input};
+use crate::engine::device::cuda::{CudaOperation, Launches, Moments, Target, kernels};
+use crate::engine::ops::conv2d::cuda::{Finish, Product, TALL, Tiling, bwd_input_tiling, launch_bwd_input};
 
 impl ConvTranspose2d {
     /// One product of all input pixels with the channels of all taps, if taps do not overlap and leave no pixel out.
@@ -16,23 +16,30 @@ impl ConvTranspose2d {
         let columns = (p.r * p.s * p.c) as usize;
         covers.then_some(Product { rows, columns, depth: p.k as usize, phases: 1, count: rows * columns, tile: TALL })
     }
+
+    pub fn tiling(&self, t: &Target) -> Tiling {
+        self.product().map_or_else(|| bwd_input_tiling(&self.sizes, t), |product| product.tiling(t))
+    }
+
+    /// The groups of positions whose moments it can leave.
+    pub fn moments(&self, t: &Target) -> Option<Moments> {
+        let p = &self.sizes;
+        self.product().map(|product| Moments::new(&product.tiling(t), [p.n, p.oh * p.ow, p.r * p.s, p.c]))
+    }
 }
 
 impl CudaOperation for ConvTranspose2d {
     fn workspace(&self, t: &Target) -> usize {
-        match self.product() {
-            Some(product) => product.tiling(t).workspace(),
-            None => bwd_input_workspace(&self.sizes, t),
-        }
+        self.tiling(t).workspace()
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
         let p = self.sizes;
         let Some(product) = self.product() else { return launch_bwd_input(p, l) };
         let (x, w, number) = (l.input(0), l.input(1), l.precision());
-        product.tiling(l.target()).launch(l, l.output(0), p.c, Finish::NONE, |small, y, partial, splits| {
+        product.tiling(l.target()).launch(l, l.output(0), p.c, Finish::NONE, |small, y, partial, moments, splits| {
             let kernel = if small { kernels::conv_transpose2d_fwd_small } else { kernels::conv_transpose2d_fwd };
-            kernel(number, y, partial, x, w, p, splits)
+            kernel(number, y, partial, moments, x, w, p, splits)
         })
     }
 }

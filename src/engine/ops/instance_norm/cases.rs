@@ -2,6 +2,7 @@
 
 use super::{Activation, Options};
 use crate::engine::ops::case::Case;
+use crate::engine::ops::conv2d;
 
 const EPS: f64 = 1e-5;
 
@@ -65,5 +66,55 @@ pub fn cases() -> Vec<Case> {
             t.instance_norm(v[0], EPS, Options { residual: Some(v[0]), act: Activation::Relu, ..Default::default() })
         }),
     ]);
+    all.extend(behind_convolutions());
     all
+}
+
+/// Norms right behind a convolution, which on a GPU leaves statistics or the parts of a split depth for them. Without
+/// activations: a convolution's result rounded to 16 bits lies on the other side of the kink now and then.
+fn behind_convolutions() -> Vec<Case> {
+    let conv = |name: &str, x: [usize; 4], [k, r]: [usize; 2]| {
+        let c = [1, 1, 1, k];
+        Case::new("instance_norm", name, &[x, [k, r, r, x[3]], c, c], move |t, v| {
+            let y = t.conv2d(v[0], v[1], conv2d::Options::square(1, r / 2))?;
+            t.instance_norm(y, EPS, Options { affine: Some((v[2], v[3])), ..Default::default() })
+        })
+    };
+    let transposed = |name: &str, x: [usize; 4], k: usize| {
+        let y = [x[0], 2 * x[1], 2 * x[2], k];
+        Case::new("instance_norm", name, &[x, [x[3], 2, 2, k], y], move |t, v| {
+            let z = t.conv_transpose2d(v[0], v[1], [2; 2], [0; 2], [0; 2])?;
+            let o = Options { residual: Some(v[2]), ..Default::default() };
+            t.instance_norm(z, EPS, o)
+        })
+    };
+    vec![
+        conv("behind a split convolution", [2, 4, 4, 256], [16, 3]),
+        conv("behind a split convolution, 5 channels", [1, 3, 5, 512], [5, 1]),
+        transposed("behind a split transposed convolution", [1, 2, 2, 512], 24),
+        conv("behind tiles of two images", [2, 33, 34, 4], [16, 1]),
+        conv("behind tall tiles", [1, 33, 34, 16], [64, 1]),
+        conv("behind tiles, 5 channels", [2, 16, 17, 3], [5, 3]),
+        transposed("behind tiles of four pixels", [2, 17, 17, 8], 16),
+        transposed("behind tiles of four pixels, 5 channels", [2, 9, 8, 6], 5),
+        Case::new(
+            "instance_norm",
+            "behind a split convolution that is also the residual",
+            &[[1, 4, 4, 256], [8, 1, 1, 256]],
+            |t, v| {
+                let y = t.conv2d(v[0], v[1], conv2d::Options::square(1, 0))?;
+                t.instance_norm(y, EPS, Options { residual: Some(y), ..Default::default() })
+            },
+        ),
+        Case::new(
+            "instance_norm",
+            "behind a split convolution with an activation",
+            &[[1, 4, 4, 256], [8, 1, 1, 256]],
+            |t, v| {
+                let o = conv2d::Options { act: Activation::LeakyRelu(0.1), ..conv2d::Options::square(1, 0) };
+                let y = t.conv2d(v[0], v[1], o)?;
+                t.instance_norm(y, EPS, Options::default())
+            },
+        ),
+    ]
 }

@@ -2,7 +2,7 @@
 
 use super::{InstanceNorm, InstanceNormBwd};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, In, Launches, Out, Target, kernels};
+use crate::engine::device::cuda::{CudaOperation, In, Launches, Moments, NormInput, Out, Target, kernels, size32};
 
 const THREADS: u32 = 256;
 /// 16-byte packs, or single values, that a thread of the kernels keeps in registers.
@@ -55,6 +55,21 @@ impl Tiling {
     }
 }
 
+impl InstanceNorm {
+    /// Whether blocks hold whole maps.
+    pub fn in_one_launch(&self, t: &Target) -> bool {
+        Tiling::new(self, t).splits == 1
+    }
+
+    /// Whether taking statistics from a convolution moves fewer bytes. A map in one launch is read once anyway; of a larger
+    /// one, every split reads all groups' moments, which must be less than the rows that need not be read for them.
+    pub fn gains_from(&self, m: &Moments, t: &Target) -> bool {
+        let tiling = Tiling::new(self, t);
+        let moments = 2 * tiling.splits as usize * m.groups * size_of::<f32>();
+        tiling.splits > 1 && moments <= self.rows * t.number.storage().size()
+    }
+}
+
 impl CudaOperation for InstanceNorm {
     fn workspace(&self, t: &Target) -> usize {
         let tiling = Tiling::new(self, t);
@@ -67,34 +82,36 @@ impl CudaOperation for InstanceNorm {
         let Tiling { lanes, splits, split_rows, .. } = tiling;
         let (rows, c) = (self.rows as u32, self.c as u32);
         let (eps, slope) = (self.eps as f32, self.act.negative_slope().unwrap_or(1.0));
-        let x = l.input(0);
+        let (x, handed_over) = (l.input(0), l.handed_over());
         let (gamma, beta) = if self.affine { (l.input(1), l.input(2)) } else { (In::NONE, In::NONE) };
         let residual = if self.residual { l.input(1 + 2 * self.affine as usize) } else { In::NONE };
         let (y, mean, rstd) = (l.output(0), l.output(1), l.output(2));
         if splits == 1 {
+            let (sum, x, parts, count) = match handed_over {
+                Some((NormInput::Parts { splits, count }, parts)) => {
+                    (l.left_to_write(), In::NONE, parts, [splits, count])
+                }
+                _ => (Out::NONE, x, In::NONE, [0, 0]),
+            };
+            let [parts_of, count] = [size32("convolution splits", count[0])?, size32("instance norm", count[1])?];
             let call = kernels::instance_norm_fwd(
-                number, y, mean, rstd, x, gamma, beta, residual, rows, c, lanes, eps, slope,
+                number, y, mean, rstd, sum, x, gamma, beta, residual, parts, parts_of, count, rows, c, lanes, eps,
+                slope,
             )?;
             return l.launch(call, grid, block, 0);
         }
-        let partial = l.scratch();
-        l.launch(kernels::instance_norm_stats(number, partial, x, rows, c, lanes, split_rows)?, grid, block, 0)?;
+        let (partial, [groups, group_rows, map]) = match handed_over {
+            Some((NormInput::Moments(m), partial)) => (partial, [m.groups, m.rows, m.map].map(|v| v as u32)),
+            _ => {
+                let partial = l.scratch();
+                let call = kernels::instance_norm_stats(number, partial, x, rows, c, lanes, split_rows)?;
+                l.launch(call, grid, block, 0)?;
+                (partial.read(), [splits, split_rows, rows])
+            }
+        };
         let call = kernels::instance_norm_apply(
-            number,
-            y,
-            mean,
-            rstd,
-            partial.read(),
-            x,
-            gamma,
-            beta,
-            residual,
-            rows,
-            c,
-            lanes,
-            split_rows,
-            eps,
-            slope,
+            number, y, mean, rstd, partial, x, gamma, beta, residual, groups, group_rows, map, rows, c, lanes,
+            split_rows, eps, slope,
         )?;
         l.launch(call, grid, block, 0)
     }

@@ -1,0 +1,70 @@
+//! What a convolution leaves for the instance norm right behind it, so that the norm reads its input once.
+//!
+//! The tape says nothing of it: a convolution and a norm are records of their own, and the convolution's result, which the
+//! backward pass reads, is written in any case. The plan keeps what is handed on from the one record to the other.
+
+use super::Target;
+use crate::engine::ops::Op;
+use crate::engine::ops::conv2d::cuda::Tiling;
+
+/// What a convolution leaves for an instance norm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NormInput {
+    /// The sums that the splits of the depth came to, `count` numbers each. The norm adds them up and also writes the
+    /// convolution's result: one launch and one reading less than with a launch that only adds.
+    Parts { splits: usize, count: usize },
+    /// Mean and sum of squared deviations of every channel of groups of positions: the norm needs no launch for those.
+    Moments(Moments),
+}
+
+/// Groups of positions that a convolution's tiles fall into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moments {
+    pub n: usize,
+    pub c: usize,
+    /// Groups of one image.
+    pub groups: usize,
+    /// Positions of a group.
+    pub rows: usize,
+    /// Every so many positions the last group is cut short: rows of the product that belong to one image.
+    pub map: usize,
+}
+
+impl Moments {
+    /// Of a product with `map` rows an image and the channels `c` of `taps` pixels as columns.
+    pub fn new(tiling: &Tiling, [n, map, taps, c]: [u32; 4]) -> Self {
+        let [n, map, taps, c] = [n, map, taps, c].map(|v| v as usize);
+        let rows = tiling.tile_rows();
+        Moments { n, c, groups: taps * map.div_ceil(rows), rows, map }
+    }
+
+    /// Tiles of the product that hold no rows of two images.
+    pub fn tiles(&self) -> usize {
+        self.n * self.map.div_ceil(self.rows)
+    }
+}
+
+impl NormInput {
+    pub fn bytes(&self) -> usize {
+        let numbers = match self {
+            NormInput::Parts { splits, count } => splits * count,
+            NormInput::Moments(m) => 2 * m.n * m.groups * m.c,
+        };
+        numbers * size_of::<f32>()
+    }
+}
+
+/// What `op` leaves for `next`, which reads its result.
+pub fn of(op: &Op, next: &Op, t: &Target) -> Option<NormInput> {
+    let Op::InstanceNorm(norm) = next else { return None };
+    let (tiling, moments, count) = match op {
+        Op::Conv2d(conv) => (conv.plain_tiling(t)?, Some(conv.moments(t)), conv.sizes.output().len()),
+        Op::ConvTranspose2d(conv) => (conv.tiling(t), conv.moments(t), conv.sizes.input().len()),
+        _ => return None,
+    };
+    if tiling.splits > 1 {
+        // A larger map is split over blocks that each would have to add and write first.
+        return norm.in_one_launch(t).then_some(NormInput::Parts { splits: tiling.splits, count });
+    }
+    moments.filter(|m| norm.gains_from(m, t)).map(NormInput::Moments)
+}
