@@ -317,6 +317,97 @@ extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_f16(
     f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<F16, Small>(dw, partial, x, dy, p, splits);
 }
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_fwd_medium_f32(
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F32, Medium>(y, partial, moments, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_fwd_medium_tf32(
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Tf32, Medium>(y, partial, moments, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_fwd_medium_bf16(
+    bf16* y, float* partial, float* moments, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Bf16, Medium>(y, partial, moments, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_fwd_medium_f16(
+    f16* y, float* partial, float* moments, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F16, Medium>(y, partial, moments, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_input_medium_f32(
+    float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<F32, Medium>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_input_medium_tf32(
+    float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<Tf32, Medium>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_input_medium_bf16(
+    bf16* dx, float* partial, const bf16* dy, const bf16* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<Bf16, Medium>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_input_medium_f16(
+    f16* dx, float* partial, const f16* dy, const f16* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<F16, Medium>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_weight_medium_f32(
+    float* dw, float* partial, const float* x, const float* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<F32, Medium>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_weight_medium_tf32(
+    float* dw, float* partial, const float* x, const float* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<Tf32, Medium>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_weight_medium_bf16(
+    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<Bf16, Medium>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_weight_medium_f16(
+    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<F16, Medium>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv2d_fwd_large_tf32(
+    float* y, float* partial, float* moments, const float* x, const float* w, const float* bias, const float* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Tf32, Large>(y, partial, moments, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv2d_fwd_large_bf16(
+    bf16* y, float* partial, float* moments, const bf16* x, const bf16* w, const bf16* bias, const bf16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<Bf16, Large>(y, partial, moments, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv2d_fwd_large_f16(
+    f16* y, float* partial, float* moments, const f16* x, const f16* w, const f16* bias, const f16* residual, Conv2d p,
+    u32 splits, float slope) {
+    conv2d_fwd<F16, Large>(y, partial, moments, x, w, bias, residual, p, splits, slope);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv2d_bwd_input_large_tf32(
+    float* dx, float* partial, const float* dy, const float* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<Tf32, Large>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv2d_bwd_input_large_bf16(
+    bf16* dx, float* partial, const bf16* dy, const bf16* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<Bf16, Large>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv2d_bwd_input_large_f16(
+    f16* dx, float* partial, const f16* dy, const f16* w, Conv2d p, u32 splits) {
+    conv2d_bwd_input<F16, Large>(dx, partial, dy, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv2d_bwd_weight_large_tf32(
+    float* dw, float* partial, const float* x, const float* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<Tf32, Large>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv2d_bwd_weight_large_bf16(
+    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<Bf16, Large>(dw, partial, x, dy, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv2d_bwd_weight_large_f16(
+    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    conv2d_bwd_weight<F16, Large>(dw, partial, x, dy, p, splits);
+}
 extern "C" __global__ void __launch_bounds__(256) conv2d_reduce_splits_f32(
     float* y, const float* partial, const float* bias, const float* residual, u32 count, u32 k, u32 splits, float slope) {
     conv2d_reduce_splits(y, partial, bias, residual, count, k, splits, slope);

@@ -2,7 +2,8 @@
 // slice into shared memory by loaders (conv_load.cuh), the result finished and stored row by row.
 //
 // A block computes one tile of c. Slices are 64 bytes deep (16 f32 or 32 16-bit numbers) and travel through a ring of
-// STAGES buffers filled by cp.async, so that STAGES - 1 of them are under way while one is multiplied.
+// STAGES buffers filled by cp.async, so that STAGES - 1 of them are under way while one is multiplied. Which tiles there
+// are, and when each pays, is known to src/engine/ops/conv2d/tiling.rs as well.
 #pragma once
 #include "mma.cuh"
 
@@ -16,9 +17,12 @@ template <u32 ROWS_, u32 COLUMNS_, u32 WARPS_M_, u32 WARPS_N_, u32 STAGES_> stru
     static constexpr u32 ROWS = ROWS_, COLUMNS = COLUMNS_, STAGES = STAGES_;
     static constexpr u32 WARPS_M = WARPS_M_, WARPS_N = WARPS_N_, THREADS = WARP * WARPS_M * WARPS_N;
 };
+using Small = Tile<32, 32, 1, 2, 4>;
+using Medium = Tile<64, 64, 2, 2, 4>;
 using Tall = Tile<128, 64, 2, 2, 3>;
 using Wide = Tile<64, 128, 2, 2, 3>;
-using Small = Tile<32, 32, 1, 2, 4>;
+// For tensor cores only: warps of 64x64 read half as much shared memory for a product as those of 64x32 and 32x32 do.
+using Large = Tile<128, 128, 2, 2, 4>;
 
 // An operand's slice as [row][depth]: 64-byte rows whose four 16-byte chunks are permuted so that eight rows at the same
 // depth (what ldmatrix and a quarter warp read) lie in different banks.
@@ -39,18 +43,19 @@ template <class T, u32 ROWS> struct DepthOuter {
     static constexpr u32 BYTES = SLICE<T> * STRIDE;
 };
 
-// Products of one thread with FFMA: SIDE x SIDE results.
+// Products of one thread with FFMA: HEIGHT x WIDTH results.
 template <class P, class Tile, class A, class B> struct Fma {
-    static constexpr u32 SIDE = Tile::ROWS * Tile::COLUMNS / Tile::THREADS == 64 ? 8 : 4;
-    static constexpr u32 ACROSS = Tile::COLUMNS / SIDE, DOWN = Tile::ROWS / SIDE;
-    static_assert(ACROSS * DOWN == Tile::THREADS && SIDE * SIDE * Tile::THREADS == Tile::ROWS * Tile::COLUMNS);
-    float sum[SIDE][SIDE];
+    static constexpr u32 WIDTH = Tile::COLUMNS == 32 ? 4 : 8;
+    static constexpr u32 HEIGHT = Tile::ROWS * Tile::COLUMNS / Tile::THREADS / WIDTH;
+    static constexpr u32 ACROSS = Tile::COLUMNS / WIDTH, DOWN = Tile::ROWS / HEIGHT;
+    static_assert(ACROSS * DOWN == Tile::THREADS && HEIGHT % 4 == 0 && ACROSS % 8 == 0 && DOWN % 8 == 0);
+    float sum[HEIGHT][WIDTH];
 
     __device__ __forceinline__ Fma() {
 #pragma unroll
-        for (u32 i = 0; i < SIDE; ++i)
+        for (u32 i = 0; i < HEIGHT; ++i)
 #pragma unroll
-            for (u32 j = 0; j < SIDE; ++j) sum[i][j] = 0.0f;
+            for (u32 j = 0; j < WIDTH; ++j) sum[i][j] = 0.0f;
     }
 
     // The operand row of this thread's i-th row, for thread t of `threads` along this side: with [row][depth] every
@@ -60,7 +65,7 @@ template <class P, class Tile, class A, class B> struct Fma {
     }
 
     // Four depths of this thread's rows.
-    template <class Layout>
+    template <class Layout, u32 SIDE>
     static __device__ __forceinline__ void load(float (&f)[4][SIDE], const u8* from, u32 t, u32 threads, u32 chunk) {
         if constexpr (Layout::INNER) {
 #pragma unroll
@@ -84,15 +89,15 @@ template <class P, class Tile, class A, class B> struct Fma {
         const u32 x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
 #pragma unroll
         for (u32 chunk = 0; chunk < 4; ++chunk) {
-            float fa[4][SIDE], fb[4][SIDE];
+            float fa[4][HEIGHT], fb[4][WIDTH];
             load<A>(fa, a, y, DOWN, chunk);
             load<B>(fb, b, x, ACROSS, chunk);
 #pragma unroll
             for (u32 d = 0; d < 4; ++d)
 #pragma unroll
-                for (u32 i = 0; i < SIDE; ++i)
+                for (u32 i = 0; i < HEIGHT; ++i)
 #pragma unroll
-                    for (u32 j = 0; j < SIDE; ++j) sum[i][j] = fmaf(fa[d][i], fb[d][j], sum[i][j]);
+                    for (u32 j = 0; j < WIDTH; ++j) sum[i][j] = fmaf(fa[d][i], fb[d][j], sum[i][j]);
         }
     }
 
@@ -100,9 +105,9 @@ template <class P, class Tile, class A, class B> struct Fma {
     __device__ __forceinline__ void put(float* to, u32 stride) const {
         const u32 x = threadIdx.x % ACROSS, y = threadIdx.x / ACROSS;
 #pragma unroll
-        for (u32 i = 0; i < SIDE; ++i)
+        for (u32 i = 0; i < HEIGHT; ++i)
 #pragma unroll
-            for (u32 j = 0; j < SIDE; ++j) to[row<A>(y, DOWN, i) * stride + row<B>(x, ACROSS, j)] = sum[i][j];
+            for (u32 j = 0; j < WIDTH; ++j) to[row<A>(y, DOWN, i) * stride + row<B>(x, ACROSS, j)] = sum[i][j];
     }
 };
 
@@ -231,30 +236,35 @@ struct NoMoments {
     static constexpr bool WANTED = false;
 };
 
-// Two passes over the finished tile, never E[x^2] - mean^2: half of the threads sum the upper half of the rows.
+// Two passes over the finished tile, never E[x^2] - mean^2. Where there are two threads a column, each sums half of the rows.
 template <class Tile>
 __device__ __forceinline__ void store_moments(const Moments& moments, const float* result, u32 stride, float* sums,
                                               u32 column0, u32 columns) {
-    static_assert(Tile::THREADS == 2 * Tile::COLUMNS);
-    const u32 rows = moments.rows<Tile::ROWS>(), column = threadIdx.x % Tile::COLUMNS, half = threadIdx.x / Tile::COLUMNS;
-    const u32 begin = half * (Tile::ROWS / 2), end = min(begin + Tile::ROWS / 2, rows);
+    constexpr u32 PARTS = Tile::THREADS / Tile::COLUMNS;
+    static_assert(Tile::THREADS == PARTS * Tile::COLUMNS && PARTS <= 2);
+    const u32 rows = moments.rows<Tile::ROWS>(), column = threadIdx.x % Tile::COLUMNS, part = threadIdx.x / Tile::COLUMNS;
+    const u32 begin = part * (Tile::ROWS / PARTS), end = min(begin + Tile::ROWS / PARTS, rows);
+    // Of all parts of a column, for their first thread.
+    const auto total = [&](float own) {
+        if constexpr (PARTS == 1) return own;
+        __syncthreads();
+        sums[threadIdx.x] = own;
+        __syncthreads();
+        return sums[column] + sums[column + Tile::COLUMNS];
+    };
     float sum = 0.0f, m2 = 0.0f;
 #pragma unroll 4
     for (u32 row = begin; row < end; ++row) sum += result[row * stride + column];
-    sums[threadIdx.x] = sum;
-    __syncthreads();
-    const float mean = (sums[column] + sums[column + Tile::COLUMNS]) / rows;
-    __syncthreads();
+    const float mean = total(sum) / rows;
 #pragma unroll 4
     for (u32 row = begin; row < end; ++row) {
         const float d = result[row * stride + column] - mean;
         m2 += d * d;
     }
-    sums[threadIdx.x] = m2;
-    __syncthreads();
-    if (half != 0 || column0 + column >= columns) return;
+    m2 = total(m2);
+    if (part != 0 || column0 + column >= columns) return;
     const u32 at = moments.at<Tile::ROWS>(column0 + column);
-    moments.to[at] = mean, moments.to[at + moments.c] = m2 + sums[column + Tile::COLUMNS];
+    moments.to[at] = mean, moments.to[at + moments.c] = m2;
 }
 
 // Where a product goes: into y = act(product + bias + residual), or, of a product whose depth is split over several
@@ -315,6 +325,19 @@ template <class T> struct Output {
     }
 };
 
+// Shared memory of the host's choice: of what is fixed when compiled, a block has 48 KiB at most.
+extern __shared__ __align__(128) u8 launched_shared[];
+
+// `BYTES` of shared memory; beyond 48 KiB the launch must give as many.
+template <u32 BYTES> __device__ __forceinline__ u8* shared_memory() {
+    if constexpr (BYTES > 48 * 1024) {
+        return launched_shared;
+    } else {
+        __shared__ __align__(128) u8 fixed[BYTES];
+        return fixed;
+    }
+}
+
 // No such row.
 constexpr u32 NOWHERE = 0xffffffffu;
 
@@ -330,9 +353,10 @@ __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const
     // 8 mod 32: neither four rows of eight threads (FFMA) nor four of mma.sync's share a bank.
     constexpr u32 STRIDE = Tile::COLUMNS + 8;
     constexpr u32 RESULT = Tile::ROWS * STRIDE * 4;
-    constexpr u32 BYTES = Tile::STAGES * STAGE > RESULT + Tile::ROWS * 4 ? Tile::STAGES * STAGE : RESULT + Tile::ROWS * 4;
-    static_assert(BYTES <= 48 * 1024);
-    __shared__ __align__(128) u8 shared[BYTES];
+    // The sums of store_moments take the place of the rows' once those are used.
+    constexpr u32 TAIL = (Tile::ROWS > Tile::THREADS ? Tile::ROWS : Tile::THREADS) * 4;
+    constexpr u32 BYTES = Tile::STAGES * STAGE > RESULT + TAIL ? Tile::STAGES * STAGE : RESULT + TAIL;
+    u8* const shared = shared_memory<BYTES>();
 
     typename Choose<P::TENSOR_CORES, P, Tile, typename A::Layout, typename B::Layout>::Product product;
     u32 loaded = 0, fill = 0, use = 0;
@@ -380,7 +404,6 @@ __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const
         }
     }
     if constexpr (KEEP) {
-        static_assert(BYTES - RESULT >= Tile::THREADS * 4);
         if (!moments.to) return;
         __syncthreads();
         store_moments<Tile>(moments, result, STRIDE, reinterpret_cast<float*>(places), column0, out.columns);

@@ -79,3 +79,31 @@ extern "C" __global__ void __launch_bounds__(64, 8) conv_transpose2d_fwd_small_f
     f16* y, float* partial, float* moments, const f16* x, const f16* w, Conv2d p, u32 splits) {
     conv_transpose2d_fwd<F16, Small>(y, partial, moments, x, w, p, splits);
 }
+extern "C" __global__ void __launch_bounds__(128, 4) conv_transpose2d_fwd_medium_f32(
+    float* y, float* partial, float* moments, const float* x, const float* w, Conv2d p, u32 splits) {
+    conv_transpose2d_fwd<F32, Medium>(y, partial, moments, x, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv_transpose2d_fwd_medium_tf32(
+    float* y, float* partial, float* moments, const float* x, const float* w, Conv2d p, u32 splits) {
+    conv_transpose2d_fwd<Tf32, Medium>(y, partial, moments, x, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv_transpose2d_fwd_medium_bf16(
+    bf16* y, float* partial, float* moments, const bf16* x, const bf16* w, Conv2d p, u32 splits) {
+    conv_transpose2d_fwd<Bf16, Medium>(y, partial, moments, x, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 4) conv_transpose2d_fwd_medium_f16(
+    f16* y, float* partial, float* moments, const f16* x, const f16* w, Conv2d p, u32 splits) {
+    conv_transpose2d_fwd<F16, Medium>(y, partial, moments, x, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv_transpose2d_fwd_large_tf32(
+    float* y, float* partial, float* moments, const float* x, const float* w, Conv2d p, u32 splits) {
+    conv_transpose2d_fwd<Tf32, Large>(y, partial, moments, x, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv_transpose2d_fwd_large_bf16(
+    bf16* y, float* partial, float* moments, const bf16* x, const bf16* w, Conv2d p, u32 splits) {
+    conv_transpose2d_fwd<Bf16, Large>(y, partial, moments, x, w, p, splits);
+}
+extern "C" __global__ void __launch_bounds__(128, 2) conv_transpose2d_fwd_large_f16(
+    f16* y, float* partial, float* moments, const f16* x, const f16* w, Conv2d p, u32 splits) {
+    conv_transpose2d_fwd<F16, Large>(y, partial, moments, x, w, p, splits);
+}
