@@ -4,7 +4,7 @@
 //! Random weights, random pixels; the median of 9 repetitions after 2 warm-ups, one JSON object a line.
 //! `bench/compare_cpu.py` runs it beside PyTorch, case by case: only the ratio means anything on a shared machine.
 
-use ckaad::engine::device::cuda::Number;
+use ckaad::engine::device::cuda::{Choices, Number};
 use ckaad::engine::device::{Arena, Backend, Device};
 use ckaad::engine::tape::{NetId, Var};
 use ckaad::model::features::Feed;
@@ -74,7 +74,7 @@ fn main() -> ckaad::Result<()> {
         Some("sim") => Device::Sim,
         Some(other) => panic!("--device {other}: expected cpu, cuda or sim"),
     };
-    let backend = Backend { device, number };
+    let backend = Backend { device, number, choices: Choices::Model };
     for case in CASES.iter().filter(|c| option("--case").is_none_or(|name| c.name == name)) {
         let mut session = open(case, backend)?;
         let mut times: Vec<f64> = Vec::new();

@@ -13,20 +13,25 @@
 // Threads: a block computes one tile of the product with the whole depth, or with one of `splits` equal parts of it, into
 // `partial`; conv2d_reduce_splits then adds the parts in order, four numbers a thread. blockIdx.x, y = tile along rows and
 // columns, blockIdx.z = phase * splits + split.
-//   tile     128x64 (fwd, bwd_input), 64x128 (bwd_weight): 128 threads    32x32 (_small): 64 threads
-//   f32      8x8 results a thread with FFMA                               4x4
-//   others   4 warps of 64x32 (32x64), mma.sync m16n8k8 or m16n8k16       2 warps of 32x16
+//            tile                              threads  slices  f32, results a thread  tensor cores, of a warp
+//   _small   32x32                                  64       4  4x4                    32x16
+//   _medium  64x64                                 128       4  4x8                    32x32
+//            128x64; 64x128 for bwd_weight         128       3  8x8                    64x32; 32x64
+//   _large   128x128                               128       4  -                      64x64
+// f32 multiplies with FFMA, the others with mma.sync m16n8k8 (tf32) or m16n8k16. `slices` are in shared memory at once.
 // conv2d_bwd_bias: `lanes` threads (a power of two up to 32) side by side along the channels, 16 bytes each where k allows,
 // 256 / lanes rows of them along the positions, added in a tree; one partial sum a block, added by conv2d_reduce_splits.
 //
-// Shared memory: a ring of 3 slices (_small: 4), each 64 bytes of depth of both operands, filled by cp.async of 16 bytes
-// where channel counts keep chunks aligned, of 4 bytes (f32) or loads of single numbers (16-bit) elsewhere; operands with
-// depth innermost are swizzled, the others padded, free of bank conflicts for ldmatrix and for 16-byte reads. The finished
-// tile passes through it once more, so that results leave in 16-byte rows.
-//   fwd 37,376 bytes, bwd_input 38,400, bwd_weight 39,936; _small 16,384, 18,432, 20,480; bwd_bias 4,096 (16-bit 8,192).
-// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: fwd 168 / 133 / 152, bwd_input 167 / 150 / 161, bwd_weight 130 / 142 / 163;
-// _small 124 / 84 / 91, 107 / 92 / 96, 103 / 90 / 107; reduce_splits 29, bwd_bias 19 / - / 30. 168 lets 3 blocks of 128
-// threads share a multiprocessor.
+// Shared memory: a ring of slices, each 64 bytes of depth of both operands, filled by cp.async of 16 bytes where channel
+// counts keep chunks aligned, of 4 bytes (f32) or loads of single numbers (16-bit) elsewhere; operands with depth innermost
+// are swizzled, the others padded, free of bank conflicts for cp.async, ldmatrix and 16-byte reads. The finished tile
+// passes through it once more, so that results leave in 16-byte rows.
+//   bytes: fwd, bwd_input, bwd_weight    small 16,384, 18,432, 20,480    medium 32,768, 34,816, 36,864
+//   128x64 37,376, 38,400, 39,936    large 70,144, which the launch has to give    bwd_bias 4,096 (16-bit 8,192)
+// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: 128x64: fwd 168 / 133 / 152, bwd_input 167 / 150 / 161, bwd_weight 130 /
+// 142 / 163; small 124 / 84 / 89, 107 / 92 / 96, 103 / 89 / 106; medium 128 / 92 / 105, 96 / 103 / 100, 91 / 105 / 115; large
+// - / 203 / 219, - / 226 / 244, - / 214 / 236; reduce_splits 29, bwd_bias 19 / - / 30. Blocks that share a multiprocessor by
+// registers: 3 of 128x64 (168 each at most), 8 small, 4 medium, 2 large.
 //
 // Flops and bytes: 2 * n * oh * ow * k * r * s * c flops each. 3x3 from 512 to 512 channels, 5 images of 16x16, f32: 6.0
 // GFLOP; x 2.6 MB, w 9.4 MB in, y 2.6 MB out; tiles read 283 MB, nearly all from L2 (21 flops a byte).
@@ -39,8 +44,9 @@
 // Precision: sums are f32. A block sums 8,192 products at most (the host splits longer depths). tf32 operands are rounded
 // to nearest (cvt.rna).
 //
-// Numbers: tiles, stages and the costs by which the host picks tile and splits (src/engine/ops/conv2d/cuda.rs) come from
-// ptxas' register counts, shared memory per multiprocessor and the arithmetic rates of sm_80, without a GPU to time on.
+// Numbers: tiles, stages and the model by which the host picks tile and splits (src/engine/ops/conv2d/tiling.rs) come from
+// ptxas' register counts, shared memory per multiprocessor and published rates, without a GPU to time on. `ckaad tune`
+// measures on one, and its choices take the model's place.
 #include "conv_load.cuh"
 
 template <class P, class Tile, class T>

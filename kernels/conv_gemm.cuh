@@ -277,20 +277,18 @@ template <class T> struct Output {
     float slope;
     u32 columns;
 
-    // Numbers `column`.. of a row, at y[at].. With KEEP they are left in `from` as they were stored.
-    template <bool KEEP> __device__ __forceinline__ void store16(u32 at, u32 column, float* from) const {
+    // Finishes numbers `column`.. of a row, at y[at]..; with `keep` they are left in `from` as they were stored.
+    __device__ __forceinline__ void store16(u32 at, u32 column, float* from, bool keep) const {
+        // Where a chunk has two halves of 16 bytes, every other four threads begin with the upper one: eight threads that
+        // read the same half would use every bank twice.
+        const u32 first = LANES<T> == 8 ? threadIdx.x / 4 % 2 * 4 : 0;
         float v[LANES<T>];
 #pragma unroll
         for (u32 e = 0; e < LANES<T>; e += 4) {
-            const float4 f = *reinterpret_cast<const float4*>(from + e);
+            const float4 f = *reinterpret_cast<const float4*>(from + (e ^ first));
             v[e] = f.x, v[e + 1] = f.y, v[e + 2] = f.z, v[e + 3] = f.w;
         }
-        if (partial) {
-#pragma unroll
-            for (u32 e = 0; e < LANES<T>; e += 4)
-                *reinterpret_cast<float4*>(partial + at + e) = make_float4(v[e], v[e + 1], v[e + 2], v[e + 3]);
-            return;
-        }
+        swap_halves(v, first != 0);
         if (bias) {
             const Vec<T> add = load16(bias + column);
 #pragma unroll
@@ -305,13 +303,26 @@ template <class T> struct Output {
 #pragma unroll
         for (u32 e = 0; e < LANES<T>; ++e) result.v[e] = from_f32<T>(activate(v[e], slope));
         ::store16(y + at, result);
-        if constexpr (KEEP) {
+        if (keep) {
 #pragma unroll
-            for (u32 e = 0; e < LANES<T>; ++e) from[e] = to_f32(result.v[e]);
+            for (u32 e = 0; e < LANES<T>; ++e) v[e] = to_f32(result.v[e]);
+            swap_halves(v, first != 0);
+#pragma unroll
+            for (u32 e = 0; e < LANES<T>; e += 4)
+                *reinterpret_cast<float4*>(from + (e ^ first)) = make_float4(v[e], v[e + 1], v[e + 2], v[e + 3]);
         }
     }
 
-    template <bool KEEP> __device__ __forceinline__ void store1(u32 at, u32 column, float* from) const {
+    static __device__ __forceinline__ void swap_halves(float (&v)[LANES<T>], bool swap) {
+        constexpr u32 HALF = LANES<T> / 2;
+#pragma unroll
+        for (u32 e = 0; e < HALF; ++e) {
+            const float low = v[e], high = v[e + HALF];
+            v[e] = swap ? high : low, v[e + HALF] = swap ? low : high;
+        }
+    }
+
+    __device__ __forceinline__ void store1(u32 at, u32 column, float* from, bool keep) const {
         float v = *from;
         if (partial) {
             partial[at] = v;
@@ -321,7 +332,7 @@ template <class T> struct Output {
         if (residual) v += to_f32(residual[at]);
         const T result = from_f32<T>(activate(v, slope));
         y[at] = result;
-        if constexpr (KEEP) *from = to_f32(result);
+        if (keep) *from = to_f32(result);
     }
 };
 
@@ -348,7 +359,6 @@ template <class P, class Tile, class A, class B, class M, class RowAt, class Col
 __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const Output<typename P::T>& out, const M& moments,
                                                    u32 column0, bool vectors, RowAt row_at, ColumnAt column_at) {
     using T = typename P::T;
-    constexpr bool KEEP = M::WANTED;
     constexpr u32 STAGE = A::Layout::BYTES + B::Layout::BYTES;
     // 8 mod 32: neither four rows of eight threads (FFMA) nor four of mma.sync's share a bank.
     constexpr u32 STRIDE = Tile::COLUMNS + 8;
@@ -388,6 +398,19 @@ __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const
     product.put(result, STRIDE);
     for (u32 i = threadIdx.x; i < Tile::ROWS; i += Tile::THREADS) places[i] = row_at(i);
     __syncthreads();
+    if (out.partial && vectors) {
+        constexpr u32 CHUNKS = Tile::COLUMNS / 4;
+#pragma unroll 1
+        for (u32 i = threadIdx.x; i < Tile::ROWS * CHUNKS; i += Tile::THREADS) {
+            const u32 row = i / CHUNKS, first = i % CHUNKS * 4, place = places[row];
+            if (place == NOWHERE || column0 + first >= out.columns) continue;
+            const float4 sums = *reinterpret_cast<const float4*>(result + row * STRIDE + first);
+            *reinterpret_cast<float4*>(out.partial + place + column_at(column0 + first)) = sums;
+        }
+        return;
+    }
+    bool keep = false;
+    if constexpr (M::WANTED) keep = moments.to != nullptr;
     constexpr u32 CHUNKS = Tile::COLUMNS / LANES<T>;
 #pragma unroll 1
     for (u32 i = threadIdx.x; i < Tile::ROWS * CHUNKS; i += Tile::THREADS) {
@@ -396,15 +419,15 @@ __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const
         float* from = result + row * STRIDE + first;
         if (place == NOWHERE || column >= out.columns) continue;
         if (vectors) {
-            out.template store16<KEEP>(place + column_at(column), column, from);
+            out.store16(place + column_at(column), column, from, keep);
         } else {
 #pragma unroll 1
             for (u32 e = 0; e < LANES<T> && column + e < out.columns; ++e)
-                out.template store1<KEEP>(place + column_at(column + e), column + e, from + e);
+                out.store1(place + column_at(column + e), column + e, from + e, keep);
         }
     }
-    if constexpr (KEEP) {
-        if (!moments.to) return;
+    if constexpr (M::WANTED) {
+        if (!keep) return;
         __syncthreads();
         store_moments<Tile>(moments, result, STRIDE, reinterpret_cast<float*>(places), column0, out.columns);
     }

@@ -91,7 +91,12 @@ template <class T, u32 ROWS, u32 THREADS> struct OuterChunks {
     static constexpr u32 ACROSS = ROWS / LANES<T>, COUNT = SLICE<T> * ACROSS / THREADS, PASS = THREADS / ACROSS;
     static_assert(COUNT * PASS == SLICE<T>);
     static __device__ __forceinline__ u32 row() { return threadIdx.x % ACROSS * LANES<T>; }
-    static __device__ __forceinline__ u32 depth(u32 i) { return threadIdx.x / ACROSS + i * PASS; }
+    static __device__ __forceinline__ u32 depth(u32 i) {
+        u32 depth = threadIdx.x / ACROSS;
+        // Eight threads that write at once take depths 4 apart where one depth is 64 bytes: neighbours would share banks.
+        if constexpr (ACROSS == 4) depth = (depth & ~7u) | (depth & 1) << 2 | (depth >> 1 & 3);
+        return depth + i * PASS;
+    }
     static __device__ __forceinline__ u32 at(u32 i) { return depth(i) * Layout::STRIDE + threadIdx.x % ACROSS * 16; }
 };
 

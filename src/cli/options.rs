@@ -1,6 +1,6 @@
 //! Arguments that several commands share, and the checks on them.
 
-use crate::engine::device::cuda::{Number, card};
+use crate::engine::device::cuda::{Choices, Number, Tuning, card};
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::ops::anomaly_map::MAX_SIGMA;
 use crate::model::init::RandomBackbone;
@@ -9,6 +9,7 @@ use crate::weights::{Archive, registry};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::io::Write;
+use std::path::PathBuf;
 
 /// Where to compute, and in which numbers.
 #[derive(Clone, Debug, clap::Args)]
@@ -19,6 +20,9 @@ pub struct Device {
     /// What tensors are kept in and products computed in [default: f32 on the CPU, tf32 elsewhere]
     #[arg(long, value_enum)]
     precision: Option<Precision>,
+    /// What `ckaad tune` measured, or `off` [default: its file for this GPU and driver, if there is one]
+    #[arg(long, value_name = "FILE|off")]
+    tuning: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +84,39 @@ impl Device {
         if device == engine::Device::Cpu && number != Number::F32 {
             return Err(Error::Usage(format!("--precision {number}: the CPU computes in f32 only")));
         }
-        Ok(Backend { device, number })
+        let backend = Backend { device, number, choices: Choices::Model };
+        Ok(Backend { choices: self.choices(backend)?, ..backend })
+    }
+
+    /// The file that `ckaad tune` writes for `backend`; none for the CPU.
+    pub fn tuning_file(&self, backend: Backend) -> Result<Option<PathBuf>> {
+        let Some(on) = backend.measured_on()? else { return Ok(None) };
+        let named = self.tuning.clone().map(Ok);
+        named.unwrap_or_else(|| Ok(registry::cache_dir()?.join("tuning").join(on.file_name()))).map(Some)
+    }
+
+    /// What was measured for `backend`. A file that is of no use is named on standard error.
+    fn choices(&self, backend: Backend) -> Result<Choices> {
+        let named = self.tuning.is_some();
+        let off = self.tuning.as_ref().is_some_and(|t| t.as_os_str() == "off");
+        // The emulator's costs are not those of any card: nothing is computed by them unless asked for.
+        if off || backend.device == engine::Device::Sim && !named {
+            return Ok(Choices::Model);
+        }
+        let (Ok(Some(file)), Some(on)) = (self.tuning_file(backend), backend.measured_on()?) else {
+            return Ok(Choices::Model);
+        };
+        if !named && !file.exists() {
+            return Ok(Choices::Model);
+        }
+        match Tuning::read(&file, &on) {
+            // Kept until the process ends, as are the devices' compiled kernels.
+            Ok(tuning) => Ok(Choices::Measured(Box::leak(Box::new(tuning)))),
+            Err(why) => {
+                tell!("tuning {} is not used: {why}", file.display());
+                Ok(Choices::Model)
+            }
+        }
     }
 }
 

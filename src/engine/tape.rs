@@ -160,6 +160,20 @@ impl Tape {
         Var(self.vars.len() as u32 - 1)
     }
 
+    /// A program of one of this one's records alone, and its operands: inputs of that program. Not for ops on arenas.
+    pub fn alone(&self, record: &Record) -> Result<(Tape, Vec<Var>)> {
+        let mut tape = Tape::new(self.dtype);
+        tape.set_label(&record.label);
+        let operands = record.inputs.iter().map(|v| tape.input(self.shape(*v), self.info(*v).dtype));
+        let operands: Vec<Var> = operands.collect::<Result<_>>()?;
+        let shapes: Vec<Shape> = record.outputs.iter().map(|v| self.shape(*v)).collect();
+        for (v, of) in tape.record(record.op.clone(), operands.clone(), &shapes)?.into_iter().zip(&record.outputs) {
+            tape.vars[v.0 as usize].dtype = self.info(*of).dtype;
+            tape.output(v);
+        }
+        Ok((tape, operands))
+    }
+
     /// Appends a record with outputs of the given shapes; returns them.
     pub(crate) fn record(&mut self, op: impl Into<Op>, inputs: Vec<Var>, outputs: &[Shape]) -> Result<Vec<Var>> {
         let op = op.into();

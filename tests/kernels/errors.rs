@@ -3,7 +3,7 @@
 use crate::common::driver;
 use ckaad::Result;
 use ckaad::engine::device::cuda::{
-    Copies, Cost, CudaSession, Driver, Entry, Graph, Launch, Number, SimDriver, card, kernels, size32,
+    Choices, Copies, Cost, CudaSession, Driver, Entry, Graph, Launch, Number, SimDriver, card, kernels, size32,
 };
 use ckaad::engine::device::{Backend, Device, Session};
 use ckaad::engine::ops::cases;
@@ -66,7 +66,7 @@ fn a_program_that_does_not_fit() {
 
 #[test]
 fn devices_that_are_not_there() {
-    let backend = Backend { device: Device::Cuda(4096), number: Number::F32 };
+    let backend = Backend { device: Device::Cuda(4096), number: Number::F32, choices: Choices::Model };
     let error = backend.open(program().0).err().unwrap().to_string();
     match card::gpus() {
         Ok(_) => assert!(error.contains("cuda:4096") && error.contains("ckaad devices"), "{error}"),
@@ -78,7 +78,7 @@ fn devices_that_are_not_there() {
 fn numbers_that_do_not_fit_the_program() {
     let error = CudaSession::new(program().0, driver(), Number::Bf16).err().unwrap().to_string();
     assert!(error.contains("f32") && error.contains("bf16"), "{error}");
-    let error = Backend { device: Device::Cpu, number: Number::Bf16 }.open(program().0).err().unwrap().to_string();
+    let error = Backend { device: Device::Cpu, number: Number::Bf16, choices: Choices::Model }.open(program().0).err().unwrap().to_string();
     assert!(error.contains("CPU"), "{error}");
 }
 
@@ -94,6 +94,9 @@ impl Driver for Fails {
     }
     fn multiprocessors(&self) -> u32 {
         self.inner.multiprocessors()
+    }
+    fn capability(&self) -> (i32, i32) {
+        self.inner.capability()
     }
     fn memory(&self) -> Result<(usize, usize)> {
         self.inner.memory()

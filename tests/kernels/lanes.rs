@@ -2,7 +2,7 @@
 
 use crate::common::driver;
 use crate::session;
-use ckaad::engine::device::cuda::{CudaSession, Number};
+use ckaad::engine::device::cuda::{Choices, CudaSession, Number};
 use ckaad::engine::device::{Backend, Session};
 use ckaad::engine::ops::Activation;
 use ckaad::engine::tape::{Tape, Var};
@@ -48,7 +48,7 @@ fn check(session: &mut dyn Session, [x, y]: [Var; 2]) {
 fn results_come_in_order_from_every_lane() {
     for lanes in [1, 2, 3] {
         let (tape, x, y) = program();
-        let mut s = CudaSession::with_lanes(tape, driver(), Number::F32, lanes).unwrap();
+        let mut s = CudaSession::with_lanes(tape, driver(), Number::F32, lanes, Choices::Model).unwrap();
         assert_eq!(s.lanes(), lanes);
         check(&mut s, [x, y]);
     }

@@ -9,11 +9,16 @@ mod gradients;
 mod handed_on;
 mod lanes;
 mod parity;
+mod tuning;
 mod values;
 
-use ckaad::engine::device::cuda::{CudaSession, Number};
+use ckaad::engine::device::cuda::{Choices, CudaSession, Number};
 use ckaad::engine::tape::Tape;
 
 fn session(tape: Tape, number: Number) -> ckaad::Result<CudaSession> {
     CudaSession::new(tape, common::driver(), number)
+}
+
+fn session_by(choices: Choices, tape: Tape, number: Number) -> ckaad::Result<CudaSession> {
+    CudaSession::with_lanes(tape, common::driver(), number, 1, choices)
 }

@@ -1,12 +1,13 @@
 //! Every case of every op, forward and backward, in every kind of number.
 
 use crate::common::relative_error;
-use crate::session;
-use ckaad::engine::device::cuda::{Number, kernels};
+use crate::session_by;
+use ckaad::engine::device::cuda::{Choices, Number, kernels};
 use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::gradcheck;
 use ckaad::engine::ops::case::Case;
 use ckaad::engine::ops::cases;
+use ckaad::engine::ops::conv2d::tiling::{Choice, Variant};
 use ckaad::engine::tensor::DType;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -39,6 +40,15 @@ fn exists(case: &Case, number: Number) -> bool {
     number.storage() == DType::F32 || !["adam", "clip_grad_norm"].contains(&case.op)
 }
 
+/// How to launch a case: as the model says, and convolutions with every kernel there is for them, their depth whole and,
+/// where it is deep enough for that, in two.
+fn choices(case: &Case, number: Number) -> Vec<Choices> {
+    let of = |variant| [1, 2].map(|splits| Choices::Forced(Choice { variant, splits }));
+    let convolution = ["conv2d", "conv_transpose2d"].contains(&case.op);
+    let variants = Variant::ALL.into_iter().filter(|v| convolution && v.exists(number));
+    std::iter::once(Choices::Model).chain(variants.flat_map(of)).collect()
+}
+
 /// The result on the CPU.
 fn expected(case: &Case, inputs: &[Vec<f64>]) -> Vec<f64> {
     let p = case.record(DType::F64).unwrap();
@@ -59,7 +69,7 @@ fn report(case: &Case, number: Number, what: &str, error: f64) {
 }
 
 /// What went wrong with one case, if anything.
-fn check(case: &Case, number: Number, launched: &Mutex<BTreeSet<&'static str>>) -> Result<(), String> {
+fn check(case: &Case, number: Number, choices: Choices, launched: &Mutex<BTreeSet<&'static str>>) -> Result<(), String> {
     let text = |e: ckaad::Error| e.to_string();
     let inputs: Vec<Vec<f64>> =
         case.values().into_iter().map(|v| v.into_iter().map(|x| round(number, x)).collect()).collect();
@@ -70,7 +80,7 @@ fn check(case: &Case, number: Number, launched: &Mutex<BTreeSet<&'static str>>) 
     };
 
     let p = case.record(number.storage()).map_err(text)?;
-    let mut s = session(p.tape.clone(), number).map_err(text)?;
+    let mut s = session_by(choices, p.tape.clone(), number).map_err(text)?;
     launched.lock().unwrap().extend(s.launches().map(|(_, l)| l.call.entry.name));
     let run = |s: &mut dyn Session| -> ckaad::Result<Vec<f64>> {
         p.write(s, &inputs)?;
@@ -81,7 +91,7 @@ fn check(case: &Case, number: Number, launched: &Mutex<BTreeSet<&'static str>>) 
     compare("result", &found, &expected(case, &inputs))?;
     if ["adam", "clip_grad_norm"].contains(&case.op) {
         // Every run is one more step: another session repeats the first.
-        s = session(p.tape.clone(), number).map_err(text)?;
+        s = session_by(choices, p.tape.clone(), number).map_err(text)?;
     }
     let again = run(&mut s).map_err(text)?;
     let bits = |v: &[f64]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -90,7 +100,7 @@ fn check(case: &Case, number: Number, launched: &Mutex<BTreeSet<&'static str>>) 
     }
     if case.differentiable {
         let on_device = gradcheck::gradients(case, &inputs, number.storage(), &|tape| {
-            let s = session(tape, number)?;
+            let s = session_by(choices, tape, number)?;
             launched.lock().unwrap().extend(s.launches().map(|(_, l)| l.call.entry.name));
             Ok(Box::new(s))
         });
@@ -107,17 +117,20 @@ fn every_kernel_agrees_with_f64() {
     let all = cases();
     let only = std::env::var("CKAAD_TEST_OP").ok();
     let numbers = [Number::F32, Number::Tf32, Number::Bf16, Number::F16];
-    let pairs: Vec<(&Case, Number)> = all
+    let all: Vec<(&Case, Number, Choices)> = all
         .iter()
         .filter(|c| only.as_deref().is_none_or(|op| op == c.op))
         .flat_map(|c| numbers.map(|n| (c, n)))
         .filter(|(c, n)| exists(c, *n))
+        .flat_map(|(c, n)| choices(c, n).into_iter().map(move |how| (c, n, how)))
         .collect();
-    let failures: Vec<String> = pairs
+    let failures: Vec<String> = all
         .par_iter()
-        .filter_map(|(c, n)| check(c, *n, &launched).err().map(|e| format!("{}, {}, {n}: {e}", c.op, c.name)))
+        .filter_map(|(c, n, how)| {
+            check(c, *n, *how, &launched).err().map(|e| format!("{}, {}, {n}, {how:?}: {e}", c.op, c.name))
+        })
         .collect();
-    assert!(failures.is_empty(), "{} of {} fail:\n{}", failures.len(), pairs.len(), failures.join("\n"));
+    assert!(failures.is_empty(), "{} of {} fail:\n{}", failures.len(), all.len(), failures.join("\n"));
     if only.is_none() {
         let launched = launched.into_inner().unwrap();
         let entries = kernels::MODULES.iter().flat_map(|m| m.entries).map(|e| e.name);

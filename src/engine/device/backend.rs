@@ -2,7 +2,7 @@
 
 use super::cuda::card;
 use super::cuda::gpu::GpuDriver;
-use super::cuda::{self, CudaSession, Driver, Number, SimDriver, Target};
+use super::cuda::{self, Choices, CudaSession, Driver, MeasuredOn, Number, SimDriver, Target};
 use super::{Session, cpu};
 use crate::engine::plan::Plan;
 use crate::engine::tape::Tape;
@@ -21,11 +21,13 @@ pub enum Device {
 }
 
 /// A device, and the numbers it computes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Backend {
     pub device: Device,
     /// The CPU knows `F32` only.
     pub number: Number,
+    /// How the kernels of convolutions are chosen.
+    pub choices: Choices,
 }
 
 impl fmt::Display for Device {
@@ -45,7 +47,7 @@ impl fmt::Display for Backend {
 }
 
 impl Backend {
-    pub const CPU: Backend = Backend { device: Device::Cpu, number: Number::F32 };
+    pub const CPU: Backend = Backend { device: Device::Cpu, number: Number::F32, choices: Choices::Model };
 
     /// The type to record programs in.
     pub fn dtype(self) -> DType {
@@ -54,13 +56,47 @@ impl Backend {
 
     /// What decides, beside the program, in which order sums are taken: runs with the same give the same bits.
     pub fn identity(self) -> Result<String> {
+        let tuning = match self.choices {
+            Choices::Model => String::new(),
+            Choices::Measured(tuning) => tuning.digest(self.number).map_or_else(String::new, |d| format!(", tuning {d}")),
+            Choices::Forced(choice) => format!(", {choice:?}"),
+        };
         Ok(match self.device {
             Device::Cpu => format!("threads {}", rayon::current_num_threads()),
-            Device::Sim => format!("device {self}"),
+            Device::Sim => format!("device {self}{tuning}"),
             Device::Cuda(index) => {
                 let gpu = card::usable(index)?;
-                format!("device {} with {} multiprocessors in {}", gpu.name, gpu.multiprocessors, self.number)
+                let (name, multiprocessors) = (gpu.name, gpu.multiprocessors);
+                format!("device {name} with {multiprocessors} multiprocessors in {}{tuning}", self.number)
             }
+        })
+    }
+
+    /// What the kernels' launches are chosen for; none for the CPU.
+    pub fn target(self) -> Result<Option<Target>> {
+        let (multiprocessors, capability) = match self.device {
+            Device::Cpu => return Ok(None),
+            Device::Cuda(index) => card::usable(index).map(|g| (g.multiprocessors, g.compute_capability))?,
+            Device::Sim => (SimDriver::MULTIPROCESSORS, SimDriver::CAPABILITY),
+        };
+        Ok(Some(Target { number: self.number, multiprocessors, capability, choices: self.choices }))
+    }
+
+    /// What measurements on it hold for; none for the CPU.
+    pub fn measured_on(self) -> Result<Option<MeasuredOn>> {
+        Ok(match self.device {
+            Device::Cpu => None,
+            Device::Cuda(index) => {
+                let (gpu, version) = (card::usable(index)?, card::driver_version()?);
+                let driver = format!("CUDA {}.{}", version / 1000, version % 1000 / 10);
+                Some(MeasuredOn { card: gpu.name, multiprocessors: gpu.multiprocessors, driver, unit: "seconds" })
+            }
+            Device::Sim => Some(MeasuredOn {
+                card: "sim".into(),
+                multiprocessors: SimDriver::MULTIPROCESSORS,
+                driver: concat!("ckaad ", env!("CARGO_PKG_VERSION")).into(),
+                unit: "warp instructions",
+            }),
         })
     }
 
@@ -81,18 +117,16 @@ impl Backend {
     /// As [`Backend::open`], with `lanes` runs at once where the device can.
     pub fn open_lanes(self, tape: Tape, lanes: usize) -> Result<Box<dyn Session>> {
         match self.driver()? {
-            Some(driver) => Ok(Box::new(CudaSession::with_lanes(tape, driver, self.number, lanes)?)),
+            Some(driver) => Ok(Box::new(CudaSession::with_lanes(tape, driver, self.number, lanes, self.choices)?)),
             None => cpu::session(tape),
         }
     }
 
     /// Plans `tape` without allocating its memory.
     pub fn plan(self, tape: &Tape) -> Result<Plan> {
-        let multiprocessors = match self.device {
-            Device::Cpu => return cpu::plan(tape),
-            Device::Cuda(index) => card::usable(index)?.multiprocessors,
-            Device::Sim => SimDriver::MULTIPROCESSORS,
-        };
-        cuda::plan(tape, Target { number: self.number, multiprocessors })
+        match self.target()? {
+            Some(target) => cuda::plan(tape, target),
+            None => cpu::plan(tape),
+        }
     }
 }

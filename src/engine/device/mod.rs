@@ -3,6 +3,7 @@
 mod backend;
 pub mod cpu;
 pub mod cuda;
+pub mod tune;
 
 pub use backend::{Backend, Device};
 

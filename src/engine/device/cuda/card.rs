@@ -218,6 +218,22 @@ impl Card {
         })?;
         // SAFETY: the module was just loaded and is never unloaded.
         let function = unsafe { result::module::get_function(module, symbol) };
-        function.map(Function).map_err(|e| self.failed(&format!("finding {name} in its module"), e))
+        let function = function.map_err(|e| self.failed(&format!("finding {name} in its module"), e))?;
+        self.allow_shared(function).map_err(|e| self.failed(&format!("preparing {name}"), e))?;
+        Ok(Function(function))
+    }
+
+    /// Lets launches give a kernel all the shared memory that a block can have beside the kernel's own; without, 48 KiB.
+    fn allow_shared(&self, function: sys::CUfunction) -> std::result::Result<(), DriverError> {
+        use sys::CUfunction_attribute_enum as F;
+        let most = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
+        // SAFETY: the device comes from the driver, the function from a module that is never unloaded.
+        unsafe {
+            let most = result::device::get_attribute(result::device::get(self.gpu.index as i32)?, most)?;
+            let fixed = result::function::get_function_attribute(function, F::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?;
+            let rest = most - fixed;
+            let attribute = F::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+            result::function::set_function_attribute(function, attribute, rest)
+        }
     }
 }

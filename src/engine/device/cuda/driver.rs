@@ -40,6 +40,9 @@ pub trait Driver: Send {
 
     fn multiprocessors(&self) -> u32;
 
+    /// Compute capability, major and minor.
+    fn capability(&self) -> (i32, i32);
+
     /// Bytes free, and bytes in all.
     fn memory(&self) -> Result<(usize, usize)>;
 

@@ -194,6 +194,10 @@ impl Driver for GpuDriver {
         self.card.gpu.multiprocessors
     }
 
+    fn capability(&self) -> (i32, i32) {
+        self.card.gpu.compute_capability
+    }
+
     fn memory(&self) -> Result<(usize, usize)> {
         self.enter()?;
         result::mem_get_info().map_err(|e| self.failed("asking for free memory", e))

@@ -11,19 +11,23 @@ mod norm_input;
 mod nvtx;
 mod session;
 mod sim;
+mod tuning;
 
 pub use driver::{Copies, Copy, Cost, Driver, Graph};
 pub use launch::{Call, In, Launch, Launches, Out};
 pub use norm_input::{Moments, NormInput};
 pub use session::{CudaSession, describe, plan};
 pub use sim::SimDriver;
+pub use tuning::{Choices, MeasuredOn, Tuned, Tuning};
 
 use crate::engine::tensor::DType;
 use crate::{Error, Result, invalid};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// What numbers a program's tensors are kept in and its products computed in. Sums are f32 always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Number {
     /// f32 throughout.
     #[default]
@@ -71,6 +75,8 @@ impl fmt::Display for Number {
 pub struct Target {
     pub number: Number,
     pub multiprocessors: u32,
+    pub capability: (i32, i32),
+    pub choices: Choices,
 }
 
 /// How an op runs as kernels. Every op has its own in `cuda.rs`.

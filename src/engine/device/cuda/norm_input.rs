@@ -5,7 +5,7 @@
 
 use super::Target;
 use crate::engine::ops::Op;
-use crate::engine::ops::conv2d::cuda::Tiling;
+use crate::engine::ops::conv2d::tiling::Tiling;
 
 /// What a convolution leaves for an instance norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Moments {
     /// Of a product with `map` rows an image and the channels `c` of `taps` pixels as columns.
     pub fn new(tiling: &Tiling, [n, map, taps, c]: [u32; 4]) -> Self {
         let [n, map, taps, c] = [n, map, taps, c].map(|v| v as usize);
-        let rows = tiling.tile_rows();
+        let rows = tiling.rows;
         Moments { n, c, groups: taps * map.div_ceil(rows), rows, map }
     }
 

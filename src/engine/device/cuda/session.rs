@@ -1,6 +1,6 @@
 //! A program on a CUDA device or its emulator: one arena, one list of launches, replayed as one graph.
 
-use super::{Copies, Copy, CudaOperation, Driver, Entry, Graph, Launch, Launches, Number, Target, norm_input, nvtx};
+use super::{Choices, Copies, Copy, CudaOperation, Driver, Entry, Graph, Launch, Launches, Number, Target, norm_input, nvtx};
 use crate::engine::device::{Arena, Profile, Session};
 use crate::engine::ops::{Op, dispatch};
 use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
@@ -84,12 +84,19 @@ impl CudaSession {
     /// With `CKAAD_SYNC_LAUNCHES=1` in the environment every launch is waited for, so that an error names its op. With
     /// `CKAAD_GRAPHS=0` launches are submitted one by one instead of as a graph, so that profilers see each with its range.
     pub fn new(tape: Tape, driver: Box<dyn Driver>, number: Number) -> Result<Self> {
-        Self::with_lanes(tape, driver, number, 1)
+        Self::with_lanes(tape, driver, number, 1, Choices::Model)
     }
 
     /// As [`CudaSession::new`], with `lanes` runs at once through [`Session::submit`]. With one, a run is a single graph with
     /// its copies, for the shortest time from input to output. With more, copies run beside the kernels of other runs.
-    pub fn with_lanes(tape: Tape, mut driver: Box<dyn Driver>, number: Number, lanes: usize) -> Result<Self> {
+    /// Convolutions are launched as `choices` say.
+    pub fn with_lanes(
+        tape: Tape,
+        mut driver: Box<dyn Driver>,
+        number: Number,
+        lanes: usize,
+        choices: Choices,
+    ) -> Result<Self> {
         if tape.dtype() != number.storage() {
             invalid!(
                 "{} computes this program's {} as {number}; record it in {}",
@@ -98,7 +105,8 @@ impl CudaSession {
                 number.storage()
             );
         }
-        let target = Target { number, multiprocessors: driver.multiprocessors() };
+        let (multiprocessors, capability) = (driver.multiprocessors(), driver.capability());
+        let target = Target { number, multiprocessors, capability, choices };
         let plan = plan(&tape, target)?;
         let streamed: Vec<(Var, Range<usize>)> =
             streamed(&tape).map(|v| Ok((v, plan.range(v)?))).collect::<Result<_>>()?;

@@ -46,6 +46,8 @@ impl Default for SimDriver {
 impl SimDriver {
     /// Few, so that work is cut into few pieces: the emulator is no faster for more of them than the machine has cores.
     pub const MULTIPROCESSORS: u32 = 4;
+    /// What the kernels are compiled for.
+    pub const CAPABILITY: (i32, i32) = (8, 0);
 
     /// A device with this many bytes of memory.
     pub fn with_memory(capacity: usize) -> Self {
@@ -116,6 +118,10 @@ impl Driver for SimDriver {
 
     fn multiprocessors(&self) -> u32 {
         Self::MULTIPROCESSORS
+    }
+
+    fn capability(&self) -> (i32, i32) {
+        Self::CAPABILITY
     }
 
     fn memory(&self) -> Result<(usize, usize)> {

@@ -3,28 +3,34 @@
 use super::ConvTranspose2d;
 use crate::Result;
 use crate::engine::device::cuda::{CudaOperation, Launches, Moments, Target, kernels};
-use crate::engine::ops::conv2d::cuda::{Finish, Product, TALL, Tiling, bwd_input_tiling, launch_bwd_input};
+use crate::engine::ops::conv2d::cuda::{Finish, bwd_input, launch_bwd_input};
+use crate::engine::ops::conv2d::tiling::{Pass, Product, Tiling, Variant};
 
 impl ConvTranspose2d {
     /// One product of all input pixels with the channels of all taps, if taps do not overlap and leave no pixel out.
-    fn product(&self) -> Option<Product> {
+    fn whole(&self) -> Option<Product> {
         let p = &self.sizes;
         let covers = [p.r, p.s] == [p.stride_h, p.stride_w]
             && [p.h, p.w] == [p.oh * p.r, p.ow * p.s]
             && [p.pad_h, p.pad_w] == [0, 0];
         let rows = (p.n * p.oh * p.ow) as usize;
         let columns = (p.r * p.s * p.c) as usize;
-        covers.then_some(Product { rows, columns, depth: p.k as usize, phases: 1, count: rows * columns, tile: TALL })
+        let (pass, depth, count) = (Pass::Transposed, p.k as usize, rows * columns);
+        covers.then_some(Product { pass, rows, columns, depth, phases: 1, count })
+    }
+
+    pub fn product(&self) -> Product {
+        self.whole().unwrap_or_else(|| bwd_input(&self.sizes))
     }
 
     pub fn tiling(&self, t: &Target) -> Tiling {
-        self.product().map_or_else(|| bwd_input_tiling(&self.sizes, t), |product| product.tiling(t))
+        self.product().tiling(t)
     }
 
     /// The groups of positions whose moments it can leave.
     pub fn moments(&self, t: &Target) -> Option<Moments> {
         let p = &self.sizes;
-        self.product().map(|product| Moments::new(&product.tiling(t), [p.n, p.oh * p.ow, p.r * p.s, p.c]))
+        self.whole().map(|product| Moments::new(&product.tiling(t), [p.n, p.oh * p.ow, p.r * p.s, p.c]))
     }
 }
 
@@ -35,10 +41,15 @@ impl CudaOperation for ConvTranspose2d {
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
         let p = self.sizes;
-        let Some(product) = self.product() else { return launch_bwd_input(p, l) };
+        let Some(product) = self.whole() else { return launch_bwd_input(p, l) };
         let (x, w, number) = (l.input(0), l.input(1), l.precision());
-        product.tiling(l.target()).launch(l, l.output(0), p.c, Finish::NONE, |small, y, partial, moments, splits| {
-            let kernel = if small { kernels::conv_transpose2d_fwd_small } else { kernels::conv_transpose2d_fwd };
+        product.tiling(l.target()).launch(l, l.output(0), p.c, Finish::NONE, |variant, y, partial, moments, splits| {
+            let kernel = match variant {
+                Variant::Small => kernels::conv_transpose2d_fwd_small,
+                Variant::Medium => kernels::conv_transpose2d_fwd_medium,
+                Variant::Long => kernels::conv_transpose2d_fwd,
+                Variant::Large => kernels::conv_transpose2d_fwd_large,
+            };
             kernel(number, y, partial, moments, x, w, p, splits)
         })
     }

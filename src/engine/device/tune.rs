@@ -1,0 +1,127 @@
+//! Measures how a program's convolutions are best cut on a device.
+//!
+//! Each is measured by itself, with the addition of its splits, reading the same memory again and again: what it reads
+//! may lie in the L2 cache, which is less often so within a whole program.
+
+use super::Backend;
+use super::cuda::{Choices, Cost, Number, Target, Tuned};
+use crate::engine::ops::conv2d::cuda as conv2d;
+use crate::engine::ops::conv2d::tiling::{Choice, Product, Variant};
+use crate::engine::ops::{Op, case};
+use crate::engine::tape::{Tape, Var};
+use crate::engine::tensor::DType;
+use crate::{Result, invalid};
+use half::{bf16, f16};
+use std::collections::BTreeMap;
+
+/// A product of some program's convolutions, and a program of it alone.
+pub struct Work {
+    pub product: Product,
+    /// How many times the programs compute it.
+    pub uses: usize,
+    tape: Tape,
+    inputs: Vec<Var>,
+}
+
+/// What measuring came to.
+pub struct Outcome {
+    /// What was in use before, and its cost: seconds, on the emulator warp instructions.
+    pub old: Tuned,
+    pub best: Tuned,
+    pub measured: usize,
+}
+
+/// A choice must be faster than the one in use by more than what two measurements of the same differ by.
+const NOISE: f64 = 0.02;
+/// Numbers of splits that differ enough to be worth measuring.
+const SPLITS: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+
+fn product(op: &Op) -> Option<Product> {
+    Some(match op {
+        Op::Conv2d(o) => conv2d::forward(&o.sizes),
+        Op::Conv2dBwdInput(o) => conv2d::bwd_input(&o.sizes),
+        Op::Conv2dBwdWeight(o) => conv2d::bwd_weight(&o.sizes),
+        Op::ConvTranspose2d(o) => o.product(),
+        _ => return None,
+    })
+}
+
+/// The distinct products of these programs.
+pub fn products(tapes: &[Tape]) -> Result<Vec<Work>> {
+    let mut all: BTreeMap<Product, Work> = BTreeMap::new();
+    for tape in tapes {
+        for record in tape.records() {
+            let Some(product) = product(&record.op) else { continue };
+            if let Some(known) = all.get_mut(&product) {
+                known.uses += 1;
+                continue;
+            }
+            let (alone, inputs) = tape.alone(record)?;
+            all.insert(product, Work { product, uses: 1, tape: alone, inputs });
+        }
+    }
+    Ok(all.into_values().collect())
+}
+
+impl Work {
+    /// What is measured: the choice in use, the best of every variant by the model, then the model's next, `most` in all.
+    fn candidates(&self, t: &Target, most: usize) -> Vec<Choice> {
+        let used = self.product.tiling(t);
+        let mut chosen = vec![Choice { variant: used.variant, splits: used.splits }];
+        let by_model: Vec<Choice> = self.product.candidates(t).into_iter().map(|(c, _)| c).collect();
+        let best = |v: Variant| by_model.iter().position(|c| c.variant == v);
+        let mut firsts: Vec<usize> = Variant::ALL.into_iter().filter_map(best).collect();
+        firsts.sort();
+        let others = by_model.iter().filter(|c| SPLITS.contains(&c.splits)).copied();
+        for c in firsts.into_iter().map(|i| by_model[i]).chain(others) {
+            if chosen.len() < most.max(1) && !chosen.contains(&c) {
+                chosen.push(c);
+            }
+        }
+        chosen
+    }
+
+    /// Measures up to `candidates` choices, each `repetitions` times.
+    pub fn measure(&self, backend: Backend, candidates: usize, repetitions: usize) -> Result<Outcome> {
+        let Some(target) = backend.target()? else { invalid!("{backend} has no kernels to choose from") };
+        let candidates = self.candidates(&target, candidates);
+        let values: Vec<Vec<u8>> = self.inputs.iter().map(|v| self.values(*v, backend.number)).collect();
+        let cost_of = |choice: &Choice| {
+            let mut session = Backend { choices: Choices::Forced(*choice), ..backend }.open(self.tape.clone())?;
+            for (v, bytes) in self.inputs.iter().zip(&values) {
+                session.write_bytes(*v, bytes)?;
+            }
+            let costs = session.profile(repetitions)?.into_iter().map(|p| amount(p.cost));
+            Ok(Tuned { choice: *choice, cost: costs.sum() })
+        };
+        let tuned: Vec<Tuned> = candidates.iter().map(cost_of).collect::<Result<_>>()?;
+        let old = tuned[0];
+        let fastest = tuned.iter().copied().min_by(|a, b| a.cost.total_cmp(&b.cost)).unwrap_or(old);
+        let best = if fastest.cost < old.cost * (1.0 - NOISE) { fastest } else { old };
+        Ok(Outcome { old, best, measured: tuned.len() })
+    }
+
+    /// Something to multiply: zeros would spare the card power, and so raise its clock.
+    fn values(&self, v: Var, number: Number) -> Vec<u8> {
+        const PERIOD: usize = 1 << 16;
+        let some = case::uniform("tune", PERIOD);
+        let bytes: Vec<u8> = match number.storage() {
+            DType::Bf16 => some.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
+            DType::F16 => some.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+            _ => some.iter().flat_map(|x| x.to_le_bytes()).collect(),
+        };
+        let len = self.tape.shape(v).len() * number.storage().size();
+        bytes.iter().copied().cycle().take(len).collect()
+    }
+}
+
+/// Median seconds, or warp instructions.
+fn amount(cost: Cost) -> f64 {
+    match cost {
+        Cost::Seconds(mut s) => {
+            s.sort_by(f64::total_cmp);
+            s.get(s.len() / 2).copied().unwrap_or(f64::INFINITY)
+        }
+        Cost::Counters(c) => c.total() as f64,
+    }
+}

@@ -1,0 +1,294 @@
+//! How the matrix products behind convolutions are cut: into tiles of one of four sizes, and their depth into splits.
+//!
+//! What to choose is known from a [`Tuning`](crate::engine::device::cuda::Tuning) measured on the card, or guessed by a
+//! model of it. The model's constants are from data sheets, published micro-benchmarks and ptxas, not from our own timings.
+
+use crate::engine::device::cuda::{Number, Target};
+use serde::{Deserialize, Serialize};
+
+/// What a product computes. Decides how its operands lie in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    Forward,
+    /// Also of transposed convolutions whose taps overlap.
+    InputGradient,
+    WeightGradient,
+    /// A transposed convolution whose taps do not overlap.
+    Transposed,
+}
+
+/// The matrix product that one launch computes, cut into tiles and its depth into splits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Product {
+    pub pass: Pass,
+    /// Rows and columns of the result, of each phase.
+    pub rows: usize,
+    pub columns: usize,
+    pub depth: usize,
+    /// Products of this kind in one launch.
+    pub phases: usize,
+    /// Elements of the result of all phases.
+    pub count: usize,
+}
+
+/// Which of the kernels for a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Variant {
+    /// Tiles of 32x32.
+    Small,
+    /// 64x64.
+    Medium,
+    /// 128x64, for weights 64x128.
+    Long,
+    /// 128x128, on tensor cores only.
+    Large,
+}
+
+/// Sizes of a variant's tile, as kernels/conv_gemm.cuh has them.
+#[derive(Clone, Copy, Debug)]
+pub struct Tile {
+    pub rows: usize,
+    pub columns: usize,
+    pub threads: usize,
+    /// Slices of the depth in shared memory at once.
+    stages: usize,
+    /// Rows and columns that one warp multiplies on tensor cores.
+    warp: [usize; 2],
+    /// Rows and columns that one thread multiplies without.
+    thread: [usize; 2],
+    /// Most registers a thread takes in any pass: f32, tf32, 16-bit (ptxas, sm_90).
+    registers: [usize; 3],
+}
+
+impl Variant {
+    pub const ALL: [Variant; 4] = [Variant::Small, Variant::Medium, Variant::Long, Variant::Large];
+
+    pub fn exists(self, number: Number) -> bool {
+        self != Variant::Large || number != Number::F32
+    }
+
+    pub fn tile(self, pass: Pass) -> Tile {
+        let tile = |rows, columns, threads, stages, warp, thread, registers| Tile {
+            rows,
+            columns,
+            threads,
+            stages,
+            warp,
+            thread,
+            registers,
+        };
+        match (self, pass) {
+            (Variant::Small, _) => tile(32, 32, 64, 4, [32, 16], [4, 4], [124, 92, 106]),
+            (Variant::Medium, _) => tile(64, 64, 128, 4, [32, 32], [4, 8], [128, 105, 116]),
+            (Variant::Long, Pass::WeightGradient) => tile(64, 128, 128, 3, [32, 64], [8, 8], [168, 142, 163]),
+            (Variant::Long, _) => tile(128, 64, 128, 3, [64, 32], [8, 8], [168, 150, 167]),
+            (Variant::Large, _) => tile(128, 128, 128, 4, [64, 64], [8, 16], [255, 226, 244]),
+        }
+    }
+}
+
+/// Bytes of depth in a slice.
+const SLICE: usize = 64;
+/// Most shared memory that a kernel has without being given it by its launch.
+const FIXED_SHARED: usize = 48 << 10;
+
+impl Tile {
+    /// Bytes of shared memory a block takes.
+    fn shared(&self, pass: Pass, number: Number) -> usize {
+        let size = number.storage().size();
+        // [row][depth], or [depth][row] with padding.
+        let inner = |rows: usize| rows * SLICE;
+        let outer = |rows: usize| SLICE / size * (rows * size + if size == 4 { 32 } else { 16 });
+        let stage = match pass {
+            Pass::Forward => inner(self.rows) + inner(self.columns),
+            Pass::InputGradient | Pass::Transposed => inner(self.rows) + outer(self.columns),
+            Pass::WeightGradient => outer(self.rows) + outer(self.columns),
+        };
+        let result = self.rows * (self.columns + 8) * size_of::<f32>() + self.rows.max(self.threads) * 4;
+        result.max(self.stages * stage)
+    }
+}
+
+/// How a product is to be cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choice {
+    pub variant: Variant,
+    /// Parts of the depth, each summed by blocks of its own.
+    pub splits: usize,
+}
+
+/// How a product is launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tiling {
+    pub variant: Variant,
+    /// Parts of the depth, each summed by blocks of its own.
+    pub splits: usize,
+    /// Of a tile.
+    pub rows: usize,
+    pub threads: usize,
+    /// Along rows and columns of the product.
+    pub tiles: [usize; 2],
+    pub phases: usize,
+    pub count: usize,
+    /// Bytes of shared memory to launch with.
+    pub shared: usize,
+}
+
+impl Tiling {
+    /// Bytes of the splits' partial sums.
+    pub fn workspace(&self) -> usize {
+        if self.splits > 1 { self.splits * self.count * size_of::<f32>() } else { 0 }
+    }
+}
+
+/// Longest sum of one block: with more, rounding of f32 sums would show in the last of the five digits promised.
+const LONGEST_SUM: usize = 8192;
+/// Most splits worth trying.
+const MOST_SPLITS: usize = 64;
+/// Fewest slices worth a block of their own.
+const FEWEST_SLICES: usize = 4;
+
+impl Product {
+    /// The tiling that `t` has for it: measured, or the model's.
+    pub fn tiling(&self, t: &Target) -> Tiling {
+        let known = t.choices.of(t.number, self).filter(|c| self.allows(t.number, *c));
+        let Choice { variant, splits } = known.unwrap_or_else(|| self.model(t));
+        let tile = variant.tile(self.pass);
+        let shared = tile.shared(self.pass, t.number);
+        Tiling {
+            variant,
+            splits,
+            rows: tile.rows,
+            threads: tile.threads,
+            tiles: self.tiles(&tile),
+            phases: self.phases,
+            count: self.count,
+            shared: if shared > FIXED_SHARED { shared } else { 0 },
+        }
+    }
+
+    /// What can be launched and keeps sums short enough.
+    pub fn allows(&self, number: Number, c: Choice) -> bool {
+        c.variant.exists(number) && self.splits(number).contains(&c.splits)
+    }
+
+    /// What can be launched, the model's favourite first, each with the cycles that the model expects.
+    pub fn candidates(&self, t: &Target) -> Vec<(Choice, f64)> {
+        let variants = Variant::ALL.into_iter().filter(|v| v.exists(t.number));
+        let choices = variants.flat_map(|variant| self.splits(t.number).map(move |splits| Choice { variant, splits }));
+        let mut all: Vec<(Choice, f64)> = choices.map(|c| (c, self.cycles(t, c))).collect();
+        all.sort_by(|a, b| a.1.total_cmp(&b.1));
+        all
+    }
+
+    fn model(&self, t: &Target) -> Choice {
+        let first = self.candidates(t).first().map(|(choice, _)| *choice);
+        first.unwrap_or(Choice { variant: Variant::Small, splits: *self.splits(t.number).start() })
+    }
+
+    fn slices(&self, number: Number) -> usize {
+        self.depth.div_ceil(SLICE / number.storage().size()).max(1)
+    }
+
+    fn splits(&self, number: Number) -> std::ops::RangeInclusive<usize> {
+        let slices = self.slices(number);
+        let fewest = self.depth.div_ceil(LONGEST_SUM).clamp(1, slices);
+        fewest..=MOST_SPLITS.min(slices / FEWEST_SLICES).max(fewest)
+    }
+
+    fn tiles(&self, tile: &Tile) -> [usize; 2] {
+        [self.rows.div_ceil(tile.rows).max(1), self.columns.div_ceil(tile.columns).max(1)]
+    }
+
+    /// Clock cycles of the product and the addition of its splits.
+    fn cycles(&self, t: &Target, c: Choice) -> f64 {
+        let (card, tile) = (Card::of(t.capability), c.variant.tile(self.pass));
+        let multiprocessors = t.multiprocessors.max(1) as usize;
+        let blocks = self.tiles(&tile).iter().product::<usize>() * self.phases * c.splits;
+        let resident = card.resident(&tile, self.pass, t.number);
+        let slices = self.slices(t.number).div_ceil(c.splits) as f64;
+        let (work, alone) = card.slice(&tile, t.number);
+        // The multiprocessor with most blocks: as many at once as fit, then what is left.
+        let each = blocks.div_ceil(multiprocessors);
+        let wave = |blocks: usize| if blocks > 0 { slices * alone.max(blocks as f64 * work) + ENDS } else { 0.0 };
+        let product = (each / resident) as f64 * wave(resident) + wave(each % resident);
+        let partial_bytes = (2 * size_of::<f32>() * c.splits * self.count) as f64;
+        let sum = if c.splits > 1 { LAUNCH + partial_bytes / (card.l2 * multiprocessors as f64) } else { 0.0 };
+        product + sum
+    }
+}
+
+/// Cycles of one more launch in a graph: about 2 us.
+const LAUNCH: f64 = 3000.0;
+/// Cycles in which a block sets up its loaders, waits for its first slice and stores its result.
+const ENDS: f64 = 1500.0;
+/// Cycles until what was asked of global memory arrives.
+const LATENCY: f64 = 700.0;
+/// Cycles of a slice that one block alone cannot fill with products: the barrier, and the way from shared memory.
+const GAP: f64 = 120.0;
+
+/// What a multiprocessor does per cycle, and what it holds.
+struct Card {
+    /// Products of f32, tf32, 16-bit numbers per cycle.
+    products: [f64; 3],
+    /// Bytes from L2 per cycle, while all multiprocessors read.
+    l2: f64,
+    shared: usize,
+    threads: usize,
+}
+
+impl Card {
+    /// Products and memory are those of NVIDIA's architecture papers; sm_90 reaches 5/8 of its tensor cores' rate with
+    /// `mma.sync`; the L2 cache's bytes are published measurements.
+    fn of(capability: (i32, i32)) -> Card {
+        match capability {
+            (8, 0) => Card { products: [64.0, 512.0, 1024.0], l2: 40.0, shared: 164 << 10, threads: 2048 },
+            (8, _) => Card { products: [128.0, 256.0, 512.0], l2: 32.0, shared: 100 << 10, threads: 1536 },
+            (9, _) => Card { products: [128.0, 640.0, 1280.0], l2: 28.0, shared: 228 << 10, threads: 2048 },
+            // Taken for one of these until it is known better: the next card for data centres, then any other.
+            (10, _) => Card { products: [128.0, 640.0, 1280.0], l2: 28.0, shared: 228 << 10, threads: 2048 },
+            _ => Card { products: [128.0, 256.0, 512.0], l2: 32.0, shared: 100 << 10, threads: 1536 },
+        }
+    }
+
+    /// Blocks that share a multiprocessor.
+    fn resident(&self, tile: &Tile, pass: Pass, number: Number) -> usize {
+        const REGISTERS: usize = 64 << 10;
+        /// Shared memory that every block takes besides its own.
+        const RESERVED: usize = 1 << 10;
+        let registers = tile.registers[kind(number)].next_multiple_of(8) * tile.threads;
+        let by_shared = self.shared / (tile.shared(pass, number) + RESERVED);
+        (REGISTERS / registers).min(by_shared).min(self.threads / tile.threads).clamp(1, 16)
+    }
+
+    /// Cycles of a slice's products of one tile: its share of a full multiprocessor, and how long they take at least.
+    fn slice(&self, tile: &Tile, number: Number) -> (f64, f64) {
+        let area = |[rows, columns]: [usize; 2]| (rows * columns) as f64;
+        let side = |[rows, columns]: [usize; 2]| (rows + columns) as f64;
+        let whole = [tile.rows, tile.columns];
+        let depth = (SLICE / number.storage().size()) as f64;
+        let slice = SLICE as f64;
+        // Bytes that shared memory moves per cycle.
+        const SHARED: f64 = 128.0;
+        let arithmetic = area(whole) * depth / self.products[kind(number)];
+        let (arithmetic, shared) = if number == Number::F32 {
+            // Each load takes the slots of two FFMA, and brings four numbers.
+            (arithmetic * (1.0 + side(tile.thread) / 2.0 / area(tile.thread)), 0.0)
+        } else {
+            let warps = (tile.threads / 32) as f64;
+            (arithmetic, (side(tile.warp) * warps + side(whole)) * slice / SHARED)
+        };
+        let work = arithmetic.max(shared).max(side(whole) * slice / self.l2);
+        (work, (work + GAP).max(LATENCY / (tile.stages - 1) as f64))
+    }
+}
+
+fn kind(number: Number) -> usize {
+    match number {
+        Number::F32 => 0,
+        Number::Tf32 => 1,
+        Number::Bf16 | Number::F16 => 2,
+    }
+}
