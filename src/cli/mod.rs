@@ -19,6 +19,7 @@ mod report;
 mod score;
 mod threshold;
 mod train;
+mod tune;
 mod weights;
 
 use crate::{Error, Result};
@@ -55,6 +56,7 @@ enum Command {
     Threshold(threshold::Args),
     Plan(plan::Args),
     Gradcheck(gradcheck::Args),
+    Tune(tune::Args),
     Devices(devices::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
@@ -86,6 +88,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Threshold(args) => threshold::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Gradcheck(args) => gradcheck::run(args),
+        Command::Tune(args) => tune::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Weights(args) => weights::run(args),
     }

@@ -1,6 +1,6 @@
 //! Arguments that several commands share, and the checks on them.
 
-use crate::engine::device::cuda::{Choices, Number, Tuning, card};
+use crate::engine::device::cuda::{Choices, MeasuredOn, Number, Tuning, card};
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::ops::anomaly_map::MAX_SIGMA;
 use crate::model::init::RandomBackbone;
@@ -9,7 +9,7 @@ use crate::weights::{Archive, registry};
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where to compute, and in which numbers.
 #[derive(Clone, Debug, clap::Args)]
@@ -62,6 +62,12 @@ impl Device {
 
     /// What was chosen. Without a usable GPU, `auto` is the CPU, and standard error says why.
     pub fn backend(&self) -> Result<Backend> {
+        let backend = self.untuned_backend()?;
+        Ok(Backend { choices: self.choices(backend)?, ..backend })
+    }
+
+    /// As [`Device::backend`], without what `ckaad tune` measured.
+    pub fn untuned_backend(&self) -> Result<Backend> {
         let device = match self.choice {
             // Better to learn now than after the pictures are decoded.
             Choice::Device(device @ engine::Device::Cuda(index)) => card::usable(index).map(|_| device)?,
@@ -84,8 +90,12 @@ impl Device {
         if device == engine::Device::Cpu && number != Number::F32 {
             return Err(Error::Usage(format!("--precision {number}: the CPU computes in f32 only")));
         }
-        let backend = Backend { device, number, choices: Choices::Model };
-        Ok(Backend { choices: self.choices(backend)?, ..backend })
+        Ok(Backend { device, number, choices: Choices::Model })
+    }
+
+    /// Whether measurements are not to be used.
+    pub fn tuning_is_off(&self) -> bool {
+        self.tuning.as_ref().is_some_and(|t| t.as_os_str() == "off")
     }
 
     /// The file that `ckaad tune` writes for `backend`; none for the CPU.
@@ -98,9 +108,8 @@ impl Device {
     /// What was measured for `backend`. A file that is of no use is named on standard error.
     fn choices(&self, backend: Backend) -> Result<Choices> {
         let named = self.tuning.is_some();
-        let off = self.tuning.as_ref().is_some_and(|t| t.as_os_str() == "off");
         // The emulator's costs are not those of any card: nothing is computed by them unless asked for.
-        if off || backend.device == engine::Device::Sim && !named {
+        if self.tuning_is_off() || backend.device == engine::Device::Sim && !named {
             return Ok(Choices::Model);
         }
         let (Ok(Some(file)), Some(on)) = (self.tuning_file(backend), backend.measured_on()?) else {
@@ -109,15 +118,20 @@ impl Device {
         if !named && !file.exists() {
             return Ok(Choices::Model);
         }
-        match Tuning::read(&file, &on) {
-            // Kept until the process ends, as are the devices' compiled kernels.
-            Ok(tuning) => Ok(Choices::Measured(Box::leak(Box::new(tuning)))),
-            Err(why) => {
-                tell!("tuning {} is not used: {why}", file.display());
-                Ok(Choices::Model)
-            }
-        }
+        // Kept until the process ends, as are the devices' compiled kernels.
+        let keep = |tuning| Choices::Measured(Box::leak(Box::new(tuning)));
+        Ok(read_tuning(&file, &on).map_or(Choices::Model, keep))
     }
+}
+
+/// What a file of `ckaad tune` holds; standard error names one that is of no use.
+pub fn read_tuning(file: &Path, on: &MeasuredOn) -> Option<Tuning> {
+    let why = match Tuning::read(file, on) {
+        Ok(tuning) => return Some(tuning),
+        Err(why) => why,
+    };
+    tell!("the tuning in {} is not used: {why}", file.display());
+    None
 }
 
 /// The first GPU that can be used.
