@@ -3,8 +3,8 @@
 use super::options::{Device, Format, Networks, count, print, read_tuning};
 use super::progress;
 use super::train::StrategyName;
-use crate::engine::device::cuda::{Choices, Number, Tuned, Tuning};
 use crate::engine::device::Backend;
+use crate::engine::device::cuda::{Choices, Number, Tuned, Tuning};
 use crate::engine::device::tune::{self, Outcome, Work};
 use crate::model::features::Feed;
 use crate::score::program::{self, ScoreSpec};
@@ -178,7 +178,8 @@ impl Results<'_> {
     }
 
     fn json(&self, file: &str) -> serde_json::Value {
-        let one = |t: Tuned| serde_json::json!({"variant": t.choice.variant, "splits": t.choice.splits, "cost": t.cost});
+        let one =
+            |t: Tuned| serde_json::json!({"variant": t.choice.variant, "splits": t.choice.splits, "cost": t.cost});
         let products: Vec<serde_json::Value> = self
             .pairs()
             .map(|(w, o)| {

@@ -11,3 +11,4 @@ mod score;
 mod support;
 mod train;
 mod truth;
+mod tune;

@@ -78,7 +78,11 @@ fn devices_that_are_not_there() {
 fn numbers_that_do_not_fit_the_program() {
     let error = CudaSession::new(program().0, driver(), Number::Bf16).err().unwrap().to_string();
     assert!(error.contains("f32") && error.contains("bf16"), "{error}");
-    let error = Backend { device: Device::Cpu, number: Number::Bf16, choices: Choices::Model }.open(program().0).err().unwrap().to_string();
+    let error = Backend { device: Device::Cpu, number: Number::Bf16, choices: Choices::Model }
+        .open(program().0)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(error.contains("CPU"), "{error}");
 }
 

@@ -20,7 +20,9 @@ fn launched(
     let y = tape.conv2d(x, w, conv2d::Options::square(1, 0)).unwrap();
     let z = then(&mut tape, y).unwrap();
     tape.output(z);
-    let family = |name: &str| name.rsplit_once('_').unwrap().0.replace("_small", "").replace("_medium", "").replace("_large", "");
+    let family = |name: &str| {
+        name.rsplit_once('_').unwrap().0.replace("_small", "").replace("_medium", "").replace("_large", "")
+    };
     session(tape, number).unwrap().launches().map(|(_, l)| family(l.call.entry.name)).collect()
 }
 

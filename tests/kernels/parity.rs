@@ -69,7 +69,12 @@ fn report(case: &Case, number: Number, what: &str, error: f64) {
 }
 
 /// What went wrong with one case, if anything.
-fn check(case: &Case, number: Number, choices: Choices, launched: &Mutex<BTreeSet<&'static str>>) -> Result<(), String> {
+fn check(
+    case: &Case,
+    number: Number,
+    choices: Choices,
+    launched: &Mutex<BTreeSet<&'static str>>,
+) -> Result<(), String> {
     let text = |e: ckaad::Error| e.to_string();
     let inputs: Vec<Vec<f64>> =
         case.values().into_iter().map(|v| v.into_iter().map(|x| round(number, x)).collect()).collect();

@@ -5,7 +5,7 @@ use crate::session_by;
 use ckaad::engine::device::cuda::{Choices, Cost, Number, Tuned, Tuning, kernels};
 use ckaad::engine::device::{Backend, Device, Session, tune};
 use ckaad::engine::ops::conv2d::Options;
-use ckaad::engine::ops::conv2d::tiling::{Choice, Variant};
+use ckaad::engine::ops::conv2d::tiling::{Choice, Pass, Variant};
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
 
@@ -46,11 +46,8 @@ fn what_was_measured_is_launched_and_gives_the_same_result() {
         let mut tuning = Tuning::default();
         for w in [first, second] {
             let deep_one = w.product.depth == 288;
-            let choice = if deep_one {
-                Choice { variant: deep, splits: 3 }
-            } else {
-                Choice { variant: flat, splits: 1 }
-            };
+            let choice =
+                if deep_one { Choice { variant: deep, splits: 3 } } else { Choice { variant: flat, splits: 1 } };
             tuning.insert(Number::Tf32, w.product, Tuned { choice, cost: 1.0 });
             // What is known of other numbers is not used.
             let other = Choice { variant: Variant::Small, splits: 2 };
@@ -143,6 +140,29 @@ fn aligned_shapes_waste_no_memory_traffic() {
                 if name.starts_with("conv") {
                     assert_eq!((c.conflicts, c.sectors), (0, c.ideal_sectors), "{name}, {choice:?}");
                 }
+            }
+        }
+    }
+}
+
+/// What the host takes for a block's shared memory is what the kernel was compiled with.
+#[test]
+fn shared_memory_is_as_the_kernels_have_it() {
+    let passes = [
+        (Pass::Forward, "conv2d_fwd"),
+        (Pass::InputGradient, "conv2d_bwd_input"),
+        (Pass::WeightGradient, "conv2d_bwd_weight"),
+        (Pass::Transposed, "conv_transpose2d_fwd"),
+    ];
+    for (pass, name) in passes {
+        for number in [Number::F32, Number::Tf32, Number::Bf16, Number::F16] {
+            for (variant, infix) in [(Variant::Small, "_small"), (Variant::Medium, "_medium"), (Variant::Long, "")] {
+                let name = format!("{name}{infix}_{number}");
+                let entry = kernels::MODULES.iter().flat_map(|m| m.entries).find(|e| e.name == name).unwrap();
+                let text = &entry.module().ptx[entry.text.0..entry.text.1];
+                // The array is a template's, whose argument is its size.
+                let bytes = variant.tile(pass).shared(pass, number);
+                assert!(text.contains(&format!("shared_memoryILj{bytes}E")), "{name}: {bytes}");
             }
         }
     }

@@ -58,7 +58,9 @@ impl Backend {
     pub fn identity(self) -> Result<String> {
         let tuning = match self.choices {
             Choices::Model => String::new(),
-            Choices::Measured(tuning) => tuning.digest(self.number).map_or_else(String::new, |d| format!(", tuning {d}")),
+            Choices::Measured(tuning) => {
+                tuning.digest(self.number).map_or_else(String::new, |d| format!(", tuning {d}"))
+            }
             Choices::Forced(choice) => format!(", {choice:?}"),
         };
         Ok(match self.device {

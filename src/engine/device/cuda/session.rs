@@ -1,6 +1,8 @@
 //! A program on a CUDA device or its emulator: one arena, one list of launches, replayed as one graph.
 
-use super::{Choices, Copies, Copy, CudaOperation, Driver, Entry, Graph, Launch, Launches, Number, Target, norm_input, nvtx};
+use super::{
+    Choices, Copies, Copy, CudaOperation, Driver, Entry, Graph, Launch, Launches, Number, Target, norm_input, nvtx,
+};
 use crate::engine::device::{Arena, Profile, Session};
 use crate::engine::ops::{Op, dispatch};
 use crate::engine::plan::{NetArenas, Plan, Sizing, Step};

@@ -1,8 +1,8 @@
 //! Grid choice and launches of the convolution (kernels/conv2d.cu).
 
+use super::tiling::{Pass, Product, Tiling, Variant};
 use super::{Activation, BwdBias, BwdInput, BwdWeight, Conv2d, Forward};
 use crate::Result;
-use super::tiling::{Pass, Product, Tiling, Variant};
 use crate::engine::device::cuda::{
     Call, CudaOperation, In, Launches, Moments, NormInput, Number, Out, Target, kernels, size32,
 };
@@ -153,11 +153,11 @@ pub fn launch_bwd_input(p: Conv2d, l: &mut Launches) -> Result<()> {
     let tiling = bwd_input(&p).tiling(l.target());
     tiling.launch(l, l.output(0), p.c, Finish::NONE, |variant, dx, partial, _, splits| {
         let kernel = match variant {
-                Variant::Small => kernels::conv2d_bwd_input_small,
-                Variant::Medium => kernels::conv2d_bwd_input_medium,
-                Variant::Long => kernels::conv2d_bwd_input,
-                Variant::Large => kernels::conv2d_bwd_input_large,
-            };
+            Variant::Small => kernels::conv2d_bwd_input_small,
+            Variant::Medium => kernels::conv2d_bwd_input_medium,
+            Variant::Long => kernels::conv2d_bwd_input,
+            Variant::Large => kernels::conv2d_bwd_input_large,
+        };
         kernel(number, dx, partial, dy, w, p, splits)
     })
 }

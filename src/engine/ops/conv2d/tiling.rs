@@ -96,7 +96,7 @@ const FIXED_SHARED: usize = 48 << 10;
 
 impl Tile {
     /// Bytes of shared memory a block takes.
-    fn shared(&self, pass: Pass, number: Number) -> usize {
+    pub fn shared(&self, pass: Pass, number: Number) -> usize {
         let size = number.storage().size();
         // [row][depth], or [depth][row] with padding.
         let inner = |rows: usize| rows * SLICE;
@@ -290,5 +290,70 @@ fn kind(number: Number) -> usize {
         Number::F32 => 0,
         Number::Tf32 => 1,
         Number::Bf16 | Number::F16 => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::device::cuda::Choices;
+
+    fn product(rows: usize, columns: usize, depth: usize) -> Product {
+        Product { pass: Pass::Forward, rows, columns, depth, phases: 1, count: rows * columns }
+    }
+
+    fn target(number: Number, capability: (i32, i32), multiprocessors: u32) -> Target {
+        Target { number, multiprocessors, capability, choices: Choices::Model }
+    }
+
+    const NUMBERS: [Number; 4] = [Number::F32, Number::Tf32, Number::Bf16, Number::F16];
+
+    #[test]
+    fn the_model_takes_large_tiles_for_large_products_and_splits_deep_ones() {
+        for number in NUMBERS {
+            for (capability, multiprocessors) in [((8, 0), 108), ((8, 9), 142), ((9, 0), 132)] {
+                let t = target(number, capability, multiprocessors);
+                let large = product(1 << 17, 256, 512).tiling(&t);
+                // One block of the largest fills the shared memory of sm_89.
+                let largest = number != Number::F32 && capability != (8, 9);
+                let largest = if largest { Variant::Large } else { Variant::Long };
+                assert_eq!((large.variant, large.splits), (largest, 1), "{t:?}");
+                // A single tile of any size: without splits one multiprocessor works and all others wait.
+                let deep = product(16, 32, 8192).tiling(&t);
+                assert!(deep.splits >= 8, "{t:?}: {deep:?}");
+                // Nothing to split, and one more launch to lose.
+                assert_eq!(product(16, 32, 64).tiling(&t).splits, 1, "{t:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_block_sums_more_than_keeps_five_digits() {
+        for number in NUMBERS {
+            let t = target(number, (9, 0), 132);
+            let deep = product(1 << 16, 512, 100_000);
+            let forced = |splits| {
+                let choices = Choices::Forced(Choice { variant: Variant::Medium, splits });
+                deep.tiling(&Target { choices, ..t }).splits
+            };
+            assert!(deep.tiling(&t).splits >= 13 && forced(1) >= 13, "{number}");
+            assert_eq!(forced(14), 14, "{number}");
+        }
+    }
+
+    #[test]
+    fn all_candidates_can_be_launched_and_the_first_is_chosen() {
+        for number in NUMBERS {
+            for capability in [(8, 0), (8, 6), (9, 0), (10, 0), (12, 0)] {
+                let t = target(number, capability, 100);
+                for p in [product(1, 1, 1), product(100, 70, 4608), product(1 << 20, 3, 27)] {
+                    let candidates = p.candidates(&t);
+                    assert!(candidates.iter().all(|(c, cycles)| p.allows(number, *c) && *cycles > 0.0));
+                    assert!(candidates.is_sorted_by(|a, b| a.1 <= b.1));
+                    let tiling = p.tiling(&t);
+                    assert_eq!(candidates[0].0, Choice { variant: tiling.variant, splits: tiling.splits });
+                }
+            }
+        }
     }
 }
