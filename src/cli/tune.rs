@@ -68,14 +68,16 @@ pub fn run(args: &Args) -> Result<bool> {
         let (architecture, feed) = (architecture.clone(), Feed::Pixels);
         tapes.push(program::record(&ScoreSpec { architecture, batch, feed, sigma: 4.0, topk: Some(100), dtype })?.tape);
     }
-    if let Some(n) = args.train {
+    // With features from the cache, where the backbone computes those of anomalous pictures alone, and without.
+    let feeds = [Feed::Pixels, Feed::Features];
+    for (n, normal_feed) in args.train.into_iter().flat_map(|n| feeds.map(|feed| (n, feed))) {
         let spec = StepSpec {
-            architecture,
+            architecture: architecture.clone(),
             strategy: args.strategy.strategy(),
             hyper: Hyper::default(),
             normal: n,
             anomalous: n,
-            normal_feed: Feed::Pixels,
+            normal_feed,
             anomalous_feed: Feed::Pixels,
             dtype,
         };
