@@ -3,13 +3,13 @@
 // pixels with the channels of all taps, (n * oh * ow) x k x (r * s * c), its columns scattered to their pixels when stored
 // (pixel shuffle). Other geometries are conv2d_bwd_input; the gradients are a convolution and its weight gradient.
 //
-// Shapes (names of the convolution this is the adjoint of): x (n, oh, ow, k), w (k, r, s, c), y (n, h, w, c); moments (n, r * s * row tiles of an
-// image, 2, c), f32.
+// Shapes (names of the convolution this is the adjoint of): x (n, oh, ow, k), w (k, r, s, c), y (n, h, w, c); moments
+// (n, r * s * row tiles of an image, 2, c), f32.
 //
 // Threads, stages and epilogue as in conv2d.cu: tiles of 128 pixels x 64 columns with 128 threads, or 32x32 with 64 (_small);
 // blockIdx.x, y = tile, blockIdx.z = split of the depth, whose parts conv2d_reduce_splits adds.
 // Shared memory: 38,400 bytes, _small 18,432. Registers (ptxas, sm_90), f32 / tf32 / 16-bit: 167 / 140 / 167, _small
-// 101 / 84 / 96.
+// 103 / 85 / 94.
 //
 // Flops and bytes: 2 * n * oh * ow * k * r * s * c flops. From 512 channels of 5 images of 16x16 to 256 of 32x32, f32: 1.3
 // GFLOP; x 2.6 MB, w 2.1 MB in, y 5.2 MB out.
