@@ -32,12 +32,25 @@ template <class T, u32 ROWS> struct DepthInner {
 };
 
 // An operand's slice as [depth][row], padded: ldmatrix.trans reads 8 depths 16 bytes wide (stride 16 mod 128 bytes); tf32
-// fragments are 4 depths 8 floats wide (stride 32 mod 128 bytes).
+// fragments are 4 depths 8 floats wide (stride 32 mod 128 bytes). Rows of 64 bytes are permuted instead, as above: two of
+// them, what eight threads write at once, would share banks if they were padded.
 template <class T, u32 ROWS> struct DepthOuter {
-    static constexpr bool INNER = false;
-    static constexpr u32 STRIDE = ROWS * sizeof(T) + (sizeof(T) == 4 ? 32 : 16);
+    static constexpr bool INNER = false, PERMUTED = ROWS * sizeof(T) == 64;
+    static constexpr u32 STRIDE = ROWS * sizeof(T) + (PERMUTED ? 0 : sizeof(T) == 4 ? 32 : 16);
     static constexpr u32 BYTES = SLICE<T> * STRIDE;
+    // Depths differ by multiples of 8 where one thread's chunks are concerned.
+    static __device__ __forceinline__ u32 at(u32 depth, u32 chunk) {
+        return depth * STRIDE + (PERMUTED ? chunk ^ (depth >> 1 & 3) : chunk) * 16;
+    }
 };
+
+// Where a column of the finished tile lies in its row, as it passes through shared memory. A thread takes 16 bytes of the
+// result: of 16-bit numbers that is 32 bytes here, read as two halves. Eight threads, the ones whose 16 bytes come at once,
+// would meet in the same banks four by four; so the halves change places in every second group of 32 columns, and in every
+// second row, for rows as short as that.
+template <class T> __device__ __forceinline__ u32 swizzled(u32 row, u32 column) {
+    return sizeof(T) == 2 ? column ^ ((column >> 5 ^ row) & 1) * 4 : column;
+}
 
 // Products of one thread with FFMA: SIDE x SIDE results.
 template <class P, class Tile, class A, class B> struct Fma {
@@ -138,7 +151,7 @@ template <class P, class Tile, class A, class B> struct TensorCores {
             load_matrices(f, from + first * SLICE_BYTES + Layout::at(row, step * 2 + depth_half));
         } else if constexpr (sizeof(T) == 2) {
             const u32 depth = step * 16 + depth_half * 8 + lane % 8;
-            load_matrices_transposed(f, from + depth * Layout::STRIDE + (first + row_half * 8) * sizeof(T));
+            load_matrices_transposed(f, from + Layout::at(depth, first / 8 + row_half));
         } else {
             const u8* at = from + (step * 8 + lane % 4) * Layout::STRIDE + (first + lane / 4) * sizeof(T);
 #pragma unroll
@@ -174,12 +187,15 @@ template <class P, class Tile, class A, class B> struct TensorCores {
 
     __device__ __forceinline__ void put(float* to, u32 stride) const {
         const u32 lane = threadIdx.x % WARP;
-        to += (first_row() + lane / 4) * stride + first_column() + lane % 4 * 2;
+        const u32 row = first_row() + lane / 4, column = first_column() + lane % 4 * 2;
+        // The permutation is the same 8 rows on, and changes 32 columns on.
+        to += row * stride;
+        float* const places[2] = {to + swizzled<T>(row, column), to + (swizzled<T>(row, column + 32) - 32)};
 #pragma unroll
         for (u32 i = 0; i < M; ++i)
 #pragma unroll
             for (u32 j = 0; j < N; ++j) {
-                float* at = to + i * 16 * stride + j * 8;
+                float* at = places[j / 4 % 2] + i * 16 * stride + j * 8;
                 *reinterpret_cast<float2*>(at) = make_float2(sum[i][j][0], sum[i][j][1]);
                 *reinterpret_cast<float2*>(at + 8 * stride) = make_float2(sum[i][j][2], sum[i][j][3]);
             }
@@ -232,7 +248,7 @@ struct NoMoments {
 };
 
 // Two passes over the finished tile, never E[x^2] - mean^2: half of the threads sum the upper half of the rows.
-template <class Tile>
+template <class T, class Tile>
 __device__ __forceinline__ void store_moments(const Moments& moments, const float* result, u32 stride, float* sums,
                                               u32 column0, u32 columns) {
     static_assert(Tile::THREADS == 2 * Tile::COLUMNS);
@@ -240,14 +256,14 @@ __device__ __forceinline__ void store_moments(const Moments& moments, const floa
     const u32 begin = half * (Tile::ROWS / 2), end = min(begin + Tile::ROWS / 2, rows);
     float sum = 0.0f, m2 = 0.0f;
 #pragma unroll 4
-    for (u32 row = begin; row < end; ++row) sum += result[row * stride + column];
+    for (u32 row = begin; row < end; ++row) sum += result[row * stride + swizzled<T>(row, column)];
     sums[threadIdx.x] = sum;
     __syncthreads();
     const float mean = (sums[column] + sums[column + Tile::COLUMNS]) / rows;
     __syncthreads();
 #pragma unroll 4
     for (u32 row = begin; row < end; ++row) {
-        const float d = result[row * stride + column] - mean;
+        const float d = result[row * stride + swizzled<T>(row, column)] - mean;
         m2 += d * d;
     }
     sums[threadIdx.x] = m2;
@@ -267,12 +283,13 @@ template <class T> struct Output {
     float slope;
     u32 columns;
 
-    // Numbers `column`.. of a row, at y[at].. With KEEP they are left in `from` as they were stored.
-    template <bool KEEP> __device__ __forceinline__ void store16(u32 at, u32 column, float* from) const {
+    // Numbers `column`.. of a row, at y[at].., found at `first` of `row` in shared memory, the second half of 16-bit numbers at
+    // first ^ 4. With `keep` they are left there as they were stored.
+    __device__ __forceinline__ void store16(u32 at, u32 column, float* row, u32 first, bool keep) const {
         float v[LANES<T>];
 #pragma unroll
         for (u32 e = 0; e < LANES<T>; e += 4) {
-            const float4 f = *reinterpret_cast<const float4*>(from + e);
+            const float4 f = *reinterpret_cast<const float4*>(row + (first ^ e));
             v[e] = f.x, v[e + 1] = f.y, v[e + 2] = f.z, v[e + 3] = f.w;
         }
         if (partial) {
@@ -295,13 +312,16 @@ template <class T> struct Output {
 #pragma unroll
         for (u32 e = 0; e < LANES<T>; ++e) result.v[e] = from_f32<T>(activate(v[e], slope));
         ::store16(y + at, result);
-        if constexpr (KEEP) {
+        if (!keep) return;
 #pragma unroll
-            for (u32 e = 0; e < LANES<T>; ++e) from[e] = to_f32(result.v[e]);
+        for (u32 e = 0; e < LANES<T>; e += 4) {
+            const float4 f = make_float4(to_f32(result.v[e]), to_f32(result.v[e + 1]), to_f32(result.v[e + 2]),
+                                         to_f32(result.v[e + 3]));
+            *reinterpret_cast<float4*>(row + (first ^ e)) = f;
         }
     }
 
-    template <bool KEEP> __device__ __forceinline__ void store1(u32 at, u32 column, float* from) const {
+    __device__ __forceinline__ void store1(u32 at, u32 column, float* from, bool keep) const {
         float v = *from;
         if (partial) {
             partial[at] = v;
@@ -311,7 +331,7 @@ template <class T> struct Output {
         if (residual) v += to_f32(residual[at]);
         const T result = from_f32<T>(activate(v, slope));
         y[at] = result;
-        if constexpr (KEEP) *from = to_f32(result);
+        if (keep) *from = to_f32(result);
     }
 };
 
@@ -325,7 +345,6 @@ template <class P, class Tile, class A, class B, class M, class RowAt, class Col
 __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const Output<typename P::T>& out, const M& moments,
                                                    u32 column0, bool vectors, RowAt row_at, ColumnAt column_at) {
     using T = typename P::T;
-    constexpr bool KEEP = M::WANTED;
     constexpr u32 STAGE = A::Layout::BYTES + B::Layout::BYTES;
     // 8 mod 32: neither four rows of eight threads (FFMA) nor four of mma.sync's share a bank.
     constexpr u32 STRIDE = Tile::COLUMNS + 8;
@@ -364,25 +383,34 @@ __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const
     product.put(result, STRIDE);
     for (u32 i = threadIdx.x; i < Tile::ROWS; i += Tile::THREADS) places[i] = row_at(i);
     __syncthreads();
+    bool keep = false;
+    if constexpr (M::WANTED) keep = moments.to != nullptr;
     constexpr u32 CHUNKS = Tile::COLUMNS / LANES<T>;
+    // A thread has the same columns in every PASS-th row.
+    constexpr u32 PASS = Tile::THREADS / CHUNKS;
+    static_assert(PASS * CHUNKS == Tile::THREADS && PASS % 2 == 0);
+    const u32 row0 = threadIdx.x / CHUNKS, column = column0 + threadIdx.x % CHUNKS * LANES<T>;
+    const u32 first = swizzled<T>(row0, column - column0);
+    if (column < out.columns) {
+        const u32 behind = column_at(column);
 #pragma unroll 1
-    for (u32 i = threadIdx.x; i < Tile::ROWS * CHUNKS; i += Tile::THREADS) {
-        const u32 row = i / CHUNKS, first = i % CHUNKS * LANES<T>, column = column0 + first;
-        const u32 place = places[row];
-        float* from = result + row * STRIDE + first;
-        if (place == NOWHERE || column >= out.columns) continue;
-        if (vectors) {
-            out.template store16<KEEP>(place + column_at(column), column, from);
-        } else {
+        for (u32 i = row0; i < Tile::ROWS; i += PASS) {
+            const u32 place = places[i];
+            float* row = result + i * STRIDE;
+            if (place == NOWHERE) continue;
+            if (vectors) {
+                out.store16(place + behind, column, row, first, keep);
+            } else {
 #pragma unroll 1
-            for (u32 e = 0; e < LANES<T> && column + e < out.columns; ++e)
-                out.template store1<KEEP>(place + column_at(column + e), column + e, from + e);
+                for (u32 e = 0; e < LANES<T> && column + e < out.columns; ++e)
+                    out.store1(place + column_at(column + e), column + e, row + (first ^ e), keep);
+            }
         }
     }
-    if constexpr (KEEP) {
+    if constexpr (M::WANTED) {
         static_assert(BYTES - RESULT >= Tile::THREADS * 4);
-        if (!moments.to) return;
+        if (!keep) return;
         __syncthreads();
-        store_moments<Tile>(moments, result, STRIDE, reinterpret_cast<float*>(places), column0, out.columns);
+        store_moments<T, Tile>(moments, result, STRIDE, reinterpret_cast<float*>(places), column0, out.columns);
     }
 }

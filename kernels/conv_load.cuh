@@ -105,10 +105,12 @@ template <class T, u32 ROWS, u32 THREADS> struct InnerChunks {
 template <class T, u32 ROWS, u32 THREADS> struct OuterChunks {
     using Layout = DepthOuter<T, ROWS>;
     static constexpr u32 ACROSS = ROWS / LANES<T>, COUNT = SLICE<T> * ACROSS / THREADS, PASS = THREADS / ACROSS;
-    static_assert(COUNT * PASS == SLICE<T>);
+    static_assert(COUNT * PASS == SLICE<T> && (!Layout::PERMUTED || PASS % 8 == 0));
     static __device__ __forceinline__ u32 row() { return threadIdx.x % ACROSS * LANES<T>; }
     static __device__ __forceinline__ u32 depth(u32 i) { return threadIdx.x / ACROSS + i * PASS; }
-    static __device__ __forceinline__ u32 at(u32 i) { return depth(i) * Layout::STRIDE + threadIdx.x % ACROSS * 16; }
+    static __device__ __forceinline__ u32 at(u32 i) {
+        return Layout::at(threadIdx.x / ACROSS, threadIdx.x % ACROSS) + i * PASS * Layout::STRIDE;
+    }
 };
 
 // Rows are pixels of a result, depth is (tap, channel): the pixel of `source` (h, w, c) that a tap reads is the row's

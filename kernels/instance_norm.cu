@@ -137,8 +137,8 @@ __device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* mean, float*
 #pragma unroll
     for (u32 i = 0; i < W; ++i) r[i] = reciprocal_deviation(r[i], rows, eps);
     if (p.row == 0 && p.inside) {
-#pragma unroll
-        for (u32 i = 0; i < W; ++i) mean[p.image * c + p.channel + i] = m[i], rstd[p.image * c + p.channel + i] = r[i];
+        const u32 at = p.image * c + p.channel;
+        store_floats(mean + at, m), store_floats(rstd + at, r);
     }
     const Affine<T, W> affine(r, gamma, beta, p);
     each_row<KEEP>(p, 0, rows, [&](u32 k, u32 row) {

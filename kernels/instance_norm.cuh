@@ -93,7 +93,6 @@ template <u32 W>
 __device__ __forceinline__ void store_partial(float* partial, const float (&first)[W], const float (&second)[W],
                                               const Place<W>& p, u32 split, u32 splits) {
     if (p.row != 0 || !p.inside) return;
-    const u32 at = (p.image * splits + split) * 2 * p.c + p.channel;
-#pragma unroll
-    for (u32 i = 0; i < W; ++i) partial[at + i] = first[i], partial[at + p.c + i] = second[i];
+    float* to = partial + (p.image * splits + split) * 2 * p.c + p.channel;
+    store_floats(to, first), store_floats(to + p.c, second);
 }

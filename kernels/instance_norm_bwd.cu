@@ -39,11 +39,9 @@ template <class T, u32 W> struct Normalised {
     float mean[W], rstd[W];
 
     __device__ __forceinline__ Normalised(const float* m, const float* r, const Place<W>& p) {
-#pragma unroll
-        for (u32 i = 0; i < W; ++i) {
-            mean[i] = p.inside ? m[p.image * p.c + p.channel + i] : 0.0f;
-            rstd[i] = p.inside ? r[p.image * p.c + p.channel + i] : 0.0f;
-        }
+        // Lanes behind the last channel read the first ones, and use none.
+        const u32 at = p.image * p.c + (p.inside ? p.channel : 0);
+        load_floats(mean, m + at), load_floats(rstd, r + at);
     }
 
     // Adds dz to s1 and dz * xhat to s2.
@@ -114,7 +112,8 @@ __device__ __forceinline__ void bwd_packs(T* __restrict__ dx, float* sums, const
     const Place<W> p(c, lanes);
     const Normalised<T, W> norm(mean, rstd, p);
     Pack<T, W> dys[KEEP], xs[KEEP];
-    u32 signs[KEEP];
+    // W bits a pack.
+    u32 signs[KEEP / BATCH];
     float s1[W], s2[W], dz[W], f[W];
 #pragma unroll
     for (u32 i = 0; i < W; ++i) s1[i] = s2[i] = 0.0f;
@@ -122,6 +121,8 @@ __device__ __forceinline__ void bwd_packs(T* __restrict__ dx, float* sums, const
     for (u32 b = 0; b < KEEP; b += BATCH) {
         const u32 first = b * p.step;
         if (first >= rows) break;
+        u32& bits = signs[b / BATCH];
+        bits = slope != 1.0f ? 0 : FULL;
         Pack<T, W> ys[BATCH];
         each_row<BATCH>(p, first, rows, [&](u32 k, u32 row) {
             const u32 at = p.at(rows, row);
@@ -130,8 +131,8 @@ __device__ __forceinline__ void bwd_packs(T* __restrict__ dx, float* sums, const
             if (slope != 1.0f) ys[k] = load_pack<W>(y + at);
         });
         each_row<BATCH>(p, first, rows, [&](u32 k, u32) {
-            signs[b + k] = slope != 1.0f ? positive(ys[k]) : FULL;
-            unpack_dz(dz, dys[b + k], signs[b + k], slope);
+            if (slope != 1.0f) bits |= positive(ys[k]) << (k * W);
+            unpack_dz(dz, dys[b + k], bits >> (k * W), slope);
             unpack(f, xs[b + k]);
             norm.add(s1, s2, dz, f);
             forget(dys[b + k]);
@@ -147,7 +148,7 @@ __device__ __forceinline__ void bwd_packs(T* __restrict__ dx, float* sums, const
 #pragma unroll
     for (u32 i = 0; i < W; ++i) s1[i] *= inverse, s2[i] *= inverse;
     each_row<KEEP>(p, 0, rows, [&](u32 k, u32 row) {
-        unpack_dz(dz, dys[k], signs[k], slope);
+        unpack_dz(dz, dys[k], signs[k / BATCH] >> (k % BATCH * W), slope);
         unpack(f, xs[k]);
         store_pack(dx + p.at(rows, row), norm.dx(scale, s1, s2, dz, f));
     });

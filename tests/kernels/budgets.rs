@@ -202,6 +202,7 @@ fn works() -> Vec<Work> {
         conv("conv3x3-128", [2, 16, 16, 128], [128, 3, 3, 128], same),
         conv("conv3x3-stride2-64-128", [2, 32, 32, 64], [128, 3, 3, 64], conv2d::Options::square(2, 1)),
         conv("conv1x1-256-128", [2, 16, 16, 256], [128, 1, 1, 256], conv2d::Options::square(1, 0)),
+        conv("conv1x1-32-32", [2, 16, 16, 32], [32, 1, 1, 32], conv2d::Options::square(1, 0)),
         conv("conv3x3-256-of-4x4", [1, 4, 4, 256], [256, 3, 3, 256], same),
     ]);
     for (name, x, w) in [
@@ -235,6 +236,7 @@ fn works() -> Vec<Work> {
             Case::new("max_pool", "max_pool", &[[1, 64, 64, 64]], |t, v| t.max_pool(v[0], 3, 2, 1)).forward_only(),
             resize("resize-wide", [1, 96, 128, 3]),
             resize("resize-tall", [1, 128, 96, 3]),
+            resize("resize-very-tall", [1, 200, 80, 3]),
             resize("resize-columns", [1, 64, 128, 3]),
             resize("resize-rows", [1, 128, 64, 3]),
         ]
