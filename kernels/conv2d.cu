@@ -22,10 +22,11 @@
 // Shared memory: a ring of 3 slices (_small: 4), each 64 bytes of depth of both operands, filled by cp.async of 16 bytes
 // where channel counts keep chunks aligned, of 4 bytes (f32) or loads of single numbers (16-bit) elsewhere; operands with
 // depth innermost are swizzled, the others padded, free of bank conflicts for ldmatrix and for 16-byte reads. The finished
-// tile passes through it once more, so that results leave in 16-byte rows.
-//   fwd 37,376 bytes, bwd_input 38,400, bwd_weight 39,936; _small 16,384, 18,432, 20,480; bwd_bias 4,096 (16-bit 8,192).
-// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: fwd 168 / 133 / 152, bwd_input 167 / 150 / 162, bwd_weight 130 / 142 / 163;
-// _small 126 / 83 / 84, 107 / 89 / 96, 103 / 90 / 110; reduce_splits 29, bwd_bias 19 / - / 30. 168 lets 3 blocks of 128
+// tile passes through it once more, so that results leave in 16-byte rows; also without conflicts.
+//   fwd 37,376 bytes, bwd_input 38,400, bwd_weight 39,936; _small 16,384, 18,432, 20,480 (16-bit 16,384 all three);
+//   bwd_bias 4,096 (16-bit 8,192).
+// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: fwd 168 / 133 / 152, bwd_input 167 / 150 / 161, bwd_weight 145 / 142 / 158;
+// _small 128 / 83 / 80, 109 / 88 / 96, 99 / 89 / 109; reduce_splits 29, bwd_bias 19 / - / 30. 168 lets 3 blocks of 128
 // threads share a multiprocessor.
 //
 // Flops and bytes: 2 * n * oh * ow * k * r * s * c flops each. 3x3 from 512 to 512 channels, 5 images of 16x16, f32: 6.0

@@ -189,6 +189,7 @@ template <class P, class Tile, class A, class B> struct TensorCores {
         const u32 lane = threadIdx.x % WARP;
         const u32 row = first_row() + lane / 4, column = first_column() + lane % 4 * 2;
         // The permutation is the same 8 rows on, and changes 32 columns on.
+        static_assert(COLUMNS % 32 == 0 || COLUMNS == 16);
         to += row * stride;
         float* const places[2] = {to + swizzled<T>(row, column), to + (swizzled<T>(row, column + 32) - 32)};
 #pragma unroll

@@ -8,8 +8,8 @@
 //
 // Threads, stages and epilogue as in conv2d.cu: tiles of 128 pixels x 64 columns with 128 threads, or 32x32 with 64 (_small);
 // blockIdx.x, y = tile, blockIdx.z = split of the depth, whose parts conv2d_reduce_splits adds.
-// Shared memory: 38,400 bytes, _small 18,432. Registers (ptxas, sm_90), f32 / tf32 / 16-bit: 167 / 140 / 167, _small
-// 103 / 85 / 94.
+// Shared memory: 38,400 bytes, _small 18,432 (16-bit 16,384). Registers (ptxas, sm_90), f32 / tf32 / 16-bit:
+// 167 / 140 / 163, _small 103 / 87 / 90.
 //
 // Flops and bytes: 2 * n * oh * ow * k * r * s * c flops. From 512 channels of 5 images of 16x16 to 256 of 32x32, f32: 1.3
 // GFLOP; x 2.6 MB, w 2.1 MB in, y 5.2 MB out.

@@ -23,7 +23,7 @@
 // sizes and the grid alone.
 //
 // Shared memory: 2,304 bytes (8 warps' sums and their total, for up to 64 channels).
-// Registers a thread (f32 / 16-bit, ptxas, sm_90): fwd 66 / 80, stats 66 / 89, apply 38 / 61.
+// Registers a thread (f32 / 16-bit, ptxas, sm_90): fwd 66 / 79, stats 66 / 89, apply 38 / 61.
 //
 // Bytes and flops of 5 x 16x16 x 512 in f32 (655,360 values): small path 2.6 MB in, 2.6 MB out, residual 2.6 MB more,
 // about 9 flops a value, 5.9 MFLOP: bound by memory, 1.6 to 2.4 us at 3.35 TB/s.

@@ -15,7 +15,7 @@
 // sizes and the grid alone.
 //
 // Shared memory: 2,304 bytes (8 warps' sums and their total, for up to 64 channels), instance_norm_bwd_params 2,112.
-// Registers a thread (f32 / 16-bit, ptxas, sm_90): bwd 121 / 128 (two
+// Registers a thread (f32 / 16-bit, ptxas, sm_90): bwd 115 / 125 (two
 // blocks a multiprocessor), bwd_sums 40 / 64, bwd_apply 48 / 64, bwd_params 24 / 24.
 //
 // Bytes and flops of 5 x 16x16 x 512 in f32 (655,360 values): small path 7.9 MB in (5.2 without activation), 2.6 MB out,

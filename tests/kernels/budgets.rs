@@ -30,10 +30,10 @@ const NUMBERS: [Number; 4] = [Number::F32, Number::Tf32, Number::Bf16, Number::F
 /// Adam keeps f32 only.
 const TRAINED: [Number; 2] = [Number::F32, Number::Tf32];
 
-/// Of an H100: decides how work is cut where launches are only counted.
-const MULTIPROCESSORS: u32 = 132;
+/// Of an L4 and an H100. They decide how work is cut, so also how many launches there are.
+const MULTIPROCESSORS: [u32; 2] = [58, 132];
 /// For the networks that are run: pictures of 64 pixels have 1/16 of the area of usual ones, so tiles are chosen as there.
-const SCALED: u32 = MULTIPROCESSORS / 16;
+const SCALED: u32 = 132 / 16;
 /// Few enough that products of a few tiles take the large ones.
 const FEW: u32 = 4;
 
@@ -46,8 +46,10 @@ const GAIN: f64 = 0.05;
 /// what was asked for, and passes over shared memory that bank conflicts add.
 const LIMITS: [&str; 4] = ["conv2d_fwd", "conv2d_bwd_input", "conv2d_bwd_weight", "conv_transpose2d_fwd"];
 const SECTORS_OVER_IDEAL: f64 = 1.1;
-/// Kernel launches of scoring one picture with ResNet-18, layers 2 and 3, at 256 pixels.
-const LAUNCHES_PER_IMAGE: u64 = 60;
+/// Kernel launches of scoring one picture with ResNet-18, layers 2 and 3, at 256 pixels, for each of [`MULTIPROCESSORS`].
+/// The aim is 60. An H100 takes up to 3 more: there splitting the depth of eight backbone convolutions is worth the launch
+/// that adds the parts.
+const LAUNCHES_PER_IMAGE: [u64; 2] = [60, 63];
 
 /// Kernels that no program here launches, and why.
 const NOT_LAUNCHED: [(&str, &str); 0] = [];
@@ -335,17 +337,20 @@ impl Work {
     }
 }
 
-/// Launches of scoring one picture of the usual size on a large GPU. Nothing runs.
+/// Launches of scoring one picture of the usual size, on GPUs of several sizes. Nothing runs.
 fn launches_per_image() -> Table {
-    let of = |number: Number| {
-        let launches = Arc::default();
-        let driver = Counted { inner: SimDriver::default(), multiprocessors: MULTIPROCESSORS, launches };
+    let of = |(multiprocessors, number): (u32, Number)| {
+        let driver = Counted { inner: SimDriver::default(), multiprocessors, launches: Arc::default() };
         let tape = score(&architecture(256), number.storage()).unwrap().tape;
         let launches = CudaSession::new(tape, Box::new(driver), number).unwrap().launches().count() as u64;
-        let key = ("score-resnet18-256".into(), number.to_string(), "*".into());
+        let key = (on(multiprocessors), number.to_string(), "*".into());
         (key, Counts { launches, ..Counts::default() })
     };
-    NUMBERS.map(of).into()
+    MULTIPROCESSORS.into_iter().flat_map(|m| NUMBERS.map(|n| (m, n))).map(of).collect()
+}
+
+fn on(multiprocessors: u32) -> String {
+    format!("score-resnet18-256-on-{multiprocessors}")
 }
 
 fn path() -> PathBuf {
@@ -428,9 +433,10 @@ fn no_kernel_does_more_than_recorded() {
         "more than {SECTORS_OVER_IDEAL} times the ideal sectors, or bank conflicts:\n{}",
         compared(over.into_iter())
     );
-    let many = |((_, _, kernel), c): &(&Key, &Counts)| kernel == "*" && c.launches > LAUNCHES_PER_IMAGE;
+    let limits: BTreeMap<String, u64> = MULTIPROCESSORS.map(on).into_iter().zip(LAUNCHES_PER_IMAGE).collect();
+    let many = |((program, _, _), c): &(&Key, &Counts)| limits.get(program).is_some_and(|limit| c.launches > *limit);
     let many: Vec<_> = found.iter().filter(many).map(|(k, c)| (k, None, Some(c))).collect();
-    assert!(many.is_empty(), "more than {LAUNCHES_PER_IMAGE} launches an image:\n{}", compared(many.into_iter()));
+    assert!(many.is_empty(), "more launches an image than {LAUNCHES_PER_IMAGE:?}:\n{}", compared(many.into_iter()));
 
     let recorded = parse(&std::fs::read_to_string(path()).unwrap_or_else(|e| panic!("{}: {e}", path().display())));
     let keys: BTreeSet<&Key> = recorded.keys().chain(found.keys()).collect();
