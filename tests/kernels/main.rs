@@ -8,6 +8,7 @@ mod budgets;
 mod errors;
 mod gradients;
 mod handed_on;
+mod lanes;
 mod parity;
 mod values;
 
