@@ -84,6 +84,31 @@ template <class T> __device__ __forceinline__ Pack<T, 8> pack(const float (&f)[8
     return {make_uint4(words[0], words[1], words[2], words[3])};
 }
 
+// N numbers that lie side by side, by 16 bytes where N is a multiple of four; `p` must then be aligned to 16 bytes. Number by
+// number the threads of a warp would each touch sectors of their own, N times in a row.
+template <u32 N> __device__ __forceinline__ void load_floats(float (&f)[N], const float* p) {
+    if constexpr (N % 4 == 0) {
+#pragma unroll
+        for (u32 i = 0; i < N; i += 4) {
+            const float4 v = *reinterpret_cast<const float4*>(p + i);
+            f[i] = v.x, f[i + 1] = v.y, f[i + 2] = v.z, f[i + 3] = v.w;
+        }
+    } else {
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) f[i] = p[i];
+    }
+}
+template <u32 N> __device__ __forceinline__ void store_floats(float* p, const float (&f)[N]) {
+    if constexpr (N % 4 == 0) {
+#pragma unroll
+        for (u32 i = 0; i < N; i += 4)
+            *reinterpret_cast<float4*>(p + i) = make_float4(f[i], f[i + 1], f[i + 2], f[i + 3]);
+    } else {
+#pragma unroll
+        for (u32 i = 0; i < N; ++i) p[i] = f[i];
+    }
+}
+
 __device__ __forceinline__ u32 ceil_div(u32 a, u32 b) { return (a + b - 1) / b; }
 
 // Slope below zero: 1 = none, 0 = ReLU, else LeakyReLU. NaN stays NaN.

@@ -151,7 +151,11 @@ __device__ __forceinline__ void conv2d_reduce_splits(T* y, const float* partial,
         struct alignas(4 * sizeof(T)) Four {
             T v[4];
         } four;
-        if (bias) {
+        if (bias && k % 4 == 0) {
+            four = *reinterpret_cast<const Four*>(bias + at % k);
+#pragma unroll
+            for (u32 e = 0; e < 4; ++e) v[e] += to_f32(four.v[e]);
+        } else if (bias) {
             u32 column = at % k;
 #pragma unroll
             for (u32 e = 0; e < 4; ++e) {
@@ -213,9 +217,12 @@ __device__ __forceinline__ void conv2d_bwd_bias(float* partial, const T* dy, u32
         }
     }
     if (group == 0 && column < k) {
-#pragma unroll
-        for (u32 e = 0; e < LANES<T>; ++e)
-            if (e == 0 || vectors) partial[static_cast<size_t>(blockIdx.x) * k + column + e] = sum[e];
+        float* to = partial + static_cast<size_t>(blockIdx.x) * k + column;
+        if (vectors) {
+            store_floats(to, sum);
+        } else {
+            *to = sum[0];
+        }
     }
 }
 

@@ -36,11 +36,16 @@ template <class T, u32 ROWS> struct DepthInner {
 };
 
 // An operand's slice as [depth][row], padded: ldmatrix.trans reads 8 depths 16 bytes wide (stride 16 mod 128 bytes); tf32
-// fragments are 4 depths 8 floats wide (stride 32 mod 128 bytes).
+// fragments are 4 depths 8 floats wide (stride 32 mod 128 bytes). Rows of 64 bytes are permuted instead, as above: two of
+// them, what eight threads write at once, would share banks if they were padded.
 template <class T, u32 ROWS> struct DepthOuter {
-    static constexpr bool INNER = false;
-    static constexpr u32 STRIDE = ROWS * sizeof(T) + (sizeof(T) == 4 ? 32 : 16);
+    static constexpr bool INNER = false, PERMUTED = ROWS * sizeof(T) == 64;
+    static constexpr u32 STRIDE = ROWS * sizeof(T) + (PERMUTED ? 0 : sizeof(T) == 4 ? 32 : 16);
     static constexpr u32 BYTES = SLICE<T> * STRIDE;
+    // Depths differ by multiples of 8 where one thread's chunks are concerned.
+    static __device__ __forceinline__ u32 at(u32 depth, u32 chunk) {
+        return depth * STRIDE + (PERMUTED ? chunk ^ (depth >> 1 & 3) : chunk) * 16;
+    }
 };
 
 // Products of one thread with FFMA: HEIGHT x WIDTH results.
@@ -143,7 +148,7 @@ template <class P, class Tile, class A, class B> struct TensorCores {
             load_matrices(f, from + first * SLICE_BYTES + Layout::at(row, step * 2 + depth_half));
         } else if constexpr (sizeof(T) == 2) {
             const u32 depth = step * 16 + depth_half * 8 + lane % 8;
-            load_matrices_transposed(f, from + depth * Layout::STRIDE + (first + row_half * 8) * sizeof(T));
+            load_matrices_transposed(f, from + Layout::at(depth, first / 8 + row_half));
         } else {
             const u8* at = from + (step * 8 + lane % 4) * Layout::STRIDE + (first + lane / 4) * sizeof(T);
 #pragma unroll
@@ -412,18 +417,24 @@ __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const
     bool keep = false;
     if constexpr (M::WANTED) keep = moments.to != nullptr;
     constexpr u32 CHUNKS = Tile::COLUMNS / LANES<T>;
+    // A thread has the same columns in every PASS-th row.
+    constexpr u32 PASS = Tile::THREADS / CHUNKS;
+    static_assert(PASS * CHUNKS == Tile::THREADS);
+    const u32 row0 = threadIdx.x / CHUNKS, column = column0 + threadIdx.x % CHUNKS * LANES<T>;
+    if (column < out.columns) {
+        const u32 behind = column_at(column);
 #pragma unroll 1
-    for (u32 i = threadIdx.x; i < Tile::ROWS * CHUNKS; i += Tile::THREADS) {
-        const u32 row = i / CHUNKS, first = i % CHUNKS * LANES<T>, column = column0 + first;
-        const u32 place = places[row];
-        float* from = result + row * STRIDE + first;
-        if (place == NOWHERE || column >= out.columns) continue;
-        if (vectors) {
-            out.store16(place + column_at(column), column, from, keep);
-        } else {
+        for (u32 i = row0; i < Tile::ROWS; i += PASS) {
+            const u32 place = places[i];
+            float* from = result + i * STRIDE + column - column0;
+            if (place == NOWHERE) continue;
+            if (vectors) {
+                out.store16(place + behind, column, from, keep);
+            } else {
 #pragma unroll 1
-            for (u32 e = 0; e < LANES<T> && column + e < out.columns; ++e)
-                out.store1(place + column_at(column + e), column + e, from + e, keep);
+                for (u32 e = 0; e < LANES<T> && column + e < out.columns; ++e)
+                    out.store1(place + column_at(column + e), column + e, from + e, keep);
+            }
         }
     }
     if constexpr (M::WANTED) {

@@ -73,6 +73,22 @@ template <class T, class Next> __device__ __forceinline__ void copy_numbers(u8* 
     }
 }
 
+// A chunk whose numbers lie side by side from `from[at]` on. They are counted from `first`, and there is none at `end` or
+// behind. `vectors`: 16 bytes are aligned, and all of them or none there.
+template <class T>
+__device__ __forceinline__ void copy_chunk(u8* to, const T* from, u32 at, bool inside, u32 first, u32 end, bool vectors) {
+    if (vectors) {
+        const bool valid = inside && first < end;
+        copy_async16(to, from + (valid ? at : 0), valid);
+    } else {
+        u32 e = 0;
+        copy_numbers(to, from, [&](bool& valid) {
+            valid = inside && first + e < end;
+            return at + e++;
+        });
+    }
+}
+
 // The chunks of a thread in an operand of Layout DepthInner: a fixed chunk of every PASS-th row.
 template <class T, u32 ROWS, u32 THREADS> struct InnerChunks {
     using Layout = DepthInner<T, ROWS>;
@@ -89,15 +105,12 @@ template <class T, u32 ROWS, u32 THREADS> struct InnerChunks {
 template <class T, u32 ROWS, u32 THREADS> struct OuterChunks {
     using Layout = DepthOuter<T, ROWS>;
     static constexpr u32 ACROSS = ROWS / LANES<T>, COUNT = SLICE<T> * ACROSS / THREADS, PASS = THREADS / ACROSS;
-    static_assert(COUNT * PASS == SLICE<T>);
+    static_assert(COUNT * PASS == SLICE<T> && (!Layout::PERMUTED || PASS % 8 == 0));
     static __device__ __forceinline__ u32 row() { return threadIdx.x % ACROSS * LANES<T>; }
-    static __device__ __forceinline__ u32 depth(u32 i) {
-        u32 depth = threadIdx.x / ACROSS;
-        // Eight threads that write at once take depths 4 apart where one depth is 64 bytes: neighbours would share banks.
-        if constexpr (ACROSS == 4) depth = (depth & ~7u) | (depth & 1) << 2 | (depth >> 1 & 3);
-        return depth + i * PASS;
+    static __device__ __forceinline__ u32 depth(u32 i) { return threadIdx.x / ACROSS + i * PASS; }
+    static __device__ __forceinline__ u32 at(u32 i) {
+        return Layout::at(threadIdx.x / ACROSS, threadIdx.x % ACROSS) + i * PASS * Layout::STRIDE;
     }
-    static __device__ __forceinline__ u32 at(u32 i) { return depth(i) * Layout::STRIDE + threadIdx.x % ACROSS * 16; }
 };
 
 // Rows are pixels of a result, depth is (tap, channel): the pixel of `source` (h, w, c) that a tap reads is the row's
@@ -173,17 +186,8 @@ template <class T, u32 ROWS, u32 THREADS> struct FilterRows {
     __device__ __forceinline__ void load(u8* to) {
 #pragma unroll
         for (u32 i = 0; i < Chunks::COUNT; ++i) {
-            const u32 row = row0 + Chunks::row(i), base = row * depth;
-            if (vectors) {
-                const bool valid = row < rows && at < depth;
-                copy_async16(to + Chunks::at(i), weights + (valid ? base + at : 0), valid);
-            } else {
-                u32 d = at;
-                copy_numbers(to + Chunks::at(i), weights, [&](bool& valid) {
-                    valid = row < rows && d < depth;
-                    return base + d++;
-                });
-            }
+            const u32 row = row0 + Chunks::row(i);
+            copy_chunk(to + Chunks::at(i), weights, row * depth + at, row < rows, at, depth, vectors);
         }
         at += SLICE<T>;
     }
@@ -213,17 +217,7 @@ template <class T, u32 ROWS, u32 THREADS> struct FilterColumns {
         for (u32 i = 0; i < Chunks::COUNT; ++i) {
             const u32 row = first_r + step_r * at[i].high, line = first_s + step_s * at[i].middle;
             const u32 base = ((at[i].low * r + row) * s + line) * c + column;
-            const bool inside = at[i].high < taps_h;
-            if (vectors) {
-                const bool valid = inside && column < c;
-                copy_async16(to + Chunks::at(i), weights + (valid ? base : 0), valid);
-            } else {
-                u32 e = 0;
-                copy_numbers(to + Chunks::at(i), weights, [&](bool& valid) {
-                    valid = inside && column + e < c;
-                    return base + e++;
-                });
-            }
+            copy_chunk(to + Chunks::at(i), weights, base, at[i].high < taps_h, column, c, vectors);
             adder.advance(at[i]);
         }
     }
@@ -244,17 +238,8 @@ template <class T, u32 ROWS, u32 THREADS> struct GradientColumns {
     __device__ __forceinline__ void load(u8* to) {
 #pragma unroll
         for (u32 i = 0; i < Chunks::COUNT; ++i) {
-            const u32 at = position + Chunks::depth(i), base = at * k + column;
-            if (vectors) {
-                const bool valid = at < positions && column < k;
-                copy_async16(to + Chunks::at(i), dy + (valid ? base : 0), valid);
-            } else {
-                u32 e = 0;
-                copy_numbers(to + Chunks::at(i), dy, [&](bool& valid) {
-                    valid = at < positions && column + e < k;
-                    return base + e++;
-                });
-            }
+            const u32 at = position + Chunks::depth(i);
+            copy_chunk(to + Chunks::at(i), dy, at * k + column, at < positions, column, k, vectors);
         }
         position += SLICE<T>;
     }

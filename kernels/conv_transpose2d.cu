@@ -3,8 +3,8 @@
 // pixels with the channels of all taps, (n * oh * ow) x k x (r * s * c), its columns scattered to their pixels when stored
 // (pixel shuffle). Other geometries are conv2d_bwd_input; the gradients are a convolution and its weight gradient.
 //
-// Shapes (names of the convolution this is the adjoint of): x (n, oh, ow, k), w (k, r, s, c), y (n, h, w, c); moments (n, r * s * row tiles of an
-// image, 2, c), f32.
+// Shapes (names of the convolution this is the adjoint of): x (n, oh, ow, k), w (k, r, s, c), y (n, h, w, c); moments
+// (n, r * s * row tiles of an image, 2, c), f32.
 //
 // Threads, tiles, stages and epilogue as in conv2d.cu; blockIdx.x, y = tile, blockIdx.z = split of the depth, whose parts
 // conv2d_reduce_splits adds.

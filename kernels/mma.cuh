@@ -4,22 +4,14 @@
 #include "common.cuh"
 
 // How numbers are stored and multiplied. Sums are f32 in all of them.
-struct F32 {
-    using T = float;
-    static constexpr bool TENSOR_CORES = false;
+template <class T_, bool TENSOR_CORES_> struct Numbers {
+    using T = T_;
+    static constexpr bool TENSOR_CORES = TENSOR_CORES_;
 };
-struct Tf32 {
-    using T = float;
-    static constexpr bool TENSOR_CORES = true;
-};
-struct Bf16 {
-    using T = bf16;
-    static constexpr bool TENSOR_CORES = true;
-};
-struct F16 {
-    using T = f16;
-    static constexpr bool TENSOR_CORES = true;
-};
+struct F32 : Numbers<float, false> {};
+struct Tf32 : Numbers<float, true> {};
+struct Bf16 : Numbers<bf16, true> {};
+struct F16 : Numbers<f16, true> {};
 
 __device__ __forceinline__ u32 shared_address(const void* p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
 

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod budgets;
 mod errors;
 mod gradients;
 mod handed_on;

@@ -204,6 +204,31 @@ fn races_between_warps() {
     );
 }
 
+/// A barrier of the whole block orders the reads of every warp before it, not only the last one noted; what the warps
+/// synchronised among their own lanes in between must not hide that.
+#[test]
+fn reads_of_all_warps_before_a_full_barrier() {
+    for writer in 0..4 {
+        let body = |barrier: &str| {
+            format!(
+                "@%p0 st.shared.u32 [%r6], 1; bar.sync 0; ld.shared.u32 %r8, [%r6]; bar.warp.sync -1; \
+                 shfl.sync.idx.b32 %r9, %r8, 0, 31, -1; bar.warp.sync -1; ld.shared.u32 %r8, [%r6];\n{barrier}\n\
+                 setp.eq.u32 %p1, %r1, {};\n@%p1 st.shared.u32 [%r6], 2;",
+                writer * 32
+            )
+        };
+        fine(&body("bar.sync 0;"), 128);
+        // Without it the writer races with reads of others, which come earlier or later in this order of warps.
+        let (_, result) = launch(&body(""), &Bug { block: 0, threads: 128 });
+        let fault = result.expect_err("not caught");
+        assert_eq!((fault.kind, fault.address), (FaultKind::Race, Some(0)), "{fault}");
+        // A barrier of two warps leaves the two others.
+        let two = "setp.lt.u32 %p2, %r1, 64; @%p2 bar.sync 1, 64;";
+        let (_, result) = launch(&body(two), &Bug { block: 0, threads: 128 });
+        assert_eq!(result.expect_err("not caught").kind, FaultKind::Race);
+    }
+}
+
 #[test]
 fn races_inside_a_warp() {
     let exchange = |barrier: &str| {

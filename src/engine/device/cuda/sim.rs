@@ -17,6 +17,7 @@ static PARSED: Mutex<Option<HashMap<&'static str, Arc<ptxsim::Module>>>> = Mutex
 pub struct SimDriver {
     memory: Memory,
     capacity: usize,
+    multiprocessors: u32,
     modules: HashMap<&'static str, Arc<ptxsim::Module>>,
     host: Vec<u8>,
     capturing: bool,
@@ -54,12 +55,18 @@ impl SimDriver {
         SimDriver {
             memory: Memory::new(capacity as u64),
             capacity,
+            multiprocessors: Self::MULTIPROCESSORS,
             modules: HashMap::new(),
             host: Vec::new(),
             capturing: false,
             graphs: Vec::new(),
             counters: Counters::default(),
         }
+    }
+
+    /// Launches as those for a GPU with so many multiprocessors, which are cut into more pieces.
+    pub fn with_multiprocessors(self, multiprocessors: u32) -> Self {
+        SimDriver { multiprocessors, ..self }
     }
 
     /// What all launches so far did.
@@ -117,7 +124,7 @@ impl Driver for SimDriver {
     }
 
     fn multiprocessors(&self) -> u32 {
-        Self::MULTIPROCESSORS
+        self.multiprocessors
     }
 
     fn capability(&self) -> (i32, i32) {

@@ -98,9 +98,14 @@ impl Tile {
     /// Bytes of shared memory a block takes.
     pub fn shared(&self, pass: Pass, number: Number) -> usize {
         let size = number.storage().size();
-        // [row][depth], or [depth][row] with padding.
+        // [row][depth], or [depth][row] with padding, unless rows are as short as a slice.
         let inner = |rows: usize| rows * SLICE;
-        let outer = |rows: usize| SLICE / size * (rows * size + if size == 4 { 32 } else { 16 });
+        let padding = |rows: usize| match size {
+            _ if rows * size == SLICE => 0,
+            4 => 32,
+            _ => 16,
+        };
+        let outer = |rows: usize| SLICE / size * (rows * size + padding(rows));
         let stage = match pass {
             Pass::Forward => inner(self.rows) + inner(self.columns),
             Pass::InputGradient | Pass::Transposed => inner(self.rows) + outer(self.columns),

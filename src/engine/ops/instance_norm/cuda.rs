@@ -1,4 +1,4 @@
-//! Tiling and launches of the instance norm (kernels/instance_norm.cu).
+//! Tiling and launches of the instance norm (kernels/instance_norm.cu, kernels/instance_norm_bwd.cu).
 
 use super::{InstanceNorm, InstanceNormBwd};
 use crate::Result;
