@@ -120,13 +120,14 @@ pub fn mul(part: &str, ty: Ty) -> Option<Alu> {
         ("lo", Ty::U16 | Ty::S16) => alu!(w; w a, w b => a.wrapping_mul(b) & 0xffff),
         ("lo", Ty::U32 | Ty::S32) => alu!(w; w a, w b => a.wrapping_mul(b)),
         ("lo", Ty::U64 | Ty::S64) => alu!(d; d a, d b => a.wrapping_mul(b)),
-        ("hi", Ty::U16) => alu!(w; w a, w b => (a * b) >> 16),
+        // Also lanes that are off are computed, from whatever their registers hold: nothing here may panic.
+        ("hi", Ty::U16) => alu!(w; w a, w b => a.wrapping_mul(b) >> 16),
         ("hi", Ty::S16) => alu!(w; w a, w b => (sx16(a) * sx16(b)) as u32 >> 16),
         ("hi", Ty::U32) => alu!(w; w a, w b => ((u64::from(a) * u64::from(b)) >> 32) as u32),
         ("hi", Ty::S32) => alu!(w; w a, w b => ((i64::from(a as i32) * i64::from(b as i32)) >> 32) as u32),
         ("hi", Ty::U64) => alu!(d; d a, d b => ((u128::from(a) * u128::from(b)) >> 64) as u64),
         ("hi", Ty::S64) => alu!(d; d a, d b => ((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64),
-        ("wide", Ty::U16) => alu!(w; w a, w b => a * b),
+        ("wide", Ty::U16) => alu!(w; w a, w b => a.wrapping_mul(b)),
         ("wide", Ty::S16) => alu!(w; w a, w b => (sx16(a) * sx16(b)) as u32),
         ("wide", Ty::U32) => alu!(d; w a, w b => u64::from(a) * u64::from(b)),
         ("wide", Ty::S32) => alu!(d; w a, w b => (i64::from(a as i32) * i64::from(b as i32)) as u64),
@@ -139,7 +140,7 @@ pub fn mad(part: &str, ty: Ty) -> Option<Alu> {
         ("lo", Ty::U16 | Ty::S16) => alu!(w; w a, w b, w c => a.wrapping_mul(b).wrapping_add(c) & 0xffff),
         ("lo", Ty::U32 | Ty::S32) => alu!(w; w a, w b, w c => a.wrapping_mul(b).wrapping_add(c)),
         ("lo", Ty::U64 | Ty::S64) => alu!(d; d a, d b, d c => a.wrapping_mul(b).wrapping_add(c)),
-        ("hi", Ty::U16) => alu!(w; w a, w b, w c => ((a * b) >> 16).wrapping_add(c) & 0xffff),
+        ("hi", Ty::U16) => alu!(w; w a, w b, w c => (a.wrapping_mul(b) >> 16).wrapping_add(c) & 0xffff),
         ("hi", Ty::S16) => {
             alu!(w; w a, w b, w c => ((sx16(a) * sx16(b)) as u32 >> 16).wrapping_add(c) & 0xffff)
         }
@@ -151,7 +152,7 @@ pub fn mad(part: &str, ty: Ty) -> Option<Alu> {
         ("hi", Ty::S64) => {
             alu!(d; d a, d b, d c => (((i128::from(a as i64) * i128::from(b as i64)) >> 64) as u64).wrapping_add(c))
         }
-        ("wide", Ty::U16) => alu!(w; w a, w b, w c => (a * b).wrapping_add(c)),
+        ("wide", Ty::U16) => alu!(w; w a, w b, w c => a.wrapping_mul(b).wrapping_add(c)),
         ("wide", Ty::S16) => alu!(w; w a, w b, w c => ((sx16(a) * sx16(b)) as u32).wrapping_add(c)),
         ("wide", Ty::U32) => alu!(d; w a, w b, d c => (u64::from(a) * u64::from(b)).wrapping_add(c)),
         ("wide", Ty::S32) => {
