@@ -13,9 +13,9 @@ mod session;
 mod sim;
 
 pub use driver::{Copies, Copy, Cost, Driver, Graph};
-pub use launch::{Call, In, Launch, Launches, Out};
+pub use launch::{Call, In, Launch, Launches, Out, Use};
 pub use norm_input::{Moments, NormInput};
-pub use session::{CudaSession, describe, plan};
+pub use session::{CudaSession, describe, launches, plan};
 pub use sim::SimDriver;
 
 use crate::engine::tensor::DType;

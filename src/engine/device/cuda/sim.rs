@@ -8,8 +8,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Memory the emulated device has unless told otherwise, in bytes. Only what is used is taken from the machine.
-const MEMORY: usize = 8 << 30;
 /// Parsed kernels, kept for the whole process: parsing takes longer than most launches.
 static PARSED: Mutex<Option<HashMap<&'static str, Arc<ptxsim::Module>>>> = Mutex::new(None);
 
@@ -17,6 +15,7 @@ static PARSED: Mutex<Option<HashMap<&'static str, Arc<ptxsim::Module>>>> = Mutex
 pub struct SimDriver {
     memory: Memory,
     capacity: usize,
+    multiprocessors: u32,
     modules: HashMap<&'static str, Arc<ptxsim::Module>>,
     host: Vec<u8>,
     capturing: bool,
@@ -39,7 +38,7 @@ enum Node {
 
 impl Default for SimDriver {
     fn default() -> Self {
-        Self::with_memory(MEMORY)
+        Self::new(Self::MEMORY, Self::MULTIPROCESSORS)
     }
 }
 
@@ -47,9 +46,13 @@ impl SimDriver {
     /// Few, so that work is cut into few pieces: the emulator is no faster for more of them than the machine has cores.
     pub const MULTIPROCESSORS: u32 = 4;
 
-    /// A device with this many bytes of memory.
-    pub fn with_memory(capacity: usize) -> Self {
+    /// Memory it has unless told otherwise, in bytes. Only what is used is taken from the machine.
+    pub const MEMORY: usize = 8 << 30;
+
+    /// A device with this many bytes of memory. Work is cut into pieces as for so many multiprocessors.
+    pub fn new(capacity: usize, multiprocessors: u32) -> Self {
         SimDriver {
+            multiprocessors,
             memory: Memory::new(capacity as u64),
             capacity,
             modules: HashMap::new(),
@@ -115,7 +118,7 @@ impl Driver for SimDriver {
     }
 
     fn multiprocessors(&self) -> u32 {
-        Self::MULTIPROCESSORS
+        self.multiprocessors
     }
 
     fn memory(&self) -> Result<(usize, usize)> {
