@@ -3,14 +3,15 @@
 //! The house has three layers, and imports point one way only:
 //!
 //! ```text
-//! cli  ->  train / score / data / metrics / report / model / weights  ->  engine
+//! cli  ->  bench  ->  train / score / data / metrics / report / model / weights  ->  engine
 //! ```
 //!
 //! * [`engine`] computes: tape, plan, ops, devices. It knows nothing of anomaly detection.
 //! * [`model`] records the networks, [`weights`] reads pretrained files, [`data`] reads pictures,
 //!   [`train`] and [`score`] drive the engine, [`metrics`] and [`report`] judge and show the outcome.
-//! * [`cli`] is one file per command.
+//! * [`bench`] measures all of them. [`cli`] is one file per command.
 
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod engine;

@@ -101,7 +101,7 @@ type Key = (String, String, String);
 type Table = BTreeMap<Key, Counts>;
 
 fn session(tape: Tape, number: Number, multiprocessors: u32) -> Result<CudaSession> {
-    CudaSession::new(tape, Box::new(SimDriver::default().with_multiprocessors(multiprocessors)), number)
+    CudaSession::new(tape, Box::new(SimDriver::new(SimDriver::MEMORY, multiprocessors)), number)
 }
 
 /// Something to run: a name without spaces, and how it is recorded.

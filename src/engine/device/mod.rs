@@ -41,6 +41,8 @@ pub trait Session: Send {
     fn read_arena_bytes(&self, net: NetId, arena: Arena, bytes: &mut [u8]) -> Result<()>;
     /// Replays the program once.
     fn run(&mut self) -> Result<()>;
+    /// Waits for all runs.
+    fn synchronize(&self) -> Result<()>;
     /// Runs that may be on their way at once.
     fn lanes(&self) -> usize;
     /// Fills inputs, each from its parts one behind the other, and starts a run. What parts leave out keeps its value.

@@ -46,6 +46,11 @@ pub trait Operation: Debug + Clone {
         None
     }
 
+    /// Multiplications with an addition each that the definition asks for; 0 where reading and writing is the work.
+    fn multiply_adds(&self) -> u64 {
+        0
+    }
+
     /// Elements of scratch memory the CPU kernel needs with this many threads.
     fn scratch<T: Real>(&self, _threads: usize) -> usize {
         0
@@ -90,6 +95,11 @@ macro_rules! operations {
 
             pub fn name(&self) -> &'static str {
                 match self { $(Op::$variant(_) => <$type as Operation>::NAME),* }
+            }
+
+            /// As [`Operation::multiply_adds`].
+            pub fn multiply_adds(&self) -> u64 {
+                match self { $(Op::$variant(o) => o.multiply_adds()),* }
             }
         }
 

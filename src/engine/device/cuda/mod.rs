@@ -14,9 +14,9 @@ mod sim;
 mod tuning;
 
 pub use driver::{Copies, Copy, Cost, Driver, Graph};
-pub use launch::{Call, In, Launch, Launches, Out};
+pub use launch::{Call, In, Launch, Launches, Out, Use};
 pub use norm_input::{Moments, NormInput};
-pub use session::{CudaSession, describe, plan};
+pub use session::{CudaSession, describe, launches, plan};
 pub use sim::SimDriver;
 pub use tuning::{Choices, MeasuredOn, Tuned, Tuning};
 

@@ -30,6 +30,14 @@ pub fn plan(tape: &Tape, target: Target) -> Result<Plan> {
     Plan::new(tape, &target)
 }
 
+/// What a run of `tape` submits on such a device, with the index of the record that each launch belongs to.
+pub fn launches(tape: &Tape, target: Target) -> Result<Vec<(usize, Launch)>> {
+    let steps = plan(tape, target)?.steps;
+    // Addresses that no device has to have.
+    let works = record(tape, &steps, target, 1 << 16)?.into_iter().enumerate();
+    Ok(works.flat_map(|(i, work)| work.launches.into_iter().map(move |l| (i, l))).collect())
+}
+
 /// A program with its memory and its launches.
 pub struct CudaSession {
     tape: Tape,
@@ -349,6 +357,10 @@ impl Session for CudaSession {
             return self.submit_launches(None);
         }
         self.replay(None).map(drop)
+    }
+
+    fn synchronize(&self) -> Result<()> {
+        self.driver.synchronize()
     }
 
     fn lanes(&self) -> usize {

@@ -8,8 +8,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Memory the emulated device has unless told otherwise, in bytes. Only what is used is taken from the machine.
-const MEMORY: usize = 8 << 30;
 /// Parsed kernels, kept for the whole process: parsing takes longer than most launches.
 static PARSED: Mutex<Option<HashMap<&'static str, Arc<ptxsim::Module>>>> = Mutex::new(None);
 
@@ -40,33 +38,32 @@ enum Node {
 
 impl Default for SimDriver {
     fn default() -> Self {
-        Self::with_memory(MEMORY)
+        Self::new(Self::MEMORY, Self::MULTIPROCESSORS)
     }
 }
 
 impl SimDriver {
     /// Few, so that work is cut into few pieces: the emulator is no faster for more of them than the machine has cores.
     pub const MULTIPROCESSORS: u32 = 4;
+
     /// What the kernels are compiled for.
     pub const CAPABILITY: (i32, i32) = (8, 0);
 
-    /// A device with this many bytes of memory.
-    pub fn with_memory(capacity: usize) -> Self {
+    /// Memory it has unless told otherwise, in bytes. Only what is used is taken from the machine.
+    pub const MEMORY: usize = 8 << 30;
+
+    /// A device with this many bytes of memory. Work is cut into pieces as for so many multiprocessors.
+    pub fn new(capacity: usize, multiprocessors: u32) -> Self {
         SimDriver {
+            multiprocessors,
             memory: Memory::new(capacity as u64),
             capacity,
-            multiprocessors: Self::MULTIPROCESSORS,
             modules: HashMap::new(),
             host: Vec::new(),
             capturing: false,
             graphs: Vec::new(),
             counters: Counters::default(),
         }
-    }
-
-    /// Launches as those for a GPU with so many multiprocessors, which are cut into more pieces.
-    pub fn with_multiprocessors(self, multiprocessors: u32) -> Self {
-        SimDriver { multiprocessors, ..self }
     }
 
     /// What all launches so far did.

@@ -64,6 +64,11 @@ impl Conv2d {
     pub fn weights(&self) -> Shape {
         Shape([self.k, self.r, self.s, self.c].map(|v| v as usize))
     }
+
+    /// Of the convolution, and of either of its gradients; padding counts as if it were there.
+    pub fn multiply_adds(&self) -> u64 {
+        (self.output().len() * self.weights().len() / self.k as usize) as u64
+    }
 }
 
 /// y = act(conv(x, w) + bias + residual). Inputs: x, w, then bias and residual if present.
@@ -140,6 +145,10 @@ impl Tape {
 impl Operation for Forward {
     const NAME: &'static str = "conv2d";
 
+    fn multiply_adds(&self) -> u64 {
+        self.sizes.multiply_adds()
+    }
+
     fn gradient(
         &self,
         tape: &mut Tape,
@@ -194,6 +203,10 @@ impl Operation for Forward {
 impl Operation for BwdInput {
     const NAME: &'static str = "conv2d_bwd_input";
 
+    fn multiply_adds(&self) -> u64 {
+        self.sizes.multiply_adds()
+    }
+
     fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
         no_gradient(Self::NAME)
     }
@@ -210,6 +223,10 @@ impl Operation for BwdInput {
 
 impl Operation for BwdWeight {
     const NAME: &'static str = "conv2d_bwd_weight";
+
+    fn multiply_adds(&self) -> u64 {
+        self.sizes.multiply_adds()
+    }
 
     fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
         no_gradient(Self::NAME)

@@ -58,6 +58,10 @@ impl Tape {
 impl Operation for ConvTranspose2d {
     const NAME: &'static str = "conv_transpose2d";
 
+    fn multiply_adds(&self) -> u64 {
+        self.sizes.multiply_adds()
+    }
+
     fn gradient(
         &self,
         tape: &mut Tape,
