@@ -113,17 +113,18 @@ __device__ __forceinline__ void conv2d_bwd_input(T* dx, float* partial, const T*
         [](u32 column) { return column; });
 }
 
+// The gradient of a parameter is f32, whatever type x and dy are.
 template <class P, class Tile, class T>
-__device__ __forceinline__ void conv2d_bwd_weight(T* dw, float* partial, const T* x, const T* dy, const Conv2d& p,
+__device__ __forceinline__ void conv2d_bwd_weight(float* dw, float* partial, const T* x, const T* dy, const Conv2d& p,
                                                   u32 splits) {
     const u32 row0 = blockIdx.x * Tile::ROWS, column0 = blockIdx.y * Tile::COLUMNS, columns = p.r * p.s * p.c;
     const Part part(ceil_div(p.n * p.oh * p.ow, SLICE<T>), blockIdx.z, splits);
     GradientColumns<T, Tile::ROWS, Tile::THREADS> a(dy, p, row0, part.begin);
     PixelColumns<T, Tile::COLUMNS, Tile::THREADS> b(x, p, column0, part.begin);
     if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * p.k * columns;
-    const Output<T> out{dw, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, columns};
+    const Output<float> out{dw, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, columns};
     multiply_and_store<P, Tile>(
-        a, b, part.end - part.begin, out, NoMoments{}, column0, p.c % LANES<T> == 0,
+        a, b, part.end - part.begin, out, NoMoments{}, column0, p.c % LANES<float> == 0,
         [&](u32 i) { return row0 + i < p.k ? (row0 + i) * columns : NOWHERE; }, [](u32 column) { return column; });
 }
 
@@ -258,11 +259,11 @@ extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_tf32(
     conv2d_bwd_weight<Tf32, Wide>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_bf16(
-    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<Bf16, Wide>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_f16(
-    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<F16, Wide>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_f32(
@@ -310,11 +311,11 @@ extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_tf32
     conv2d_bwd_weight<Tf32, Small>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_bf16(
-    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<Bf16, Small>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_f16(
-    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<F16, Small>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(256) conv2d_reduce_splits_f32(

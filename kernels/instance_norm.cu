@@ -21,7 +21,7 @@
 // adds parts, f32, 2 images: 8x8x512 in 6 parts 74,752 to 66,560, 16x16x256 in 3 parts 98,816 to 82,432; 64x64x64 behind
 // 32-row tiles 206,880 to 200,736, the worst ratio of groups to rows that is taken; bf16, 128x128x32 behind 128-row tiles
 // 217,104 to 198,672. Packs of 16-bit numbers touch each sector of their parts twice in a row, the second time in L1.
-// Parameters: instance_norm_bwd_params adds what the images and splits give to dgamma and dbeta.
+// Parameters: instance_norm_bwd_params adds what the images and splits give to dgamma and dbeta, f32 in all programs.
 //
 // Statistics are true two-pass sums, never E[x^2] - mean^2. Order of every sum: rows of a thread, shuffles over the
 // rows of a warp, warps in turn, slabs in turn, splits or groups in up to 8 shares, shares in turn. It depends on the
@@ -29,7 +29,7 @@
 //
 // Shared memory: 2,304 bytes (8 warps' sums and their total, for up to 64 channels; instance_norm_bwd_params 2,112).
 // Registers a thread (f32 / 16-bit, ptxas, sm_90): fwd 66 / 80, stats 66 / 89, apply 38 / 61, bwd 119 / 128 (two
-// blocks a multiprocessor), bwd_sums 40 / 64, bwd_apply 48 / 64, bwd_params 24 / 24.
+// blocks a multiprocessor), bwd_sums 40 / 64, bwd_apply 48 / 64, bwd_params 24.
 //
 // Bytes and flops, forward of 5 x 16x16 x 512 in f32 (655,360 values): small path 2.6 MB in, 2.6 MB out, residual 2.6
 // MB more, about 9 flops a value, 5.9 MFLOP: bound by memory, 1.6 to 2.4 us at 3.35 TB/s. Backward: 7.9 MB in (5.2
@@ -609,8 +609,7 @@ __device__ __forceinline__ void bwd_apply(T* dx, const float* sums, const T* dy,
 
 // dgamma and dbeta from `count` partial sums [count][2][c]. A warp is one group of partial sums by 32 channels.
 // Grid: (c / 32, rounded up).
-template <class T>
-__device__ __forceinline__ void bwd_params(T* dgamma, T* dbeta, const float* sums, u32 count, u32 c) {
+__device__ __forceinline__ void bwd_params(float* dgamma, float* dbeta, const float* sums, u32 count, u32 c) {
     __shared__ float s1[WARPS][WARP + 1], s2[WARPS][WARP + 1];
     const u32 group = threadIdx.x / WARP, lane = threadIdx.x % WARP, channel = blockIdx.x * WARP + lane;
     float sum1 = 0.0f, sum2 = 0.0f;
@@ -626,7 +625,7 @@ __device__ __forceinline__ void bwd_params(T* dgamma, T* dbeta, const float* sum
     if (group != 0 || channel >= c) return;
 #pragma unroll
     for (u32 w = 1; w < WARPS; ++w) sum1 += s1[w][lane], sum2 += s2[w][lane];
-    dbeta[channel] = from_f32<T>(sum1), dgamma[channel] = from_f32<T>(sum2);
+    dbeta[channel] = sum1, dgamma[channel] = sum2;
 }
 
 extern "C" __global__ void __launch_bounds__(256)
@@ -736,13 +735,5 @@ extern "C" __global__ void __launch_bounds__(256)
 
 extern "C" __global__ void __launch_bounds__(256)
     instance_norm_bwd_params_f32(float* dgamma, float* dbeta, const float* sums, u32 count, u32 c) {
-    bwd_params(dgamma, dbeta, sums, count, c);
-}
-extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_bwd_params_bf16(bf16* dgamma, bf16* dbeta, const float* sums, u32 count, u32 c) {
-    bwd_params(dgamma, dbeta, sums, count, c);
-}
-extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_bwd_params_f16(f16* dgamma, f16* dbeta, const float* sums, u32 count, u32 c) {
     bwd_params(dgamma, dbeta, sums, count, c);
 }

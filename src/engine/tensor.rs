@@ -25,6 +25,12 @@ impl DType {
             DType::U8 => 1,
         }
     }
+
+    /// What a program that keeps its tensors in this type keeps sums, losses, gradients of parameters and the optimizer's
+    /// numbers in: 16 bits have too few digits for them.
+    pub fn exact(self) -> DType {
+        if matches!(self, DType::Bf16 | DType::F16) { DType::F32 } else { self }
+    }
 }
 
 impl fmt::Display for DType {

@@ -6,7 +6,9 @@ use crate::engine::device::{Arena, Session};
 use crate::engine::ops::{Op, dispatch};
 use crate::engine::plan::{NetArenas, Plan, Sizing};
 use crate::engine::tape::{NetId, Storage, Tape, Var};
+use crate::engine::tensor::DType;
 use crate::{Error, Result, invalid};
+use half::{bf16, f16};
 use std::ops::Range;
 
 impl Sizing for Target {
@@ -88,10 +90,11 @@ impl CudaSession {
             for launch in &launches {
                 driver.load(launch.call.module())?;
             }
-            // The optimizer's outputs are arenas that it updates; an op in place reads its first output.
+            // The optimizer's outputs are arenas that it updates, but for the last, the rounded parameters; an op in place
+            // reads its first output.
             let in_place = step.inputs.iter().any(Range::is_empty);
             let kept = match &record.op {
-                Op::Adam(_) => step.outputs.len(),
+                Op::Adam(_) => 4,
                 Op::ClipGradNorm(_) => 2,
                 _ => in_place as usize,
             };
@@ -102,7 +105,7 @@ impl CudaSession {
         }
         // Parameters, gradients and moments: the gaps between their entries are read too, and moments start at 0.
         for net in &plan.nets {
-            for range in [&net.params, &net.grads, &net.moment1, &net.moment2, &net.steps] {
+            for range in [&net.params, &net.working, &net.grads, &net.moment1, &net.moment2, &net.steps] {
                 if !range.is_empty() {
                     driver.zero(base + range.start as u64..base + range.end as u64)?;
                 }
@@ -122,9 +125,10 @@ impl CudaSession {
     }
 
     fn arena(&self, net: NetId, arena: Arena, len: usize) -> Result<u64> {
-        let NetArenas { params, grads, moment1, moment2, steps } = self.plan.arenas(net);
+        let NetArenas { params, working, grads, moment1, moment2, steps } = self.plan.arenas(net);
         let range = match arena {
             Arena::Params => params,
+            Arena::Working => working,
             Arena::Grads => grads,
             Arena::Moment1 => moment1,
             Arena::Moment2 => moment2,
@@ -158,6 +162,15 @@ fn describe(record: &crate::engine::tape::Record) -> String {
     if record.label.is_empty() { record.op.name().into() } else { format!("{} in {}", record.op.name(), record.label) }
 }
 
+/// The bytes of f32 values, to nearest even in 16 bits.
+fn rounded(bytes: &[u8], dtype: DType) -> Vec<u8> {
+    let values = bytes.as_chunks().0.iter().map(|b| f32::from_ne_bytes(*b));
+    match dtype {
+        DType::F16 => values.flat_map(|x| f16::from_f32(x).to_ne_bytes()).collect(),
+        _ => values.flat_map(|x| bf16::from_f32(x).to_ne_bytes()).collect(),
+    }
+}
+
 impl Session for CudaSession {
     fn tape(&self) -> &Tape {
         &self.tape
@@ -174,14 +187,19 @@ impl Session for CudaSession {
         if unused {
             return Ok(());
         }
-        if range.len() != bytes.len() {
-            invalid!("variable %{} takes {} bytes, found {}", v.0, range.len(), bytes.len());
+        let master = self.plan.master(v);
+        let taken = master.as_ref().unwrap_or(&range);
+        if taken.len() != bytes.len() {
+            invalid!("variable %{} takes {} bytes, found {}", v.0, taken.len(), bytes.len());
         }
-        self.driver.write(self.base + range.start as u64, bytes)
+        if master.is_some() {
+            self.driver.write(self.at(&range), &rounded(bytes, self.tape.info(v).dtype))?;
+        }
+        self.driver.write(self.at(taken), bytes)
     }
 
     fn read_bytes(&self, v: Var, bytes: &mut [u8]) -> Result<()> {
-        let range = self.plan.range(v)?;
+        let range = self.plan.master(v).map_or_else(|| self.plan.range(v), Ok)?;
         if range.len() != bytes.len() {
             invalid!("variable %{} takes {} bytes, found {}", v.0, range.len(), bytes.len());
         }
