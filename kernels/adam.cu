@@ -11,7 +11,7 @@
 //             loss shows it); else nothing is read or written.
 //
 // Fuses: all of a network's parameters in one launch; both moments, bias correction, update and rounding in one reading.
-// Shared memory: 64 bytes (partial), 256 bytes (total), none (others). Registers on sm_90: step 38, count 8, partial 22,
+// Shared memory: 64 bytes (partial), 256 bytes (total), none (others). Registers on sm_90: step 38 or 39, count 8, partial 22,
 // total 24, scale 16.
 // One launch moves: step 28*len bytes (_masters_bf16 30*len), 13 flops per element; partial 4*len bytes, 2 flops; scale 8*len bytes when it clips.
 // The number of partials depends on len alone, so that the norm has the same bits on every card. Block sizes were chosen

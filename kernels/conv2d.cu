@@ -8,7 +8,7 @@
 // its own taps only: no product with a zero that a stride put there.
 //
 // Shapes: x, dx (n, h, w, c); w, dw (k, r, s, c); y, residual, dy (n, oh, ow, k); bias, db (k); partial (splits, the
-// result's shape), f32; moments (n, row tiles of an image, 2, k), f32.
+// result's shape), f32; moments (n, row tiles of an image, 2, k), f32. dw and db are f32 in all programs.
 //
 // Threads: a block computes one tile of the product with the whole depth, or with one of `splits` equal parts of it, into
 // `partial`; conv2d_reduce_splits then adds the parts in order, four numbers a thread. blockIdx.x, y = tile along rows and
@@ -24,8 +24,8 @@
 // depth innermost are swizzled, the others padded, free of bank conflicts for ldmatrix and for 16-byte reads. The finished
 // tile passes through it once more, so that results leave in 16-byte rows.
 //   fwd 37,376 bytes, bwd_input 38,400, bwd_weight 39,936; _small 16,384, 18,432, 20,480; bwd_bias 4,096 (16-bit 8,192).
-// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: fwd 168 / 133 / 152, bwd_input 167 / 150 / 161, bwd_weight 130 / 142 / 163;
-// _small 124 / 84 / 91, 107 / 92 / 96, 103 / 90 / 107; reduce_splits 29, bwd_bias 19 / - / 30. 168 lets 3 blocks of 128
+// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: fwd 168 / 133 / 152, bwd_input 167 / 150 / 161, bwd_weight 130 / 142 / 162;
+// _small 124 / 84 / 91, 107 / 92 / 96, 103 / 90 / 102; reduce_splits 29, bwd_bias 19 / - / 30. 168 lets 3 blocks of 128
 // threads share a multiprocessor.
 //
 // Flops and bytes: 2 * n * oh * ow * k * r * s * c flops each. 3x3 from 512 to 512 channels, 5 images of 16x16, f32: 6.0
@@ -113,7 +113,6 @@ __device__ __forceinline__ void conv2d_bwd_input(T* dx, float* partial, const T*
         [](u32 column) { return column; });
 }
 
-// The gradient of a parameter is f32, whatever type x and dy are.
 template <class P, class Tile, class T>
 __device__ __forceinline__ void conv2d_bwd_weight(float* dw, float* partial, const T* x, const T* dy, const Conv2d& p,
                                                   u32 splits) {
