@@ -32,6 +32,8 @@ struct Entry {
     name: String,
     arguments: Vec<Argument>,
     max_threads: u32,
+    /// Where its text lies in the PTX.
+    text: (usize, usize),
 }
 
 fn main() {
@@ -107,7 +109,11 @@ fn entries(kernels: &Path, source: &Path, ptx: &Path) -> Outcome<Vec<Entry>> {
     }
     let mut signatures = signatures(&text)?;
     let mut found = Vec::new();
-    for part in ptx.split(".visible .entry ").skip(1) {
+    const HEAD: &str = ".visible .entry ";
+    let mut end = ptx.find(HEAD).unwrap_or_default();
+    for part in ptx.split(HEAD).skip(1) {
+        let text = (end, end + HEAD.len() + part.len());
+        end = text.1;
         let (name, rest) = part.split_once('(').ok_or("PTX: an entry without parameters")?;
         let (list, rest) = rest.split_once(')').ok_or("PTX: an entry without an end")?;
         let head = rest.split('{').next().unwrap_or_default();
@@ -129,7 +135,7 @@ fn entries(kernels: &Path, source: &Path, ptx: &Path) -> Outcome<Vec<Entry>> {
             .zip(layout)
             .map(|((name, kind), (offset, size))| Argument { name, kind, offset, size })
             .collect();
-        found.push(Entry { name: name.into(), arguments, max_threads });
+        found.push(Entry { name: name.into(), arguments, max_threads, text });
     }
     match signatures.keys().next() {
         Some(missing) => Err(format!("{missing} is not in its PTX; {command}")),
@@ -225,9 +231,10 @@ fn write_entries(code: &mut String, entries: &[Entry], module: usize) {
         let _ = writeln!(
             code,
             "static {all}: Entry = Entry {{ name: {name:?}, module: {module}, max_threads: {}, parameters: &[{}], \
-             bytes: {end} }};",
+             bytes: {end}, text: {:?} }};",
             e.max_threads,
-            layout.join(", ")
+            layout.join(", "),
+            e.text
         );
         let _ = writeln!(code, "/// Arguments of `{name}`.");
         let _ = writeln!(code, "#[allow(dead_code, clippy::too_many_arguments)]");

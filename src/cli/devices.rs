@@ -2,7 +2,7 @@
 
 use super::options::{Format, print};
 use crate::Result;
-use crate::engine::device::cuda::gpu::{self, Gpu};
+use crate::engine::device::cuda::card::{self, Gpu};
 use std::fmt::Write;
 
 /// List the devices that --device takes
@@ -18,7 +18,7 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<bool> {
     let threads = rayon::current_num_threads();
-    let (gpus, why_none) = match gpu::gpus() {
+    let (gpus, why_none) = match card::gpus() {
         Ok(gpus) if gpus.is_empty() => (gpus, Some("the NVIDIA driver finds no GPU".to_string())),
         Ok(gpus) => (gpus, None),
         Err(e) => (Vec::new(), Some(e.to_string())),

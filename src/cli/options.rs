@@ -1,6 +1,6 @@
 //! Arguments that several commands share, and the checks on them.
 
-use crate::engine::device::cuda::{Number, gpu};
+use crate::engine::device::cuda::{Number, card};
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::ops::anomaly_map::MAX_SIGMA;
 use crate::engine::ops::optimizer::expect_trainable;
@@ -69,7 +69,7 @@ impl Device {
     pub fn backend(&self) -> Result<Backend> {
         let device = match self.choice {
             // Better to learn now than after the pictures are decoded.
-            Choice::Device(device @ engine::Device::Cuda(index)) => gpu::usable(index).map(|_| device)?,
+            Choice::Device(device @ engine::Device::Cuda(index)) => card::usable(index).map(|_| device)?,
             Choice::Device(device) => device,
             Choice::Auto => match usable_gpu() {
                 Ok(index) => engine::Device::Cuda(index),
@@ -95,7 +95,7 @@ impl Device {
 
 /// The first GPU that can be used.
 fn usable_gpu() -> Result<usize> {
-    let gpus = gpu::gpus()?;
+    let gpus = card::gpus()?;
     match (gpus.iter().find(|g| g.unusable.is_none()), gpus.first()) {
         (Some(gpu), _) => Ok(gpu.index),
         (None, Some(g)) => Err(Error::Invalid(format!("{}: {}", g.name, g.unusable.as_deref().unwrap_or_default()))),

@@ -3,6 +3,7 @@
 use super::scorer::{Scored, Scorer};
 use crate::data::image::Picture;
 use crate::{Error, Result};
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::mpsc;
 
@@ -41,13 +42,30 @@ pub fn run(
         })
     });
     let mut waiting: Vec<Decoded> = Vec::new();
+    let mut on_their_way: VecDeque<Vec<Decoded>> = VecDeque::new();
     loop {
-        let next = receive.recv();
-        let end = next.is_err();
+        let next = match receive.try_recv() {
+            Ok(next) => Some(next),
+            Err(_) => {
+                // Nothing to do but wait: whoever listens need not wait, too.
+                while !on_their_way.is_empty() {
+                    deliver(scorer, &mut on_their_way, &mut sink)?;
+                }
+                receive.recv().ok()
+            }
+        };
+        let end = next.is_none();
         waiting.extend(next);
-        let readable = waiting.iter().filter(|w| w.1.is_ok()).count();
-        if readable == batch || end || readable == 0 {
-            flush(scorer, &mut waiting, &mut sink)?;
+        let pictures: Vec<&[u8]> =
+            waiting.iter().filter_map(|(_, p)| Some(p.as_ref().ok()?.pixels.as_slice())).collect();
+        if pictures.len() == batch || end || pictures.is_empty() {
+            if !pictures.is_empty() {
+                scorer.submit(&pictures)?;
+            }
+            on_their_way.push_back(std::mem::take(&mut waiting));
+            if on_their_way.len() == scorer.lanes() || end {
+                deliver(scorer, &mut on_their_way, &mut sink)?;
+            }
         }
         if end {
             break;
@@ -57,11 +75,16 @@ pub fn run(
     decoder.join().map_err(panicked)?
 }
 
-fn flush(scorer: &mut Scorer, waiting: &mut Vec<Decoded>, sink: &mut impl FnMut(Outcome) -> Result<()>) -> Result<()> {
-    let pictures: Vec<&[u8]> = waiting.iter().filter_map(|(_, p)| Some(p.as_ref().ok()?.pixels.as_slice())).collect();
-    let scored = if pictures.is_empty() { Vec::new() } else { scorer.score(&pictures)? };
+/// Waits for the oldest batch and hands its outcomes on.
+fn deliver(
+    scorer: &mut Scorer,
+    on_their_way: &mut VecDeque<Vec<Decoded>>,
+    sink: &mut impl FnMut(Outcome) -> Result<()>,
+) -> Result<()> {
+    let batch = on_their_way.pop_front().unwrap_or_default();
+    let scored = if batch.iter().any(|(_, p)| p.is_ok()) { scorer.collect()? } else { Vec::new() };
     let mut scored = scored.into_iter();
-    for (path, loaded) in waiting.drain(..) {
+    for (path, loaded) in batch {
         let result = match loaded {
             Ok(loaded) => match scored.next() {
                 Some(s) => Ok((loaded, s)),

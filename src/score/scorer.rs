@@ -7,6 +7,7 @@ use crate::engine::params::Values;
 use crate::engine::tape::{NetId, Var};
 use crate::model::features::Feed;
 use crate::model::file::{Config, ModelFile};
+use std::collections::VecDeque;
 
 /// Scores batches of resized pictures.
 pub struct Scorer {
@@ -16,8 +17,10 @@ pub struct Scorer {
     score: Var,
     size: usize,
     batch: usize,
-    pixels: Vec<u8>,
+    /// Pictures in each batch on its way.
+    submitted: VecDeque<usize>,
     maps: Vec<f32>,
+    scores: Vec<f32>,
 }
 
 /// The outcome for one picture.
@@ -63,11 +66,13 @@ impl Scorer {
             dtype: backend.dtype(),
         };
         let p = program::record(&spec)?;
-        let mut session = backend.open(p.tape)?;
+        // One picture at a time is about latency, a batch about throughput.
+        let mut session = backend.open_lanes(p.tape, if batch == 1 { 1 } else { 2 })?;
         fill(&mut *session, p.backbone, p.ae)?;
         let size = config.architecture.image_size;
-        let (pixels, maps) = (vec![0; batch * size * size * 3], vec![0.0; batch * size * size]);
-        Ok(Scorer { session, input: p.input[0], map: p.map, score: p.score, size, batch, pixels, maps })
+        let (maps, scores) = (vec![0.0; batch * size * size], vec![0.0; batch]);
+        let (input, submitted) = (p.input[0], VecDeque::new());
+        Ok(Scorer { session, input, map: p.map, score: p.score, size, batch, submitted, maps, scores })
     }
 
     /// Side of the pictures it takes.
@@ -80,23 +85,38 @@ impl Scorer {
         self.batch
     }
 
+    /// Batches that can be on their way at once.
+    pub fn lanes(&self) -> usize {
+        self.session.lanes()
+    }
+
     /// Scores up to `batch` pictures of size x size x 3 bytes. Pictures do not influence each other.
     pub fn score(&mut self, pictures: &[&[u8]]) -> Result<Vec<Scored>> {
+        self.submit(pictures)?;
+        self.collect()
+    }
+
+    /// Starts scoring up to `batch` pictures. No more than [`Scorer::lanes`] batches may be on their way.
+    pub fn submit(&mut self, pictures: &[&[u8]]) -> Result<()> {
         let each = self.size * self.size * 3;
         if pictures.len() > self.batch || pictures.iter().any(|p| p.len() != each) {
             crate::invalid!("expected at most {} pictures of {each} bytes, found {}", self.batch, pictures.len());
         }
-        for (to, picture) in self.pixels.chunks_exact_mut(each).zip(pictures) {
-            to.copy_from_slice(picture);
-        }
-        self.session.write(self.input, &self.pixels)?;
-        self.session.run()?;
-        self.session.read_into(self.map, &mut self.maps)?;
-        let scores = self.session.read::<f32>(self.score)?;
-        if scores[..pictures.len()].iter().any(|s| !s.is_finite()) {
+        self.session.submit(&[(self.input, pictures)])?;
+        self.submitted.push_back(pictures.len());
+        Ok(())
+    }
+
+    /// Waits for the oldest batch on its way; its outcomes.
+    pub fn collect(&mut self) -> Result<Vec<Scored>> {
+        let Some(count) = self.submitted.pop_front() else { crate::invalid!("no batch is on its way") };
+        let (maps, scores) = (&mut self.maps, &mut self.scores);
+        let mut outputs = [(self.map, bytemuck::cast_slice_mut(maps)), (self.score, bytemuck::cast_slice_mut(scores))];
+        self.session.collect(&mut outputs)?;
+        if scores[..count].iter().any(|s| !s.is_finite()) {
             crate::invalid!("the model gives scores that are not numbers: its weights are broken");
         }
-        let maps = self.maps.chunks_exact(self.size * self.size);
-        Ok(maps.zip(scores).take(pictures.len()).map(|(m, s)| Scored { score: s as f64, map: m.to_vec() }).collect())
+        let maps = maps.chunks_exact(self.size * self.size);
+        Ok(maps.zip(scores).take(count).map(|(m, s)| Scored { score: f64::from(*s), map: m.to_vec() }).collect())
     }
 }

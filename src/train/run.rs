@@ -10,7 +10,7 @@ use super::step::{self, Hyper, StepProgram, StepSpec, Strategy};
 use super::threshold::quantile;
 use crate::data::elastic::elastic;
 use crate::data::folder::TrainSet;
-use crate::engine::device::{Arena, Backend, Device, Session};
+use crate::engine::device::{Arena, Backend, Session};
 use crate::engine::ops::optimizer::expect_trainable;
 use crate::engine::params::Values;
 use crate::model::features::Feed;
@@ -60,9 +60,9 @@ pub struct Settings {
 
 impl Settings {
     /// One setting a line: those that change the numbers. A run resumes only with the same ones.
-    fn text(&self, normal: usize, anomalous: usize, cached: bool) -> String {
+    fn text(&self, normal: usize, anomalous: usize, cached: bool) -> Result<String> {
         let (a, h) = (&self.architecture, &self.hyper);
-        format!(
+        Ok(format!(
             "backbone {}\nlayers {:?}\nimage_size {}\nstrategy {:?}\n{:?}\nbatch {}\nseed {}\nshuffle {}\nholdout {}\n\
              normal pictures {normal}\nanomalous pictures {anomalous}\nfeatures cached {cached}\n{}",
             a.backbone.name,
@@ -74,11 +74,8 @@ impl Settings {
             self.seed,
             self.shuffle,
             self.holdout,
-            match self.backend.device {
-                Device::Cpu => format!("threads {}", rayon::current_num_threads()),
-                _ => format!("device {}", self.backend),
-            },
-        )
+            self.backend.identity()?,
+        ))
     }
 }
 
@@ -213,7 +210,7 @@ pub fn run(
     let mut config =
         Config { architecture: a.clone(), topk: s.topk, sigma: s.sigma, threshold: None, extra: Default::default() };
     config.extra.insert("weights".into(), s.weights.clone());
-    let text = s.text(data.normal.len(), data.anomalous.len(), cache.is_some());
+    let text = s.text(data.normal.len(), data.anomalous.len(), cache.is_some())?;
     let mut at = Position::default();
     if s.resume {
         at = checkpoint::read(&checkpoint, &text, source, &mut *session, &trained)?;

@@ -1,7 +1,7 @@
 //! `--device` and `--precision`: the same work on the kernels, run by the emulator, as on the CPU.
 
 use crate::support::*;
-use ckaad::engine::device::cuda::gpu;
+use ckaad::engine::device::cuda::card;
 use std::collections::BTreeMap;
 
 /// Scores of the test pictures by path.
@@ -65,6 +65,6 @@ fn devices_are_listed() {
 #[test]
 fn auto_falls_back_to_the_cpu() {
     let run = ckaad(&["plan", "score", "--device", "auto"]).ok();
-    let usable = gpu::gpus().is_ok_and(|all| all.iter().any(|g| g.unusable.is_none()));
+    let usable = card::gpus().is_ok_and(|all| all.iter().any(|g| g.unusable.is_none()));
     assert_eq!(run.err.contains("computing on the CPU: "), !usable, "{run:?}");
 }

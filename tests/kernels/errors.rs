@@ -2,7 +2,9 @@
 
 use crate::common::driver;
 use ckaad::Result;
-use ckaad::engine::device::cuda::{CudaSession, Driver, Launch, Module, Number, SimDriver, gpu, kernels, size32};
+use ckaad::engine::device::cuda::{
+    Copies, Cost, CudaSession, Driver, Entry, Graph, Launch, Number, SimDriver, card, kernels, size32,
+};
 use ckaad::engine::device::{Backend, Device, Session};
 use ckaad::engine::ops::cases;
 use ckaad::engine::tape::Tape;
@@ -18,13 +20,12 @@ fn program() -> (Tape, ckaad::engine::tape::Var) {
 
 #[test]
 fn ptx_that_is_cut_short() {
-    let whole = kernels::MODULES.iter().find(|m| m.name == "pointwise").unwrap();
-    let entry = whole.ptx.find(".visible .entry").unwrap();
-    for end in [entry + 30, entry + 400, whole.ptx.len() - 20] {
-        let module: &'static Module =
-            Box::leak(Box::new(Module { name: "cut", ptx: &whole.ptx[..end], entries: whole.entries }));
-        let error = driver().load(module).unwrap_err().to_string();
-        assert!(error.contains("cut"), "{error}");
+    let whole = kernels::MODULES.iter().flat_map(|m| m.entries).find(|e| e.name == "add_fwd_f32").unwrap();
+    let (start, last) = whole.text;
+    for end in [start + 30, start + 400, last - 60] {
+        let cut: &'static Entry = Box::leak(Box::new(Entry { name: "cut", text: (start, end), ..(*whole).clone() }));
+        let error = driver().load(&[cut]).unwrap_err().to_string();
+        assert!(error.contains("pointwise"), "{error}");
     }
 }
 
@@ -32,7 +33,7 @@ fn ptx_that_is_cut_short() {
 fn grids_and_blocks_that_cannot_be() {
     let (tape, _) = program();
     let session = CudaSession::new(tape, driver(), Number::F32).unwrap();
-    let launch = session.launches().next().unwrap();
+    let (_, launch) = session.launches().next().unwrap();
     launch.check().unwrap();
     for (grid, block) in
         [([0, 1, 1], [32, 1, 1]), ([1, 1 << 16, 1], [32, 1, 1]), ([1, 1, 1], [0, 1, 1]), ([1, 1, 1], [2048, 1, 1])]
@@ -67,7 +68,7 @@ fn a_program_that_does_not_fit() {
 fn devices_that_are_not_there() {
     let backend = Backend { device: Device::Cuda(4096), number: Number::F32 };
     let error = backend.open(program().0).err().unwrap().to_string();
-    match gpu::gpus() {
+    match card::gpus() {
         Ok(_) => assert!(error.contains("cuda:4096") && error.contains("ckaad devices"), "{error}"),
         Err(none) => assert_eq!(error, format!("cuda:4096: {none}")),
     }
@@ -109,8 +110,14 @@ impl Driver for Fails {
     fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
         self.inner.read(at, bytes)
     }
-    fn load(&mut self, module: &'static Module) -> Result<()> {
-        self.inner.load(module)
+    fn alloc_host(&mut self, bytes: usize) -> Result<()> {
+        self.inner.alloc_host(bytes)
+    }
+    fn host(&mut self, range: Range<usize>) -> &mut [u8] {
+        self.inner.host(range)
+    }
+    fn load(&mut self, entries: &[&'static Entry]) -> Result<()> {
+        self.inner.load(entries)
     }
     fn forget(&mut self, range: Range<u64>) -> Result<()> {
         self.inner.forget(range)
@@ -121,18 +128,24 @@ impl Driver for Fails {
     fn synchronize(&self) -> Result<()> {
         self.inner.synchronize()
     }
-    fn begin_capture(&mut self) -> Result<()> {
-        self.inner.begin_capture()
+    fn begin_capture(&mut self, copies: Copies) -> Result<()> {
+        self.inner.begin_capture(copies)
     }
-    fn end_capture(&mut self) -> Result<()> {
+    fn end_capture(&mut self) -> Result<Graph> {
         self.inner.end_capture()
     }
-    fn replay(&mut self) -> Result<()> {
+    fn replay(&mut self, graph: Graph) -> Result<()> {
         if self.replays == 0 {
             return Err(ckaad::Error::Invalid("the device fell off the bus".into()));
         }
         self.replays -= 1;
-        self.inner.replay()
+        self.inner.replay(graph)
+    }
+    fn wait(&self, graph: Graph) -> Result<()> {
+        self.inner.wait(graph)
+    }
+    fn measure(&mut self, launch: &Launch, repetitions: usize) -> Result<Cost> {
+        self.inner.measure(launch, repetitions)
     }
 }
 

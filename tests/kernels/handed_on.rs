@@ -21,7 +21,7 @@ fn launched(
     let z = then(&mut tape, y).unwrap();
     tape.output(z);
     let family = |name: &str| name.rsplit_once('_').unwrap().0.replace("_small", "");
-    session(tape, number).unwrap().launches().map(|l| family(l.call.entry.name)).collect()
+    session(tape, number).unwrap().launches().map(|(_, l)| family(l.call.entry.name)).collect()
 }
 
 fn norm(t: &mut Tape, y: Var) -> ckaad::Result<Var> {

@@ -7,6 +7,7 @@ mod common;
 mod errors;
 mod gradients;
 mod handed_on;
+mod lanes;
 mod parity;
 mod values;
 

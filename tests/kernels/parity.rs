@@ -71,7 +71,7 @@ fn check(case: &Case, number: Number, launched: &Mutex<BTreeSet<&'static str>>) 
 
     let p = case.record(number.storage()).map_err(text)?;
     let mut s = session(p.tape.clone(), number).map_err(text)?;
-    launched.lock().unwrap().extend(s.launches().map(|l| l.call.entry.name));
+    launched.lock().unwrap().extend(s.launches().map(|(_, l)| l.call.entry.name));
     let run = |s: &mut dyn Session| -> ckaad::Result<Vec<f64>> {
         p.write(s, &inputs)?;
         s.run()?;
@@ -91,7 +91,7 @@ fn check(case: &Case, number: Number, launched: &Mutex<BTreeSet<&'static str>>) 
     if case.differentiable {
         let on_device = gradcheck::gradients(case, &inputs, number.storage(), &|tape| {
             let s = session(tape, number)?;
-            launched.lock().unwrap().extend(s.launches().map(|l| l.call.entry.name));
+            launched.lock().unwrap().extend(s.launches().map(|(_, l)| l.call.entry.name));
             Ok(Box::new(s))
         });
         let on_cpu = gradcheck::gradients(case, &inputs, DType::F64, &cpu::session);

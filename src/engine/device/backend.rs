@@ -1,5 +1,6 @@
 //! The choice of a device and of the numbers it computes in.
 
+use super::cuda::card;
 use super::cuda::gpu::GpuDriver;
 use super::cuda::{self, CudaSession, Driver, Number, SimDriver, Target};
 use super::{Session, cpu};
@@ -51,6 +52,18 @@ impl Backend {
         self.number.storage()
     }
 
+    /// What decides, beside the program, in which order sums are taken: runs with the same give the same bits.
+    pub fn identity(self) -> Result<String> {
+        Ok(match self.device {
+            Device::Cpu => format!("threads {}", rayon::current_num_threads()),
+            Device::Sim => format!("device {self}"),
+            Device::Cuda(index) => {
+                let gpu = card::usable(index)?;
+                format!("device {} with {} multiprocessors in {}", gpu.name, gpu.multiprocessors, self.number)
+            }
+        })
+    }
+
     fn driver(self) -> Result<Option<Box<dyn Driver>>> {
         Ok(match self.device {
             Device::Cpu if self.number != Number::F32 => invalid!("the CPU computes in f32, not in {}", self.number),
@@ -62,17 +75,24 @@ impl Backend {
 
     /// Plans `tape`, allocates its memory and makes it ready to run.
     pub fn open(self, tape: Tape) -> Result<Box<dyn Session>> {
+        self.open_lanes(tape, 1)
+    }
+
+    /// As [`Backend::open`], with `lanes` runs at once where the device can.
+    pub fn open_lanes(self, tape: Tape, lanes: usize) -> Result<Box<dyn Session>> {
         match self.driver()? {
-            Some(driver) => Ok(Box::new(CudaSession::new(tape, driver, self.number)?)),
+            Some(driver) => Ok(Box::new(CudaSession::with_lanes(tape, driver, self.number, lanes)?)),
             None => cpu::session(tape),
         }
     }
 
     /// Plans `tape` without allocating its memory.
     pub fn plan(self, tape: &Tape) -> Result<Plan> {
-        match self.driver()? {
-            Some(d) => cuda::plan(tape, Target { number: self.number, multiprocessors: d.multiprocessors() }),
-            None => cpu::plan(tape),
-        }
+        let multiprocessors = match self.device {
+            Device::Cpu => return cpu::plan(tape),
+            Device::Cuda(index) => card::usable(index)?.multiprocessors,
+            Device::Sim => SimDriver::MULTIPROCESSORS,
+        };
+        cuda::plan(tape, Target { number: self.number, multiprocessors })
     }
 }

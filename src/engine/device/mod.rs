@@ -6,6 +6,7 @@ pub mod cuda;
 
 pub use backend::{Backend, Device};
 
+use self::cuda::{Cost, Launch};
 use crate::engine::params::Values;
 use crate::engine::plan::Plan;
 use crate::engine::real::Real;
@@ -42,12 +43,30 @@ pub trait Session: Send {
     fn read_arena_bytes(&self, net: NetId, arena: Arena, bytes: &mut [u8]) -> Result<()>;
     /// Replays the program once.
     fn run(&mut self) -> Result<()>;
+    /// Runs that may be on their way at once.
+    fn lanes(&self) -> usize;
+    /// Fills inputs, each from its parts one behind the other, and starts a run. What parts leave out keeps its value.
+    fn submit(&mut self, inputs: &[(Var, &[&[u8]])]) -> Result<()>;
+    /// Waits for the oldest run that [`Session::submit`] started and copies outputs of it.
+    fn collect(&mut self, outputs: &mut [(Var, &mut [u8])]) -> Result<()>;
+    /// Runs the program and tells what each record, or each launch of it, costs by itself.
+    fn profile(&mut self, repetitions: usize) -> Result<Vec<Profile>>;
 
     /// What `v` is written and read as: the type it is kept in; for parameters that are trained in 16 bits, f32.
     fn dtype(&self, v: Var) -> DType {
         let kept = self.tape().info(v).dtype;
         if self.plan().master(v).is_some() { kept.exact() } else { kept }
     }
+}
+
+/// A part of a program and what it costs.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// Index of the record on the tape.
+    pub record: usize,
+    /// On CUDA and the emulator; on the CPU a record is one piece.
+    pub launch: Option<Launch>,
+    pub cost: Cost,
 }
 
 impl dyn Session + '_ {

@@ -1,6 +1,7 @@
 //! Runs a plan on the CPU: one arena, cut into the slices that each op's kernel works on.
 
-use crate::engine::device::{Arena, Session};
+use crate::engine::device::cuda::Cost;
+use crate::engine::device::{Arena, Profile, Session};
 use crate::engine::ops::{Args, MAX_OPERANDS, Op, Operation, dispatch};
 use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
 use crate::engine::real::Real;
@@ -10,6 +11,7 @@ use crate::{Error, Result, invalid};
 use memmap2::MmapMut;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::time::Instant;
 
 /// A program on the CPU, computing in `T`.
 pub struct CpuSession<T> {
@@ -98,11 +100,27 @@ impl<T: Real> CpuSession<T> {
         Ok(())
     }
 
-    fn replay(&mut self) {
-        for (record, step) in self.tape.records.iter().zip(&self.plan.steps) {
+    /// Runs every record; `done` is told of each when it is.
+    fn replay(&mut self, mut done: impl FnMut(usize)) {
+        for (i, (record, step)) in self.tape.records.iter().zip(&self.plan.steps).enumerate() {
             let args = args::<T>(&mut self.memory.0, step);
             dispatch!(&record.op, o => o.run(args));
+            done(i);
         }
+    }
+
+    fn run_and(&mut self, done: impl FnMut(usize) + Send) -> Result<()> {
+        let threads = rayon::current_num_threads();
+        if threads > self.threads {
+            invalid!("this program was planned for {} thread(s) and cannot run on {threads}", self.threads);
+        }
+        // From a thread outside of the pool every parallel op would wait for a worker to wake up: move there once.
+        if rayon::current_thread_index().is_none() {
+            rayon::scope(|_| self.replay(done));
+        } else {
+            self.replay(done);
+        }
+        Ok(())
     }
 }
 
@@ -171,17 +189,45 @@ impl<T: Real> Session for CpuSession<T> {
     }
 
     fn run(&mut self) -> Result<()> {
-        let threads = rayon::current_num_threads();
-        if threads > self.threads {
-            invalid!("this program was planned for {} thread(s) and cannot run on {threads}", self.threads);
+        self.run_and(|_| {})
+    }
+
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    fn submit(&mut self, inputs: &[(Var, &[&[u8]])]) -> Result<()> {
+        for (v, parts) in inputs {
+            let range = self.plan.range(*v)?;
+            let mut rest = self.bytes_mut(&range);
+            for part in *parts {
+                let Some((to, behind)) = rest.split_at_mut_checked(part.len()) else {
+                    invalid!("variable %{} takes {} bytes, found more", v.0, range.len())
+                };
+                to.copy_from_slice(part);
+                rest = behind;
+            }
         }
-        // From a thread outside of the pool every parallel op would wait for a worker to wake up: move there once.
-        if rayon::current_thread_index().is_none() {
-            rayon::scope(|_| self.replay());
-        } else {
-            self.replay();
+        self.run()
+    }
+
+    fn collect(&mut self, outputs: &mut [(Var, &mut [u8])]) -> Result<()> {
+        outputs.iter_mut().try_for_each(|(v, bytes)| self.read_bytes(*v, bytes))
+    }
+
+    fn profile(&mut self, repetitions: usize) -> Result<Vec<Profile>> {
+        self.run()?;
+        let mut times = vec![Vec::with_capacity(repetitions); self.tape.records.len()];
+        for _ in 0..repetitions {
+            let mut last = Instant::now();
+            self.run_and(|record| {
+                let now = Instant::now();
+                times[record].push((now - last).as_secs_f64());
+                last = now;
+            })?;
         }
-        Ok(())
+        let profile = |(record, seconds)| Profile { record, launch: None, cost: Cost::Seconds(seconds) };
+        Ok(times.into_iter().enumerate().map(profile).collect())
     }
 }
 

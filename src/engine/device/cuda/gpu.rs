@@ -1,175 +1,86 @@
 //! The [`Driver`] for a GPU, over `cudarc`'s bindings of the CUDA driver API. The library is loaded when first asked for:
 //! a build needs no CUDA, and a machine without it gets a message.
 
-use super::{Driver, Entry, Launch, Module};
+use super::card::Card;
+use super::driver::{Copies, Copy, Cost, Graph};
+use super::{Driver, Entry, Launch};
 use crate::{Error, Result, invalid};
 use cudarc::driver::{DriverError, result, sys};
-use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_void};
+use std::cell::Cell;
+use std::ffi::c_void;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-/// CUDA 12.1, the first whose drivers (530 and later) read our PTX.
-const DRIVER: i32 = 12_010;
-/// Ampere: `cp.async` and `mma.sync` on tf32 and bf16.
-const CAPABILITY: (i32, i32) = (8, 0);
-/// Page-locked memory that copies go through, in bytes: half for each direction.
+/// Page-locked memory that single copies go through, in bytes: half for each direction.
 const STAGING: usize = 16 << 20;
-/// Room for what the compiler of PTX has to say.
-const LOG: usize = 16 << 10;
+/// Launches in a row whose time is taken at once: one alone is shorter than what an event resolves.
+const BURST: usize = 20;
 
-/// A GPU as `ckaad devices` lists it.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Gpu {
-    pub index: usize,
-    pub name: String,
-    pub compute_capability: (i32, i32),
-    pub multiprocessors: u32,
-    pub memory_bytes: usize,
-    /// Why it cannot be used.
-    pub unusable: Option<String>,
-}
-
-/// All GPUs of this machine, one that does not answer as unusable. Errors, each one line: no driver library, an old driver, none that answers.
-pub fn gpus() -> Result<Vec<Gpu>> {
-    let count = start()?;
-    let sick = |index, e: Error| Gpu {
-        index,
-        name: "unknown".into(),
-        compute_capability: (0, 0),
-        multiprocessors: 0,
-        memory_bytes: 0,
-        unusable: Some(e.to_string()),
-    };
-    Ok((0..count).map(|index| gpu(index).unwrap_or_else(|e| sick(index, e))).collect())
-}
-
-/// Loads and starts the driver; the number of GPUs.
-fn start() -> Result<usize> {
-    // SAFETY: only looks for the library and opens it, as every later call would.
-    if !unsafe { sys::is_culib_present() } {
-        invalid!("no NVIDIA driver here (libcuda was not found)");
-    }
-    result::init().map_err(|e| error("starting the NVIDIA driver", e))?;
-    let mut version = 0;
-    // SAFETY: writes one integer.
-    unsafe { sys::cuDriverGetVersion(&mut version) }
-        .result()
-        .map_err(|e| error("asking for the driver's version", e))?;
-    if version < DRIVER {
-        let name = |v: i32| format!("{}.{}", v / 1000, v % 1000 / 10);
-        invalid!(
-            "the NVIDIA driver supports CUDA {}, this program needs {}: install driver 530 or later, or use --device cpu",
-            name(version),
-            name(DRIVER)
-        );
-    }
-    let count = result::device::get_count().map_err(|e| error("counting GPUs", e))?;
-    Ok(count.max(0) as usize)
-}
-
-fn gpu(index: usize) -> Result<Gpu> {
-    let failed = |e| error(&format!("asking about cuda:{index}"), e);
-    let device = result::device::get(index as i32).map_err(failed)?;
-    let attribute = |a| {
-        // SAFETY: the device comes from the driver itself.
-        unsafe { result::device::get_attribute(device, a) }.map_err(failed)
-    };
-    use sys::CUdevice_attribute_enum as A;
-    let compute_capability = (
-        attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
-        attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
-    );
-    let (major, minor) = compute_capability;
-    Ok(Gpu {
-        index,
-        name: result::device::get_name(device).map_err(failed)?,
-        compute_capability,
-        multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as u32,
-        // SAFETY: as above.
-        memory_bytes: unsafe { result::device::total_mem(device) }.map_err(failed)?,
-        unusable: (compute_capability < CAPABILITY)
-            .then(|| format!("compute capability {major}.{minor}, the kernels need 8.0 or later")),
-    })
-}
-
-/// The GPU with this index. Errors: no driver, no such GPU (with how many there are), or one that is too old.
-pub fn usable(index: usize) -> Result<Gpu> {
-    let count = start().map_err(|e| e.within(format!("cuda:{index}")))?;
-    if index >= count {
-        invalid!("cuda:{index}: this machine has {count} GPU(s), counted from 0; `ckaad devices` lists them");
-    }
-    let gpu = gpu(index)?;
-    if let Some(why) = &gpu.unusable {
-        invalid!("cuda:{index} ({}): {why}; use --device cpu", gpu.name);
-    }
-    Ok(gpu)
-}
-
-fn error(doing: &str, e: DriverError) -> Error {
-    let name = e.error_name().map_or("an unknown error".into(), CStr::to_string_lossy);
-    let text = e.error_string().map_or("".into(), CStr::to_string_lossy);
-    Error::Invalid(format!("CUDA: {doing}: {name}: {text}"))
-}
-
-/// One GPU, its primary context and one stream.
+/// One GPU and a stream of work on it.
 pub struct GpuDriver {
-    gpu: Gpu,
-    device: sys::CUdevice,
-    context: sys::CUcontext,
+    card: Arc<Card>,
     stream: sys::CUstream,
+    /// Copies to the device beside kernels, and from it.
+    copying: [sys::CUstream; 2],
     allocations: Vec<u64>,
-    modules: HashMap<&'static str, sys::CUmodule>,
-    functions: HashMap<&'static str, sys::CUfunction>,
-    staging: Mutex<Staging>,
-    graph: Option<sys::CUgraphExec>,
+    staging: *mut u8,
+    /// Bytes of the first half of the staging memory that copies in flight may read.
+    staged: Cell<usize>,
+    host: (*mut u8, usize),
+    /// Of the graph that is being captured.
+    copies: Copies,
+    graphs: Vec<Captured>,
 }
 
-/// Page-locked memory. Writes fill the first half from its start, and wait for the stream only when it is full.
-struct Staging {
-    memory: *mut u8,
-    used: usize,
+struct Captured {
+    kernels: sys::CUgraphExec,
+    copies: Copies,
+    /// Where `copies.beside`: the input is there, the kernels are done, the output is there.
+    stages: Option<[sys::CUevent; 3]>,
 }
 
 // SAFETY: the handles are the driver's own and may be used from any thread in whose turn the context is made current,
-// which every method does first; the staging memory is only touched under its lock.
+// which every method does first; the pointers are to memory that this driver alone owns.
 unsafe impl Send for GpuDriver {}
 
 impl GpuDriver {
-    /// Opens `cuda:index`. Errors: those of [`usable`], or the driver's own.
+    /// Opens `cuda:index`. Errors: those of [`usable`](super::card::usable), or the driver's own.
     pub fn open(index: usize) -> Result<Self> {
-        let gpu = usable(index)?;
-        let failed = |e| error(&format!("opening cuda:{index}"), e);
-        let device = result::device::get(index as i32).map_err(failed)?;
-        // SAFETY: the device comes from the driver; the context is released when this is dropped.
-        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
+        let card = Card::open(index)?;
+        let null = std::ptr::null_mut();
         let mut driver = GpuDriver {
-            gpu,
-            device,
-            context,
-            stream: std::ptr::null_mut(),
+            card,
+            stream: null,
+            copying: [null; 2],
             allocations: Vec::new(),
-            modules: HashMap::new(),
-            functions: HashMap::new(),
-            staging: Mutex::new(Staging { memory: std::ptr::null_mut(), used: 0 }),
-            graph: None,
+            staging: std::ptr::null_mut(),
+            staged: Cell::new(0),
+            host: (std::ptr::null_mut(), 0),
+            copies: Copies::default(),
+            graphs: Vec::new(),
         };
         driver.enter()?;
-        driver.stream = result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?;
-        // SAFETY: freed when this is dropped.
-        let memory = unsafe { result::malloc_host(STAGING, 0) }.map_err(failed)?;
-        driver.staging = Mutex::new(Staging { memory: memory.cast(), used: 0 });
+        driver.stream = driver.new_stream()?;
+        driver.staging = driver.page_locked(STAGING)?;
         Ok(driver)
     }
 
-    /// Makes the context current on this thread.
+    fn new_stream(&self) -> Result<sys::CUstream> {
+        result::stream::create(result::stream::StreamKind::NonBlocking).map_err(|e| self.failed("creating a stream", e))
+    }
+
+    fn page_locked(&self, bytes: usize) -> Result<*mut u8> {
+        // SAFETY: freed when this is dropped.
+        let memory = unsafe { result::malloc_host(bytes, 0) };
+        Ok(memory.map_err(|e| self.failed("allocating page-locked memory", e))?.cast())
+    }
+
     fn enter(&self) -> Result<()> {
-        // SAFETY: the context lives as long as `self`.
-        unsafe { result::ctx::set_current(self.context) }.map_err(|e| self.failed("entering its context", e))
+        self.card.enter()
     }
 
     fn failed(&self, doing: &str, e: DriverError) -> Error {
-        error(&format!("{}: {doing}", self.name()), e)
+        self.card.failed(doing, e)
     }
 
     /// An error that may be that of a launch long before.
@@ -178,53 +89,109 @@ impl GpuDriver {
         Error::Invalid(format!("{}; {hint}", self.failed(doing, e)))
     }
 
-    /// Compiles PTX for this card, with the compiler's log where that fails.
-    fn compile(&self, module: &Module) -> Result<sys::CUmodule> {
-        let Ok(ptx) = CString::new(module.ptx) else { invalid!("{}.ptx holds a zero byte", module.name) };
-        let mut log = vec![0u8; LOG];
-        use sys::CUjit_option_enum as J;
-        let mut options = [J::CU_JIT_ERROR_LOG_BUFFER, J::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
-        let mut values: [*mut c_void; 2] = [log.as_mut_ptr().cast(), LOG as *mut c_void];
-        let mut handle = std::ptr::null_mut();
-        // SAFETY: options and values are two each; the log is as long as said and outlives the call; so does the text.
-        let loaded = unsafe {
-            sys::cuModuleLoadDataEx(&mut handle, ptx.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr())
-        };
-        loaded.result().map_err(|e| {
-            let log = String::from_utf8_lossy(log.split(|b| *b == 0).next().unwrap_or_default()).trim().to_string();
-            Error::Invalid(format!("{}\n{log}", self.failed(&format!("compiling {}.ptx", module.name), e)))
-        })?;
-        Ok(handle)
+    fn part(&self, range: &Range<usize>) -> *mut u8 {
+        assert!(range.start <= range.end && range.end <= self.host.1, "outside of the host buffer");
+        // SAFETY: inside the buffer, as just checked.
+        unsafe { self.host.0.add(range.start) }
     }
 
-    fn function(&mut self, module: sys::CUmodule, entry: &'static Entry) -> Result<()> {
-        let failed = |e| error(&format!("kernel {}", entry.name), e);
-        let Ok(name) = CString::new(entry.name) else { invalid!("kernel name {:?}", entry.name) };
-        // SAFETY: the module was just loaded and stays loaded as long as `self`.
-        let function = unsafe { result::module::get_function(module, name) }.map_err(failed)?;
-        use sys::CUdevice_attribute_enum as D;
-        use sys::CUfunction_attribute_enum as A;
-        // SAFETY: device and function are valid. Dynamic shared memory may be all that the card allows a block.
-        unsafe {
-            let all = D::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-            let most = result::device::get_attribute(self.device, all).map_err(failed)?;
-            let own = A::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
-            let fixed = result::function::get_function_attribute(function, own).map_err(failed)?;
-            let dynamic = A::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            result::function::set_function_attribute(function, dynamic, most - fixed).map_err(failed)?;
+    fn upload(&self, copies: &[Copy], stream: sys::CUstream) -> Result<()> {
+        for Copy { host, at } in copies {
+            // SAFETY: the part of the host buffer is not written while a graph that copies it is on its way; the device
+            // range belongs to an allocation of ours, as the session planned it.
+            unsafe { result::memcpy_htod_async(*at, std::slice::from_raw_parts(self.part(host), host.len()), stream) }
+                .map_err(|e| self.late("copying to it", e))?;
         }
-        self.functions.insert(entry.name, function);
         Ok(())
+    }
+
+    fn download(&self, copies: &[Copy], stream: sys::CUstream) -> Result<()> {
+        for Copy { host, at } in copies {
+            // SAFETY: as in `upload`; nothing reads the part before it waited for the graph.
+            unsafe {
+                let part = std::slice::from_raw_parts_mut(self.part(host), host.len());
+                result::memcpy_dtoh_async(part, *at, stream)
+            }
+            .map_err(|e| self.late("copying from it", e))?;
+        }
+        Ok(())
+    }
+
+    fn event(&self, flags: sys::CUevent_flags) -> Result<sys::CUevent> {
+        result::event::create(flags).map_err(|e| self.failed("creating an event", e))
+    }
+
+    /// Lets `stream` go on only when `event`, recorded in `after`, is reached.
+    fn order(&self, event: sys::CUevent, after: sys::CUstream, stream: sys::CUstream) -> Result<()> {
+        let flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+        // SAFETY: event and streams are ours.
+        unsafe { result::event::record(event, after).and_then(|()| result::stream::wait_event(stream, event, flags)) }
+            .map_err(|e| self.failed("ordering its streams", e))
+    }
+
+    fn captured(&self, graph: Graph) -> Result<&Captured> {
+        match self.graphs.get(graph.0) {
+            Some(captured) => Ok(captured),
+            None => invalid!("{}: graph {} was never captured", self.card.name(), graph.0),
+        }
+    }
+
+    fn run_graph(&self, kernels: sys::CUgraphExec) -> Result<()> {
+        // SAFETY: graph and stream are ours.
+        unsafe { result::graph::launch(kernels, self.stream) }.map_err(|e| self.late("running a program", e))
+    }
+
+    fn start_capture(&self) -> Result<()> {
+        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream is ours.
+        unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(|e| self.failed("starting a graph", e))
+    }
+
+    fn finish_capture(&self) -> Result<sys::CUgraphExec> {
+        let failed = |e| self.failed("building a graph", e);
+        // SAFETY: a capture was begun on this stream; the graph is destroyed once it is instantiated.
+        unsafe {
+            let graph = result::stream::end_capture(self.stream).map_err(failed)?;
+            let made = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0));
+            let _ = result::graph::destroy(graph);
+            made.map_err(failed)
+        }
+    }
+
+    /// Seconds of one launch of `burst`, which holds [`BURST`] of them, again and again.
+    fn time(&self, burst: sys::CUgraphExec, repetitions: usize) -> Result<Vec<f64>> {
+        let [start, end] =
+            [self.event(sys::CUevent_flags::CU_EVENT_DEFAULT)?, self.event(sys::CUevent_flags::CU_EVENT_DEFAULT)?];
+        let once = || {
+            // SAFETY: events and stream are ours.
+            unsafe { result::event::record(start, self.stream) }.map_err(|e| self.failed("recording an event", e))?;
+            self.run_graph(burst)?;
+            // SAFETY: as above; both events were recorded.
+            let milliseconds = unsafe {
+                result::event::record(end, self.stream)
+                    .and_then(|()| result::event::synchronize(end))
+                    .and_then(|()| result::event::elapsed(start, end))
+            }
+            .map_err(|e| self.late("timing a kernel", e))?;
+            Ok(f64::from(milliseconds) / 1e3 / BURST as f64)
+        };
+        let warm = once();
+        let times = warm.and_then(|_| (0..repetitions).map(|_| once()).collect());
+        for event in [start, end] {
+            // SAFETY: made above, and nothing waits for it any more.
+            let _ = unsafe { result::event::destroy(event) };
+        }
+        times
     }
 }
 
 impl Driver for GpuDriver {
     fn name(&self) -> String {
-        format!("cuda:{} ({})", self.gpu.index, self.gpu.name)
+        self.card.name()
     }
 
     fn multiprocessors(&self) -> u32 {
-        self.gpu.multiprocessors
+        self.card.gpu.multiprocessors
     }
 
     fn memory(&self) -> Result<(usize, usize)> {
@@ -241,25 +208,40 @@ impl Driver for GpuDriver {
         Ok(at)
     }
 
+    fn alloc_host(&mut self, bytes: usize) -> Result<()> {
+        assert!(self.host.0.is_null(), "the host buffer is made once");
+        self.enter()?;
+        let memory = self.page_locked(bytes.max(1))?;
+        // SAFETY: just allocated, with this length.
+        unsafe { memory.write_bytes(0, bytes) };
+        self.host = (memory, bytes);
+        Ok(())
+    }
+
+    fn host(&mut self, range: Range<usize>) -> &mut [u8] {
+        let part = self.part(&range);
+        // SAFETY: inside the buffer, which lives as long as `self` and is borrowed through it; the device does not touch it
+        // now, as the caller says.
+        unsafe { std::slice::from_raw_parts_mut(part, range.len()) }
+    }
+
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
         self.enter()?;
         let mut at = at;
         for chunk in bytes.chunks(STAGING / 2) {
-            let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-            if staging.used + chunk.len() > STAGING / 2 {
-                // SAFETY: the stream is ours.
-                unsafe { result::stream::synchronize(self.stream) }.map_err(|e| self.late("copying to it", e))?;
-                staging.used = 0;
+            if self.staged.get() + chunk.len() > STAGING / 2 {
+                self.synchronize()?;
             }
+            let used = self.staged.get();
             // SAFETY: [used, used + len) lies in the first half, and no copy in flight reads it; the device range belongs
             // to an allocation of ours, as the session planned it.
             unsafe {
-                let part = std::slice::from_raw_parts_mut(staging.memory.add(staging.used), chunk.len());
+                let part = std::slice::from_raw_parts_mut(self.staging.add(used), chunk.len());
                 part.copy_from_slice(chunk);
                 result::memcpy_htod_async(at, part, self.stream)
             }
-            .map_err(|e| self.failed("copying to it", e))?;
-            staging.used += chunk.len();
+            .map_err(|e| self.late("copying to it", e))?;
+            self.staged.set(used + chunk.len());
             at += chunk.len() as u64;
         }
         Ok(())
@@ -269,40 +251,30 @@ impl Driver for GpuDriver {
         self.enter()?;
         // SAFETY: the range belongs to an allocation of ours.
         unsafe { result::memset_d8_async(range.start, 0, (range.end - range.start) as usize, self.stream) }
-            .map_err(|e| self.failed("clearing memory", e))
+            .map_err(|e| self.late("clearing memory", e))
     }
 
     fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
         self.enter()?;
         let failed = |e| self.late("copying from it", e);
         let mut at = at;
-        let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         for chunk in bytes.chunks_mut(STAGING / 2) {
-            // SAFETY: the second half is used by reads alone, one at a time under the lock, and each waits for its end.
+            // SAFETY: the second half is used by reads alone, one at a time since the driver is in one thread at a time, and
+            // each waits for its end.
             unsafe {
-                let part = std::slice::from_raw_parts_mut(staging.memory.add(STAGING / 2), chunk.len());
+                let part = std::slice::from_raw_parts_mut(self.staging.add(STAGING / 2), chunk.len());
                 result::memcpy_dtoh_async(part, at, self.stream).map_err(failed)?;
                 result::stream::synchronize(self.stream).map_err(failed)?;
                 chunk.copy_from_slice(part);
             }
+            self.staged.set(0);
             at += chunk.len() as u64;
         }
         Ok(())
     }
 
-    fn load(&mut self, module: &'static Module) -> Result<()> {
-        if self.modules.contains_key(module.name) {
-            return Ok(());
-        }
-        self.enter()?;
-        let handle = self.compile(module)?;
-        if let Err(e) = module.entries.iter().try_for_each(|e| self.function(handle, e)) {
-            // SAFETY: just loaded, and nothing runs from it.
-            let _ = unsafe { result::module::unload(handle) };
-            return Err(e);
-        }
-        self.modules.insert(module.name, handle);
-        Ok(())
+    fn load(&mut self, entries: &[&'static Entry]) -> Result<()> {
+        self.card.load(entries)
     }
 
     fn forget(&mut self, _: Range<u64>) -> Result<()> {
@@ -312,7 +284,7 @@ impl Driver for GpuDriver {
     fn launch(&mut self, launch: &Launch) -> Result<()> {
         self.enter()?;
         let name = launch.call.entry.name;
-        let Some(&function) = self.functions.get(name) else { invalid!("{name}: its module is not loaded") };
+        let Some(function) = self.card.function(name) else { invalid!("{name} is not loaded") };
         let block = launch.call.parameters.as_ptr();
         // SAFETY: offsets lie in the block, as the registry laid it out from the PTX itself; the kernel copies the values
         // during the call; buffers are the session's.
@@ -320,7 +292,7 @@ impl Driver for GpuDriver {
             let mut pointers: Vec<*mut c_void> =
                 launch.call.entry.parameters.iter().map(|(offset, _)| block.add(*offset).cast_mut().cast()).collect();
             let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
-            result::launch_kernel(function, (gx, gy, gz), (bx, by, bz), launch.shared, self.stream, &mut pointers)
+            result::launch_kernel(function.0, (gx, gy, gz), (bx, by, bz), launch.shared, self.stream, &mut pointers)
         }
         .map_err(|e| self.failed(&format!("launching {name}"), e))
     }
@@ -328,65 +300,96 @@ impl Driver for GpuDriver {
     fn synchronize(&self) -> Result<()> {
         self.enter()?;
         // SAFETY: the stream is ours.
-        unsafe { result::stream::synchronize(self.stream) }.map_err(|e| self.late("running what was submitted", e))
-    }
-
-    fn begin_capture(&mut self) -> Result<()> {
-        self.enter()?;
-        let mode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        // SAFETY: the stream is ours.
-        unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(|e| self.failed("starting a graph", e))
-    }
-
-    fn end_capture(&mut self) -> Result<()> {
-        self.enter()?;
-        let failed = |e| self.failed("building a graph", e);
-        // SAFETY: a capture was begun on this stream; the graph is destroyed once it is instantiated.
-        let graph = unsafe { result::stream::end_capture(self.stream) }.map_err(failed)?;
-        let made = unsafe { result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0)) };
-        let _ = unsafe { result::graph::destroy(graph) };
-        let old = self.graph.replace(made.map_err(failed)?);
-        if let Some(old) = old {
-            // SAFETY: nothing else holds it.
-            let _ = unsafe { result::graph::exec_destroy(old) };
-        }
+        unsafe { result::stream::synchronize(self.stream) }.map_err(|e| self.late("running what was submitted", e))?;
+        self.staged.set(0);
         Ok(())
     }
 
-    fn replay(&mut self) -> Result<()> {
+    fn begin_capture(&mut self, copies: Copies) -> Result<()> {
         self.enter()?;
-        let Some(graph) = self.graph else { invalid!("{}: nothing was captured", self.name()) };
-        // SAFETY: graph and stream are ours.
-        unsafe { result::graph::launch(graph, self.stream) }.map_err(|e| self.late("running a program", e))
+        if copies.beside && self.copying[0].is_null() {
+            self.copying = [self.new_stream()?, self.new_stream()?];
+        }
+        self.start_capture()?;
+        self.copies = copies;
+        if self.copies.beside { Ok(()) } else { self.upload(&self.copies.uploads, self.stream) }
+    }
+
+    fn end_capture(&mut self) -> Result<Graph> {
+        self.enter()?;
+        let copies = std::mem::take(&mut self.copies);
+        // The capture has to end even if a copy cannot be noted.
+        let noted = if copies.beside { Ok(()) } else { self.download(&copies.downloads, self.stream) };
+        let kernels = self.finish_capture()?;
+        self.graphs.push(Captured { kernels, copies, stages: None });
+        noted?;
+        if let Some(last) = self.graphs.last().filter(|g| g.copies.beside).map(|_| self.graphs.len() - 1) {
+            let untimed = || self.event(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
+            self.graphs[last].stages = Some([untimed()?, untimed()?, untimed()?]);
+        }
+        Ok(Graph(self.graphs.len() - 1))
+    }
+
+    fn replay(&mut self, graph: Graph) -> Result<()> {
+        self.enter()?;
+        let Captured { kernels, copies, stages } = self.captured(graph)?;
+        let Some([uploaded, computed, done]) = *stages else { return self.run_graph(*kernels) };
+        let [to, from] = self.copying;
+        self.upload(&copies.uploads, to)?;
+        self.order(uploaded, to, self.stream)?;
+        self.run_graph(*kernels)?;
+        self.order(computed, self.stream, from)?;
+        self.download(&copies.downloads, from)?;
+        // SAFETY: event and stream are ours.
+        unsafe { result::event::record(done, from) }.map_err(|e| self.failed("recording an event", e))
+    }
+
+    fn wait(&self, graph: Graph) -> Result<()> {
+        let Some([.., done]) = self.captured(graph)?.stages else { return self.synchronize() };
+        self.enter()?;
+        // SAFETY: the event is ours.
+        unsafe { result::event::synchronize(done) }.map_err(|e| self.late("running a program", e))
+    }
+
+    fn measure(&mut self, launch: &Launch, repetitions: usize) -> Result<Cost> {
+        self.enter()?;
+        self.start_capture()?;
+        let submitted = (0..BURST).try_for_each(|_| self.launch(launch));
+        let burst = self.finish_capture();
+        submitted?;
+        let burst = burst?;
+        let times = self.time(burst, repetitions);
+        // SAFETY: made above, and it has run.
+        let _ = unsafe { result::graph::exec_destroy(burst) };
+        Ok(Cost::Seconds(times?))
     }
 }
 
 impl Drop for GpuDriver {
     /// Errors are of no use here: after a lost device every call fails.
     fn drop(&mut self) {
-        if self.enter().is_err() {
-            return;
-        }
-        let staging = self.staging.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.enter();
         // SAFETY: everything was made by this driver and is freed once, after the work that uses it.
         unsafe {
-            let _ = result::stream::synchronize(self.stream);
-            if let Some(graph) = self.graph {
-                let _ = result::graph::exec_destroy(graph);
+            let streams = [self.copying[0], self.stream, self.copying[1]];
+            for stream in streams.iter().filter(|s| !s.is_null()) {
+                let _ = result::stream::synchronize(*stream);
+            }
+            for graph in &self.graphs {
+                let _ = result::graph::exec_destroy(graph.kernels);
+                for event in graph.stages.iter().flatten() {
+                    let _ = result::event::destroy(*event);
+                }
             }
             for at in &self.allocations {
                 let _ = result::free_sync(*at);
             }
-            for module in self.modules.values() {
-                let _ = result::module::unload(*module);
+            for memory in [self.staging, self.host.0].into_iter().filter(|m| !m.is_null()) {
+                let _ = result::free_host(memory.cast());
             }
-            if !staging.memory.is_null() {
-                let _ = result::free_host(staging.memory.cast());
+            for stream in streams.iter().filter(|s| !s.is_null()) {
+                let _ = result::stream::destroy(*stream);
             }
-            if !self.stream.is_null() {
-                let _ = result::stream::destroy(self.stream);
-            }
-            let _ = result::primary_ctx::release(self.device);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Launches as data: which kernel, over which grid, with which arguments.
 
-use super::kernels::MODULES;
-use super::{Entry, Module, NormInput, Number, Target};
+use super::{Entry, NormInput, Number, Target};
 use crate::engine::plan::Step;
 use crate::engine::tape::{Record, Tape, Var};
 use crate::engine::tensor::DType;
@@ -136,10 +135,6 @@ impl Call {
         }
         self.value(&buffer.at.to_le_bytes());
         Ok(())
-    }
-
-    pub fn module(&self) -> &'static Module {
-        &MODULES[self.entry.module]
     }
 }
 

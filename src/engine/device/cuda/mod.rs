@@ -3,17 +3,19 @@
 //! Ops record [`Launch`]es once, when a [`session`] opens: memory is planned, so every address is known. A run replays
 //! them, as one graph. All of this is the same on both; only the [`Driver`] differs.
 
+pub mod card;
 mod driver;
 pub mod gpu;
 mod launch;
 mod norm_input;
+mod nvtx;
 mod session;
 mod sim;
 
-pub use driver::Driver;
+pub use driver::{Copies, Copy, Cost, Driver, Graph};
 pub use launch::{Call, In, Launch, Launches, Out};
 pub use norm_input::{Moments, NormInput};
-pub use session::{CudaSession, plan};
+pub use session::{CudaSession, describe, plan};
 pub use sim::SimDriver;
 
 use crate::engine::tensor::DType;
@@ -91,7 +93,7 @@ pub struct Module {
 }
 
 /// A kernel.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Entry {
     pub name: &'static str,
     /// Index in [`kernels::MODULES`].
@@ -101,6 +103,23 @@ pub struct Entry {
     /// Offset and size of every parameter, and the size of all, in bytes.
     pub parameters: &'static [(usize, usize)],
     pub bytes: usize,
+    /// Where its text lies in the module's.
+    pub text: (usize, usize),
+}
+
+impl Entry {
+    pub fn module(&self) -> &'static Module {
+        &kernels::MODULES[self.module]
+    }
+
+    /// PTX with this kernel alone, in the lines where the file has it.
+    pub fn ptx(&self) -> String {
+        let Module { ptx, entries, .. } = self.module();
+        let head = entries.iter().map(|e| e.text.0).min().unwrap_or(0);
+        let (start, end) = self.text;
+        let left_out = ptx[head..start].matches('\n').count();
+        [&ptx[..head], &"\n".repeat(left_out), &ptx[start..end]].concat()
+    }
 }
 
 /// One function per kernel, named and typed as its source says. It checks element types and packs the arguments.

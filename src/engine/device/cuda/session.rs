@@ -1,14 +1,14 @@
 //! A program on a CUDA device or its emulator: one arena, one list of launches, replayed as one graph.
 
-use super::norm_input;
-use super::{CudaOperation, Driver, Launch, Launches, Number, Target};
-use crate::engine::device::{Arena, Session};
+use super::{Copies, Copy, CudaOperation, Driver, Entry, Graph, Launch, Launches, Number, Target, norm_input, nvtx};
+use crate::engine::device::{Arena, Profile, Session};
 use crate::engine::ops::{Op, dispatch};
-use crate::engine::plan::{NetArenas, Plan, Sizing};
-use crate::engine::tape::{NetId, Storage, Tape, Var};
+use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
+use crate::engine::tape::{NetId, Record, Storage, Tape, Var};
 use crate::engine::tensor::DType;
 use crate::{Error, Result, invalid};
 use half::{bf16, f16};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 
 impl Sizing for Target {
@@ -35,12 +35,35 @@ pub struct CudaSession {
     tape: Tape,
     plan: Plan,
     driver: Box<dyn Driver>,
+    target: Target,
     /// Address of the arena.
     base: u64,
+    /// What [`Session::run`] replays.
+    program: Program,
+    /// What [`Session::submit`] replays in turn; none until it is first called.
+    lanes: Vec<Lane>,
+    wanted_lanes: usize,
+    /// Lanes on their way, oldest first, and the next to be used.
+    submitted: VecDeque<usize>,
+    next: usize,
+    submission: Submission,
+}
+
+/// How launches are submitted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Submission {
+    Graph,
+    /// One by one.
+    Launches,
+    /// One by one, each waited for.
+    Synchronous,
+}
+
+/// The launches of a run, and the graph of them once there is one.
+struct Program {
     steps: Vec<Work>,
-    /// Wait after every launch.
-    synchronous: bool,
-    captured: bool,
+    copies: Copies,
+    graph: Option<Graph>,
 }
 
 /// What one record does.
@@ -50,11 +73,25 @@ struct Work {
     launches: Vec<Launch>,
 }
 
+/// A run with places of its own for inputs and outputs, in the host buffer and, beside other lanes, on the device.
+struct Lane {
+    program: Program,
+    /// Where variables lie in the host buffer.
+    host: HashMap<Var, Range<usize>>,
+}
+
 impl CudaSession {
     /// Plans `tape`, which must keep its tensors as `number` says, and makes it ready to run.
     ///
-    /// With `CKAAD_SYNC_LAUNCHES=1` in the environment every launch is waited for, so that an error names its op.
-    pub fn new(tape: Tape, mut driver: Box<dyn Driver>, number: Number) -> Result<Self> {
+    /// With `CKAAD_SYNC_LAUNCHES=1` in the environment every launch is waited for, so that an error names its op. With
+    /// `CKAAD_GRAPHS=0` launches are submitted one by one instead of as a graph, so that profilers see each with its range.
+    pub fn new(tape: Tape, driver: Box<dyn Driver>, number: Number) -> Result<Self> {
+        Self::with_lanes(tape, driver, number, 1)
+    }
+
+    /// As [`CudaSession::new`], with `lanes` runs at once through [`Session::submit`]. With one, a run is a single graph with
+    /// its copies, for the shortest time from input to output. With more, copies run beside the kernels of other runs.
+    pub fn with_lanes(tape: Tape, mut driver: Box<dyn Driver>, number: Number, lanes: usize) -> Result<Self> {
         if tape.dtype() != number.storage() {
             invalid!(
                 "{} computes this program's {} as {number}; record it in {}",
@@ -65,44 +102,27 @@ impl CudaSession {
         }
         let target = Target { number, multiprocessors: driver.multiprocessors() };
         let plan = plan(&tape, target)?;
+        let streamed: Vec<(Var, Range<usize>)> =
+            streamed(&tape).map(|v| Ok((v, plan.range(v)?))).collect::<Result<_>>()?;
+        let apart = if lanes > 1 { streamed.iter().map(|(_, r)| aligned(r.len())).sum() } else { 0 };
+        let needed = plan.total + lanes * apart;
         let (free, total) = driver.memory()?;
-        if plan.total > free {
+        if needed > free {
             let mb = |b: usize| b as f64 / 1e6;
             return Err(Error::Invalid(format!(
                 "out of memory: this program needs {:.1} MB in one piece, {} has {:.1} MB free of {:.1} MB; use a smaller \
                  batch or image size",
-                mb(plan.total),
+                mb(needed),
                 driver.name(),
                 mb(free),
                 mb(total)
             )));
         }
-        let base = driver.alloc(plan.total)?;
-        let mut steps = Vec::with_capacity(plan.steps.len());
-        for (i, (record, step)) in tape.records.iter().zip(&plan.steps).enumerate() {
-            let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, &target);
-            let handed_on = if step.handed_on.is_empty() { None } else { neighbours(i) };
-            let handed_over = if step.handed_over.is_empty() { None } else { neighbours(i - 1) };
-            let recorded = Vec::new();
-            let mut l = Launches { target, tape: &tape, record, step, handed_on, handed_over, base, recorded };
-            dispatch!(&record.op, o => CudaOperation::launch(o, &mut l)).map_err(|e| e.within(describe(record)))?;
-            let launches = l.recorded;
-            for launch in &launches {
-                driver.load(launch.call.module())?;
-            }
-            // The optimizer's outputs are arenas that it updates, but for the last, the rounded parameters; an op in place
-            // reads its first output.
-            let in_place = step.inputs.iter().any(Range::is_empty);
-            let kept = match &record.op {
-                Op::Adam(_) => 4,
-                Op::ClipGradNorm(_) => 2,
-                _ => in_place as usize,
-            };
-            let outputs =
-                step.outputs.iter().skip(kept).chain([&step.scratch, &step.handed_on]).filter(|r| !r.is_empty());
-            let fresh = outputs.map(|r| base + r.start as u64..base + r.end as u64).collect();
-            steps.push(Work { fresh, launches });
-        }
+        let base = driver.alloc(needed)?;
+        let steps = record(&tape, &plan.steps, target, base)?;
+        let entries: BTreeMap<&str, &'static Entry> =
+            steps.iter().flat_map(|s| &s.launches).map(|l| (l.call.entry.name, l.call.entry)).collect();
+        driver.load(&entries.into_values().collect::<Vec<_>>())?;
         // Parameters, gradients and moments: the gaps between their entries are read too, and moments start at 0.
         for net in &plan.nets {
             for range in [&net.params, &net.working, &net.grads, &net.moment1, &net.moment2, &net.steps] {
@@ -111,13 +131,110 @@ impl CudaSession {
                 }
             }
         }
-        let synchronous = std::env::var_os("CKAAD_SYNC_LAUNCHES").is_some_and(|v| v == "1");
-        Ok(CudaSession { tape, plan, driver, base, steps, synchronous, captured: false })
+        let set_to = |name, value| std::env::var_os(name).is_some_and(|v| v == value);
+        let submission = match () {
+            () if set_to("CKAAD_SYNC_LAUNCHES", "1") => Submission::Synchronous,
+            () if set_to("CKAAD_GRAPHS", "0") => Submission::Launches,
+            () => Submission::Graph,
+        };
+        let program = Program { steps, copies: Copies::default(), graph: None };
+        let (submitted, wanted_lanes) = (VecDeque::new(), lanes.max(1));
+        let lanes = Vec::new();
+        Ok(CudaSession {
+            tape,
+            plan,
+            driver,
+            target,
+            base,
+            program,
+            lanes,
+            wanted_lanes,
+            submitted,
+            next: 0,
+            submission,
+        })
     }
 
     /// What a run submits, record by record.
-    pub fn launches(&self) -> impl Iterator<Item = &Launch> {
-        self.steps.iter().flat_map(|s| &s.launches)
+    pub fn launches(&self) -> impl Iterator<Item = (&Record, &Launch)> {
+        let works = self.tape.records.iter().zip(&self.program.steps);
+        works.flat_map(|(record, work)| work.launches.iter().map(move |launch| (record, launch)))
+    }
+
+    /// Makes the lanes: places for their inputs and outputs, and their launches.
+    fn make_lanes(&mut self) -> Result<()> {
+        let streamed: Vec<(Var, Range<usize>)> =
+            streamed(&self.tape).map(|v| Ok((v, self.plan.range(v)?))).collect::<Result<_>>()?;
+        let each: usize = streamed.iter().map(|(_, r)| aligned(r.len())).sum();
+        self.driver.alloc_host(self.wanted_lanes * each)?;
+        let beside = self.wanted_lanes > 1;
+        for lane in 0..self.wanted_lanes {
+            let mut start = lane * each;
+            let (mut host, mut moved) = (HashMap::new(), HashMap::new());
+            let mut copies = Copies { beside, ..Copies::default() };
+            for (v, planned) in &streamed {
+                let place = start..start + planned.len();
+                start += aligned(planned.len());
+                // The arena's own place may hold other things during another lane's run. An output may take an input's.
+                let apart = self.plan.total + place.start;
+                let apart = moved.entry(planned.clone()).or_insert(apart..apart + planned.len());
+                let device = if beside { apart.start } else { planned.start };
+                let copy = Copy { host: place.clone(), at: self.base + device as u64 };
+                let is_input = self.tape.info(*v).storage == Storage::Input;
+                if is_input { &mut copies.uploads } else { &mut copies.downloads }.push(copy);
+                host.insert(*v, place);
+            }
+            let move_all = |ranges: &[Range<usize>]| -> Vec<Range<usize>> {
+                ranges.iter().map(|r| moved.get(r).filter(|_| beside).unwrap_or(r).clone()).collect()
+            };
+            // Whatever shares exactly such a place at another time moves with it, which changes nothing for it.
+            let moved_step =
+                |s: &Step| Step { inputs: move_all(&s.inputs), outputs: move_all(&s.outputs), ..s.clone() };
+            let steps: Vec<Step> = self.plan.steps.iter().map(moved_step).collect();
+            let steps = record(&self.tape, &steps, self.target, self.base)?;
+            self.lanes.push(Lane { program: Program { steps, copies, graph: None }, host });
+        }
+        Ok(())
+    }
+
+    fn submit_launches(&mut self, lane: Option<usize>) -> Result<()> {
+        let program = lane.map_or(&self.program, |i| &self.lanes[i].program);
+        for (record, work) in self.tape.records.iter().zip(&program.steps) {
+            let _range = nvtx::range(|| describe(record));
+            for range in &work.fresh {
+                self.driver.forget(range.clone())?;
+            }
+            for launch in &work.launches {
+                let submitted = self.driver.launch(launch);
+                let wait = self.submission == Submission::Synchronous;
+                let done = if wait { submitted.and_then(|()| self.driver.synchronize()) } else { submitted };
+                done.map_err(|e| e.within(describe(record)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replays a program, as a graph that is captured when first needed.
+    fn replay(&mut self, lane: Option<usize>) -> Result<Graph> {
+        let program = lane.map_or(&self.program, |i| &self.lanes[i].program);
+        let graph = match program.graph {
+            Some(graph) => graph,
+            None => {
+                let copies = program.copies.clone();
+                self.driver.begin_capture(copies)?;
+                let submitted = self.submit_launches(lane);
+                let ended = self.driver.end_capture();
+                // A launch that failed may have spoilt the capture: its own error says more.
+                submitted?;
+                ended?
+            }
+        };
+        match lane {
+            Some(i) => self.lanes[i].program.graph = Some(graph),
+            None => self.program.graph = Some(graph),
+        }
+        self.driver.replay(graph)?;
+        Ok(graph)
     }
 
     fn at(&self, range: &Range<usize>) -> u64 {
@@ -139,26 +256,46 @@ impl CudaSession {
         }
         Ok(self.at(range))
     }
+}
 
-    /// Submits every launch, one by one.
-    fn submit(&mut self) -> Result<()> {
-        for (record, work) in self.tape.records.iter().zip(&self.steps) {
-            for range in &work.fresh {
-                self.driver.forget(range.clone())?;
-            }
-            for launch in &work.launches {
-                let submitted = self.driver.launch(launch);
-                let done =
-                    if self.synchronous { submitted.and_then(|()| self.driver.synchronize()) } else { submitted };
-                done.map_err(|e| e.within(describe(record)))?;
-            }
-        }
-        Ok(())
+/// Variables that go in before a run and out after it.
+fn streamed(tape: &Tape) -> impl Iterator<Item = Var> {
+    let of_run = |v: &Var| tape.info(*v).storage == Storage::Input;
+    let inputs = (0..tape.vars.len() as u32).map(Var).filter(of_run);
+    inputs.chain(tape.outputs.iter().copied())
+}
+
+/// Buffers start on cache lines.
+fn aligned(bytes: usize) -> usize {
+    bytes.next_multiple_of(64)
+}
+
+/// The launches of every record.
+fn record(tape: &Tape, steps: &[Step], target: Target, base: u64) -> Result<Vec<Work>> {
+    let mut works = Vec::with_capacity(steps.len());
+    for (i, (record, step)) in tape.records.iter().zip(steps).enumerate() {
+        let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, &target);
+        let handed_on = if step.handed_on.is_empty() { None } else { neighbours(i) };
+        let handed_over = if step.handed_over.is_empty() { None } else { neighbours(i - 1) };
+        let mut l = Launches { target, tape, record, step, handed_on, handed_over, base, recorded: Vec::new() };
+        dispatch!(&record.op, o => CudaOperation::launch(o, &mut l)).map_err(|e| e.within(describe(record)))?;
+        // The optimizer's outputs are arenas that it updates, but for the last, the rounded parameters; an op in place reads
+        // its first output.
+        let in_place = step.inputs.iter().any(Range::is_empty);
+        let written = match &record.op {
+            Op::Adam(_) => &step.outputs[4..],
+            Op::ClipGradNorm(_) => &step.outputs[..1],
+            _ => &step.outputs[in_place as usize..],
+        };
+        let fresh = written.iter().chain([&step.scratch, &step.handed_on]).filter(|r| !r.is_empty());
+        let fresh = fresh.map(|r| base + r.start as u64..base + r.end as u64).collect();
+        works.push(Work { fresh, launches: l.recorded });
     }
+    Ok(works)
 }
 
 /// A record, for messages: its op and its layer.
-fn describe(record: &crate::engine::tape::Record) -> String {
+pub fn describe(record: &Record) -> String {
     if record.label.is_empty() { record.op.name().into() } else { format!("{} in {}", record.op.name(), record.label) }
 }
 
@@ -216,18 +353,82 @@ impl Session for CudaSession {
     }
 
     fn run(&mut self) -> Result<()> {
-        if self.synchronous {
-            return self.submit();
+        if self.submission != Submission::Graph {
+            return self.submit_launches(None);
         }
-        if !self.captured {
-            self.driver.begin_capture()?;
-            let submitted = self.submit();
-            let ended = self.driver.end_capture();
-            // A launch that failed may have spoilt the capture: its own error says more.
-            submitted?;
-            ended?;
-            self.captured = true;
+        self.replay(None).map(drop)
+    }
+
+    fn lanes(&self) -> usize {
+        self.wanted_lanes
+    }
+
+    fn submit(&mut self, inputs: &[(Var, &[&[u8]])]) -> Result<()> {
+        if self.lanes.is_empty() {
+            self.make_lanes()?;
         }
-        self.driver.replay()
+        if self.submitted.len() == self.lanes.len() {
+            invalid!("{} run(s) are on their way: collect one before the next", self.submitted.len());
+        }
+        let index = self.next;
+        for (v, parts) in inputs {
+            let Some(place) = self.lanes[index].host.get(v) else { invalid!("variable %{} is no input", v.0) };
+            let mut start = place.start;
+            if parts.iter().map(|p| p.len()).sum::<usize>() > place.len() {
+                invalid!("variable %{} takes {} bytes, found more", v.0, place.len());
+            }
+            for part in *parts {
+                self.driver.host(start..start + part.len()).copy_from_slice(part);
+                start += part.len();
+            }
+        }
+        if self.submission == Submission::Graph {
+            self.replay(Some(index))?;
+        } else {
+            for Copy { host, at } in self.lanes[index].program.copies.uploads.clone() {
+                let bytes = self.driver.host(host).to_vec();
+                self.driver.write(at, &bytes)?;
+            }
+            self.submit_launches(Some(index))?;
+        }
+        self.submitted.push_back(index);
+        self.next = (index + 1) % self.lanes.len();
+        Ok(())
+    }
+
+    fn collect(&mut self, outputs: &mut [(Var, &mut [u8])]) -> Result<()> {
+        let Some(index) = self.submitted.pop_front() else { invalid!("no run is on its way") };
+        let Program { copies, graph, .. } = &self.lanes[index].program;
+        match graph {
+            Some(graph) => self.driver.wait(*graph)?,
+            None => {
+                for Copy { host, at } in copies.downloads.clone() {
+                    let mut bytes = vec![0; host.len()];
+                    self.driver.read(at, &mut bytes)?;
+                    self.driver.host(host).copy_from_slice(&bytes);
+                }
+            }
+        }
+        for (v, bytes) in outputs {
+            match self.lanes[index].host.get(v).cloned() {
+                Some(place) if place.len() == bytes.len() => bytes.copy_from_slice(self.driver.host(place)),
+                _ => invalid!("variable %{} is no output of {} bytes", v.0, bytes.len()),
+            }
+        }
+        Ok(())
+    }
+
+    fn profile(&mut self, repetitions: usize) -> Result<Vec<Profile>> {
+        self.run()?;
+        self.driver.synchronize()?;
+        let mut all = Vec::new();
+        for (record, work) in self.program.steps.iter().enumerate() {
+            for launch in &work.launches {
+                let cost = self.driver.measure(launch, repetitions);
+                let cost = cost.map_err(|e| e.within(describe(&self.tape.records[record])))?;
+                all.push(Profile { record, launch: Some(launch.clone()), cost });
+            }
+        }
+        Ok(all)
     }
 }

@@ -1,7 +1,7 @@
 //! The [`Driver`] for the emulator: the same PTX, executed on the CPU with every access checked.
 
 use super::launch::Use;
-use super::{Driver, Launch, Module};
+use super::{Copies, Copy, Cost, Driver, Entry, Graph, Launch};
 use crate::{Error, Result, invalid};
 use ptxsim::{Access, Buffer, Counters, Memory, Options};
 use std::collections::HashMap;
@@ -10,10 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Memory the emulated device has unless told otherwise, in bytes. Only what is used is taken from the machine.
 const MEMORY: usize = 8 << 30;
-/// Few, so that work is cut into few pieces: the emulator is no faster for more of them than the machine has cores.
-const MULTIPROCESSORS: u32 = 4;
-
-/// Parsed modules, kept for the whole process: parsing takes longer than most launches.
+/// Parsed kernels, kept for the whole process: parsing takes longer than most launches.
 static PARSED: Mutex<Option<HashMap<&'static str, Arc<ptxsim::Module>>>> = Mutex::new(None);
 
 /// An emulated device.
@@ -21,12 +18,20 @@ pub struct SimDriver {
     memory: Memory,
     capacity: usize,
     modules: HashMap<&'static str, Arc<ptxsim::Module>>,
+    host: Vec<u8>,
     capturing: bool,
-    graph: Vec<Node>,
+    /// The last one is being captured, if one is.
+    graphs: Vec<Captured>,
     counters: Counters,
 }
 
-/// What a graph replays.
+#[derive(Default)]
+struct Captured {
+    copies: Copies,
+    nodes: Vec<Node>,
+}
+
+/// What a graph replays between its copies.
 enum Node {
     Forget(Range<u64>),
     Launch(Launch),
@@ -39,14 +44,18 @@ impl Default for SimDriver {
 }
 
 impl SimDriver {
+    /// Few, so that work is cut into few pieces: the emulator is no faster for more of them than the machine has cores.
+    pub const MULTIPROCESSORS: u32 = 4;
+
     /// A device with this many bytes of memory.
     pub fn with_memory(capacity: usize) -> Self {
         SimDriver {
             memory: Memory::new(capacity as u64),
             capacity,
             modules: HashMap::new(),
+            host: Vec::new(),
             capturing: false,
-            graph: Vec::new(),
+            graphs: Vec::new(),
             counters: Counters::default(),
         }
     }
@@ -56,10 +65,10 @@ impl SimDriver {
         &self.counters
     }
 
-    fn execute(&mut self, launch: &Launch) -> Result<()> {
+    fn execute(&mut self, launch: &Launch) -> Result<Counters> {
         let call = &launch.call;
-        let Some(module) = self.modules.get(call.module().name) else {
-            invalid!("{}: its module is not loaded", call.entry.name);
+        let Some(module) = self.modules.get(call.entry.name) else {
+            invalid!("{} is not loaded", call.entry.name);
         };
         let access = |how| match how {
             Use::Read => Access::Read,
@@ -78,7 +87,17 @@ impl SimDriver {
         };
         let counters = module.launch(&self.memory, &launch, &Options::default()).map_err(fault)?;
         self.counters.add(&counters);
-        Ok(())
+        Ok(counters)
+    }
+
+    /// Copies results to the host buffer.
+    fn download(&mut self, copies: &Copies) -> Result<()> {
+        let unwritten = |Copy { host, at }: &Copy| self.memory.unwritten(*at..at + host.len() as u64);
+        if let Some(hole) = copies.downloads.iter().find_map(unwritten) {
+            invalid!("sim: the byte at {hole:#x} is copied to the host and was never written");
+        }
+        let download = |Copy { host, at }: &Copy| self.memory.read(*at, &mut self.host[host.clone()]).map_err(fault);
+        copies.downloads.iter().try_for_each(download)
     }
 
     fn forget_now(&mut self, range: Range<u64>) -> Result<()> {
@@ -96,7 +115,7 @@ impl Driver for SimDriver {
     }
 
     fn multiprocessors(&self) -> u32 {
-        MULTIPROCESSORS
+        Self::MULTIPROCESSORS
     }
 
     fn memory(&self) -> Result<(usize, usize)> {
@@ -105,6 +124,15 @@ impl Driver for SimDriver {
 
     fn alloc(&mut self, bytes: usize) -> Result<u64> {
         self.memory.alloc(bytes.max(1) as u64).map_err(fault)
+    }
+
+    fn alloc_host(&mut self, bytes: usize) -> Result<()> {
+        self.host = vec![0; bytes];
+        Ok(())
+    }
+
+    fn host(&mut self, range: Range<usize>) -> &mut [u8] {
+        &mut self.host[range]
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
@@ -123,62 +151,78 @@ impl Driver for SimDriver {
         self.memory.read(at, bytes).map_err(fault)
     }
 
-    fn load(&mut self, module: &'static Module) -> Result<()> {
-        if self.modules.contains_key(module.name) {
-            return Ok(());
-        }
+    fn load(&mut self, entries: &[&'static Entry]) -> Result<()> {
         let mut parsed = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
         let parsed = parsed.get_or_insert_default();
-        let handle = match parsed.get(module.name) {
-            Some(known) => known.clone(),
-            None => {
-                let fresh = Arc::new(ptxsim::Module::parse(module.name, module.ptx).map_err(fault)?);
-                parsed.insert(module.name, fresh.clone());
-                fresh
-            }
-        };
-        self.modules.insert(module.name, handle);
+        for entry in entries {
+            let handle = match parsed.get(entry.name) {
+                Some(known) => known.clone(),
+                None => {
+                    let fresh = Arc::new(ptxsim::Module::parse(entry.module().name, &entry.ptx()).map_err(fault)?);
+                    parsed.insert(entry.name, fresh.clone());
+                    fresh
+                }
+            };
+            self.modules.insert(entry.name, handle);
+        }
         Ok(())
     }
 
     fn forget(&mut self, range: Range<u64>) -> Result<()> {
-        if self.capturing {
-            self.graph.push(Node::Forget(range));
-            return Ok(());
+        match self.graphs.last_mut().filter(|_| self.capturing) {
+            Some(graph) => graph.nodes.push(Node::Forget(range)),
+            None => self.forget_now(range)?,
         }
-        self.forget_now(range)
+        Ok(())
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<()> {
-        if self.capturing {
-            self.graph.push(Node::Launch(launch.clone()));
-            return Ok(());
+        match self.graphs.last_mut().filter(|_| self.capturing) {
+            Some(graph) => graph.nodes.push(Node::Launch(launch.clone())),
+            None => {
+                self.execute(launch)?;
+            }
         }
-        self.execute(launch)
+        Ok(())
     }
 
     fn synchronize(&self) -> Result<()> {
         Ok(())
     }
 
-    fn begin_capture(&mut self) -> Result<()> {
-        self.graph.clear();
+    fn begin_capture(&mut self, copies: Copies) -> Result<()> {
+        self.graphs.push(Captured { copies, nodes: Vec::new() });
         self.capturing = true;
         Ok(())
     }
 
-    fn end_capture(&mut self) -> Result<()> {
+    fn end_capture(&mut self) -> Result<Graph> {
         self.capturing = false;
+        Ok(Graph(self.graphs.len() - 1))
+    }
+
+    fn replay(&mut self, graph: Graph) -> Result<()> {
+        let Some(captured) = self.graphs.get_mut(graph.0) else {
+            invalid!("sim: graph {} was never captured", graph.0)
+        };
+        let Captured { copies, nodes } = std::mem::take(captured);
+        let upload = |Copy { host, at }: &Copy| self.memory.write(*at, &self.host[host.clone()]).map_err(fault);
+        let done = copies.uploads.iter().try_for_each(upload).and_then(|()| {
+            nodes.iter().try_for_each(|node| match node {
+                Node::Forget(range) => self.forget_now(range.clone()),
+                Node::Launch(launch) => self.execute(launch).map(drop),
+            })
+        });
+        let done = done.and_then(|()| self.download(&copies));
+        self.graphs[graph.0] = Captured { copies, nodes };
+        done
+    }
+
+    fn wait(&self, _: Graph) -> Result<()> {
         Ok(())
     }
 
-    fn replay(&mut self) -> Result<()> {
-        let graph = std::mem::take(&mut self.graph);
-        let done = graph.iter().try_for_each(|node| match node {
-            Node::Forget(range) => self.forget_now(range.clone()),
-            Node::Launch(launch) => self.execute(launch),
-        });
-        self.graph = graph;
-        done
+    fn measure(&mut self, launch: &Launch, _: usize) -> Result<Cost> {
+        Ok(Cost::Counters(Box::new(self.execute(launch)?)))
     }
 }

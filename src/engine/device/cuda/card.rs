@@ -1,0 +1,223 @@
+//! The GPUs of this machine, and what one keeps for the whole process: its context and its compiled kernels.
+
+use super::{Entry, Module};
+use crate::{Error, Result, invalid};
+use cudarc::driver::{DriverError, result, sys};
+use rayon::prelude::*;
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, c_void};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// CUDA 12.1, the first whose drivers (530 and later) read our PTX.
+const DRIVER: i32 = 12_010;
+/// Ampere: `cp.async` and `mma.sync` on tf32 and bf16.
+const CAPABILITY: (i32, i32) = (8, 0);
+/// Room for what the compiler of PTX has to say.
+const LOG: usize = 16 << 10;
+
+/// A GPU as `ckaad devices` lists it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Gpu {
+    pub index: usize,
+    pub name: String,
+    pub compute_capability: (i32, i32),
+    pub multiprocessors: u32,
+    pub memory_bytes: usize,
+    /// Of the multiprocessors, at most, in kHz.
+    pub clock_khz: u32,
+    /// What the memory moves at most, in bytes per second, by its clock and width.
+    pub memory_bytes_per_second: f64,
+    /// Why it cannot be used.
+    pub unusable: Option<String>,
+}
+
+/// All GPUs of this machine, one that does not answer as unusable. Errors, each one line: no driver library, an old
+/// driver, none that answers.
+pub fn gpus() -> Result<Vec<Gpu>> {
+    let count = start()?;
+    let sick = |index, e: Error| Gpu {
+        index,
+        name: "unknown".into(),
+        compute_capability: (0, 0),
+        multiprocessors: 0,
+        memory_bytes: 0,
+        clock_khz: 0,
+        memory_bytes_per_second: 0.0,
+        unusable: Some(e.to_string()),
+    };
+    Ok((0..count).map(|index| gpu(index).unwrap_or_else(|e| sick(index, e))).collect())
+}
+
+/// Loads and starts the driver; the number of GPUs.
+fn start() -> Result<usize> {
+    // SAFETY: only looks for the library and opens it, as every later call would.
+    if !unsafe { sys::is_culib_present() } {
+        invalid!("no NVIDIA driver here (libcuda was not found)");
+    }
+    result::init().map_err(|e| error("starting the NVIDIA driver", e))?;
+    let version = driver_version()?;
+    if version < DRIVER {
+        let name = |v: i32| format!("{}.{}", v / 1000, v % 1000 / 10);
+        invalid!(
+            "the NVIDIA driver supports CUDA {}, this program needs {}: install driver 530 or later, or use --device cpu",
+            name(version),
+            name(DRIVER)
+        );
+    }
+    let count = result::device::get_count().map_err(|e| error("counting GPUs", e))?;
+    Ok(count.max(0) as usize)
+}
+
+/// The newest CUDA that the driver supports: 12010 is 12.1.
+pub fn driver_version() -> Result<i32> {
+    let mut version = 0;
+    // SAFETY: writes one integer.
+    let asked = unsafe { sys::cuDriverGetVersion(&mut version) }.result();
+    asked.map_err(|e| error("asking for the driver's version", e))?;
+    Ok(version)
+}
+
+fn gpu(index: usize) -> Result<Gpu> {
+    let failed = |e| error(&format!("asking about cuda:{index}"), e);
+    let device = result::device::get(index as i32).map_err(failed)?;
+    let attribute = |a| {
+        // SAFETY: the device comes from the driver itself.
+        unsafe { result::device::get_attribute(device, a) }.map_err(failed)
+    };
+    use sys::CUdevice_attribute_enum as A;
+    let compute_capability = (
+        attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+        attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+    );
+    let (major, minor) = compute_capability;
+    let memory_khz = f64::from(attribute(A::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?);
+    let bits = f64::from(attribute(A::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)?);
+    Ok(Gpu {
+        index,
+        name: result::device::get_name(device).map_err(failed)?,
+        compute_capability,
+        multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as u32,
+        // SAFETY: as above.
+        memory_bytes: unsafe { result::device::total_mem(device) }.map_err(failed)?,
+        clock_khz: attribute(A::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?.max(0) as u32,
+        // Two transfers a clock.
+        memory_bytes_per_second: 2.0 * memory_khz * 1e3 * bits / 8.0,
+        unusable: (compute_capability < CAPABILITY)
+            .then(|| format!("compute capability {major}.{minor}, the kernels need 8.0 or later")),
+    })
+}
+
+/// The GPU with this index. Errors: no driver, no such GPU (with how many there are), or one that is too old.
+pub fn usable(index: usize) -> Result<Gpu> {
+    let count = start().map_err(|e| e.within(format!("cuda:{index}")))?;
+    if index >= count {
+        invalid!("cuda:{index}: this machine has {count} GPU(s), counted from 0; `ckaad devices` lists them");
+    }
+    let gpu = gpu(index)?;
+    if let Some(why) = &gpu.unusable {
+        invalid!("cuda:{index} ({}): {why}; use --device cpu", gpu.name);
+    }
+    Ok(gpu)
+}
+
+pub(super) fn error(doing: &str, e: DriverError) -> Error {
+    let name = e.error_name().map_or("an unknown error".into(), CStr::to_string_lossy);
+    let text = e.error_string().map_or("".into(), CStr::to_string_lossy);
+    Error::Invalid(format!("CUDA: {doing}: {name}: {text}"))
+}
+
+/// A GPU's primary context, and the kernels compiled for it so far. Kept until the process ends: sessions come and go,
+/// and compiling takes longer than most of them.
+pub(super) struct Card {
+    pub gpu: Gpu,
+    context: sys::CUcontext,
+    functions: Mutex<HashMap<&'static str, Function>>,
+}
+
+/// A compiled kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Function(pub sys::CUfunction);
+
+// SAFETY: handles of the driver, valid in every thread where the context is current; the context and the modules are
+// never unloaded.
+unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Send for Card {}
+// SAFETY: as above; the table is behind a lock.
+unsafe impl Sync for Card {}
+
+static CARDS: Mutex<Option<HashMap<usize, Arc<Card>>>> = Mutex::new(None);
+
+impl Card {
+    /// The card with this index, opened when first asked for. Errors: those of [`usable`], or the driver's own.
+    pub fn open(index: usize) -> Result<Arc<Card>> {
+        let mut cards = CARDS.lock().unwrap_or_else(PoisonError::into_inner);
+        let cards = cards.get_or_insert_default();
+        if let Some(card) = cards.get(&index) {
+            return Ok(card.clone());
+        }
+        let gpu = usable(index)?;
+        let failed = |e| error(&format!("opening cuda:{index}"), e);
+        let device = result::device::get(index as i32).map_err(failed)?;
+        // SAFETY: the device comes from the driver; the context is kept until the process ends.
+        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
+        let card = Arc::new(Card { gpu, context, functions: Mutex::default() });
+        cards.insert(index, card.clone());
+        Ok(card)
+    }
+
+    pub fn name(&self) -> String {
+        format!("cuda:{} ({})", self.gpu.index, self.gpu.name)
+    }
+
+    /// Makes the context current on this thread.
+    pub fn enter(&self) -> Result<()> {
+        // SAFETY: the context lives as long as the process.
+        unsafe { result::ctx::set_current(self.context) }.map_err(|e| self.failed("entering its context", e))
+    }
+
+    pub fn failed(&self, doing: &str, e: DriverError) -> Error {
+        error(&format!("{}: {doing}", self.name()), e)
+    }
+
+    /// Compiles those of these kernels that were not yet, several at a time. Each is a module of its own, since a program
+    /// launches a few of the many in a PTX file. The NVIDIA driver caches what it compiled on disk, by content.
+    pub fn load(&self, entries: &[&'static Entry]) -> Result<()> {
+        let known = |e: &&&'static Entry| self.function(e.name).is_none();
+        let missing: Vec<&'static Entry> = entries.iter().filter(known).copied().collect();
+        let compiled: Vec<Function> = missing.par_iter().map(|e| self.compile(e)).collect::<Result<_>>()?;
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        functions.extend(missing.iter().map(|e| e.name).zip(compiled));
+        Ok(())
+    }
+
+    pub fn function(&self, name: &str) -> Option<Function> {
+        self.functions.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
+    /// Compiles one kernel, with the compiler's log where that fails.
+    fn compile(&self, entry: &'static Entry) -> Result<Function> {
+        self.enter()?;
+        let name = entry.name;
+        let text =
+            |t: String| CString::new(t).map_err(|_| Error::Invalid(format!("{name}: its PTX holds a zero byte")));
+        let (ptx, symbol) = (text(entry.ptx())?, text(name.into())?);
+        let mut log = vec![0u8; LOG];
+        use sys::CUjit_option_enum as J;
+        let mut options = [J::CU_JIT_ERROR_LOG_BUFFER, J::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+        let mut values: [*mut c_void; 2] = [log.as_mut_ptr().cast(), LOG as *mut c_void];
+        let mut module = std::ptr::null_mut();
+        // SAFETY: options and values are two each; the log is as long as said and outlives the call; so does the text.
+        let loaded = unsafe {
+            sys::cuModuleLoadDataEx(&mut module, ptx.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr())
+        };
+        loaded.result().map_err(|e| {
+            let log = String::from_utf8_lossy(log.split(|b| *b == 0).next().unwrap_or_default()).trim().to_string();
+            let Module { name: file, .. } = entry.module();
+            Error::Invalid(format!("{}\n{log}", self.failed(&format!("compiling {name} of {file}.ptx"), e)))
+        })?;
+        // SAFETY: the module was just loaded and is never unloaded.
+        let function = unsafe { result::module::get_function(module, symbol) };
+        function.map(Function).map_err(|e| self.failed(&format!("finding {name} in its module"), e))
+    }
+}
