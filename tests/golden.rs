@@ -7,6 +7,12 @@
 //! 1.3e-3 for Wide-ResNet-50-2's (at 64 px its codes are 2x2, and a norm over four values amplifies rounding) with
 //! gradients up to 0.15 off; and since Adam's first step is the *sign* of each gradient, rounding grows from step to step:
 //! 1.5e-2 in the adversarial loss after three. The f32 tolerances are up to three times what PyTorch needs.
+//!
+//! In bf16 it is PyTorch's bf16 autocast with f32 parameters, which the tolerances are at most: for the patch discriminator
+//! 6e-3 in the features, 8e-2 in the reconstructions, 0.09 in the discriminator's gradients, 8e-3 in the losses after the
+//! first step but 0.19 in the adversarial one; for the image discriminator 8e-2 and 0.69 in the losses. (The heads of its
+//! gradients, 16 values each, are 0.35 off here and 0.19 there. Those of the auto-encoder are noise to both: 0.3 off in the
+//! median, some by more than their size.)
 
 mod common;
 
@@ -33,15 +39,36 @@ struct Tolerance {
     first_losses: f64,
     /// Losses of later steps and parameters after the last one.
     later: f64,
+    /// The adversarial term of later steps: a discriminator's view of what the auto-encoder has just learned.
+    later_adversarial: f64,
 }
 
-const F64: Tolerance =
-    Tolerance { features: 1e-5, reconstructions: 1e-5, gradients: 1e-6, first_losses: 1e-6, later: 1e-6 };
-const F32: Tolerance =
-    Tolerance { features: 2e-4, reconstructions: 2e-4, gradients: 2e-3, first_losses: 1e-3, later: 5e-2 };
-const BF16: Tolerance =
-    Tolerance { features: 1e9, reconstructions: 1e9, gradients: 1e9, first_losses: 1e9, later: 1e9 };
+const F64: Tolerance = Tolerance {
+    features: 1e-5,
+    reconstructions: 1e-5,
+    gradients: 1e-6,
+    first_losses: 1e-6,
+    later: 1e-6,
+    later_adversarial: 1e-6,
+};
+const F32: Tolerance = Tolerance {
+    features: 2e-4,
+    reconstructions: 2e-4,
+    gradients: 2e-3,
+    first_losses: 1e-3,
+    later: 5e-2,
+    later_adversarial: 5e-2,
+};
 const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.2, ..F32 };
+const BF16: Tolerance = Tolerance {
+    features: 1e-2,
+    reconstructions: 8e-2,
+    gradients: 0.1,
+    first_losses: 1e-2,
+    later: 1e-2,
+    later_adversarial: 0.2,
+};
+const BF16_IMAGE: Tolerance = Tolerance { features: 3e-2, gradients: 0.5, later: 8e-2, later_adversarial: 0.5, ..BF16 };
 
 struct Case {
     golden: Golden,
@@ -127,7 +154,7 @@ fn check_gradients<T: Real>(case: &Case, s: &dyn Session, net: NetId, tolerance:
         // Heads are compared on the scale of the whole tensor: single values may be tiny sums of large terms.
         let scale = (expected / (found.len() as f64).sqrt() * (head.len() as f64).sqrt()).max(f64::MIN_POSITIVE);
         let difference = found.iter().zip(&head).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-        eprintln!("GRAD {} norm {error:.2e} head {:.2e}", e.name, difference/scale);
+        eprintln!("GRAD {} norm {error:.2e} head {:.2e}", e.name, difference / scale);
         assert!(difference / scale <= tolerance, "gradient of {}: {:e} of its scale away", e.name, difference / scale);
     }
 }
@@ -157,7 +184,11 @@ fn check_training<T: Real>(file: &str, t: &Tolerance, steps: usize, dtype: DType
             let (found, expected) = (s.scalar(v).unwrap(), case.golden.get(&format!("train.{name}"))[step]);
             let e = ((found - expected) / expected).abs();
             eprintln!("LOSS {name} {step} {e:.2e}");
-            let tolerance = if step == 0 { t.first_losses } else { t.later };
+            let tolerance = match name {
+                _ if step == 0 => t.first_losses,
+                "adv" => t.later_adversarial,
+                _ => t.later,
+            };
             assert!(e <= tolerance, "{name} of step {step}: {found}, expected {expected} (relative error {e:e})");
         }
     }
@@ -310,12 +341,7 @@ mod kernels {
 
     #[test]
     fn training_bf16_with_image_discriminator() {
-        check_training::<f32>("resnet18_image.safetensors", &BF16, usize::MAX, DType::Bf16, &open);
-    }
-
-    #[test]
-    fn autoencoder_gradients_bf16() {
-        check_autoencoder_gradients::<f32>("resnet18_patch.safetensors", &BF16, DType::Bf16, &open);
+        check_training::<f32>("resnet18_image.safetensors", &BF16_IMAGE, usize::MAX, DType::Bf16, &open);
     }
 
     #[test]

@@ -212,7 +212,11 @@ impl Tape {
             let (found, kept) = (self.info(grad).dtype, self.dtype.exact());
             if found != kept {
                 let (layout, entry) = (&self.nets[net.0], &self.nets[net.0].entries()[index]);
-                invalid!("the gradient of {}.{} comes in {found}; the optimizer takes {kept}", layout.network, entry.name);
+                invalid!(
+                    "the gradient of {}.{} comes in {found}; the optimizer takes {kept}",
+                    layout.network,
+                    entry.name
+                );
             }
             if self.info(grad).storage != Storage::Temp {
                 // A view, or another parameter's gradient already (as both terms of a sum have): this one needs its own.

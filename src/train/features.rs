@@ -88,9 +88,7 @@ impl FeatureCache {
                 }
                 match &mut store {
                     Store::Memory(v) => v.extend_from_slice(&image),
-                    Store::Disk(f) => {
-                        f.write_all(&image).map_err(|e| Error::io(folder.join("(feature cache)"), e))?
-                    }
+                    Store::Disk(f) => f.write_all(&image).map_err(|e| Error::io(folder.join("(feature cache)"), e))?,
                 }
             }
             progress(start + indices.len())?;

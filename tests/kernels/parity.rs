@@ -8,7 +8,6 @@ use ckaad::engine::gradcheck;
 use ckaad::engine::ops::case::Case;
 use ckaad::engine::ops::cases;
 use ckaad::engine::tensor::DType;
-use half::{bf16, f16};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -23,14 +22,6 @@ fn tolerance(number: Number) -> f64 {
         Number::F32 => 1e-5,
         Number::Tf32 => 1e-3,
         Number::Bf16 | Number::F16 => 1e-2,
-    }
-}
-
-fn round(number: Number, x: f64) -> f64 {
-    match number.storage() {
-        DType::Bf16 => bf16::from_f64(x).to_f64(),
-        DType::F16 => f16::from_f64(x).to_f64(),
-        _ => x as f32 as f64,
     }
 }
 
@@ -62,7 +53,7 @@ fn report(case: &Case, number: Number, what: &str, error: f64) {
 fn check(case: &Case, number: Number, launched: &Mutex<BTreeSet<&'static str>>) -> Result<(), String> {
     let text = |e: ckaad::Error| e.to_string();
     let inputs: Vec<Vec<f64>> =
-        case.values().into_iter().map(|v| v.into_iter().map(|x| round(number, x)).collect()).collect();
+        case.values().into_iter().map(|v| v.into_iter().map(|x| number.storage().round(x)).collect()).collect();
     let compare = |what: &str, found: &[f64], expected: &[f64]| {
         let e = relative_error(found, expected);
         report(case, number, what, e);

@@ -24,7 +24,9 @@ pub struct Adam {
 /// Refuses what there is no optimizer for.
 pub fn expect_trainable(dtype: DType) -> Result<()> {
     if dtype == DType::F16 {
-        invalid!("losses are not scaled, so f16 would lose all gradients below 6e-8; train in bf16, tf32 or f32, score in f16");
+        invalid!(
+            "losses are not scaled, so f16 would lose all gradients below 6e-8; train in bf16, tf32 or f32, score in f16"
+        );
     }
     Ok(())
 }
