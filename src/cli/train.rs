@@ -35,8 +35,8 @@ Examples:
 Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 0; --resume goes on from there with
 the same losses, bit for bit, when the number of threads is the same.
 
---precision bf16 (on a GPU or sim) computes the passes in bf16; weights, their gradients and Adam's moments stay f32, as in
-the model file. f16 is for scoring.")]
+--precision bf16 (on a GPU or sim) computes the passes in bf16; weights, their gradients and Adam's
+moments stay f32, and so does the model file. f16 is for scoring.")]
 pub struct Args {
     /// Folder with train/good and, optionally, train/anomalous
     #[arg(long, value_name = "DIR")]

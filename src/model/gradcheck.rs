@@ -37,7 +37,8 @@ const IMAGES: usize = 3;
 const NORMAL: usize = 2;
 /// Random directions tried.
 const DIRECTIONS: usize = 3;
-/// For 16-bit gradients of whole networks.
+/// For 16-bit gradients of whole networks: at 64 px, norms over 2x2 codes amplify rounding. Measured in bf16: up
+/// to 0.37.
 const NORM: f64 = 0.5;
 /// Smaller than for single ops: among tens of thousands of ReLUs, a step of 1e-6 takes one across its kink.
 const STEP: f64 = 1e-7;
