@@ -8,11 +8,11 @@
 //! gradients up to 0.15 off; and since Adam's first step is the *sign* of each gradient, rounding grows from step to step:
 //! 1.5e-2 in the adversarial loss after three. The f32 tolerances are up to three times what PyTorch needs.
 //!
-//! In bf16 it is PyTorch's bf16 autocast with f32 parameters, which the tolerances are at most: for the patch discriminator
-//! 6e-3 in the features, 8e-2 in the reconstructions, 0.09 in the discriminator's gradients, 8e-3 in the losses after the
-//! first step but 0.19 in the adversarial one; for the image discriminator 8e-2 and 0.69 in the losses. (The heads of its
-//! gradients, 16 values each, are 0.35 off here and 0.19 there. Those of the auto-encoder are noise to both: 0.3 off in the
-//! median, some by more than their size.)
+//! In bf16 the yardstick is PyTorch's bf16 autocast with f32 parameters. It is, for the patch discriminator, 7e-3 in the
+//! features, 8e-2 in the reconstructions, 0.09 in the discriminator's gradients, and in the losses 1e-2 but for the
+//! adversarial one, 0.19; for the image discriminator up to 8e-2 and 0.69 in the losses. The heads of that one's gradients, 16
+//! values each, are up to 0.35 off here and 0.19 there. Those of the auto-encoder are noise to both, 0.3 off in the median,
+//! some by more than their size: they are not looked at.
 
 mod common;
 
