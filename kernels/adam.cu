@@ -3,16 +3,17 @@
 // adam_step:  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2;  p -= lr / (1 - b1^t) * m / (sqrt(v / (1 - b2^t)) + eps),
 //             t = steps + 1. 16 bytes of each arena per thread. The bias 1 - b^t is -expm1(t ln b), with ln b from the host:
 //             b^t by powf would lose the digits that count while t is small.
+//             _masters_bf16: also writes p rounded to nearest even, which is what the passes of a bf16 program read.
 // adam_count: steps += 1, as a launch of its own: no thread of adam_step can see the new number.
 // clip_grad_norm_partial: sums of squares, a block of 256 threads every gridDim.x-th block of 4096 bytes; f32 runs, f64 totals.
 // clip_grad_norm_total:   one block adds the partials in order, norm = sqrt(sum).
 // clip_grad_norm_scale:   g *= max / (norm + 1e-6) where that is below 1 or NaN (a NaN must reach the parameters, where the
 //             loss shows it); else nothing is read or written.
 //
-// Fuses: all of a network's parameters in one launch; both moments, bias correction and update in one reading.
-// Shared memory: 64 bytes (partial), 256 bytes (total), none (others). Registers on sm_90: step 38, count 8, partial 22,
+// Fuses: all of a network's parameters in one launch; both moments, bias correction, update and rounding in one reading.
+// Shared memory: 64 bytes (partial), 256 bytes (total), none (others). Registers on sm_90: step 38 or 39, count 8, partial 22,
 // total 24, scale 16.
-// One launch moves: step 28*len bytes, 13 flops per element; partial 4*len bytes, 2 flops; scale 8*len bytes when it clips.
+// One launch moves: step 28*len bytes (_masters_bf16 30*len), 13 flops per element; partial 4*len bytes, 2 flops; scale 8*len bytes when it clips.
 // The number of partials depends on len alone, so that the norm has the same bits on every card. Block sizes were chosen
 // without a GPU at hand.
 #include "common.cuh"
@@ -23,8 +24,10 @@ struct AdamRates {
     float lr, b1, c1, ln_b1, b2, c2, ln_b2, eps;
 };
 
-__device__ __forceinline__ void adam_step(float* params, float* m, float* v, const float* grads, const float* steps, u32 len,
-                                          AdamRates r) {
+// `working` is null in f32.
+template <bool ROUND>
+__device__ __forceinline__ void adam_step(float* params, bf16* working, float* m, float* v, const float* grads,
+                                          const float* steps, u32 len, AdamRates r) {
     const u32 at = (blockIdx.x * THREADS + threadIdx.x) * 4;
     if (at >= len) return;
     const float t = *steps + 1.0f;
@@ -40,6 +43,14 @@ __device__ __forceinline__ void adam_step(float* params, float* m, float* v, con
     store16(m + at, first);
     store16(v + at, second);
     store16(params + at, p);
+    if constexpr (ROUND) {
+        struct alignas(8) Four {
+            bf16 v[4];
+        } rounded;
+#pragma unroll
+        for (u32 j = 0; j < 4; ++j) rounded.v[j] = from_f32<bf16>(p.v[j]);
+        *reinterpret_cast<Four*>(working + at) = rounded;
+    }
 }
 
 __device__ __forceinline__ void clip_partial(float* partial, const float* grads, u32 len) {
@@ -72,7 +83,8 @@ __device__ __forceinline__ void clip_scale(float* grads, const float* norm, u32 
     store16(grads + at, g);
 }
 
-extern "C" __global__ void __launch_bounds__(256) adam_step_f32(float* params, float* m, float* v, const float* grads, const float* steps, u32 len, AdamRates rates) { adam_step(params, m, v, grads, steps, len, rates); }
+extern "C" __global__ void __launch_bounds__(256) adam_step_f32(float* params, float* m, float* v, const float* grads, const float* steps, u32 len, AdamRates rates) { adam_step<false>(params, nullptr, m, v, grads, steps, len, rates); }
+extern "C" __global__ void __launch_bounds__(256) adam_step_masters_bf16(float* params, bf16* working, float* m, float* v, const float* grads, const float* steps, u32 len, AdamRates rates) { adam_step<true>(params, working, m, v, grads, steps, len, rates); }
 extern "C" __global__ void __launch_bounds__(32) adam_count_f32(float* steps) { if (threadIdx.x == 0) *steps += 1.0f; }
 extern "C" __global__ void __launch_bounds__(256) clip_grad_norm_partial_f32(float* partial, const float* grads, u32 len) { clip_partial(partial, grads, len); }
 extern "C" __global__ void __launch_bounds__(1024) clip_grad_norm_total_f32(float* norm, const float* partial, u32 count) { clip_total(norm, partial, count); }

@@ -8,7 +8,7 @@
 // its own taps only: no product with a zero that a stride put there.
 //
 // Shapes: x, dx (n, h, w, c); w, dw (k, r, s, c); y, residual, dy (n, oh, ow, k); bias, db (k); partial (splits, the
-// result's shape), f32; moments (n, row tiles of an image, 2, k), f32.
+// result's shape), f32; moments (n, row tiles of an image, 2, k), f32. dw and db are f32 in all programs.
 //
 // Threads: a block computes one tile of the product with the whole depth, or with one of `splits` equal parts of it, into
 // `partial`; conv2d_reduce_splits then adds the parts in order, four numbers a thread. blockIdx.x, y = tile along rows and
@@ -28,10 +28,8 @@
 // passes through it once more, so that results leave in 16-byte rows.
 //   bytes: fwd, bwd_input, bwd_weight    small 16,384, 18,432, 20,480    medium 32,768, 34,816, 36,864
 //   128x64 37,376, 38,400, 39,936    large 70,144, which the launch has to give    bwd_bias 4,096 (16-bit 8,192)
-// Registers (ptxas, sm_90), f32 / tf32 / 16-bit: 128x64: fwd 168 / 133 / 152, bwd_input 167 / 150 / 161, bwd_weight 130 /
-// 142 / 163; small 124 / 84 / 89, 107 / 92 / 96, 103 / 89 / 106; medium 128 / 92 / 105, 96 / 103 / 100, 91 / 105 / 115; large
-// - / 203 / 219, - / 226 / 244, - / 214 / 236; reduce_splits 29, bwd_bias 19 / - / 30. Blocks that share a multiprocessor by
-// registers: 3 of 128x64 (168 each at most), 8 small, 4 medium, 2 large.
+// Registers: README.md. Blocks that share a multiprocessor by them: 3 of 128x64 (168 each at most), 8 small, 4 medium,
+// 2 large.
 //
 // Flops and bytes: 2 * n * oh * ow * k * r * s * c flops each. 3x3 from 512 to 512 channels, 5 images of 16x16, f32: 6.0
 // GFLOP; x 2.6 MB, w 9.4 MB in, y 2.6 MB out; tiles read 283 MB, nearly all from L2 (21 flops a byte).
@@ -120,16 +118,16 @@ __device__ __forceinline__ void conv2d_bwd_input(T* dx, float* partial, const T*
 }
 
 template <class P, class Tile, class T>
-__device__ __forceinline__ void conv2d_bwd_weight(T* dw, float* partial, const T* x, const T* dy, const Conv2d& p,
+__device__ __forceinline__ void conv2d_bwd_weight(float* dw, float* partial, const T* x, const T* dy, const Conv2d& p,
                                                   u32 splits) {
     const u32 row0 = blockIdx.x * Tile::ROWS, column0 = blockIdx.y * Tile::COLUMNS, columns = p.r * p.s * p.c;
     const Part part(ceil_div(p.n * p.oh * p.ow, SLICE<T>), blockIdx.z, splits);
     GradientColumns<T, Tile::ROWS, Tile::THREADS> a(dy, p, row0, part.begin);
     PixelColumns<T, Tile::COLUMNS, Tile::THREADS> b(x, p, column0, part.begin);
     if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * p.k * columns;
-    const Output<T> out{dw, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, columns};
+    const Output<float> out{dw, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, columns};
     multiply_and_store<P, Tile>(
-        a, b, part.end - part.begin, out, NoMoments{}, column0, p.c % LANES<T> == 0,
+        a, b, part.end - part.begin, out, NoMoments{}, column0, p.c % LANES<float> == 0,
         [&](u32 i) { return row0 + i < p.k ? (row0 + i) * columns : NOWHERE; }, [](u32 column) { return column; });
 }
 
@@ -271,11 +269,11 @@ extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_tf32(
     conv2d_bwd_weight<Tf32, Wide>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_bf16(
-    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<Bf16, Wide>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 3) conv2d_bwd_weight_f16(
-    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<F16, Wide>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_fwd_small_f32(
@@ -323,11 +321,11 @@ extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_tf32
     conv2d_bwd_weight<Tf32, Small>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_bf16(
-    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<Bf16, Small>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(64, 8) conv2d_bwd_weight_small_f16(
-    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<F16, Small>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 4) conv2d_fwd_medium_f32(
@@ -375,11 +373,11 @@ extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_weight_medium_tf
     conv2d_bwd_weight<Tf32, Medium>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_weight_medium_bf16(
-    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<Bf16, Medium>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 4) conv2d_bwd_weight_medium_f16(
-    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<F16, Medium>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 2) conv2d_fwd_large_tf32(
@@ -414,11 +412,11 @@ extern "C" __global__ void __launch_bounds__(128, 2) conv2d_bwd_weight_large_tf3
     conv2d_bwd_weight<Tf32, Large>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 2) conv2d_bwd_weight_large_bf16(
-    bf16* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const bf16* x, const bf16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<Bf16, Large>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(128, 2) conv2d_bwd_weight_large_f16(
-    f16* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
+    float* dw, float* partial, const f16* x, const f16* dy, Conv2d p, u32 splits) {
     conv2d_bwd_weight<F16, Large>(dw, partial, x, dy, p, splits);
 }
 extern "C" __global__ void __launch_bounds__(256) conv2d_reduce_splits_f32(

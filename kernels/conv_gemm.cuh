@@ -360,10 +360,9 @@ constexpr u32 NOWHERE = 0xffffffffu;
 // Multiplies `slices` slices and stores the tile whose first column is `column0`. `row_at(i)` is where row i of the tile
 // begins in the result, or NOWHERE; `column_at(column)` how far behind that a column lies. `vectors`: 16-byte chunks of
 // columns stay together and aligned in the result. `moments`: NoMoments, or where those of the columns go, if anywhere.
-template <class P, class Tile, class A, class B, class M, class RowAt, class ColumnAt>
-__device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const Output<typename P::T>& out, const M& moments,
+template <class P, class Tile, class A, class B, class T, class M, class RowAt, class ColumnAt>
+__device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const Output<T>& out, const M& moments,
                                                    u32 column0, bool vectors, RowAt row_at, ColumnAt column_at) {
-    using T = typename P::T;
     constexpr u32 STAGE = A::Layout::BYTES + B::Layout::BYTES;
     // 8 mod 32: neither four rows of eight threads (FFMA) nor four of mma.sync's share a bank.
     constexpr u32 STRIDE = Tile::COLUMNS + 8;

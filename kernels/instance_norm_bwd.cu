@@ -9,14 +9,14 @@
 // the signs of y in registers, so each tensor crosses the memory bus once.
 // Large maps: instance_norm_bwd_sums leaves the sums of every split, instance_norm_bwd_apply merges them and computes dx.
 // dy, x and y are read twice.
-// Parameters: instance_norm_bwd_params adds what the images and splits give to dgamma and dbeta.
+// Parameters: instance_norm_bwd_params adds what the images and splits give to dgamma and dbeta, f32 in all programs.
 //
 // Order of every sum: rows of a thread, shuffles over the rows of a warp, warps in turn, splits in turn. It depends on the
 // sizes and the grid alone.
 //
 // Shared memory: 2,304 bytes (8 warps' sums and their total, for up to 64 channels), instance_norm_bwd_params 2,112.
-// Registers a thread (f32 / 16-bit, ptxas, sm_90): bwd 115 / 125 (two
-// blocks a multiprocessor), bwd_sums 40 / 64, bwd_apply 48 / 64, bwd_params 24 / 24.
+// Registers a thread (f32 / 16-bit, ptxas, sm_90): bwd 115 / 125 (two blocks a multiprocessor), bwd_sums
+// 40 / 64, bwd_apply 48 / 64, bwd_params 24.
 //
 // Bytes and flops of 5 x 16x16 x 512 in f32 (655,360 values): small path 7.9 MB in (5.2 without activation), 2.6 MB out,
 // about 14 flops a value: bound by memory.
@@ -249,8 +249,7 @@ __device__ __forceinline__ void bwd_apply(T* dx, const float* sums, const T* dy,
 
 // dgamma and dbeta from `count` partial sums [count][2][c]. A warp is one group of partial sums by 32 channels.
 // Grid: (c / 32, rounded up).
-template <class T>
-__device__ __forceinline__ void bwd_params(T* dgamma, T* dbeta, const float* sums, u32 count, u32 c) {
+__device__ __forceinline__ void bwd_params(float* dgamma, float* dbeta, const float* sums, u32 count, u32 c) {
     __shared__ float s1[WARPS][WARP + 1], s2[WARPS][WARP + 1];
     const u32 group = threadIdx.x / WARP, lane = threadIdx.x % WARP, channel = blockIdx.x * WARP + lane;
     float sum1 = 0.0f, sum2 = 0.0f;
@@ -266,7 +265,7 @@ __device__ __forceinline__ void bwd_params(T* dgamma, T* dbeta, const float* sum
     if (group != 0 || channel >= c) return;
 #pragma unroll
     for (u32 w = 1; w < WARPS; ++w) sum1 += s1[w][lane], sum2 += s2[w][lane];
-    dbeta[channel] = from_f32<T>(sum1), dgamma[channel] = from_f32<T>(sum2);
+    dbeta[channel] = sum1, dgamma[channel] = sum2;
 }
 
 extern "C" __global__ void __launch_bounds__(256, 2)
@@ -322,13 +321,5 @@ extern "C" __global__ void __launch_bounds__(256)
 
 extern "C" __global__ void __launch_bounds__(256)
     instance_norm_bwd_params_f32(float* dgamma, float* dbeta, const float* sums, u32 count, u32 c) {
-    bwd_params(dgamma, dbeta, sums, count, c);
-}
-extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_bwd_params_bf16(bf16* dgamma, bf16* dbeta, const float* sums, u32 count, u32 c) {
-    bwd_params(dgamma, dbeta, sums, count, c);
-}
-extern "C" __global__ void __launch_bounds__(256)
-    instance_norm_bwd_params_f16(f16* dgamma, f16* dbeta, const float* sums, u32 count, u32 c) {
     bwd_params(dgamma, dbeta, sums, count, c);
 }

@@ -7,6 +7,12 @@
 //! 1.3e-3 for Wide-ResNet-50-2's (at 64 px its codes are 2x2, and a norm over four values amplifies rounding) with
 //! gradients up to 0.15 off; and since Adam's first step is the *sign* of each gradient, rounding grows from step to step:
 //! 1.5e-2 in the adversarial loss after three. The f32 tolerances are up to three times what PyTorch needs.
+//!
+//! In bf16 the yardstick is PyTorch's bf16 autocast with f32 parameters. It is, for the patch discriminator, 7e-3 in the
+//! features, 8e-2 in the reconstructions, 0.09 in the discriminator's gradients, and in the losses 1e-2 but for the
+//! adversarial one, 0.19; for the image discriminator up to 8e-2 and 0.69 in the losses. The heads of that one's gradients, 16
+//! values each, are up to 0.35 off here and 0.19 there. Those of the auto-encoder are noise to both, 0.3 off in the median,
+//! some by more than their size: they are not looked at.
 
 mod common;
 
@@ -16,7 +22,7 @@ use ckaad::engine::gradcheck::Open;
 use ckaad::engine::params::Values;
 use ckaad::engine::real::Real;
 use ckaad::engine::tape::{NetId, Tape, Var};
-use ckaad::engine::tensor::{DType, Element};
+use ckaad::engine::tensor::DType;
 use ckaad::model::Architecture;
 use ckaad::model::discriminator::Level;
 use ckaad::model::features::Feed;
@@ -33,13 +39,36 @@ struct Tolerance {
     first_losses: f64,
     /// Losses of later steps and parameters after the last one.
     later: f64,
+    /// The adversarial term of later steps: a discriminator's view of what the auto-encoder has just learned.
+    later_adversarial: f64,
 }
 
-const F64: Tolerance =
-    Tolerance { features: 1e-5, reconstructions: 1e-5, gradients: 1e-6, first_losses: 1e-6, later: 1e-6 };
-const F32: Tolerance =
-    Tolerance { features: 2e-4, reconstructions: 2e-4, gradients: 2e-3, first_losses: 1e-3, later: 5e-2 };
+const F64: Tolerance = Tolerance {
+    features: 1e-5,
+    reconstructions: 1e-5,
+    gradients: 1e-6,
+    first_losses: 1e-6,
+    later: 1e-6,
+    later_adversarial: 1e-6,
+};
+const F32: Tolerance = Tolerance {
+    features: 2e-4,
+    reconstructions: 2e-4,
+    gradients: 2e-3,
+    first_losses: 1e-3,
+    later: 5e-2,
+    later_adversarial: 5e-2,
+};
 const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.2, ..F32 };
+const BF16: Tolerance = Tolerance {
+    features: 1e-2,
+    reconstructions: 8e-2,
+    gradients: 0.1,
+    first_losses: 1e-2,
+    later: 1e-2,
+    later_adversarial: 0.2,
+};
+const BF16_IMAGE: Tolerance = Tolerance { features: 3e-2, gradients: 0.5, later: 8e-2, later_adversarial: 0.5, ..BF16 };
 
 struct Case {
     golden: Golden,
@@ -58,11 +87,7 @@ fn case(file: &str) -> Case {
     Case { normal: number("normal"), anomalous: number("anomalous"), architecture, level, golden }
 }
 
-fn dtype<T: Element>() -> DType {
-    T::DTYPE
-}
-
-fn program<T: Real + Element>(case: &Case) -> StepProgram {
+fn program(case: &Case, dtype: DType) -> StepProgram {
     let spec = StepSpec {
         architecture: case.architecture.clone(),
         strategy: Strategy::Adversarial(case.level),
@@ -71,7 +96,7 @@ fn program<T: Real + Element>(case: &Case) -> StepProgram {
         anomalous: case.anomalous,
         normal_feed: Feed::Pictures,
         anomalous_feed: Feed::Pictures,
-        dtype: dtype::<T>(),
+        dtype,
     };
     let mut p = step::record(&spec).unwrap();
     for v in [&p.features, &p.reconstructions, &p.energies].into_iter().flatten() {
@@ -80,7 +105,7 @@ fn program<T: Real + Element>(case: &Case) -> StepProgram {
     p
 }
 
-fn session<T: Real + Element>(case: &Case, p: &StepProgram, open: Open) -> Box<dyn Session> {
+fn session<T: Real>(case: &Case, p: &StepProgram, open: Open) -> Box<dyn Session> {
     let mut s = open(p.tape.clone()).unwrap();
     let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
     s.write_arena(p.backbone, Arena::Params, &backbone).unwrap();
@@ -91,20 +116,21 @@ fn session<T: Real + Element>(case: &Case, p: &StepProgram, open: Open) -> Box<d
 }
 
 /// Fills the inputs (their memory is reused during a run) and runs one step.
-fn run<T: Real + Element>(case: &Case, p: &StepProgram, s: &mut dyn Session) {
+fn run(case: &Case, p: &StepProgram, s: &mut dyn Session) {
     let size = case.architecture.image_size;
-    let mut pictures: Vec<T> = common::pictures("normal", case.normal, size);
-    pictures.extend(common::pictures::<T>("anomalous", case.anomalous, size));
-    s.write(p.normal[0], &pictures).unwrap();
+    let mut pictures = common::pictures("normal", case.normal, size);
+    pictures.extend(common::pictures("anomalous", case.anomalous, size));
+    s.write_values(p.normal[0], &pictures).unwrap();
     s.run().unwrap();
 }
 
 /// The first `images` of a variable, compared with a golden NCHW tensor.
-fn check_map<T: Real + Element>(case: &Case, s: &dyn Session, v: Var, name: &str, tolerance: f64) {
+fn check_map(case: &Case, s: &dyn Session, v: Var, name: &str, tolerance: f64) {
     let shape = s.tape().shape(v);
     let expected = to_nhwc(&case.golden.get(name), case.normal, shape.c(), shape.h());
-    let found = as_f64(&s.read::<T>(v).unwrap());
+    let found = s.read_values(v).unwrap();
     let e = relative_error(&found[..expected.len()], &expected);
+    eprintln!("MAP {name} {e:.2e}");
     assert!(e <= tolerance, "{name}: relative error {e:e} is above {tolerance:e}");
 }
 
@@ -128,27 +154,28 @@ fn check_gradients<T: Real>(case: &Case, s: &dyn Session, net: NetId, tolerance:
         // Heads are compared on the scale of the whole tensor: single values may be tiny sums of large terms.
         let scale = (expected / (found.len() as f64).sqrt() * (head.len() as f64).sqrt()).max(f64::MIN_POSITIVE);
         let difference = found.iter().zip(&head).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+        eprintln!("GRAD {} norm {error:.2e} head {:.2e}", e.name, difference / scale);
         assert!(difference / scale <= tolerance, "gradient of {}: {:e} of its scale away", e.name, difference / scale);
     }
 }
 
-/// `steps`: how many of the golden file's training steps to take.
-fn check_training<T: Real + Element>(file: &str, t: &Tolerance, steps: usize, open: Open) {
+/// `steps`: how many of the golden file's training steps to take. `T`: what parameters and gradients are in a program of `dtype`.
+fn check_training<T: Real>(file: &str, t: &Tolerance, steps: usize, dtype: DType, open: Open) {
     let case = case(file);
-    let p = program::<T>(&case);
+    let p = program(&case, dtype);
     let mut s = session::<T>(&case, &p, open);
     let all: usize = case.golden.metadata("steps").parse().unwrap();
     let steps = steps.min(all);
     let (d_loss, adv) = p.losses.adversarial.unwrap();
     for step in 0..steps {
-        run::<T>(&case, &p, &mut *s);
+        run(&case, &p, &mut *s);
         if step == 0 {
             for (i, layer) in case.architecture.layers.iter().enumerate() {
-                check_map::<T>(&case, &*s, p.features[i], &format!("features.layer{layer}"), t.features);
-                check_map::<T>(&case, &*s, p.reconstructions[i], &format!("recon.layer{layer}"), t.reconstructions);
+                check_map(&case, &*s, p.features[i], &format!("features.layer{layer}"), t.features);
+                check_map(&case, &*s, p.reconstructions[i], &format!("recon.layer{layer}"), t.reconstructions);
             }
             for (i, &e) in p.energies.iter().enumerate() {
-                check_map::<T>(&case, &*s, e, &format!("energy.{i}"), t.features);
+                check_map(&case, &*s, e, &format!("energy.{i}"), t.features);
             }
             // The reference takes the auto-encoder's gradients with the discriminator as it was before its update.
             check_gradients::<T>(&case, &*s, p.discriminator, t.gradients);
@@ -156,7 +183,12 @@ fn check_training<T: Real + Element>(file: &str, t: &Tolerance, steps: usize, op
         for (name, v) in [("recon", p.losses.recon), ("loss", p.losses.total), ("d_loss", d_loss), ("adv", adv)] {
             let (found, expected) = (s.scalar(v).unwrap(), case.golden.get(&format!("train.{name}"))[step]);
             let e = ((found - expected) / expected).abs();
-            let tolerance = if step == 0 { t.first_losses } else { t.later };
+            eprintln!("LOSS {name} {step} {e:.2e}");
+            let tolerance = match name {
+                _ if step == 0 => t.first_losses,
+                "adv" => t.later_adversarial,
+                _ => t.later,
+            };
             assert!(e <= tolerance, "{name} of step {step}: {found}, expected {expected} (relative error {e:e})");
         }
     }
@@ -179,6 +211,7 @@ fn check_training<T: Real + Element>(file: &str, t: &Tolerance, steps: usize, op
                 [(norm / (v.len() as f64).sqrt(), expected[0] / (v.len() as f64).sqrt()), (mean, expected[1])]
             {
                 let error = (found - expected).abs() / scale;
+                eprintln!("AFTER {} {error:.2e}", e.name);
                 assert!(error <= t.later.max(1e-4), "{} after {steps} steps: {found} expected {expected}", e.name);
             }
         }
@@ -187,7 +220,7 @@ fn check_training<T: Real + Element>(file: &str, t: &Tolerance, steps: usize, op
 
 /// Gradients of the auto-encoder's loss with the discriminator as it is at the start, as the golden file has them:
 /// the same step with a discriminator that does not move.
-fn check_autoencoder_gradients<T: Real + Element>(file: &str, t: &Tolerance, open: Open) {
+fn check_autoencoder_gradients<T: Real>(file: &str, t: &Tolerance, dtype: DType, open: Open) {
     let case = case(file);
     let spec = StepSpec {
         architecture: case.architecture.clone(),
@@ -197,15 +230,15 @@ fn check_autoencoder_gradients<T: Real + Element>(file: &str, t: &Tolerance, ope
         anomalous: case.anomalous,
         normal_feed: Feed::Pictures,
         anomalous_feed: Feed::Pictures,
-        dtype: dtype::<T>(),
+        dtype,
     };
     let p = step::record(&spec).unwrap();
     let mut s = session::<T>(&case, &p, open);
-    run::<T>(&case, &p, &mut *s);
+    run(&case, &p, &mut *s);
     check_gradients::<T>(&case, &*s, p.ae, t.gradients);
 }
 
-fn check_scores<T: Real + Element>(file: &str, t: &Tolerance, open: Open) {
+fn check_scores<T: Real>(file: &str, t: &Tolerance, dtype: DType, open: Open) {
     let case = case(file);
     for (sigma, map_name) in [(0.0, "map.raw"), (4.0, "map.blurred")] {
         for (topk, score_name) in [(Some(100), "score.top100"), (None, "score.mean")] {
@@ -215,19 +248,20 @@ fn check_scores<T: Real + Element>(file: &str, t: &Tolerance, open: Open) {
                 feed: Feed::Pictures,
                 sigma,
                 topk,
-                dtype: dtype::<T>(),
+                dtype,
             };
             let p = program::record(&spec).unwrap();
             let mut s = open(p.tape.clone()).unwrap();
             let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
             s.write_arena(p.backbone, Arena::Params, &backbone).unwrap();
             s.write_arena(p.ae, Arena::Params, &golden_values::<T>(p.tape.layout(p.ae))).unwrap();
-            s.write(p.input[0], &common::pictures::<T>("normal", case.normal, case.architecture.image_size)).unwrap();
+            let pictures = common::pictures("normal", case.normal, case.architecture.image_size);
+            s.write_values(p.input[0], &pictures).unwrap();
             s.run().unwrap();
-            let e = relative_error(&as_f64(&s.read::<T>(p.map).unwrap()), &case.golden.get(map_name));
+            let e = relative_error(&s.read_values(p.map).unwrap(), &case.golden.get(map_name));
             assert!(e <= t.reconstructions, "{map_name}: relative error {e:e}");
             if sigma > 0.0 {
-                let e = relative_error(&as_f64(&s.read::<T>(p.score).unwrap()), &case.golden.get(score_name));
+                let e = relative_error(&s.read_values(p.score).unwrap(), &case.golden.get(score_name));
                 assert!(e <= t.reconstructions, "{score_name}: relative error {e:e}");
             }
         }
@@ -241,32 +275,32 @@ macro_rules! golden {
 
             #[test]
             fn training_f64() {
-                check_training::<f64>($file, &F64, usize::MAX, &cpu::session);
+                check_training::<f64>($file, &F64, usize::MAX, DType::F64, &cpu::session);
             }
 
             #[test]
             fn training_f32() {
-                check_training::<f32>($file, &$f32, usize::MAX, &cpu::session);
+                check_training::<f32>($file, &$f32, usize::MAX, DType::F32, &cpu::session);
             }
 
             #[test]
             fn autoencoder_gradients_f64() {
-                check_autoencoder_gradients::<f64>($file, &F64, &cpu::session);
+                check_autoencoder_gradients::<f64>($file, &F64, DType::F64, &cpu::session);
             }
 
             #[test]
             fn autoencoder_gradients_f32() {
-                check_autoencoder_gradients::<f32>($file, &$f32, &cpu::session);
+                check_autoencoder_gradients::<f32>($file, &$f32, DType::F32, &cpu::session);
             }
 
             #[test]
             fn scores_f64() {
-                check_scores::<f64>($file, &F64, &cpu::session);
+                check_scores::<f64>($file, &F64, DType::F64, &cpu::session);
             }
 
             #[test]
             fn scores_f32() {
-                check_scores::<f32>($file, &$f32, &cpu::session);
+                check_scores::<f32>($file, &$f32, DType::F32, &cpu::session);
             }
         }
     };
@@ -281,26 +315,37 @@ mod kernels {
     use super::*;
 
     fn open(tape: Tape) -> ckaad::Result<Box<dyn Session>> {
-        Ok(Box::new(CudaSession::new(tape, common::driver(), Number::F32)?))
+        let number = if tape.dtype() == DType::Bf16 { Number::Bf16 } else { Number::F32 };
+        Ok(Box::new(CudaSession::new(tape, common::driver(), number)?))
     }
 
     #[test]
     fn first_step() {
-        check_training::<f32>("resnet18_patch.safetensors", &F32, 1, &open);
+        check_training::<f32>("resnet18_patch.safetensors", &F32, 1, DType::F32, &open);
     }
 
     #[test]
     fn first_step_with_image_discriminator() {
-        check_training::<f32>("resnet18_image.safetensors", &F32, 1, &open);
+        check_training::<f32>("resnet18_image.safetensors", &F32, 1, DType::F32, &open);
     }
 
     #[test]
     fn first_step_of_a_wide_network() {
-        check_training::<f32>("wide_resnet50_patch.safetensors", &F32_WIDE, 1, &open);
+        check_training::<f32>("wide_resnet50_patch.safetensors", &F32_WIDE, 1, DType::F32, &open);
+    }
+
+    #[test]
+    fn training_bf16() {
+        check_training::<f32>("resnet18_patch.safetensors", &BF16, usize::MAX, DType::Bf16, &open);
+    }
+
+    #[test]
+    fn training_bf16_with_image_discriminator() {
+        check_training::<f32>("resnet18_image.safetensors", &BF16_IMAGE, usize::MAX, DType::Bf16, &open);
     }
 
     #[test]
     fn scores() {
-        check_scores::<f32>("resnet18_patch.safetensors", &F32, &open);
+        check_scores::<f32>("resnet18_patch.safetensors", &F32, DType::F32, &open);
     }
 }

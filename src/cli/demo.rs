@@ -44,7 +44,7 @@ const IMAGE_SIZE: usize = 128;
 const MARK: &str = ".made-by-ckaad-demo";
 
 pub fn run(args: &Args) -> Result<bool> {
-    let backend = args.device.backend()?;
+    let backend = args.device.training_backend()?;
     let started = Instant::now();
     let weights = Weights::open(&args.weights, args.seed)?;
     let note = match &weights {

@@ -3,6 +3,7 @@
 use crate::engine::device::cuda::{Choices, MeasuredOn, Number, Tuning, card};
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::ops::anomaly_map::MAX_SIGMA;
+use crate::engine::ops::optimizer::expect_trainable;
 use crate::model::init::RandomBackbone;
 use crate::model::{Architecture, TensorSource};
 use crate::weights::{Archive, registry};
@@ -37,6 +38,7 @@ enum Precision {
     /// f32 kept, products on tensor cores with 10 fraction bits
     Tf32,
     Bf16,
+    /// To score only
     F16,
 }
 
@@ -58,6 +60,13 @@ impl Device {
     pub fn exact_backend(&self) -> Result<Backend> {
         let precision = self.precision.or(Some(Precision::F32));
         Device { precision, ..self.clone() }.backend()
+    }
+
+    /// As [`Device::backend`], without numbers that there is no training in.
+    pub fn training_backend(&self) -> Result<Backend> {
+        let backend = self.backend()?;
+        expect_trainable(backend.dtype()).map_err(|e| Error::Usage(format!("--precision {}: {e}", backend.number)))?;
+        Ok(backend)
     }
 
     /// What was chosen. Without a usable GPU, `auto` is the CPU, and standard error says why.

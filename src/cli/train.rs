@@ -3,7 +3,6 @@
 use super::options::{Device, Networks, TopK, Weights, count, non_negative, share, sigma, topk};
 use super::progress;
 use crate::data::folder::TrainSet;
-use crate::engine::tensor::DType;
 use crate::model::TensorSource;
 use crate::model::discriminator::Level;
 use crate::train::checkpoint::beside;
@@ -34,7 +33,10 @@ Examples:
   ckaad train --data screw --weights resnet18 --epochs 80 --out screw.safetensors --resume
 
 Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 0; --resume goes on from there with
-the same losses, bit for bit, when the number of threads is the same.")]
+the same losses, bit for bit, when the number of threads is the same.
+
+--precision bf16 (on a GPU or sim) computes the passes in bf16; weights, their gradients and Adam's
+moments stay f32, and so does the model file. f16 is for scoring.")]
 pub struct Args {
     /// Folder with train/good and, optionally, train/anomalous
     #[arg(long, value_name = "DIR")]
@@ -124,13 +126,7 @@ impl StrategyName {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let backend = args.device.backend()?;
-    if backend.dtype() != DType::F32 {
-        let number = backend.number;
-        return Err(Error::Usage(format!(
-            "--precision {number}: small updates of the weights would be lost; train in f32 or tf32, score in {number}"
-        )));
-    }
+    let backend = args.device.training_backend()?;
     let architecture = args.networks.architecture()?;
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() || args.out.is_dir() {

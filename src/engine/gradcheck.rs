@@ -3,6 +3,9 @@
 //!
 //! The gradients are those of the device under test, in whatever numbers it computes. The differences are the CPU's in
 //! f64: those of f32 losses would have too few digits, and so the device's own forward pass cannot excuse its gradients.
+//!
+//! Of 16-bit numbers every one is rounded by itself, and small ones drown: there the gradients of all inputs are compared
+//! as one vector, with the CPU's gradients in f64 of the same rounded inputs.
 
 use crate::Result;
 use crate::engine::device::{Session, cpu};
@@ -15,6 +18,9 @@ pub const STEP: f64 = 1e-6;
 /// A gradient g passes beside a difference d if |g - d| <= ABSOLUTE + RELATIVE * |d|.
 pub const RELATIVE: f64 = 1e-3;
 pub const ABSOLUTE: f64 = 1e-5;
+/// 16-bit gradients g of one op pass beside f64 ones e if |g - e| <= NORM * |e|, lengths of vectors: bf16 keeps 2^-9 of
+/// every number, and an op rounds a few times.
+pub const NORM: f64 = 1e-2;
 
 /// Plans a program on the device under test.
 pub type Open<'a> = &'a dyn Fn(Tape) -> Result<Box<dyn Session>>;
@@ -26,8 +32,10 @@ pub struct Report {
     pub case: String,
     /// Number of derivatives compared.
     pub checked: usize,
-    /// Largest |g - d| / (|d| + ABSOLUTE / RELATIVE), infinite where anything is NaN.
+    /// Largest |g - d| / (|d| + ABSOLUTE / RELATIVE), or of 16-bit gradients |g - e| / |e|; infinite where anything is NaN.
     pub worst: f64,
+    /// What `worst` may be.
+    pub tolerance: f64,
 }
 
 impl Report {
@@ -38,12 +46,22 @@ impl Report {
         for e in gradients.iter().zip(differences).map(error) {
             worst = if e.is_nan() { f64::INFINITY } else { worst.max(e) };
         }
-        Report { op: op.into(), case: case.into(), checked: differences.len(), worst }
+        Report { op: op.into(), case: case.into(), checked: differences.len(), worst, tolerance: RELATIVE }
+    }
+
+    /// Compares 16-bit gradients with f64 ones, as vectors.
+    pub fn norms(op: &str, case: &str, gradients: &[f64], expected: &[f64], tolerance: f64) -> Self {
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+        let away = norm(&mut gradients.iter().zip(expected).map(|(g, e)| g - e));
+        let worst = away / norm(&mut expected.iter().copied()).max(f64::MIN_POSITIVE);
+        let comparable = gradients.len() == expected.len() && !worst.is_nan();
+        let worst = if comparable { worst } else { f64::INFINITY };
+        Report { op: op.into(), case: case.into(), checked: expected.len(), worst, tolerance }
     }
 
     /// All within the tolerance, and there was something to compare.
     pub fn passed(&self) -> bool {
-        self.checked > 0 && self.worst <= RELATIVE
+        self.checked > 0 && self.worst <= self.tolerance
     }
 }
 
@@ -55,8 +73,16 @@ const DIRECTIONS: usize = 4;
 ///
 /// The loss is the sum of all result values, each times its own fixed weight.
 pub fn check(case: &Case, dtype: DType, open: Open) -> Result<Report> {
-    let inputs = case.values();
+    let mut inputs = case.values();
+    let narrow = dtype.exact() != dtype;
+    if narrow {
+        inputs.iter_mut().flatten().for_each(|x| *x = dtype.round(*x));
+    }
     let gradients = gradients(case, &inputs, dtype, open)?;
+    if narrow {
+        let expected = self::gradients(case, &inputs, DType::F64, &cpu::session)?;
+        return Ok(Report::norms(case.op, &case.name, &gradients, &expected, NORM));
+    }
     if gradients.len() <= ELEMENTS {
         return Ok(Report::new(case.op, &case.name, &gradients, &differences(case, &inputs, None)?));
     }

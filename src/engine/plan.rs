@@ -39,9 +39,13 @@ pub struct Step {
 
 /// Byte ranges of one network's arenas. All are empty for frozen networks, whose parameters are placed one by one:
 /// weights that every use takes packed are not kept as they were.
+///
+/// 16-bit programs keep all of them in f32, and the parameters a second time as the passes read them.
 #[derive(Clone, Debug, Default)]
 pub struct NetArenas {
     pub params: Range<usize>,
+    /// The parameters, rounded to 16 bits; empty in other programs.
+    pub working: Range<usize>,
     pub grads: Range<usize>,
     pub moment1: Range<usize>,
     pub moment2: Range<usize>,
@@ -57,6 +61,7 @@ pub struct Plan {
     pub total: usize,
     pub usage: Usage,
     vars: HashMap<Var, Range<usize>>,
+    masters: HashMap<Var, Range<usize>>,
 }
 
 /// Where a plan's memory goes, in bytes.
@@ -110,7 +115,7 @@ impl Plan {
             start..start + bytes
         };
 
-        let element = tape.dtype().size();
+        let (element, exact) = (tape.dtype().size(), tape.dtype().exact().size());
         let with_grads: HashSet<usize> = tape
             .vars
             .iter()
@@ -121,18 +126,19 @@ impl Plan {
         let mut usage = Usage::default();
         let mut nets = Vec::new();
         for (i, layout) in tape.nets.iter().enumerate() {
-            let bytes = layout.len() * element;
+            let bytes = layout.len() * exact;
             let optional = |on: bool, bytes: usize| if on { bytes } else { 0 };
             let moments = optional(trained.contains(&i), bytes);
             let moving = optional(with_grads.contains(&i) || trained.contains(&i), bytes);
             let arenas = NetArenas {
                 params: take(moving),
+                working: take(if element < exact { moving / exact * element } else { 0 }),
                 grads: take(moving),
                 moment1: take(moments),
                 moment2: take(moments),
-                steps: take(optional(trained.contains(&i), element)),
+                steps: take(optional(trained.contains(&i), exact)),
             };
-            usage.parameters += moving;
+            usage.parameters += moving + arenas.working.len();
             usage.optimizer += arenas.grads.len() + 2 * moments;
             nets.push(arenas);
         }
@@ -217,11 +223,11 @@ impl Plan {
         usage.activations_unshared = buffers.iter().map(|b| b.bytes).sum();
         let buffer_range = |id: usize| region + offsets[id]..region + offsets[id] + buffers[id].bytes;
 
-        let mut vars = HashMap::new();
+        let (mut vars, mut masters) = (HashMap::new(), HashMap::new());
         for i in 0..tape.vars.len() {
             let v = Var(i as u32);
             let root = tape.root(v);
-            let within = |arena: &Range<usize>, net: NetId, index: usize| {
+            let within = |arena: &Range<usize>, net: NetId, index: usize, element: usize| {
                 let r = &tape.nets[net.0].entries()[index].range;
                 arena.start + r.start * element..arena.start + r.end * element
             };
@@ -229,8 +235,16 @@ impl Plan {
                 Storage::Param { net, .. } if nets[net.0].params.is_empty() => {
                     frozen.get(&root).cloned().unwrap_or(0..0)
                 }
-                Storage::Param { net, index } => within(&nets[net.0].params, net, index),
-                Storage::Grad { net, index } => within(&nets[net.0].grads, net, index),
+                Storage::Param { net, index } => {
+                    let place = within(&nets[net.0].params, net, index, exact);
+                    if nets[net.0].working.is_empty() {
+                        place
+                    } else {
+                        masters.insert(v, place);
+                        within(&nets[net.0].working, net, index, element)
+                    }
+                }
+                Storage::Grad { net, index } => within(&nets[net.0].grads, net, index, exact),
                 _ => match buffer_of.get(&root) {
                     Some(&id) => buffer_range(id),
                     None => continue,
@@ -247,7 +261,7 @@ impl Plan {
                     let n = &nets[a.net.0];
                     (
                         vec![n.grads.clone()],
-                        vec![n.params.clone(), n.moment1.clone(), n.moment2.clone(), n.steps.clone()],
+                        [&n.params, &n.moment1, &n.moment2, &n.steps, &n.working].map(Clone::clone).into(),
                     )
                 }
                 Op::ClipGradNorm(c) => (vec![], vec![vars[&r.outputs[0]].clone(), nets[c.net.0].grads.clone()]),
@@ -267,7 +281,7 @@ impl Plan {
             steps.push(Step { inputs, outputs, scratch, handed_on, handed_over, packed: packed[i].clone() });
         }
         let total = cursor;
-        Ok(Plan { steps, nets, total, usage, vars })
+        Ok(Plan { steps, nets, total, usage, vars, masters })
     }
 
     pub fn arenas(&self, net: NetId) -> &NetArenas {
@@ -280,6 +294,11 @@ impl Plan {
             Some(r) => Ok(r.clone()),
             None => invalid!("variable %{} has no memory in this plan", v.0),
         }
+    }
+
+    /// Bytes of the f32 values that `v`, a trained parameter of a 16-bit program, is a rounded copy of.
+    pub fn master(&self, v: Var) -> Option<Range<usize>> {
+        self.masters.get(&v).cloned()
     }
 }
 

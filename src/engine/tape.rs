@@ -189,12 +189,10 @@ impl Tape {
         Ok(self.record(op, inputs, &[output])?[0])
     }
 
-    /// Keeps `v`, a fresh result, in f32 where the program keeps its tensors in 16 bits: sums, losses, scores and maps
-    /// need the digits, and are small.
+    /// Keeps `v`, a fresh result, in f32 where the program keeps its tensors in 16 bits: sums, losses, scores, maps and
+    /// gradients of parameters need the digits, and are small.
     pub(crate) fn exact(&mut self, v: Var) -> Var {
-        if matches!(self.dtype, DType::Bf16 | DType::F16) {
-            self.vars[v.0 as usize].dtype = DType::F32;
-        }
+        self.vars[v.0 as usize].dtype = self.dtype.exact();
         v
     }
 
@@ -225,6 +223,15 @@ impl Tape {
         for (param, grad) in wrt.into_iter().zip(grads) {
             let Some(mut grad) = grad else { continue };
             let Storage::Param { net, index } = self.info(param).storage else { unreachable!("wrt holds parameters") };
+            let (found, kept) = (self.info(grad).dtype, self.dtype.exact());
+            if found != kept {
+                let (layout, entry) = (&self.nets[net.0], &self.nets[net.0].entries()[index]);
+                invalid!(
+                    "the gradient of {}.{} comes in {found}; the optimizer takes {kept}",
+                    layout.network,
+                    entry.name
+                );
+            }
             if self.info(grad).storage != Storage::Temp {
                 // A view, or another parameter's gradient already (as both terms of a sum have): this one needs its own.
                 grad = self.activate(grad, Activation::None)?;

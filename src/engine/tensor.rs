@@ -25,6 +25,23 @@ impl DType {
             DType::U8 => 1,
         }
     }
+
+    /// `x` as this type keeps it, to nearest even.
+    pub fn round(self, x: f64) -> f64 {
+        match self {
+            DType::F64 => x,
+            DType::F32 => x as f32 as f64,
+            DType::Bf16 => bf16::from_f64(x).to_f64(),
+            DType::F16 => f16::from_f64(x).to_f64(),
+            DType::U8 => x as u8 as f64,
+        }
+    }
+
+    /// What a program that keeps its tensors in this type keeps sums, losses, gradients of parameters and the optimizer's
+    /// numbers in: 16 bits have too few digits for them.
+    pub fn exact(self) -> DType {
+        if matches!(self, DType::Bf16 | DType::F16) { DType::F32 } else { self }
+    }
 }
 
 impl fmt::Display for DType {

@@ -34,15 +34,15 @@ pub struct Place<'a> {
     pub folder: &'a Path,
 }
 
-/// Features of a list of pictures.
+/// Features of a list of pictures, as bytes: a step takes them in the type they were computed in.
 pub struct FeatureCache {
-    /// Elements of one image's map at each layer.
+    /// Bytes of one image's map at each layer.
     layers: Vec<usize>,
     store: Store,
 }
 
 enum Store {
-    Memory(Vec<f32>),
+    Memory(Vec<u8>),
     /// Same order as in memory.
     Disk(File),
 }
@@ -59,14 +59,15 @@ impl FeatureCache {
         batch: usize,
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Option<Self>> {
-        let layers: Vec<usize> = a.sizes().iter().zip(a.channels()).map(|(s, c)| s * s * c).collect();
+        let element = backend.dtype().size();
+        let layers: Vec<usize> = a.sizes().iter().zip(a.channels()).map(|(s, c)| s * s * c * element).collect();
         let each: usize = layers.iter().sum();
         let Place { kind, budget, folder } = place;
         let in_memory = match kind {
             CacheKind::Off => return Ok(None),
             CacheKind::Memory => true,
             CacheKind::Disk => false,
-            CacheKind::Auto => pictures.len() * each * size_of::<f32>() <= budget,
+            CacheKind::Auto => pictures.len() * each <= budget,
         };
         let mut store = if in_memory {
             Store::Memory(Vec::with_capacity(pictures.len() * each))
@@ -74,7 +75,7 @@ impl FeatureCache {
             Store::Disk(tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?)
         };
         let mut backbone = Backbone::new(a, backbone, batch, backend)?;
-        let mut image = vec![0.0; each];
+        let mut image = vec![0; each];
         for start in (0..pictures.len()).step_by(batch) {
             let indices: Vec<usize> = (start..pictures.len().min(start + batch)).collect();
             let maps = backbone.run(pictures, &indices)?;
@@ -87,9 +88,7 @@ impl FeatureCache {
                 }
                 match &mut store {
                     Store::Memory(v) => v.extend_from_slice(&image),
-                    Store::Disk(f) => f
-                        .write_all(bytemuck::cast_slice(&image))
-                        .map_err(|e| Error::io(folder.join("(feature cache)"), e))?,
+                    Store::Disk(f) => f.write_all(&image).map_err(|e| Error::io(folder.join("(feature cache)"), e))?,
                 }
             }
             progress(start + indices.len())?;
@@ -98,17 +97,16 @@ impl FeatureCache {
     }
 
     /// Copies the features of these pictures into one buffer per layer, starting at image `first` of each buffer.
-    pub fn gather(&mut self, indices: &[usize], first: usize, out: &mut [Vec<f32>]) -> Result<()> {
+    pub fn gather(&mut self, indices: &[usize], first: usize, out: &mut [Vec<u8>]) -> Result<()> {
         let each: usize = self.layers.iter().sum();
         let mut from_disk = Vec::new();
         for (slot, &index) in indices.iter().enumerate() {
-            let mut image: &[f32] = match &mut self.store {
+            let mut image: &[u8] = match &mut self.store {
                 Store::Memory(v) => &v[index * each..][..each],
                 Store::Disk(f) => {
-                    from_disk.resize(each, 0.0f32);
-                    let at = SeekFrom::Start((index * each * size_of::<f32>()) as u64);
-                    f.seek(at)
-                        .and_then(|_| f.read_exact(bytemuck::cast_slice_mut(&mut from_disk)))
+                    from_disk.resize(each, 0);
+                    f.seek(SeekFrom::Start((index * each) as u64))
+                        .and_then(|_| f.read_exact(&mut from_disk))
                         .map_err(|e| Error::io("(feature cache)", e))?;
                     &from_disk
                 }
@@ -145,10 +143,15 @@ impl Backbone {
     }
 
     /// Feature maps of up to a batch of pictures; what is behind them in each map is meaningless.
-    fn run(&mut self, pictures: &Pictures, indices: &[usize]) -> Result<Vec<Vec<f32>>> {
+    fn run(&mut self, pictures: &Pictures, indices: &[usize]) -> Result<Vec<Vec<u8>>> {
         pictures.gather(indices, &mut self.pixels[..indices.len() * pictures.each()])?;
         self.session.write(self.input, &self.pixels)?;
         self.session.run()?;
-        self.maps.iter().map(|m| self.session.read::<f32>(*m)).collect()
+        let read = |m: &Var| {
+            let info = self.session.tape().info(*m);
+            let mut bytes = vec![0; info.shape.len() * info.dtype.size()];
+            self.session.read_bytes(*m, &mut bytes).map(|()| bytes)
+        };
+        self.maps.iter().map(read).collect()
     }
 }

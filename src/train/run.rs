@@ -11,6 +11,7 @@ use super::threshold::quantile;
 use crate::data::elastic::elastic;
 use crate::data::folder::TrainSet;
 use crate::engine::device::{Arena, Backend, Session};
+use crate::engine::ops::optimizer::expect_trainable;
 use crate::engine::params::Values;
 use crate::model::features::Feed;
 use crate::model::file::{Config, Contents, save};
@@ -30,7 +31,7 @@ const ELASTIC_SIGMA: f32 = 5.0;
 /// What to train, on what, and where to put it.
 pub struct Settings {
     pub architecture: Architecture,
-    /// Where to compute, in `F32` or `Tf32`.
+    /// Where to compute, in anything but `F16`.
     pub backend: Backend,
     pub strategy: Strategy,
     pub hyper: Hyper,
@@ -143,6 +144,7 @@ pub fn run(
     stop: &AtomicBool,
 ) -> Result<Ended> {
     // What can be refused is refused before the pictures are decoded.
+    expect_trainable(s.backend.dtype())?;
     let a = &s.architecture;
     let backbone: Values<f32> = resnet::load(a, source)?;
     let checkpoint = checkpoint::path_of(&s.out);
@@ -326,14 +328,15 @@ struct Feeder<'a> {
     n: usize,
     m: usize,
     pixels: Vec<u8>,
-    maps: Vec<Vec<f32>>,
+    /// Bytes of cached features.
+    maps: Vec<Vec<u8>>,
 }
 
 impl<'a> Feeder<'a> {
     fn new(s: &'a Settings, spec: &StepSpec, data: &'a Data, distort: bool) -> Self {
         let (n, m) = (spec.normal, spec.anomalous);
         let a = &spec.architecture;
-        let map = |(size, c): (usize, usize)| vec![0.0; (n + m) * size * size * c];
+        let map = |(size, c): (usize, usize)| vec![0; (n + m) * size * size * c * spec.dtype.size()];
         let maps = a.sizes().into_iter().zip(a.channels()).map(map).collect();
         Feeder { s, data, distort, n, m, pixels: vec![0; (n + m) * data.pictures.each()], maps }
     }
@@ -382,8 +385,9 @@ impl<'a> Feeder<'a> {
             cache.gather(&bad, n, &mut self.maps)?;
         }
         for (v, map) in program.normal.iter().zip(&self.maps) {
-            let len = session.tape().shape(*v).len();
-            session.write(*v, &map[..len])?;
+            let info = session.tape().info(*v);
+            let len = info.shape.len() * info.dtype.size();
+            session.write_bytes(*v, &map[..len])?;
         }
         if let (true, Some(&v)) = (self.distort, program.anomalous.first()) {
             let (good_pixels, bad_pixels) = self.pixels.split_at_mut(n * each);

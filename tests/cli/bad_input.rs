@@ -20,7 +20,7 @@ fn wrong_use_exits_with_2() {
         ("--device gpu", &["--device", "cuda:N"]),
         ("--device cuda:99", &["cuda:99"]),
         ("--device cpu --precision bf16", &["--precision bf16", "f32 only"]),
-        ("--device sim --precision f16", &["f16", "tf32"]),
+        ("--device sim --precision f16", &["--precision f16", "not scaled", "bf16"]),
         ("--epochs 0", &["--epochs", "at least 1"]),
         ("--batch-size 0", &["--batch-size", "at least 1"]),
         ("--lr nan", &["--lr", "at least 0"]),

@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use ckaad::engine::device::cuda::card;
+use safetensors::SafeTensors;
 use std::collections::BTreeMap;
 
 /// Scores of the test pictures by path.
@@ -48,6 +49,31 @@ fn training_on_the_kernels_learns_what_the_cpu_learns_and_resumes_with_the_same_
     assert!(std::fs::read(at("whole")).unwrap() == std::fs::read(at("parts")).unwrap(), "model files differ");
     // Another device computes other bits: it does not go on where this one stopped.
     train(full(), &at("parts"), &format!("{flags} --device cpu --epochs 3 --resume")).fails(2, &["device sim"]);
+}
+
+/// The model file keeps f32 weights, and a checkpoint all that the next step needs.
+#[test]
+fn training_in_bf16_resumes_with_the_same_bits() {
+    let dir = folder();
+    let at = |name: &str| dir.path().join(format!("{name}.safetensors"));
+    let flags = "--strategy ckapatch --seed 7 --device sim --precision bf16";
+    train(full(), &at("whole"), &format!("{flags} --epochs 2")).ok();
+    train(full(), &at("parts"), &format!("{flags} --epochs 1")).ok();
+    train(full(), &at("parts"), &format!("{flags} --epochs 2 --resume")).ok();
+    assert_eq!(log(&at("whole")), log(&at("parts")));
+    assert!(std::fs::read(at("whole")).unwrap() == std::fs::read(at("parts")).unwrap(), "model files differ");
+    // The first epoch's losses of the same run on the CPU, rounded to 2^-9 at every layer.
+    train(full(), &at("cpu"), "--strategy ckapatch --seed 7 --device cpu --epochs 1").ok();
+    for (key, tolerance) in [("recon", 2e-2), ("d_loss", 2e-2), ("adv", 0.3)] {
+        let [cpu, sim] = ["cpu", "whole"].map(|name| log(&at(name))[0][key].as_f64().unwrap());
+        assert!((cpu - sim).abs() <= tolerance * cpu.abs(), "{key}: {cpu} on the CPU, {sim} in bf16");
+    }
+    // Weights that a rounding to bf16 would change.
+    let bytes = std::fs::read(at("whole")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let trained = file.tensors().into_iter().filter(|(name, _)| name.starts_with("ae."));
+    let low = trained.flat_map(|(_, t)| t.data().chunks_exact(4).map(|b| b[0] | b[1]).collect::<Vec<u8>>());
+    assert!(low.filter(|b| *b != 0).count() > 1_000_000);
 }
 
 #[test]

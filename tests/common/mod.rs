@@ -110,9 +110,9 @@ fn is_doubling(e: &Entry) -> bool {
 }
 
 /// Golden pictures, (n, 3, s, s) in the reference, as NHWC: 2u.
-pub fn pictures<T: Real>(tag: &str, n: usize, size: usize) -> Vec<T> {
-    let u: Vec<T> =
-        uniform(&format!("input.{tag}"), n * 3 * size * size).into_iter().map(|u| T::of(2.0 * u as f64)).collect();
+pub fn pictures(tag: &str, n: usize, size: usize) -> Vec<f64> {
+    let u: Vec<f64> =
+        uniform(&format!("input.{tag}"), n * 3 * size * size).into_iter().map(|u| 2.0 * u as f64).collect();
     to_nhwc(&u, n, 3, size)
 }
 

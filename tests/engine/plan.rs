@@ -4,9 +4,11 @@
 //! reuse (all its variables declared outputs) and with memory full of NaN.
 
 use crate::common::uniform;
+use ckaad::engine::device::cuda::{self, Choices, Number, Target};
 use ckaad::engine::device::{Arena, Session, cpu};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
+use ckaad::engine::ops::optimizer::Adam;
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
 use ckaad::engine::params::{Init, Values};
 use ckaad::engine::plan::Plan;
@@ -87,7 +89,7 @@ fn check_plan(tape: &Tape, outputs: &[Var]) {
     check_lives(tape, &plan, &lives).unwrap();
 
     // What never moves: the networks' arenas and rearranged weights. Apart from each other and from what does.
-    let arenas = plan.nets.iter().flat_map(|n| [&n.params, &n.grads, &n.moment1, &n.moment2, &n.steps]);
+    let arenas = plan.nets.iter().flat_map(|n| [&n.params, &n.working, &n.grads, &n.moment1, &n.moment2, &n.steps]);
     let mut fixed: Vec<Range<usize>> =
         arenas.cloned().chain(plan.steps.iter().filter_map(|s| s.packed.clone())).collect();
     // Frozen parameters lie by themselves, unless every use takes them rearranged.
@@ -390,4 +392,60 @@ fn input_that_is_an_output() {
         vec![x, half]
     });
     assert_eq!(found, [[1.0, -2.0, 3.0, -4.0], [1.0, -1.0, 3.0, -2.0]]);
+}
+
+/// In bf16 what moves through the passes halves; parameters take half as much again, and the optimizer what it took.
+#[test]
+fn training_in_bf16_takes_less_memory() {
+    let record = |number: Number| {
+        let spec = StepSpec {
+            architecture: Architecture::new("resnet18", &[2, 3], 64).unwrap(),
+            strategy: Strategy::Adversarial(Level::Patch),
+            hyper: Hyper::default(),
+            normal: 2,
+            anomalous: 2,
+            normal_feed: Feed::Features,
+            anomalous_feed: Feed::Features,
+            dtype: number.storage(),
+        };
+        let p = step::record(&spec).unwrap();
+        let target = Target { number, multiprocessors: 100, capability: (9, 0), choices: Choices::Model };
+        let plan = cuda::plan(&p.tape, target).unwrap();
+        (p, plan)
+    };
+    let (f32s, wide) = record(Number::Tf32);
+    let (bf16s, narrow) = record(Number::Bf16);
+    let (a, b) = (wide.usage, narrow.usage);
+    // More than half: statistics, and sums of splits, stay f32.
+    assert!(b.activations * 10 <= a.activations * 8, "{b} in bf16, {a} in tf32");
+    assert_eq!(b.optimizer, a.optimizer);
+    for net in [bf16s.ae, bf16s.discriminator] {
+        let (n, len) = (narrow.arenas(net), bf16s.tape.layout(net).len());
+        assert_eq!(n.working.len(), 2 * len);
+        assert!([&n.params, &n.grads, &n.moment1, &n.moment2].iter().all(|r| r.len() == 4 * len));
+        assert!(wide.arenas(net).working.is_empty());
+    }
+    // Frozen networks would have no use for a second copy.
+    assert!(narrow.arenas(bf16s.backbone).params.is_empty());
+    // Nothing on the way to an optimizer is added up in 16 bits.
+    let is_gradient = |tape: &Tape, v: Var| matches!(tape.info(v).storage, Storage::Grad { .. });
+    for record in bf16s.tape.records() {
+        for v in record.outputs.iter().filter(|v| is_gradient(&bf16s.tape, **v)) {
+            assert_eq!(bf16s.tape.info(*v).dtype, DType::F32);
+            let summed = record.op.name() == "add";
+            assert!(!summed || record.inputs.iter().all(|v| bf16s.tape.info(*v).dtype == DType::F32));
+        }
+    }
+    let count = |tape: &Tape| tape.records().iter().flat_map(|r| &r.outputs).filter(|v| is_gradient(tape, **v)).count();
+    assert_eq!(count(&bf16s.tape), count(&f32s.tape));
+    assert_eq!(bf16s.tape.info(bf16s.losses.total).dtype, DType::F32);
+}
+
+#[test]
+fn nothing_is_trained_in_f16() {
+    let mut t = Tape::new(DType::F16);
+    let net = t.network("net");
+    t.param(net, "weight", &[3], Init::Zeros).unwrap();
+    let message = t.adam(Adam { net, lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8 }).unwrap_err().to_string();
+    assert!(message.contains("f16") && message.contains("train in bf16"), "{message}");
 }

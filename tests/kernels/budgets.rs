@@ -25,8 +25,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 const NUMBERS: [Number; 4] = [Number::F32, Number::Tf32, Number::Bf16, Number::F16];
-/// Adam keeps f32 only.
-const TRAINED: [Number; 2] = [Number::F32, Number::Tf32];
+/// Gradients in f16 would need scaling.
+const TRAINED: [Number; 3] = [Number::F32, Number::Tf32, Number::Bf16];
 
 /// Of an L4 and an H100. They decide how work is cut, so also how many launches there are.
 const MULTIPROCESSORS: [u32; 2] = [58, 132];

@@ -9,7 +9,6 @@ use ckaad::engine::ops::case::Case;
 use ckaad::engine::ops::cases;
 use ckaad::engine::ops::conv2d::tiling::{Choice, Variant};
 use ckaad::engine::tensor::DType;
-use half::{bf16, f16};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -27,17 +26,9 @@ fn tolerance(number: Number) -> f64 {
     }
 }
 
-fn round(number: Number, x: f64) -> f64 {
-    match number.storage() {
-        DType::Bf16 => bf16::from_f64(x).to_f64(),
-        DType::F16 => f16::from_f64(x).to_f64(),
-        _ => x as f32 as f64,
-    }
-}
-
-/// Adam's masters, moments and gradients are f32 always.
+/// Nothing is trained in f16.
 fn exists(case: &Case, number: Number) -> bool {
-    number.storage() == DType::F32 || !["adam", "clip_grad_norm"].contains(&case.op)
+    number != Number::F16 || !["adam", "clip_grad_norm"].contains(&case.op)
 }
 
 /// How to launch a case: as the model says, and convolutions with every kernel there is for them, their depth whole and,
@@ -77,7 +68,7 @@ fn check(
 ) -> Result<(), String> {
     let text = |e: ckaad::Error| e.to_string();
     let inputs: Vec<Vec<f64>> =
-        case.values().into_iter().map(|v| v.into_iter().map(|x| round(number, x)).collect()).collect();
+        case.values().into_iter().map(|v| v.into_iter().map(|x| number.storage().round(x)).collect()).collect();
     let compare = |what: &str, found: &[f64], expected: &[f64]| {
         let e = relative_error(found, expected);
         report(case, number, what, e);

@@ -9,6 +9,7 @@ use ckaad::engine::ops::optimizer::Adam;
 use ckaad::engine::params::{Init, Values};
 use ckaad::engine::tape::Tape;
 use ckaad::engine::tensor::{DType, Shape};
+use half::bf16;
 use std::sync::Arc;
 
 /// One level of one pixel would show: the kernels' weights must be the host's, whose results are Pillow's.
@@ -93,10 +94,14 @@ fn the_largest_values_whatever_they_are() {
 /// Adam's bias correction is what f32 loses first: at the first steps all digits cancel, at late ones nothing is left of it.
 #[test]
 fn adam_at_any_step() {
+    [Number::F32, Number::Bf16].into_iter().for_each(adam);
+}
+
+fn adam(kind: Number) {
     let (len, lr, eps) = (37, 1e-3, 1e-8);
     for betas @ (b1, b2) in [(0.5, 0.999), (0.9, 0.999), (0.0, 0.5)] {
         for done in [0u32, 1, 9, 999, 1_000_000] {
-            let mut t = Tape::new(DType::F32);
+            let mut t = Tape::new(kind.storage());
             let net = t.network("net");
             t.param(net, "weight", &[len], Init::Zeros).unwrap();
             t.adam(Adam { net, lr, betas, eps }).unwrap();
@@ -104,11 +109,13 @@ fn adam_at_any_step() {
             let number = |name: &str, scale: f64| -> Vec<f64> {
                 uniform(name, len).into_iter().map(|u| (u as f64 * scale) as f32 as f64).collect()
             };
-            let [g, mut m, mut v] = [number("g", 1e-2), number("m", 1e-2), number("v", 1e-4)];
+            let [p, g, mut m, mut v] = [("p", 1.0), ("g", 1e-2), ("m", 1e-2), ("v", 1e-4)].map(|(n, s)| number(n, s));
+            // In f32 nothing but the update, whose digits a larger value would hide; else what training is about.
+            let p = if kind == Number::F32 { vec![0.0; len] } else { p };
             v.iter_mut().for_each(|v| *v = v.abs());
-            let mut session = session(t, Number::F32).unwrap();
+            let mut session = session(t, kind).unwrap();
             let session: &mut dyn Session = &mut session;
-            for (arena, from) in [(Arena::Grads, &g), (Arena::Moment1, &m), (Arena::Moment2, &v)] {
+            for (arena, from) in [(Arena::Params, &p), (Arena::Grads, &g), (Arena::Moment1, &m), (Arena::Moment2, &v)] {
                 let mut values = Values::<f32>::zeros(layout.clone());
                 values.data.iter_mut().zip(from).for_each(|(to, x)| *to = *x as f32);
                 session.write_arena(net, arena, &values).unwrap();
@@ -120,20 +127,49 @@ fn adam_at_any_step() {
                 m[i] = b1 * m[i] + (1.0 - b1) * g[i];
                 v[i] = b2 * v[i] + (1.0 - b2) * g[i] * g[i];
                 let (m, v) = (m[i] / (1.0 - b1.powf(step)), v[i] / (1.0 - b2.powf(step)));
-                -lr * m / (v.sqrt() + eps)
+                p[i] - lr * m / (v.sqrt() + eps)
             };
             let expected: Vec<f64> = (0..len).map(update).collect();
             let mut found = Values::<f32>::zeros(layout);
             session.read_arena(net, Arena::Params, &mut found).unwrap();
+            if kind == Number::Bf16 {
+                let mut working = vec![0; 2 * found.data.len()];
+                session.read_arena_bytes(net, Arena::Working, &mut working).unwrap();
+                let working = working.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]));
+                assert!(working.eq(found.data.iter().map(|p| bf16::from_f32(*p))), "passes read what is not rounded");
+            }
             let found: Vec<f64> = found.data[..len].iter().map(|p| *p as f64).collect();
             // A dozen operations, each rounded to 6e-8.
             let e = relative_error(&found, &expected);
-            assert!(e <= 5e-7, "{betas:?} after {done} steps: {e:e}");
+            assert!(e <= 5e-7, "{kind}, {betas:?} after {done} steps: {e:e}");
             let mut steps = [0; 4];
             session.read_arena_bytes(net, Arena::Steps, &mut steps).unwrap();
             assert_eq!(f32::from_le_bytes(steps), step as f32);
         }
     }
+}
+
+/// Updates far smaller than a bf16 step of the parameters add up, since it is f32 parameters that they are added to.
+#[test]
+fn small_updates_are_not_lost() {
+    let mut t = Tape::new(DType::Bf16);
+    let net = t.network("net");
+    let w = t.param(net, "weight", &[3], Init::Ones).unwrap();
+    // 1 and the next smaller bf16 are 2^-8 apart; with equal gradients every step is lr.
+    t.adam(Adam { net, lr: 1e-4, betas: (0.9, 0.999), eps: 0.0 }).unwrap();
+    let layout = Arc::new(t.layout(net).clone());
+    let mut session = session(t, Number::Bf16).unwrap();
+    let session: &mut dyn Session = &mut session;
+    session.write_values(w, &[1.0; 3]).unwrap();
+    let gradients = Values { data: vec![1.0f32; layout.len()], layout };
+    session.write_arena(net, Arena::Grads, &gradients).unwrap();
+    (0..50).for_each(|_| session.run().unwrap());
+    for p in session.read_values(w).unwrap() {
+        assert!((p - 0.995).abs() <= 5e-6, "{p}");
+    }
+    let mut working = vec![0; 2 * gradients.data.len()];
+    session.read_arena_bytes(net, Arena::Working, &mut working).unwrap();
+    assert_eq!(working[..2], bf16::from_f64(1.0 - 1.0 / 256.0).to_le_bytes());
 }
 
 /// A clip that swallowed a NaN would hide a broken loss.

@@ -19,7 +19,10 @@ use half::{bf16, f16};
 /// The per-network arenas a session holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arena {
+    /// In f32, also where passes read a copy of 16 bits.
     Params,
+    /// That copy; empty in other programs.
+    Working,
     Grads,
     /// Adam's first moment.
     Moment1,
@@ -33,7 +36,7 @@ pub enum Arena {
 pub trait Session: Send {
     fn tape(&self) -> &Tape;
     fn plan(&self) -> &Plan;
-    /// Copies bytes into a variable (an input) from the host.
+    /// Copies bytes into a variable (an input or a parameter) from the host, of the type that [`Session::dtype`] says.
     fn write_bytes(&mut self, v: Var, bytes: &[u8]) -> Result<()>;
     /// Copies a variable declared as output, a parameter or a gradient to the host.
     fn read_bytes(&self, v: Var, bytes: &mut [u8]) -> Result<()>;
@@ -51,6 +54,12 @@ pub trait Session: Send {
     fn collect(&mut self, outputs: &mut [(Var, &mut [u8])]) -> Result<()>;
     /// Runs the program and tells what each record, or each launch of it, costs by itself.
     fn profile(&mut self, repetitions: usize) -> Result<Vec<Profile>>;
+
+    /// What `v` is written and read as: the type it is kept in; for parameters that are trained in 16 bits, f32.
+    fn dtype(&self, v: Var) -> DType {
+        let kept = self.tape().info(v).dtype;
+        if self.plan().master(v).is_some() { kept.exact() } else { kept }
+    }
 }
 
 /// A part of a program and what it costs.
@@ -65,9 +74,9 @@ pub struct Profile {
 
 impl dyn Session + '_ {
     fn check<E: Element>(&self, v: Var, len: usize) -> Result<()> {
-        let info = self.tape().info(v);
-        if info.dtype != E::DTYPE || info.shape.len() != len {
-            invalid!("variable %{} holds {} {}, found {len} values of {}", v.0, info.shape, info.dtype, E::DTYPE);
+        let (shape, dtype) = (self.tape().shape(v), self.dtype(v));
+        if dtype != E::DTYPE || shape.len() != len {
+            invalid!("variable %{} holds {shape} {dtype}, found {len} values of {}", v.0, E::DTYPE);
         }
         Ok(())
     }
@@ -96,7 +105,7 @@ impl dyn Session + '_ {
         fn cast<T>(values: &[f64], of: impl Fn(f64) -> T) -> Vec<T> {
             values.iter().map(|x| of(*x)).collect()
         }
-        match self.tape().info(v).dtype {
+        match self.dtype(v) {
             DType::F64 => self.write(v, values),
             DType::F32 => self.write(v, &cast(values, |x| x as f32)),
             DType::Bf16 => self.write(v, &cast(values, bf16::from_f64)),
@@ -107,8 +116,7 @@ impl dyn Session + '_ {
 
     /// Reads an output of any type as `f64`.
     pub fn read_values(&self, v: Var) -> Result<Vec<f64>> {
-        let info = self.tape().info(v);
-        let mut t = Tensor::zeros(info.shape, info.dtype);
+        let mut t = Tensor::zeros(self.tape().shape(v), self.dtype(v));
         self.read_bytes(v, t.bytes_mut())?;
         Ok(t.to_vec())
     }
@@ -139,7 +147,7 @@ impl dyn Session + '_ {
         match (tape.param_var(net, index), entry) {
             (Some(v), Some(e)) if e.range.len() == values.len() => {
                 // A network's own numbers are f32 or f64; a program may keep others.
-                if tape.info(v).dtype.size() == size_of::<T>() {
+                if self.dtype(v).size() == size_of::<T>() {
                     return self.write_bytes(v, bytemuck::cast_slice(values));
                 }
                 self.write_values(v, &values.iter().map(|x| x.f64()).collect::<Vec<_>>())

@@ -73,9 +73,10 @@ impl<T: Real> CpuSession<T> {
     }
 
     fn arena(&self, net: NetId, arena: Arena) -> Range<usize> {
-        let NetArenas { params, grads, moment1, moment2, steps } = self.plan.arenas(net);
+        let NetArenas { params, working, grads, moment1, moment2, steps } = self.plan.arenas(net);
         match arena {
             Arena::Params => params,
+            Arena::Working => working,
             Arena::Grads => grads,
             Arena::Moment1 => moment1,
             Arena::Moment2 => moment2,

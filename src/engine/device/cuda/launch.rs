@@ -2,7 +2,7 @@
 
 use super::{Entry, NormInput, Number, Target};
 use crate::engine::plan::Step;
-use crate::engine::tape::{Record, Tape};
+use crate::engine::tape::{Record, Tape, Var};
 use crate::engine::tensor::DType;
 use crate::{Result, invalid};
 use std::ops::Range;
@@ -206,17 +206,19 @@ impl Launches<'_> {
         Buffer { at: self.base + range.start as u64, bytes: range.len() as u64, dtype }
     }
 
+    /// The optimizer's operands are arenas, not variables of the record.
+    fn dtype(&self, v: Option<&Var>) -> DType {
+        v.map_or(self.tape.dtype().exact(), |v| self.tape.info(*v).dtype)
+    }
+
     /// The `i`-th input; for an op that works in place, the buffer of the first output.
     pub fn input(&self, i: usize) -> In {
         let range = Some(&self.step.inputs[i]).filter(|r| !r.is_empty()).unwrap_or(&self.step.outputs[0]);
-        // The optimizer's operands are arenas, not variables of the record.
-        let dtype = self.record.inputs.get(i).map_or(self.tape.dtype(), |v| self.tape.info(*v).dtype);
-        In(self.buffer(range, dtype))
+        In(self.buffer(range, self.dtype(self.record.inputs.get(i))))
     }
 
     pub fn output(&self, i: usize) -> Out {
-        let dtype = self.record.outputs.get(i).map_or(self.tape.dtype(), |v| self.tape.info(*v).dtype);
-        Out { buffer: self.buffer(&self.step.outputs[i], dtype), update: false }
+        Out { buffer: self.buffer(&self.step.outputs[i], self.dtype(self.record.outputs.get(i))), update: false }
     }
 
     /// An output that the kernel also reads.

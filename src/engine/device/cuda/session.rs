@@ -7,7 +7,9 @@ use crate::engine::device::{Arena, Profile, Session};
 use crate::engine::ops::{Op, dispatch};
 use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
 use crate::engine::tape::{NetId, Record, Storage, Tape, Var};
+use crate::engine::tensor::DType;
 use crate::{Error, Result, invalid};
+use half::{bf16, f16};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 
@@ -141,7 +143,7 @@ impl CudaSession {
         driver.load(&entries.into_values().collect::<Vec<_>>())?;
         // Parameters, gradients and moments: the gaps between their entries are read too, and moments start at 0.
         for net in &plan.nets {
-            for range in [&net.params, &net.grads, &net.moment1, &net.moment2, &net.steps] {
+            for range in [&net.params, &net.working, &net.grads, &net.moment1, &net.moment2, &net.steps] {
                 if !range.is_empty() {
                     driver.zero(base + range.start as u64..base + range.end as u64)?;
                 }
@@ -258,9 +260,10 @@ impl CudaSession {
     }
 
     fn arena(&self, net: NetId, arena: Arena, len: usize) -> Result<u64> {
-        let NetArenas { params, grads, moment1, moment2, steps } = self.plan.arenas(net);
+        let NetArenas { params, working, grads, moment1, moment2, steps } = self.plan.arenas(net);
         let range = match arena {
             Arena::Params => params,
+            Arena::Working => working,
             Arena::Grads => grads,
             Arena::Moment1 => moment1,
             Arena::Moment2 => moment2,
@@ -294,10 +297,11 @@ fn record(tape: &Tape, steps: &[Step], target: Target, base: u64) -> Result<Vec<
         let handed_over = if step.handed_over.is_empty() { None } else { neighbours(i - 1) };
         let mut l = Launches { target, tape, record, step, handed_on, handed_over, base, recorded: Vec::new() };
         dispatch!(&record.op, o => CudaOperation::launch(o, &mut l)).map_err(|e| e.within(describe(record)))?;
-        // The optimizer's outputs are arenas that it updates; an op in place reads its first output.
+        // The optimizer's outputs are arenas that it updates, but for the last, the rounded parameters; an op in place reads
+        // its first output.
         let in_place = step.inputs.iter().any(Range::is_empty);
         let written = match &record.op {
-            Op::Adam(_) => &[],
+            Op::Adam(_) => &step.outputs[4..],
             Op::ClipGradNorm(_) => &step.outputs[..1],
             _ => &step.outputs[in_place as usize..],
         };
@@ -311,6 +315,15 @@ fn record(tape: &Tape, steps: &[Step], target: Target, base: u64) -> Result<Vec<
 /// A record, for messages: its op and its layer.
 pub fn describe(record: &Record) -> String {
     if record.label.is_empty() { record.op.name().into() } else { format!("{} in {}", record.op.name(), record.label) }
+}
+
+/// The bytes of f32 values, to nearest even in 16 bits.
+fn rounded(bytes: &[u8], dtype: DType) -> Vec<u8> {
+    let values = bytes.as_chunks().0.iter().map(|b| f32::from_ne_bytes(*b));
+    match dtype {
+        DType::F16 => values.flat_map(|x| f16::from_f32(x).to_ne_bytes()).collect(),
+        _ => values.flat_map(|x| bf16::from_f32(x).to_ne_bytes()).collect(),
+    }
 }
 
 impl Session for CudaSession {
@@ -329,14 +342,19 @@ impl Session for CudaSession {
         if unused {
             return Ok(());
         }
-        if range.len() != bytes.len() {
-            invalid!("variable %{} takes {} bytes, found {}", v.0, range.len(), bytes.len());
+        let master = self.plan.master(v);
+        let taken = master.as_ref().unwrap_or(&range);
+        if taken.len() != bytes.len() {
+            invalid!("variable %{} takes {} bytes, found {}", v.0, taken.len(), bytes.len());
         }
-        self.driver.write(self.base + range.start as u64, bytes)
+        if master.is_some() {
+            self.driver.write(self.at(&range), &rounded(bytes, self.tape.info(v).dtype))?;
+        }
+        self.driver.write(self.at(taken), bytes)
     }
 
     fn read_bytes(&self, v: Var, bytes: &mut [u8]) -> Result<()> {
-        let range = self.plan.range(v)?;
+        let range = self.plan.master(v).map_or_else(|| self.plan.range(v), Ok)?;
         if range.len() != bytes.len() {
             invalid!("variable %{} takes {} bytes, found {}", v.0, range.len(), bytes.len());
         }

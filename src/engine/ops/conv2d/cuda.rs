@@ -64,7 +64,7 @@ fn reduce_splits(
 ) -> Result<()> {
     let Finish { bias, residual, slope } = finish;
     let count32 = size32("convolution result", count)?;
-    let call = kernels::conv2d_reduce_splits(l.number(), y, partial, bias, residual, count32, columns, splits, slope)?;
+    let call = kernels::conv2d_reduce_splits(y.number(), y, partial, bias, residual, count32, columns, splits, slope)?;
     let threads = if count.is_multiple_of(4) { count / 4 } else { count };
     l.launch(call, [threads.div_ceil(256) as u32, 1, 1], [256, 1, 1], 0)
 }

@@ -164,12 +164,14 @@ impl Operation for Forward {
             grads[0] = Some(tape.record1(BwdInput { sizes }, vec![dz, r.inputs[1]], sizes.input())?);
         }
         if wanted[1] {
-            grads[1] = Some(tape.record1(BwdWeight { sizes }, vec![r.inputs[0], dz], sizes.weights())?);
+            let dw = tape.record1(BwdWeight { sizes }, vec![r.inputs[0], dz], sizes.weights())?;
+            grads[1] = Some(tape.exact(dw));
         }
         if self.bias && wanted[2] {
             let k = sizes.k as usize;
             let positions = sizes.output().len() / k;
-            grads[2] = Some(tape.record1(BwdBias { positions, k }, vec![dz], Shape::vector(k))?);
+            let db = tape.record1(BwdBias { positions, k }, vec![dz], Shape::vector(k))?;
+            grads[2] = Some(tape.exact(db));
         }
         if self.residual {
             grads[2 + self.bias as usize] = Some(dz);

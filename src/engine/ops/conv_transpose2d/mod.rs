@@ -77,7 +77,8 @@ impl Operation for ConvTranspose2d {
             grads[0] = Some(tape.conv2d(dy, r.inputs[1], Options { stride, pad, ..Default::default() })?);
         }
         if wanted[1] {
-            grads[1] = Some(tape.record1(BwdWeight { sizes: s }, vec![dy, r.inputs[0]], s.weights())?);
+            let dw = tape.record1(BwdWeight { sizes: s }, vec![dy, r.inputs[0]], s.weights())?;
+            grads[1] = Some(tape.exact(dw));
         }
         Ok(grads)
     }

@@ -161,7 +161,7 @@ impl CudaOperation for InstanceNormBwd {
         }
         if op.affine {
             let (dgamma, dbeta) = (l.output(1), l.output(2));
-            let call = kernels::instance_norm_bwd_params(number, dgamma, dbeta, sums.read(), op.n as u32 * splits, c)?;
+            let call = kernels::instance_norm_bwd_params_f32(dgamma, dbeta, sums.read(), op.n as u32 * splits, c)?;
             l.launch(call, [c.div_ceil(32), 1, 1], block, 0)?;
         }
         Ok(())

@@ -104,7 +104,8 @@ impl Operation for InstanceNorm {
             inputs.push(r.inputs[1]);
             outputs.extend([Shape::vector(self.c); 2]);
         }
-        let grads = tape.record(InstanceNormBwd { forward }, inputs, &outputs)?;
+        let mut grads = tape.record(InstanceNormBwd { forward }, inputs, &outputs)?;
+        grads[1..].iter_mut().for_each(|g| *g = tape.exact(*g));
         Ok(grads.into_iter().map(Some).chain(self.residual.then_some(Some(dz))).collect())
     }
 

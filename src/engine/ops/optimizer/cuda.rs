@@ -1,8 +1,9 @@
-//! Launches of Adam and the gradient-norm clip (kernels/adam.cu). Both are f32 alone, as all optimizer state is.
+//! Launches of Adam and the gradient-norm clip (kernels/adam.cu). Both work in f32, as all optimizer state is; in bf16
+//! programs Adam also writes the rounded parameters.
 
 use super::{Adam, ClipGradNorm};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, Launches, Target, kernels, size32};
+use crate::engine::device::cuda::{CudaOperation, Launches, Number, Target, kernels, size32};
 
 const THREADS: u32 = 256;
 /// Elements a block takes: 16 bytes a thread. Arenas are whole cache lines.
@@ -33,7 +34,13 @@ impl CudaOperation for Adam {
         let rates = AdamRates { lr, b1, c1, ln_b1, b2, c2, ln_b2, eps };
         let (params, m, v, steps, grads) = (l.update(0), l.update(1), l.update(2), l.update(3), l.input(0));
         let len = params.elements();
-        let call = kernels::adam_step_f32(params, m, v, grads, steps.read(), len, rates)?;
+        let call = match l.number() {
+            Number::Bf16 => {
+                let working = l.output(4).cast(l.number().storage());
+                kernels::adam_step_masters_bf16(params, working, m, v, grads, steps.read(), len, rates)?
+            }
+            _ => kernels::adam_step_f32(params, m, v, grads, steps.read(), len, rates)?,
+        };
         l.launch(call, [len.div_ceil(BLOCK), 1, 1], [THREADS, 1, 1], 0)?;
         l.launch(kernels::adam_count_f32(steps)?, [1, 1, 1], [32, 1, 1], 0)
     }

@@ -5,11 +5,11 @@ pub(crate) mod cuda;
 
 use super::activation::CHUNK;
 use super::{Args, Operation};
-use crate::Result;
 use crate::engine::device::cpu::vector::dot;
 use crate::engine::real::Real;
 use crate::engine::tape::{NetId, Record, Tape, Var};
-use crate::engine::tensor::Shape;
+use crate::engine::tensor::{DType, Shape};
+use crate::{Result, invalid};
 use rayon::prelude::*;
 
 /// One Adam step with bias correction, as `torch.optim.Adam` without weight decay.
@@ -19,6 +19,16 @@ pub struct Adam {
     pub lr: f64,
     pub betas: (f64, f64),
     pub eps: f64,
+}
+
+/// Refuses what there is no optimizer for.
+pub fn expect_trainable(dtype: DType) -> Result<()> {
+    if dtype == DType::F16 {
+        invalid!(
+            "losses are not scaled, so f16 would lose all gradients below 6e-8; train in bf16, tf32 or f32, score in f16"
+        );
+    }
+    Ok(())
 }
 
 /// Scales the gradients of a network so that their joint norm is at most `max`, as `torch.nn.utils.clip_grad_norm_`.
@@ -32,8 +42,10 @@ pub struct ClipGradNorm {
 }
 
 impl Tape {
-    /// Updates the parameters of `a.net` from its gradients.
+    /// Updates the parameters of `a.net` from its gradients. In bf16 programs it is f32 parameters that are updated; what
+    /// the passes read is a copy of them, rounded at the same time.
     pub fn adam(&mut self, a: Adam) -> Result<()> {
+        expect_trainable(self.dtype())?;
         self.record(a, vec![], &[]).map(drop)
     }
 
@@ -52,7 +64,7 @@ impl Operation for Adam {
         Ok(vec![])
     }
 
-    /// Inputs: gradients. Outputs: parameters, both moments, the number of steps done.
+    /// Inputs: gradients. Outputs: parameters, both moments, the number of steps done; in bf16 programs, the rounded parameters.
     fn run<T: Real>(&self, a: Args<'_, T>) {
         let ([grads, ..], [params, m, v, steps, ..]) = (a.inputs, a.outputs);
         steps[0] += T::ONE;
