@@ -12,7 +12,8 @@
 //! features, 8e-2 in the reconstructions, 0.09 in the discriminator's gradients, and in the losses 1e-2 but for the
 //! adversarial one, 0.19; for the image discriminator up to 8e-2 and 0.69 in the losses. The heads of that one's gradients, 16
 //! values each, are up to 0.35 off here and 0.19 there. Those of the auto-encoder are noise to both, 0.3 off in the median,
-//! some by more than their size: they are not looked at.
+//! some by more than their size: they are not looked at. Since such steps amplify any change of the order of sums, as another
+//! choice of tiles is, losses behind the first step may be twice as far off as PyTorch's.
 
 mod common;
 
@@ -65,7 +66,7 @@ const BF16: Tolerance = Tolerance {
     reconstructions: 8e-2,
     gradients: 0.1,
     first_losses: 1e-2,
-    later: 1e-2,
+    later: 2e-2,
     later_adversarial: 0.2,
 };
 const BF16_IMAGE: Tolerance = Tolerance { features: 3e-2, gradients: 0.5, later: 8e-2, later_adversarial: 0.5, ..BF16 };
