@@ -111,7 +111,7 @@ class Bench:
                 backbone, ae, disc = (torch.compile(m, **options) for m in (backbone, ae, disc))
             adam = {"fused": True, "capturable": self.kind == "cuda"} if v.fold else {}
             return model.Trainer(normalise, backbone, ae, disc, a.batch_size, cast, **adam).step
-        scorer = model.Scorer(normalise, backbone, ae, a.image_size, cast=cast).to(a.device).eval().requires_grad_(False)
+        scorer = model.Scorer(normalise, backbone, ae, a.image_size, cast=cast).to(a.device).eval()
         if v.jit:
             scorer = torch.jit.trace(scorer, self.host.to(a.device), check_trace=False)
             scorer = torch.jit.optimize_for_inference(torch.jit.freeze(scorer))
@@ -165,7 +165,7 @@ class Bench:
         torch.backends.cudnn.benchmark = v.fold
         torch.backends.cudnn.allow_tf32 = precision != "f32"
         torch.backends.cuda.matmul.allow_tf32 = precision != "f32"
-        # Inference mode costs an eager network least; compiled code gains nothing by it, and CUDA graph trees dislike it.
+        # Inference mode costs an eager network least; compiled code gains nothing by it, CUDA graph trees dislike it.
         scoring = torch.no_grad if v.compile else torch.inference_mode
         with scoring() if self.a.work == "score" else torch.enable_grad():
             once = self.repetition(v, precision)
@@ -188,8 +188,8 @@ class Bench:
     def line(self, name: str, v: Variant) -> dict:
         a, torch = self.a, self.torch
         line = {"implementation": f"pytorch {name}", "work": a.work, "backbone": a.backbone, "layers": a.layers,
-                "image_size": a.image_size, "batch_size": a.batch_size, "device": self.label(), "precision": a.precision,
-                "threads": torch.get_num_threads(), "version": torch.__version__}
+                "image_size": a.image_size, "batch_size": a.batch_size, "device": self.label(),
+                "precision": a.precision, "threads": torch.get_num_threads(), "version": torch.__version__}
         try:
             result, times = self.run(v, a.precision, (a.seconds, a.repetitions))
         except Exception as e:  # a variant that this PyTorch or this machine cannot run is a finding, not an end
@@ -200,7 +200,8 @@ class Bench:
             if self.kind == "cuda":
                 torch.cuda.empty_cache()
         total = summary(times)
-        line |= {"repetitions": len(times), "stages": {"total": total}, "images_per_s": len(self.host) / total["median_s"],
+        line |= {"repetitions": len(times), "stages": {"total": total},
+                 "images_per_s": len(self.host) / total["median_s"],
                  "noisy": total["p95_s"] > 1.2 * total["median_s"],
                  "difference": float((result - self.expected).norm() / self.expected.norm())}
         return line

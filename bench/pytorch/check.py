@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Checks model.py against golden outputs in f64: bench/pytorch/check.py [tests/golden]
 
-For ResNet-18 and Wide-ResNet-50-2: anomaly maps, scores and the losses of the first training steps. Then the same maps
-in f32 with every rewriting that bench.py uses: folded batch norms, group norms. Exit code 1 when one is off.
+For ResNet-18 and Wide-ResNet-50-2: anomaly maps and scores, as written and with the rewriting that bench.py uses (folded
+batch norms, group norms), in f64 and f32; the losses of the first training steps in f64. Exit code 1 when one is off.
 """
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -15,8 +16,10 @@ import numpy as np
 import torch
 from torch import nn
 
-# The map's matrices are rounded to f32 (6e-8) even for f64; f32 is what golden files are held to everywhere.
-LIMITS = {torch.float64: 1e-6, torch.float32: 1e-5}
+# The map's matrices are rounded to f32 (6e-8) even for f64. In f32 the plain formulas, with interpolate and a blur in place
+# of matrices, are off by 1.2e-5 for the Wide-ResNet at 64 px, whose smallest maps are 2x2: three times that is allowed.
+LIMITS = {torch.float64: dict(resnet18_patch=1e-6, wide_resnet50_patch=1e-6),
+          torch.float32: dict(resnet18_patch=1e-5, wide_resnet50_patch=4e-5)}
 
 
 def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -48,11 +51,11 @@ def main() -> int:
 
         def report(what: str, dtype: torch.dtype, found: torch.Tensor, expected: torch.Tensor) -> bool:
             error = float((found.double() - expected).norm() / expected.norm())
-            ok = error < LIMITS[dtype]
-            print(f"{file}: {what}, {dtype}: {error:.1e} {'ok' if ok else f'IS ABOVE {LIMITS[dtype]}'}")
+            ok = error < LIMITS[dtype][file]
+            print(f"{file}: {what}, {dtype}: {error:.1e} {'ok' if ok else f'is above {LIMITS[dtype][file]}'}")
             return ok
 
-        for what, dtype in (("as it is", torch.float64), ("as it is", torch.float32), ("rewritten", torch.float32)):
+        for what, dtype in itertools.product(("as written", "rewritten"), (torch.float64, torch.float32)):
             backbone, ae, disc = (m.to(dtype) for m in model.build(meta["backbone"], layers))
             if what == "rewritten":
                 model.fold_batch_norms(backbone)
@@ -63,7 +66,7 @@ def main() -> int:
                 found = model.Scorer(nn.Identity(), backbone, ae, size).to(dtype)(x.to(dtype))
             passed &= report(f"map, {what}", dtype, found[0], golden["map.blurred"])
             passed &= report(f"score, {what}", dtype, found[1], golden["score.top100"])
-            if dtype == torch.float64:
+            if (what, dtype) == ("as written", torch.float64):
                 trainer = model.Trainer(nn.Identity(), backbone, ae, disc, len(x))
                 losses = [trainer.step(both.to(dtype)) for _ in range(int(meta["steps"]))]
                 for loss, key in zip(zip(*losses), ("d_loss", "loss")):

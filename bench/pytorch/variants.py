@@ -1,7 +1,7 @@
 """Which ways of running the networks in PyTorch are tried, by work, device and precision. Standard library only.
 
-Lists are short on purpose: what the manuals recommend, alone and in the combinations that make sense. "eager" is PyTorch
-as one writes it down first: contiguous, batch norms apart, autocast for 16-bit precisions, nothing tuned.
+Lists are short on purpose: what the manuals recommend, alone and in the combinations that make sense. "eager" is
+PyTorch as one writes it down first: contiguous, batch norms apart, autocast for 16-bit precisions, nothing tuned.
 """
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Variant:
         if not self.fold:
             return "eager" if self.layout == "contiguous" else f"eager {self.layout}"
         cast = ("converted" if self.convert else "autocast") if precision in ("bf16", "f16") else ""
-        words = [self.layout, cast, "folded" if work == "score" else "tuned", "group_norm" if self.group_norm else "",
-                 "jit" if self.jit else "", f"compile={self.compile}" if self.compile else "", "graph" if self.graph else ""]
+        words = [self.layout, cast, "folded" if work == "score" else "tuned", "group_norm" * self.group_norm]
+        words += ["jit" * self.jit, f"compile={self.compile}" * bool(self.compile), "graph" * self.graph]
         return " ".join(w for w in words if w)
 
 
@@ -34,11 +34,13 @@ def variants(work: str, device: str, precision: str) -> dict[str, Variant]:
     """Variants by name, in the order in which they are tried."""
     if device.startswith("cuda"):
         alone = "max-autotune-no-cudagraphs"
-        tuned = [Variant(), Variant("contiguous", graph=True), Variant(graph=True), Variant(group_norm=True, graph=True)]
+        tuned = [Variant(), Variant("contiguous", graph=True), Variant(graph=True)]
+        tuned += [Variant(group_norm=True, graph=True)]
         if work == "score":
             tuned += [Variant(jit=True, graph=True)]
-        tuned += [Variant("contiguous", compile="default", graph=True), Variant(compile="default", graph=True),
-                  Variant(compile="reduce-overhead"), Variant(compile="max-autotune"), Variant(compile=alone, graph=True)]
+        tuned += [Variant("contiguous", compile="default", graph=True), Variant(compile="default", graph=True)]
+        tuned += [Variant(compile="reduce-overhead"), Variant(compile="max-autotune")]
+        tuned += [Variant(compile=alone, graph=True)]
         if work == "score" and precision in ("bf16", "f16"):
             # Converted for all, and autocast where it may win: autocast also casts around the norms.
             tuned = [Variant(**{**v.__dict__, "convert": True}) for v in tuned]
