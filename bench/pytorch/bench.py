@@ -200,10 +200,11 @@ class Bench:
             if self.kind == "cuda":
                 torch.cuda.empty_cache()
         total = summary(times)
+        difference = float((result - self.expected).norm() / self.expected.norm())
         line |= {"repetitions": len(times), "stages": {"total": total},
                  "images_per_s": len(self.host) / total["median_s"],
                  "noisy": total["p95_s"] > 1.2 * total["median_s"],
-                 "difference": float((result - self.expected).norm() / self.expected.norm())}
+                 "difference": difference if math.isfinite(difference) else None}
         return line
 
 

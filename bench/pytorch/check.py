@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks model.py against golden outputs in f64: bench/pytorch/check.py [tests/golden]
 
-For ResNet-18 and Wide-ResNet-50-2: anomaly maps and scores, as written and with the rewriting that bench.py uses (folded
-batch norms, group norms), in f64 and f32; the losses of the first training steps in f64. Exit code 1 when one is off.
+For ResNet-18 and Wide-ResNet-50-2: anomaly maps and scores, as written and with the rewriting that bench.py uses
+(folded batch norms, group norms), in f64 and f32; losses of the first training steps in f64. Exit code 1 if one is off.
 """
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
-# The map's matrices are rounded to f32 (6e-8) even for f64. In f32 the plain formulas, with interpolate and a blur in place
-# of matrices, are off by 1.2e-5 for the Wide-ResNet at 64 px, whose smallest maps are 2x2: three times that is allowed.
+# The map's matrices are rounded to f32 (6e-8) even for f64. In f32 the plain formulas, with interpolate and a blur in
+# place of matrices, are off by 1.2e-5 for the Wide-ResNet at 64 px, whose smallest maps are 2x2: three times that is
+# allowed.
 LIMITS = {torch.float64: dict(resnet18_patch=1e-6, wide_resnet50_patch=1e-6),
           torch.float32: dict(resnet18_patch=1e-5, wide_resnet50_patch=4e-5)}
 

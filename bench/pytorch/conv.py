@@ -2,8 +2,8 @@
 """Times the distinct convolutions of a network one by one, as cuDNN runs them: bench/pytorch/conv.py --device cuda
 
 One JSON object a shape and pass, to be set beside `ckaad bench kernels`. Channels-last, cudnn.benchmark; n, h, w, c is
-the input and k the number of output channels, for transposed convolutions too. `uses` is how often the networks have the
-shape. Passes: fwd, bwd_input, bwd_weight. On a GPU `--launches` launches in a row are captured as one graph and timed by
+the input and k the number of output channels, for transposed convolutions too. `uses` is how often the networks have
+it. Passes: fwd, bwd_input, bwd_weight. On a GPU `--launches` launches in a row are captured as one graph and timed by
 events, so no launch cost is in the time and inputs that fit stay in L2. tflops counts 2 operations a multiply-add.
 """
 from __future__ import annotations
