@@ -6,10 +6,11 @@
 
 use crate::common::uniform;
 use ckaad::Result;
-use ckaad::engine::device::cuda::{Cost, CudaSession, Number, SimDriver, kernels};
+use ckaad::engine::device::cuda::{Choices, Cost, CudaSession, Number, SimDriver, kernels};
 use ckaad::engine::device::{Arena, Session};
 use ckaad::engine::ops::case::{Case, Program};
 use ckaad::engine::ops::concat::Axis;
+use ckaad::engine::ops::conv2d::tiling::{Choice, Variant};
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
 use ckaad::engine::tape::{NetId, Tape};
@@ -100,8 +101,8 @@ impl Counts {
 type Key = (String, String, String);
 type Table = BTreeMap<Key, Counts>;
 
-fn session(tape: Tape, number: Number, multiprocessors: u32) -> Result<CudaSession> {
-    CudaSession::new(tape, Box::new(SimDriver::new(SimDriver::MEMORY, multiprocessors)), number)
+fn session(tape: Tape, number: Number, multiprocessors: u32, choices: Choices) -> Result<CudaSession> {
+    CudaSession::with_lanes(tape, Box::new(SimDriver::new(SimDriver::MEMORY, multiprocessors)), number, 1, choices)
 }
 
 /// Something to run: a name without spaces, and how it is recorded.
@@ -109,6 +110,7 @@ struct Work {
     name: String,
     numbers: &'static [Number],
     multiprocessors: u32,
+    choices: Choices,
     /// Channels and sizes are such that [`LIMITS`] hold.
     aligned: bool,
     what: What,
@@ -127,8 +129,14 @@ fn architecture(size: usize) -> Architecture {
 
 /// Everything that is counted: whole networks in small, and ops in the shapes that those do not reach.
 fn works() -> Vec<Work> {
-    let network =
-        |name: &str, numbers, what| Work { name: name.into(), numbers, multiprocessors: SCALED, aligned: false, what };
+    let network = |name: &str, numbers, what| Work {
+        name: name.into(),
+        numbers,
+        multiprocessors: SCALED,
+        choices: Choices::Model,
+        aligned: false,
+        what,
+    };
     let mut all = vec![
         network("score-resnet18-64", &NUMBERS, What::Score(architecture(64))),
         network("train-resnet18-64-patch", &TRAINED, What::Train(architecture(64), Level::Patch)),
@@ -138,32 +146,40 @@ fn works() -> Vec<Work> {
         name: case.name.clone(),
         numbers: &NUMBERS,
         multiprocessors: FEW,
+        choices: Choices::Model,
         aligned,
         what: What::Op(case),
     };
     let conv = |name: &str, x: [usize; 4], w: [usize; 4], o: conv2d::Options| {
-        op(
-            true,
-            Case::new("conv2d", name, &[x, w, [1, 1, 1, w[0]]], move |t, v| {
-                t.conv2d(v[0], v[1], conv2d::Options { bias: Some(v[2]), act: Activation::Relu, ..o })
-            }),
-        )
+        Case::new("conv2d", name, &[x, w, [1, 1, 1, w[0]]], move |t, v| {
+            t.conv2d(v[0], v[1], conv2d::Options { bias: Some(v[2]), act: Activation::Relu, ..o })
+        })
+    };
+    let transposed = |name: &str, x: [usize; 4], w: [usize; 4]| {
+        Case::new("conv_transpose2d", name, &[x, w], |t, v| t.conv_transpose2d(v[0], v[1], [2; 2], [0; 2], [0; 2]))
     };
     let same = conv2d::Options::square(1, 1);
-    all.extend([
-        conv("conv3x3-128", [2, 16, 16, 128], [128, 3, 3, 128], same),
-        conv("conv3x3-stride2-64-128", [2, 32, 32, 64], [128, 3, 3, 64], conv2d::Options::square(2, 1)),
-        conv("conv1x1-256-128", [2, 16, 16, 256], [128, 1, 1, 256], conv2d::Options::square(1, 0)),
-        conv("conv1x1-32-32", [2, 16, 16, 32], [32, 1, 1, 32], conv2d::Options::square(1, 0)),
-        conv("conv3x3-256-of-4x4", [1, 4, 4, 256], [256, 3, 3, 256], same),
-    ]);
-    for (name, x, w) in [
-        ("conv_transpose-256-128", [2, 16, 16, 256], [256, 2, 2, 128]),
-        ("conv_transpose-256-128-of-4x4", [1, 4, 4, 256], [256, 2, 2, 128]),
-    ] {
-        let build = |t: &mut Tape, v: &[_]| t.conv_transpose2d(v[0], v[1], [2; 2], [0; 2], [0; 2]);
-        all.push(op(true, Case::new("conv_transpose2d", name, &[x, w], build)));
+    // Each kernel of every pass by force, whatever the model takes.
+    for variant in Variant::ALL {
+        let numbers = if variant.exists(Number::F32) { &NUMBERS[..] } else { &NUMBERS[1..] };
+        let name = |of: &str| format!("{of}-{variant:?}").to_lowercase();
+        let cases = [
+            conv(&name("conv3x3-128"), [2, 16, 16, 128], [128, 3, 3, 128], same),
+            transposed(&name("conv_transpose-256-128"), [2, 16, 16, 256], [256, 2, 2, 128]),
+        ];
+        let choices = Choices::Forced(Choice { variant, splits: 1 });
+        all.extend(cases.map(|case| Work { numbers, choices, ..op(true, case) }));
     }
+    all.extend(
+        [
+            conv("conv3x3-stride2-64-128", [2, 32, 32, 64], [128, 3, 3, 64], conv2d::Options::square(2, 1)),
+            conv("conv1x1-256-128", [2, 16, 16, 256], [128, 1, 1, 256], conv2d::Options::square(1, 0)),
+            conv("conv1x1-32-32", [2, 16, 16, 32], [32, 1, 1, 32], conv2d::Options::square(1, 0)),
+            conv("conv3x3-256-of-4x4", [1, 4, 4, 256], [256, 3, 3, 256], same),
+            transposed("conv_transpose-256-128-of-4x4", [1, 4, 4, 256], [256, 2, 2, 128]),
+        ]
+        .map(|case| op(true, case)),
+    );
     let norm = |name: &str, x: [usize; 4]| {
         let c = [1, 1, 1, x[3]];
         Case::new("instance_norm", name, &[x, c, c, x], |t, v| {
@@ -252,7 +268,7 @@ impl Work {
                 p
             }
         };
-        let mut session = session(program.tape.clone(), number, self.multiprocessors)?;
+        let mut session = session(program.tape.clone(), number, self.multiprocessors, self.choices)?;
         let session: &mut dyn Session = &mut session;
         if let Some((net, a)) = backbone {
             session.write_arena(net, Arena::Params, &resnet::load::<f32>(a, &RandomBackbone { seed: 0 })?)?;
@@ -286,7 +302,7 @@ impl Work {
 fn launches_per_image() -> Table {
     let of = |(multiprocessors, number): (u32, Number)| {
         let tape = score(&architecture(256), number.storage()).unwrap().tape;
-        let launches = session(tape, number, multiprocessors).unwrap().launches().count() as u64;
+        let launches = session(tape, number, multiprocessors, Choices::Model).unwrap().launches().count() as u64;
         let key = (on(multiprocessors), number.to_string(), "*".into());
         (key, Counts { launches, ..Counts::default() })
     };
