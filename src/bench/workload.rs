@@ -27,6 +27,21 @@ pub enum Kind {
     Train { normal: usize, anomalous: usize, strategy: Strategy, cached: bool },
 }
 
+impl Kind {
+    /// A step of `n` normal pictures and, where there is a discriminator, as many anomalous ones.
+    pub fn train(n: usize, strategy: Strategy, cached: bool) -> Self {
+        Kind::Train { normal: n, anomalous: if strategy == Strategy::Recon { 0 } else { n }, strategy, cached }
+    }
+
+    /// Pictures that one run takes.
+    pub fn images(&self) -> usize {
+        match self {
+            Kind::Score { batch } => *batch,
+            Kind::Train { normal, anomalous, .. } => normal + anomalous,
+        }
+    }
+}
+
 /// A recorded workload: what to fill and what to read.
 pub struct Recorded {
     pub tape: Tape,

@@ -8,6 +8,7 @@ macro_rules! tell {
     }};
 }
 
+mod bench;
 mod demo;
 mod devices;
 mod eval;
@@ -56,6 +57,7 @@ enum Command {
     Threshold(threshold::Args),
     Plan(plan::Args),
     Gradcheck(gradcheck::Args),
+    Bench(bench::Args),
     Tune(tune::Args),
     Devices(devices::Args),
     /// List, download and inspect pretrained weights
@@ -88,6 +90,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Threshold(args) => threshold::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Gradcheck(args) => gradcheck::run(args),
+        Command::Bench(args) => bench::run(args),
         Command::Tune(args) => tune::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Weights(args) => weights::run(args),

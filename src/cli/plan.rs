@@ -55,10 +55,7 @@ impl What {
         let architecture = networks.architecture()?;
         let kind = match self {
             What::Score => Kind::Score { batch: batch.unwrap_or(1) },
-            What::Train => {
-                let n = batch.unwrap_or(16);
-                Kind::Train { normal: n, anomalous: n, strategy: strategy.strategy(), cached: false }
-            }
+            What::Train => Kind::train(batch.unwrap_or(16), strategy.strategy(), false),
         };
         Ok(Workload { architecture, kind })
     }

@@ -8,6 +8,7 @@ use crate::engine::tape::{NetId, Var};
 use crate::model::features::Feed;
 use crate::model::file::{Config, ModelFile};
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// Scores batches of resized pictures.
 pub struct Scorer {
@@ -105,6 +106,25 @@ impl Scorer {
         self.session.submit(&[(self.input, pictures)])?;
         self.submitted.push_back(pictures.len());
         Ok(())
+    }
+
+    /// Scores as [`Scorer::score`], one stage behind the other: seconds to copy pixels in, to compute, and to copy out.
+    pub fn timed(&mut self, pictures: &[&[u8]]) -> Result<[f64; 3]> {
+        let begun = Instant::now();
+        self.session.write_bytes(self.input, &pictures.concat())?;
+        let written = begun.elapsed();
+        self.session.run()?;
+        self.session.synchronize()?;
+        let computed = begun.elapsed();
+        self.session.read_bytes(self.map, bytemuck::cast_slice_mut(&mut self.maps))?;
+        self.session.read_bytes(self.score, bytemuck::cast_slice_mut(&mut self.scores))?;
+        let read = begun.elapsed();
+        Ok([written, computed - written, read - computed].map(|d| d.as_secs_f64()))
+    }
+
+    /// The program and its memory.
+    pub fn session(&mut self) -> &mut dyn Session {
+        &mut *self.session
     }
 
     /// Waits for the oldest batch on its way; its outcomes.

@@ -1,0 +1,141 @@
+//! `ckaad bench score`: from pixels in host memory to map and score there, and from picture files.
+
+use super::{Common, Report, launches, refuse_sim};
+use crate::bench::workload::{Kind, Workload, random_picture};
+use crate::bench::{parts, repeat, seconds};
+use crate::cli::options::count;
+use crate::data::folder;
+use crate::data::image::Picture;
+use crate::model::file::{Config, ModelFile};
+use crate::score::program::{self, ScoreSpec};
+use crate::score::scorer::Scorer;
+use crate::{Error, Result};
+use serde_json::json;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Measure scoring a batch: pixels in host memory to map and score in host memory
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Pictures in one pass of the engine
+    #[arg(long, default_value_t = 1, value_parser = count)]
+    batch_size: usize,
+    /// A trained model instead of random weights; says the networks and the picture size, too
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["backbone", "layers", "image_size"])]
+    model: Option<PathBuf>,
+    /// Pictures, or folders of pictures, instead of random pixels: reading and resizing them is measured, too
+    #[arg(long, value_name = "PATH", num_args = 1..)]
+    pictures: Vec<PathBuf>,
+}
+
+/// Repetitions of a part that is measured by itself.
+const PROFILED: usize = 5;
+/// Throughput is measured for at least as long.
+const STREAM: Duration = Duration::from_secs(1);
+
+pub fn run(args: &Args) -> Result<bool> {
+    let backend = args.common.device.backend()?;
+    refuse_sim(backend, "score")?;
+    let batch = args.batch_size;
+    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
+    let (config, mut scorer) = match &model {
+        Some(model) => (model.config.clone(), Scorer::from_file(model, batch, backend)?),
+        None => {
+            let architecture = args.common.networks.architecture()?;
+            let workload = Workload { architecture: architecture.clone(), kind: Kind::Score { batch } };
+            let [backbone, ae] = workload.random_networks()?;
+            let config =
+                Config { architecture, topk: Some(100), sigma: 4.0, threshold: None, extra: Default::default() };
+            let scorer = Scorer::new(&config, &backbone, &ae, batch, backend)?;
+            (config, scorer)
+        }
+    };
+    let size = scorer.image_size();
+    let mut files = Vec::new();
+    folder::each(&args.pictures, std::io::empty(), &mut |path| {
+        files.push(path);
+        true
+    })?;
+    if files.is_empty() && !args.pictures.is_empty() {
+        return Err(Error::Usage("--pictures: there is none".into()));
+    }
+    let read = |path: &PathBuf| Picture::read(path).map(|p| p.resized(size));
+    let pixels: Vec<Vec<u8>> = match &files[..] {
+        [] => vec![random_picture(size); batch],
+        some => some.iter().cycle().take(batch).map(read).collect::<Result<_>>()?,
+    };
+    let pictures: Vec<&[u8]> = pixels.iter().map(Vec::as_slice).collect();
+
+    let [total] = repeat(|| seconds(|| scorer.score(&pictures).map(drop)).map(|s| [s]))?;
+    let [write, compute, collect] = repeat(|| scorer.timed(&pictures))?;
+    let mut stages = vec![("total", total), ("write", write), ("compute", compute), ("read", collect)];
+    if !files.is_empty() {
+        let mut next = files.iter().cycle();
+        let [decode] = repeat(|| {
+            seconds(|| {
+                for path in next.by_ref().take(batch) {
+                    read(path)?;
+                }
+                Ok(())
+            })
+            .map(|s| [s])
+        })?;
+        stages.push(("decode", decode));
+    }
+    // What is done with the error maps is part of the same program: its share of it, part by part.
+    let spec = ScoreSpec {
+        architecture: config.architecture.clone(),
+        batch,
+        feed: crate::model::features::Feed::Pixels,
+        sigma: config.sigma,
+        topk: config.topk,
+        dtype: backend.dtype(),
+    };
+    let tape = program::record(&spec)?.tape;
+    let launches = launches(&tape, backend)?;
+    let post = post_share(parts::measure(scorer.session(), backend.number, None, PROFILED)?);
+
+    let begun = Instant::now();
+    let mut batches = 0;
+    while batches < 3 || begun.elapsed() < STREAM {
+        scorer.submit(&pictures)?;
+        batches += 1;
+        if batches >= scorer.lanes() {
+            scorer.collect()?;
+        }
+    }
+    for _ in 1..scorer.lanes() {
+        scorer.collect()?;
+    }
+    let images_per_s = (batches * batch) as f64 / begun.elapsed().as_secs_f64();
+
+    let report = Report {
+        work: "score",
+        architecture: &config.architecture,
+        batch,
+        backend,
+        launches,
+        images: batch,
+        images_per_s,
+        stages,
+        more: ("post_processing_share", json!(post)),
+        note: format!(
+            "{:.0} % of the computing is for what follows the networks: error maps, blur, score",
+            100.0 * post
+        ),
+    };
+    report.print(args.common.format)?;
+    Ok(true)
+}
+
+/// Share of the computing time that is spent behind the networks.
+fn post_share(parts: Vec<parts::Part>) -> f64 {
+    let of = |p: &parts::Part| match &p.measured {
+        parts::Measured::Time(stats) => stats.median_s,
+        _ => 0.0,
+    };
+    let all: f64 = parts.iter().map(of).sum();
+    parts.iter().filter(|p| p.layer.ends_with("in anomaly_map")).map(of).sum::<f64>() / all
+}
