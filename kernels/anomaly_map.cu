@@ -3,6 +3,9 @@
 // upsample_sum: y(n, size, size) = sum over 1 to 8 maps (n, h_i, w_i) of their bilinear interpolation with corners aligned:
 //   source coordinate o * (h - 1) / (size - 1), divided in integers, so that whole coordinates are exact. A thread computes
 //   one output of all maps; block (x: line of n * size, y: 256 columns).
+// anomaly_map: the sum, upsampled, and blurred in the same launch, for radii up to 24. A block of 256 threads takes 16 lines of
+//   32 columns: it upsamples them and a radius more on every side into shared memory (coordinates are worked out once per
+//   line and column), blurs along the rows there, then along the columns. Each sum has the order of the kernels below.
 // gaussian_blur: separable, mirrored about the edges (d c b a | a b c d, as often as the radius asks), taps by value:
 //   rows:    a block of 256 threads takes 256 outputs of a line, the line with its mirrored ends in shared memory.
 //   columns: a block of 32 x 8 threads takes 32 columns of 32 lines; a thread computes 4 lines of a column, so that it reads
@@ -12,10 +15,10 @@
 //   atomics in shared memory: the same counts in any order), then all values above it are added in a fixed order, and the
 //   k-th as often as its rank among its equals says. k == len needs no search.
 //
-// Fuses: all layers and their sum; conversion, selection, sum and mean.
-// Shared memory: 4100 bytes (rows), 1028 (columns), 8584 (topk_mean). Registers on sm_90: upsample_sum 30, rows 26,
-// columns 32, topk_mean 32.
-// One launch moves, per image: upsample_sum 4*size^2 bytes written (the sources stay in cache), 8 flops per map and output;
+// Fuses: all layers, their sum and blur; conversion, selection, sum and mean.
+// Shared memory and registers: README.md.
+// One launch moves, per image: upsample_sum and anomaly_map 4*size^2 bytes written (the sources stay in cache); 8 flops per map
+//   and output, in anomaly_map (1 + radius/16) * (1 + radius/8) as many, and (3*radius + 1) * (1 + radius/8) + 2*radius + 1;
 //   rows and columns 8*size^2 bytes each, 3*radius + 1 and 4*radius + 2 flops per output; topk_mean 4*len bytes up to four
 //   times, the last three from L2.
 // Tiles were chosen without a GPU at hand, for 256 x 256 maps and sigma 4 (radius 16).
@@ -42,13 +45,13 @@ __device__ __forceinline__ Source source(u32 o, u32 from, u32 to) {
     return {i, min(i + 1, from - 1), (float)(position - i * (to - 1)) / (to - 1)};
 }
 
-__device__ __forceinline__ void add_upsampled(float& sum, const float* x, u32 n, u32 oy, u32 ox, u32 h, u32 w, u32 size) {
-    const Source sy = source(oy, h, size), sx = source(ox, w, size);
-    const float* top = x + ((size_t)n * h + sy.near) * w;
-    const float* bottom = x + ((size_t)n * h + sy.far) * w;
+// Value of the map x with lines of w.
+__device__ __forceinline__ float bilinear(const float* x, u32 w, const Source& sy, const Source& sx) {
+    const float* top = x + (size_t)sy.near * w;
+    const float* bottom = x + (size_t)sy.far * w;
     const float upper = top[sx.near] + (top[sx.far] - top[sx.near]) * sx.t;
     const float lower = bottom[sx.near] + (bottom[sx.far] - bottom[sx.near]) * sx.t;
-    sum += upper + (lower - upper) * sy.t;
+    return upper + (lower - upper) * sy.t;
 }
 
 __device__ __forceinline__ void upsample_sum(float* y, const float* x0, const float* x1, const float* x2, const float* x3,
@@ -60,7 +63,9 @@ __device__ __forceinline__ void upsample_sum(float* y, const float* x0, const fl
     float sum = 0.0f;
 #pragma unroll
     for (u32 i = 0; i < 8; ++i) {
-        if (i < p.count) add_upsampled(sum, x[i], n, oy, ox, p.h[i], p.w[i], p.size);
+        if (i >= p.count) break;
+        const u32 h = p.h[i], w = p.w[i];
+        sum += bilinear(x[i] + (size_t)n * h * w, w, source(oy, h, p.size), source(ox, w, p.size));
     }
     y[(size_t)blockIdx.x * p.size + ox] = sum;
 }
@@ -80,6 +85,14 @@ __device__ __forceinline__ u32 mirror(i32 i, i32 n) {
 
 constexpr u32 BLUR_THREADS = 256;
 
+// Weighted sum of the values about `centre`.
+__device__ __forceinline__ float blurred(const float* centre, u32 radius, const float* weight) {
+    float sum = *centre * weight[0];
+#pragma unroll 4
+    for (u32 k = 1; k <= radius; ++k) sum = fmaf(*(centre - k) + centre[k], weight[k], sum);
+    return sum;
+}
+
 __device__ __forceinline__ void blur_rows(float* y, const float* x, u32 size, u32 tiles, u32 radius, const GaussianTaps& taps) {
     __shared__ float line[BLUR_THREADS + 2 * MAX_RADIUS];
     __shared__ float weight[MAX_RADIUS + 1];
@@ -91,11 +104,7 @@ __device__ __forceinline__ void blur_rows(float* y, const float* x, u32 size, u3
     for (u32 i = threadIdx.x; i <= radius; i += BLUR_THREADS) weight[i] = taps.weight[i];
     __syncthreads();
     if (threadIdx.x >= count) return;
-    const float* centre = line + radius + threadIdx.x;
-    float sum = *centre * weight[0];
-#pragma unroll 4
-    for (u32 k = 1; k <= radius; ++k) sum = fmaf(*(centre - k) + centre[k], weight[k], sum);
-    y[at + begin + threadIdx.x] = sum;
+    y[at + begin + threadIdx.x] = blurred(line + radius + threadIdx.x, radius, weight);
 }
 
 constexpr u32 COLUMNS = 32, LINES_PER_THREAD = 4, LINES = LINES_PER_THREAD * (BLUR_THREADS / COLUMNS);
@@ -123,6 +132,71 @@ __device__ __forceinline__ void blur_columns(float* y, const float* x, u32 size,
 #pragma unroll
     for (u32 j = 0; j < LINES_PER_THREAD; ++j) {
         if (first + j < size) y[at + (size_t)(first + j) * size] = sum[j];
+    }
+}
+
+// Lines and columns of a block's tile, and with the widest border.
+constexpr u32 TILE_LINES = 16, TILE_COLUMNS = 32, TILE_RADIUS = 24;
+constexpr u32 WIDE_LINES = TILE_LINES + 2 * TILE_RADIUS, WIDE_COLUMNS = TILE_COLUMNS + 2 * TILE_RADIUS;
+static_assert(TILE_COLUMNS == WARP);
+
+// Grid: x = images * tiles across, y = tiles down.
+__device__ __forceinline__ void anomaly_map(float* y, const float* x0, const float* x1, const float* x2, const float* x3,
+                                            const float* x4, const float* x5, const float* x6, const float* x7,
+                                            const UpsampleMaps& p, u32 radius, const GaussianTaps& taps) {
+    __shared__ float sums[WIDE_LINES * WIDE_COLUMNS], rows[WIDE_LINES * TILE_COLUMNS];
+    __shared__ Source down[8][WIDE_LINES], across[8][WIDE_COLUMNS];
+    __shared__ float weight[TILE_RADIUS + 1];
+    constexpr u32 WARPS = BLUR_THREADS / WARP;
+    const u32 size = p.size, tiles = ceil_div(size, TILE_COLUMNS), n = blockIdx.x / tiles;
+    const u32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP;
+    const u32 left = blockIdx.x % tiles * TILE_COLUMNS, top = blockIdx.y * TILE_LINES;
+    const u32 lines = TILE_LINES + 2 * radius, columns = TILE_COLUMNS + 2 * radius;
+    for (u32 i = threadIdx.x; i <= radius; i += BLUR_THREADS) weight[i] = taps.weight[i];
+#pragma unroll
+    for (u32 m = 0; m < 8; ++m) {
+        if (m >= p.count) break;
+        for (u32 i = threadIdx.x; i < lines + columns; i += BLUR_THREADS) {
+            const bool line = i < lines;
+            const i32 at = (i32)(line ? top + i : left + i - lines) - (i32)radius;
+            const Source from = source(mirror(at, size), line ? p.h[m] : p.w[m], size);
+            if (line) down[m][i] = from;
+            else across[m][i - lines] = from;
+        }
+    }
+    __syncthreads();
+    const float* const x[8] = {x0, x1, x2, x3, x4, x5, x6, x7};
+    for (u32 line = warp; line < lines; line += WARPS) {
+        for (u32 column = lane; column < columns; column += WARP) {
+            float sum = 0.0f;
+#pragma unroll
+            for (u32 m = 0; m < 8; ++m) {
+                if (m < p.count) sum += bilinear(x[m] + (size_t)n * p.h[m] * p.w[m], p.w[m], down[m][line], across[m][column]);
+            }
+            sums[line * WIDE_COLUMNS + column] = sum;
+        }
+    }
+    __syncthreads();
+    for (u32 line = warp; line < lines; line += WARPS) {
+        const float* centre = sums + line * WIDE_COLUMNS + radius + lane;
+        rows[line * TILE_COLUMNS + lane] = blurred(centre, radius, weight);
+    }
+    __syncthreads();
+    constexpr u32 EACH = TILE_LINES / WARPS;
+    float sum[EACH] = {};
+    const i32 r = radius;
+    for (i32 i = -r; i < r + (i32)EACH; ++i) {
+        const float value = rows[(u32)((i32)(warp * EACH) + r + i) * TILE_COLUMNS + lane];
+#pragma unroll
+        for (i32 j = 0; j < (i32)EACH; ++j) {
+            const i32 distance = abs(i - j);
+            if (distance <= r) sum[j] = fmaf(value, weight[distance], sum[j]);
+        }
+    }
+#pragma unroll
+    for (u32 j = 0; j < EACH; ++j) {
+        const u32 line = top + warp * EACH + j, column = left + lane;
+        if (line < size && column < size) y[((size_t)n * size + line) * size + column] = sum[j];
     }
 }
 
@@ -213,6 +287,7 @@ __device__ __forceinline__ void topk_mean(float* y, const float* x, u32 len, u32
 }
 
 extern "C" __global__ void __launch_bounds__(256) upsample_sum_f32(float* y, const float* x0, const float* x1, const float* x2, const float* x3, const float* x4, const float* x5, const float* x6, const float* x7, UpsampleMaps p) { upsample_sum(y, x0, x1, x2, x3, x4, x5, x6, x7, p); }
+extern "C" __global__ void __launch_bounds__(256) anomaly_map_f32(float* y, const float* x0, const float* x1, const float* x2, const float* x3, const float* x4, const float* x5, const float* x6, const float* x7, UpsampleMaps p, u32 radius, GaussianTaps taps) { anomaly_map(y, x0, x1, x2, x3, x4, x5, x6, x7, p, radius, taps); }
 extern "C" __global__ void __launch_bounds__(256) gaussian_blur_rows_f32(float* y, const float* x, u32 size, u32 tiles, u32 radius, GaussianTaps taps) { blur_rows(y, x, size, tiles, radius, taps); }
 extern "C" __global__ void __launch_bounds__(256) gaussian_blur_columns_f32(float* y, const float* x, u32 size, u32 tiles, u32 radius, GaussianTaps taps) { blur_columns(y, x, size, tiles, radius, taps); }
 extern "C" __global__ void __launch_bounds__(1024) topk_mean_f32(float* y, const float* x, u32 len, u32 k) { topk_mean(y, x, len, k); }

@@ -1,29 +1,33 @@
 //! The least time a card can take: its arithmetic and its memory at their limits.
 
+use crate::Result;
 use crate::engine::device::cuda::Number;
-use crate::engine::device::cuda::card::Gpu;
+use crate::engine::device::cuda::card::{self, Gpu};
+use crate::engine::device::{Backend, Device};
 
 /// Limits of a card, from its data sheet or from what its driver says. Tensor cores count dense products, sums in f32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {
     pub name: String,
     pub multiprocessors: u32,
+    /// Compute capability.
+    pub capability: (i32, i32),
     /// Multiplications and additions per second in f32, tf32 and 16-bit numbers.
     pub flops: [f64; 3],
     /// Bytes per second of its memory.
     pub bandwidth: f64,
 }
 
-/// Name, multiprocessors, clock in GHz under load, operations of a multiprocessor in a clock, memory in GB/s.
-type Sheet = (&'static str, u32, f64, [u32; 3], f64);
+/// Name, multiprocessors, compute capability, clock in GHz under load, operations of a multiprocessor in a clock, memory in GB/s.
+type Sheet = (&'static str, u32, (i32, i32), f64, [u32; 3], f64);
 const SHEETS: [Sheet; 7] = [
-    ("a100", 108, 1.41, [128, 1024, 2048], 2039.0),
-    ("h100", 132, 1.83, [256, 2048, 4096], 3350.0),
-    ("h200", 132, 1.83, [256, 2048, 4096], 4800.0),
-    ("l4", 58, 2.04, [256, 512, 1024], 300.0),
-    ("l40s", 142, 2.52, [256, 512, 1024], 864.0),
-    ("rtx3090", 82, 1.70, [256, 256, 512], 936.0),
-    ("rtx4090", 128, 2.52, [256, 256, 512], 1008.0),
+    ("a100", 108, (8, 0), 1.41, [128, 1024, 2048], 2039.0),
+    ("h100", 132, (9, 0), 1.83, [256, 2048, 4096], 3350.0),
+    ("h200", 132, (9, 0), 1.83, [256, 2048, 4096], 4800.0),
+    ("l4", 58, (8, 9), 2.04, [256, 512, 1024], 300.0),
+    ("l40s", 142, (8, 9), 2.52, [256, 512, 1024], 864.0),
+    ("rtx3090", 82, (8, 6), 1.70, [256, 256, 512], 936.0),
+    ("rtx4090", 128, (8, 9), 2.52, [256, 256, 512], 1008.0),
 ];
 
 impl Card {
@@ -34,9 +38,23 @@ impl Card {
 
     /// By its data sheet.
     pub fn named(name: &str) -> Option<Card> {
-        let (name, multiprocessors, ghz, each, bandwidth) = SHEETS.iter().find(|s| s.0 == name)?;
+        let (name, multiprocessors, capability, ghz, each, bandwidth) = SHEETS.iter().find(|s| s.0 == name)?;
         let flops = each.map(|n| f64::from(n) * f64::from(*multiprocessors) * ghz * 1e9);
-        Some(Card { name: (*name).into(), multiprocessors: *multiprocessors, flops, bandwidth: bandwidth * 1e9 })
+        Some(Card {
+            name: (*name).into(),
+            multiprocessors: *multiprocessors,
+            capability: *capability,
+            flops,
+            bandwidth: bandwidth * 1e9,
+        })
+    }
+
+    /// Of a backend's GPU; none for others.
+    pub fn of_backend(backend: Backend) -> Result<Option<Card>> {
+        match backend.device {
+            Device::Cuda(index) => card::usable(index).map(|gpu| Some(Card::of(&gpu))),
+            Device::Cpu | Device::Sim => Ok(None),
+        }
     }
 
     /// By what the driver says; operations per clock by compute capability.
@@ -51,6 +69,7 @@ impl Card {
         Card {
             name: gpu.name.clone(),
             multiprocessors: gpu.multiprocessors,
+            capability: gpu.compute_capability,
             flops: each.map(|n| f64::from(n) * clocks),
             bandwidth: gpu.memory_bytes_per_second,
         }

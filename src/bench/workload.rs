@@ -23,8 +23,8 @@ pub struct Workload {
 pub enum Kind {
     /// A batch, from pixels to maps and scores.
     Score { batch: usize },
-    /// One step of the alternating update.
-    Train { normal: usize, anomalous: usize, strategy: Strategy, feed: Feed },
+    /// One step of the alternating update. `cached`: with features of normal pictures instead of the pictures.
+    Train { normal: usize, anomalous: usize, strategy: Strategy, cached: bool },
 }
 
 /// A recorded workload: what to fill and what to read.
@@ -46,9 +46,10 @@ impl Workload {
                 let (inputs, outputs, trained) = (p.input, vec![p.map, p.score], vec![p.ae]);
                 Ok(Recorded { tape: p.tape, inputs, outputs, backbone: p.backbone, trained })
             }
-            Kind::Train { normal, anomalous, strategy, feed } => {
+            Kind::Train { normal, anomalous, strategy, cached } => {
                 let hyper = Hyper::default();
-                let (normal_feed, anomalous_feed) = (feed, feed);
+                // Pseudo-anomalies differ from step to step, so their features never come from a cache.
+                let (normal_feed, anomalous_feed) = (if cached { Feed::Features } else { Feed::Pixels }, Feed::Pixels);
                 let p = step::record(&StepSpec {
                     architecture,
                     strategy,

@@ -1,6 +1,7 @@
 //! Arguments that several commands share, and the checks on them.
 
-use crate::engine::device::cuda::{Choices, MeasuredOn, Number, Tuning, card};
+use crate::bench::roofline::Card;
+use crate::engine::device::cuda::{self, Choices, MeasuredOn, Number, Tuning};
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::ops::anomaly_map::MAX_SIGMA;
 use crate::engine::ops::optimizer::expect_trainable;
@@ -79,7 +80,7 @@ impl Device {
     pub fn untuned_backend(&self) -> Result<Backend> {
         let device = match self.choice {
             // Better to learn now than after the pictures are decoded.
-            Choice::Device(device @ engine::Device::Cuda(index)) => card::usable(index).map(|_| device)?,
+            Choice::Device(device @ engine::Device::Cuda(index)) => cuda::card::usable(index).map(|_| device)?,
             Choice::Device(device) => device,
             Choice::Auto => match usable_gpu() {
                 Ok(index) => engine::Device::Cuda(index),
@@ -145,7 +146,7 @@ pub fn read_tuning(file: &Path, on: &MeasuredOn) -> Option<Tuning> {
 
 /// The first GPU that can be used.
 fn usable_gpu() -> Result<usize> {
-    let gpus = card::gpus()?;
+    let gpus = cuda::card::gpus()?;
     match (gpus.iter().find(|g| g.unusable.is_none()), gpus.first()) {
         (Some(gpu), _) => Ok(gpu.index),
         (None, Some(g)) => Err(Error::Invalid(format!("{}: {}", g.name, g.unusable.as_deref().unwrap_or_default()))),
@@ -217,6 +218,11 @@ pub enum Format {
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|_| out.flush()).map_err(|e| Error::io("standard output", e))
+}
+
+/// A card of whose data sheet we know.
+pub fn card(text: &str) -> std::result::Result<Card, String> {
+    Card::named(text).ok_or_else(|| format!("expected one of {}", Card::names().join(", ")))
 }
 
 /// A number from 0 to 1.

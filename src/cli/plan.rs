@@ -1,18 +1,22 @@
-//! `ckaad plan`: what a training step or scoring will need in memory, before anything runs.
+//! `ckaad plan`: what a training step or scoring will need in memory, and what it will launch, before anything runs.
 
-use super::options::{Device, Format, Networks, count, print};
+use super::options::{Device, Format, Networks, card, count, print};
 use super::train::StrategyName;
-use crate::Result;
-use crate::model::features::Feed;
-use crate::score::program::{self, ScoreSpec};
-use crate::train::step::{self, Hyper, StepSpec};
+use crate::bench::parts::{self, Part};
+use crate::bench::roofline::Card;
+use crate::bench::workload::{Kind, Workload};
+use crate::engine::device::cuda::{self, Target};
+use crate::engine::device::{Backend, cpu};
+use crate::{Error, Result};
+use std::fmt::Write as _;
 
-/// Show the memory that training or scoring needs, and the program itself
+/// Show the memory that training or scoring needs, the program itself, and what it launches
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
   ckaad plan score --backbone wide_resnet50_2 --layers 1,2,3
-  ckaad plan train --image-size 128 --batch-size 16 --program | less")]
+  ckaad plan train --image-size 128 --batch-size 16 --program | less
+  ckaad plan score --device sim --card h200 --precision bf16 --launch-trace     # no GPU needed")]
 pub struct Args {
     /// What is planned
     #[arg(value_enum)]
@@ -27,6 +31,12 @@ pub struct Args {
     /// Print every record of the program, too
     #[arg(long)]
     program: bool,
+    /// Print every kernel launch, too, and on a GPU the least time the card can take for it
+    #[arg(long)]
+    launch_trace: bool,
+    /// With --device sim: plan as for this card (a100, h100, h200, l4, l40s, rtx3090, rtx4090)
+    #[arg(long, value_parser = card)]
+    card: Option<Card>,
     #[command(flatten)]
     device: Device,
     #[arg(long, value_enum, default_value_t)]
@@ -34,43 +44,61 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum What {
+pub enum What {
     Train,
     Score,
 }
 
-pub fn run(args: &Args) -> Result<bool> {
-    let backend = args.device.backend()?;
-    let architecture = args.networks.architecture()?;
-    let tape = match args.what {
-        What::Score => {
-            let batch = args.batch_size.unwrap_or(1);
-            let (feed, dtype) = (Feed::Pixels, backend.dtype());
-            program::record(&ScoreSpec { architecture, batch, feed, sigma: 4.0, topk: Some(100), dtype })?.tape
-        }
-        What::Train => {
-            let n = args.batch_size.unwrap_or(16);
-            let spec = StepSpec {
-                architecture,
-                strategy: args.strategy.strategy(),
-                hyper: Hyper::default(),
-                normal: n,
-                anomalous: n,
-                normal_feed: Feed::Pixels,
-                anomalous_feed: Feed::Pixels,
-                dtype: backend.dtype(),
-            };
-            step::record(&spec)?.tape
-        }
-    };
-    if args.program {
-        print(&tape.to_string())?;
+impl What {
+    /// The program that commands plan or measure when nothing else is said.
+    pub fn workload(self, networks: &Networks, batch: Option<usize>, strategy: StrategyName) -> Result<Workload> {
+        let architecture = networks.architecture()?;
+        let kind = match self {
+            What::Score => Kind::Score { batch: batch.unwrap_or(1) },
+            What::Train => {
+                let n = batch.unwrap_or(16);
+                Kind::Train { normal: n, anomalous: n, strategy: strategy.strategy(), cached: false }
+            }
+        };
+        Ok(Workload { architecture, kind })
     }
-    let usage = backend.plan(&tape)?.usage;
+}
+
+pub fn run(args: &Args) -> Result<bool> {
+    let backend = match args.what {
+        What::Train => args.device.training_backend()?,
+        What::Score => args.device.backend()?,
+    };
+    let workload = args.what.workload(&args.networks, args.batch_size, args.strategy)?;
+    let tape = workload.record(backend.dtype())?.tape;
+    let target = target(backend, args.card.as_ref())?;
+    let plan = match target {
+        Some(target) => cuda::plan(&tape, target)?,
+        None => cpu::plan(&tape)?,
+    };
+    let trace = match target {
+        Some(target) if args.launch_trace => {
+            let card = args.card.clone().map_or_else(|| Card::of_backend(backend), |c| Ok(Some(c)))?;
+            Some(parts::planned(&tape, target.number, card.as_ref(), cuda::launches(&tape, target)?))
+        }
+        None if args.launch_trace => {
+            return Err(Error::Usage("--launch-trace: the CPU launches nothing; use --device cuda or sim".into()));
+        }
+        _ => None,
+    };
+    let usage = plan.usage;
     match args.format {
-        Format::Table => print(&format!("{} records\n{usage}\n", tape.records().len()))?,
+        Format::Table => {
+            if args.program {
+                print(&tape.to_string())?;
+            }
+            if let Some(trace) = &trace {
+                print(&table(trace))?;
+            }
+            print(&format!("{} records\n{usage}\n", tape.records().len()))?;
+        }
         Format::Json => {
-            let object = serde_json::json!({
+            let mut object = serde_json::json!({
                 "records": tape.records().len(),
                 "parameter_bytes": usage.parameters,
                 "optimizer_bytes": usage.optimizer,
@@ -78,8 +106,44 @@ pub fn run(args: &Args) -> Result<bool> {
                 "activation_bytes": usage.activations,
                 "activation_bytes_without_reuse": usage.activations_unshared,
             });
+            if args.program {
+                let lines: Vec<String> = tape.to_string().lines().map(Into::into).collect();
+                object["program"] = lines.into();
+            }
+            if let Some(trace) = &trace {
+                object["launches"] = serde_json::json!(trace);
+            }
             print(&format!("{object}\n"))?;
         }
     }
     Ok(true)
+}
+
+/// What kernels are chosen for: the device, or with the emulator any card.
+pub fn target(backend: Backend, card: Option<&Card>) -> Result<Option<Target>> {
+    let own = backend.target()?;
+    match (own, card) {
+        (own, None) => Ok(own),
+        (Some(own), Some(card)) if backend.device == crate::engine::device::Device::Sim => {
+            Ok(Some(Target { multiprocessors: card.multiprocessors, capability: card.capability, ..own }))
+        }
+        (_, Some(_)) => {
+            Err(Error::Usage(format!("--card: {} is what it is; only --device sim can be another", backend.device)))
+        }
+    }
+}
+
+/// One line a launch, and their sum.
+fn table(trace: &[Part]) -> String {
+    let mut out = format!("{:>4} {:>14} {:>7} {:<34} {:>9}  layer\n", "", "grid", "threads", "kernel", "least us");
+    let us = |s: Option<f64>| s.map_or_else(|| "-".into(), |s| format!("{:.2}", s * 1e6));
+    for (i, p) in trace.iter().enumerate() {
+        let grid = p.grid.map_or_else(String::new, |g| g.map(|n| n.to_string()).join("x"));
+        let threads = p.threads.map_or_else(String::new, |t| t.to_string());
+        let least = us(p.least_s);
+        let _ = writeln!(out, "{i:>4} {grid:>14} {threads:>7} {:<34} {least:>9}  {}", p.name, p.layer);
+    }
+    let least = trace.iter().map(|p| p.least_s).sum::<Option<f64>>();
+    let _ = writeln!(out, "{} launches, {} us at least\n", trace.len(), us(least));
+    out
 }

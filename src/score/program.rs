@@ -46,10 +46,7 @@ pub fn record(spec: &ScoreSpec) -> Result<ScoreProgram> {
     t.set_label("anomaly_map");
     let pairs: Vec<(Var, Var)> = maps.into_iter().zip(recon).collect();
     let errors = t.cosine_map(&pairs)?;
-    let mut map = t.upsample_sum(&errors, a.image_size)?;
-    if spec.sigma > 0.0 {
-        map = t.gaussian_blur(map, spec.sigma)?;
-    }
+    let map = t.anomaly_map(&errors, a.image_size, spec.sigma)?;
     let score = t.topk_mean(map, spec.topk)?;
     let (map, score) = (t.output(map), t.output(score));
     Ok(ScoreProgram { tape, input, backbone, ae, map, score })

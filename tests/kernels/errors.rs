@@ -59,7 +59,7 @@ fn more_elements_than_an_index_can_count() {
 #[test]
 fn a_program_that_does_not_fit() {
     let (tape, _) = program();
-    let small = Box::new(SimDriver::new(64, 4));
+    let small = Box::new(SimDriver::new(64, 4, SimDriver::CAPABILITY));
     let error = CudaSession::new(tape, small, Number::F32).err().unwrap().to_string();
     assert!(error.contains("out of memory") && error.contains("needs") && error.contains("smaller"), "{error}");
 }

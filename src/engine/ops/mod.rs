@@ -122,6 +122,7 @@ operations! {
     ActivateBwd(activation::ActivateBwd),
     Adam(optimizer::Adam),
     Add(add::Add),
+    AnomalyMap(anomaly_map::AnomalyMap),
     ClipGradNorm(optimizer::ClipGradNorm),
     Concat(concat::Concat),
     ConcatBwd(concat::ConcatBwd),
@@ -136,7 +137,6 @@ operations! {
     Energy(energy::Energy),
     EnergyBwd(energy::EnergyBwd),
     Fill(fill::Fill),
-    GaussianBlur(anomaly_map::GaussianBlur),
     InstanceNorm(instance_norm::InstanceNorm),
     InstanceNormBwd(instance_norm::InstanceNormBwd),
     L2Normalize(l2_normalize::L2Normalize),
@@ -144,7 +144,6 @@ operations! {
     MaxPool(max_pool::MaxPool),
     Preprocess(preprocess::Preprocess),
     TopKMean(topk::TopKMean),
-    UpsampleSum(anomaly_map::UpsampleSum),
     WeightedSum(weighted_sum::WeightedSum),
     WeightedSumBwd(weighted_sum::WeightedSumBwd),
 }

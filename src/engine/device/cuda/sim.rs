@@ -16,6 +16,7 @@ pub struct SimDriver {
     memory: Memory,
     capacity: usize,
     multiprocessors: u32,
+    capability: (i32, i32),
     modules: HashMap<&'static str, Arc<ptxsim::Module>>,
     host: Vec<u8>,
     capturing: bool,
@@ -38,7 +39,7 @@ enum Node {
 
 impl Default for SimDriver {
     fn default() -> Self {
-        Self::new(Self::MEMORY, Self::MULTIPROCESSORS)
+        Self::new(Self::MEMORY, Self::MULTIPROCESSORS, Self::CAPABILITY)
     }
 }
 
@@ -52,10 +53,12 @@ impl SimDriver {
     /// Memory it has unless told otherwise, in bytes. Only what is used is taken from the machine.
     pub const MEMORY: usize = 8 << 30;
 
-    /// A device with this many bytes of memory. Work is cut into pieces as for so many multiprocessors.
-    pub fn new(capacity: usize, multiprocessors: u32) -> Self {
+    /// A device with this many bytes of memory. Work is cut into pieces as for so many multiprocessors of that compute
+    /// capability; every kernel runs as the PTX has it all the same.
+    pub fn new(capacity: usize, multiprocessors: u32, capability: (i32, i32)) -> Self {
         SimDriver {
             multiprocessors,
+            capability,
             memory: Memory::new(capacity as u64),
             capacity,
             modules: HashMap::new(),
@@ -125,7 +128,7 @@ impl Driver for SimDriver {
     }
 
     fn capability(&self) -> (i32, i32) {
-        Self::CAPABILITY
+        self.capability
     }
 
     fn memory(&self) -> Result<(usize, usize)> {

@@ -1,14 +1,13 @@
-//! Cases of the upsampling and the blur.
+//! Cases of the anomaly map: upsampling, sum, blur.
 
 use crate::engine::ops::case::Case;
 
 pub fn cases() -> Vec<Case> {
-    let up = |name: &str, maps: &[[usize; 4]], size| {
-        Case::new("upsample_sum", name, maps, move |t, v| t.upsample_sum(v, size)).forward_only().exact()
+    let case = |name: &str, maps: &[[usize; 4]], size, sigma| {
+        Case::new("anomaly_map", name, maps, move |t, v| t.anomaly_map(v, size, sigma)).forward_only().exact()
     };
-    let blur = |name: &str, map, sigma| {
-        Case::new("gaussian_blur", name, &[map], move |t, v| t.gaussian_blur(v[0], sigma)).forward_only().exact()
-    };
+    let up = |name: &str, maps: &[[usize; 4]], size| case(name, maps, size, 0.0);
+    let blur = |name: &str, map: [usize; 4], sigma| case(name, &[map], map[1], sigma);
     vec![
         up("two maps", &[[2, 8, 8, 1], [2, 4, 4, 1]], 32),
         up("not square", &[[1, 3, 5, 1]], 9),
@@ -24,6 +23,11 @@ pub fn cases() -> Vec<Case> {
         blur("one pixel", [2, 1, 1, 1], 1.0),
         blur("weak", [1, 7, 7, 1], 0.1),
         blur("wider than a block", [1, 270, 270, 1], 1.0),
+        blur("largest sigma in one launch", [2, 45, 45, 1], 6.0),
+        blur("in two launches", [2, 45, 45, 1], 6.2),
+        case("two maps, blurred", &[[2, 8, 8, 1], [2, 4, 4, 1]], 50, 4.0),
+        case("two maps, blurred in two launches", &[[2, 8, 8, 1], [2, 4, 4, 1]], 50, 8.0),
+        case("eight maps, blurred", &[1, 2, 3, 4, 5, 6, 7, 8].map(|side| [2, side, side, 1]), 35, 2.0),
         blur("largest sigma", [1, 33, 33, 1], 64.0),
     ]
 }

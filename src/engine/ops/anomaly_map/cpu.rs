@@ -1,6 +1,6 @@
 //! CPU kernels of the upsampling and the blur.
 
-use super::{GaussianBlur, UpsampleSum};
+use super::AnomalyMap;
 use crate::engine::ops::Args;
 use crate::engine::real::Real;
 use rayon::prelude::*;
@@ -12,9 +12,16 @@ fn source(o: usize, from: usize, to: usize) -> (usize, usize, f64) {
     (i, (i + 1).min(from - 1), position - i as f64)
 }
 
-pub fn upsample_sum<T: Real>(op: &UpsampleSum, a: Args<'_, T>) {
+pub fn run<T: Real>(op: &AnomalyMap, a: Args<'_, T>) {
     let [y, ..] = a.outputs;
-    let (inputs, size) = (a.inputs, op.size);
+    upsample_sum(op, &a.inputs, y);
+    if op.taps.len() > 1 {
+        blur(op, y, a.scratch);
+    }
+}
+
+fn upsample_sum<T: Real>(op: &AnomalyMap, inputs: &[&[T]], y: &mut [T]) {
+    let size = op.size;
     y.par_chunks_exact_mut(size).enumerate().for_each(|(line, y)| {
         let (n, oy) = (line / size, line % size);
         y.fill(T::ZERO);
@@ -43,17 +50,20 @@ fn mirror(i: isize, n: usize) -> usize {
 const LINES: usize = 16;
 
 /// The horizontally blurred maps of one image, and a padded line for each group of lines.
-pub fn blur_scratch(op: &GaussianBlur, _threads: usize) -> usize {
-    op.size * op.size + op.size.div_ceil(LINES) * (op.size + 2 * (op.taps.len() - 1))
+pub fn scratch(op: &AnomalyMap, _threads: usize) -> usize {
+    match op.taps.len() - 1 {
+        0 => 0,
+        radius => op.size * op.size + op.size.div_ceil(LINES) * (op.size + 2 * radius),
+    }
 }
 
-pub fn blur<T: Real>(op: &GaussianBlur, a: Args<'_, T>) {
-    let ([x, ..], [y, ..]) = (a.inputs, a.outputs);
+/// In place.
+fn blur<T: Real>(op: &AnomalyMap, maps: &mut [T], scratch: &mut [T]) {
     let (size, radius) = (op.size, op.taps.len() - 1);
-    let (rows, padded) = a.scratch.split_at_mut(size * size);
-    for (x, y) in x.chunks_exact(size * size).zip(y.chunks_exact_mut(size * size)) {
+    let (rows, padded) = scratch.split_at_mut(size * size);
+    for map in maps.chunks_exact_mut(size * size) {
         rows.par_chunks_mut(LINES * size)
-            .zip(x.par_chunks(LINES * size))
+            .zip(map.par_chunks(LINES * size))
             .zip(padded.par_chunks_mut(size + 2 * radius))
             .for_each(|((out, x), padded)| {
                 for (out, x) in out.chunks_exact_mut(size).zip(x.chunks_exact(size)) {
@@ -64,7 +74,7 @@ pub fn blur<T: Real>(op: &GaussianBlur, a: Args<'_, T>) {
                 }
             });
         let rows = &*rows;
-        y.par_chunks_mut(size).with_min_len(LINES).enumerate().for_each(|(i, y)| {
+        map.par_chunks_mut(size).with_min_len(LINES).enumerate().for_each(|(i, y)| {
             weigh(y, &op.taps, |offset| &rows[mirror(i as isize + offset, size) * size..][..size]);
         });
     }

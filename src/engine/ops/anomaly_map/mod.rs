@@ -10,22 +10,15 @@ use crate::engine::real::Real;
 use crate::engine::tape::{Record, Tape, Var};
 use crate::engine::tensor::Shape;
 
-/// Inputs: (n, h_i, w_i, 1). Output: (n, size, size, 1), the sum of all, upsampled.
+/// Inputs: (n, h_i, w_i, 1). Output: (n, size, size, 1), the sum of all, upsampled, then blurred by a separable Gaussian with
+/// edges mirrored about the pixel edge (d c b a | a b c d), as scipy's `gaussian_filter` with its defaults.
 #[derive(Clone, Debug)]
-pub struct UpsampleSum {
+pub struct AnomalyMap {
     pub n: usize,
     pub size: usize,
     /// (h, w) of each input.
     pub from: Vec<(usize, usize)>,
-}
-
-/// Separable Gaussian over (n, size, size, 1), radius int(4 sigma + 0.5), edges mirrored about the pixel edge
-/// (d c b a | a b c d), as scipy's `gaussian_filter` with its defaults.
-#[derive(Clone, Debug)]
-pub struct GaussianBlur {
-    pub n: usize,
-    pub size: usize,
-    /// Weights of offsets 0 to radius; they sum to 1 over both sides.
+    /// Weights of offsets 0 to the blur's radius; they sum to 1 over both sides. A single one is no blur.
     pub taps: Vec<f64>,
 }
 
@@ -33,59 +26,40 @@ pub struct GaussianBlur {
 pub const MAX_SIGMA: f64 = 64.0;
 
 impl Tape {
-    /// Bilinear upsampling (PyTorch's `interpolate(align_corners=True)`) of 1 to 8 single-channel maps to a square, summed.
-    pub fn upsample_sum(&mut self, maps: &[Var], size: usize) -> Result<Var> {
+    /// Bilinear upsampling (PyTorch's `interpolate(align_corners=True)`) of 1 to 8 single-channel maps to a square of side
+    /// `size`, summed, and blurred with radius int(4 sigma + 0.5); `sigma` in pixels, 0 for no blur.
+    pub fn anomaly_map(&mut self, maps: &[Var], size: usize, sigma: f64) -> Result<Var> {
         let shapes: Vec<Shape> = maps.iter().map(|m| self.shape(*m)).collect();
         let n = shapes.first().map_or(0, |s| s.n());
         if maps.is_empty() || maps.len() > MAX_OPERANDS || shapes.iter().any(|s| s.c() != 1 || s.n() != n) {
             let what = format!("needs 1 to {MAX_OPERANDS} maps of one channel and one batch size, found {shapes:?}");
-            return Err(self.shape_error(UpsampleSum::NAME, what));
+            return Err(self.shape_error(AnomalyMap::NAME, what));
         }
-        let from = shapes.iter().map(|s| (s.h(), s.w())).collect();
-        let sum = self.record1(UpsampleSum { n, size, from }, maps.to_vec(), Shape([n, size, size, 1]))?;
-        Ok(self.exact(sum))
-    }
-
-    /// Blurs square single-channel maps; `sigma` in pixels, above 0.
-    pub fn gaussian_blur(&mut self, map: Var, sigma: f64) -> Result<Var> {
-        let s = self.shape(map);
-        if s.c() != 1 || s.h() != s.w() || !(sigma > 0.0 && sigma <= MAX_SIGMA) {
-            let what = format!("needs square maps of one channel and 0 < sigma <= {MAX_SIGMA}, found {s}, {sigma}");
-            return Err(self.shape_error(GaussianBlur::NAME, what));
+        if !(0.0..=MAX_SIGMA).contains(&sigma) {
+            return Err(self.shape_error(AnomalyMap::NAME, format!("needs 0 <= sigma <= {MAX_SIGMA}, found {sigma}")));
         }
         let radius = (4.0 * sigma + 0.5) as usize;
-        let weight = |i: usize| (-0.5 * (i as f64 / sigma).powi(2)).exp();
+        let weight = |i: usize| if i == 0 { 1.0 } else { (-0.5 * (i as f64 / sigma).powi(2)).exp() };
         let total = weight(0) + 2.0 * (1..=radius).map(weight).sum::<f64>();
         let taps = (0..=radius).map(|i| weight(i) / total).collect();
-        let blurred = self.record1(GaussianBlur { n: s.n(), size: s.h(), taps }, vec![map], s)?;
-        Ok(self.exact(blurred))
+        let from = shapes.iter().map(|s| (s.h(), s.w())).collect();
+        let map = self.record1(AnomalyMap { n, size, from, taps }, maps.to_vec(), Shape([n, size, size, 1]))?;
+        Ok(self.exact(map))
     }
 }
 
-impl Operation for UpsampleSum {
-    const NAME: &'static str = "upsample_sum";
-
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
-    }
-
-    fn run<T: Real>(&self, a: Args<'_, T>) {
-        cpu::upsample_sum(self, a)
-    }
-}
-
-impl Operation for GaussianBlur {
-    const NAME: &'static str = "gaussian_blur";
+impl Operation for AnomalyMap {
+    const NAME: &'static str = "anomaly_map";
 
     fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
         no_gradient(Self::NAME)
     }
 
     fn scratch<T: Real>(&self, threads: usize) -> usize {
-        cpu::blur_scratch(self, threads)
+        cpu::scratch(self, threads)
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
-        cpu::blur(self, a)
+        cpu::run(self, a)
     }
 }

@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("cosine_map", name, &inputs, |t, v| {
             let pairs: Vec<_> = v.chunks(2).map(|pair| (pair[0], pair[1])).collect();
             let maps = t.cosine_map(&pairs)?;
-            t.upsample_sum(&maps, 9)
+            t.anomaly_map(&maps, 9, 0.0)
         })
         .forward_only()
     };

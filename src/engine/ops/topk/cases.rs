@@ -17,8 +17,8 @@ pub fn cases() -> Vec<Case> {
         case("all of many", [1, 300, 300, 1], None),
         // A flat map has one value many times, of which some count.
         Case::new("topk_mean", "ties", &[[2, 2, 2, 1]], |t, v| {
-            let map = t.upsample_sum(v, 1)?;
-            let flat = t.upsample_sum(&[map], 12)?;
+            let map = t.anomaly_map(v, 1, 0.0)?;
+            let flat = t.anomaly_map(&[map], 12, 0.0)?;
             t.topk_mean(flat, Some(77))
         })
         .forward_only()
