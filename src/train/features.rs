@@ -1,5 +1,6 @@
 //! Feature maps of pictures that never change, computed once: the backbone is frozen, so every epoch would compute the
-//! same ones again. They are kept in memory while they fit the budget, else in a temporary file.
+//! same ones again. They are kept in memory while they fit the budget, else in a temporary file. From memory they move on
+//! to the device that trains, if it has memory of its own and room for all of them.
 
 use super::pictures::Pictures;
 use crate::engine::device::{Arena, Backend, Session};
@@ -8,17 +9,20 @@ use crate::engine::tape::{Tape, Var};
 
 use crate::model::features::{self, Feed};
 use crate::model::{Architecture, resnet};
-use crate::{Error, Result};
+use crate::{Error, Result, invalid};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 
 /// Where features are kept between epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum CacheKind {
-    /// In memory if they fit the budget, else on disk
+    /// As `memory` if they fit the budget, else as `disk`
     Auto,
+    /// In the GPU's memory if they fit there beside the training step, else in the host's
     Memory,
+    /// In a temporary file beside the model
     Disk,
     /// Nowhere: computed again in every step
     Off,
@@ -36,15 +40,20 @@ pub struct Place<'a> {
 
 /// Features of a list of pictures, as bytes: a step takes them in the type they were computed in.
 pub struct FeatureCache {
-    /// Bytes of one image's map at each layer.
-    layers: Vec<usize>,
+    /// Where the map of each layer lies among one picture's bytes.
+    layers: Vec<Range<usize>>,
+    pictures: usize,
     store: Store,
+    /// Maps of a batch on their way to the session.
+    batch: Vec<u8>,
 }
 
+/// Pictures one behind the other, in any of these.
 enum Store {
     Memory(Vec<u8>),
-    /// Same order as in memory.
     Disk(File),
+    /// What the training session keeps.
+    Device,
 }
 
 impl FeatureCache {
@@ -60,8 +69,13 @@ impl FeatureCache {
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Option<Self>> {
         let element = backend.dtype().size();
-        let layers: Vec<usize> = a.sizes().iter().zip(a.channels()).map(|(s, c)| s * s * c * element).collect();
-        let each: usize = layers.iter().sum();
+        let mut each = 0;
+        let layer = |(s, c): (usize, usize)| {
+            let start = each;
+            each += s * s * c * element;
+            start..each
+        };
+        let layers: Vec<Range<usize>> = a.sizes().into_iter().zip(a.channels()).map(layer).collect();
         let Place { kind, budget, folder } = place;
         let in_memory = match kind {
             CacheKind::Off => return Ok(None),
@@ -69,53 +83,69 @@ impl FeatureCache {
             CacheKind::Disk => false,
             CacheKind::Auto => pictures.len() * each <= budget,
         };
-        let mut store = if in_memory {
-            Store::Memory(Vec::with_capacity(pictures.len() * each))
+        let (mut memory, mut file) = (Vec::new(), None);
+        if in_memory {
+            memory.reserve_exact(pictures.len() * each);
         } else {
-            Store::Disk(tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?)
-        };
+            file = Some(tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?);
+        }
         let mut backbone = Backbone::new(a, backbone, batch, backend)?;
         let mut image = vec![0; each];
         for start in (0..pictures.len()).step_by(batch) {
             let indices: Vec<usize> = (start..pictures.len().min(start + batch)).collect();
             let maps = backbone.run(pictures, &indices)?;
             for i in 0..indices.len() {
-                let mut rest = &mut image[..];
-                for (map, len) in maps.iter().zip(&layers) {
-                    let (to, behind) = rest.split_at_mut(*len);
-                    to.copy_from_slice(&map[i * len..][..*len]);
-                    rest = behind;
+                for (map, layer) in maps.iter().zip(&layers) {
+                    image[layer.clone()].copy_from_slice(&map[i * layer.len()..][..layer.len()]);
                 }
-                match &mut store {
-                    Store::Memory(v) => v.extend_from_slice(&image),
-                    Store::Disk(f) => f.write_all(&image).map_err(|e| Error::io(folder.join("(feature cache)"), e))?,
+                match &mut file {
+                    None => memory.extend_from_slice(&image),
+                    Some(f) => f.write_all(&image).map_err(|e| Error::io(folder.join("(feature cache)"), e))?,
                 }
             }
             progress(start + indices.len())?;
         }
-        Ok(Some(FeatureCache { layers, store }))
+        let store = file.map_or(Store::Memory(memory), Store::Disk);
+        Ok(Some(FeatureCache { layers, pictures: pictures.len(), store, batch: Vec::new() }))
     }
 
-    /// Copies the features of these pictures into one buffer per layer, starting at image `first` of each buffer.
-    pub fn gather(&mut self, indices: &[usize], first: usize, out: &mut [Vec<u8>]) -> Result<()> {
-        let each: usize = self.layers.iter().sum();
-        let mut from_disk = Vec::new();
-        for (slot, &index) in indices.iter().enumerate() {
-            let mut image: &[u8] = match &mut self.store {
-                Store::Memory(v) => &v[index * each..][..each],
-                Store::Disk(f) => {
-                    from_disk.resize(each, 0);
-                    f.seek(SeekFrom::Start((index * each) as u64))
-                        .and_then(|_| f.read_exact(&mut from_disk))
-                        .map_err(|e| Error::io("(feature cache)", e))?;
-                    &from_disk
+    /// Moves features from the host's memory to that of `session`'s device if they fit, so that a step copies none to it;
+    /// says whether. From then on they can be written to this session only.
+    pub fn keep_on_device(&mut self, session: &mut dyn Session) -> Result<bool> {
+        let Store::Memory(all) = &self.store else { return Ok(false) };
+        let kept = session.keep(all)?;
+        if kept {
+            self.store = Store::Device;
+        }
+        Ok(kept)
+    }
+
+    /// Fills inputs, one per layer, with the features of these pictures.
+    pub fn write(&mut self, session: &mut dyn Session, inputs: &[Var], indices: &[usize]) -> Result<()> {
+        if let Some(index) = indices.iter().find(|i| **i >= self.pictures) {
+            invalid!("feature cache: asked for picture {index}, counted from 0, of {}", self.pictures);
+        }
+        let each = self.layers.last().map_or(0, |l| l.end);
+        for (&v, layer) in inputs.iter().zip(&self.layers) {
+            let parts = indices.iter().map(|i| i * each + layer.start..i * each + layer.end);
+            self.batch.clear();
+            match &mut self.store {
+                Store::Memory(all) => parts.for_each(|part| self.batch.extend_from_slice(&all[part])),
+                Store::Disk(file) => {
+                    for part in parts {
+                        let done = self.batch.len();
+                        self.batch.resize(done + part.len(), 0);
+                        file.seek(SeekFrom::Start(part.start as u64))
+                            .and_then(|_| file.read_exact(&mut self.batch[done..]))
+                            .map_err(|e| Error::io("(feature cache)", e))?;
+                    }
                 }
-            };
-            for (out, &len) in out.iter_mut().zip(&self.layers) {
-                let (map, behind) = image.split_at(len);
-                out[(first + slot) * len..][..len].copy_from_slice(map);
-                image = behind;
+                Store::Device => {
+                    session.write_kept(v, &parts.collect::<Vec<_>>())?;
+                    continue;
+                }
             }
+            session.write_bytes(v, &self.batch)?;
         }
         Ok(())
     }

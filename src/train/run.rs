@@ -207,6 +207,10 @@ pub fn run(
         session.write_arena(net, Arena::Params, &fresh)?;
     }
 
+    if let Some(cache) = &mut cache {
+        cache.keep_on_device(&mut *session)?;
+    }
+
     let mut config =
         Config { architecture: a.clone(), topk: s.topk, sigma: s.sigma, threshold: None, extra: Default::default() };
     config.extra.insert("weights".into(), s.weights.clone());
@@ -328,17 +332,12 @@ struct Feeder<'a> {
     n: usize,
     m: usize,
     pixels: Vec<u8>,
-    /// Bytes of cached features.
-    maps: Vec<Vec<u8>>,
 }
 
 impl<'a> Feeder<'a> {
     fn new(s: &'a Settings, spec: &StepSpec, data: &'a Data, distort: bool) -> Self {
         let (n, m) = (spec.normal, spec.anomalous);
-        let a = &spec.architecture;
-        let map = |(size, c): (usize, usize)| vec![0; (n + m) * size * size * c * spec.dtype.size()];
-        let maps = a.sizes().into_iter().zip(a.channels()).map(map).collect();
-        Feeder { s, data, distort, n, m, pixels: vec![0; (n + m) * data.pictures.each()], maps }
+        Feeder { s, data, distort, n, m, pixels: vec![0; (n + m) * data.pictures.each()] }
     }
 
     /// The normal pictures in the order of this epoch.
@@ -380,15 +379,7 @@ impl<'a> Feeder<'a> {
             }
             return session.write(program.normal[0], &self.pixels);
         };
-        cache.gather(normal, 0, &mut self.maps)?;
-        if !self.distort {
-            cache.gather(&bad, n, &mut self.maps)?;
-        }
-        for (v, map) in program.normal.iter().zip(&self.maps) {
-            let info = session.tape().info(*v);
-            let len = info.shape.len() * info.dtype.size();
-            session.write_bytes(*v, &map[..len])?;
-        }
+        cache.write(session, &program.normal, &[normal, &bad].concat())?;
         if let (true, Some(&v)) = (self.distort, program.anomalous.first()) {
             let (good_pixels, bad_pixels) = self.pixels.split_at_mut(n * each);
             self.data.pictures.gather(normal, good_pixels)?;

@@ -86,10 +86,11 @@ fn numbers_that_do_not_fit_the_program() {
     assert!(error.contains("CPU"), "{error}");
 }
 
-/// A device that is pulled out after some replays.
+/// A device that is pulled out after some replays, and whose memory is in pieces after some allocations.
 struct Fails {
     inner: SimDriver,
     replays: usize,
+    allocations: usize,
 }
 
 impl Driver for Fails {
@@ -106,10 +107,17 @@ impl Driver for Fails {
         self.inner.memory()
     }
     fn alloc(&mut self, bytes: usize) -> Result<u64> {
+        if self.allocations == 0 {
+            return Err(ckaad::Error::Invalid("no piece is that large".into()));
+        }
+        self.allocations -= 1;
         self.inner.alloc(bytes)
     }
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
         self.inner.write(at, bytes)
+    }
+    fn copy(&mut self, from: Range<u64>, to: u64) -> Result<()> {
+        self.inner.copy(from, to)
     }
     fn zero(&mut self, range: Range<u64>) -> Result<()> {
         self.inner.zero(range)
@@ -160,13 +168,21 @@ impl Driver for Fails {
 fn a_device_that_goes_away() {
     let (tape, input) = program();
     let n = tape.shape(input).len();
-    let mut session =
-        CudaSession::new(tape, Box::new(Fails { inner: SimDriver::default(), replays: 1 }), Number::F32).unwrap();
+    let device = Fails { inner: SimDriver::default(), replays: 1, allocations: 1 };
+    let mut session = CudaSession::new(tape, Box::new(device), Number::F32).unwrap();
     let session: &mut dyn Session = &mut session;
     session.write(input, &vec![1f32; n]).unwrap();
     session.run().unwrap();
     session.write(input, &vec![1f32; n]).unwrap();
     assert!(session.run().unwrap_err().to_string().contains("fell off the bus"));
+}
+
+/// Free memory that is not in one piece is no reason to give up: nothing is kept.
+#[test]
+fn memory_in_pieces_keeps_nothing() {
+    let device = Fails { inner: SimDriver::default(), replays: 1, allocations: 1 };
+    let mut session = CudaSession::new(program().0, Box::new(device), Number::F32).unwrap();
+    assert!(!session.keep(&[1; 1000]).unwrap());
 }
 
 /// A kernel that touches what it was not given is stopped, and the message says which op, kernel and line.

@@ -8,6 +8,7 @@ mod budgets;
 mod errors;
 mod gradients;
 mod handed_on;
+mod kept;
 mod lanes;
 mod parity;
 mod tuning;

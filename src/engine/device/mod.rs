@@ -15,6 +15,7 @@ use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::{DType, Element, Tensor};
 use crate::{Result, invalid};
 use half::{bf16, f16};
+use std::ops::Range;
 
 /// The per-network arenas a session holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,11 @@ pub trait Session: Send {
     fn read_bytes(&self, v: Var, bytes: &mut [u8]) -> Result<()>;
     fn write_arena_bytes(&mut self, net: NetId, arena: Arena, bytes: &[u8]) -> Result<()>;
     fn read_arena_bytes(&self, net: NetId, arena: Arena, bytes: &mut [u8]) -> Result<()>;
+    /// Copies data that inputs are later filled from into memory of the device, once in a session's life. `false`, and
+    /// nothing kept, where that memory has no room to spare or, as the CPU's, is the host's.
+    fn keep(&mut self, bytes: &[u8]) -> Result<bool>;
+    /// Fills an input from parts of the bytes that [`Session::keep`] took, one behind the other. Nothing passes through the host.
+    fn write_kept(&mut self, v: Var, parts: &[Range<usize>]) -> Result<()>;
     /// Replays the program once.
     fn run(&mut self) -> Result<()>;
     /// Waits for all runs.

@@ -188,6 +188,14 @@ impl<T: Real> Session for CpuSession<T> {
         Ok(())
     }
 
+    fn keep(&mut self, _: &[u8]) -> Result<bool> {
+        Ok(false)
+    }
+
+    fn write_kept(&mut self, v: Var, _: &[Range<usize>]) -> Result<()> {
+        invalid!("variable %{}: the CPU's memory is the host's, nothing is kept apart from it", v.0)
+    }
+
     fn run(&mut self) -> Result<()> {
         self.run_and(|_| {})
     }

@@ -58,6 +58,9 @@ pub trait Driver: Send {
     /// Copies to the device, ordered behind the work submitted so far. `bytes` may be reused at once.
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()>;
 
+    /// Copies between two places of the device that do not overlap, ordered behind the work submitted so far.
+    fn copy(&mut self, from: Range<u64>, to: u64) -> Result<()>;
+
     /// Fills with zeros.
     fn zero(&mut self, range: Range<u64>) -> Result<()>;
 

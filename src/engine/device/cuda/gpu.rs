@@ -251,6 +251,13 @@ impl Driver for GpuDriver {
         Ok(())
     }
 
+    fn copy(&mut self, from: Range<u64>, to: u64) -> Result<()> {
+        self.enter()?;
+        // SAFETY: both ranges belong to allocations of ours, as the session checked or planned them.
+        unsafe { result::memcpy_dtod_async(to, from.start, (from.end - from.start) as usize, self.stream) }
+            .map_err(|e| self.late("copying on it", e))
+    }
+
     fn zero(&mut self, range: Range<u64>) -> Result<()> {
         self.enter()?;
         // SAFETY: the range belongs to an allocation of ours.

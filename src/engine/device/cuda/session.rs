@@ -40,6 +40,10 @@ pub fn launches(tape: &Tape, target: Target) -> Result<Vec<(usize, Launch)>> {
     Ok(works.flat_map(|(i, work)| work.launches.into_iter().map(move |l| (i, l))).collect())
 }
 
+/// [`Session::keep`] leaves one part in so many of a device's memory free: graphs take some when they are first replayed, and
+/// other programs may be on the same card.
+const SPARE: usize = 16;
+
 /// A program with its memory and its launches.
 pub struct CudaSession {
     tape: Tape,
@@ -48,6 +52,8 @@ pub struct CudaSession {
     target: Target,
     /// Address of the arena.
     base: u64,
+    /// Where the bytes of [`Session::keep`] are, if there are any.
+    kept: Option<Range<u64>>,
     /// What [`Session::run`] replays.
     program: Program,
     /// What [`Session::submit`] replays in turn; none until it is first called.
@@ -164,6 +170,7 @@ impl CudaSession {
             driver,
             target,
             base,
+            kept: None,
             program,
             lanes,
             wanted_lanes,
@@ -368,6 +375,45 @@ impl Session for CudaSession {
 
     fn read_arena_bytes(&self, net: NetId, arena: Arena, bytes: &mut [u8]) -> Result<()> {
         self.driver.read(self.arena(net, arena, bytes.len())?, bytes)
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> Result<bool> {
+        if let Some(kept) = &self.kept {
+            invalid!("{} keeps {} bytes of this session already", self.driver.name(), kept.end - kept.start);
+        }
+        let (free, total) = self.driver.memory()?;
+        if bytes.len() > free.saturating_sub(total / SPARE) {
+            return Ok(false);
+        }
+        // What is free need not be free in one piece. A device that fails for another reason says so when it is next used.
+        let Ok(at) = self.driver.alloc(bytes.len()) else { return Ok(false) };
+        self.driver.write(at, bytes)?;
+        self.kept = Some(at..at + bytes.len() as u64);
+        Ok(true)
+    }
+
+    fn write_kept(&mut self, v: Var, parts: &[Range<usize>]) -> Result<()> {
+        let Some(kept) = self.kept.clone() else {
+            invalid!("variable %{}: {} keeps no bytes that it could be filled from", v.0, self.driver.name())
+        };
+        if self.tape.info(v).storage != Storage::Input {
+            invalid!("variable %{} is no input", v.0);
+        }
+        let place = self.plan.range(v)?;
+        let len = (kept.end - kept.start) as usize;
+        if let Some(part) = parts.iter().find(|p| p.start > p.end || p.end > len) {
+            invalid!("variable %{} was to be filled from bytes {part:?} of the {len} that are kept", v.0);
+        }
+        let found: usize = parts.iter().map(Range::len).sum();
+        if found != place.len() {
+            invalid!("variable %{} takes {} bytes, found {found} in {} part(s)", v.0, place.len(), parts.len());
+        }
+        let mut to = self.at(&place);
+        for part in parts {
+            self.driver.copy(kept.start + part.start as u64..kept.start + part.end as u64, to)?;
+            to += part.len() as u64;
+        }
+        Ok(())
     }
 
     fn run(&mut self) -> Result<()> {

@@ -152,6 +152,14 @@ impl Driver for SimDriver {
         self.memory.write(at, bytes).map_err(fault)
     }
 
+    fn copy(&mut self, from: Range<u64>, to: u64) -> Result<()> {
+        self.memory.copy(from.start, to, from.end - from.start).map_err(fault)?;
+        if let Some(hole) = self.memory.unwritten(from) {
+            invalid!("sim: the byte at {hole:#x} is copied to {to:#x} and was never written");
+        }
+        Ok(())
+    }
+
     fn zero(&mut self, range: Range<u64>) -> Result<()> {
         let zeros = vec![0; (range.end - range.start) as usize];
         self.memory.write(range.start, &zeros).map_err(fault)
