@@ -20,7 +20,7 @@ pub fn cases() -> Vec<Case> {
         blur("sigma 4", [2, 40, 40, 1], 4.0),
         blur("sigma 0.7, odd", [1, 17, 17, 1], 0.7),
         blur("wider than the map", [1, 5, 5, 1], 4.0),
-        blur("one pixel", [2, 1, 1, 1], 1.0),
+        blur("one pixel, blurred", [2, 1, 1, 1], 1.0),
         blur("weak", [1, 7, 7, 1], 0.1),
         blur("wider than a block", [1, 270, 270, 1], 1.0),
         blur("largest sigma in one launch", [2, 45, 45, 1], 6.0),
