@@ -158,9 +158,18 @@ unsafe fn rows_part<T: Real, L: LeftRows<T>>(
             for panel in panels.clone() {
                 let column = panel * PANEL;
                 let cols = (grid.c - column).min(PANEL);
-                let b = &job.b[(panel * job.depth + depth.start) * PANEL..][..depth.len() * PANEL];
+                let b = |panel: usize, depth: &Range<usize>| {
+                    &job.b[(panel * job.depth + depth.start) * PANEL..][..depth.len() * PANEL]
+                };
+                let ahead = match &next {
+                    _ if panel + 1 < panels.end => b(panel + 1, &depth),
+                    Some(next) => b(panels.start, next),
+                    None => &[],
+                };
+                let tiles = rows.len().div_ceil(TILE_ROWS);
+                let b = b(panel, &depth);
                 let bias = finish.bias.map(|b| &b[column..]);
-                for tile in blocks(0..rows.len(), TILE_ROWS) {
+                for (i, tile) in blocks(0..rows.len(), TILE_ROWS).enumerate() {
                     let mut at = [0; TILE_ROWS];
                     for (at, place) in at.iter_mut().zip(&places[tile.clone()]) {
                         *at = place + column;
@@ -171,6 +180,7 @@ unsafe fn rows_part<T: Real, L: LeftRows<T>>(
                         layout: Layout::Rows,
                         a: &scratch[tile.start * ROW_STRIDE..],
                         b,
+                        ahead: &ahead[piece(ahead.len(), i, tiles)],
                         rows: &at[..tile.len()],
                         accumulate: depth.start > 0,
                         finish: last.then_some(Finish { bias, ..finish }),
@@ -184,25 +194,30 @@ unsafe fn rows_part<T: Real, L: LeftRows<T>>(
 }
 
 /// One thread's `out[rows, columns] = a * b` for packed operands: `a` in `layout`, `b` one panel, `out` row-major with
-/// rows of `PANEL`. With `accumulate`, added to `out`.
+/// rows of `PANEL`. With `accumulate`, added to `out`. `ahead`: what will be read next, see [`Tile`].
+#[allow(clippy::too_many_arguments)]
 pub fn multiply_panel<T: Real>(
     isa: Isa,
     layout: Layout,
     depth: usize,
     a: &[T],
     b: &[T],
+    ahead: &[T],
     accumulate: bool,
     out: &mut [T],
 ) {
     let rows = out.len() / PANEL;
     let out = TileOut::new(out);
-    for tile in blocks(0..rows, TILE_ROWS) {
+    let tiles = rows.div_ceil(TILE_ROWS);
+    for (i, tile) in blocks(0..rows, TILE_ROWS).enumerate() {
         let mut at = [0; TILE_ROWS];
         for (at, row) in at.iter_mut().zip(tile.clone()) {
             *at = row * PANEL;
         }
         let a = &a[tile.start * layout.strides().0..];
-        let tile = Tile { depth, cols: PANEL, layout, a, b, rows: &at[..tile.len()], accumulate, finish: None };
+        let ahead = &ahead[piece(ahead.len(), i, tiles)];
+        let rows = &at[..tile.len()];
+        let tile = Tile { depth, cols: PANEL, layout, a, b, ahead, rows, accumulate, finish: None };
         // SAFETY: `out` is borrowed exclusively and not shared.
         unsafe { tile.store_into(isa, &out) };
     }
@@ -276,6 +291,7 @@ pub fn multiply_columns<T: Real>(
                                 layout: Layout::Columns,
                                 a: &packed_left[i * DEPTH_BLOCK * COLUMN_STRIDE..],
                                 b: &packed_right[panel_start..][..depths.len() * PANEL],
+                                ahead: &[],
                                 rows: &at[..tile.len()],
                                 accumulate: depths.start > 0,
                                 finish: None,

@@ -144,6 +144,9 @@ pub struct Tile<'a, T> {
     pub a: &'a [T],
     /// One panel, `[depth][PANEL]`.
     pub b: &'a [T],
+    /// What a later tile will read, or nothing: fetched into L2 meanwhile, since otherwise the first tile of a panel waits
+    /// for memory that is idle during all others.
+    pub ahead: &'a [T],
     /// For each row, where its first column lies in the output.
     pub rows: &'a [usize],
     /// Add to what the output holds (an earlier part of the depth), or overwrite it.
@@ -221,6 +224,8 @@ impl<T: Real> Tile<'_, T> {
                 cols: self.cols,
                 a: self.a.as_ptr().cast(),
                 b: self.b.as_ptr().cast(),
+                ahead: if self.ahead.is_empty() { self.b.as_ptr().cast() } else { self.ahead.as_ptr().cast() },
+                ahead_step: self.ahead.len().div_ceil(self.depth.max(1)),
                 rows: self.rows,
                 out: out.start.cast(),
                 accumulate: self.accumulate,
@@ -336,6 +341,9 @@ mod x86 {
         pub cols: usize,
         pub a: *const f32,
         pub b: *const f32,
+        /// Where to prefetch, and how much further with every step of the depth.
+        pub ahead: *const f32,
+        pub ahead_step: usize,
         pub rows: &'a [usize],
         pub out: *mut f32,
         pub accumulate: bool,
@@ -352,9 +360,12 @@ mod x86 {
             unsafe fn $name<const ROW: usize, const STEP: usize>(t: &TileF32) {
                 // SAFETY: the caller vouches for every address.
                 unsafe {
-                    let (mut a, mut b) = (t.a, t.b);
+                    let (mut a, mut b, mut ahead) = (t.a, t.b, t.ahead);
                     let mut sums = [[_mm512_setzero_ps(); $vectors]; $count];
                     for _ in 0..t.depth {
+                        // A hint, which may point past the end.
+                        _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+                        ahead = ahead.wrapping_add(t.ahead_step);
                         let first = _mm512_loadu_ps(b);
                         let last = _mm512_loadu_ps(b.add(16 * ($vectors - 1)));
                         $(

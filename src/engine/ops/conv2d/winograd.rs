@@ -247,9 +247,11 @@ impl Winograd {
                         for (block, start) in (0..self.c).step_by(DEPTH_BLOCK).enumerate() {
                             let depths = start..(start + DEPTH_BLOCK).min(self.c);
                             let a = &v[(block * POINTS + point) * TILE_BLOCK * ROW_STRIDE..];
-                            let b = &u[(point * (self.c + 1) + depths.start) * PANEL..][..depths.len() * PANEL];
+                            let at = (point * (self.c + 1) + depths.start) * PANEL;
+                            let b = &u[at..][..depths.len() * PANEL];
                             let out = &mut m[..tiles.len() * PANEL];
-                            multiply_panel(isa, Layout::Rows, depths.len(), a, b, depths.start > 0, out);
+                            let ahead = u.get(at + b.len()..).map_or(&[][..], |u| &u[..u.len().min(b.len())]);
+                            multiply_panel(isa, Layout::Rows, depths.len(), a, b, ahead, depths.start > 0, out);
                         }
                     }
                     let column = panel * PANEL;

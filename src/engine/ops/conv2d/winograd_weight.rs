@@ -128,7 +128,7 @@ impl Winograd {
                     for (unit, sums) in sums.chunks_exact_mut(UNIT * PANEL).enumerate() {
                         let unit = first_row / UNIT + i * UNITS + unit;
                         let a = &z[(unit * POINTS + point) * (depth + 1) * UNIT..];
-                        multiply_panel(isa, Layout::Columns, depth, a, b, !first, sums);
+                        multiply_panel(isa, Layout::Columns, depth, a, b, &[], !first, sums);
                     }
                 }
                 if last {
