@@ -96,11 +96,12 @@ impl Sizes {
 
     /// Winograd needs whole panels of channels (rows and columns of its products), transformed filters that stay below
     /// 40 MiB, and enough tiles to make up for reading four times the weights: with about 32 products of `f32` per
-    /// cycle and 4 bytes per cycle from memory on each core, measured, a direct convolution takes `c * k * (9 / 32 *
-    /// pixels + 9)` cycles and Winograd's `c * k * (36 / 32 * tiles + 36)`, plus 1/7 for transforms.
+    /// cycle and 5 bytes per cycle from memory on each core, measured, and the one while the other is under way, a direct
+    /// convolution takes `c * k` times the larger of `9 / 32 * pixels` and `9 * 4 / 5` cycles, and Winograd's of
+    /// `36 / 32 * tiles`, plus 1/7 for transforms, and `36 * 4 / 5`.
     fn winograd_fits<T: Real>(&self, (oh, ow): (usize, usize)) -> bool {
-        let direct = 9 * self.n * oh * ow / 32 + 9;
-        let winograd = 41 * self.n * oh.div_ceil(4) * ow.div_ceil(4) / 32 + 36;
+        let direct = (9 * self.n * oh * ow / 32).max(9 * 4 / 5);
+        let winograd = (41 * self.n * oh.div_ceil(4) * ow.div_ceil(4) / 32).max(36 * 4 / 5);
         size_of::<T>() == 4
             && (self.r, self.s, self.stride_h, self.stride_w) == (3, 3, 1, 1)
             && self.c.is_multiple_of(PANEL)
