@@ -14,28 +14,41 @@ fn source(o: usize, from: usize, to: usize) -> (usize, usize, f64) {
 
 pub fn run<T: Real>(op: &AnomalyMap, a: Args<'_, T>) {
     let [y, ..] = a.outputs;
-    upsample_sum(op, &a.inputs, y);
-    if op.taps.len() > 1 {
-        blur(op, y, a.scratch);
+    for (n, map) in y.chunks_exact_mut(op.size * op.size).enumerate() {
+        upsample_sum(op, &a.inputs, n, map, a.scratch);
+        if op.taps.len() > 1 {
+            blur(op, map, a.scratch);
+        }
     }
 }
 
-fn upsample_sum<T: Real>(op: &AnomalyMap, inputs: &[&[T]], y: &mut [T]) {
+/// The map of image `n`: every input's rows are stretched first, then each line is a sum of pairs of these.
+fn upsample_sum<T: Real>(op: &AnomalyMap, inputs: &[&[T]], n: usize, map: &mut [T], scratch: &mut [T]) {
     let size = op.size;
-    y.par_chunks_exact_mut(size).enumerate().for_each(|(line, y)| {
-        let (n, oy) = (line / size, line % size);
-        y.fill(T::ZERO);
-        for (x, &(h, w)) in inputs.iter().zip(&op.from) {
-            let (top, bottom, ty) = source(oy, h, size);
-            let row = |i: usize| &x[(n * h + i) * w..][..w];
-            let (top, bottom, ty) = (row(top), row(bottom), T::of(ty));
-            for (ox, y) in y.iter_mut().enumerate() {
-                let (l, r, tx) = source(ox, w, size);
-                let tx = T::of(tx);
-                let upper = top[l] + (top[r] - top[l]) * tx;
-                let lower = bottom[l] + (bottom[r] - bottom[l]) * tx;
-                *y += upper + (lower - upper) * ty;
+    let mut rest = &mut *scratch;
+    for (x, &(h, w)) in inputs.iter().zip(&op.from) {
+        let (stretched, after) = rest.split_at_mut(h * size);
+        rest = after;
+        let rows = x[n * h * w..].par_chunks_exact(w);
+        stretched.par_chunks_exact_mut(size).zip(rows).with_min_len(LINES).for_each(|(to, row)| {
+            for (ox, to) in to.iter_mut().enumerate() {
+                let (l, r, t) = source(ox, w, size);
+                *to = row[l] + (row[r] - row[l]) * T::of(t);
             }
+        });
+    }
+    let stretched = &*scratch;
+    map.par_chunks_exact_mut(size).with_min_len(LINES).enumerate().for_each(|(oy, y)| {
+        y.fill(T::ZERO);
+        let mut first = 0;
+        for &(h, _) in &op.from {
+            let (top, bottom, t) = source(oy, h, size);
+            let row = |i: usize| &stretched[(first + i) * size..][..size];
+            let t = T::of(t);
+            for ((y, &upper), &lower) in y.iter_mut().zip(row(top)).zip(row(bottom)) {
+                *y += upper + (lower - upper) * t;
+            }
+            first += h;
         }
     });
 }
@@ -46,38 +59,37 @@ fn mirror(i: isize, n: usize) -> usize {
     if j < n { j } else { 2 * n - 1 - j }
 }
 
-/// Lines one thread blurs at a time.
+/// Lines one thread takes at a time.
 const LINES: usize = 16;
 
-/// The horizontally blurred maps of one image, and a padded line for each group of lines.
+/// For one image, the inputs stretched, or later its horizontally blurred map and a padded line for each group of lines.
 pub fn scratch(op: &AnomalyMap, _threads: usize) -> usize {
+    let stretched = op.from.iter().map(|&(h, _)| h * op.size).sum();
     match op.taps.len() - 1 {
-        0 => 0,
-        radius => op.size * op.size + op.size.div_ceil(LINES) * (op.size + 2 * radius),
+        0 => stretched,
+        radius => stretched.max(op.size * op.size + op.size.div_ceil(LINES) * (op.size + 2 * radius)),
     }
 }
 
 /// In place.
-fn blur<T: Real>(op: &AnomalyMap, maps: &mut [T], scratch: &mut [T]) {
+fn blur<T: Real>(op: &AnomalyMap, map: &mut [T], scratch: &mut [T]) {
     let (size, radius) = (op.size, op.taps.len() - 1);
     let (rows, padded) = scratch.split_at_mut(size * size);
-    for map in maps.chunks_exact_mut(size * size) {
-        rows.par_chunks_mut(LINES * size)
-            .zip(map.par_chunks(LINES * size))
-            .zip(padded.par_chunks_mut(size + 2 * radius))
-            .for_each(|((out, x), padded)| {
-                for (out, x) in out.chunks_exact_mut(size).zip(x.chunks_exact(size)) {
-                    for (i, p) in padded.iter_mut().enumerate() {
-                        *p = x[mirror(i as isize - radius as isize, size)];
-                    }
-                    weigh(out, &op.taps, |offset| &padded[(radius as isize + offset) as usize..][..size]);
+    rows.par_chunks_mut(LINES * size)
+        .zip(map.par_chunks(LINES * size))
+        .zip(padded.par_chunks_mut(size + 2 * radius))
+        .for_each(|((out, x), padded)| {
+            for (out, x) in out.chunks_exact_mut(size).zip(x.chunks_exact(size)) {
+                for (i, p) in padded.iter_mut().enumerate() {
+                    *p = x[mirror(i as isize - radius as isize, size)];
                 }
-            });
-        let rows = &*rows;
-        map.par_chunks_mut(size).with_min_len(LINES).enumerate().for_each(|(i, y)| {
-            weigh(y, &op.taps, |offset| &rows[mirror(i as isize + offset, size) * size..][..size]);
+                weigh(out, &op.taps, |offset| &padded[(radius as isize + offset) as usize..][..size]);
+            }
         });
-    }
+    let rows = &*rows;
+    map.par_chunks_mut(size).with_min_len(LINES).enumerate().for_each(|(i, y)| {
+        weigh(y, &op.taps, |offset| &rows[mirror(i as isize + offset, size) * size..][..size]);
+    });
 }
 
 /// `out[j] = sum over offsets of taps[|offset|] * line(offset)[j]`
