@@ -7,6 +7,7 @@ use ckaad::engine::ops::Activation;
 use ckaad::engine::ops::conv2d::Conv2d;
 use ckaad::engine::ops::conv2d::cpu::{self, Epilogue, Weights};
 use ckaad::engine::real::Real;
+use ckaad::engine::tensor::Shape;
 
 struct Case {
     name: &'static str,
@@ -163,9 +164,9 @@ fn check_case<T: Real>(case: &Case, threads: usize, tolerance: f64) {
     });
     let name = |what: &str| format!("{}, {threads} threads, {what}", case.name);
 
-    let mut packed = vec![T::of(f64::NAN); cpu::packed_len::<T>(p)];
-    cpu::pack(p, &w, &mut packed);
-    let scratch = cpu::forward_scratch::<T>(p, threads);
+    let mut packed = vec![T::of(f64::NAN); cpu::packed_len::<T>(p, false)];
+    cpu::pack(p, false, &w, &mut packed);
+    let scratch = cpu::forward_scratch::<T>(p, false, threads);
     for (weights, form) in [(Weights::Krsc(&w[..]), "plain"), (Weights::Packed(&packed), "packed")] {
         for act in [Activation::None, Activation::Relu, Activation::LeakyRelu(0.2)] {
             for (b, r) in [(false, false), (true, false), (false, true), (true, true)] {
@@ -193,7 +194,7 @@ fn check_case<T: Real>(case: &Case, threads: usize, tolerance: f64) {
                     scratch,
                     &want,
                     tolerance,
-                    |y, s| cpu::forward(p, &x, weights, e, y, s),
+                    |y, s| cpu::forward(p, false, &x, weights, e, y, s),
                 );
             }
         }
@@ -244,9 +245,9 @@ fn nan_and_infinity_pass_through() {
         let (i, j) = (5, 7);
         x[(i * p.w as usize + j) * c + 3] = f32::NAN;
         let mut y = vec![0.0; (p.n * p.oh * p.ow * p.k) as usize];
-        let mut scratch = vec![0.0; cpu::forward_scratch::<f32>(p, 2)];
+        let mut scratch = vec![0.0; cpu::forward_scratch::<f32>(p, false, 2)];
         let relu = Epilogue { act: Activation::Relu, ..Epilogue::NONE };
-        cpu::forward(p, &x, Weights::Krsc(&w), relu, &mut y, &mut scratch);
+        cpu::forward(p, false, &x, Weights::Krsc(&w), relu, &mut y, &mut scratch);
         for (u, v) in [(0, 0), (1, 1), (2, 2), (0, 2)] {
             let pixel = (i + u - 1) * p.ow as usize + j + v - 1;
             assert!(y[pixel * k..][..k].iter().all(|v| v.is_nan()), "NaN must reach every output that it touches");
@@ -255,7 +256,25 @@ fn nan_and_infinity_pass_through() {
         let residual = vec![f32::NEG_INFINITY; y.len()];
         let e = Epilogue { residual: Some(&residual), ..relu };
         x.fill(1.0);
-        cpu::forward(p, &x, Weights::Krsc(&w), e, &mut y, &mut scratch);
+        cpu::forward(p, false, &x, Weights::Krsc(&w), e, &mut y, &mut scratch);
         assert!(y.iter().all(|&v| v == 0.0));
     });
+}
+
+/// A picture alone and the same picture in a batch where another method would be faster.
+#[test]
+fn a_steady_convolution_does_not_see_its_batch() {
+    for side in [4, 8] {
+        let outputs = |n: usize| {
+            let p = Conv2d::new(Shape([n, side, side, 64]), Shape([64, 3, 3, 64]), [1, 1], [1, 1]).unwrap();
+            let (x, w) = (values::<f32>(16 * side * side * 64, 1), values::<f32>(64 * 9 * 64, 2));
+            let mut y = vec![0.0; n * side * side * 64];
+            let mut scratch = vec![0.0; cpu::forward_scratch::<f32>(&p, true, 2)];
+            let x = &x[..y.len()];
+            with_threads(2, || cpu::forward(&p, true, x, Weights::Krsc(&w), Epilogue::NONE, &mut y, &mut scratch));
+            y
+        };
+        let (one, sixteen) = (outputs(1), outputs(16));
+        assert!(one == sixteen[..one.len()], "{side}x{side}");
+    }
 }

@@ -53,11 +53,11 @@ fn nothing_is_allocated_while_running() {
             let w = vec![1f32; (p.k * p.r * p.s * p.c) as usize];
             let dy = vec![1f32; (p.n * p.oh * p.ow * p.k) as usize];
             let (mut y, mut dx, mut dw) = (dy.clone(), x.clone(), w.clone());
-            let scratch = cpu::forward_scratch::<f32>(&p, 2).max(cpu::bwd_input_scratch::<f32>(&p, 2));
+            let scratch = cpu::forward_scratch::<f32>(&p, false, 2).max(cpu::bwd_input_scratch::<f32>(&p, 2));
             let mut scratch = vec![0f32; scratch.max(cpu::bwd_weight_scratch::<f32>(&p, 2))];
             let before = BYTES.load(SeqCst);
             for _ in 0..20 {
-                cpu::forward(&p, &x, Weights::Krsc(&w), Epilogue::NONE, &mut y, &mut scratch);
+                cpu::forward(&p, false, &x, Weights::Krsc(&w), Epilogue::NONE, &mut y, &mut scratch);
                 cpu::bwd_input(&p, &dy, Weights::Krsc(&w), None, &mut dx, &mut scratch);
                 cpu::bwd_weight(&p, &x, &dy, &mut dw, &mut scratch);
             }

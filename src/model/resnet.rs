@@ -145,11 +145,15 @@ pub fn record(tape: &mut Tape, net: NetId, a: &Architecture, x: Var) -> Result<V
         tape.set_label(format!("{NETWORK}.{}", c.name));
         let w = tape.param(net, &format!("{}.weight", c.name), &c.shape, Init::Zeros)?;
         let bias = tape.param(net, &format!("{}.bias", c.name), &c.shape[..1], Init::Zeros)?;
-        tape.conv2d(
-            x,
-            w,
-            conv2d::Options { bias: Some(bias), residual, act, ..conv2d::Options::square(c.stride, c.pad) },
-        )
+        // Steady, so that features kept from one batch are those of any other.
+        let o = conv2d::Options {
+            bias: Some(bias),
+            residual,
+            act,
+            steady: true,
+            ..conv2d::Options::square(c.stride, c.pad)
+        };
+        tape.conv2d(x, w, o)
     };
     // Declared up front, so that the arena's order does not depend on the recording.
     for c in convs(a) {

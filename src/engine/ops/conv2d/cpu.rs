@@ -72,16 +72,17 @@ impl Sizes {
         }
     }
 
-    /// The Winograd form of the forward pass, where it pays.
-    fn winograd<T: Real>(&self) -> Option<Winograd> {
+    /// The Winograd form of the forward pass, where it pays for this batch, or for [`STEADY_BATCH`].
+    fn winograd<T: Real>(&self, steady: bool) -> Option<Winograd> {
         let Sizes { n, h, w, c, k, pad_h, pad_w, oh, ow, .. } = *self;
-        self.winograd_fits::<T>((oh, ow)).then_some(Winograd { n, h, w, c, k, pad_h, pad_w, oh, ow })
+        let batch = if steady { STEADY_BATCH } else { n };
+        self.winograd_fits::<T>(batch, (oh, ow)).then_some(Winograd { n, h, w, c, k, pad_h, pad_w, oh, ow })
     }
 
     /// The Winograd form of the input gradient: a convolution of `dy` with the filters mirrored.
     fn winograd_adjoint<T: Real>(&self) -> Option<Winograd> {
         let Sizes { n, h, w, c, k, pad_h, pad_w, oh, ow, .. } = *self;
-        (self.winograd_fits::<T>((h, w)) && pad_h <= 2 && pad_w <= 2).then(|| Winograd {
+        (self.winograd_fits::<T>(n, (h, w)) && pad_h <= 2 && pad_w <= 2).then(|| Winograd {
             n,
             h: oh,
             w: ow,
@@ -99,9 +100,9 @@ impl Sizes {
     /// cycle and 5 bytes per cycle from memory on each core, measured, and the one while the other is under way, a direct
     /// convolution takes `c * k` times the larger of `9 / 32 * pixels` and `9 * 4 / 5` cycles, and Winograd's of
     /// `36 / 32 * tiles`, plus 1/7 for transforms, and `36 * 4 / 5`.
-    fn winograd_fits<T: Real>(&self, (oh, ow): (usize, usize)) -> bool {
-        let direct = (9 * self.n * oh * ow / 32).max(9 * 4 / 5);
-        let winograd = (41 * self.n * oh.div_ceil(4) * ow.div_ceil(4) / 32).max(36 * 4 / 5);
+    fn winograd_fits<T: Real>(&self, n: usize, (oh, ow): (usize, usize)) -> bool {
+        let direct = (9 * n * oh * ow / 32).max(9 * 4 / 5);
+        let winograd = (41 * n * oh.div_ceil(4) * ow.div_ceil(4) / 32).max(36 * 4 / 5);
         size_of::<T>() == 4
             && (self.r, self.s, self.stride_h, self.stride_w) == (3, 3, 1, 1)
             && self.c.is_multiple_of(PANEL)
@@ -132,9 +133,12 @@ impl Sizes {
     }
 }
 
+/// Pictures for which a steady convolution chooses its method (see `Options::steady`): a batch of one loses little by it.
+const STEADY_BATCH: usize = 2;
+
 /// Scratch of [`forward`], in elements of `T`.
-pub fn forward_scratch<T: Real>(p: &Conv2d, threads: usize) -> usize {
-    threads * scratch_each(Sizes::of(p).winograd::<T>()) + packed_len::<T>(p)
+pub fn forward_scratch<T: Real>(p: &Conv2d, steady: bool, threads: usize) -> usize {
+    threads * scratch_each(Sizes::of(p).winograd::<T>(steady)) + packed_len::<T>(p, steady)
 }
 
 fn scratch_each(winograd: Option<Winograd>) -> usize {
@@ -148,20 +152,20 @@ pub fn bwd_input_scratch<T: Real>(p: &Conv2d, threads: usize) -> usize {
 
 /// Scratch of [`bwd_weight`], in elements of `T`.
 pub fn bwd_weight_scratch<T: Real>(p: &Conv2d, threads: usize) -> usize {
-    Sizes::of(p).winograd::<T>().map_or(threads * COLUMNS_SCRATCH, |w| w.bwd_weight_scratch(threads))
+    Sizes::of(p).winograd::<T>(false).map_or(threads * COLUMNS_SCRATCH, |w| w.bwd_weight_scratch(threads))
 }
 
 /// Elements of filters packed for [`forward`].
-pub fn packed_len<T: Real>(p: &Conv2d) -> usize {
+pub fn packed_len<T: Real>(p: &Conv2d, steady: bool) -> usize {
     let p = Sizes::of(p);
-    p.winograd::<T>().map_or(panels_len(p.filter(), p.k), |w| winograd::packed_len(w.c, w.k))
+    p.winograd::<T>(steady).map_or(panels_len(p.filter(), p.k), |w| winograd::packed_len(w.c, w.k))
 }
 
 /// Packs filters for [`forward`].
-pub fn pack<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
-    let packed = &mut packed[..packed_len::<T>(p)];
+pub fn pack<T: Real>(p: &Conv2d, steady: bool, w: &[T], packed: &mut [T]) {
+    let packed = &mut packed[..packed_len::<T>(p, steady)];
     let p = Sizes::of(p);
-    if p.winograd::<T>().is_some() {
+    if p.winograd::<T>(steady).is_some() {
         return pack_winograd(p.c, p.k, packed, &|isa, c, panel, to| {
             for (tap, to) in to.iter_mut().enumerate() {
                 for half in (0..PANEL).step_by(BLOCK) {
@@ -225,15 +229,24 @@ fn pack_panels<T: Real>(
 }
 
 /// `y = act(conv(x, w) + bias + residual)`. `scratch`: [`forward_scratch`] for rayon's current number of threads.
-pub fn forward<T: Real>(p: &Conv2d, x: &[T], w: Weights<'_, T>, e: Epilogue<'_, T>, y: &mut [T], scratch: &mut [T]) {
+/// `steady`: as in `Options`, the same here as in [`pack`].
+pub fn forward<T: Real>(
+    p: &Conv2d,
+    steady: bool,
+    x: &[T],
+    w: Weights<'_, T>,
+    e: Epilogue<'_, T>,
+    y: &mut [T],
+    scratch: &mut [T],
+) {
     let isa = Isa::detect();
     let parts = rayon::current_num_threads();
-    let winograd = Sizes::of(p).winograd::<T>();
+    let winograd = Sizes::of(p).winograd::<T>(steady);
     let (scratch, packed) = scratch.split_at_mut(parts * scratch_each(winograd));
     let b = match w {
         Weights::Packed(b) => b,
         Weights::Krsc(w) => {
-            pack(p, w, packed);
+            pack(p, steady, w, packed);
             packed
         }
     };
@@ -368,7 +381,7 @@ pub fn bwd_input<T: Real>(
 /// current number of threads.
 pub fn bwd_weight<T: Real>(p: &Conv2d, x: &[T], dy: &[T], dw: &mut [T], scratch: &mut [T]) {
     let p = Sizes::of(p);
-    if let Some(winograd) = p.winograd::<T>() {
+    if let Some(winograd) = p.winograd::<T>(false) {
         return winograd.bwd_weight(Isa::detect(), x, dy, dw, scratch);
     }
     let sizes = (p.n * p.oh * p.ow, p.k, p.filter());

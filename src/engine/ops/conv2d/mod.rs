@@ -78,6 +78,8 @@ pub struct Forward {
     pub bias: bool,
     pub residual: bool,
     pub act: Activation,
+    /// See [`Options::steady`].
+    pub steady: bool,
 }
 
 /// dx = conv_transpose(dy, w). Inputs: dy, w.
@@ -109,6 +111,8 @@ pub struct Options {
     /// Added before the activation; shape of the result.
     pub residual: Option<Var>,
     pub act: Activation,
+    /// On the CPU, a picture's result has the same bits in a batch of any size, at some cost in time.
+    pub steady: bool,
 }
 
 impl Options {
@@ -132,7 +136,8 @@ impl Tape {
             }
             inputs.push(v);
         }
-        let op = Forward { sizes, bias: o.bias.is_some(), residual: o.residual.is_some(), act: o.act };
+        let (bias, residual) = (o.bias.is_some(), o.residual.is_some());
+        let op = Forward { sizes, bias, residual, act: o.act, steady: o.steady };
         self.record1(op, inputs, sizes.output())
     }
 
@@ -180,15 +185,15 @@ impl Operation for Forward {
     }
 
     fn scratch<T: Real>(&self, threads: usize) -> usize {
-        cpu::forward_scratch::<T>(&self.sizes, threads)
+        cpu::forward_scratch::<T>(&self.sizes, self.steady, threads)
     }
 
     fn packed_len<T: Real>(&self) -> usize {
-        cpu::packed_len::<T>(&self.sizes)
+        cpu::packed_len::<T>(&self.sizes, self.steady)
     }
 
     fn pack<T: Real>(&self, weights: &[T], packed: &mut [T]) {
-        cpu::pack(&self.sizes, weights, packed)
+        cpu::pack(&self.sizes, self.steady, weights, packed)
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
@@ -198,7 +203,8 @@ impl Operation for Forward {
         let bias = if self.bias { extra.next() } else { None };
         let residual = if self.residual { extra.next() } else { None };
         let weights = a.packed.map(cpu::Weights::Packed).unwrap_or(cpu::Weights::Krsc(w));
-        cpu::forward(&self.sizes, x, weights, cpu::Epilogue { bias, residual, act: self.act }, y, a.scratch);
+        let epilogue = cpu::Epilogue { bias, residual, act: self.act };
+        cpu::forward(&self.sizes, self.steady, x, weights, epilogue, y, a.scratch);
     }
 }
 
