@@ -145,7 +145,7 @@ pub struct Tile<'a, T> {
     /// One panel, `[depth][PANEL]`.
     pub b: &'a [T],
     /// What a later tile will read, or nothing: fetched into L2 meanwhile, since otherwise the first tile of a panel waits
-    /// for memory that is idle during all others.
+    /// for memory that is idle during all others. Only the AVX-512 kernels do so.
     pub ahead: &'a [T],
     /// For each row, where its first column lies in the output.
     pub rows: &'a [usize],

@@ -133,7 +133,8 @@ impl Sizes {
     }
 }
 
-/// Pictures for which a steady convolution chooses its method (see `Options::steady`): a batch of one loses little by it.
+/// Pictures for which a steady convolution chooses its method (see `Options::steady`). A batch of one loses 3 % by it where
+/// the choice differs (256 channels at 8x8: 187 instead of 181 microseconds).
 const STEADY_BATCH: usize = 2;
 
 /// Scratch of [`forward`], in elements of `T`.
