@@ -17,13 +17,14 @@
 
 mod common;
 
-use ckaad::engine::device::cuda::{CudaSession, Number};
+use ckaad::engine::device::cuda::CudaSession;
 use ckaad::engine::device::{Arena, Session, cpu};
 use ckaad::engine::gradcheck::Open;
 use ckaad::engine::params::Values;
 use ckaad::engine::real::Real;
 use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::DType;
+use ckaad::engine::toolkit::cuda::Number;
 use ckaad::model::Architecture;
 use ckaad::model::discriminator::Level;
 use ckaad::model::features::Feed;

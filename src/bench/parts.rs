@@ -3,10 +3,12 @@
 use super::Stats;
 use super::roofline::Card;
 use crate::Result;
-use crate::engine::device::cuda::{Cost, Launch, Number, Use, describe};
+use crate::engine::device::Cost;
+use crate::engine::device::cuda::describe;
 use crate::engine::device::{Profile, Session};
 use crate::engine::plan::Plan;
 use crate::engine::tape::Tape;
+use crate::engine::toolkit::cuda::{Launch, Number, Use};
 use serde::Serialize;
 
 /// A launch, or on the CPU a record.

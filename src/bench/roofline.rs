@@ -1,9 +1,9 @@
 //! The least time a card can take: its arithmetic and its memory at their limits.
 
 use crate::Result;
-use crate::engine::device::cuda::Number;
 use crate::engine::device::cuda::card::{self, Gpu};
 use crate::engine::device::{Backend, Device};
+use crate::engine::toolkit::cuda::Number;
 
 /// Limits of a card, from its data sheet or from what its driver says. Tensor cores count dense products, sums in f32.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,10 +1,11 @@
 //! Arguments that several commands share, and the checks on them.
 
 use crate::bench::roofline::Card;
-use crate::engine::device::cuda::{self, Choices, MeasuredOn, Number, Tuning};
+use crate::engine::device::cuda::{self};
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::ops::anomaly_map::MAX_SIGMA;
 use crate::engine::ops::optimizer::expect_trainable;
+use crate::engine::toolkit::cuda::{Choices, MeasuredOn, Number, Tuning};
 use crate::model::init::RandomBackbone;
 use crate::model::{Architecture, TensorSource};
 use crate::weights::{Archive, registry};

@@ -5,8 +5,9 @@ use super::train::StrategyName;
 use crate::bench::parts::{self, Part};
 use crate::bench::roofline::Card;
 use crate::bench::workload::{Kind, Workload};
-use crate::engine::device::cuda::{self, Target};
+use crate::engine::device::cuda::{self};
 use crate::engine::device::{Backend, cpu};
+use crate::engine::toolkit::cuda::Target;
 use crate::{Error, Result};
 use std::fmt::Write as _;
 

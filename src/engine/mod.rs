@@ -10,3 +10,4 @@ pub mod plan;
 pub mod real;
 pub mod tape;
 pub mod tensor;
+pub mod toolkit;

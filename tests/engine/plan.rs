@@ -4,7 +4,7 @@
 //! reuse (all its variables declared outputs) and with memory full of NaN.
 
 use crate::common::uniform;
-use ckaad::engine::device::cuda::{self, Choices, Number, Target};
+use ckaad::engine::device::cuda::{self};
 use ckaad::engine::device::{Arena, Session, cpu};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
@@ -14,6 +14,7 @@ use ckaad::engine::params::{Init, Values};
 use ckaad::engine::plan::Plan;
 use ckaad::engine::tape::{NetId, Storage, Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::cuda::{Choices, Number, Target};
 use ckaad::model::Architecture;
 use ckaad::model::discriminator::Level;
 use ckaad::model::features::Feed;

@@ -7,15 +7,17 @@
 use crate::common::uniform;
 use ckaad::Result;
 use ckaad::bench::roofline::Card;
-use ckaad::engine::device::cuda::{self, Choices, Cost, CudaSession, Number, SimDriver, Target, kernels};
+use ckaad::engine::device::Cost;
+use ckaad::engine::device::cuda::{self, CudaSession, SimDriver};
 use ckaad::engine::device::{Arena, Session};
 use ckaad::engine::ops::case::{Case, Program};
 use ckaad::engine::ops::concat::Axis;
-use ckaad::engine::ops::conv2d::tiling::{Choice, Variant};
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
 use ckaad::engine::tape::NetId;
 use ckaad::engine::tensor::DType;
+use ckaad::engine::toolkit::cuda::tiling::{Choice, Variant};
+use ckaad::engine::toolkit::cuda::{Choices, MODULES, Number, Target};
 use ckaad::model::features::Feed;
 use ckaad::model::init::{self, RandomBackbone};
 use ckaad::model::{Architecture, discriminator::Level, resnet};
@@ -377,7 +379,7 @@ fn no_kernel_does_more_than_recorded() {
     }
 
     let launched: BTreeSet<&str> = found.keys().map(|(_, _, kernel)| kernel.as_str()).collect();
-    let entries = kernels::MODULES.iter().flat_map(|m| m.entries).map(|e| e.name);
+    let entries = MODULES.iter().flat_map(|m| m.entries).map(|e| e.name);
     let excused = |e: &str| NOT_LAUNCHED.iter().any(|(name, _)| *name == e);
     let missed: Vec<&str> = entries.filter(|e| launched.contains(e) == excused(e)).collect();
     assert!(missed.is_empty(), "launched by no program here, or launched but excused as not: {missed:?}");

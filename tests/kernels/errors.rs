@@ -2,13 +2,13 @@
 
 use crate::common::driver;
 use ckaad::Result;
-use ckaad::engine::device::cuda::{
-    Choices, Copies, Cost, CudaSession, Driver, Entry, Graph, Launch, Number, SimDriver, card, kernels, size32,
-};
+use ckaad::engine::device::Cost;
+use ckaad::engine::device::cuda::{Copies, CudaSession, Driver, Graph, SimDriver, card};
 use ckaad::engine::device::{Backend, Device, Session};
 use ckaad::engine::ops::cases;
 use ckaad::engine::tape::Tape;
 use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::cuda::{Choices, Entry, Launch, MODULES, Number, size32};
 use std::ops::Range;
 
 /// Some program, with its input.
@@ -20,7 +20,7 @@ fn program() -> (Tape, ckaad::engine::tape::Var) {
 
 #[test]
 fn ptx_that_is_cut_short() {
-    let whole = kernels::MODULES.iter().flat_map(|m| m.entries).find(|e| e.name == "add_fwd_f32").unwrap();
+    let whole = MODULES.iter().flat_map(|m| m.entries).find(|e| e.name == "add_fwd_f32").unwrap();
     let (start, last) = whole.text;
     for end in [start + 30, start + 400, last - 60] {
         let cut: &'static Entry = Box::leak(Box::new(Entry { name: "cut", text: (start, end), ..(*whole).clone() }));

@@ -2,13 +2,13 @@
 
 use crate::common::{relative_error, uniform};
 use crate::session;
-use ckaad::engine::device::cuda::Number;
 use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::gradcheck::{self, Open};
 use ckaad::engine::ops::{cases, conv2d, instance_norm};
 use ckaad::engine::params::Init;
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::cuda::Number;
 use ckaad::model;
 use rayon::prelude::*;
 

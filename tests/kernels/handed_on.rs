@@ -2,10 +2,10 @@
 //! nothing is left.
 
 use crate::session;
-use ckaad::engine::device::cuda::Number;
 use ckaad::engine::ops::{conv2d, instance_norm};
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::Shape;
+use ckaad::engine::toolkit::cuda::Number;
 
 /// Kernels launched by a 1x1 convolution of `x` to `k` channels and what `then` records behind it.
 fn launched(

@@ -1,11 +1,12 @@
 //! Inputs filled from bytes that the device keeps: the right ones, with the same results as from the host, and clear errors.
 
 use crate::common::driver;
-use ckaad::engine::device::cuda::{CudaSession, Driver, Number, SimDriver};
+use ckaad::engine::device::cuda::{CudaSession, Driver, SimDriver};
 use ckaad::engine::device::{Arena, Backend, Session};
 use ckaad::engine::ops::Activation;
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::cuda::Number;
 use ckaad::model::discriminator::Level;
 use ckaad::model::features::Feed;
 use ckaad::model::init::{self, RandomBackbone};

@@ -2,11 +2,12 @@
 
 use crate::common::driver;
 use crate::session;
-use ckaad::engine::device::cuda::{Choices, CudaSession, Number};
+use ckaad::engine::device::cuda::CudaSession;
 use ckaad::engine::device::{Backend, Session};
 use ckaad::engine::ops::Activation;
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::cuda::{Choices, Number};
 
 /// ReLU of the sum of an input with itself, twice: buffers of the arena are used again within a run.
 fn program() -> (Tape, Var, Var) {

@@ -14,8 +14,9 @@ mod parity;
 mod tuning;
 mod values;
 
-use ckaad::engine::device::cuda::{Choices, CudaSession, Number};
+use ckaad::engine::device::cuda::CudaSession;
 use ckaad::engine::tape::Tape;
+use ckaad::engine::toolkit::cuda::{Choices, Number};
 
 fn session(tape: Tape, number: Number) -> ckaad::Result<CudaSession> {
     CudaSession::new(tape, common::driver(), number)

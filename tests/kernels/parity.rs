@@ -2,13 +2,13 @@
 
 use crate::common::relative_error;
 use crate::session_by;
-use ckaad::engine::device::cuda::{Choices, Number, kernels};
 use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::gradcheck;
 use ckaad::engine::ops::case::Case;
 use ckaad::engine::ops::cases;
-use ckaad::engine::ops::conv2d::tiling::{Choice, Variant};
 use ckaad::engine::tensor::DType;
+use ckaad::engine::toolkit::cuda::tiling::{Choice, Variant};
+use ckaad::engine::toolkit::cuda::{Choices, MODULES, Number};
 use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -129,7 +129,7 @@ fn every_kernel_agrees_with_f64() {
     assert!(failures.is_empty(), "{} of {} fail:\n{}", failures.len(), all.len(), failures.join("\n"));
     if only.is_none() {
         let launched = launched.into_inner().unwrap();
-        let entries = kernels::MODULES.iter().flat_map(|m| m.entries).map(|e| e.name);
+        let entries = MODULES.iter().flat_map(|m| m.entries).map(|e| e.name);
         let missed: Vec<&str> = entries.filter(|e| !launched.contains(e)).collect();
         assert!(missed.is_empty(), "kernels that no case launches: {missed:?}");
     }
@@ -140,6 +140,6 @@ fn every_kernel_agrees_with_f64() {
 fn every_kernel_has_its_row() {
     let table = include_str!("../../kernels/README.md");
     let rows: BTreeSet<&str> = table.lines().filter_map(|l| l.strip_prefix("| `")?.split('`').next()).collect();
-    let entries: BTreeSet<&str> = kernels::MODULES.iter().flat_map(|m| m.entries).map(|e| e.name).collect();
+    let entries: BTreeSet<&str> = MODULES.iter().flat_map(|m| m.entries).map(|e| e.name).collect();
     assert_eq!(rows, entries);
 }

@@ -2,12 +2,13 @@
 
 use crate::common::{driver, relative_error, uniform};
 use crate::session_by;
-use ckaad::engine::device::cuda::{Choices, Cost, Number, Tuned, Tuning, kernels};
+use ckaad::engine::device::Cost;
 use ckaad::engine::device::{Backend, Device, Session, tune};
 use ckaad::engine::ops::conv2d::Options;
-use ckaad::engine::ops::conv2d::tiling::{Choice, Pass, Variant};
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::cuda::tiling::{Choice, Pass, Variant};
+use ckaad::engine::toolkit::cuda::{Choices, MODULES, Number, Tuned, Tuning};
 
 /// Two convolutions of different sizes.
 fn program() -> (Tape, [Var; 3], Var) {
@@ -158,7 +159,7 @@ fn shared_memory_is_as_the_kernels_have_it() {
         for number in [Number::F32, Number::Tf32, Number::Bf16, Number::F16] {
             for (variant, infix) in [(Variant::Small, "_small"), (Variant::Medium, "_medium"), (Variant::Long, "")] {
                 let name = format!("{name}{infix}_{number}");
-                let entry = kernels::MODULES.iter().flat_map(|m| m.entries).find(|e| e.name == name).unwrap();
+                let entry = MODULES.iter().flat_map(|m| m.entries).find(|e| e.name == name).unwrap();
                 let text = &entry.module().ptx[entry.text.0..entry.text.1];
                 // The array is a template's, whose argument is its size.
                 let bytes = variant.tile(pass).shared(pass, number);
@@ -171,7 +172,7 @@ fn shared_memory_is_as_the_kernels_have_it() {
 /// No kernel is left to the model alone: each variant has its kernels for every pass.
 #[test]
 fn every_variant_has_kernels() {
-    let names: Vec<&str> = kernels::MODULES.iter().flat_map(|m| m.entries).map(|e| e.name).collect();
+    let names: Vec<&str> = MODULES.iter().flat_map(|m| m.entries).map(|e| e.name).collect();
     for pass in ["conv2d_fwd", "conv2d_bwd_input", "conv2d_bwd_weight", "conv_transpose2d_fwd"] {
         for number in [Number::F32, Number::Tf32, Number::Bf16, Number::F16] {
             for (variant, infix) in Variant::ALL.into_iter().zip(["_small", "_medium", "", "_large"]) {

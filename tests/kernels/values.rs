@@ -3,12 +3,12 @@
 use crate::common::{relative_error, uniform};
 use crate::session;
 use ckaad::data::resize::bilinear;
-use ckaad::engine::device::cuda::Number;
 use ckaad::engine::device::{Arena, Session};
 use ckaad::engine::ops::optimizer::Adam;
 use ckaad::engine::params::{Init, Values};
 use ckaad::engine::tape::Tape;
 use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::cuda::Number;
 use half::bf16;
 use std::sync::Arc;
 

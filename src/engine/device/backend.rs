@@ -2,11 +2,12 @@
 
 use super::cuda::card;
 use super::cuda::gpu::GpuDriver;
-use super::cuda::{self, Choices, CudaSession, Driver, MeasuredOn, Number, SimDriver, Target};
+use super::cuda::{self, CudaSession, Driver, SimDriver};
 use super::{Session, cpu};
 use crate::engine::plan::Plan;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::DType;
+use crate::engine::toolkit::cuda::{Choices, MeasuredOn, Number, Target};
 use crate::{Result, invalid};
 use std::fmt;
 

@@ -1,4 +1,5 @@
 //! Where a plan runs. A [`Session`] is a program with its memory on one device: fill the inputs, run, read the outputs.
+//! Ops do not know of it; what they are built from is the [`toolkit`](super::toolkit).
 
 mod backend;
 pub mod cpu;
@@ -7,12 +8,13 @@ pub mod tune;
 
 pub use backend::{Backend, Device};
 
-use self::cuda::{Cost, Launch};
+use crate::engine::ops::case::{Program, uniform};
 use crate::engine::params::Values;
 use crate::engine::plan::Plan;
 use crate::engine::real::Real;
-use crate::engine::tape::{NetId, Tape, Var};
+use crate::engine::tape::{NetId, Storage, Tape, Var};
 use crate::engine::tensor::{DType, Element, Tensor};
+use crate::engine::toolkit::cuda::Launch;
 use crate::{Result, invalid};
 use half::{bf16, f16};
 use std::ops::Range;
@@ -66,6 +68,15 @@ pub trait Session: Send {
         let kept = self.tape().info(v).dtype;
         if self.plan().master(v).is_some() { kept.exact() } else { kept }
     }
+}
+
+/// What running something costs.
+#[derive(Clone, Debug)]
+pub enum Cost {
+    /// Seconds of every repetition.
+    Seconds(Vec<f64>),
+    /// What it did, in the emulator.
+    Counters(Box<ptxsim::Counters>),
 }
 
 /// A part of a program and what it costs.
@@ -165,5 +176,21 @@ impl dyn Session + '_ {
     /// Reads one of a network's arenas into `values`.
     pub fn read_arena<T: Real>(&self, net: NetId, arena: Arena, values: &mut Values<T>) -> Result<()> {
         self.read_arena_bytes(net, arena, bytemuck::cast_slice_mut(&mut values.data))
+    }
+}
+
+impl Program {
+    /// Fills the inputs, and the parameters (by their names), of a session that runs this program.
+    pub fn write(&self, session: &mut dyn Session, inputs: &[Vec<f64>]) -> Result<()> {
+        for (v, values) in self.inputs.iter().zip(inputs) {
+            session.write_values(*v, values)?;
+        }
+        for (i, info) in self.tape.vars.iter().enumerate() {
+            let Storage::Param { net, index } = info.storage else { continue };
+            let name = &self.tape.layout(net).entries()[index].name;
+            let values: Vec<f64> = uniform(name, info.shape.len()).into_iter().map(f64::from).collect();
+            session.write_values(Var(i as u32), &values)?;
+        }
+        Ok(())
     }
 }

@@ -3,13 +3,13 @@
 //! Each is measured by itself, with the addition of its splits, reading the same memory again and again: what it reads
 //! may lie in the L2 cache, which is less often so within a whole program.
 
-use super::Backend;
-use super::cuda::{Choices, Cost, Number, Target, Tuned};
+use super::{Backend, Cost};
 use crate::engine::ops::conv2d::cuda as conv2d;
-use crate::engine::ops::conv2d::tiling::{Choice, Product, Variant};
 use crate::engine::ops::{Op, case};
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::DType;
+use crate::engine::toolkit::cuda::tiling::{Choice, Product, Variant};
+use crate::engine::toolkit::cuda::{Choices, Number, Target, Tuned};
 use crate::{Result, invalid};
 use half::{bf16, f16};
 use std::collections::BTreeMap;

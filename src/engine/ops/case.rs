@@ -2,8 +2,7 @@
 //! tests of every device and benchmarks all walk the same list, [`super::cases`].
 
 use crate::Result;
-use crate::engine::device::Session;
-use crate::engine::tape::{Storage, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape};
 
 /// How an op is recorded over inputs.
@@ -118,22 +117,6 @@ impl Case {
 
 fn keep_off(x: f64, kink: f64) -> f64 {
     if (x - kink).abs() >= OFF_KINK { x } else { kink + OFF_KINK.copysign(x - kink) }
-}
-
-impl Program {
-    /// Fills the inputs, and the parameters (by their names), of a session that runs this program.
-    pub fn write(&self, session: &mut dyn Session, inputs: &[Vec<f64>]) -> Result<()> {
-        for (v, values) in self.inputs.iter().zip(inputs) {
-            session.write_values(*v, values)?;
-        }
-        for (i, info) in self.tape.vars.iter().enumerate() {
-            let Storage::Param { net, index } = info.storage else { continue };
-            let name = &self.tape.layout(net).entries()[index].name;
-            let values: Vec<f64> = uniform(name, info.shape.len()).into_iter().map(f64::from).collect();
-            session.write_values(Var(i as u32), &values)?;
-        }
-        Ok(())
-    }
 }
 
 /// n numbers in [-1, 1), a function of `name` alone: splitmix64 of (FNV-1a of the name) + index, top 24 bits.

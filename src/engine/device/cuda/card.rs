@@ -1,6 +1,6 @@
 //! The GPUs of this machine, and what one keeps for the whole process: its context and its compiled kernels.
 
-use super::{Entry, Module};
+use crate::engine::toolkit::cuda::{Entry, Module};
 use crate::{Error, Result, invalid};
 use cudarc::driver::{DriverError, result, sys};
 use rayon::prelude::*;

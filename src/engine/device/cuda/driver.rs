@@ -1,7 +1,8 @@
 //! What a device must be able to do. Everything above it is the same for a GPU and for the emulator.
 
-use super::{Entry, Launch};
 use crate::Result;
+use crate::engine::device::Cost;
+use crate::engine::toolkit::cuda::{Entry, Launch};
 use std::ops::Range;
 
 /// Bytes of the host buffer and where they are on the device.
@@ -23,15 +24,6 @@ pub struct Copies {
 /// A captured graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Graph(pub usize);
-
-/// What a launch costs.
-#[derive(Clone, Debug)]
-pub enum Cost {
-    /// Seconds of every repetition, on a GPU.
-    Seconds(Vec<f64>),
-    /// What it did, in the emulator.
-    Counters(Box<ptxsim::Counters>),
-}
 
 /// A device with its memory, kernels and one stream of work. Addresses are the device's own, never 0.
 pub trait Driver: Send {

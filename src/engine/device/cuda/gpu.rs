@@ -1,9 +1,11 @@
 //! The [`Driver`] for a GPU, over `cudarc`'s bindings of the CUDA driver API. The library is loaded when first asked for:
 //! a build needs no CUDA, and a machine without it gets a message.
 
+use super::Driver;
 use super::card::Card;
-use super::driver::{Copies, Copy, Cost, Graph};
-use super::{Driver, Entry, Launch};
+use super::driver::{Copies, Copy, Graph};
+use crate::engine::device::Cost;
+use crate::engine::toolkit::cuda::{Entry, Launch};
 use crate::{Error, Result, invalid};
 use cudarc::driver::{DriverError, result, sys};
 use std::cell::Cell;

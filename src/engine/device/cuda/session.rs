@@ -1,13 +1,14 @@
 //! A program on a CUDA device or its emulator: one arena, one list of launches, replayed as one graph.
 
-use super::{
-    Choices, Copies, Copy, CudaOperation, Driver, Entry, Graph, Launch, Launches, Number, Target, norm_input, nvtx,
-};
+use super::{Copies, Copy, Driver, Graph, nvtx};
 use crate::engine::device::{Arena, Profile, Session};
-use crate::engine::ops::{Op, dispatch};
+use crate::engine::ops::{Op, dispatch, norm_input};
 use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
 use crate::engine::tape::{NetId, Record, Storage, Tape, Var};
 use crate::engine::tensor::DType;
+use crate::engine::toolkit::cuda::{
+    Buffer, Choices, CudaOperation, Entry, Launch, Launches, NormInput, Number, Operands, Target,
+};
 use crate::{Error, Result, invalid};
 use half::{bf16, f16};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -299,10 +300,7 @@ fn aligned(bytes: usize) -> usize {
 fn record(tape: &Tape, steps: &[Step], target: Target, base: u64) -> Result<Vec<Work>> {
     let mut works = Vec::with_capacity(steps.len());
     for (i, (record, step)) in tape.records.iter().zip(steps).enumerate() {
-        let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, &target);
-        let handed_on = if step.handed_on.is_empty() { None } else { neighbours(i) };
-        let handed_over = if step.handed_over.is_empty() { None } else { neighbours(i - 1) };
-        let mut l = Launches { target, tape, record, step, handed_on, handed_over, base, recorded: Vec::new() };
+        let mut l = Launches::new(target, operands(tape, i, step, target, base));
         dispatch!(&record.op, o => CudaOperation::launch(o, &mut l)).map_err(|e| e.within(describe(record)))?;
         // The optimizer's outputs are arenas that it updates, but for the last, the rounded parameters; an op in place reads
         // its first output.
@@ -314,9 +312,35 @@ fn record(tape: &Tape, steps: &[Step], target: Target, base: u64) -> Result<Vec<
         };
         let fresh = written.iter().chain([&step.scratch, &step.handed_on]).filter(|r| !r.is_empty());
         let fresh = fresh.map(|r| base + r.start as u64..base + r.end as u64).collect();
-        works.push(Work { fresh, launches: l.recorded });
+        works.push(Work { fresh, launches: l.recorded() });
     }
     Ok(works)
+}
+
+/// The memory of the `i`-th record.
+fn operands(tape: &Tape, i: usize, step: &Step, target: Target, base: u64) -> Operands {
+    let record = &tape.records[i];
+    // The optimizer's operands are arenas, not variables of the record.
+    let dtype = |v: Option<&Var>| v.map_or(tape.dtype().exact(), |v| tape.info(*v).dtype);
+    let buffer =
+        |range: &Range<usize>, dtype| Buffer { at: base + range.start as u64, bytes: range.len() as u64, dtype };
+    let of_step = |ranges: &[Range<usize>], vars: &[Var]| -> Vec<Buffer> {
+        ranges.iter().enumerate().map(|(k, r)| buffer(r, dtype(vars.get(k)))).collect()
+    };
+    let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, &target);
+    let handed = |range: &Range<usize>, at: usize| -> Option<(NormInput, Buffer)> {
+        let some = (!range.is_empty()).then(|| neighbours(at)).flatten();
+        some.map(|what| (what, buffer(range, DType::F32)))
+    };
+    let in_place = |r: &Range<usize>| if r.is_empty() { step.outputs[0].clone() } else { r.clone() };
+    let inputs: Vec<Range<usize>> = step.inputs.iter().map(in_place).collect();
+    Operands {
+        inputs: of_step(&inputs, &record.inputs),
+        outputs: of_step(&step.outputs, &record.outputs),
+        scratch: buffer(&step.scratch, DType::F32),
+        handed_on: handed(&step.handed_on, i),
+        handed_over: i.checked_sub(1).and_then(|before| handed(&step.handed_over, before)),
+    }
 }
 
 /// A record, for messages: its op and its layer.

@@ -1,7 +1,8 @@
 //! The [`Driver`] for the emulator: the same PTX, executed on the CPU with every access checked.
 
-use super::launch::Use;
-use super::{Copies, Copy, Cost, Driver, Entry, Graph, Launch};
+use super::{Copies, Copy, Driver, Graph};
+use crate::engine::device::Cost;
+use crate::engine::toolkit::cuda::{Entry, Launch, Use};
 use crate::{Error, Result, invalid};
 use ptxsim::{Access, Buffer, Counters, Memory, Options};
 use std::collections::HashMap;

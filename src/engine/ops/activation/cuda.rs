@@ -2,7 +2,8 @@
 
 use super::{Activate, ActivateBwd};
 use crate::Result;
-use crate::engine::device::cuda::{Call, CudaOperation, Launches, Out, kernels};
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{Call, CudaOperation, Launches, Out};
 
 const THREADS: u32 = 256;
 

@@ -1,8 +1,9 @@
 //! Grid choice and launches of the anomaly map (kernels/anomaly_map.cu).
 
 use super::{AnomalyMap, MAX_SIGMA};
-use crate::engine::device::cuda::{CudaOperation, In, Launches, Target, kernels, size32};
 use crate::engine::ops::MAX_OPERANDS;
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Target, size32};
 use crate::{Result, invalid};
 
 const THREADS: u32 = 256;

@@ -2,8 +2,9 @@
 
 use super::{Concat, ConcatBwd};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, In, Launches, kernels};
 use crate::engine::ops::MAX_OPERANDS;
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches};
 
 const THREADS: u32 = 256;
 

@@ -7,13 +7,13 @@
 use super::Conv2d;
 use super::gather::Gather;
 use super::winograd::{self, FilterBlock, TransformFilters, Winograd};
-use crate::engine::device::cpu::gemm::{
+use crate::engine::ops::Activation;
+use crate::engine::real::Real;
+use crate::engine::toolkit::cpu::gemm::{
     COLUMNS_SCRATCH, OutGrid, ROWS_SCRATCH, RowsJob, multiply_columns, multiply_rows, pack_plain_row, pack_transposed,
     packed_len as panels_len,
 };
-use crate::engine::device::cpu::microkernel::{BLOCK, Finish, Isa, PANEL, transpose_block, vectorised};
-use crate::engine::ops::Activation;
-use crate::engine::real::Real;
+use crate::engine::toolkit::cpu::microkernel::{BLOCK, Finish, Isa, PANEL, transpose_block, vectorised};
 
 /// Filters as stored, or packed in advance by [`pack`] (forward) or [`pack_bwd_input`].
 #[derive(Clone, Copy)]

@@ -1,10 +1,11 @@
 //! Grid choice and launches of the convolution (kernels/conv2d.cu).
 
-use super::tiling::{Pass, Product, Tiling, Variant};
 use super::{Activation, BwdBias, BwdInput, BwdWeight, Conv2d, Forward};
 use crate::Result;
-use crate::engine::device::cuda::{
-    Call, CudaOperation, In, Launches, Moments, NormInput, Number, Out, Target, kernels, size32,
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::tiling::{Pass, Product, Tiling, Variant};
+use crate::engine::toolkit::cuda::{
+    Call, CudaOperation, In, Launches, Moments, NormInput, Number, Out, Target, size32,
 };
 
 /// What is added to a product before it is stored.

@@ -1,9 +1,9 @@
 //! The im2col view of an image: row = output pixel, depth = (filter row, filter column, channel). Blocks of it are
 //! packed for the matrix products; padding appears as zeros.
 
-use crate::engine::device::cpu::gemm::{LeftRows, RightPanels};
-use crate::engine::device::cpu::microkernel::{Isa, PANEL, ROW_STRIDE, Vectorised, vectorised};
 use crate::engine::real::Real;
+use crate::engine::toolkit::cpu::gemm::{LeftRows, RightPanels};
+use crate::engine::toolkit::cpu::microkernel::{Isa, PANEL, ROW_STRIDE, Vectorised, vectorised};
 use std::ops::Range;
 
 /// Runs up to this length are copied as if they had it: 7 pixels of 3 channels are 21.

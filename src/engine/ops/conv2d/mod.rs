@@ -7,7 +7,6 @@ pub mod cases;
 pub mod cpu;
 pub mod cuda;
 pub mod gather;
-pub mod tiling;
 pub mod winograd;
 pub mod winograd_weight;
 

@@ -9,12 +9,12 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::gather::clip;
-use crate::engine::device::cpu::gemm::{for_windows, multiply_panel, split};
-use crate::engine::device::cpu::microkernel::{
+use crate::engine::real::Real;
+use crate::engine::toolkit::cpu::gemm::{for_windows, multiply_panel, split};
+use crate::engine::toolkit::cpu::microkernel::{
     BLOCK, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, Vectorised, Window, vectorised,
 };
-use crate::engine::device::cpu::threads::{blocks, piece};
-use crate::engine::real::Real;
+use crate::engine::toolkit::cpu::threads::{blocks, piece};
 use std::ops::Range;
 
 /// Output pixels of a tile along one axis; the input tile has two more.

@@ -5,10 +5,10 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::winograd::{FILTER, LANES, Lane, POINTS, SIDE, TILE, TransformInput, Winograd, axis, both_axes, lane};
-use crate::engine::device::cpu::gemm::multiply_panel;
-use crate::engine::device::cpu::microkernel::{COLUMN_STRIDE, Isa, Layout, PANEL, Vectorised, vectorised};
-use crate::engine::device::cpu::threads::blocks;
 use crate::engine::real::Real;
+use crate::engine::toolkit::cpu::gemm::multiply_panel;
+use crate::engine::toolkit::cpu::microkernel::{COLUMN_STRIDE, Isa, Layout, PANEL, Vectorised, vectorised};
+use crate::engine::toolkit::cpu::threads::blocks;
 use rayon::prelude::*;
 use std::ops::Range;
 

@@ -2,9 +2,10 @@
 
 use super::ConvTranspose2d;
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, Launches, Moments, Target, kernels};
 use crate::engine::ops::conv2d::cuda::{Finish, bwd_input, launch_bwd_input};
-use crate::engine::ops::conv2d::tiling::{Pass, Product, Tiling, Variant};
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::tiling::{Pass, Product, Tiling, Variant};
+use crate::engine::toolkit::cuda::{CudaOperation, Launches, Moments, Target};
 
 impl ConvTranspose2d {
     /// One product of all input pixels with the channels of all taps, if taps do not overlap and leave no pixel out.

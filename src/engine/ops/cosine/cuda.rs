@@ -2,7 +2,8 @@
 
 use super::{Loss, LossBwd, MAX_LAYERS, Map, SAVED};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, In, Launches, Out, Target, kernels, size32};
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Out, Target, size32};
 
 const THREADS: u32 = 256;
 /// Positions of the map that a block takes: one a warp.

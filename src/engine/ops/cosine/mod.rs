@@ -8,10 +8,10 @@ pub(crate) mod cuda;
 
 use super::{Args, MAX_OPERANDS, Operation, no_gradient};
 use crate::Result;
-use crate::engine::device::cpu::vector::{dot, dot_f64};
 use crate::engine::real::Real;
 use crate::engine::tape::{Record, Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::cpu::vector::{dot, dot_f64};
 use rayon::prelude::*;
 
 const EPS: f64 = 1e-8;

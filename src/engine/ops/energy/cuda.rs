@@ -2,7 +2,8 @@
 
 use super::{Energy, EnergyBwd, Term};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, Launches, kernels, size32};
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, Launches, size32};
 
 impl Energy {
     /// First and last element, whether it is the hinge, and its margin.

@@ -2,8 +2,9 @@
 
 use super::Fill;
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, Launches, kernels};
 use crate::engine::ops::activation::cuda::launch_elements;
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, Launches};
 
 impl CudaOperation for Fill {
     fn launch(&self, l: &mut Launches) -> Result<()> {

@@ -2,7 +2,8 @@
 
 use super::{InstanceNorm, InstanceNormBwd};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, In, Launches, Moments, NormInput, Out, Target, kernels, size32};
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Moments, NormInput, Out, Target, size32};
 
 const THREADS: u32 = 256;
 /// 16-byte packs, or single values, that a thread of the kernels keeps in registers.

@@ -2,7 +2,8 @@
 
 use super::{L2Normalize, L2NormalizeBwd};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, Launches, Number, kernels};
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, Launches, Number};
 
 const THREADS: u32 = 256;
 

@@ -5,10 +5,10 @@ mod cuda;
 
 use super::{Args, Operation, no_gradient};
 use crate::Result;
-use crate::engine::device::cpu::vector::dot;
 use crate::engine::real::Real;
 use crate::engine::tape::{Record, Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::cpu::vector::dot;
 use rayon::prelude::*;
 
 const EPS: f64 = 1e-12;

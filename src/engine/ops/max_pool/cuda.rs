@@ -2,7 +2,8 @@
 
 use super::MaxPool;
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, Launches, kernels};
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, Launches};
 
 const THREADS: u32 = 256;
 

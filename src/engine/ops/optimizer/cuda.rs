@@ -3,7 +3,8 @@
 
 use super::{Adam, ClipGradNorm};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, Launches, Number, Target, kernels, size32};
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, Launches, Number, Target, size32};
 
 const THREADS: u32 = 256;
 /// Elements a block takes: 16 bytes a thread. Arenas are whole cache lines.

@@ -5,10 +5,10 @@ pub(crate) mod cuda;
 
 use super::activation::CHUNK;
 use super::{Args, Operation};
-use crate::engine::device::cpu::vector::dot;
 use crate::engine::real::Real;
 use crate::engine::tape::{NetId, Record, Tape, Var};
 use crate::engine::tensor::{DType, Shape};
+use crate::engine::toolkit::cpu::vector::dot;
 use crate::{Result, invalid};
 use rayon::prelude::*;
 

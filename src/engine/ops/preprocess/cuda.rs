@@ -3,8 +3,9 @@
 use super::Preprocess;
 use super::resize::{rows_first, taps};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, In, Launches, Out, Target, kernels, size32};
+use crate::engine::ops::kernels;
 use crate::engine::tensor::DType;
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Out, Target, size32};
 use std::ops::Range;
 
 const THREADS: usize = 256;

@@ -2,7 +2,8 @@
 
 use super::TopKMean;
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, Launches, kernels, size32};
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, Launches, size32};
 
 impl CudaOperation for TopKMean {
     fn launch(&self, l: &mut Launches) -> Result<()> {

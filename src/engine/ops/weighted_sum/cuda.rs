@@ -2,8 +2,9 @@
 
 use super::{WeightedSum, WeightedSumBwd};
 use crate::Result;
-use crate::engine::device::cuda::{CudaOperation, In, Launches, kernels};
 use crate::engine::ops::MAX_OPERANDS;
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches};
 
 /// The weights as the kernel takes them.
 #[repr(C)]

@@ -1,7 +1,6 @@
 //! Runs a plan on the CPU: one arena, cut into the slices that each op's kernel works on.
 
-use crate::engine::device::cuda::Cost;
-use crate::engine::device::{Arena, Profile, Session};
+use crate::engine::device::{Arena, Cost, Profile, Session};
 use crate::engine::ops::{Args, MAX_OPERANDS, Op, Operation, dispatch};
 use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
 use crate::engine::real::Real;

@@ -1,8 +1,6 @@
 //! Launches as data: which kernel, over which grid, with which arguments.
 
 use super::{Entry, NormInput, Number, Target};
-use crate::engine::plan::Step;
-use crate::engine::tape::{Record, Tape, Var};
 use crate::engine::tensor::DType;
 use crate::{Result, invalid};
 use std::ops::Range;
@@ -19,11 +17,12 @@ pub struct Out {
     update: bool,
 }
 
+/// A place on the device, and what it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Buffer {
-    at: u64,
-    bytes: u64,
-    dtype: DType,
+pub struct Buffer {
+    pub at: u64,
+    pub bytes: u64,
+    pub dtype: DType,
 }
 
 impl Buffer {
@@ -68,7 +67,7 @@ impl Out {
         (self.buffer.bytes / self.buffer.dtype.size() as u64) as u32
     }
 
-    /// Which of a family of kernels writes elements of this type: results that are [`Tape::exact`] are f32 in all programs.
+    /// Which of a family of kernels writes elements of this type: results that are kept exact are f32 in all programs.
     pub fn number(self) -> Number {
         match self.buffer.dtype {
             DType::Bf16 => Number::Bf16,
@@ -108,21 +107,21 @@ pub struct Call {
 }
 
 impl Call {
-    pub(super) fn new(entry: &'static Entry) -> Self {
+    pub fn new(entry: &'static Entry) -> Self {
         Call { entry, parameters: vec![0; entry.bytes], buffers: Vec::new(), next: 0 }
     }
 
-    pub(super) fn value(&mut self, bytes: &[u8]) {
+    pub fn value(&mut self, bytes: &[u8]) {
         let (offset, size) = self.entry.parameters[self.next];
         self.parameters[offset..offset + size].copy_from_slice(bytes);
         self.next += 1;
     }
 
-    pub(super) fn input(&mut self, name: &str, dtype: Option<DType>, from: In) -> Result<()> {
+    pub fn input(&mut self, name: &str, dtype: Option<DType>, from: In) -> Result<()> {
         self.pointer(name, dtype, from.0, Use::Read)
     }
 
-    pub(super) fn output(&mut self, name: &str, dtype: Option<DType>, to: Out) -> Result<()> {
+    pub fn output(&mut self, name: &str, dtype: Option<DType>, to: Out) -> Result<()> {
         self.pointer(name, dtype, to.buffer, if to.update { Use::Update } else { Use::Write })
     }
 
@@ -170,21 +169,36 @@ impl Launch {
     }
 }
 
-/// What one record may use, and where its launches go.
-pub struct Launches<'a> {
-    pub(super) target: Target,
-    pub(super) tape: &'a Tape,
-    pub(super) record: &'a Record,
-    pub(super) step: &'a Step,
-    /// What the step's memory of these names holds.
-    pub(super) handed_on: Option<NormInput>,
-    pub(super) handed_over: Option<NormInput>,
-    /// Address of the arena.
-    pub(super) base: u64,
-    pub(super) recorded: Vec<Launch>,
+/// The memory that one record may use.
+#[derive(Clone, Debug)]
+pub struct Operands {
+    /// An op that works in place finds its first output's memory here, too.
+    pub inputs: Vec<Buffer>,
+    pub outputs: Vec<Buffer>,
+    pub scratch: Buffer,
+    /// What the next record, an instance norm, wants from this one, and where.
+    pub handed_on: Option<(NormInput, Buffer)>,
+    /// What the record before, a convolution, left for this one, and where.
+    pub handed_over: Option<(NormInput, Buffer)>,
 }
 
-impl Launches<'_> {
+/// What an op launches from, and where its launches go.
+pub struct Launches {
+    target: Target,
+    operands: Operands,
+    recorded: Vec<Launch>,
+}
+
+impl Launches {
+    pub fn new(target: Target, operands: Operands) -> Self {
+        Launches { target, operands, recorded: Vec::new() }
+    }
+
+    /// What was launched.
+    pub fn recorded(self) -> Vec<Launch> {
+        self.recorded
+    }
+
     /// The type tensors are kept in, as kernel families are chosen by it.
     pub fn number(&self) -> Number {
         match self.target.number {
@@ -202,23 +216,13 @@ impl Launches<'_> {
         &self.target
     }
 
-    fn buffer(&self, range: &Range<usize>, dtype: DType) -> Buffer {
-        Buffer { at: self.base + range.start as u64, bytes: range.len() as u64, dtype }
-    }
-
-    /// The optimizer's operands are arenas, not variables of the record.
-    fn dtype(&self, v: Option<&Var>) -> DType {
-        v.map_or(self.tape.dtype().exact(), |v| self.tape.info(*v).dtype)
-    }
-
     /// The `i`-th input; for an op that works in place, the buffer of the first output.
     pub fn input(&self, i: usize) -> In {
-        let range = Some(&self.step.inputs[i]).filter(|r| !r.is_empty()).unwrap_or(&self.step.outputs[0]);
-        In(self.buffer(range, self.dtype(self.record.inputs.get(i))))
+        In(self.operands.inputs[i])
     }
 
     pub fn output(&self, i: usize) -> Out {
-        Out { buffer: self.buffer(&self.step.outputs[i], self.dtype(self.record.outputs.get(i))), update: false }
+        Out { buffer: self.operands.outputs[i], update: false }
     }
 
     /// An output that the kernel also reads.
@@ -228,19 +232,17 @@ impl Launches<'_> {
 
     /// Scratch memory, as f32.
     pub fn scratch(&self) -> Out {
-        Out { buffer: self.buffer(&self.step.scratch, DType::F32), update: false }
+        Out { buffer: self.operands.scratch, update: false }
     }
 
     /// What the next record, an instance norm, wants from this one, and where.
     pub fn handed_on(&self) -> Option<(NormInput, Out)> {
-        let buffer = self.buffer(&self.step.handed_on, DType::F32);
-        self.handed_on.map(|what| (what, Out { buffer, update: false }))
+        self.operands.handed_on.map(|(what, buffer)| (what, Out { buffer, update: false }))
     }
 
     /// What the record before, a convolution, left for this one, and where.
     pub fn handed_over(&self) -> Option<(NormInput, In)> {
-        let buffer = self.buffer(&self.step.handed_over, DType::F32);
-        self.handed_over.map(|what| (what, In(buffer)))
+        self.operands.handed_over.map(|(what, buffer)| (what, In(buffer)))
     }
 
     /// The first input, which the record before left to this one to write.

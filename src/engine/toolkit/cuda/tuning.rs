@@ -1,7 +1,7 @@
 //! How convolutions are cut on a card, as measured there by `ckaad tune`: a table, and the file it is kept in.
 
-use super::{Number, kernels};
-use crate::engine::ops::conv2d::tiling::{Choice, Product};
+use super::{MODULES, Number};
+use crate::engine::toolkit::cuda::tiling::{Choice, Product};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -159,7 +159,7 @@ impl Tuning {
 
 /// Tells these kernels from others: the hashes of their sources, which open their PTX.
 fn kernels_digest() -> String {
-    let convolutions = kernels::MODULES.iter().filter(|m| m.name.starts_with("conv"));
+    let convolutions = MODULES.iter().filter(|m| m.name.starts_with("conv"));
     hex(convolutions.filter_map(|m| m.ptx.lines().next()).collect::<String>().as_bytes())
 }
 
@@ -170,7 +170,7 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::ops::conv2d::tiling::{Pass, Variant};
+    use crate::engine::toolkit::cuda::tiling::{Pass, Variant};
 
     fn card() -> MeasuredOn {
         MeasuredOn { card: "A \"card\" / 80GB".into(), multiprocessors: 7, driver: "CUDA 12.4".into(), unit: "seconds" }

@@ -1,9 +1,9 @@
 //! How the matrix products behind convolutions are cut: into tiles of one of four sizes, and their depth into splits.
 //!
-//! What to choose is known from a [`Tuning`](crate::engine::device::cuda::Tuning) measured on the card, or guessed by a
+//! What to choose is known from a [`Tuning`](super::Tuning) measured on the card, or guessed by a
 //! model of it. The model's constants are from data sheets, published micro-benchmarks and ptxas, not from our own timings.
 
-use crate::engine::device::cuda::{Number, Target};
+use crate::engine::toolkit::cuda::{Number, Target};
 use serde::{Deserialize, Serialize};
 
 /// What a product computes. Decides how its operands lie in shared memory.
@@ -301,7 +301,7 @@ fn kind(number: Number) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::device::cuda::Choices;
+    use crate::engine::toolkit::cuda::Choices;
 
     fn product(rows: usize, columns: usize, depth: usize) -> Product {
         Product { pass: Pass::Forward, rows, columns, depth, phases: 1, count: rows * columns }

@@ -3,9 +3,7 @@
 //! The tape says nothing of it: a convolution and a norm are records of their own, and the convolution's result, which the
 //! backward pass reads, is written in any case. The plan keeps what is handed on from the one record to the other.
 
-use super::Target;
-use crate::engine::ops::Op;
-use crate::engine::ops::conv2d::tiling::Tiling;
+use super::tiling::Tiling;
 
 /// What a convolution leaves for an instance norm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,19 +50,4 @@ impl NormInput {
         };
         numbers * size_of::<f32>()
     }
-}
-
-/// What `op` leaves for `next`, which reads its result.
-pub fn of(op: &Op, next: &Op, t: &Target) -> Option<NormInput> {
-    let Op::InstanceNorm(norm) = next else { return None };
-    let (tiling, moments, count) = match op {
-        Op::Conv2d(conv) => (conv.plain_tiling(t)?, Some(conv.moments(t)), conv.sizes.output().len()),
-        Op::ConvTranspose2d(conv) => (conv.tiling(t), conv.moments(t), conv.sizes.input().len()),
-        _ => return None,
-    };
-    if tiling.splits > 1 {
-        // A larger map is split over blocks that each would have to add and write first.
-        return norm.in_one_launch(t).then_some(NormInput::Parts { splits: tiling.splits, count });
-    }
-    moments.filter(|m| norm.gains_from(m, t)).map(NormInput::Moments)
 }

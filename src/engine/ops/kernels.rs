@@ -1,0 +1,21 @@
+//! One function per kernel, named and typed as its source says. It checks element types and packs the arguments.
+
+// Structs that kernels take by value, as the kernel sources name them.
+use super::anomaly_map::cuda::{GaussianTaps, UpsampleMaps};
+use super::concat::cuda::ConcatParts;
+use super::conv2d::Conv2d;
+use super::cosine::cuda::CosineLayers;
+use super::max_pool::MaxPool;
+use super::optimizer::cuda::AdamRates;
+use super::preprocess::cuda::{PixelScale, ResizeAxis};
+use super::weighted_sum::cuda::Weights;
+use crate::engine::tensor::DType;
+use crate::engine::toolkit::cuda::entries::*;
+use crate::engine::toolkit::cuda::{Call, In, Number, Out};
+use crate::{Error, Result};
+
+include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
+
+fn no_variant(kernel: &str, number: Number) -> Error {
+    Error::Invalid(format!("{kernel} has no kernel for {number}"))
+}

@@ -1,0 +1,6 @@
+//! Threads, matrix products and reductions that the CPU kernels of ops are built from.
+
+pub mod gemm;
+pub mod microkernel;
+pub mod threads;
+pub mod vector;

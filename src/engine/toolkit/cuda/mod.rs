@@ -1,0 +1,43 @@
+//! Kernels and launches as data, and how matrix products are cut: what the ops' `cuda.rs` are written in.
+
+mod launch;
+mod norm_input;
+mod registry;
+pub mod tiling;
+mod tuning;
+
+pub use super::Number;
+pub use launch::{Buffer, Call, In, Launch, Launches, Operands, Out, Use};
+pub use norm_input::{Moments, NormInput};
+pub use registry::{Entry, MODULES, Module, entries};
+pub use tuning::{Choices, MeasuredOn, Tuned, Tuning};
+
+use crate::{Result, invalid};
+
+/// What launches are chosen for.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    pub number: Number,
+    pub multiprocessors: u32,
+    pub capability: (i32, i32),
+    pub choices: Choices,
+}
+
+/// How an op runs as kernels. Every op has its own in `cuda.rs`.
+pub trait CudaOperation {
+    /// Bytes of scratch memory the launches need.
+    fn workspace(&self, _: &Target) -> usize {
+        0
+    }
+
+    /// Records the launches that compute the outputs.
+    fn launch(&self, l: &mut Launches) -> Result<()>;
+}
+
+/// A count as a kernel takes it; `what` names it where it is too large.
+pub fn size32(what: &str, n: usize) -> Result<u32> {
+    match u32::try_from(n) {
+        Ok(n) if n < 1 << 31 => Ok(n),
+        _ => invalid!("{what}: {n} elements; the CUDA kernels count to 2^31 - 1, use a smaller batch or image size"),
+    }
+}

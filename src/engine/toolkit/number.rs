@@ -1,0 +1,50 @@
+//! The kinds of numbers that programs compute in.
+
+use crate::engine::tensor::DType;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What numbers a program's tensors are kept in and its products computed in. Sums are f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Number {
+    /// f32 throughout.
+    #[default]
+    F32,
+    /// f32 kept; products of convolutions on tensor cores, operands rounded to 10 fraction bits.
+    Tf32,
+    Bf16,
+    F16,
+}
+
+impl Number {
+    /// The type tensors are kept in.
+    pub fn storage(self) -> DType {
+        match self {
+            Number::F32 | Number::Tf32 => DType::F32,
+            Number::Bf16 => DType::Bf16,
+            Number::F16 => DType::F16,
+        }
+    }
+
+    /// Values in 16 bytes, the most that one instruction moves.
+    pub fn values(self) -> u32 {
+        16 / self.storage().size() as u32
+    }
+
+    /// Neighbouring values that kernels move at once in rows of `n`: 16 bytes of them where all rows start aligned, else one.
+    pub fn pack(self, n: u32) -> u32 {
+        if n.is_multiple_of(self.values()) { self.values() } else { 1 }
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Number::F32 => "f32",
+            Number::Tf32 => "tf32",
+            Number::Bf16 => "bf16",
+            Number::F16 => "f16",
+        })
+    }
+}
