@@ -67,41 +67,15 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod access;
-mod access_global;
-mod access_shared;
-mod allocate;
-mod alu;
-mod atomics;
-mod collective;
-mod convert;
-mod copies;
-mod counters;
-mod declare;
 mod error;
-mod exec;
-mod float;
-mod launch;
-mod lex;
 mod lower;
-mod lower_convert;
-mod lower_mem;
-mod lower_ops;
-mod memory;
-mod mma;
-mod module;
-mod op;
-mod parse;
-mod pattern;
-mod round;
-mod shared;
-mod ty;
-mod view;
-mod warp;
+mod run;
+mod text;
 
-pub use counters::{Class, Counters};
 pub use error::{Fault, FaultKind, MemoryError, ParseError};
-pub use launch::{Launch, Options};
-pub use memory::Memory;
-pub use module::{Entry, Module, Param};
-pub use view::{Access, Buffer};
+pub use lower::class::Class;
+pub use run::counters::Counters;
+pub use run::launch::{Launch, Options};
+pub use run::memory::Memory;
+pub use run::module::{Entry, Module, Param};
+pub use run::view::{Access, Buffer};

@@ -1,13 +1,13 @@
 //! What each PTX instruction becomes. Every modifier must be used up: one that is left is an error.
 
-use crate::alu;
-use crate::counters::Class;
-use crate::float::{self, Flags};
-use crate::lower::{Lower, Result};
-use crate::op::{Alu, NONE, Op};
-use crate::parse::{Function, Instr};
-use crate::round::Mode;
-use crate::ty::{Bank, Operand, Ty};
+use crate::lower::class::Class;
+use crate::lower::entry::{Lower, Result};
+use crate::lower::lanes::alu;
+use crate::lower::lanes::float::{self, Flags};
+use crate::lower::lanes::round::Mode;
+use crate::lower::op::{Alu, NONE, Op, P_TRUE};
+use crate::text::ast::{Function, Instr};
+use crate::text::ty::{Bank, Operand, Ty};
 
 /// The modifiers of an opcode.
 pub struct Mods<'t> {
@@ -209,7 +209,7 @@ impl<'a> Lower<'a> {
                 Ok(())
             }
             (_, Operand::Int(value)) if ty == Ty::Pred => {
-                let (dst, any) = (self.dst(d, ty)?, crate::op::P_TRUE);
+                let (dst, any) = (self.dst(d, ty)?, P_TRUE);
                 self.push_alu(alu::to_predicate(*value != 0), dst, &[any], Class::Move);
                 Ok(())
             }
@@ -316,7 +316,7 @@ impl<'a> Lower<'a> {
         let none = if carry_in { cc } else { self.new_reg(Bank::P)? };
         let next = self.new_reg(Bank::P)?;
         if !carry_in {
-            self.push_alu(alu::to_predicate(false), none, &[crate::op::P_TRUE], Class::Integer);
+            self.push_alu(alu::to_predicate(false), none, &[P_TRUE], Class::Integer);
         }
         if out {
             self.push_alu(alu::carry(wide, subtract), next, &[a, b, none], Class::Integer);

@@ -1,7 +1,7 @@
 //! One warp: registers, lanes that run together, lanes that wait elsewhere, asynchronous copies under way.
 
-use crate::op::{D, Program, Regs, W};
-use crate::ty::Bank;
+use crate::lower::op::{D, Program, Regs, W};
+use crate::text::ty::Bank;
 
 /// Lanes at the same place.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,7 @@
 //! Integer, logical, move and predicate operations: what each computes on 32 lanes.
 
-use crate::op::{Alu, AluFn, blend, blend64};
-use crate::ty::{Bank, Ty};
+use crate::lower::op::{Alu, AluFn, blend, blend64};
+use crate::text::ty::{Bank, Ty};
 
 /// Banks of a list of sources.
 pub const fn sources(list: &[Bank]) -> [Option<Bank>; 4] {
@@ -19,20 +19,20 @@ pub const fn sources(list: &[Bank]) -> [Option<Bank>; 4] {
 macro_rules! alu {
     ($D:ident; $($S:ident $n:ident),* => $e:expr) => {{
         #[allow(unused_parens)]
-        fn operation(r: &mut $crate::op::Regs, m: u32, x: &$crate::op::Args) {
-            $(let $n = $crate::alu::alu!(@load $S, r, x.$n);)*
-            let out = $crate::alu::alu!(@run $D, i, { $(let $n = $crate::alu::alu!(@lane $S, $n, i);)* $e });
-            $crate::alu::alu!(@store $D, r, m, x.d, out)
+        fn operation(r: &mut $crate::lower::op::Regs, m: u32, x: &$crate::lower::op::Args) {
+            $(let $n = $crate::lower::lanes::alu::alu!(@load $S, r, x.$n);)*
+            let out = $crate::lower::lanes::alu::alu!(@run $D, i, { $(let $n = $crate::lower::lanes::alu::alu!(@lane $S, $n, i);)* $e });
+            $crate::lower::lanes::alu::alu!(@store $D, r, m, x.d, out)
         }
-        $crate::op::Alu {
-            f: operation as $crate::op::AluFn,
-            dst: $crate::alu::alu!(@bank $D),
-            src: $crate::alu::sources(&[$($crate::alu::alu!(@bank $S)),*]),
+        $crate::lower::op::Alu {
+            f: operation as $crate::lower::op::AluFn,
+            dst: $crate::lower::lanes::alu::alu!(@bank $D),
+            src: $crate::lower::lanes::alu::sources(&[$($crate::lower::lanes::alu::alu!(@bank $S)),*]),
         }
     }};
     (@load p, $r:ident, $i:expr) => { $r.p[$i as usize] };
     (@load $S:ident, $r:ident, $i:expr) => { &$r.$S[$i as usize].0 };
-    (@lane p, $v:ident, $i:ident) => { $v & $crate::op::BIT[$i] != 0 };
+    (@lane p, $v:ident, $i:ident) => { $v & $crate::lower::op::BIT[$i] != 0 };
     (@lane $S:ident, $v:ident, $i:ident) => { $v[$i] };
     (@run p, $i:ident, $e:expr) => {{
         let mut o = 0u32;
@@ -54,9 +54,9 @@ macro_rules! alu {
         *d = *d & !$m | $o & $m;
     }};
     (@store $D:ident, $r:ident, $m:ident, $i:expr, $o:ident) => { $r.$D[$i as usize].put($m, &$o) };
-    (@bank p) => { $crate::ty::Bank::P };
-    (@bank w) => { $crate::ty::Bank::W };
-    (@bank d) => { $crate::ty::Bank::D };
+    (@bank p) => { $crate::text::ty::Bank::P };
+    (@bank w) => { $crate::text::ty::Bank::W };
+    (@bank d) => { $crate::text::ty::Bank::D };
 }
 pub(crate) use alu;
 

@@ -1,12 +1,15 @@
 //! From parsed functions to a runnable program: places variables, numbers registers, lays out the code of an entry and
-//! of the functions it calls. What single instructions become is in `lower_ops`.
+//! of the functions it calls. What single instructions become is in `instruction`.
 
 use std::collections::{HashMap, HashSet};
 
-use crate::counters::Class;
-use crate::op::{Address, Alu, Args, Ins, NONE, Op, P_SINK, P_TRUE, Program, SINK, Special};
-use crate::parse::{Ast, Error, Function, Instr, Stmt, Var, original};
-use crate::ty::{Bank, Operand, Space, Ty};
+use crate::lower::allocate::allocate;
+use crate::lower::class::Class;
+use crate::lower::op::{Address, Alu, Args, Ins, NONE, Op, P_SINK, P_TRUE, Program, SINK, Special};
+use crate::lower::windows::{LOCAL_WINDOW, SHARED_WINDOW};
+use crate::text::ast::{Ast, Function, Instr, Stmt, Var, original};
+use crate::text::parse::Error;
+use crate::text::ty::{Bank, Operand, Space, Ty};
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -80,7 +83,7 @@ pub fn lower(ast: &Ast, entry: &Function, globals: &HashMap<String, Place>) -> R
     }
     lower.program.start = lower.function(entry)?;
     lower.program.local = u32::try_from(lower.local).unwrap_or(0);
-    crate::allocate::allocate(&mut lower.program);
+    allocate(&mut lower.program);
     Ok(lower.program)
 }
 
@@ -543,11 +546,11 @@ impl<'a> Lower<'a> {
                     (Space::Param, Space::Local) => Space::Local,
                     (Space::Generic, Space::Global | Space::Const) => Space::Global,
                     (Space::Generic, Space::Shared) => {
-                        at = at.wrapping_add(crate::access::SHARED_WINDOW as i64);
+                        at = at.wrapping_add(SHARED_WINDOW as i64);
                         Space::Generic
                     }
                     (Space::Generic, Space::Local) => {
-                        at = at.wrapping_add(crate::access::LOCAL_WINDOW as i64);
+                        at = at.wrapping_add(LOCAL_WINDOW as i64);
                         Space::Generic
                     }
                     (a, b) => return self.fail(format!("`{}` is in {b} memory, not {a}", original(name))),

@@ -1,16 +1,16 @@
 //! Comparisons and conversions: what `setp`, `set`, `cvt`, `cvta` and `isspacep` become.
 
-use crate::access::{LOCAL_WINDOW, SHARED_WINDOW};
-use crate::alu;
-use crate::convert::{self, Spec};
-use crate::counters::Class;
-use crate::float;
-use crate::lower::{Lower, Result};
-use crate::lower_ops::Mods;
-use crate::op::{Alu, Args, Op};
-use crate::parse::Instr;
-use crate::round::Mode;
-use crate::ty::{Bank, Operand, Ty};
+use crate::lower::class::Class;
+use crate::lower::entry::{Lower, Result};
+use crate::lower::instruction::Mods;
+use crate::lower::lanes::alu;
+use crate::lower::lanes::convert::{self, Spec};
+use crate::lower::lanes::float;
+use crate::lower::lanes::round::Mode;
+use crate::lower::op::{Alu, Args, Op};
+use crate::lower::windows::{LOCAL_WINDOW, SHARED_WINDOW};
+use crate::text::ast::Instr;
+use crate::text::ty::{Bank, Operand, Ty};
 
 impl<'a> Lower<'a> {
     /// Comparison, boolean operator and type of `setp` and `set`.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use crate::error::FaultKind;
-use crate::pattern::SharedPattern;
+use crate::run::access::pattern::SharedPattern;
 
 /// A tag: time, warp, lane (or one of the two markers below). 0: never.
 const LANE_BITS: u32 = 6;

@@ -1,8 +1,8 @@
 //! The decoded program: compact operations on numbered registers. Immediates and special registers are registers too,
 //! filled before a block starts, so that an operation only ever names registers.
 
-use crate::counters::Class;
-use crate::ty::{Bank, Space};
+use crate::lower::class::Class;
+use crate::text::ty::{Bank, Space, Ty};
 
 /// Always all ones: the guard of an instruction without a guard.
 pub const P_TRUE: u16 = 0;
@@ -162,7 +162,7 @@ pub enum AtomKind {
 #[derive(Clone, Debug)]
 pub struct AtomOp {
     pub kind: AtomKind,
-    pub ty: crate::ty::Ty,
+    pub ty: Ty,
     pub space: Space,
     pub bank: Bank,
     /// `NONE` for `red`.

@@ -3,16 +3,17 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::counters::{Class, Counters};
 use crate::error::{Fault, FaultKind};
-use crate::exec::{Block, Outcome, Stop, Trap, trap};
-use crate::memory::Memory;
-use crate::module::{Entry, Module};
-use crate::op::{BarKind, NONE, Op, Program, Special};
-use crate::pattern::{GlobalPatterns, SharedPatterns};
-use crate::shared::{Clock, Shared};
-use crate::view::{Buffer, View};
-use crate::warp::{State, Warp};
+use crate::lower::class::Class;
+use crate::lower::op::{BarKind, NONE, Op, Program, Special};
+use crate::run::access::pattern::{GlobalPatterns, SharedPatterns};
+use crate::run::counters::Counters;
+use crate::run::exec::{Block, Outcome, Stop, Trap, trap};
+use crate::run::memory::Memory;
+use crate::run::module::{Entry, Module};
+use crate::run::shared::{Clock, Shared};
+use crate::run::view::{Buffer, View};
+use crate::run::warp::{State, Warp};
 
 /// What to run, on how many threads, on which memory.
 #[derive(Clone, Copy, Debug)]

@@ -1,12 +1,12 @@
 //! `cp.async`: copies from global to shared memory that land when their thread waits for them.
 
-use crate::access::{Raw, addresses, lanes};
-use crate::access_global::unwritten;
-use crate::access_shared::{conflict, count};
 use crate::error::FaultKind;
-use crate::exec::{Block, Outcome, trap};
-use crate::op::NONE;
-use crate::warp::{Copy, Warp};
+use crate::lower::op::NONE;
+use crate::run::access::global::unwritten;
+use crate::run::access::shared::{conflict, count};
+use crate::run::access::{Raw, addresses, lanes};
+use crate::run::exec::{Block, Outcome, trap};
+use crate::run::warp::{Copy, Warp};
 
 impl Block<'_> {
     pub fn copy_async(&mut self, warp: &mut Warp, index: u32, m: u32) -> Outcome<()> {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::FaultKind;
-use crate::memory::{Allocation, Memory};
+use crate::run::memory::{Allocation, Memory};
 
 /// What a launch may do with a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

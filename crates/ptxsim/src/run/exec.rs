@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::counters::Counters;
 use crate::error::FaultKind;
-use crate::op::{Args, Op, Program};
-use crate::pattern::{GlobalPatterns, SharedPatterns};
-use crate::shared::{Clock, Shared};
-use crate::ty::Bank;
-use crate::view::View;
-use crate::warp::{Group, Warp};
+use crate::lower::op::{Args, Op, Program};
+use crate::run::access::pattern::{GlobalPatterns, SharedPatterns};
+use crate::run::counters::Counters;
+use crate::run::shared::{Clock, Shared};
+use crate::run::view::View;
+use crate::run::warp::{Group, Warp};
+use crate::text::ty::Bank;
 
 /// Why a warp cannot go on; the caller adds kernel, line and block.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Block<'_> {
                 }
                 Op::CpWait(n) => self.wait_copies(warp, *n, m),
                 Op::Mma(i) => match self.converge(warp, m, "mma")? {
-                    true => crate::mma::mma(&mut warp.regs, &program.mmas[*i as usize]),
+                    true => crate::run::mma::mma(&mut warp.regs, &program.mmas[*i as usize]),
                     false => continue,
                 },
                 Op::LdMatrix(i) => match self.converge(warp, m, "ldmatrix")? {

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crate::access::{Raw, lanes};
 use crate::error::FaultKind;
-use crate::exec::{Block, Outcome, trap};
-use crate::memory::Allocation;
+use crate::run::access::{Raw, lanes};
+use crate::run::exec::{Block, Outcome, trap};
+use crate::run::memory::Allocation;
 
 impl Block<'_> {
     /// Checks alignment and bounds of global addresses; the allocation if all lanes fall into one range.

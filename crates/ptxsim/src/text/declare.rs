@@ -1,8 +1,9 @@
 //! Declarations of variables: space, alignment, type, size, initial values.
 
-use crate::lex::Kind;
-use crate::parse::{Parser, Result, Var};
-use crate::ty::{Space, Ty};
+use crate::text::ast::Var;
+use crate::text::lex::Kind;
+use crate::text::parse::{Parser, Result};
+use crate::text::ty::{Space, Ty};
 
 /// Largest variable a module may declare.
 const MAX_VARIABLE: u64 = 64 << 20;

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use crate::access::{addresses, inside, lanes, windows};
-use crate::access_global::unwritten;
-use crate::access_shared::conflict;
 use crate::error::FaultKind;
-use crate::exec::{Block, Outcome, trap};
-use crate::op::{AtomKind, AtomOp, NONE, Regs};
-use crate::ty::{Bank, Space, Ty};
-use crate::warp::Warp;
+use crate::lower::op::{AtomKind, AtomOp, NONE, Regs};
+use crate::run::access::global::unwritten;
+use crate::run::access::shared::conflict;
+use crate::run::access::{addresses, inside, lanes, windows};
+use crate::run::exec::{Block, Outcome, trap};
+use crate::run::warp::Warp;
+use crate::text::ty::{Bank, Space, Ty};
 
 impl Block<'_> {
     pub fn atomic(&mut self, warp: &mut Warp, index: u32, m: u32) -> Outcome<()> {

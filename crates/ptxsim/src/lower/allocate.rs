@@ -3,8 +3,8 @@
 //!
 //! Lanes of a warp diverge, but every write is masked: what holds for the control flow of one lane holds for all.
 
-use crate::op::{NONE, Op, P_SINK, P_TRUE, Program, Role, SINK};
-use crate::ty::Bank;
+use crate::lower::op::{Ins, NONE, Op, P_SINK, P_TRUE, Program, Role, SINK};
+use crate::text::ty::Bank;
 
 /// Numbers of all banks in one space.
 struct Numbers {
@@ -162,7 +162,7 @@ pub fn allocate(program: &mut Program) {
 
 fn blocks(program: &Program, touched: &[Vec<(usize, Role)>], total: usize) -> Vec<BasicBlock> {
     let n = program.code.len();
-    let call = |(i, ins): (usize, &crate::op::Ins)| matches!(ins.op, Op::Call { .. }).then_some(i + 1);
+    let call = |(i, ins): (usize, &Ins)| matches!(ins.op, Op::Call { .. }).then_some(i + 1);
     let returns: Vec<usize> = program.code.iter().enumerate().filter_map(call).collect();
     let next: Vec<Vec<usize>> = (0..n).map(|at| successors(program, at, &returns)).collect();
     let mut leader = vec![false; n + 1];

@@ -1,13 +1,13 @@
 //! Loads and stores of shared memory, and `ldmatrix`: bounds, alignment, bank conflicts, the race shadow.
 
-use crate::access::{Raw, addresses, lanes, merge_part};
-use crate::counters::Counters;
 use crate::error::FaultKind;
-use crate::exec::{Block, Outcome, trap};
-use crate::op::{Address, BIT, MemOp, NONE, Regs};
-use crate::pattern::SharedPattern;
-use crate::shared::Conflict;
-use crate::warp::Warp;
+use crate::lower::op::{Address, BIT, MemOp, NONE, Regs};
+use crate::run::access::pattern::SharedPattern;
+use crate::run::access::{Raw, addresses, lanes, merge_part};
+use crate::run::counters::Counters;
+use crate::run::exec::{Block, Outcome, trap};
+use crate::run::shared::Conflict;
+use crate::run::warp::Warp;
 
 impl Block<'_> {
     /// Offsets in shared memory, checked for bounds and alignment.

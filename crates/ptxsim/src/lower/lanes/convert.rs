@@ -1,11 +1,13 @@
 //! `cvt`: every width, rounding mode and saturation. The common conversions have code of their own; the others share
 //! one routine that is told types and modifiers through the two unused argument fields.
 
-use crate::alu::{alu, raw};
-use crate::float::{Flags, f, flush, g};
-use crate::op::{Alu, Args, Regs};
-use crate::round::{BF16, F16, F32, Mode, TF32, decode, encode, f16_bits, f16_value, integer_to_f64};
-use crate::ty::{Bank, Ty};
+use crate::lower::lanes::alu::{alu, raw};
+use crate::lower::lanes::float::{Flags, f, flush, g};
+use crate::lower::lanes::round::{
+    BF16, F16, F32, Format, Mode, TF32, decode, encode, f16_bits, f16_value, integer_to_f64,
+};
+use crate::lower::op::{Alu, Args, Regs};
+use crate::text::ty::{Bank, Ty};
 
 /// Rounding to an integral value: `.rni`, `.rzi`, `.rmi`, `.rpi`.
 pub fn integral_mode(name: &str) -> Option<Mode> {
@@ -253,7 +255,7 @@ pub fn cvt(spec: Spec, dst: Bank, src: Bank) -> Option<(Alu, Option<(u16, u16)>)
     Some((raw(routine, dst, src), Some(fields)))
 }
 
-fn pair(a: u32, b: u32, format: crate::round::Format, mode: Mode, relu: bool) -> u32 {
+fn pair(a: u32, b: u32, format: Format, mode: Mode, relu: bool) -> u32 {
     let one = |v: u32| {
         let v = f64::from(f(v));
         encode(if relu && v <= 0.0 { 0.0 } else { v }, format, mode)

@@ -1,17 +1,17 @@
 //! Loads and stores: addresses and values of the lanes, the space they go to; parameters and local memory.
 
-use crate::error::FaultKind;
-use crate::exec::{Block, Outcome, trap};
-use crate::op::{Address, BIT, MemOp, NONE, Regs};
-use crate::ty::{Bank, Space};
-use crate::warp::Warp;
+mod atomics;
+mod copies;
+mod global;
+pub mod pattern;
+mod shared;
 
-/// Where shared memory appears in generic addresses. The low half is zero, so an address narrowed to 32 bits is the
-/// offset in shared memory, as kernels expect.
-pub const SHARED_WINDOW: u64 = 1 << 32;
-pub const LOCAL_WINDOW: u64 = 2 << 32;
-/// Where module variables live.
-pub const GLOBALS: u64 = 8 << 32;
+use crate::error::FaultKind;
+use crate::lower::op::{Address, BIT, MemOp, NONE, Regs};
+use crate::lower::windows::{LOCAL_WINDOW, SHARED_WINDOW};
+use crate::run::exec::{Block, Outcome, trap};
+use crate::run::warp::Warp;
+use crate::text::ty::{Bank, Space};
 
 /// Up to 16 bytes per lane, word by word.
 pub type Raw = [[u32; 32]; 4];

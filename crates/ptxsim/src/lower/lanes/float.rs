@@ -2,10 +2,10 @@
 //! narrow formats go through `round`. Approximate instructions (`ex2.approx`, `rcp.approx`, …) give the f64 result
 //! rounded once, which is at least as accurate as any hardware.
 
-use crate::alu::alu;
-use crate::op::Alu;
-use crate::round::{BF16, Exact, F16, Format, Mode, add_odd, decode, directed_f32, directed_f64, encode};
-use crate::ty::Ty;
+use crate::lower::lanes::alu::alu;
+use crate::lower::lanes::round::{BF16, Exact, F16, Format, Mode, add_odd, decode, directed_f32, directed_f64, encode};
+use crate::lower::op::Alu;
+use crate::text::ty::Ty;
 
 const NAN: u32 = 0x7fff_ffff;
 

@@ -1,9 +1,9 @@
 //! Warp-synchronous operations: shuffles, votes, matches, reductions and the warp barrier.
 
 use crate::error::FaultKind;
-use crate::exec::{Block, Outcome, trap};
-use crate::op::{NONE, Regs, WarpKind, WarpOp};
-use crate::warp::Warp;
+use crate::lower::op::{NONE, Regs, WarpKind, WarpOp};
+use crate::run::exec::{Block, Outcome, trap};
+use crate::run::warp::Warp;
 
 fn lanes(mask: u32) -> impl Iterator<Item = usize> {
     (0..32).filter(move |l| mask >> l & 1 != 0)

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use crate::access::GLOBALS;
 use crate::error::ParseError;
-use crate::lower::{Place, lower, param_offset};
-use crate::memory::Allocation;
-use crate::op::Program;
-use crate::parse::{Ast, parse};
-use crate::ty::{Space, Ty};
+use crate::lower::entry::{Place, lower, param_offset};
+use crate::lower::op::Program;
+use crate::lower::windows::GLOBALS;
+use crate::run::memory::Allocation;
+use crate::text::ast::{Ast, original};
+use crate::text::parse::parse;
+use crate::text::ty::{Space, Ty};
 
 /// A parsed PTX module. Module-level variables keep their values from launch to launch.
 pub struct Module {
@@ -82,7 +83,7 @@ impl Module {
                 .params
                 .iter()
                 .map(|p| Param {
-                    name: crate::parse::original(&p.name).into(),
+                    name: original(&p.name).into(),
                     offset: param_offset(&mut at, p) as usize,
                     size: p.size as usize,
                     align: p.align as usize,

@@ -1,13 +1,13 @@
 //! Memory, control flow and synchronisation: what these instructions become.
 
-use crate::counters::Class;
-use crate::lower::{Lower, Result};
-use crate::lower_ops::Mods;
-use crate::op::{
+use crate::lower::class::Class;
+use crate::lower::entry::{Lower, Result};
+use crate::lower::instruction::Mods;
+use crate::lower::op::{
     AtomKind, AtomOp, BarKind, BarOp, CpAsync, LdMatrix, MemOp, MmaKind, MmaOp, NONE, Op, WarpKind, WarpOp,
 };
-use crate::parse::{Function, Instr};
-use crate::ty::{Bank, Operand, Space, Ty};
+use crate::text::ast::{Function, Instr};
+use crate::text::ty::{Bank, Operand, Space, Ty};
 
 fn space(name: &str) -> Option<Space> {
     Some(match name {

@@ -3,8 +3,8 @@
 //! Products are exact, their sum with the accumulator is formed in f64 in a fixed order and rounded once to f32. The
 //! hardware sums in an order and with a rounding of its own, within a few f32 units in the last place of this.
 
-use crate::op::{MmaKind, MmaOp, NONE, Regs};
-use crate::round::f16_value;
+use crate::lower::lanes::round::f16_value;
+use crate::lower::op::{MmaKind, MmaOp, NONE, Regs};
 
 /// Fragment layouts (PTX ISA, "Matrix fragments for mma.m16n8kX"), with g = lane / 4 and t = lane % 4:
 /// accumulators: rows g and g + 8, columns 2t and 2t + 1. Operands, 32 bits a register: tf32 has k = t (+ 4), two 16-bit
