@@ -6,6 +6,7 @@ use crate::error::FaultKind;
 use crate::lower::op::{Args, Op, Program};
 use crate::run::access::pattern::{GlobalPatterns, SharedPatterns};
 use crate::run::counters::Counters;
+use crate::run::mma::mma;
 use crate::run::shared::{Clock, Shared};
 use crate::run::view::View;
 use crate::run::warp::{Group, Warp};
@@ -34,6 +35,15 @@ pub enum Stop {
     Exit,
     /// Its turn is over.
     Turn,
+}
+
+/// Where a warp goes after an operation.
+enum Flow {
+    /// To the next one.
+    Next,
+    /// Its pc is set already.
+    Elsewhere,
+    Stop(Stop),
 }
 
 /// Instructions a warp may run before another gets its turn (spinning on a flag must not hang the block).
@@ -90,6 +100,7 @@ impl Block<'_> {
         result
     }
 
+    /// The interpreter: one operation after another, until the warp has to stop.
     fn steps(&mut self, warp: &mut Warp, given: u64, fuel: &mut u64) -> Outcome<Stop> {
         let program = self.program;
         loop {
@@ -104,123 +115,89 @@ impl Block<'_> {
             let ins = &program.code[pc];
             self.hits[pc] += 1;
             let m = warp.active & (warp.regs.p[ins.guard as usize] ^ ins.flip);
-            match &ins.op {
-                Op::Alu { f, args, .. } => {
-                    f(&mut warp.regs, m, args);
-                    warp.pc += 1;
-                    continue;
-                }
-                Op::Bra(target) => {
-                    self.counters.branches += 1;
-                    if m == warp.active {
-                        warp.pc = *target;
-                    } else if m == 0 {
-                        warp.pc += 1;
-                    } else {
-                        self.counters.divergent_branches += 1;
-                        warp.others.push(Group { pc: *target, mask: m, parked: false });
-                        warp.active &= !m;
-                        warp.pc += 1;
-                    }
-                    if !warp.others.is_empty() {
-                        warp.switch(false);
-                    }
-                    continue;
-                }
-                _ => {}
+            // Most of what runs, so first, and even where no lane takes part.
+            if let Op::Alu { f, args, .. } = &ins.op {
+                f(&mut warp.regs, m, args);
+                warp.pc += 1;
+                continue;
+            }
+            if let Op::Bra(target) = ins.op {
+                self.branch(warp, m, target);
+                continue;
             }
             if m == 0 {
                 warp.pc += 1;
                 continue;
             }
-            match &ins.op {
-                Op::Ld(i) => self.load(warp, *i, m)?,
-                Op::St(i) => self.store(warp, *i, m)?,
-                Op::Atom(i) => self.atomic(warp, *i, m)?,
-                Op::CpAsync(i) => self.copy_async(warp, *i, m)?,
-                Op::CpCommit => {
-                    for lane in 0..32 {
-                        warp.commits[lane] += m >> lane & 1;
-                    }
-                }
-                Op::CpWait(n) => self.wait_copies(warp, *n, m),
-                Op::Mma(i) => match self.converge(warp, m, "mma")? {
-                    true => crate::run::mma::mma(&mut warp.regs, &program.mmas[*i as usize]),
-                    false => continue,
-                },
-                Op::LdMatrix(i) => match self.converge(warp, m, "ldmatrix")? {
-                    true => self.load_matrix(warp, *i)?,
-                    false => continue,
-                },
-                Op::Bar(i) => match self.meet(warp, m)? {
-                    true => return Ok(Stop::Barrier(*i, warp.active)),
-                    false => continue,
-                },
-                Op::Warp(i) => {
-                    if !self.warp_op(warp, *i, m)? {
-                        continue;
-                    }
-                }
-                Op::ActiveMask { dst } => {
-                    warp.regs.w[*dst as usize].put(m, &[m; 32]);
-                }
-                Op::Clock { dst, bank, high } => {
-                    // Instructions this warp has executed: deterministic, and it always advances.
-                    let now = warp.clock + (given - *fuel);
-                    match bank {
-                        Bank::D => warp.regs.d[*dst as usize].put(m, &[now; 32]),
-                        _ => warp.regs.w[*dst as usize].put(m, &[(now >> if *high { 32 } else { 0 }) as u32; 32]),
-                    }
-                }
-                Op::BrxIdx { index, table } => {
-                    self.jump_table(warp, *index, &program.tables[*table as usize], m)?;
-                    continue;
-                }
-                Op::Call { target, link } => {
-                    let back = warp.pc + 1;
-                    warp.regs.w[*link as usize].put(m, &[back; 32]);
-                    self.split(warp, m, *target);
-                    continue;
-                }
-                Op::Ret { link } => {
-                    self.jump_back(warp, *link, m);
-                    continue;
-                }
-                Op::Exit => {
-                    warp.live &= !m;
-                    warp.active &= !m;
-                    warp.pc += 1;
-                    warp.unpark();
-                    if warp.live == 0 {
-                        return Ok(Stop::Exit);
-                    }
-                    if warp.active == 0 || !warp.others.is_empty() {
-                        warp.switch(false);
-                    }
-                    continue;
-                }
-                Op::Trap => return trap(FaultKind::Trap, m.trailing_zeros(), None, "the kernel executed trap"),
-                Op::Nop | Op::Alu { .. } | Op::Bra(_) => {}
+            match self.execute(warp, &ins.op, m, given - *fuel)? {
+                Flow::Next => warp.pc += 1,
+                Flow::Elsewhere => {}
+                Flow::Stop(stop) => return Ok(stop),
             }
-            warp.pc += 1;
         }
     }
 
-    /// Lanes `m` go to `target`, the rest of the running lanes one further.
-    fn split(&mut self, warp: &mut Warp, m: u32, target: u32) {
-        if m == warp.active {
-            warp.pc = target;
+    /// One operation for at least one lane; `ran`: instructions of this turn, itself included. A part of the loop:
+    /// called, it would cost every load 4 ns.
+    #[inline(always)]
+    fn execute(&mut self, warp: &mut Warp, op: &Op, m: u32, ran: u64) -> Outcome<Flow> {
+        let program = self.program;
+        match op {
+            Op::Ld(i) => self.load(warp, *i, m)?,
+            Op::St(i) => self.store(warp, *i, m)?,
+            Op::Atom(i) => self.atomic(warp, *i, m)?,
+            Op::CpAsync(i) => self.copy_async(warp, *i, m)?,
+            Op::CpCommit => commit_copies(warp, m),
+            Op::CpWait(n) => self.wait_copies(warp, *n, m),
+            Op::Mma(i) => match self.converge(warp, m, "mma")? {
+                true => mma(&mut warp.regs, &program.mmas[*i as usize]),
+                false => return Ok(Flow::Elsewhere),
+            },
+            Op::LdMatrix(i) => match self.converge(warp, m, "ldmatrix")? {
+                true => self.load_matrix(warp, *i)?,
+                false => return Ok(Flow::Elsewhere),
+            },
+            Op::Bar(i) => match self.meet(warp, m)? {
+                true => return Ok(Flow::Stop(Stop::Barrier(*i, warp.active))),
+                false => return Ok(Flow::Elsewhere),
+            },
+            Op::Warp(i) => match self.warp_op(warp, *i, m)? {
+                true => {}
+                false => return Ok(Flow::Elsewhere),
+            },
+            Op::ActiveMask { dst } => warp.regs.w[*dst as usize].put(m, &[m; 32]),
+            Op::Clock { dst, bank, high } => read_clock(warp, (*dst, *bank, *high), m, ran),
+            Op::BrxIdx { index, table } => return self.jump_table(warp, *index, &program.tables[*table as usize], m),
+            Op::Call { target, link } => {
+                let back = warp.pc + 1;
+                warp.regs.w[*link as usize].put(m, &[back; 32]);
+                split(warp, m, *target);
+                return Ok(Flow::Elsewhere);
+            }
+            Op::Ret { link } => return Ok(self.jump_back(warp, *link, m)),
+            Op::Exit => return Ok(exit(warp, m)),
+            Op::Trap => return trap(FaultKind::Trap, m.trailing_zeros(), None, "the kernel executed trap"),
+            // The loop has done the last two.
+            Op::Nop | Op::Alu { .. } | Op::Bra(_) => {}
+        }
+        Ok(Flow::Next)
+    }
+
+    #[inline]
+    fn branch(&mut self, warp: &mut Warp, m: u32, target: u32) {
+        self.counters.branches += 1;
+        if m != 0 {
+            self.counters.divergent_branches += u64::from(m != warp.active);
+            split(warp, m, target);
         } else {
-            warp.others.push(Group { pc: target, mask: m, parked: false });
-            warp.active &= !m;
             warp.pc += 1;
-        }
-        if !warp.others.is_empty() {
-            warp.switch(false);
+            if !warp.others.is_empty() {
+                warp.switch(false);
+            }
         }
     }
 
-    fn jump_table(&mut self, warp: &mut Warp, index: u16, table: &[u32], m: u32) -> Outcome<()> {
+    fn jump_table(&mut self, warp: &mut Warp, index: u16, table: &[u32], m: u32) -> Outcome<Flow> {
         let index = warp.regs.w[index as usize].0;
         for lane in (0..32).filter(|l| m >> l & 1 != 0) {
             let Some(&pc) = table.get(index[lane] as usize) else {
@@ -232,10 +209,10 @@ impl Block<'_> {
         warp.active &= !m;
         warp.pc += 1;
         warp.switch(false);
-        Ok(())
+        Ok(Flow::Elsewhere)
     }
 
-    fn jump_back(&mut self, warp: &mut Warp, link: u16, m: u32) {
+    fn jump_back(&mut self, warp: &mut Warp, link: u16, m: u32) -> Flow {
         let link = warp.regs.w[link as usize].0;
         for lane in (0..32).filter(|l| m >> l & 1 != 0) {
             warp.others.push(Group { pc: link[lane], mask: 1 << lane, parked: false });
@@ -243,6 +220,7 @@ impl Block<'_> {
         warp.active &= !m;
         warp.pc += 1;
         warp.switch(false);
+        Flow::Elsewhere
     }
 
     /// Before an instruction that all live lanes of the warp must execute together: true if they are here. Otherwise
@@ -316,6 +294,52 @@ impl Block<'_> {
             }
         }
     }
+}
+
+/// Lanes `m`, at least one, go to `target`, the rest of the running lanes one further.
+#[inline]
+fn split(warp: &mut Warp, m: u32, target: u32) {
+    if m == warp.active {
+        warp.pc = target;
+    } else {
+        warp.others.push(Group { pc: target, mask: m, parked: false });
+        warp.active &= !m;
+        warp.pc += 1;
+    }
+    if !warp.others.is_empty() {
+        warp.switch(false);
+    }
+}
+
+/// The lanes' copies since their last commit become a group.
+fn commit_copies(warp: &mut Warp, m: u32) {
+    for lane in 0..32 {
+        warp.commits[lane] += m >> lane & 1;
+    }
+}
+
+/// Instructions this warp has executed: deterministic, and it always advances.
+fn read_clock(warp: &mut Warp, (dst, bank, high): (u16, Bank, bool), m: u32, ran: u64) {
+    let now = warp.clock + ran;
+    match bank {
+        Bank::D => warp.regs.d[dst as usize].put(m, &[now; 32]),
+        _ => warp.regs.w[dst as usize].put(m, &[(now >> if high { 32 } else { 0 }) as u32; 32]),
+    }
+}
+
+/// Lanes `m` end.
+fn exit(warp: &mut Warp, m: u32) -> Flow {
+    warp.live &= !m;
+    warp.active &= !m;
+    warp.pc += 1;
+    warp.unpark();
+    if warp.live == 0 {
+        return Flow::Stop(Stop::Exit);
+    }
+    if warp.active == 0 || !warp.others.is_empty() {
+        warp.switch(false);
+    }
+    Flow::Elsewhere
 }
 
 /// Kept small: it is copied into every arithmetic instruction.
