@@ -67,12 +67,14 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod device;
 mod error;
 mod lower;
 mod run;
 mod text;
 
-pub use error::{Fault, FaultKind, MemoryError, ParseError};
+pub use device::{Device, Event, Graph, HostBuffer, KernelLaunch, Launched, ModuleId, Stream, Work};
+pub use error::{DeviceError, Fault, FaultKind, MemoryError, ParseError};
 pub use lower::class::Class;
 pub use run::counters::Counters;
 pub use run::launch::{Launch, Options};

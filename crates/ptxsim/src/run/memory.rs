@@ -77,6 +77,11 @@ impl Memory {
         Ok(())
     }
 
+    /// Bytes there are in all.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
     /// Bytes allocated now.
     pub fn used(&self) -> u64 {
         self.used
@@ -142,11 +147,25 @@ impl Memory {
         Ok(())
     }
 
+    /// Fills a range with zeros.
+    pub fn zero(&self, range: Range<u64>) -> Result<(), MemoryError> {
+        let len = range.end.saturating_sub(range.start);
+        let (a, offset) = self.find(range.start, len)?;
+        a.write(offset, &vec![0; len as usize]);
+        Ok(())
+    }
+
     /// The first address in the range that nobody has written (or that is not allocated).
     pub fn unwritten(&self, range: Range<u64>) -> Option<u64> {
+        let start = range.start;
+        self.first_unwritten(range).unwrap_or(Some(start))
+    }
+
+    /// The first address in the range that nobody has written.
+    pub(crate) fn first_unwritten(&self, range: Range<u64>) -> Result<Option<u64>, MemoryError> {
         let len = range.end.saturating_sub(range.start);
-        let Ok((a, offset)) = self.find(range.start, len) else { return Some(range.start) };
-        a.first_unwritten(offset, len as usize).map(|at| a.base + at as u64)
+        let (a, offset) = self.find(range.start, len)?;
+        Ok(a.first_unwritten(offset, len as usize).map(|at| a.base + at as u64))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::ParseError;
 use crate::lower::entry::{Place, lower, param_offset};
@@ -14,12 +15,25 @@ use crate::text::ty::{Space, Ty};
 
 /// A parsed PTX module. Module-level variables keep their values from launch to launch.
 pub struct Module {
+    image: Arc<Image>,
+    /// Module-level variables, and whether they are constant.
+    globals: Vec<(Allocation, bool)>,
+}
+
+/// What a text becomes: the same in every module that is made of it.
+pub(crate) struct Image {
     name: String,
     lines: Vec<String>,
     entries: Vec<Entry>,
     programs: Vec<Program>,
-    /// Module-level variables, and whether they are constant.
-    globals: Vec<(Allocation, bool)>,
+    variables: Vec<Variable>,
+}
+
+/// A module-level variable as it is before the first launch.
+struct Variable {
+    address: u64,
+    bytes: Vec<u8>,
+    constant: bool,
 }
 
 /// A kernel, as its `.entry` declares it.
@@ -62,19 +76,15 @@ pub struct Param {
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Module").field("name", &self.name).field("entries", &self.entries).finish_non_exhaustive()
+        f.debug_struct("Module").field("name", &self.name()).field("entries", &self.entries()).finish_non_exhaustive()
     }
 }
 
-impl Module {
-    /// Reads PTX text; `name` (a file name, say) appears in errors.
-    ///
-    /// Every instruction is checked here: one that this crate does not have, or a modifier of it, is an error with its
-    /// line, never a guess at launch time.
-    pub fn parse(name: &str, text: &str) -> Result<Module, ParseError> {
+impl Image {
+    pub(crate) fn parse(name: &str, text: &str) -> Result<Image, ParseError> {
         let fail = |(line, message)| ParseError { name: name.into(), line, message };
         let ast = parse(text).map_err(fail)?;
-        let (globals, places) = variables(&ast).map_err(fail)?;
+        let (variables, places) = variables(&ast).map_err(fail)?;
         let (mut entries, mut programs) = (vec![], vec![]);
         for f in ast.functions.iter().filter(|f| f.entry) {
             let program = lower(&ast, f, &places).map_err(fail)?;
@@ -104,22 +114,44 @@ impl Module {
             programs.push(program);
         }
         let lines = text.lines().map(|l| l.trim().to_string()).collect();
-        Ok(Module { name: name.into(), lines, entries, programs, globals })
+        Ok(Image { name: name.into(), lines, entries, programs, variables })
+    }
+}
+
+impl Module {
+    /// Reads PTX text; `name` (a file name, say) appears in errors.
+    ///
+    /// Every instruction is checked here: one that this crate does not have, or a modifier of it, is an error with its
+    /// line, never a guess at launch time.
+    pub fn parse(name: &str, text: &str) -> Result<Module, ParseError> {
+        Ok(Module::new(Arc::new(Image::parse(name, text)?)))
+    }
+
+    /// A module with variables of its own.
+    pub(crate) fn new(image: Arc<Image>) -> Module {
+        let place = |v: &Variable| {
+            let allocation = Allocation::new(v.address, v.bytes.len() as u64);
+            allocation.write(0, &v.bytes);
+            (allocation, v.constant)
+        };
+        let globals = image.variables.iter().map(place).collect();
+        Module { image, globals }
     }
 
     /// The name given to [`Module::parse`].
     pub fn name(&self) -> &str {
-        &self.name
+        &self.image.name
     }
 
     /// All kernels, in the order of the text.
     pub fn entries(&self) -> &[Entry] {
-        &self.entries
+        &self.image.entries
     }
 
     pub(crate) fn find(&self, entry: &str) -> Option<(&Entry, &Program)> {
-        let i = self.entries.iter().position(|e| e.name == entry)?;
-        Some((&self.entries[i], &self.programs[i]))
+        let Image { entries, programs, .. } = &*self.image;
+        let i = entries.iter().position(|e| e.name == entry)?;
+        Some((&entries[i], &programs[i]))
     }
 
     pub(crate) fn globals(&self) -> &[(Allocation, bool)] {
@@ -128,7 +160,7 @@ impl Module {
 
     /// Text of a line, from one.
     pub(crate) fn line(&self, line: usize) -> &str {
-        line.checked_sub(1).and_then(|i| self.lines.get(i)).map_or("", String::as_str)
+        line.checked_sub(1).and_then(|i| self.image.lines.get(i)).map_or("", String::as_str)
     }
 }
 
@@ -136,10 +168,10 @@ fn kind(ty: Ty) -> String {
     format!("{ty:?}").to_lowercase()
 }
 
-type Globals = (Vec<(Allocation, bool)>, HashMap<String, Place>);
+type Variables = (Vec<Variable>, HashMap<String, Place>);
 
 /// Places `.global` and `.const` variables and gives them their initial values (zero where none is given).
-fn variables(ast: &Ast) -> Result<Globals, (usize, String)> {
+fn variables(ast: &Ast) -> Result<Variables, (usize, String)> {
     let mut places = HashMap::new();
     let mut at = GLOBALS;
     let vars = || ast.vars.iter().filter(|v| v.space != Space::Shared);
@@ -151,7 +183,7 @@ fn variables(ast: &Ast) -> Result<Globals, (usize, String)> {
     if at - GLOBALS > 1 << 30 {
         return Err((0, "module variables of more than 1 GiB".into()));
     }
-    let mut globals = vec![];
+    let mut variables = vec![];
     for var in vars() {
         let mut bytes = var.init.clone();
         bytes.resize(var.size as usize, 0);
@@ -164,9 +196,7 @@ fn variables(ast: &Ast) -> Result<Globals, (usize, String)> {
                 target.copy_from_slice(&address);
             }
         }
-        let allocation = Allocation::new(places[&var.name].address, var.size);
-        allocation.write(0, &bytes);
-        globals.push((allocation, var.space == Space::Const));
+        variables.push(Variable { address: places[&var.name].address, bytes, constant: var.space == Space::Const });
     }
-    Ok((globals, places))
+    Ok((variables, places))
 }
