@@ -10,6 +10,8 @@
 //! - data of `cp.async` used before its wait;
 //! - barriers under divergence, member masks that name absent lanes, deadlocks.
 //!
+//! [`Device`] is a whole device around that: loaded modules, streams and events, graphs that are captured and replayed.
+//!
 //! An instruction or modifier that is not supported is a [`ParseError`] with its line, never a guess. What is supported
 //! and how results are rounded is listed in the README.
 //!
@@ -61,6 +63,10 @@
 //! assert_eq!((fault.kind, fault.line, fault.thread), (ptxsim::FaultKind::OutOfBounds, 12, [32, 0, 0]));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+
+// Four rooms, and what they may import: `text` nothing but `error`; `lower` also `text`; `run` also `lower` and `text`;
+// `device` also `run`. Data goes the same way: text becomes syntax, syntax decoded operations, those are run, and a device
+// runs many. Nothing is imported against that direction.
 
 // Lanes are counted: loops over them index several arrays in step.
 #![allow(clippy::needless_range_loop)]

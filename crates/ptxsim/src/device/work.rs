@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::run::counters::Counters;
 use crate::run::launch::Launch;
 use crate::run::view::Buffer;
 
@@ -113,5 +114,5 @@ pub struct Launched {
     /// Name of the kernel.
     pub entry: String,
     /// Counts of this launch.
-    pub counters: crate::Counters,
+    pub counters: Counters,
 }
