@@ -37,13 +37,15 @@ pub enum Stop {
     Turn,
 }
 
-/// Where a warp goes after an operation.
+/// Where a warp goes after an operation. Small, to come back in registers.
 enum Flow {
     /// To the next one.
     Next,
     /// Its pc is set already.
     Elsewhere,
-    Stop(Stop),
+    /// It waits at this barrier.
+    Barrier(u32),
+    Exit,
 }
 
 /// Instructions a warp may run before another gets its turn (spinning on a flag must not hang the block).
@@ -132,14 +134,15 @@ impl Block<'_> {
             match self.execute(warp, &ins.op, m, given - *fuel)? {
                 Flow::Next => warp.pc += 1,
                 Flow::Elsewhere => {}
-                Flow::Stop(stop) => return Ok(stop),
+                Flow::Barrier(i) => return Ok(Stop::Barrier(i, warp.active)),
+                Flow::Exit => return Ok(Stop::Exit),
             }
         }
     }
 
-    /// One operation for at least one lane; `ran`: instructions of this turn, itself included. A part of the loop:
-    /// called, it would cost every load 4 ns.
-    #[inline(always)]
+    /// One operation for at least one lane; `ran`: instructions of this turn, itself included. A call of its
+    /// own, so that the loop around arithmetic stays short: inlined, it makes that a tenth slower.
+    #[inline(never)]
     fn execute(&mut self, warp: &mut Warp, op: &Op, m: u32, ran: u64) -> Outcome<Flow> {
         let program = self.program;
         match op {
@@ -158,7 +161,7 @@ impl Block<'_> {
                 false => return Ok(Flow::Elsewhere),
             },
             Op::Bar(i) => match self.meet(warp, m)? {
-                true => return Ok(Flow::Stop(Stop::Barrier(*i, warp.active))),
+                true => return Ok(Flow::Barrier(*i)),
                 false => return Ok(Flow::Elsewhere),
             },
             Op::Warp(i) => match self.warp_op(warp, *i, m)? {
@@ -334,7 +337,7 @@ fn exit(warp: &mut Warp, m: u32) -> Flow {
     warp.pc += 1;
     warp.unpark();
     if warp.live == 0 {
-        return Flow::Stop(Stop::Exit);
+        return Flow::Exit;
     }
     if warp.active == 0 || !warp.others.is_empty() {
         warp.switch(false);
