@@ -1,4 +1,4 @@
-//! What can go wrong: reading a module, managing memory, running a launch.
+//! What can go wrong: reading a module, managing memory, running a launch, using a device.
 
 use std::fmt;
 
@@ -122,3 +122,46 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// What a [`Device`](crate::Device) refuses, or finds when it runs what was submitted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[allow(missing_docs)]
+pub enum DeviceError {
+    /// A module that cannot be read.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// An allocation or a copy that cannot be.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A launch that was stopped.
+    #[error(transparent)]
+    Fault(Box<Fault>),
+    /// Bytes read that nobody wrote.
+    #[error("byte {byte} of {len} that are read back was never written")]
+    UnwrittenRead { byte: u64, len: usize },
+    /// Bytes downloaded that nobody wrote.
+    #[error("the byte at {at:#x} is copied to the host and was never written")]
+    UnwrittenDownload { at: u64 },
+    /// Bytes copied on the device that nobody wrote.
+    #[error("the byte at {at:#x} is copied to {to:#x} and was never written")]
+    UnwrittenCopy { at: u64, to: u64 },
+    /// Part of a host buffer that it does not have.
+    #[error("bytes {start}..{end} of a host buffer of {len}")]
+    HostRange { start: usize, end: usize, len: usize },
+    /// A handle that is another device's.
+    #[error("this device has no such {0}")]
+    Unknown(&'static str),
+    /// What cannot be done with a stream while work submitted to it is only noted.
+    #[error("the stream is being captured")]
+    Capturing,
+    /// The end of a capture that never began.
+    #[error("the stream is not being captured")]
+    NotCapturing,
+}
+
+impl From<Fault> for DeviceError {
+    fn from(fault: Fault) -> Self {
+        DeviceError::Fault(Box::new(fault))
+    }
+}

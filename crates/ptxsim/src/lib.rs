@@ -10,6 +10,8 @@
 //! - data of `cp.async` used before its wait;
 //! - barriers under divergence, member masks that name absent lanes, deadlocks.
 //!
+//! [`Device`] is a whole device around that: loaded modules, streams and events, graphs that are captured and replayed.
+//!
 //! An instruction or modifier that is not supported is a [`ParseError`] with its line, never a guess. What is supported
 //! and how results are rounded is listed in the README.
 //!
@@ -62,46 +64,26 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// Four rooms, and what they may import: `text` nothing but `error`; `lower` also `text`; `run` also `lower` and `text`;
+// `device` also `run`. Data goes the same way: text becomes syntax, syntax decoded operations, those are run, and a device
+// runs many. Nothing is imported against that direction.
+
 // Lanes are counted: loops over them index several arrays in step.
 #![allow(clippy::needless_range_loop)]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod access;
-mod access_global;
-mod access_shared;
-mod allocate;
-mod alu;
-mod atomics;
-mod collective;
-mod convert;
-mod copies;
-mod counters;
-mod declare;
+mod device;
 mod error;
-mod exec;
-mod float;
-mod launch;
-mod lex;
 mod lower;
-mod lower_convert;
-mod lower_mem;
-mod lower_ops;
-mod memory;
-mod mma;
-mod module;
-mod op;
-mod parse;
-mod pattern;
-mod round;
-mod shared;
-mod ty;
-mod view;
-mod warp;
+mod run;
+mod text;
 
-pub use counters::{Class, Counters};
-pub use error::{Fault, FaultKind, MemoryError, ParseError};
-pub use launch::{Launch, Options};
-pub use memory::Memory;
-pub use module::{Entry, Module, Param};
-pub use view::{Access, Buffer};
+pub use device::{Device, Event, Graph, HostBuffer, KernelLaunch, Launched, ModuleId, Stream, Work};
+pub use error::{DeviceError, Fault, FaultKind, MemoryError, ParseError};
+pub use lower::class::Class;
+pub use run::counters::Counters;
+pub use run::launch::{Launch, Options};
+pub use run::memory::Memory;
+pub use run::module::{Entry, Module, Param};
+pub use run::view::{Access, Buffer};

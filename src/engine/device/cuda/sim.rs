@@ -4,38 +4,33 @@ use super::{Copies, Copy, Driver, Graph};
 use crate::engine::device::Cost;
 use crate::engine::toolkit::cuda::{Entry, Launch, Use};
 use crate::{Error, Result, invalid};
-use ptxsim::{Access, Buffer, Counters, Memory, Options};
+use ptxsim::{Access, Buffer, Counters, Device, HostBuffer, KernelLaunch, ModuleId, Stream, Work};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-/// Parsed kernels, kept for the whole process: parsing takes longer than most launches.
-static PARSED: Mutex<Option<HashMap<&'static str, Arc<ptxsim::Module>>>> = Mutex::new(None);
+/// PTX of single kernels, by module and place: it takes longer to cut one out than to run most.
+static TEXTS: LazyLock<Mutex<HashMap<Place, Arc<str>>>> = LazyLock::new(Mutex::default);
 
-/// An emulated device.
+type Place = (usize, (usize, usize));
+
+fn text(entry: &Entry) -> Arc<str> {
+    let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
+    texts.entry((entry.module, entry.text)).or_insert_with(|| entry.ptx().into()).clone()
+}
+
+/// An emulated device. All that is submitted is waited for at once, so that an error is returned where its cause is.
 pub struct SimDriver {
-    memory: Memory,
-    capacity: usize,
+    device: Device,
+    stream: Stream,
     multiprocessors: u32,
     capability: (i32, i32),
-    modules: HashMap<&'static str, Arc<ptxsim::Module>>,
-    host: Vec<u8>,
-    capturing: bool,
-    /// The last one is being captured, if one is.
-    graphs: Vec<Captured>,
-    counters: Counters,
-}
-
-#[derive(Default)]
-struct Captured {
-    copies: Copies,
-    nodes: Vec<Node>,
-}
-
-/// What a graph replays between its copies.
-enum Node {
-    Forget(Range<u64>),
-    Launch(Launch),
+    /// By kernel: each is loaded by itself.
+    modules: HashMap<&'static str, ModuleId>,
+    host: HostBuffer,
+    graphs: Vec<ptxsim::Graph>,
+    /// What the graph that is being captured ends with.
+    downloads: Vec<Copy>,
 }
 
 impl Default for SimDriver {
@@ -57,27 +52,27 @@ impl SimDriver {
     /// A device with this many bytes of memory. Work is cut into pieces as for so many multiprocessors of that compute
     /// capability; every kernel runs as the PTX has it all the same.
     pub fn new(capacity: usize, multiprocessors: u32, capability: (i32, i32)) -> Self {
+        let mut device = Device::new(capacity as u64);
         SimDriver {
+            stream: device.stream(),
+            host: device.alloc_host(0),
+            device,
             multiprocessors,
             capability,
-            memory: Memory::new(capacity as u64),
-            capacity,
             modules: HashMap::new(),
-            host: Vec::new(),
-            capturing: false,
             graphs: Vec::new(),
-            counters: Counters::default(),
+            downloads: Vec::new(),
         }
     }
 
     /// What all launches so far did.
     pub fn counters(&self) -> &Counters {
-        &self.counters
+        self.device.counters()
     }
 
-    fn execute(&mut self, launch: &Launch) -> Result<Counters> {
+    fn kernel(&self, launch: &Launch) -> Result<KernelLaunch> {
         let call = &launch.call;
-        let Some(module) = self.modules.get(call.entry.name) else {
+        let Some(&module) = self.modules.get(call.entry.name) else {
             invalid!("{} is not loaded", call.entry.name);
         };
         let access = |how| match how {
@@ -85,33 +80,25 @@ impl SimDriver {
             Use::Write => Access::Write,
             Use::Update => Access::ReadWrite,
         };
-        let buffers: Vec<Buffer> =
-            call.buffers.iter().map(|(range, how)| Buffer { range: range.clone(), access: access(*how) }).collect();
-        let launch = ptxsim::Launch {
-            entry: call.entry.name,
+        let buffer = |(range, how): &(Range<u64>, Use)| Buffer { range: range.clone(), access: access(*how) };
+        Ok(KernelLaunch {
+            module,
+            entry: call.entry.name.into(),
             grid: launch.grid,
             block: launch.block,
             dynamic_shared: launch.shared,
-            params: &call.parameters,
-            buffers: Some(&buffers),
-        };
-        let counters = module.launch(&self.memory, &launch, &Options::default()).map_err(fault)?;
-        self.counters.add(&counters);
-        Ok(counters)
+            params: call.parameters.clone(),
+            buffers: Some(call.buffers.iter().map(buffer).collect()),
+        })
     }
 
-    /// Copies results to the host buffer.
-    fn download(&mut self, copies: &Copies) -> Result<()> {
-        let unwritten = |Copy { host, at }: &Copy| self.memory.unwritten(*at..at + host.len() as u64);
-        if let Some(hole) = copies.downloads.iter().find_map(unwritten) {
-            invalid!("sim: the byte at {hole:#x} is copied to the host and was never written");
+    /// Does work, or notes it while a graph is being captured.
+    fn submit(&mut self, work: Work) -> Result<()> {
+        self.device.submit(self.stream, work).map_err(fault)?;
+        if self.device.is_capturing(self.stream) {
+            return Ok(());
         }
-        let download = |Copy { host, at }: &Copy| self.memory.read(*at, &mut self.host[host.clone()]).map_err(fault);
-        copies.downloads.iter().try_for_each(download)
-    }
-
-    fn forget_now(&mut self, range: Range<u64>) -> Result<()> {
-        self.memory.poison(range).map_err(fault)
+        self.device.synchronize(self.stream).map_err(fault)
     }
 }
 
@@ -133,79 +120,55 @@ impl Driver for SimDriver {
     }
 
     fn memory(&self) -> Result<(usize, usize)> {
-        Ok((self.capacity - self.memory.used() as usize, self.capacity))
+        let (used, capacity) = (self.device.memory().used(), self.device.memory().capacity());
+        Ok(((capacity - used) as usize, capacity as usize))
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<u64> {
-        self.memory.alloc(bytes.max(1) as u64).map_err(fault)
+        self.device.alloc(bytes.max(1) as u64).map_err(fault)
     }
 
     fn alloc_host(&mut self, bytes: usize) -> Result<()> {
-        self.host = vec![0; bytes];
+        self.host = self.device.alloc_host(bytes);
         Ok(())
     }
 
     fn host(&mut self, range: Range<usize>) -> &mut [u8] {
-        &mut self.host[range]
+        &mut self.device.host_mut(self.host).unwrap_or_default()[range]
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.memory.write(at, bytes).map_err(fault)
+        self.device.write(at, bytes).map_err(fault)
     }
 
     fn copy(&mut self, from: Range<u64>, to: u64) -> Result<()> {
-        self.memory.copy(from.start, to, from.end - from.start).map_err(fault)?;
-        if let Some(hole) = self.memory.unwritten(from) {
-            invalid!("sim: the byte at {hole:#x} is copied to {to:#x} and was never written");
-        }
-        Ok(())
+        self.device.copy(from, to).map_err(fault)
     }
 
     fn zero(&mut self, range: Range<u64>) -> Result<()> {
-        let zeros = vec![0; (range.end - range.start) as usize];
-        self.memory.write(range.start, &zeros).map_err(fault)
+        self.device.zero(range).map_err(fault)
     }
 
     fn read(&self, at: u64, bytes: &mut [u8]) -> Result<()> {
-        if let Some(hole) = self.memory.unwritten(at..at + bytes.len() as u64) {
-            invalid!("sim: byte {} of {} that are read back was never written", hole - at, bytes.len());
-        }
-        self.memory.read(at, bytes).map_err(fault)
+        self.device.read(at, bytes).map_err(fault)
     }
 
     fn load(&mut self, entries: &[&'static Entry]) -> Result<()> {
-        let mut parsed = PARSED.lock().unwrap_or_else(PoisonError::into_inner);
-        let parsed = parsed.get_or_insert_default();
         for entry in entries {
-            let handle = match parsed.get(entry.name) {
-                Some(known) => known.clone(),
-                None => {
-                    let fresh = Arc::new(ptxsim::Module::parse(entry.module().name, &entry.ptx()).map_err(fault)?);
-                    parsed.insert(entry.name, fresh.clone());
-                    fresh
-                }
-            };
-            self.modules.insert(entry.name, handle);
+            if !self.modules.contains_key(entry.name) {
+                let module = self.device.load(entry.module().name, &text(entry)).map_err(fault)?;
+                self.modules.insert(entry.name, module);
+            }
         }
         Ok(())
     }
 
     fn forget(&mut self, range: Range<u64>) -> Result<()> {
-        match self.graphs.last_mut().filter(|_| self.capturing) {
-            Some(graph) => graph.nodes.push(Node::Forget(range)),
-            None => self.forget_now(range)?,
-        }
-        Ok(())
+        self.submit(Work::Forget(range))
     }
 
     fn launch(&mut self, launch: &Launch) -> Result<()> {
-        match self.graphs.last_mut().filter(|_| self.capturing) {
-            Some(graph) => graph.nodes.push(Node::Launch(launch.clone())),
-            None => {
-                self.execute(launch)?;
-            }
-        }
-        Ok(())
+        self.submit(Work::Launch(self.kernel(launch)?))
     }
 
     fn synchronize(&self) -> Result<()> {
@@ -213,31 +176,24 @@ impl Driver for SimDriver {
     }
 
     fn begin_capture(&mut self, copies: Copies) -> Result<()> {
-        self.graphs.push(Captured { copies, nodes: Vec::new() });
-        self.capturing = true;
-        Ok(())
+        self.device.begin_capture(self.stream).map_err(fault)?;
+        self.downloads = copies.downloads;
+        let upload = |Copy { host, at }| Work::Upload { host: self.host, bytes: host, to: at };
+        copies.uploads.into_iter().map(upload).try_for_each(|work| self.device.submit(self.stream, work)).map_err(fault)
     }
 
     fn end_capture(&mut self) -> Result<Graph> {
-        self.capturing = false;
+        for Copy { host, at } in std::mem::take(&mut self.downloads) {
+            let work = Work::Download { from: at, host: self.host, bytes: host };
+            self.device.submit(self.stream, work).map_err(fault)?;
+        }
+        self.graphs.push(self.device.end_capture(self.stream).map_err(fault)?);
         Ok(Graph(self.graphs.len() - 1))
     }
 
     fn replay(&mut self, graph: Graph) -> Result<()> {
-        let Some(captured) = self.graphs.get_mut(graph.0) else {
-            invalid!("sim: graph {} was never captured", graph.0)
-        };
-        let Captured { copies, nodes } = std::mem::take(captured);
-        let upload = |Copy { host, at }: &Copy| self.memory.write(*at, &self.host[host.clone()]).map_err(fault);
-        let done = copies.uploads.iter().try_for_each(upload).and_then(|()| {
-            nodes.iter().try_for_each(|node| match node {
-                Node::Forget(range) => self.forget_now(range.clone()),
-                Node::Launch(launch) => self.execute(launch).map(drop),
-            })
-        });
-        let done = done.and_then(|()| self.download(&copies));
-        self.graphs[graph.0] = Captured { copies, nodes };
-        done
+        let Some(captured) = self.graphs.get(graph.0) else { invalid!("sim: graph {} was never captured", graph.0) };
+        self.device.replay(captured, self.stream).and_then(|()| self.device.synchronize(self.stream)).map_err(fault)
     }
 
     fn wait(&self, _: Graph) -> Result<()> {
@@ -245,6 +201,7 @@ impl Driver for SimDriver {
     }
 
     fn measure(&mut self, launch: &Launch, _: usize) -> Result<Cost> {
-        Ok(Cost::Counters(Box::new(self.execute(launch)?)))
+        let kernel = self.kernel(launch)?;
+        Ok(Cost::Counters(Box::new(self.device.run(&kernel).map_err(fault)?)))
     }
 }

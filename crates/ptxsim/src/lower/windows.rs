@@ -1,0 +1,8 @@
+//! Where the state spaces that are no device memory lie in 64-bit generic addresses.
+
+/// Where shared memory appears in generic addresses. The low half is zero, so an address narrowed to 32 bits is the
+/// offset in shared memory, as kernels expect.
+pub const SHARED_WINDOW: u64 = 1 << 32;
+pub const LOCAL_WINDOW: u64 = 2 << 32;
+/// Where module variables live.
+pub const GLOBALS: u64 = 8 << 32;

@@ -1,0 +1,172 @@
+//! Loads and stores of global memory: ranges, alignment, unwritten bytes, sectors.
+
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use crate::error::FaultKind;
+use crate::run::access::{Raw, lanes};
+use crate::run::exec::{Block, Outcome, trap};
+use crate::run::memory::Allocation;
+
+impl Block<'_> {
+    /// Checks alignment and bounds of global addresses; the allocation if all lanes fall into one range.
+    #[inline]
+    pub fn resolve(
+        &mut self,
+        slot: u32,
+        addrs: &[u64; 32],
+        m: u32,
+        size: u32,
+        write: bool,
+    ) -> Outcome<Option<&Allocation>> {
+        let (mut low, mut high, mut bits) = (u64::MAX, 0, 0);
+        for &a in addrs {
+            low = low.min(a);
+            high = high.max(a);
+            bits |= a;
+        }
+        let view = self.view;
+        if bits & u64::from(size - 1) == 0
+            && let Some(end) = high.checked_add(size.into())
+            && let Some(segment) = view.find(low, end, write, &mut self.hints[slot as usize])
+        {
+            return Ok(Some(view.allocation(segment.allocation)));
+        }
+        let verb = if write { "store" } else { "load" };
+        for lane in lanes(m) {
+            let a = addrs[lane];
+            if !a.is_multiple_of(size.into()) {
+                let message = format!("{size}-byte global {verb} needs an address that is a multiple of {size}");
+                return trap(FaultKind::Misaligned, lane as u32, Some(a), message);
+            }
+            let end = a.checked_add(size.into());
+            if end.is_none_or(|end| view.find(a, end, write, &mut 0).is_none()) {
+                let (kind, message) = view.explain(a, size.into(), write);
+                return trap(kind, lane as u32, Some(a), message);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The allocation of one lane, known to be valid.
+    pub fn allocation_of(&self, a: u64, size: u32, write: bool) -> Option<&Allocation> {
+        let segment = self.view.find(a, a.saturating_add(size.into()), write, &mut 0)?;
+        Some(self.view.allocation(segment.allocation))
+    }
+
+    /// Counts sectors; whether all 32 lanes lie one after the other.
+    #[inline]
+    pub fn count_global(&mut self, addrs: &[u64; 32], m: u32, size: u32) -> bool {
+        let pattern = self.global_patterns.find(addrs, m, size);
+        self.counters.sectors += u64::from(pattern.sectors);
+        self.counters.ideal_sectors += u64::from(pattern.ideal);
+        pattern.contiguous
+    }
+
+    pub fn gather_global(
+        &mut self,
+        slot: u32,
+        addrs: &[u64; 32],
+        m: u32,
+        size: u32,
+        count: bool,
+        raw: &mut Raw,
+    ) -> Outcome<()> {
+        let checks = self.checks;
+        let contiguous = if count { self.count_global(addrs, m, size) } else { false };
+        let Some(a) = self.resolve(slot, addrs, m, size, false)? else {
+            for lane in lanes(m) {
+                let Some(a) = self.allocation_of(addrs[lane], size, false) else { continue };
+                load_lane(a, addrs[lane], lane, size, checks, raw)?;
+            }
+            return Ok(());
+        };
+        let base = a.base;
+        if contiguous && size >= 4 {
+            let start = (addrs[0] - base) as usize;
+            if checks && let Some(at) = a.first_unwritten(start, 32 * size as usize) {
+                return unwritten(((at - start) / size as usize) as u32, base + at as u64, size);
+            }
+            let words = size as usize / 4;
+            let cells = a.words(start / 4, 32 * words);
+            match words {
+                1 => copy_in::<1>(cells, raw),
+                2 => copy_in::<2>(cells, raw),
+                _ => copy_in::<4>(cells, raw),
+            }
+        } else {
+            for lane in lanes(m) {
+                load_lane(a, addrs[lane], lane, size, checks, raw)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub fn scatter_global(&mut self, slot: u32, addrs: &[u64; 32], m: u32, size: u32, raw: &Raw) -> Outcome<()> {
+        let contiguous = self.count_global(addrs, m, size);
+        match self.resolve(slot, addrs, m, size, true)? {
+            None => {
+                for lane in lanes(m) {
+                    if let Some(a) = self.allocation_of(addrs[lane], size, true) {
+                        store_lane(a, addrs[lane], lane, size, raw);
+                        a.mark((addrs[lane] - a.base) as usize, size as usize);
+                    }
+                }
+            }
+            Some(a) => {
+                for lane in lanes(m) {
+                    store_lane(a, addrs[lane], lane, size, raw);
+                }
+                if contiguous {
+                    a.mark((addrs[0] - a.base) as usize, 32 * size as usize);
+                } else {
+                    for lane in lanes(m) {
+                        a.mark((addrs[lane] - a.base) as usize, size as usize);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+pub fn unwritten<T>(lane: u32, address: u64, size: u32) -> Outcome<T> {
+    trap(FaultKind::Uninitialised, lane, Some(address), format!("{size} bytes of global memory, not all ever written"))
+}
+
+/// Words of 32 lanes that lie one after the other.
+#[inline]
+fn copy_in<const N: usize>(cells: &[AtomicU32], raw: &mut Raw) {
+    for (lane, cells) in cells.chunks_exact(N).enumerate().take(32) {
+        for k in 0..N {
+            raw[k][lane] = cells[k].load(Relaxed);
+        }
+    }
+}
+
+#[inline]
+fn load_lane(a: &Allocation, address: u64, lane: usize, size: u32, checks: bool, raw: &mut Raw) -> Outcome<()> {
+    let offset = (address - a.base) as usize;
+    if checks && !a.is_written(offset, size as usize) {
+        return unwritten(lane as u32, address, size);
+    }
+    if size < 4 {
+        raw[0][lane] = a.word(offset / 4) >> (offset % 4 * 8);
+    } else {
+        for (k, cell) in a.words(offset / 4, size as usize / 4).iter().enumerate().take(4) {
+            raw[k][lane] = cell.load(Relaxed);
+        }
+    }
+    Ok(())
+}
+
+#[inline]
+fn store_lane(a: &Allocation, address: u64, lane: usize, size: u32, raw: &Raw) {
+    let offset = (address - a.base) as usize;
+    if size < 4 {
+        a.store_part(offset, size as usize, raw[0][lane]);
+    } else {
+        for (k, cell) in a.words(offset / 4, size as usize / 4).iter().enumerate().take(4) {
+            cell.store(raw[k][lane], Relaxed);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! A loaded module: its entries ready to run, its variables in memory of their own.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::error::ParseError;
+use crate::lower::entry::{Place, lower, param_offset};
+use crate::lower::op::Program;
+use crate::lower::windows::GLOBALS;
+use crate::run::memory::Allocation;
+use crate::text::ast::{Ast, original};
+use crate::text::parse::parse;
+use crate::text::ty::{Space, Ty};
+
+/// A parsed PTX module. Module-level variables keep their values from launch to launch.
+pub struct Module {
+    image: Arc<Image>,
+    /// Module-level variables, and whether they are constant.
+    globals: Vec<(Allocation, bool)>,
+}
+
+/// What a text becomes: the same in every module that is made of it.
+pub(crate) struct Image {
+    name: String,
+    lines: Vec<String>,
+    entries: Vec<Entry>,
+    programs: Vec<Program>,
+    variables: Vec<Variable>,
+}
+
+/// A module-level variable as it is before the first launch.
+struct Variable {
+    address: u64,
+    bytes: Vec<u8>,
+    constant: bool,
+}
+
+/// A kernel, as its `.entry` declares it.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Name after `.entry`.
+    pub name: String,
+    /// Parameters, in order.
+    pub params: Vec<Param>,
+    /// Bytes that [`Launch::params`](crate::Launch::params) must have.
+    pub params_size: usize,
+    /// Bytes of static shared memory.
+    pub static_shared: usize,
+    /// Where dynamic shared memory begins: `static_shared`, aligned.
+    pub dynamic_base: u32,
+    /// Threads per block at most (`.maxntid`, its sizes multiplied).
+    pub max_threads: Option<u32>,
+    /// The only block size allowed (`.reqntid`).
+    pub required_block: Option<[u32; 3]>,
+    /// Bytes of local memory per thread.
+    pub local: u32,
+    /// Line of the `.entry`.
+    pub line: usize,
+}
+
+/// One parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// Name in the text.
+    pub name: String,
+    /// Where it begins in [`Launch::params`](crate::Launch::params), in bytes.
+    pub offset: usize,
+    /// Bytes.
+    pub size: usize,
+    /// Alignment in bytes.
+    pub align: usize,
+    /// `u64`, `f32`, …; `b8` with a size above 1 for a structure.
+    pub kind: String,
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module").field("name", &self.name()).field("entries", &self.entries()).finish_non_exhaustive()
+    }
+}
+
+impl Image {
+    pub(crate) fn parse(name: &str, text: &str) -> Result<Image, ParseError> {
+        let fail = |(line, message)| ParseError { name: name.into(), line, message };
+        let ast = parse(text).map_err(fail)?;
+        let (variables, places) = variables(&ast).map_err(fail)?;
+        let (mut entries, mut programs) = (vec![], vec![]);
+        for f in ast.functions.iter().filter(|f| f.entry) {
+            let program = lower(&ast, f, &places).map_err(fail)?;
+            let mut at = 0;
+            let params: Vec<Param> = f
+                .params
+                .iter()
+                .map(|p| Param {
+                    name: original(&p.name).into(),
+                    offset: param_offset(&mut at, p) as usize,
+                    size: p.size as usize,
+                    align: p.align as usize,
+                    kind: kind(p.ty),
+                })
+                .collect();
+            entries.push(Entry {
+                name: f.name.clone(),
+                params,
+                params_size: at as usize,
+                static_shared: program.static_shared as usize,
+                dynamic_base: program.dynamic_base,
+                max_threads: f.max_threads.map(|t| t.iter().fold(1, |n: u32, &t| n.saturating_mul(t))),
+                required_block: f.exact_threads,
+                local: program.local,
+                line: f.line,
+            });
+            programs.push(program);
+        }
+        let lines = text.lines().map(|l| l.trim().to_string()).collect();
+        Ok(Image { name: name.into(), lines, entries, programs, variables })
+    }
+}
+
+impl Module {
+    /// Reads PTX text; `name` (a file name, say) appears in errors.
+    ///
+    /// Every instruction is checked here: one that this crate does not have, or a modifier of it, is an error with its
+    /// line, never a guess at launch time.
+    pub fn parse(name: &str, text: &str) -> Result<Module, ParseError> {
+        Ok(Module::new(Arc::new(Image::parse(name, text)?)))
+    }
+
+    /// A module with variables of its own.
+    pub(crate) fn new(image: Arc<Image>) -> Module {
+        let place = |v: &Variable| {
+            let allocation = Allocation::new(v.address, v.bytes.len() as u64);
+            allocation.write(0, &v.bytes);
+            (allocation, v.constant)
+        };
+        let globals = image.variables.iter().map(place).collect();
+        Module { image, globals }
+    }
+
+    /// The name given to [`Module::parse`].
+    pub fn name(&self) -> &str {
+        &self.image.name
+    }
+
+    /// All kernels, in the order of the text.
+    pub fn entries(&self) -> &[Entry] {
+        &self.image.entries
+    }
+
+    pub(crate) fn find(&self, entry: &str) -> Option<(&Entry, &Program)> {
+        let Image { entries, programs, .. } = &*self.image;
+        let i = entries.iter().position(|e| e.name == entry)?;
+        Some((&entries[i], &programs[i]))
+    }
+
+    pub(crate) fn globals(&self) -> &[(Allocation, bool)] {
+        &self.globals
+    }
+
+    /// Text of a line, from one.
+    pub(crate) fn line(&self, line: usize) -> &str {
+        line.checked_sub(1).and_then(|i| self.image.lines.get(i)).map_or("", String::as_str)
+    }
+}
+
+fn kind(ty: Ty) -> String {
+    format!("{ty:?}").to_lowercase()
+}
+
+type Variables = (Vec<Variable>, HashMap<String, Place>);
+
+/// Places `.global` and `.const` variables and gives them their initial values (zero where none is given).
+fn variables(ast: &Ast) -> Result<Variables, (usize, String)> {
+    let mut places = HashMap::new();
+    let mut at = GLOBALS;
+    let vars = || ast.vars.iter().filter(|v| v.space != Space::Shared);
+    for var in vars() {
+        at = at.next_multiple_of(var.align.max(256));
+        places.insert(var.name.clone(), Place { space: var.space, address: at });
+        at += var.size + 4096;
+    }
+    if at - GLOBALS > 1 << 30 {
+        return Err((0, "module variables of more than 1 GiB".into()));
+    }
+    let mut variables = vec![];
+    for var in vars() {
+        let mut bytes = var.init.clone();
+        bytes.resize(var.size as usize, 0);
+        for (offset, symbol, plus) in &var.fixups {
+            let Some(place) = places.get(symbol) else {
+                return Err((0, format!("initial value of `{}` names `{symbol}`, which is no variable", var.name)));
+            };
+            let address = place.address.wrapping_add(*plus as u64).to_le_bytes();
+            if let Some(target) = bytes.get_mut(*offset as usize..*offset as usize + 8) {
+                target.copy_from_slice(&address);
+            }
+        }
+        variables.push(Variable { address: places[&var.name].address, bytes, constant: var.space == Space::Const });
+    }
+    Ok((variables, places))
+}
