@@ -4,6 +4,10 @@
 //! reuse (all its variables declared outputs) and with memory full of NaN.
 
 use crate::common::uniform;
+use ckaad::detector::ckaad::scoring::{self, Judgement};
+use ckaad::detector::ckaad::step::{self, Hyper};
+use ckaad::detector::ckaad::strategy::Strategy;
+use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::cuda::{self};
 use ckaad::engine::device::{Arena, Session, cpu};
 use ckaad::engine::ops::concat::Axis;
@@ -16,10 +20,7 @@ use ckaad::engine::tape::{NetId, Storage, Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::{Choices, Number, Target};
 use ckaad::model::Architecture;
-use ckaad::model::discriminator::Level;
 use ckaad::model::features::Feed;
-use ckaad::score::program::{self, ScoreSpec};
-use ckaad::train::step::{self, Hyper, StepSpec, Strategy};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -273,28 +274,23 @@ fn sessions_agree_bit_for_bit() {
 #[test]
 fn training_and_scoring_do_not_overlap() {
     let architecture = Architecture::new("resnet18", &[2, 3], 64).unwrap();
-    let strategies = [Strategy::Recon, Strategy::Adversarial(Level::Patch), Strategy::Adversarial(Level::Image)];
-    for strategy in strategies {
+    for strategy in [Strategy::Recon, Strategy::CkaPatch, Strategy::CkaImage] {
         for (normal_feed, anomalous_feed) in [(Feed::Pixels, Feed::Pixels), (Feed::Features, Feed::Pixels)] {
             let spec = StepSpec {
-                architecture: architecture.clone(),
-                strategy,
-                hyper: Hyper::default(),
+                architecture: &architecture,
                 normal: 3,
                 anomalous: 2,
                 normal_feed,
                 anomalous_feed,
                 dtype: DType::F32,
             };
-            let p = step::record(&spec).unwrap();
-            let mut outputs = vec![p.losses.recon, p.losses.total];
-            outputs.extend(p.losses.adversarial.iter().flat_map(|(d, a)| [*d, *a]));
-            check_plan(&p.tape, &outputs);
+            let p = step::record(&spec, strategy, Hyper::default()).unwrap();
+            check_plan(&p.tape, &p.reports.iter().map(|(_, v)| *v).collect::<Vec<_>>());
         }
     }
-    let spec = ScoreSpec { architecture, batch: 2, feed: Feed::Pixels, sigma: 4.0, topk: Some(100), dtype: DType::F32 };
-    let p = program::record(&spec).unwrap();
-    check_plan(&p.tape, &[p.map, p.score]);
+    let spec = BatchSpec { architecture: &architecture, batch: 2, feed: Feed::Pixels, dtype: DType::F32 };
+    let p = scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
+    check_plan(&p.tape, &p.reports.iter().map(|(_, v)| *v).collect::<Vec<_>>());
 }
 
 /// The check above finds two lives in one place.
@@ -398,18 +394,17 @@ fn input_that_is_an_output() {
 /// In bf16 what moves through the passes halves; parameters take half as much again, and the optimizer what it took.
 #[test]
 fn training_in_bf16_takes_less_memory() {
+    let architecture = Architecture::new("resnet18", &[2, 3], 64).unwrap();
     let record = |number: Number| {
         let spec = StepSpec {
-            architecture: Architecture::new("resnet18", &[2, 3], 64).unwrap(),
-            strategy: Strategy::Adversarial(Level::Patch),
-            hyper: Hyper::default(),
+            architecture: &architecture,
             normal: 2,
             anomalous: 2,
             normal_feed: Feed::Features,
             anomalous_feed: Feed::Features,
             dtype: number.storage(),
         };
-        let p = step::record(&spec).unwrap();
+        let p = step::record(&spec, Strategy::CkaPatch, Hyper::default()).unwrap();
         let target = Target { number, multiprocessors: 100, capability: (9, 0), choices: Choices::Model };
         let plan = cuda::plan(&p.tape, target).unwrap();
         (p, plan)
@@ -420,14 +415,14 @@ fn training_in_bf16_takes_less_memory() {
     // More than half: statistics, and sums of splits, stay f32.
     assert!(b.activations * 10 <= a.activations * 8, "{b} in bf16, {a} in tf32");
     assert_eq!(b.optimizer, a.optimizer);
-    for net in [bf16s.ae, bf16s.discriminator] {
+    for net in bf16s.trained() {
         let (n, len) = (narrow.arenas(net), bf16s.tape.layout(net).len());
         assert_eq!(n.working.len(), 2 * len);
         assert!([&n.params, &n.grads, &n.moment1, &n.moment2].iter().all(|r| r.len() == 4 * len));
         assert!(wide.arenas(net).working.is_empty());
     }
     // Frozen networks would have no use for a second copy.
-    assert!(narrow.arenas(bf16s.backbone).params.is_empty());
+    assert!(narrow.arenas(bf16s.network("backbone").unwrap()).params.is_empty());
     // Nothing on the way to an optimizer is added up in 16 bits.
     let is_gradient = |tape: &Tape, v: Var| matches!(tape.info(v).storage, Storage::Grad { .. });
     for record in bf16s.tape.records() {
@@ -439,7 +434,7 @@ fn training_in_bf16_takes_less_memory() {
     }
     let count = |tape: &Tape| tape.records().iter().flat_map(|r| &r.outputs).filter(|v| is_gradient(tape, **v)).count();
     assert_eq!(count(&bf16s.tape), count(&f32s.tape));
-    assert_eq!(bf16s.tape.info(bf16s.losses.total).dtype, DType::F32);
+    assert_eq!(bf16s.tape.info(bf16s.report("loss").unwrap()).dtype, DType::F32);
 }
 
 #[test]
