@@ -58,9 +58,10 @@ impl Workload {
         resnet::load(&self.architecture, &RandomBackbone { seed: 0 })
     }
 
-    /// Fills a session of one of the programs with random weights.
+    /// Fills a session of one of the programs with random weights and input.
     pub fn fill(&self, session: &mut dyn Session, program: &Program) -> Result<()> {
-        program.fill(session, &self.random_backbone()?, 0)
+        program.fill(session, &self.random_backbone()?, 0)?;
+        random_input(program).iter().try_for_each(|(v, bytes)| session.write_bytes(*v, bytes))
     }
 
     /// The backbone and the other networks that scoring needs, random.
