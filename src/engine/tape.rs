@@ -3,7 +3,7 @@
 //! Model code records ops (each op folder adds its methods to [`Tape`]); [`Tape::backward`] appends the gradient
 //! records. Nothing runs here, and nothing is hidden in closures: `println!("{tape}")` shows the whole program.
 
-use crate::engine::ops::{Activation, Op, Operation, dispatch, fill};
+use crate::engine::ops::{Activation, Backward, Op, Operation, dispatch, fill};
 use crate::engine::params::{Init, Layout};
 use crate::engine::tensor::{DType, Shape};
 use crate::{Error, Result, invalid};
@@ -267,7 +267,7 @@ impl Tape {
                 continue;
             }
             self.set_label(&record.label);
-            let back = dispatch!(&record.op, o => o.gradient(self, &record, &given, &wanted))?;
+            let back = dispatch!(&record.op, o => o.gradient(Backward::new(self, &record, &given, &wanted)))?;
             for ((input, grad), wanted) in record.inputs.iter().zip(back).zip(wanted) {
                 if let (Some(g), true) = (grad, wanted) {
                     self.accumulate(&mut grads, *input, g)?;

@@ -4,9 +4,9 @@ pub mod cases;
 pub(crate) mod cuda;
 
 use super::activation::CHUNK;
-use super::{Args, Operation};
+use super::{Args, Backward, Gradients, Operation};
 use crate::engine::real::Real;
-use crate::engine::tape::{NetId, Record, Tape, Var};
+use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::{DType, Shape};
 use crate::engine::toolkit::cpu::vector::dot;
 use crate::{Result, invalid};
@@ -60,8 +60,8 @@ impl Tape {
 impl Operation for Adam {
     const NAME: &'static str = "adam";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![])
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     /// Inputs: gradients. Outputs: parameters, both moments, the number of steps done; in bf16 programs, the rounded parameters.
@@ -92,8 +92,8 @@ impl Operation for Adam {
 impl Operation for ClipGradNorm {
     const NAME: &'static str = "clip_grad_norm";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![None])
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn scratch<T: Real>(&self, _: usize) -> usize {
