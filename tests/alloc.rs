@@ -1,6 +1,6 @@
 //! Once running, the engine allocates nothing: every byte of a step is in the plan.
 
-use ckaad::engine::device::{Arena, Session, cpu};
+use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::DType;
 use ckaad::model::discriminator::Level;
@@ -44,10 +44,10 @@ fn allocations(mut round: impl FnMut()) -> usize {
 
 fn session(tape: Tape, a: &Architecture, backbone: NetId, trained: &[NetId]) -> Box<dyn Session> {
     let mut s = cpu::session(tape).unwrap();
-    s.write_arena(backbone, Arena::Params, &resnet::load::<f32>(a, &RandomBackbone { seed: 0 }).unwrap()).unwrap();
+    s.write_params(backbone, &resnet::load::<f32>(a, &RandomBackbone { seed: 0 }).unwrap()).unwrap();
     for &net in trained {
         let values = init::network(s.tape().layout(net), 0);
-        s.write_arena(net, Arena::Params, &values).unwrap();
+        s.write_params(net, &values).unwrap();
     }
     s
 }

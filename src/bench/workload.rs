@@ -1,7 +1,7 @@
 //! What is measured: a scoring pass or a training step, with random weights and random input unless real ones are given.
 
 use crate::Result;
-use crate::engine::device::{Arena, Session};
+use crate::engine::device::Session;
 use crate::engine::params::Values;
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::DType;
@@ -99,11 +99,11 @@ impl Workload {
     /// Fills a session of this workload's program with random weights and input.
     pub fn fill(&self, session: &mut dyn Session, r: &Recording) -> Result<()> {
         if !session.tape().layout(r.backbone).is_empty() {
-            session.write_arena(r.backbone, Arena::Params, &self.random_backbone()?)?;
+            session.write_params(r.backbone, &self.random_backbone()?)?;
         }
         for net in &r.trained {
             let fresh = init::network(session.tape().layout(*net), 0);
-            session.write_arena(*net, Arena::Params, &fresh)?;
+            session.write_params(*net, &fresh)?;
         }
         for (v, bytes) in r.inputs.iter().zip(&r.random_input) {
             session.write_bytes(*v, bytes)?;

@@ -191,7 +191,7 @@ pub struct Contents<'a> {
     pub ae: &'a Values<f32>,
     /// Absent when training had none.
     pub discriminator: Option<&'a Values<f32>>,
-    /// Flat arenas a checkpoint keeps besides, by name.
+    /// What a checkpoint keeps besides, by name.
     pub state: Vec<(String, &'a [f32])>,
 }
 

@@ -5,7 +5,7 @@ use super::discriminator::Level;
 use super::features::{self, Feed};
 use super::{Architecture, autoencoder, discriminator, init};
 use crate::Result;
-use crate::engine::device::{Arena, Session, cpu};
+use crate::engine::device::{Session, cpu};
 use crate::engine::gradcheck::{Open, Report};
 use crate::engine::ops::case::uniform;
 use crate::engine::ops::energy::Term;
@@ -91,7 +91,7 @@ fn record(network: Network, a: &Architecture, dtype: DType) -> Result<Program> {
 fn session(p: &Program, tape: Tape, parameters: &[Values<f64>], open: Open) -> Result<Box<dyn Session>> {
     let mut session = open(tape)?;
     for (&net, values) in p.nets.iter().zip(parameters) {
-        session.write_arena(net, Arena::Params, values)?;
+        session.write_params(net, values)?;
     }
     Ok(session)
 }
@@ -121,11 +121,11 @@ fn gradients(
     let layout = Arc::new(p.tape.layout(p.net).clone());
     if dtype == DType::F64 {
         let mut gradient = Values::zeros(layout);
-        session.read_arena(p.net, Arena::Grads, &mut gradient)?;
+        session.read_grads(p.net, &mut gradient)?;
         return Ok(gradient);
     }
     let mut narrow = Values::<f32>::zeros(layout);
-    session.read_arena(p.net, Arena::Grads, &mut narrow)?;
+    session.read_grads(p.net, &mut narrow)?;
     Ok(narrow.cast())
 }
 
@@ -163,7 +163,7 @@ pub fn check(name: &str, network: Network, dtype: DType, open: Open) -> Result<R
         let mut loss = |step: f64| -> Result<f64> {
             let points = start.data.iter().zip(&direction).map(|(p, d)| p + step * d);
             moved.data.iter_mut().zip(points).for_each(|(m, p)| *m = p);
-            session.write_arena(p.net, Arena::Params, &moved)?;
+            session.write_params(p.net, &moved)?;
             run(&p, &mut *session)?;
             session.scalar(p.loss)
         };

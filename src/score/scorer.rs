@@ -2,7 +2,7 @@
 
 use super::program::{self, ScoreSpec};
 use crate::Result;
-use crate::engine::device::{Arena, Backend, Session};
+use crate::engine::device::{Backend, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::{NetId, Var};
 use crate::model::features::Feed;
@@ -42,8 +42,8 @@ impl Scorer {
         backend: Backend,
     ) -> Result<Self> {
         Self::filled(config, batch, backend, |session, backbone_net, ae_net| {
-            session.write_arena(backbone_net, Arena::Params, backbone)?;
-            session.write_arena(ae_net, Arena::Params, ae)
+            session.write_params(backbone_net, backbone)?;
+            session.write_params(ae_net, ae)
         })
     }
 

@@ -1,9 +1,9 @@
 //! Checkpoints: a model file with the optimizer's state and the position in the run besides, enough to go on with the
 //! same bits.
 
-use crate::engine::device::{Arena, Session};
+use crate::engine::device::Session;
 use crate::engine::params::Values;
-use crate::engine::tape::NetId;
+use crate::engine::tape::{NetId, State, Tape};
 use crate::model::file::{Config, Contents, ModelFile, save};
 use crate::model::{TensorSource, resnet};
 use crate::{Error, Result, invalid};
@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 const SETTINGS: &str = "train.settings";
 const POSITION: &str = "train.position";
-/// Optimizer arenas that are stored, with their names.
-const STATE: [(&str, Arena); 2] = [("moment1", Arena::Moment1), ("moment2", Arena::Moment2)];
+/// A state that checkpoints of earlier versions lack: it is the number of updates, which their position has.
+const STEPS: &str = "steps";
 
 /// Losses of a step, or their sums over an epoch's steps: d_loss, recon, adv, loss.
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,7 +50,7 @@ pub fn path_of(model: &Path) -> PathBuf {
 /// The parameters of one network as they are in a session.
 pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
     let mut values = Values::zeros(Arc::new(session.tape().layout(net).clone()));
-    session.read_arena(net, Arena::Params, &mut values)?;
+    session.read_params(net, &mut values)?;
     Ok(values)
 }
 
@@ -97,21 +97,16 @@ pub fn write(
     for values in [Some(&ae), discriminator.as_ref()].into_iter().flatten() {
         expect_finite(values)?;
     }
-    let mut held: Vec<(String, Values<f32>)> = Vec::new();
-    for net in trained.nets() {
-        let layout = Arc::new(session.tape().layout(net).clone());
-        for (name, arena) in STATE {
-            let mut values = Values::zeros(layout.clone());
-            session.read_arena(net, arena, &mut values)?;
-            held.push((state_name(&layout.network, name), values));
-        }
+    let mut held: Vec<(String, Vec<f32>)> = Vec::new();
+    for state in session.tape().states() {
+        held.push((state_name(session.tape(), state), session.read(state.var)?));
     }
-    let state = held.iter().map(|(name, v)| (name.clone(), v.data.as_slice())).collect();
+    let state = held.iter().map(|(name, v)| (name.clone(), v.as_slice())).collect();
     save(path, &Contents { config: &config, backbone, ae: &ae, discriminator: discriminator.as_ref(), state })
 }
 
-fn state_name(network: &str, arena: &str) -> String {
-    format!("train.{network}.{arena}")
+fn state_name(tape: &Tape, state: &State) -> String {
+    format!("train.{}.{}", tape.layout(state.net).network, state.name)
 }
 
 /// Restores a session from a checkpoint; returns where the run was.
@@ -140,13 +135,15 @@ pub fn read(
     let position = Position::from_text(position).ok_or_else(|| lacks(POSITION))?;
     for net in trained.nets() {
         let layout = Arc::new(session.tape().layout(net).clone());
-        session.write_arena(net, Arena::Params, &file.network::<f32>(&layout)?)?;
-        for (name, arena) in STATE {
-            let stored = file.archive.f32(&state_name(&layout.network, name), &[layout.len()])?;
-            session.write_arena(net, arena, &Values { layout: layout.clone(), data: stored.into_owned() })?;
+        session.write_params(net, &file.network::<f32>(&layout)?)?;
+    }
+    for state in session.tape().states().to_vec() {
+        let (name, len) = (state_name(session.tape(), &state), session.tape().shape(state.var).len());
+        if state.name == STEPS && !file.archive.contains(&name) {
+            session.write(state.var, &[position.updates as f32])?;
+        } else {
+            session.write(state.var, &file.archive.f32(&name, &[len])?)?;
         }
-        let steps = [position.updates as f32];
-        session.write_arena_bytes(net, Arena::Steps, bytemuck::cast_slice(&steps))?;
     }
     Ok(position)
 }

@@ -3,7 +3,7 @@
 //! to the device that trains, if it has memory of its own and room for all of them.
 
 use super::pictures::Pictures;
-use crate::engine::device::{Arena, Backend, Session};
+use crate::engine::device::{Backend, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::{Tape, Var};
 
@@ -168,7 +168,7 @@ impl Backbone {
             tape.output(*m);
         }
         let mut session = backend.open(tape)?;
-        session.write_arena(net, Arena::Params, values)?;
+        session.write_params(net, values)?;
         Ok(Backbone { session, input: input[0], maps, pixels: vec![0; batch * a.image_size * a.image_size * 3] })
     }
 

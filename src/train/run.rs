@@ -10,7 +10,7 @@ use super::step::{self, Hyper, StepProgram, StepSpec, Strategy};
 use super::threshold::quantile;
 use crate::data::elastic::elastic;
 use crate::data::folder::TrainSet;
-use crate::engine::device::{Arena, Backend, Session};
+use crate::engine::device::{Backend, Session};
 use crate::engine::ops::optimizer::expect_trainable;
 use crate::engine::params::Values;
 use crate::model::features::Feed;
@@ -199,12 +199,12 @@ pub fn run(
     let program = step::record(&spec)?;
     let mut session = s.backend.open(program.tape.clone())?;
     if !session.tape().layout(program.backbone).is_empty() {
-        session.write_arena(program.backbone, Arena::Params, &backbone)?;
+        session.write_params(program.backbone, &backbone)?;
     }
     let trained = Trained { ae: program.ae, discriminator: adversarial.then_some(program.discriminator) };
     for net in [Some(program.ae), trained.discriminator].into_iter().flatten() {
         let fresh = init::network(session.tape().layout(net), s.seed);
-        session.write_arena(net, Arena::Params, &fresh)?;
+        session.write_params(net, &fresh)?;
     }
 
     if let Some(cache) = &mut cache {

@@ -8,8 +8,8 @@ use crate::common::uniform;
 use ckaad::Result;
 use ckaad::bench::roofline::Card;
 use ckaad::engine::device::Cost;
+use ckaad::engine::device::Session;
 use ckaad::engine::device::cuda::{self, CudaSession, SimDriver};
-use ckaad::engine::device::{Arena, Session};
 use ckaad::engine::ops::case::{Case, Program};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
@@ -273,11 +273,11 @@ impl Work {
         let mut session = CudaSession::with_lanes(program.tape.clone(), Box::new(driver), number, 1, self.choices)?;
         let session: &mut dyn Session = &mut session;
         if let Some((net, a)) = backbone {
-            session.write_arena(net, Arena::Params, &resnet::load::<f32>(a, &RandomBackbone { seed: 0 })?)?;
+            session.write_params(net, &resnet::load::<f32>(a, &RandomBackbone { seed: 0 })?)?;
         }
         for net in nets {
             let values = init::network(program.tape.layout(net), 0);
-            session.write_arena(net, Arena::Params, &values)?;
+            session.write_params(net, &values)?;
         }
         for (i, &v) in program.inputs.iter().enumerate() {
             let (info, u) = (program.tape.info(v), |n| uniform(&format!("{}.{i}", self.name), n));

@@ -26,6 +26,7 @@ use crate::engine::real::Real;
 use crate::engine::tape::{Record, Tape, Var};
 use crate::{Error, Result};
 use std::fmt::Debug;
+use std::ops::Range;
 
 pub use activation::Activation;
 
@@ -43,6 +44,11 @@ pub trait Operation: Debug + Clone {
     /// The input whose buffer the first output may take over when that input is not needed any more.
     fn in_place(&self) -> Option<usize> {
         None
+    }
+
+    /// Outputs that it does not only write: it reads what the run before, or an earlier record, left there.
+    fn updates(&self) -> Range<usize> {
+        0..0
     }
 
     /// Multiplications with an addition each that the definition asks for; 0 where reading and writing is the work.
