@@ -4,6 +4,8 @@
 mod backend;
 pub mod cpu;
 pub mod cuda;
+#[cfg(test)]
+mod tests;
 pub mod tune;
 
 pub use backend::{Backend, Device};
