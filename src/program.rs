@@ -1,7 +1,7 @@
 //! A program with what its parts mean: which inputs take which pictures, which networks it trains or only uses, what it
 //! reports. Whoever runs, plans, measures or checks a program knows nothing of the method that recorded it.
 
-use crate::engine::device::{Arena, Session};
+use crate::engine::device::Session;
 use crate::engine::params::Values;
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::model::features::Feed;
@@ -97,9 +97,9 @@ impl Program {
         for network in &self.networks {
             let layout = self.tape.layout(network.id);
             if layout.network != resnet::NETWORK {
-                session.write_arena(network.id, Arena::Params, &init::network(layout, seed))?;
+                session.write_params(network.id, &init::network(layout, seed))?;
             } else if !layout.is_empty() {
-                session.write_arena(network.id, Arena::Params, backbone)?;
+                session.write_params(network.id, backbone)?;
             }
         }
         Ok(())

@@ -22,7 +22,7 @@ use ckaad::detector::ckaad::step::{self, Hyper};
 use ckaad::detector::ckaad::strategy::Strategy;
 use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::cuda::CudaSession;
-use ckaad::engine::device::{Arena, Session, cpu};
+use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::gradcheck::Open;
 use ckaad::engine::params::Values;
 use ckaad::engine::real::Real;
@@ -110,9 +110,9 @@ fn program(case: &Case, hyper: Hyper, dtype: DType) -> Program {
 fn session<T: Real>(case: &Case, p: &Program, open: Open) -> Box<dyn Session> {
     let mut s = open(p.tape.clone()).unwrap();
     let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
-    s.write_arena(p.network("backbone").unwrap(), Arena::Params, &backbone).unwrap();
+    s.write_params(p.network("backbone").unwrap(), &backbone).unwrap();
     for net in p.trained() {
-        s.write_arena(net, Arena::Params, &golden_values::<T>(p.tape.layout(net))).unwrap();
+        s.write_params(net, &golden_values::<T>(p.tape.layout(net))).unwrap();
     }
     s
 }
@@ -139,7 +139,7 @@ fn check_map(case: &Case, s: &dyn Session, v: Var, name: &str, tolerance: f64) {
 fn check_gradients<T: Real>(case: &Case, s: &dyn Session, net: NetId, tolerance: f64) {
     let layout = Arc::new(s.tape().layout(net).clone());
     let mut grads = Values::<T>::zeros(layout.clone());
-    s.read_arena(net, Arena::Grads, &mut grads).unwrap();
+    s.read_grads(net, &mut grads).unwrap();
     // The discriminator's gradients are clipped to norm 1 by the step; the golden ones are not.
     let golden_norm = |name: &str| case.golden.get(&format!("grad_norm.{}.{name}", layout.network))[0];
     let total = layout.entries().iter().map(|e| golden_norm(&e.name).powi(2)).sum::<f64>().sqrt();
@@ -200,7 +200,7 @@ fn check_training<T: Real>(file: &str, t: &Tolerance, steps: usize, dtype: DType
     for net in p.trained() {
         let layout = Arc::new(p.tape.layout(net).clone());
         let mut after = Values::<T>::zeros(layout.clone());
-        s.read_arena(net, Arena::Params, &mut after).unwrap();
+        s.read_params(net, &mut after).unwrap();
         for e in layout.entries() {
             let v = as_f64(&after.to_file(e));
             let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
@@ -239,9 +239,9 @@ fn check_scores<T: Real>(file: &str, t: &Tolerance, dtype: DType, open: Open) {
             let p = scoring::record(&spec, Judgement { sigma, topk }).unwrap();
             let mut s = open(p.tape.clone()).unwrap();
             let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
-            s.write_arena(p.network("backbone").unwrap(), Arena::Params, &backbone).unwrap();
+            s.write_params(p.network("backbone").unwrap(), &backbone).unwrap();
             let ae = p.network("ae").unwrap();
-            s.write_arena(ae, Arena::Params, &golden_values::<T>(p.tape.layout(ae))).unwrap();
+            s.write_params(ae, &golden_values::<T>(p.tape.layout(ae))).unwrap();
             let pictures = common::pictures("normal", case.normal, case.architecture.image_size);
             s.write_values(p.inputs().next().unwrap(), &pictures).unwrap();
             s.run().unwrap();

@@ -82,7 +82,9 @@ fn begin(spec: &StepSpec) -> ckaad::Result<Begun> {
 fn finish(b: Begun, trained: NetId, reports: Vec<(&'static str, Var)>) -> Program {
     let networks = [b.ae, b.disc].map(|id| Network { id, trained: id == trained });
     let mut p = Program { tape: b.tape, groups: vec![b.group], networks: networks.into(), reports, taps: vec![] };
-    p.reports.iter().for_each(|(_, v)| drop(p.tape.output(*v)));
+    for (_, v) in &p.reports {
+        p.tape.output(*v);
+    }
     p
 }
 

@@ -223,7 +223,7 @@ pub struct Contents<'a> {
     pub backbone: &'a dyn TensorSource,
     /// All others.
     pub networks: &'a [Values<f32>],
-    /// Flat arenas a checkpoint keeps besides, by name.
+    /// What a checkpoint keeps besides, by name.
     pub state: Vec<(String, &'a [f32])>,
 }
 

@@ -2,7 +2,7 @@
 //! the differences are the CPU's in f64.
 
 use super::RecordLoss;
-use crate::engine::device::{Arena, Session, cpu};
+use crate::engine::device::{Session, cpu};
 use crate::engine::gradcheck::{Open, Report};
 use crate::engine::ops::case::uniform;
 use crate::engine::params::Values;
@@ -33,7 +33,7 @@ fn checked(p: &Program) -> Result<NetId> {
 fn session(p: &Program, tape: Tape, parameters: &[Values<f64>], open: Open) -> Result<Box<dyn Session>> {
     let mut session = open(tape)?;
     for (net, values) in p.networks.iter().zip(parameters) {
-        session.write_arena(net.id, Arena::Params, values)?;
+        session.write_params(net.id, values)?;
     }
     Ok(session)
 }
@@ -64,11 +64,11 @@ fn gradients(
     let layout = Arc::new(p.tape.layout(net).clone());
     if dtype == DType::F64 {
         let mut gradient = Values::zeros(layout);
-        session.read_arena(net, Arena::Grads, &mut gradient)?;
+        session.read_grads(net, &mut gradient)?;
         return Ok(gradient);
     }
     let mut narrow = Values::<f32>::zeros(layout);
-    session.read_arena(net, Arena::Grads, &mut narrow)?;
+    session.read_grads(net, &mut narrow)?;
     Ok(narrow.cast())
 }
 
@@ -114,7 +114,7 @@ pub fn check(name: &str, record: RecordLoss, dtype: DType, open: Open) -> Result
         let mut loss = |step: f64| -> Result<f64> {
             let points = start.data.iter().zip(&direction).map(|(p, d)| p + step * d);
             moved.data.iter_mut().zip(points).for_each(|(m, p)| *m = p);
-            session.write_arena(net, Arena::Params, &moved)?;
+            session.write_params(net, &moved)?;
             run(&p, &mut *session)?;
             session.scalar(p.report("loss")?)
         };

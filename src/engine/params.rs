@@ -62,11 +62,12 @@ pub struct Layout {
     entries: Vec<Entry>,
     index: HashMap<String, usize>,
     len: usize,
+    sealed: bool,
 }
 
 impl Layout {
     pub fn new(network: &str) -> Self {
-        Layout { network: network.to_string(), entries: Vec::new(), index: HashMap::new(), len: 0 }
+        Layout { network: network.to_string(), entries: Vec::new(), index: HashMap::new(), len: 0, sealed: false }
     }
 
     /// Index of the parameter `name`, which is added at its first mention. Asking for another shape is an error.
@@ -81,6 +82,13 @@ impl Layout {
             }
             return Ok(i);
         }
+        if self.sealed {
+            crate::invalid!(
+                "parameter {0}.{name} comes too late: network {0} was closed when its gradients were taken or its \
+                 parameters updated, which is done for all of them at once; record every layer of it before",
+                self.network
+            );
+        }
         let shape = match *file_shape {
             [c] => Shape::vector(c),
             [k, c] => Shape([k, 1, 1, c]),
@@ -93,6 +101,11 @@ impl Layout {
         self.index.insert(name.to_string(), self.entries.len());
         self.entries.push(Entry { name: name.to_string(), file_shape: file_shape.to_vec(), shape, init, range });
         Ok(self.entries.len() - 1)
+    }
+
+    /// From here on every new parameter is refused: something was recorded that works on all of them at once.
+    pub(crate) fn seal(&mut self) {
+        self.sealed = true;
     }
 
     pub fn entries(&self) -> &[Entry] {

@@ -2,9 +2,10 @@
 //! anything runs, so that a program's peak memory can be told in advance and nothing is allocated while stepping.
 
 use crate::engine::ops::{Op, Operation, dispatch};
-use crate::engine::tape::{NetId, Record, Storage, Tape, Var};
+use crate::engine::tape::{NetId, Record, Storage, Tape, Var, Whole};
+use crate::engine::tensor::Shape;
 use crate::{Result, invalid};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 
@@ -37,26 +38,21 @@ pub struct Step {
     pub packed: Option<Range<usize>>,
 }
 
-/// Byte ranges of one network's arenas. All are empty for frozen networks, whose parameters are placed one by one:
+/// Byte ranges of one network as a whole. All are empty for frozen networks, whose parameters are placed one by one:
 /// weights that every use takes packed are not kept as they were.
-///
-/// 16-bit programs keep all of them in f32, and the parameters a second time as the passes read them.
 #[derive(Clone, Debug, Default)]
-pub struct NetArenas {
-    pub params: Range<usize>,
-    /// The parameters, rounded to 16 bits; empty in other programs.
-    pub working: Range<usize>,
-    pub grads: Range<usize>,
-    pub moment1: Range<usize>,
-    pub moment2: Range<usize>,
-    /// Number of optimizer steps done, one element.
-    pub steps: Range<usize>,
+struct Network {
+    params: Range<usize>,
+    /// Empty but in programs of 16 bits.
+    rounded: Range<usize>,
+    grads: Range<usize>,
 }
 
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub steps: Vec<Step>,
-    pub nets: Vec<NetArenas>,
+    /// Whole networks and states: zero before the first run, kept from run to run.
+    pub kept: Vec<Range<usize>>,
     /// Bytes of the arena.
     pub total: usize,
     pub usage: Usage,
@@ -68,7 +64,7 @@ pub struct Plan {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     pub parameters: usize,
-    /// Gradients and Adam's moments.
+    /// Gradients and what else is kept from run to run, single numbers aside.
     pub optimizer: usize,
     /// Frozen weights, rearranged for the device.
     pub packed: usize,
@@ -116,32 +112,27 @@ impl Plan {
         };
 
         let (element, exact) = (tape.dtype().size(), tape.dtype().exact().size());
-        let with_grads: HashSet<usize> = tape
-            .vars
-            .iter()
-            .filter_map(|v| if let Storage::Grad { net, .. } = v.storage { Some(net.0) } else { None })
-            .collect();
-        let trained: HashSet<usize> =
-            tape.records.iter().filter_map(|r| if let Op::Adam(a) = &r.op { Some(a.net.0) } else { None }).collect();
         let mut usage = Usage::default();
         let mut nets = Vec::new();
+        let mut states = vec![0..0; tape.states().len()];
         for (i, layout) in tape.nets.iter().enumerate() {
-            let bytes = layout.len() * exact;
-            let optional = |on: bool, bytes: usize| if on { bytes } else { 0 };
-            let moments = optional(trained.contains(&i), bytes);
-            let moving = optional(with_grads.contains(&i) || trained.contains(&i), bytes);
-            let arenas = NetArenas {
-                params: take(moving),
-                working: take(if element < exact { moving / exact * element } else { 0 }),
-                grads: take(moving),
-                moment1: take(moments),
-                moment2: take(moments),
-                steps: take(optional(trained.contains(&i), exact)),
+            let net = NetId(i);
+            let bytes = if tape.trains(net) { layout.len() * exact } else { 0 };
+            let network = Network {
+                params: take(bytes),
+                rounded: take(if element < exact { bytes / exact * element } else { 0 }),
+                grads: take(bytes),
             };
-            usage.parameters += moving + arenas.working.len();
-            usage.optimizer += arenas.grads.len() + 2 * moments;
-            nets.push(arenas);
+            usage.parameters += network.params.len() + network.rounded.len();
+            usage.optimizer += network.grads.len();
+            nets.push(network);
+            for (state, place) in tape.states().iter().zip(&mut states).filter(|(s, _)| s.net == net) {
+                *place = take(bytes_of(tape, state.var));
+                usage.optimizer += if tape.shape(state.var) == Shape::SCALAR { 0 } else { place.len() };
+            }
         }
+        let wholes = nets.iter().flat_map(|n| [&n.params, &n.rounded, &n.grads]);
+        let kept = wholes.chain(&states).filter(|r| !r.is_empty()).cloned().collect();
         let packed: Vec<Option<Range<usize>>> = tape
             .records
             .iter()
@@ -237,14 +228,18 @@ impl Plan {
                 }
                 Storage::Param { net, index } => {
                     let place = within(&nets[net.0].params, net, index, exact);
-                    if nets[net.0].working.is_empty() {
+                    if nets[net.0].rounded.is_empty() {
                         place
                     } else {
                         masters.insert(v, place);
-                        within(&nets[net.0].working, net, index, element)
+                        within(&nets[net.0].rounded, net, index, element)
                     }
                 }
                 Storage::Grad { net, index } => within(&nets[net.0].grads, net, index, exact),
+                Storage::Whole { net, what: Whole::Params } => nets[net.0].params.clone(),
+                Storage::Whole { net, what: Whole::Rounded } => nets[net.0].rounded.clone(),
+                Storage::Whole { net, what: Whole::Grads } => nets[net.0].grads.clone(),
+                Storage::State { index } => states[index].clone(),
                 _ => match buffer_of.get(&root) {
                     Some(&id) => buffer_range(id),
                     None => continue,
@@ -255,21 +250,8 @@ impl Plan {
 
         let mut steps = Vec::with_capacity(end);
         for (i, r) in tape.records.iter().enumerate() {
-            let (mut inputs, outputs): (Vec<_>, Vec<_>) = match &r.op {
-                // The optimizer works on whole arenas.
-                Op::Adam(a) => {
-                    let n = &nets[a.net.0];
-                    (
-                        vec![n.grads.clone()],
-                        [&n.params, &n.moment1, &n.moment2, &n.steps, &n.working].map(Clone::clone).into(),
-                    )
-                }
-                Op::ClipGradNorm(c) => (vec![], vec![vars[&r.outputs[0]].clone(), nets[c.net.0].grads.clone()]),
-                _ => (
-                    r.inputs.iter().map(|v| vars[v].clone()).collect(),
-                    r.outputs.iter().map(|v| vars[v].clone()).collect(),
-                ),
-            };
+            let places = |of: &[Var]| of.iter().map(|v| vars[v].clone()).collect::<Vec<_>>();
+            let (mut inputs, outputs) = (places(&r.inputs), places(&r.outputs));
             for input in &mut inputs {
                 if outputs.first() == Some(input) {
                     *input = 0..0;
@@ -281,14 +263,11 @@ impl Plan {
             steps.push(Step { inputs, outputs, scratch, handed_on, handed_over, packed: packed[i].clone() });
         }
         let total = cursor;
-        Ok(Plan { steps, nets, total, usage, vars, masters })
+        Ok(Plan { steps, kept, total, usage, vars, masters })
     }
 
-    pub fn arenas(&self, net: NetId) -> &NetArenas {
-        &self.nets[net.0]
-    }
-
-    /// Bytes of `v` in the arena; empty for frozen weights that are only kept packed. Only inputs, outputs, parameters and gradients are meaningful between runs.
+    /// Bytes of `v` in the arena; empty for frozen weights that are only kept packed. Only inputs, outputs, parameters,
+    /// gradients and states are meaningful between runs.
     pub fn range(&self, v: Var) -> Result<Range<usize>> {
         match self.vars.get(&v) {
             Some(r) => Ok(r.clone()),

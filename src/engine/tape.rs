@@ -3,7 +3,7 @@
 //! Model code records ops (each op folder adds its methods to [`Tape`]); [`Tape::backward`] appends the gradient
 //! records. Nothing runs here, and nothing is hidden in closures: `println!("{tape}")` shows the whole program.
 
-use crate::engine::ops::{Activation, Op, Operation, dispatch, fill};
+use crate::engine::ops::{Activation, Backward, Op, Operation, dispatch, fill};
 use crate::engine::params::{Init, Layout};
 use crate::engine::tensor::{DType, Shape};
 use crate::{Error, Result, invalid};
@@ -25,12 +25,36 @@ pub enum Storage {
     Input,
     /// Placed by the plan between its first write and its last use.
     Temp,
-    /// Entry `index` of a network's parameters.
+    /// A network's `index`-th parameter, a part of all of them.
     Param { net: NetId, index: usize },
-    /// The gradient of that entry, in the network's gradient arena.
+    /// The gradient of that parameter, a part of all gradients.
     Grad { net: NetId, index: usize },
+    /// All parameters of a network, or all gradients.
+    Whole { net: NetId, what: Whole },
+    /// The `index`-th of [`Tape::states`]: 0 before the first run, kept from run to run.
+    State { index: usize },
     /// The same memory as another variable under another shape.
     View(Var),
+}
+
+/// What there is of a whole network in one piece, with the gaps between parameters, which hold 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Whole {
+    /// As the optimizer updates them: in f32 where the program keeps its tensors in 16 bits.
+    Params,
+    /// Only in such programs: the parameters rounded to 16 bits, as the passes read them.
+    Rounded,
+    Grads,
+}
+
+/// What an op keeps from run to run beside parameters: an optimizer's moments, a norm's running statistics.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// The network it belongs to.
+    pub net: NetId,
+    /// Under which checkpoints have it.
+    pub name: String,
+    pub var: Var,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +83,8 @@ pub struct Tape {
     pub(crate) nets: Vec<Layout>,
     pub(crate) outputs: Vec<Var>,
     params: HashMap<(usize, usize), Var>,
+    wholes: HashMap<(NetId, Whole), Var>,
+    states: Vec<State>,
     dtype: DType,
     label: String,
 }
@@ -72,6 +98,8 @@ impl Tape {
             nets: Vec::new(),
             outputs: Vec::new(),
             params: HashMap::new(),
+            wholes: HashMap::new(),
+            states: Vec::new(),
             dtype,
             label: String::new(),
         }
@@ -106,6 +134,56 @@ impl Tape {
     /// The variable of a network's `index`-th parameter.
     pub fn param_var(&self, net: NetId, index: usize) -> Option<Var> {
         self.params.get(&(net.0, index)).copied()
+    }
+
+    /// All of a network's parameters or gradients as one variable, with `layout(net).len()` elements. The network can have
+    /// no more parameters from then on.
+    pub fn whole(&mut self, net: NetId, what: Whole) -> Result<Var> {
+        if let Some(v) = self.find_whole(net, what) {
+            return Ok(v);
+        }
+        let layout = &mut self.nets[net.0];
+        if layout.is_empty() {
+            invalid!("network {} has no parameters to train: record its layers first", layout.network);
+        }
+        layout.seal();
+        let shape = Shape::vector(layout.len()).check()?;
+        let dtype = if what == Whole::Rounded { self.dtype } else { self.dtype.exact() };
+        let v = self.var(shape, dtype, Storage::Whole { net, what });
+        self.wholes.insert((net, what), v);
+        Ok(v)
+    }
+
+    /// As [`Tape::whole`], if the program has it.
+    pub fn find_whole(&self, net: NetId, what: Whole) -> Option<Var> {
+        self.wholes.get(&(net, what)).copied()
+    }
+
+    /// Whether gradients or updates of this network's parameters are part of the program.
+    pub fn trains(&self, net: NetId) -> bool {
+        self.wholes.keys().any(|(of, _)| *of == net)
+    }
+
+    /// What an op of `net` keeps from run to run under `name`. The same name gives the same variable again.
+    pub fn state(&mut self, net: NetId, name: &str, shape: Shape, dtype: DType) -> Result<Var> {
+        if let Some(state) = self.states.iter().find(|s| s.net == net && s.name == name) {
+            let (var, network) = (state.var, &self.nets[net.0].network);
+            let known = self.info(var);
+            if known.shape != shape || known.dtype != dtype {
+                let (was, of) = (known.shape, known.dtype);
+                invalid!("state {network}.{name} is used as {shape} {dtype}, but was declared as {was} {of}");
+            }
+            return Ok(var);
+        }
+        let index = self.states.len();
+        let var = self.var(shape.check()?, dtype, Storage::State { index });
+        self.states.push(State { net, name: name.to_string(), var });
+        Ok(var)
+    }
+
+    /// All that the program's ops keep from run to run beside parameters, in the order in which it was declared.
+    pub fn states(&self) -> &[State] {
+        &self.states
     }
 
     /// A variable the caller fills before every run.
@@ -160,7 +238,8 @@ impl Tape {
         Var(self.vars.len() as u32 - 1)
     }
 
-    /// A program of one of this one's records alone, and its operands: inputs of that program. Not for ops on arenas.
+    /// A program of one of this one's records alone, and its operands: inputs of that program. Not for ops that update what
+    /// they find.
     pub fn alone(&self, record: &Record) -> Result<(Tape, Vec<Var>)> {
         let mut tape = Tape::new(self.dtype);
         tape.set_label(&record.label);
@@ -179,9 +258,19 @@ impl Tape {
         let op = op.into();
         let shapes: Result<Vec<Shape>> = outputs.iter().map(|s| s.check()).collect();
         let shapes = shapes.map_err(|e| e.within(format!("{} {}", op.name(), self.label)))?;
-        let outputs: Vec<Var> = shapes.into_iter().map(|s| self.var(s, self.dtype, Storage::Temp)).collect();
-        self.records.push(Record { op, inputs, outputs: outputs.clone(), label: self.label.clone() });
+        let outputs: Vec<Var> = shapes.into_iter().map(|s| self.fresh(s, self.dtype)).collect();
+        self.record_into(op, inputs, outputs.clone());
         Ok(outputs)
+    }
+
+    /// A variable for a result that is still to be recorded.
+    pub(crate) fn fresh(&mut self, shape: Shape, dtype: DType) -> Var {
+        self.var(shape, dtype, Storage::Temp)
+    }
+
+    /// As [`Tape::record`] with outputs that are there already: whole networks and states.
+    pub(crate) fn record_into(&mut self, op: impl Into<Op>, inputs: Vec<Var>, outputs: Vec<Var>) {
+        self.records.push(Record { op: op.into(), inputs, outputs, label: self.label.clone() });
     }
 
     /// As [`Tape::record`] for ops with exactly one output.
@@ -208,13 +297,15 @@ impl Tape {
         Error::Invalid(format!("{op}{at}: {message}"))
     }
 
-    /// Appends the gradient of the scalar `loss` for every parameter of `net`, written into its gradient arena.
+    /// Appends the gradient of the scalar `loss` for every parameter of `net`, all in one piece ([`Whole::Grads`]). The
+    /// network can have no more parameters from then on.
     ///
     /// Other networks on the way (a discriminator inside the auto-encoder's loss) only pass gradients through.
     pub fn backward(&mut self, loss: Var, net: NetId) -> Result<()> {
         if self.shape(loss) != Shape::SCALAR {
             invalid!("backward needs a scalar loss, found shape {}", self.shape(loss));
         }
+        self.nets[net.0].seal();
         let seed = self.record1(fill::Fill { value: 1.0 }, vec![], Shape::SCALAR)?;
         self.exact(seed);
         let wrt: Vec<Var> =
@@ -237,6 +328,7 @@ impl Tape {
                 grad = self.activate(grad, Activation::None)?;
             }
             self.vars[grad.0 as usize].storage = Storage::Grad { net, index };
+            self.whole(net, Whole::Grads)?;
         }
         Ok(())
     }
@@ -267,7 +359,7 @@ impl Tape {
                 continue;
             }
             self.set_label(&record.label);
-            let back = dispatch!(&record.op, o => o.gradient(self, &record, &given, &wanted))?;
+            let back = dispatch!(&record.op, o => o.gradient(Backward::new(self, &record, &given, &wanted)))?;
             for ((input, grad), wanted) in record.inputs.iter().zip(back).zip(wanted) {
                 if let (Some(g), true) = (grad, wanted) {
                     self.accumulate(&mut grads, *input, g)?;
@@ -302,6 +394,18 @@ impl fmt::Display for Tape {
             Storage::Grad { net, index } => {
                 let l = &self.nets[net.0];
                 format!("grad({}.{})", l.network, l.entries()[index].name)
+            }
+            Storage::Whole { net, what } => {
+                let what = match what {
+                    Whole::Params => "params",
+                    Whole::Rounded => "rounded",
+                    Whole::Grads => "grads",
+                };
+                format!("{what}({})", self.nets[net.0].network)
+            }
+            Storage::State { index } => {
+                let State { net, name, .. } = &self.states[index];
+                format!("state({}.{name})", self.nets[net.0].network)
             }
             Storage::View(of) => format!("%{}:%{}", v.0, of.0),
             Storage::Input => format!("in%{}", v.0),

@@ -2,7 +2,7 @@
 
 use crate::detector::BatchSpec;
 use crate::detector::file::{Config, ModelFile};
-use crate::engine::device::{Arena, Backend, Session};
+use crate::engine::device::{Backend, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::Var;
 use crate::model::features::Feed;
@@ -48,7 +48,7 @@ impl Scorer {
                 let name = &program.tape.layout(network.id).network;
                 let other = networks.iter().find(|v| v.layout.network == *name);
                 match other.or((name == resnet::NETWORK).then_some(backbone)) {
-                    Some(values) => session.write_arena(network.id, Arena::Params, values)?,
+                    Some(values) => session.write_params(network.id, values)?,
                     None => invalid!("scoring needs network {name}, which is not there"),
                 }
             }

@@ -6,8 +6,8 @@ use super::events::Losses;
 use super::settings::{Key, Settings};
 use super::steps::{Part, parameters};
 use crate::detector::file::{Config, Contents, ModelFile, save};
-use crate::engine::device::Arena;
 use crate::engine::params::Values;
+use crate::engine::tape::{State, Tape};
 use crate::model::{TensorSource, resnet};
 use crate::{Error, Result, invalid};
 use std::path::{Path, PathBuf};
@@ -15,8 +15,6 @@ use std::sync::Arc;
 
 const SETTINGS: &str = "train.settings";
 const POSITION: &str = "train.position";
-/// Optimizer arenas that are stored, with their names.
-const STATE: [(&str, Arena); 2] = [("moment1", Arena::Moment1), ("moment2", Arena::Moment2)];
 
 /// Where a run is: the next step to do.
 #[derive(Clone, Debug)]
@@ -87,24 +85,20 @@ pub fn write(job: &Job, config: &Config, key: &Key, position: &Position, parts: 
     config.extra.insert(SETTINGS.into(), key.to_text());
     config.extra.insert(POSITION.into(), position.to_text());
     let networks = networks(parts)?;
-    let mut held: Vec<(String, Values<f32>)> = Vec::new();
+    let mut held: Vec<(String, Vec<f32>)> = Vec::new();
     for part in parts {
-        for net in part.program.trained() {
-            let layout = Arc::new(part.program.tape.layout(net).clone());
-            for (name, arena) in STATE {
-                let mut values = Values::zeros(layout.clone());
-                part.session.read_arena(net, arena, &mut values)?;
-                held.push((state_name(&layout.network, name), values));
-            }
+        let tape = part.session.tape();
+        for state in tape.states() {
+            held.push((state_name(tape, state), part.session.read(state.var)?));
         }
     }
-    let state = held.iter().map(|(name, v)| (name.clone(), v.data.as_slice())).collect();
+    let state = held.iter().map(|(name, v)| (name.clone(), v.as_slice())).collect();
     let path = path_of(&job.s.out);
     save(&path, &Contents { config: &config, backbone: job.source, networks: &networks, state })
 }
 
-fn state_name(network: &str, arena: &str) -> String {
-    format!("train.{network}.{arena}")
+fn state_name(tape: &Tape, state: &State) -> String {
+    format!("train.{}.{}", tape.layout(state.net).network, state.name)
 }
 
 /// Restores sessions from the checkpoint; returns where the run was.
@@ -136,17 +130,11 @@ pub fn read(
             if layout.network == resnet::NETWORK {
                 continue;
             }
-            part.session.write_arena(network.id, Arena::Params, &file.network::<f32>(&layout)?)?;
-            if !network.trained {
-                continue;
-            }
-            for (name, arena) in STATE {
-                let stored = file.archive.f32(&state_name(&layout.network, name), &[layout.len()])?;
-                let values = Values { layout: layout.clone(), data: stored.into_owned() };
-                part.session.write_arena(network.id, arena, &values)?;
-            }
-            let steps = [position.updates as f32];
-            part.session.write_arena_bytes(network.id, Arena::Steps, bytemuck::cast_slice(&steps))?;
+            part.session.write_params(network.id, &file.network::<f32>(&layout)?)?;
+        }
+        for state in part.program.tape.states() {
+            let (name, len) = (state_name(&part.program.tape, state), part.program.tape.shape(state.var).len());
+            part.session.write(state.var, &file.archive.f32(&name, &[len])?)?;
         }
     }
     Ok(position)

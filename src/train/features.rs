@@ -4,7 +4,7 @@
 
 use super::pictures::Pictures;
 use crate::detector::Features;
-use crate::engine::device::{Arena, Backend, Session};
+use crate::engine::device::{Backend, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape, Tensor};
@@ -158,7 +158,7 @@ impl FeatureCache {
         };
         let mut session = backend.open(program.tape.clone())?;
         for network in &program.networks {
-            session.write_arena(network.id, Arena::Params, backbone)?;
+            session.write_params(network.id, backbone)?;
         }
         let inputs: Vec<Var> = program.inputs().collect();
         let [input] = inputs[..] else {

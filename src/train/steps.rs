@@ -8,7 +8,7 @@ use super::feeder::{Chosen, Feeder};
 use super::settings::{DataKey, Key};
 use crate::detector::file::Config;
 use crate::detector::{StepSpec, Steps};
-use crate::engine::device::{Arena, Session};
+use crate::engine::device::Session;
 use crate::engine::params::Values;
 use crate::engine::tape::NetId;
 use crate::model::features::Feed;
@@ -191,7 +191,7 @@ fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
         let values = parameters(&*parts[from].session, net)?;
         for (_, part) in parts.iter_mut().enumerate().filter(|(i, _)| *i != from) {
             if let Some(theirs) = part.program.network(&values.layout.network) {
-                part.session.write_arena(theirs, Arena::Params, &values)?;
+                part.session.write_params(theirs, &values)?;
             }
         }
     }
@@ -201,6 +201,6 @@ fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
 /// The parameters of one network as they are in a session.
 pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
     let mut values = Values::zeros(Arc::new(session.tape().layout(net).clone()));
-    session.read_arena(net, Arena::Params, &mut values)?;
+    session.read_params(net, &mut values)?;
     Ok(values)
 }

@@ -130,6 +130,43 @@ fn other_settings_or_weights_are_refused_by_name() {
     assert!(before == (std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("log.jsonl")).unwrap()));
 }
 
+/// Names, shapes and values of a file's tensors, and its metadata, written as another file.
+fn rewrite(path: &Path, keep: impl Fn(&str) -> bool) {
+    let archive = ckaad::weights::Archive::open(path).unwrap();
+    let held: Vec<_> = archive.tensors().filter(|t| keep(t.name)).map(|t| (t.name, t.shape, t.f32())).collect();
+    let tensors: Vec<_> = held.iter().map(|(n, s, v)| ckaad::weights::Tensor::new(*n, s, v).unwrap()).collect();
+    ckaad::weights::write_safetensors(path, &tensors, archive.metadata()).unwrap();
+}
+
+/// Earlier versions wrote no step counters: they are the number of updates done.
+#[test]
+fn every_state_is_in_the_checkpoint_and_step_counters_may_lack() {
+    let dir = folder();
+    let (whole, parts) = (dir.path().join("whole.safetensors"), dir.path().join("parts.safetensors"));
+    let checkpoint = dir.path().join("parts.checkpoint.safetensors");
+    let flags = "--strategy ckapatch --seed 3";
+    train(full(), &whole, &format!("{flags} --epochs 4")).ok();
+    train(full(), &parts, &format!("{flags} --epochs 2")).ok();
+    let held = tensors(&checkpoint);
+    let of = |name: &str| held.iter().find(|t| t.0 == name).unwrap_or_else(|| panic!("no {name}"));
+    let position = metadata(&checkpoint, "train.position").unwrap();
+    let updates: f32 = position.split(' ').nth(2).unwrap().parse().unwrap();
+    for net in ["ae", "discriminator"] {
+        let [m, v] = ["moment1", "moment2"].map(|s| of(&format!("train.{net}.{s}")).1.clone());
+        assert!(m == v && m[0] > 1);
+        let (_, shape, bits) = of(&format!("train.{net}.steps"));
+        assert_eq!((&shape[..], f32::from_bits(bits[0])), (&[1][..], updates));
+    }
+    rewrite(&checkpoint, |name| !name.ends_with(".steps"));
+    assert_eq!(tensors(&checkpoint).len() + 2, held.len());
+    train(full(), &parts, &format!("{flags} --epochs 4 --resume")).ok();
+    same(&whole, &parts);
+    // Nothing else may lack.
+    rewrite(&checkpoint, |name| name != "train.ae.moment2");
+    train(full(), &parts, &format!("{flags} --epochs 6 --resume"))
+        .fails(2, &["parts.checkpoint.safetensors", "train.ae.moment2"]);
+}
+
 #[test]
 fn nothing_to_resume_from() {
     let dir = folder();

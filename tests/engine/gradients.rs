@@ -2,7 +2,7 @@
 
 use crate::common::{relative_error, uniform};
 use ckaad::detector::{METHODS, gradcheck as networks};
-use ckaad::engine::device::{Arena, cpu};
+use ckaad::engine::device::cpu;
 use ckaad::engine::gradcheck::{self, RELATIVE, Report};
 use ckaad::engine::ops::cases;
 use ckaad::engine::ops::energy::Term;
@@ -76,7 +76,7 @@ fn parameters_that_share_a_gradient() {
         values.set_from_file(&e.name, &u).unwrap();
     }
     let mut loss_at = |values: &Values<f64>| {
-        session.write_arena(net, Arena::Params, values).unwrap();
+        session.write_params(net, values).unwrap();
         session.run().unwrap();
         session.scalar(loss).unwrap()
     };
@@ -92,7 +92,7 @@ fn parameters_that_share_a_gradient() {
     }
     loss_at(&values);
     let mut grads = Values::<f64>::zeros(layout.clone());
-    session.read_arena(net, Arena::Grads, &mut grads).unwrap();
+    session.read_grads(net, &mut grads).unwrap();
     let found: Vec<f64> = layout.entries().iter().flat_map(|e| grads.data[e.range.clone()].to_vec()).collect();
     let e = relative_error(&found, &differences);
     assert!(e < 1e-6, "{found:?}\n{differences:?}");

@@ -9,3 +9,4 @@ mod onnx_nodes;
 mod ops;
 mod optimizer;
 mod plan;
+mod state;

@@ -1,11 +1,10 @@
 //! Adam and the gradient clip, against PyTorch's own numbers and against its formulas written out.
 
-use ckaad::engine::device::{Arena, Session, cpu};
+use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::ops::optimizer::Adam;
-use ckaad::engine::params::{Init, Values};
-use ckaad::engine::tape::{NetId, Tape, Var};
+use ckaad::engine::params::Init;
+use ckaad::engine::tape::{NetId, Tape, Var, Whole};
 use ckaad::engine::tensor::DType;
-use std::sync::Arc;
 
 use crate::common::{relative_error, uniform};
 
@@ -40,27 +39,25 @@ impl Update {
         Update { session: cpu::session(t).unwrap(), net, norm, places }
     }
 
-    fn arena(&self, arena: Arena) -> Vec<f64> {
-        let layout = Arc::new(self.session.tape().layout(self.net).clone());
-        let values = match self.session.tape().dtype() {
-            DType::F64 => self.read::<f64>(arena, Values::zeros(layout)),
-            _ => self.read::<f32>(arena, Values::zeros(layout)),
-        };
+    /// All of the network's `what`: a whole of it, or a state.
+    fn var(&self, what: &str) -> Var {
+        let tape = self.session.tape();
+        match what {
+            "params" => tape.find_whole(self.net, Whole::Params).unwrap(),
+            "grads" => tape.find_whole(self.net, Whole::Grads).unwrap(),
+            state => tape.states().iter().find(|s| s.name == state).unwrap().var,
+        }
+    }
+
+    fn read(&self, what: &str) -> Vec<f64> {
+        let values = self.session.read_values(self.var(what)).unwrap();
         self.places.iter().map(|i| values[*i]).collect()
     }
 
-    fn read<T: ckaad::engine::real::Real>(&self, arena: Arena, mut values: Values<T>) -> Vec<f64> {
-        self.session.read_arena(self.net, arena, &mut values).unwrap();
-        values.data.iter().map(|v| v.f64()).collect()
-    }
-
-    fn write(&mut self, arena: Arena, values: &[f64]) {
-        let mut all = Values::<f64>::zeros(Arc::new(self.session.tape().layout(self.net).clone()));
-        self.places.iter().zip(values).for_each(|(i, v)| all.data[*i] = *v);
-        match self.session.tape().dtype() {
-            DType::F64 => self.session.write_arena(self.net, arena, &all).unwrap(),
-            _ => self.session.write_arena(self.net, arena, &all.cast::<f32>()).unwrap(),
-        }
+    fn write(&mut self, what: &str, values: &[f64]) {
+        let mut all = vec![0.0; self.session.tape().layout(self.net).len()];
+        self.places.iter().zip(values).for_each(|(i, v)| all[*i] = *v);
+        self.session.write_values(self.var(what), &all).unwrap();
     }
 }
 
@@ -69,7 +66,7 @@ impl Update {
 fn pytorchs_numbers() {
     let settings = Settings { lr: 0.01, betas: (0.5, 0.999), eps: 1e-8, clip: 1.0 };
     let mut update = Update::new(DType::F64, &[4], settings);
-    update.write(Arena::Params, &[0.5, -1.0, 2.0, 0.25]);
+    update.write("params", &[0.5, -1.0, 2.0, 0.25]);
     let steps = [
         ([0.1, -0.2, 0.3, 0.0], 0.37416573867739417, [0.4900000009999999, -0.9900000005, 1.9900000003333334, 0.25]),
         (
@@ -84,11 +81,11 @@ fn pytorchs_numbers() {
         ),
     ];
     for (gradients, norm, after) in steps {
-        update.write(Arena::Grads, &gradients);
+        update.write("grads", &gradients);
         update.session.run().unwrap();
         let found = update.session.scalar(update.norm).unwrap();
         assert!((found - norm).abs() <= 1e-14 * norm, "norm {found}, expected {norm}");
-        let found = update.arena(Arena::Params);
+        let found = update.read("params");
         let e = relative_error(&found, &after);
         assert!(e <= 1e-14, "{found:?}, expected {after:?}");
     }
@@ -109,11 +106,11 @@ fn formulas() {
             let number = |name: &str| -> Vec<f64> { uniform(name, n).into_iter().map(f64::from).collect() };
             let mut update = Update::new(dtype, &lens, s);
             let (mut p, mut m, mut v) = (number("start"), vec![0.0; n], vec![0.0; n]);
-            update.write(Arena::Params, &p);
+            update.write("params", &p);
             for t in 1..=10 {
                 let size = 10f64.powi(t % 5 - 4);
                 let mut g: Vec<f64> = number(&format!("gradient {t}")).iter().map(|x| x * size).collect();
-                update.write(Arena::Grads, &g);
+                update.write("grads", &g);
                 update.session.run().unwrap();
 
                 let norm = g.iter().map(|g| g * g).sum::<f64>().sqrt();
@@ -128,11 +125,9 @@ fn formulas() {
                 }
                 let found = update.session.scalar(update.norm).unwrap();
                 assert!((found - norm).abs() <= tolerance * norm, "{dtype} step {t}: norm {found}, expected {norm}");
-                for (arena, expected) in
-                    [(Arena::Grads, &g), (Arena::Moment1, &m), (Arena::Moment2, &v), (Arena::Params, &p)]
-                {
-                    let e = relative_error(&update.arena(arena), expected);
-                    assert!(e <= tolerance, "{dtype} step {t}: {arena:?} {e:e} from the formula");
+                for (what, expected) in [("grads", &g), ("moment1", &m), ("moment2", &v), ("params", &p)] {
+                    let e = relative_error(&update.read(what), expected);
+                    assert!(e <= tolerance, "{dtype} step {t}: {what} {e:e} from the formula");
                 }
             }
         }
@@ -144,9 +139,9 @@ fn formulas() {
 fn nan_is_not_clipped_away() {
     let settings = Settings { lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, clip: 1.0 };
     let mut update = Update::new(DType::F32, &[3], settings);
-    update.write(Arena::Params, &[1.0; 3]);
-    update.write(Arena::Grads, &[0.5, f64::NAN, 0.5]);
+    update.write("params", &[1.0; 3]);
+    update.write("grads", &[0.5, f64::NAN, 0.5]);
     update.session.run().unwrap();
     assert!(update.session.scalar(update.norm).unwrap().is_nan());
-    assert!(update.arena(Arena::Params).iter().any(|p| p.is_nan()));
+    assert!(update.read("params").iter().any(|p| p.is_nan()));
 }

@@ -9,14 +9,14 @@ use ckaad::detector::ckaad::step::{self, Hyper};
 use ckaad::detector::ckaad::strategy::Strategy;
 use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::cuda::{self};
-use ckaad::engine::device::{Arena, Session, cpu};
+use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::optimizer::Adam;
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
 use ckaad::engine::params::{Init, Values};
 use ckaad::engine::plan::Plan;
-use ckaad::engine::tape::{NetId, Storage, Tape, Var};
+use ckaad::engine::tape::{NetId, Storage, Tape, Var, Whole};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::{Choices, Number, Target};
 use ckaad::model::Architecture;
@@ -90,17 +90,16 @@ fn check_plan(tape: &Tape, outputs: &[Var]) {
     let lives = lives(tape, &plan, outputs);
     check_lives(tape, &plan, &lives).unwrap();
 
-    // What never moves: the networks' arenas and rearranged weights. Apart from each other and from what does.
-    let arenas = plan.nets.iter().flat_map(|n| [&n.params, &n.working, &n.grads, &n.moment1, &n.moment2, &n.steps]);
-    let mut fixed: Vec<Range<usize>> =
-        arenas.cloned().chain(plan.steps.iter().filter_map(|s| s.packed.clone())).collect();
+    // What never moves: whole networks, states and rearranged weights. Apart from each other and from what does.
+    let packed = plan.steps.iter().filter_map(|s| s.packed.clone());
+    let mut fixed: Vec<Range<usize>> = plan.kept.iter().cloned().chain(packed).collect();
     // Frozen parameters lie by themselves, unless every use takes them rearranged.
     let mut frozen: HashMap<Var, Range<usize>> = HashMap::new();
     for (step, record) in plan.steps.iter().zip(tape.records()) {
         for (k, v) in record.inputs.iter().enumerate() {
             let root = tape.root(*v);
             let Storage::Param { net, .. } = tape.info(root).storage else { continue };
-            if plan.arenas(net).params.is_empty() && !(k == 1 && step.packed.is_some()) {
+            if !tape.trains(net) && !(k == 1 && step.packed.is_some()) {
                 frozen.insert(root, plan.range(root).unwrap());
             }
         }
@@ -110,7 +109,7 @@ fn check_plan(tape: &Tape, outputs: &[Var]) {
     fixed.sort_by_key(|r| r.start);
     assert!(fixed.windows(2).all(|w| w[0].end <= w[1].start));
     for l in lives.values() {
-        assert!(fixed.iter().all(|r| !overlap(r, &l.bytes)), "{l:?} lies in an arena");
+        assert!(fixed.iter().all(|r| !overlap(r, &l.bytes)), "{l:?} lies in what is kept");
     }
 
     let mut end = 0;
@@ -204,7 +203,7 @@ fn run(p: &Program, s: &mut dyn Session, tag: &str) -> Vec<u64> {
     let layout = Arc::new(p.tape.layout(p.net).clone());
     let mut values = Values::<f64>::zeros(layout.clone());
     values.data.iter_mut().zip(uniform("parameters", layout.len())).for_each(|(v, u)| *v = 0.3 * u as f64);
-    s.write_arena(p.net, Arena::Params, &values).unwrap();
+    s.write_params(p.net, &values).unwrap();
     for (i, v) in p.inputs.iter().enumerate() {
         let u = uniform(&format!("{tag} {i}"), p.tape.shape(*v).len());
         s.write_values(*v, &u.into_iter().map(f64::from).collect::<Vec<_>>()).unwrap();
@@ -212,8 +211,8 @@ fn run(p: &Program, s: &mut dyn Session, tag: &str) -> Vec<u64> {
     s.run().unwrap();
     let mut all: Vec<f64> = p.outputs.iter().flat_map(|v| s.read_values(*v).unwrap()).collect();
     // Some programs' losses do not depend on the parameters.
-    if !s.plan().nets[0].grads.is_empty() {
-        s.read_arena(p.net, Arena::Grads, &mut values).unwrap();
+    if p.tape.find_whole(p.net, Whole::Grads).is_some() {
+        s.read_grads(p.net, &mut values).unwrap();
         all.extend(values.data);
     }
     all.into_iter().map(f64::to_bits).collect()
@@ -416,13 +415,17 @@ fn training_in_bf16_takes_less_memory() {
     assert!(b.activations * 10 <= a.activations * 8, "{b} in bf16, {a} in tf32");
     assert_eq!(b.optimizer, a.optimizer);
     for net in bf16s.trained() {
-        let (n, len) = (narrow.arenas(net), bf16s.tape.layout(net).len());
-        assert_eq!(n.working.len(), 2 * len);
-        assert!([&n.params, &n.grads, &n.moment1, &n.moment2].iter().all(|r| r.len() == 4 * len));
-        assert!(wide.arenas(net).working.is_empty());
+        let len = bf16s.tape.layout(net).len();
+        let bytes = |what| bf16s.tape.find_whole(net, what).map(|v| narrow.range(v).unwrap().len());
+        assert_eq!(bytes(Whole::Rounded), Some(2 * len));
+        assert_eq!([Whole::Params, Whole::Grads].map(bytes), [Some(4 * len); 2]);
+        let states = bf16s.tape.states().iter().filter(|s| s.net == net);
+        let states: Vec<(&str, usize)> = states.map(|s| (&*s.name, narrow.range(s.var).unwrap().len())).collect();
+        assert_eq!(states, [("moment1", 4 * len), ("moment2", 4 * len), ("steps", 4)]);
+        assert!(f32s.tape.find_whole(net, Whole::Rounded).is_none());
     }
     // Frozen networks would have no use for a second copy.
-    assert!(narrow.arenas(bf16s.network("backbone").unwrap()).params.is_empty());
+    assert!(!bf16s.tape.trains(bf16s.network("backbone").unwrap()));
     // Nothing on the way to an optimizer is added up in 16 bits.
     let is_gradient = |tape: &Tape, v: Var| matches!(tape.info(v).storage, Storage::Grad { .. });
     for record in bf16s.tape.records() {

@@ -5,7 +5,7 @@ use ckaad::detector::StepSpec;
 use ckaad::detector::ckaad::step::{self, Hyper};
 use ckaad::detector::ckaad::strategy::Strategy;
 use ckaad::engine::device::cuda::{CudaSession, Driver, SimDriver};
-use ckaad::engine::device::{Arena, Backend, Session};
+use ckaad::engine::device::{Backend, Session};
 use ckaad::engine::ops::Activation;
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
@@ -157,7 +157,7 @@ fn trained(p: &Program, cache: &mut FeatureCache, keep: bool) -> Vec<u32> {
     let nets = ["ae", "discriminator"].map(|name| p.network(name).unwrap());
     let mut values = nets.map(|net| init::network(p.tape.layout(net), 0));
     for (net, v) in nets.into_iter().zip(&values) {
-        session.write_arena(net, Arena::Params, v).unwrap();
+        session.write_params(net, v).unwrap();
     }
     if keep {
         assert!(cache.keep_on_device(session).unwrap(), "there is room");
@@ -168,7 +168,7 @@ fn trained(p: &Program, cache: &mut FeatureCache, keep: bool) -> Vec<u32> {
         session.run().unwrap();
     }
     for (net, v) in nets.into_iter().zip(&mut values) {
-        session.read_arena(net, Arena::Params, v).unwrap();
+        session.read_params(net, v).unwrap();
     }
     values.iter().flat_map(|v| &v.data).map(|x| x.to_bits()).collect()
 }

@@ -3,10 +3,10 @@
 use crate::common::{relative_error, uniform};
 use crate::session;
 use ckaad::data::resize::bilinear;
-use ckaad::engine::device::{Arena, Session};
+use ckaad::engine::device::Session;
 use ckaad::engine::ops::optimizer::Adam;
 use ckaad::engine::params::{Init, Values};
-use ckaad::engine::tape::Tape;
+use ckaad::engine::tape::{Tape, Whole};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::Number;
 use half::bf16;
@@ -103,8 +103,9 @@ fn adam(kind: Number) {
         for done in [0u32, 1, 9, 999, 1_000_000] {
             let mut t = Tape::new(kind.storage());
             let net = t.network("net");
-            t.param(net, "weight", &[len], Init::Zeros).unwrap();
+            let w = t.param(net, "weight", &[len], Init::Zeros).unwrap();
             t.adam(Adam { net, lr, betas, eps }).unwrap();
+            let tape = t.clone();
             let layout = Arc::new(t.layout(net).clone());
             let number = |name: &str, scale: f64| -> Vec<f64> {
                 uniform(name, len).into_iter().map(|u| (u as f64 * scale) as f32 as f64).collect()
@@ -115,12 +116,16 @@ fn adam(kind: Number) {
             v.iter_mut().for_each(|v| *v = v.abs());
             let mut session = session(t, kind).unwrap();
             let session: &mut dyn Session = &mut session;
-            for (arena, from) in [(Arena::Params, &p), (Arena::Grads, &g), (Arena::Moment1, &m), (Arena::Moment2, &v)] {
-                let mut values = Values::<f32>::zeros(layout.clone());
-                values.data.iter_mut().zip(from).for_each(|(to, x)| *to = *x as f32);
-                session.write_arena(net, arena, &values).unwrap();
+            let state = |name: &str| tape.states().iter().find(|s| s.name == name).unwrap().var;
+            let rounded = tape.find_whole(net, Whole::Rounded);
+            session.write_values(w, &p).unwrap();
+            let grads = tape.find_whole(net, Whole::Grads).unwrap();
+            for (var, from) in [(grads, &g), (state("moment1"), &m), (state("moment2"), &v)] {
+                let mut values = from.clone();
+                values.resize(layout.len(), 0.0);
+                session.write_values(var, &values).unwrap();
             }
-            session.write_arena_bytes(net, Arena::Steps, &(done as f32).to_le_bytes()).unwrap();
+            session.write(state("steps"), &[done as f32]).unwrap();
             session.run().unwrap();
             let step = f64::from(done + 1);
             let update = |i: usize| {
@@ -131,20 +136,18 @@ fn adam(kind: Number) {
             };
             let expected: Vec<f64> = (0..len).map(update).collect();
             let mut found = Values::<f32>::zeros(layout);
-            session.read_arena(net, Arena::Params, &mut found).unwrap();
-            if kind == Number::Bf16 {
-                let mut working = vec![0; 2 * found.data.len()];
-                session.read_arena_bytes(net, Arena::Working, &mut working).unwrap();
-                let working = working.chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]));
-                assert!(working.eq(found.data.iter().map(|p| bf16::from_f32(*p))), "passes read what is not rounded");
+            session.read_params(net, &mut found).unwrap();
+            assert_eq!(rounded.is_some(), kind == Number::Bf16);
+            if let Some(rounded) = rounded {
+                let rounded: Vec<bf16> = session.read(rounded).unwrap();
+                let expected = found.data.iter().map(|p| bf16::from_f32(*p));
+                assert!(rounded.into_iter().eq(expected), "passes read what is not rounded");
             }
             let found: Vec<f64> = found.data[..len].iter().map(|p| *p as f64).collect();
             // A dozen operations, each rounded to 6e-8.
             let e = relative_error(&found, &expected);
             assert!(e <= 5e-7, "{kind}, {betas:?} after {done} steps: {e:e}");
-            let mut steps = [0; 4];
-            session.read_arena_bytes(net, Arena::Steps, &mut steps).unwrap();
-            assert_eq!(f32::from_le_bytes(steps), step as f32);
+            assert_eq!(session.read::<f32>(state("steps")).unwrap(), [step as f32]);
         }
     }
 }
@@ -157,19 +160,18 @@ fn small_updates_are_not_lost() {
     let w = t.param(net, "weight", &[3], Init::Ones).unwrap();
     // 1 and the next smaller bf16 are 2^-8 apart; with equal gradients every step is lr.
     t.adam(Adam { net, lr: 1e-4, betas: (0.9, 0.999), eps: 0.0 }).unwrap();
-    let layout = Arc::new(t.layout(net).clone());
+    let (len, all) = (t.layout(net).len(), |what| t.find_whole(net, what).unwrap());
+    let (grads, rounded) = (all(Whole::Grads), all(Whole::Rounded));
     let mut session = session(t, Number::Bf16).unwrap();
     let session: &mut dyn Session = &mut session;
     session.write_values(w, &[1.0; 3]).unwrap();
-    let gradients = Values { data: vec![1.0f32; layout.len()], layout };
-    session.write_arena(net, Arena::Grads, &gradients).unwrap();
+    session.write(grads, &vec![1.0f32; len]).unwrap();
     (0..50).for_each(|_| session.run().unwrap());
     for p in session.read_values(w).unwrap() {
         assert!((p - 0.995).abs() <= 5e-6, "{p}");
     }
-    let mut working = vec![0; 2 * gradients.data.len()];
-    session.read_arena_bytes(net, Arena::Working, &mut working).unwrap();
-    assert_eq!(working[..2], bf16::from_f64(1.0 - 1.0 / 256.0).to_le_bytes());
+    let rounded: Vec<bf16> = session.read(rounded).unwrap();
+    assert_eq!(rounded[0], bf16::from_f64(1.0 - 1.0 / 256.0));
 }
 
 /// A clip that swallowed a NaN would hide a broken loss.
@@ -185,9 +187,9 @@ fn nan_gradients_reach_the_parameters() {
     values.data[1] = f32::NAN;
     let mut session = session(t, Number::F32).unwrap();
     let session: &mut dyn Session = &mut session;
-    session.write_arena(net, Arena::Grads, &values).unwrap();
+    session.write(session.tape().find_whole(net, Whole::Grads).unwrap(), &values.data).unwrap();
     session.run().unwrap();
     assert!(session.scalar(norm).unwrap().is_nan());
-    session.read_arena(net, Arena::Params, &mut values).unwrap();
+    session.read_params(net, &mut values).unwrap();
     assert!(values.data[..3].iter().all(|p| p.is_nan()));
 }

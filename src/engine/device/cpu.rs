@@ -1,10 +1,10 @@
 //! Runs a plan on the CPU: one arena, cut into the slices that each op's kernel works on.
 
-use crate::engine::device::{Arena, Cost, Profile, Session};
+use crate::engine::device::{Cost, Profile, Session};
 use crate::engine::ops::{Args, MAX_OPERANDS, Op, Operation, dispatch};
-use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
+use crate::engine::plan::{Plan, Sizing, Step};
 use crate::engine::real::Real;
-use crate::engine::tape::{NetId, Storage, Tape, Var};
+use crate::engine::tape::{Storage, Tape, Var};
 use crate::engine::tensor::{DType, Line};
 use crate::{Error, Result, invalid};
 use memmap2::MmapMut;
@@ -69,19 +69,6 @@ impl<T: Real> CpuSession<T> {
 
     fn bytes_mut(&mut self, range: &Range<usize>) -> &mut [u8] {
         &mut self.memory.0[range.clone()]
-    }
-
-    fn arena(&self, net: NetId, arena: Arena) -> Range<usize> {
-        let NetArenas { params, working, grads, moment1, moment2, steps } = self.plan.arenas(net);
-        match arena {
-            Arena::Params => params,
-            Arena::Working => working,
-            Arena::Grads => grads,
-            Arena::Moment1 => moment1,
-            Arena::Moment2 => moment2,
-            Arena::Steps => steps,
-        }
-        .clone()
     }
 
     /// Rearranges a frozen parameter for every op that takes it packed.
@@ -156,6 +143,9 @@ impl<T: Real> Session for CpuSession<T> {
                 return Ok(());
             }
         }
+        if range.len() != bytes.len() {
+            invalid!("variable %{} takes {} bytes, found {}", v.0, range.len(), bytes.len());
+        }
         self.bytes_mut(&range).copy_from_slice(bytes);
         Ok(())
     }
@@ -164,24 +154,6 @@ impl<T: Real> Session for CpuSession<T> {
         let range = self.plan.range(v)?;
         if range.len() != bytes.len() {
             invalid!("frozen weights are kept packed for the kernels that use them and cannot be read back");
-        }
-        bytes.copy_from_slice(self.bytes(&range));
-        Ok(())
-    }
-
-    fn write_arena_bytes(&mut self, net: NetId, arena: Arena, bytes: &[u8]) -> Result<()> {
-        let range = self.arena(net, arena);
-        if range.len() != bytes.len() {
-            invalid!("{arena:?} of this network take {} bytes in this program, found {}", range.len(), bytes.len());
-        }
-        self.bytes_mut(&range).copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn read_arena_bytes(&self, net: NetId, arena: Arena, bytes: &mut [u8]) -> Result<()> {
-        let range = self.arena(net, arena);
-        if range.len() != bytes.len() {
-            invalid!("{arena:?} of this network take {} bytes in this program, found {}", range.len(), bytes.len());
         }
         bytes.copy_from_slice(self.bytes(&range));
         Ok(())

@@ -4,6 +4,8 @@
 mod backend;
 pub mod cpu;
 pub mod cuda;
+#[cfg(test)]
+mod tests;
 pub mod tune;
 
 pub use backend::{Backend, Device};
@@ -12,39 +14,21 @@ use crate::engine::ops::case::{Program, uniform};
 use crate::engine::params::Values;
 use crate::engine::plan::Plan;
 use crate::engine::real::Real;
-use crate::engine::tape::{NetId, Storage, Tape, Var};
+use crate::engine::tape::{NetId, Storage, Tape, Var, Whole};
 use crate::engine::tensor::{DType, Element, Tensor};
 use crate::engine::toolkit::cuda::Launch;
 use crate::{Result, invalid};
 use half::{bf16, f16};
 use std::ops::Range;
 
-/// The per-network arenas a session holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arena {
-    /// In f32, also where passes read a copy of 16 bits.
-    Params,
-    /// That copy; empty in other programs.
-    Working,
-    Grads,
-    /// Adam's first moment.
-    Moment1,
-    /// Adam's second moment.
-    Moment2,
-    /// Number of optimizer steps done (one element).
-    Steps,
-}
-
 /// A planned program with its memory.
 pub trait Session: Send {
     fn tape(&self) -> &Tape;
     fn plan(&self) -> &Plan;
-    /// Copies bytes into a variable (an input or a parameter) from the host, of the type that [`Session::dtype`] says.
+    /// Copies bytes into a variable (an input, a parameter, a state) from the host, of the type that [`Session::dtype`] says.
     fn write_bytes(&mut self, v: Var, bytes: &[u8]) -> Result<()>;
-    /// Copies a variable declared as output, a parameter or a gradient to the host.
+    /// Copies a variable declared as output, a parameter, a gradient or a state to the host.
     fn read_bytes(&self, v: Var, bytes: &mut [u8]) -> Result<()>;
-    fn write_arena_bytes(&mut self, net: NetId, arena: Arena, bytes: &[u8]) -> Result<()>;
-    fn read_arena_bytes(&self, net: NetId, arena: Arena, bytes: &mut [u8]) -> Result<()>;
     /// Copies data that inputs are later filled from into memory of the device, once in a session's life. `false`, and
     /// nothing kept, where that memory has no room to spare or, as the CPU's, is the host's.
     fn keep(&mut self, bytes: &[u8]) -> Result<bool>;
@@ -143,17 +127,39 @@ impl dyn Session + '_ {
         Ok(self.read_values(v)?[0])
     }
 
-    /// Fills one of a network's arenas. The values must have this program's layout for the network.
-    pub fn write_arena<T: Real>(&mut self, net: NetId, arena: Arena, values: &Values<T>) -> Result<()> {
+    /// Fills a network's parameters. The values must have this program's layout for the network.
+    pub fn write_params<T: Real>(&mut self, net: NetId, values: &Values<T>) -> Result<()> {
+        self.expect_layout(net, values)?;
+        for (index, e) in values.layout.entries().iter().enumerate() {
+            self.write_param(net, index, &values.data[e.range.clone()])?;
+        }
+        Ok(())
+    }
+
+    /// Reads a network's parameters into `values`.
+    pub fn read_params<T: Real>(&self, net: NetId, values: &mut Values<T>) -> Result<()> {
+        self.expect_layout(net, values)?;
+        for (index, e) in values.layout.entries().iter().enumerate() {
+            if let Some(v) = self.tape().param_var(net, index) {
+                self.read_numbers(v, &mut values.data[e.range.clone()])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the gradients of a network's parameters into `values`.
+    pub fn read_grads<T: Real>(&self, net: NetId, values: &mut Values<T>) -> Result<()> {
+        self.expect_layout(net, values)?;
+        match self.tape().find_whole(net, Whole::Grads) {
+            Some(v) => self.read_numbers(v, &mut values.data),
+            None => invalid!("this program takes no gradients of network {}", self.tape().layout(net).network),
+        }
+    }
+
+    fn expect_layout<T>(&self, net: NetId, values: &Values<T>) -> Result<()> {
         let ours = self.tape().layout(net);
         if ours.len() != values.data.len() {
             invalid!("network {}: expected {} values, found {}", ours.network, ours.len(), values.data.len());
-        }
-        if arena != Arena::Params {
-            return self.write_arena_bytes(net, arena, bytemuck::cast_slice(&values.data));
-        }
-        for (index, e) in values.layout.entries().iter().enumerate() {
-            self.write_param(net, index, &values.data[e.range.clone()])?;
         }
         Ok(())
     }
@@ -162,20 +168,26 @@ impl dyn Session + '_ {
     pub fn write_param<T: Real>(&mut self, net: NetId, index: usize, values: &[T]) -> Result<()> {
         let (tape, entry) = (self.tape(), self.tape().layout(net).entries().get(index));
         match (tape.param_var(net, index), entry) {
-            (Some(v), Some(e)) if e.range.len() == values.len() => {
-                // A network's own numbers are f32 or f64; a program may keep others.
-                if self.dtype(v).size() == size_of::<T>() {
-                    return self.write_bytes(v, bytemuck::cast_slice(values));
-                }
-                self.write_values(v, &values.iter().map(|x| x.f64()).collect::<Vec<_>>())
-            }
+            (Some(v), Some(e)) if e.range.len() == values.len() => self.write_numbers(v, values),
             _ => invalid!("{} has no parameter {index} of {} values", tape.layout(net).network, values.len()),
         }
     }
 
-    /// Reads one of a network's arenas into `values`.
-    pub fn read_arena<T: Real>(&self, net: NetId, arena: Arena, values: &mut Values<T>) -> Result<()> {
-        self.read_arena_bytes(net, arena, bytemuck::cast_slice_mut(&mut values.data))
+    /// Fills a variable from a network's own numbers, f32 or f64; a program may keep others.
+    fn write_numbers<T: Real>(&mut self, v: Var, values: &[T]) -> Result<()> {
+        if self.dtype(v).size() == size_of::<T>() {
+            return self.write_bytes(v, bytemuck::cast_slice(values));
+        }
+        self.write_values(v, &values.iter().map(|x| x.f64()).collect::<Vec<_>>())
+    }
+
+    /// Reads a variable as [`write_numbers`](Self::write_numbers) fills it.
+    fn read_numbers<T: Real>(&self, v: Var, values: &mut [T]) -> Result<()> {
+        if self.dtype(v).size() == size_of::<T>() {
+            return self.read_bytes(v, bytemuck::cast_slice_mut(values));
+        }
+        values.iter_mut().zip(self.read_values(v)?).for_each(|(to, x)| *to = T::of(x));
+        Ok(())
     }
 }
 

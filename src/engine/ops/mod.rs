@@ -22,10 +22,11 @@ pub mod preprocess;
 pub mod topk;
 pub mod weighted_sum;
 
-use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Record, Tape, Var};
+use crate::{Error, Result};
 use std::fmt::Debug;
+use std::ops::Range;
 
 pub use activation::Activation;
 
@@ -37,15 +38,17 @@ pub trait Operation: Debug + Clone {
     /// Name in printed programs and traces.
     const NAME: &'static str;
 
-    /// Records the gradients of the inputs, given those of the outputs (`None`: nothing depends on that output).
-    ///
-    /// `wanted[i]` tells which inputs need one. Ops that only ever run outside of training refuse by name.
-    fn gradient(&self, tape: &mut Tape, r: &Record, given: &[Option<Var>], wanted: &[bool])
-    -> Result<Vec<Option<Var>>>;
+    /// Records the gradients of the inputs. Ops that only ever run outside of training refuse: `b.refuse()`.
+    fn gradient(&self, b: Backward) -> Gradients;
 
     /// The input whose buffer the first output may take over when that input is not needed any more.
     fn in_place(&self) -> Option<usize> {
         None
+    }
+
+    /// Outputs that it does not only write: it reads what the run before, or an earlier record, left there.
+    fn updates(&self) -> Range<usize> {
+        0..0
     }
 
     /// Multiplications with an addition each that the definition asks for; 0 where reading and writing is the work.
@@ -80,9 +83,53 @@ pub struct Args<'a, T> {
     pub packed: Option<&'a [T]>,
 }
 
-/// The refusal of ops that have no gradient because they only run in inference or in the backward pass itself.
-pub(crate) fn no_gradient(name: &str) -> Result<Vec<Option<Var>>> {
-    Err(crate::Error::Invalid(format!("{name} cannot be differentiated: it only runs outside of training losses")))
+/// The gradients of a record's inputs, `None` where there is none or none is wanted.
+pub type Gradients = Result<Vec<Option<Var>>>;
+
+/// What the gradient of one record is recorded from.
+pub struct Backward<'a> {
+    pub tape: &'a mut Tape,
+    record: &'a Record,
+    given: &'a [Option<Var>],
+    wanted: &'a [bool],
+}
+
+impl<'a> Backward<'a> {
+    /// `given` has one entry for every output of the record, `wanted` one for every input.
+    pub fn new(tape: &'a mut Tape, record: &'a Record, given: &'a [Option<Var>], wanted: &'a [bool]) -> Self {
+        Backward { tape, record, given, wanted }
+    }
+
+    /// The `i`-th input of the record.
+    pub fn input(&self, i: usize) -> Var {
+        self.record.inputs[i]
+    }
+
+    /// The `i`-th output of the record: its result, or what it saved.
+    pub fn output(&self, i: usize) -> Var {
+        self.record.outputs[i]
+    }
+
+    /// The gradient of the `i`-th output; `None` if nothing depends on it.
+    pub fn given(&self, i: usize) -> Option<Var> {
+        self.given[i]
+    }
+
+    /// Whether the `i`-th input needs a gradient.
+    pub fn wanted(&self, i: usize) -> bool {
+        self.wanted[i]
+    }
+
+    /// No gradient for any input.
+    pub fn none(&self) -> Gradients {
+        Ok(vec![None; self.wanted.len()])
+    }
+
+    /// The answer of ops that have no gradient because they only run in inference or in the backward pass itself.
+    pub fn refuse(&self) -> Gradients {
+        let name = self.record.op.name();
+        Err(Error::Invalid(format!("{name} cannot be differentiated: it only runs outside of training losses")))
+    }
 }
 
 macro_rules! operations {

@@ -1,10 +1,10 @@
 //! A program on a CUDA device or its emulator: one arena, one list of launches, replayed as one graph.
 
 use super::{Copies, Copy, Driver, Graph, nvtx};
-use crate::engine::device::{Arena, Profile, Session};
-use crate::engine::ops::{Op, dispatch, norm_input};
-use crate::engine::plan::{NetArenas, Plan, Sizing, Step};
-use crate::engine::tape::{NetId, Record, Storage, Tape, Var};
+use crate::engine::device::{Profile, Session};
+use crate::engine::ops::{Op, Operation, dispatch, norm_input};
+use crate::engine::plan::{Plan, Sizing, Step};
+use crate::engine::tape::{Record, Storage, Tape, Var, Whole};
 use crate::engine::tensor::DType;
 use crate::engine::toolkit::cuda::{
     Buffer, Choices, CudaOperation, Entry, Launch, Launches, NormInput, Number, Operands, Target,
@@ -148,13 +148,9 @@ impl CudaSession {
         let entries: BTreeMap<&str, &'static Entry> =
             steps.iter().flat_map(|s| &s.launches).map(|l| (l.call.entry.name, l.call.entry)).collect();
         driver.load(&entries.into_values().collect::<Vec<_>>())?;
-        // Parameters, gradients and moments: the gaps between their entries are read too, and moments start at 0.
-        for net in &plan.nets {
-            for range in [&net.params, &net.working, &net.grads, &net.moment1, &net.moment2, &net.steps] {
-                if !range.is_empty() {
-                    driver.zero(base + range.start as u64..base + range.end as u64)?;
-                }
-            }
+        // The gaps between parameters are read, too, and states start at 0.
+        for range in &plan.kept {
+            driver.zero(base + range.start as u64..base + range.end as u64)?;
         }
         let set_to = |name, value| std::env::var_os(name).is_some_and(|v| v == value);
         let submission = match () {
@@ -266,22 +262,6 @@ impl CudaSession {
     fn at(&self, range: &Range<usize>) -> u64 {
         self.base + range.start as u64
     }
-
-    fn arena(&self, net: NetId, arena: Arena, len: usize) -> Result<u64> {
-        let NetArenas { params, working, grads, moment1, moment2, steps } = self.plan.arenas(net);
-        let range = match arena {
-            Arena::Params => params,
-            Arena::Working => working,
-            Arena::Grads => grads,
-            Arena::Moment1 => moment1,
-            Arena::Moment2 => moment2,
-            Arena::Steps => steps,
-        };
-        if range.len() != len {
-            invalid!("{arena:?} of this network take {} bytes in this program, found {len}", range.len());
-        }
-        Ok(self.at(range))
-    }
 }
 
 /// Variables that go in before a run and out after it.
@@ -302,15 +282,12 @@ fn record(tape: &Tape, steps: &[Step], target: Target, base: u64) -> Result<Vec<
     for (i, (record, step)) in tape.records.iter().zip(steps).enumerate() {
         let mut l = Launches::new(target, operands(tape, i, step, target, base));
         dispatch!(&record.op, o => CudaOperation::launch(o, &mut l)).map_err(|e| e.within(describe(record)))?;
-        // The optimizer's outputs are arenas that it updates, but for the last, the rounded parameters; an op in place reads
-        // its first output.
+        // An op in place reads its first output.
         let in_place = step.inputs.iter().any(Range::is_empty);
-        let written = match &record.op {
-            Op::Adam(_) => &step.outputs[4..],
-            Op::ClipGradNorm(_) => &step.outputs[..1],
-            _ => &step.outputs[in_place as usize..],
-        };
-        let fresh = written.iter().chain([&step.scratch, &step.handed_on]).filter(|r| !r.is_empty());
+        let updates = dispatch!(&record.op, o => o.updates());
+        let reads = |k: &usize| updates.contains(k) || in_place && *k == 0;
+        let written = (0..step.outputs.len()).filter(|k| !reads(k)).map(|k| &step.outputs[k]);
+        let fresh = written.chain([&step.scratch, &step.handed_on]).filter(|r| !r.is_empty());
         let fresh = fresh.map(|r| base + r.start as u64..base + r.end as u64).collect();
         works.push(Work { fresh, launches: l.recorded() });
     }
@@ -320,12 +297,10 @@ fn record(tape: &Tape, steps: &[Step], target: Target, base: u64) -> Result<Vec<
 /// The memory of the `i`-th record.
 fn operands(tape: &Tape, i: usize, step: &Step, target: Target, base: u64) -> Operands {
     let record = &tape.records[i];
-    // The optimizer's operands are arenas, not variables of the record.
-    let dtype = |v: Option<&Var>| v.map_or(tape.dtype().exact(), |v| tape.info(*v).dtype);
     let buffer =
         |range: &Range<usize>, dtype| Buffer { at: base + range.start as u64, bytes: range.len() as u64, dtype };
     let of_step = |ranges: &[Range<usize>], vars: &[Var]| -> Vec<Buffer> {
-        ranges.iter().enumerate().map(|(k, r)| buffer(r, dtype(vars.get(k)))).collect()
+        ranges.iter().zip(vars).map(|(r, v)| buffer(r, tape.info(*v).dtype)).collect()
     };
     let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, &target);
     let handed = |range: &Range<usize>, at: usize| -> Option<(NormInput, Buffer)> {
@@ -373,6 +348,10 @@ impl Session for CudaSession {
         if unused {
             return Ok(());
         }
+        let whole = matches!(self.tape.info(v).storage, Storage::Whole { what: Whole::Params | Whole::Rounded, .. });
+        if whole && self.tape.dtype() != self.tape.dtype().exact() {
+            invalid!("variable %{}: write parameters one by one, with the rounded copies that the passes read", v.0);
+        }
         let master = self.plan.master(v);
         let taken = master.as_ref().unwrap_or(&range);
         if taken.len() != bytes.len() {
@@ -390,15 +369,6 @@ impl Session for CudaSession {
             invalid!("variable %{} takes {} bytes, found {}", v.0, range.len(), bytes.len());
         }
         self.driver.read(self.at(&range), bytes)
-    }
-
-    fn write_arena_bytes(&mut self, net: NetId, arena: Arena, bytes: &[u8]) -> Result<()> {
-        let at = self.arena(net, arena, bytes.len())?;
-        self.driver.write(at, bytes)
-    }
-
-    fn read_arena_bytes(&self, net: NetId, arena: Arena, bytes: &mut [u8]) -> Result<()> {
-        self.driver.read(self.arena(net, arena, bytes.len())?, bytes)
     }
 
     fn keep(&mut self, bytes: &[u8]) -> Result<bool> {

@@ -3,10 +3,10 @@
 pub mod cases;
 pub(crate) mod cuda;
 
-use super::{Args, Operation, no_gradient};
+use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use rayon::prelude::*;
 
 /// What an op applies to its result before storing it.
@@ -110,9 +110,9 @@ pub(crate) const CHUNK: usize = 16 * 1024;
 impl Operation for Activate {
     const NAME: &'static str = "activate";
 
-    fn gradient(&self, tape: &mut Tape, r: &Record, given: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        let Some(dy) = given[0] else { return Ok(vec![None]) };
-        Ok(vec![Some(tape.activate_bwd(r.outputs[0], dy, self.act)?)])
+    fn gradient(&self, b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
+        Ok(vec![Some(b.tape.activate_bwd(b.output(0), dy, self.act)?)])
     }
 
     fn in_place(&self) -> Option<usize> {
@@ -135,8 +135,8 @@ impl Operation for Activate {
 impl Operation for ActivateBwd {
     const NAME: &'static str = "activate_bwd";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn in_place(&self) -> Option<usize> {

@@ -4,10 +4,10 @@ pub mod cases;
 mod cpu;
 pub(crate) mod cuda;
 
-use super::{Args, MAX_OPERANDS, Operation, no_gradient};
+use super::{Args, Backward, Gradients, MAX_OPERANDS, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 
 /// Inputs: (n, h_i, w_i, 1). Output: (n, size, size, 1), the sum of all, upsampled, then blurred by a separable Gaussian with
@@ -51,8 +51,8 @@ impl Tape {
 impl Operation for AnomalyMap {
     const NAME: &'static str = "anomaly_map";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn scratch<T: Real>(&self, threads: usize) -> usize {

@@ -3,10 +3,10 @@
 pub mod cases;
 pub(crate) mod cuda;
 
-use super::{Args, Operation, no_gradient};
+use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,21 +58,15 @@ impl Tape {
 impl Operation for Concat {
     const NAME: &'static str = "concat";
 
-    fn gradient(
-        &self,
-        tape: &mut Tape,
-        r: &Record,
-        given: &[Option<Var>],
-        wanted: &[bool],
-    ) -> Result<Vec<Option<Var>>> {
-        let Some(dy) = given[0] else { return Ok(vec![None; wanted.len()]) };
+    fn gradient(&self, b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
         let row = self.parts.iter().sum();
         let mut offset = 0;
         let mut grads = Vec::new();
-        for ((part, input), wanted) in self.parts.iter().zip(&r.inputs).zip(wanted) {
-            let shape = tape.shape(*input);
+        for (i, part) in self.parts.iter().enumerate() {
+            let shape = b.tape.shape(b.input(i));
             let op = ConcatBwd { rows: self.rows, row, offset };
-            grads.push(if *wanted { Some(tape.record1(op, vec![dy], shape)?) } else { None });
+            grads.push(if b.wanted(i) { Some(b.tape.record1(op, vec![dy], shape)?) } else { None });
             offset += part;
         }
         Ok(grads)
@@ -94,8 +88,8 @@ impl Operation for Concat {
 impl Operation for ConcatBwd {
     const NAME: &'static str = "concat_bwd";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

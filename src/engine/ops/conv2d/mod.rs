@@ -10,10 +10,10 @@ pub mod gather;
 pub mod winograd;
 pub mod winograd_weight;
 
-use super::{Activation, Args, Operation, no_gradient};
+use super::{Activation, Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 
 /// Sizes of one convolution. `n,h,w,c`: input; `k,r,s`: filters; `oh,ow`: output. Symmetric padding.
@@ -153,29 +153,23 @@ impl Operation for Forward {
         self.sizes.multiply_adds()
     }
 
-    fn gradient(
-        &self,
-        tape: &mut Tape,
-        r: &Record,
-        given: &[Option<Var>],
-        wanted: &[bool],
-    ) -> Result<Vec<Option<Var>>> {
-        let Some(dy) = given[0] else { return Ok(vec![None; wanted.len()]) };
+    fn gradient(&self, b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
         let sizes = self.sizes;
-        let dz = tape.activate_bwd(r.outputs[0], dy, self.act)?;
-        let mut grads = vec![None; wanted.len()];
-        if wanted[0] {
-            grads[0] = Some(tape.record1(BwdInput { sizes }, vec![dz, r.inputs[1]], sizes.input())?);
+        let dz = b.tape.activate_bwd(b.output(0), dy, self.act)?;
+        let mut grads = b.none()?;
+        if b.wanted(0) {
+            grads[0] = Some(b.tape.record1(BwdInput { sizes }, vec![dz, b.input(1)], sizes.input())?);
         }
-        if wanted[1] {
-            let dw = tape.record1(BwdWeight { sizes }, vec![r.inputs[0], dz], sizes.weights())?;
-            grads[1] = Some(tape.exact(dw));
+        if b.wanted(1) {
+            let dw = b.tape.record1(BwdWeight { sizes }, vec![b.input(0), dz], sizes.weights())?;
+            grads[1] = Some(b.tape.exact(dw));
         }
-        if self.bias && wanted[2] {
+        if self.bias && b.wanted(2) {
             let k = sizes.k as usize;
             let positions = sizes.output().len() / k;
-            let db = tape.record1(BwdBias { positions, k }, vec![dz], Shape::vector(k))?;
-            grads[2] = Some(tape.exact(db));
+            let db = b.tape.record1(BwdBias { positions, k }, vec![dz], Shape::vector(k))?;
+            grads[2] = Some(b.tape.exact(db));
         }
         if self.residual {
             grads[2 + self.bias as usize] = Some(dz);
@@ -214,8 +208,8 @@ impl Operation for BwdInput {
         self.sizes.multiply_adds()
     }
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn scratch<T: Real>(&self, threads: usize) -> usize {
@@ -235,8 +229,8 @@ impl Operation for BwdWeight {
         self.sizes.multiply_adds()
     }
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn scratch<T: Real>(&self, threads: usize) -> usize {
@@ -252,8 +246,8 @@ impl Operation for BwdWeight {
 impl Operation for BwdBias {
     const NAME: &'static str = "conv2d_bwd_bias";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

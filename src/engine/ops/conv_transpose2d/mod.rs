@@ -8,10 +8,10 @@ pub mod cases;
 pub mod cuda;
 
 use super::conv2d::{BwdWeight, Conv2d, Options, cpu};
-use super::{Args, Operation};
+use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 
 /// y = adjoint of `sizes` applied to x. Inputs: x, w.
@@ -62,23 +62,17 @@ impl Operation for ConvTranspose2d {
         self.sizes.multiply_adds()
     }
 
-    fn gradient(
-        &self,
-        tape: &mut Tape,
-        r: &Record,
-        given: &[Option<Var>],
-        wanted: &[bool],
-    ) -> Result<Vec<Option<Var>>> {
-        let Some(dy) = given[0] else { return Ok(vec![None; 2]) };
+    fn gradient(&self, b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
         let s = self.sizes;
-        let mut grads = vec![None; 2];
-        if wanted[0] {
+        let mut grads = b.none()?;
+        if b.wanted(0) {
             let [stride, pad] = [[s.stride_h, s.stride_w], [s.pad_h, s.pad_w]].map(|p| p.map(|v| v as usize));
-            grads[0] = Some(tape.conv2d(dy, r.inputs[1], Options { stride, pad, ..Default::default() })?);
+            grads[0] = Some(b.tape.conv2d(dy, b.input(1), Options { stride, pad, ..Default::default() })?);
         }
-        if wanted[1] {
-            let dw = tape.record1(BwdWeight { sizes: s }, vec![dy, r.inputs[0]], s.weights())?;
-            grads[1] = Some(tape.exact(dw));
+        if b.wanted(1) {
+            let dw = b.tape.record1(BwdWeight { sizes: s }, vec![dy, b.input(0)], s.weights())?;
+            grads[1] = Some(b.tape.exact(dw));
         }
         Ok(grads)
     }

@@ -6,10 +6,10 @@
 pub mod cases;
 pub(crate) mod cuda;
 
-use super::{Args, MAX_OPERANDS, Operation, no_gradient};
+use super::{Args, Backward, Gradients, MAX_OPERANDS, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 use crate::engine::toolkit::cpu::vector::{dot, dot_f64};
 use rayon::prelude::*;
@@ -80,21 +80,15 @@ impl Tape {
 impl Operation for Loss {
     const NAME: &'static str = "cosine_loss";
 
-    fn gradient(
-        &self,
-        tape: &mut Tape,
-        r: &Record,
-        given: &[Option<Var>],
-        wanted: &[bool],
-    ) -> Result<Vec<Option<Var>>> {
-        let Some(dy) = given[0] else { return Ok(vec![None; 2]) };
-        let (a, b, saved) = (r.inputs[0], r.inputs[1], r.outputs[1]);
-        let shape = tape.shape(a);
-        let mut grads = vec![None; 2];
+    fn gradient(&self, back: Backward) -> Gradients {
+        let Some(dy) = back.given(0) else { return back.none() };
+        let (a, b, saved) = (back.input(0), back.input(1), back.output(1));
+        let shape = back.tape.shape(a);
+        let mut grads = back.none()?;
         for (i, [other, own]) in [[b, a], [a, b]].into_iter().enumerate() {
-            if wanted[i] {
+            if back.wanted(i) {
                 let op = LossBwd { forward: self.clone(), swapped: i == 0 };
-                grads[i] = Some(tape.record1(op, vec![dy, other, own, saved], shape)?);
+                grads[i] = Some(back.tape.record1(op, vec![dy, other, own, saved], shape)?);
             }
         }
         Ok(grads)
@@ -117,8 +111,8 @@ impl Operation for Loss {
 impl Operation for LossBwd {
     const NAME: &'static str = "cosine_loss_bwd";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     /// d(1 - cos)/db = -(a / (|a| |b|) - cos * b / |b|^2)
@@ -148,8 +142,8 @@ impl Operation for LossBwd {
 impl Operation for Map {
     const NAME: &'static str = "cosine_map";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn run<T: Real>(&self, args: Args<'_, T>) {

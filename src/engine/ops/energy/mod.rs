@@ -4,10 +4,10 @@
 pub mod cases;
 mod cuda;
 
-use super::{Args, Operation, no_gradient};
+use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 use std::ops::Range;
 
@@ -50,10 +50,10 @@ impl Tape {
 impl Operation for Energy {
     const NAME: &'static str = "energy";
 
-    fn gradient(&self, tape: &mut Tape, r: &Record, given: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        let Some(dy) = given[0] else { return Ok(vec![None]) };
-        let shape = tape.shape(r.inputs[0]);
-        Ok(vec![Some(tape.record1(EnergyBwd { forward: self.clone() }, vec![dy, r.inputs[0]], shape)?)])
+    fn gradient(&self, b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
+        let shape = b.tape.shape(b.input(0));
+        Ok(vec![Some(b.tape.record1(EnergyBwd { forward: self.clone() }, vec![dy, b.input(0)], shape)?)])
     }
 
     /// One scalar an image position: a few thousand values, summed in f64 by one thread.
@@ -74,8 +74,8 @@ impl Operation for Energy {
 impl Operation for EnergyBwd {
     const NAME: &'static str = "energy_bwd";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

@@ -3,10 +3,8 @@
 pub mod cases;
 mod cuda;
 
-use super::{Args, Operation};
-use crate::Result;
+use super::{Args, Backward, Gradients, Operation};
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
 
 /// y = value, everywhere
 #[derive(Clone, Debug)]
@@ -17,8 +15,8 @@ pub struct Fill {
 impl Operation for Fill {
     const NAME: &'static str = "fill";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![])
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.none()
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

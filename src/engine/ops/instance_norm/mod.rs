@@ -6,10 +6,10 @@ pub mod cases;
 mod cpu;
 mod cuda;
 
-use super::{Activation, Args, Operation, no_gradient};
+use super::{Activation, Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 
 /// Inputs: x, then gamma and beta if affine, then the residual if present. Outputs: y, mean, rstd (n, 1, 1, c).
@@ -83,29 +83,23 @@ impl Tape {
 impl Operation for InstanceNorm {
     const NAME: &'static str = "instance_norm";
 
-    fn gradient(
-        &self,
-        tape: &mut Tape,
-        r: &Record,
-        given: &[Option<Var>],
-        wanted: &[bool],
-    ) -> Result<Vec<Option<Var>>> {
-        let Some(dy) = given[0] else { return Ok(vec![None; wanted.len()]) };
-        let x = r.inputs[0];
+    fn gradient(&self, b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
+        let x = b.input(0);
         let mut forward = self.clone();
         let mut dz = dy;
         if self.residual {
-            dz = tape.activate_bwd(r.outputs[0], dy, self.act)?;
+            dz = b.tape.activate_bwd(b.output(0), dy, self.act)?;
             forward.act = Activation::None;
         }
-        let mut inputs = vec![dz, x, r.outputs[0], r.outputs[1], r.outputs[2]];
-        let mut outputs = vec![tape.shape(x)];
+        let mut inputs = vec![dz, x, b.output(0), b.output(1), b.output(2)];
+        let mut outputs = vec![b.tape.shape(x)];
         if self.affine {
-            inputs.push(r.inputs[1]);
+            inputs.push(b.input(1));
             outputs.extend([Shape::vector(self.c); 2]);
         }
-        let mut grads = tape.record(InstanceNormBwd { forward }, inputs, &outputs)?;
-        grads[1..].iter_mut().for_each(|g| *g = tape.exact(*g));
+        let mut grads = b.tape.record(InstanceNormBwd { forward }, inputs, &outputs)?;
+        grads[1..].iter_mut().for_each(|g| *g = b.tape.exact(*g));
         Ok(grads.into_iter().map(Some).chain(self.residual.then_some(Some(dz))).collect())
     }
 
@@ -121,8 +115,8 @@ impl Operation for InstanceNorm {
 impl Operation for InstanceNormBwd {
     const NAME: &'static str = "instance_norm_bwd";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn scratch<T: Real>(&self, _: usize) -> usize {

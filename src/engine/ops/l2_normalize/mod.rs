@@ -3,10 +3,10 @@
 pub mod cases;
 mod cuda;
 
-use super::{Args, Operation, no_gradient};
+use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 use crate::engine::toolkit::cpu::vector::dot;
 use rayon::prelude::*;
@@ -41,11 +41,11 @@ impl Tape {
 impl Operation for L2Normalize {
     const NAME: &'static str = "l2_normalize";
 
-    fn gradient(&self, tape: &mut Tape, r: &Record, given: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        let Some(dy) = given[0] else { return Ok(vec![None]) };
-        let shape = tape.shape(r.inputs[0]);
+    fn gradient(&self, b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
+        let shape = b.tape.shape(b.input(0));
         let op = L2NormalizeBwd { c: self.c };
-        Ok(vec![Some(tape.record1(op, vec![dy, r.outputs[0], r.outputs[1]], shape)?)])
+        Ok(vec![Some(b.tape.record1(op, vec![dy, b.output(0), b.output(1)], shape)?)])
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
@@ -65,8 +65,8 @@ impl Operation for L2Normalize {
 impl Operation for L2NormalizeBwd {
     const NAME: &'static str = "l2_normalize_bwd";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

@@ -3,10 +3,10 @@
 pub mod cases;
 mod cuda;
 
-use super::{Args, Operation, no_gradient};
+use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 use rayon::prelude::*;
 
@@ -52,8 +52,8 @@ impl Tape {
 impl Operation for MaxPool {
     const NAME: &'static str = "max_pool";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

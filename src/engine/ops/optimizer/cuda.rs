@@ -7,7 +7,7 @@ use crate::engine::ops::kernels;
 use crate::engine::toolkit::cuda::{CudaOperation, Launches, Number, Target, size32};
 
 const THREADS: u32 = 256;
-/// Elements a block takes: 16 bytes a thread. Arenas are whole cache lines.
+/// Elements a block takes: 16 bytes a thread. Whole networks are whole cache lines.
 const BLOCK: u32 = THREADS * 4;
 /// Most partial sums of squares.
 const MAX_PARTIALS: u32 = 1024;
@@ -37,8 +37,7 @@ impl CudaOperation for Adam {
         let len = params.elements();
         let call = match l.number() {
             Number::Bf16 => {
-                let working = l.output(4).cast(l.number().storage());
-                kernels::adam_step_masters_bf16(params, working, m, v, grads, steps.read(), len, rates)?
+                kernels::adam_step_masters_bf16(params, l.output(4), m, v, grads, steps.read(), len, rates)?
             }
             _ => kernels::adam_step_f32(params, m, v, grads, steps.read(), len, rates)?,
         };

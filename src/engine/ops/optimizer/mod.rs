@@ -1,16 +1,17 @@
-//! Adam and the gradient-norm clip: each one pass over a network's flat arenas.
+//! Adam and the gradient-norm clip: each one pass over all parameters of a network, which lie in one piece.
 
 pub mod cases;
 pub(crate) mod cuda;
 
 use super::activation::CHUNK;
-use super::{Args, Operation};
+use super::{Args, Backward, Gradients, Operation};
 use crate::engine::real::Real;
-use crate::engine::tape::{NetId, Record, Tape, Var};
+use crate::engine::tape::{NetId, Tape, Var, Whole};
 use crate::engine::tensor::{DType, Shape};
 use crate::engine::toolkit::cpu::vector::dot;
 use crate::{Result, invalid};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// One Adam step with bias correction, as `torch.optim.Adam` without weight decay.
 #[derive(Clone, Copy, Debug)]
@@ -35,9 +36,8 @@ pub fn expect_trainable(dtype: DType) -> Result<()> {
 /// Output: the norm before.
 #[derive(Clone, Copy, Debug)]
 pub struct ClipGradNorm {
-    pub net: NetId,
     pub max: f64,
-    /// Elements of the gradient arena.
+    /// Elements of all gradients, gaps included.
     pub len: usize,
 }
 
@@ -46,25 +46,40 @@ impl Tape {
     /// the passes read is a copy of them, rounded at the same time.
     pub fn adam(&mut self, a: Adam) -> Result<()> {
         expect_trainable(self.dtype())?;
-        self.record(a, vec![], &[]).map(drop)
+        let exact = self.dtype().exact();
+        let (grads, params) = (self.whole(a.net, Whole::Grads)?, self.whole(a.net, Whole::Params)?);
+        let shape = self.shape(params);
+        let [m, v] = ["moment1", "moment2"].map(|name| self.state(a.net, name, shape, exact));
+        let mut outputs = vec![params, m?, v?, self.state(a.net, "steps", Shape::SCALAR, exact)?];
+        if self.dtype() != exact {
+            outputs.push(self.whole(a.net, Whole::Rounded)?);
+        }
+        self.record_into(a, vec![grads], outputs);
+        Ok(())
     }
 
     /// Clips the gradients of `net`; call it between `backward` and `adam`. Returns the norm found.
     pub fn clip_grad_norm(&mut self, net: NetId, max: f64) -> Result<Var> {
-        let len = self.layout(net).len();
-        let norm = self.record1(ClipGradNorm { net, max, len }, vec![], Shape::SCALAR)?;
-        Ok(self.exact(norm))
+        let grads = self.whole(net, Whole::Grads)?;
+        let norm = self.fresh(Shape::SCALAR, self.dtype().exact());
+        self.record_into(ClipGradNorm { max, len: self.shape(grads).len() }, vec![], vec![norm, grads]);
+        Ok(norm)
     }
 }
 
 impl Operation for Adam {
     const NAME: &'static str = "adam";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![])
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
-    /// Inputs: gradients. Outputs: parameters, both moments, the number of steps done; in bf16 programs, the rounded parameters.
+    /// Parameters, both moments, the number of steps done.
+    fn updates(&self) -> Range<usize> {
+        0..4
+    }
+
+    /// Inputs: gradients. Outputs: what it updates; in bf16 programs, the rounded parameters.
     fn run<T: Real>(&self, a: Args<'_, T>) {
         let ([grads, ..], [params, m, v, steps, ..]) = (a.inputs, a.outputs);
         steps[0] += T::ONE;
@@ -92,8 +107,13 @@ impl Operation for Adam {
 impl Operation for ClipGradNorm {
     const NAME: &'static str = "clip_grad_norm";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        Ok(vec![None])
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
+    }
+
+    /// The gradients.
+    fn updates(&self) -> Range<usize> {
+        1..2
     }
 
     fn scratch<T: Real>(&self, _: usize) -> usize {

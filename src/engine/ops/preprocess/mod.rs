@@ -4,10 +4,10 @@ pub mod cases;
 pub(crate) mod cuda;
 pub mod resize;
 
-use super::{Args, Operation, no_gradient};
+use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape};
 use rayon::prelude::*;
 use resize::Resize;
@@ -54,8 +54,8 @@ impl Preprocess {
 impl Operation for Preprocess {
     const NAME: &'static str = "preprocess";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn scratch<T: Real>(&self, _: usize) -> usize {

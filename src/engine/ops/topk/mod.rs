@@ -3,10 +3,10 @@
 pub mod cases;
 mod cuda;
 
-use super::{Args, Operation, no_gradient};
+use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 use std::cmp::Ordering;
 
@@ -39,8 +39,8 @@ fn descending<T: Real>(a: &T, b: &T) -> Ordering {
 impl Operation for TopKMean {
     const NAME: &'static str = "topk_mean";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn scratch<T: Real>(&self, _: usize) -> usize {

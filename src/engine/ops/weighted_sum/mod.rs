@@ -3,10 +3,10 @@
 pub mod cases;
 pub(crate) mod cuda;
 
-use super::{Args, Operation, no_gradient};
+use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
-use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 
 /// `y = sum_i weights[i] * x_i` over scalars
@@ -39,22 +39,16 @@ impl Tape {
 impl Operation for WeightedSum {
     const NAME: &'static str = "weighted_sum";
 
-    fn gradient(
-        &self,
-        tape: &mut Tape,
-        _: &Record,
-        given: &[Option<Var>],
-        wanted: &[bool],
-    ) -> Result<Vec<Option<Var>>> {
-        let Some(dy) = given[0] else { return Ok(vec![None; wanted.len()]) };
-        let one = |(&weight, &wanted): (&f64, &bool)| -> Result<Option<Var>> {
-            if !wanted {
-                return Ok(None);
+    fn gradient(&self, b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
+        let mut grads = b.none()?;
+        for (i, &weight) in self.weights.iter().enumerate() {
+            if b.wanted(i) {
+                let dx = b.tape.record1(WeightedSumBwd { weight }, vec![dy], Shape::SCALAR)?;
+                grads[i] = Some(b.tape.exact(dx));
             }
-            let dx = tape.record1(WeightedSumBwd { weight }, vec![dy], Shape::SCALAR)?;
-            Ok(Some(tape.exact(dx)))
-        };
-        self.weights.iter().zip(wanted).map(one).collect()
+        }
+        Ok(grads)
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
@@ -66,8 +60,8 @@ impl Operation for WeightedSum {
 impl Operation for WeightedSumBwd {
     const NAME: &'static str = "weighted_sum_bwd";
 
-    fn gradient(&self, _: &mut Tape, _: &Record, _: &[Option<Var>], _: &[bool]) -> Result<Vec<Option<Var>>> {
-        no_gradient(Self::NAME)
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
