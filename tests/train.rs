@@ -287,7 +287,7 @@ fn alternating_programs() {
         assert!(f.losses.values.iter().all(|v| *v != 0.0), "every loss is reported by one of the programs");
     }
     let tensors = |folder: &Path| {
-        let file = ckaad::weights::Archive::open(&folder.join("model.safetensors")).unwrap();
+        let file = ckaad::weights::Archive::open(folder.join("model.safetensors")).unwrap();
         let all = file.tensors().map(|t| (t.name.to_string(), t.f32().iter().map(|v| v.to_bits()).collect()));
         all.collect::<std::collections::BTreeMap<String, Vec<u32>>>()
     };
