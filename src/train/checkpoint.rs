@@ -56,7 +56,7 @@ pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
 
 /// Refuses parameters that are not numbers: a step's losses are computed before its update, and do not show it.
 pub fn expect_finite(values: &Values<f32>) -> Result<()> {
-    let broken = |e: &&crate::engine::params::Entry| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
+    let broken = |e: &&crate::engine::params::Parameter| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
     match values.layout.entries().iter().find(broken) {
         None => Ok(()),
         Some(e) => invalid!(
