@@ -6,7 +6,7 @@ use super::events::Losses;
 use super::settings::{Key, Settings};
 use super::steps::{Part, parameters};
 use crate::detector::file::{Config, Contents, network, save};
-use crate::engine::params::Values;
+use crate::engine::params::{Parameter, Values};
 use crate::engine::tape::{State, Tape};
 use crate::model::{TensorSource, resnet};
 use crate::weights::Archive;
@@ -56,7 +56,7 @@ pub fn expect_to_resume(s: &Settings) -> Result<()> {
 
 /// Refuses parameters that are not numbers: a step's losses are computed before its update, and do not show it.
 fn expect_finite(values: &Values<f32>) -> Result<()> {
-    let broken = |e: &&crate::engine::params::Entry| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
+    let broken = |e: &&Parameter| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
     match values.layout.entries().iter().find(broken) {
         None => Ok(()),
         Some(e) => invalid!(
