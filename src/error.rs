@@ -15,6 +15,9 @@ pub enum Error {
     /// A flag or argument that cannot be acted on; the program exits with 2.
     #[error("{0}")]
     Usage(String),
+    /// Whoever asked for the work wants it no more.
+    #[error("interrupted")]
+    Cancelled,
 }
 
 impl Error {
@@ -25,7 +28,7 @@ impl Error {
     /// The same error with `what` (a file, tensor or op) named in front of it.
     pub fn within(self, what: impl std::fmt::Display) -> Self {
         match self {
-            Error::Io { .. } => self,
+            Error::Io { .. } | Error::Cancelled => self,
             Error::Invalid(m) => Error::Invalid(format!("{what}: {m}")),
             Error::Usage(m) => Error::Usage(format!("{what}: {m}")),
         }

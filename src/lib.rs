@@ -14,10 +14,12 @@
 pub mod bench;
 pub mod cli;
 pub mod data;
+pub mod detector;
 pub mod engine;
 pub mod error;
 pub mod metrics;
 pub mod model;
+pub mod program;
 pub mod report;
 pub mod score;
 pub mod train;

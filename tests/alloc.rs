@@ -1,14 +1,16 @@
 //! Once running, the engine allocates nothing: every byte of a step is in the plan.
 
+use ckaad::detector::ckaad::scoring::{self, Judgement};
+use ckaad::detector::ckaad::step::{self, Hyper};
+use ckaad::detector::ckaad::strategy::Strategy;
+use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::{Session, cpu};
-use ckaad::engine::tape::{NetId, Tape, Var};
+use ckaad::engine::tape::Var;
 use ckaad::engine::tensor::DType;
-use ckaad::model::discriminator::Level;
 use ckaad::model::features::Feed;
-use ckaad::model::init::{self, RandomBackbone};
+use ckaad::model::init::RandomBackbone;
 use ckaad::model::{Architecture, resnet};
-use ckaad::score::program::{self, ScoreSpec};
-use ckaad::train::step::{self, Hyper, StepSpec, Strategy};
+use ckaad::program::Program;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -42,13 +44,9 @@ fn allocations(mut round: impl FnMut()) -> usize {
     CALLS.load(Ordering::Relaxed) - before
 }
 
-fn session(tape: Tape, a: &Architecture, backbone: NetId, trained: &[NetId]) -> Box<dyn Session> {
-    let mut s = cpu::session(tape).unwrap();
-    s.write_params(backbone, &resnet::load::<f32>(a, &RandomBackbone { seed: 0 }).unwrap()).unwrap();
-    for &net in trained {
-        let values = init::network(s.tape().layout(net), 0);
-        s.write_params(net, &values).unwrap();
-    }
+fn session(p: &Program, a: &Architecture) -> Box<dyn Session> {
+    let mut s = cpu::session(p.tape.clone()).unwrap();
+    p.fill(&mut *s, &resnet::load(a, &RandomBackbone { seed: 0 }).unwrap(), 0).unwrap();
     s
 }
 
@@ -64,45 +62,38 @@ fn nothing_is_allocated_while_running() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     pool.install(|| {
         let a = Architecture::new("resnet18", &[2, 3], 64).unwrap();
-        for level in [Level::Patch, Level::Image] {
+        for strategy in [Strategy::CkaPatch, Strategy::CkaImage] {
             let spec = StepSpec {
-                architecture: a.clone(),
-                strategy: Strategy::Adversarial(level),
-                hyper: Hyper::default(),
+                architecture: &a,
                 normal: 2,
                 anomalous: 1,
                 normal_feed: Feed::Pixels,
                 anomalous_feed: Feed::Pixels,
                 dtype: DType::F32,
             };
-            let p = step::record(&spec).unwrap();
-            let mut s = session(p.tape.clone(), &a, p.backbone, &[p.ae, p.discriminator]);
-            let pixels = picture_bytes(&*s, p.normal[0]);
+            let p = step::record(&spec, strategy, Hyper::default()).unwrap();
+            let mut s = session(&p, &a);
+            let (input, output) = (p.inputs().next().unwrap(), p.report("loss").unwrap());
+            let pixels = picture_bytes(&*s, input);
             let mut loss = [0f32];
             let count = allocations(|| {
-                s.write(p.normal[0], &pixels).unwrap();
+                s.write(input, &pixels).unwrap();
                 s.run().unwrap();
-                s.read_into(p.losses.total, &mut loss).unwrap();
+                s.read_into(output, &mut loss).unwrap();
                 assert!(loss[0].is_finite());
             });
-            assert_eq!(count, 0, "training against {level:?}");
+            assert_eq!(count, 0, "training with {strategy:?}");
         }
-        let spec = ScoreSpec {
-            architecture: a.clone(),
-            batch: 2,
-            feed: Feed::Pixels,
-            sigma: 4.0,
-            topk: Some(100),
-            dtype: DType::F32,
-        };
-        let p = program::record(&spec).unwrap();
-        let mut s = session(p.tape.clone(), &a, p.backbone, &[p.ae]);
-        let pixels = picture_bytes(&*s, p.input[0]);
-        let mut map = vec![0f32; s.tape().shape(p.map).len()];
+        let spec = BatchSpec { architecture: &a, batch: 2, feed: Feed::Pixels, dtype: DType::F32 };
+        let p = scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
+        let mut s = session(&p, &a);
+        let (input, output) = (p.inputs().next().unwrap(), p.report("map").unwrap());
+        let pixels = picture_bytes(&*s, input);
+        let mut map = vec![0f32; s.tape().shape(output).len()];
         let count = allocations(|| {
-            s.write(p.input[0], &pixels).unwrap();
+            s.write(input, &pixels).unwrap();
             s.run().unwrap();
-            s.read_into(p.map, &mut map).unwrap();
+            s.read_into(output, &mut map).unwrap();
         });
         assert_eq!(count, 0, "scoring");
     });

@@ -17,6 +17,10 @@
 
 mod common;
 
+use ckaad::detector::ckaad::scoring::{self, Judgement};
+use ckaad::detector::ckaad::step::{self, Hyper};
+use ckaad::detector::ckaad::strategy::Strategy;
+use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::cuda::CudaSession;
 use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::gradcheck::Open;
@@ -26,11 +30,9 @@ use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::DType;
 use ckaad::engine::toolkit::cuda::Number;
 use ckaad::model::Architecture;
-use ckaad::model::discriminator::Level;
 use ckaad::model::features::Feed;
 use ckaad::model::resnet;
-use ckaad::score::program::{self, ScoreSpec};
-use ckaad::train::step::{self, Hyper, StepProgram, StepSpec, Strategy};
+use ckaad::program::Program;
 use common::{Golden, as_f64, golden_values, relative_error, to_nhwc};
 use std::sync::Arc;
 
@@ -77,7 +79,7 @@ struct Case {
     architecture: Architecture,
     normal: usize,
     anomalous: usize,
-    level: Level,
+    strategy: Strategy,
 }
 
 fn case(file: &str) -> Case {
@@ -85,44 +87,42 @@ fn case(file: &str) -> Case {
     let number = |key: &str| golden.metadata(key).parse::<usize>().unwrap();
     let layers: Vec<usize> = golden.metadata("layers").split(',').map(|l| l.parse().unwrap()).collect();
     let architecture = Architecture::new(&golden.metadata("backbone"), &layers, number("image_size")).unwrap();
-    let level = if golden.metadata("discriminator") == "image" { Level::Image } else { Level::Patch };
-    Case { normal: number("normal"), anomalous: number("anomalous"), architecture, level, golden }
+    let strategy = if golden.metadata("discriminator") == "image" { Strategy::CkaImage } else { Strategy::CkaPatch };
+    Case { normal: number("normal"), anomalous: number("anomalous"), architecture, strategy, golden }
 }
 
-fn program(case: &Case, dtype: DType) -> StepProgram {
+fn program(case: &Case, hyper: Hyper, dtype: DType) -> Program {
     let spec = StepSpec {
-        architecture: case.architecture.clone(),
-        strategy: Strategy::Adversarial(case.level),
-        hyper: Hyper::default(),
+        architecture: &case.architecture,
         normal: case.normal,
         anomalous: case.anomalous,
         normal_feed: Feed::Pictures,
         anomalous_feed: Feed::Pictures,
         dtype,
     };
-    let mut p = step::record(&spec).unwrap();
-    for v in [&p.features, &p.reconstructions, &p.energies].into_iter().flatten() {
+    let mut p = step::record(&spec, case.strategy, hyper).unwrap();
+    for v in p.taps.iter().flat_map(|(_, vars)| vars) {
         p.tape.output(*v);
     }
     p
 }
 
-fn session<T: Real>(case: &Case, p: &StepProgram, open: Open) -> Box<dyn Session> {
+fn session<T: Real>(case: &Case, p: &Program, open: Open) -> Box<dyn Session> {
     let mut s = open(p.tape.clone()).unwrap();
     let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
-    s.write_params(p.backbone, &backbone).unwrap();
-    for net in [p.ae, p.discriminator] {
+    s.write_params(p.network("backbone").unwrap(), &backbone).unwrap();
+    for net in p.trained() {
         s.write_params(net, &golden_values::<T>(p.tape.layout(net))).unwrap();
     }
     s
 }
 
 /// Fills the inputs (their memory is reused during a run) and runs one step.
-fn run(case: &Case, p: &StepProgram, s: &mut dyn Session) {
+fn run(case: &Case, p: &Program, s: &mut dyn Session) {
     let size = case.architecture.image_size;
     let mut pictures = common::pictures("normal", case.normal, size);
     pictures.extend(common::pictures("anomalous", case.anomalous, size));
-    s.write_values(p.normal[0], &pictures).unwrap();
+    s.write_values(p.inputs().next().unwrap(), &pictures).unwrap();
     s.run().unwrap();
 }
 
@@ -164,25 +164,25 @@ fn check_gradients<T: Real>(case: &Case, s: &dyn Session, net: NetId, tolerance:
 /// `steps`: how many of the golden file's training steps to take. `T`: what parameters and gradients are in a program of `dtype`.
 fn check_training<T: Real>(file: &str, t: &Tolerance, steps: usize, dtype: DType, open: Open) {
     let case = case(file);
-    let p = program(&case, dtype);
+    let p = program(&case, Hyper::default(), dtype);
     let mut s = session::<T>(&case, &p, open);
     let all: usize = case.golden.metadata("steps").parse().unwrap();
     let steps = steps.min(all);
-    let (d_loss, adv) = p.losses.adversarial.unwrap();
     for step in 0..steps {
         run(&case, &p, &mut *s);
         if step == 0 {
             for (i, layer) in case.architecture.layers.iter().enumerate() {
-                check_map(&case, &*s, p.features[i], &format!("features.layer{layer}"), t.features);
-                check_map(&case, &*s, p.reconstructions[i], &format!("recon.layer{layer}"), t.reconstructions);
+                check_map(&case, &*s, p.tap("features")[i], &format!("features.layer{layer}"), t.features);
+                check_map(&case, &*s, p.tap("reconstructions")[i], &format!("recon.layer{layer}"), t.reconstructions);
             }
-            for (i, &e) in p.energies.iter().enumerate() {
+            for (i, &e) in p.tap("energies").iter().enumerate() {
                 check_map(&case, &*s, e, &format!("energy.{i}"), t.features);
             }
             // The reference takes the auto-encoder's gradients with the discriminator as it was before its update.
-            check_gradients::<T>(&case, &*s, p.discriminator, t.gradients);
+            check_gradients::<T>(&case, &*s, p.network("discriminator").unwrap(), t.gradients);
         }
-        for (name, v) in [("recon", p.losses.recon), ("loss", p.losses.total), ("d_loss", d_loss), ("adv", adv)] {
+        for name in ["recon", "loss", "d_loss", "adv"] {
+            let v = p.report(name).unwrap();
             let (found, expected) = (s.scalar(v).unwrap(), case.golden.get(&format!("train.{name}"))[step]);
             let e = ((found - expected) / expected).abs();
             eprintln!("LOSS {name} {step} {e:.2e}");
@@ -197,7 +197,7 @@ fn check_training<T: Real>(file: &str, t: &Tolerance, steps: usize, dtype: DType
     if steps < all {
         return;
     }
-    for net in [p.ae, p.discriminator] {
+    for net in p.trained() {
         let layout = Arc::new(p.tape.layout(net).clone());
         let mut after = Values::<T>::zeros(layout.clone());
         s.read_params(net, &mut after).unwrap();
@@ -224,46 +224,32 @@ fn check_training<T: Real>(file: &str, t: &Tolerance, steps: usize, dtype: DType
 /// the same step with a discriminator that does not move.
 fn check_autoencoder_gradients<T: Real>(file: &str, t: &Tolerance, dtype: DType, open: Open) {
     let case = case(file);
-    let spec = StepSpec {
-        architecture: case.architecture.clone(),
-        strategy: Strategy::Adversarial(case.level),
-        hyper: Hyper { d_lr: 0.0, ..Hyper::default() },
-        normal: case.normal,
-        anomalous: case.anomalous,
-        normal_feed: Feed::Pictures,
-        anomalous_feed: Feed::Pictures,
-        dtype,
-    };
-    let p = step::record(&spec).unwrap();
+    let p = program(&case, Hyper { d_lr: 0.0, ..Hyper::default() }, dtype);
     let mut s = session::<T>(&case, &p, open);
     run(&case, &p, &mut *s);
-    check_gradients::<T>(&case, &*s, p.ae, t.gradients);
+    check_gradients::<T>(&case, &*s, p.network("ae").unwrap(), t.gradients);
 }
 
 fn check_scores<T: Real>(file: &str, t: &Tolerance, dtype: DType, open: Open) {
     let case = case(file);
     for (sigma, map_name) in [(0.0, "map.raw"), (4.0, "map.blurred")] {
         for (topk, score_name) in [(Some(100), "score.top100"), (None, "score.mean")] {
-            let spec = ScoreSpec {
-                architecture: case.architecture.clone(),
-                batch: case.normal,
-                feed: Feed::Pictures,
-                sigma,
-                topk,
-                dtype,
-            };
-            let p = program::record(&spec).unwrap();
+            let (architecture, feed) = (&case.architecture, Feed::Pictures);
+            let spec = BatchSpec { architecture, batch: case.normal, feed, dtype };
+            let p = scoring::record(&spec, Judgement { sigma, topk }).unwrap();
             let mut s = open(p.tape.clone()).unwrap();
             let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
-            s.write_params(p.backbone, &backbone).unwrap();
-            s.write_params(p.ae, &golden_values::<T>(p.tape.layout(p.ae))).unwrap();
+            s.write_params(p.network("backbone").unwrap(), &backbone).unwrap();
+            let ae = p.network("ae").unwrap();
+            s.write_params(ae, &golden_values::<T>(p.tape.layout(ae))).unwrap();
             let pictures = common::pictures("normal", case.normal, case.architecture.image_size);
-            s.write_values(p.input[0], &pictures).unwrap();
+            s.write_values(p.inputs().next().unwrap(), &pictures).unwrap();
             s.run().unwrap();
-            let e = relative_error(&s.read_values(p.map).unwrap(), &case.golden.get(map_name));
+            let e = relative_error(&s.read_values(p.report("map").unwrap()).unwrap(), &case.golden.get(map_name));
             assert!(e <= t.reconstructions, "{map_name}: relative error {e:e}");
             if sigma > 0.0 {
-                let e = relative_error(&s.read_values(p.score).unwrap(), &case.golden.get(score_name));
+                let e =
+                    relative_error(&s.read_values(p.report("score").unwrap()).unwrap(), &case.golden.get(score_name));
                 assert!(e <= t.reconstructions, "{score_name}: relative error {e:e}");
             }
         }

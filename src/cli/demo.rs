@@ -1,18 +1,19 @@
 //! `ckaad demo`: everything once, on pictures made up on the spot: data, training, evaluation, report.
 
+use super::detector::DetectorArgs;
 use super::options::{Device, Weights, count, print};
 use super::train::Teller;
 use super::{eval, progress, report};
 use crate::data::folder::{TestSet, TrainSet};
 use crate::data::synthetic::{self, Spec};
-use crate::model::discriminator::Level;
-use crate::model::file::ModelFile;
+use crate::detector::file::ModelFile;
+use crate::detector::{Detector, Learning};
 use crate::model::{Architecture, TensorSource};
 use crate::score::evaluate::{ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
+use crate::train;
 use crate::train::features::CacheKind;
-use crate::train::run::{self, Settings};
-use crate::train::step::{Hyper, Strategy};
+use crate::train::settings::Settings;
 use crate::{Error, Result, invalid};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -36,6 +37,8 @@ pub struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
+    detector: DetectorArgs,
+    #[command(flatten)]
     device: Device,
 }
 
@@ -46,6 +49,8 @@ const MARK: &str = ".made-by-ckaad-demo";
 pub fn run(args: &Args) -> Result<bool> {
     let backend = args.device.training_backend()?;
     let started = Instant::now();
+    // The usual 4 pixels belong to pictures of 256.
+    let detector = args.detector.detector_with(&[("sigma", "2")])?;
     let weights = Weights::open(&args.weights, args.seed)?;
     let note = match &weights {
         Weights::Random(_) => {
@@ -72,17 +77,13 @@ pub fn run(args: &Args) -> Result<bool> {
     let settings = Settings {
         architecture: Architecture::new("resnet18", &[1, 2], IMAGE_SIZE)?,
         backend,
-        strategy: Strategy::Adversarial(Level::Patch),
-        hyper: Hyper::default(),
+        detector: detector.clone(),
         epochs: args.epochs,
         batch: 8,
         seed: args.seed,
         shuffle: true,
         holdout: 0.15,
         quantile: 0.98,
-        topk: Some(100),
-        // The usual 4 pixels belong to pictures of 256.
-        sigma: 2.0,
         cache: CacheKind::Memory,
         budget: usize::MAX,
         checkpoint_every: 0,
@@ -90,8 +91,8 @@ pub fn run(args: &Args) -> Result<bool> {
         out: model_path.clone(),
         weights: weights.describe(),
     };
-    let teller = Teller::new(args.epochs, None);
-    run::run(&settings, TrainSet::open(&data)?, &weights, &|e| teller.tell(e), &AtomicBool::new(false))?;
+    let teller = Teller::new(args.epochs, &*detector, None);
+    train::run(&settings, TrainSet::open(&data)?, &weights, &|e| teller.tell(e), &AtomicBool::new(false))?;
     teller.finish();
 
     let model = ModelFile::open(&model_path)?;
@@ -104,7 +105,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let settings = [
         ("Pictures", format!("woven textures, {IMAGE_SIZE} px, generated with seed {}", args.seed)),
         ("Backbone", format!("ResNet-18, layers 1 and 2, weights: {}", weights.describe())),
-        ("Training", format!("{} epochs, batch size 8, patch-level discriminator", args.epochs)),
+        ("Training", training(args, &*detector)),
         ("Time", format!("{seconds:.0} s in all, {:.1} ms to score a picture", e.ms_per_image)),
     ];
     let settings = settings.map(|(name, value)| (name.to_string(), value)).into();
@@ -115,6 +116,16 @@ pub fn run(args: &Args) -> Result<bool> {
     let table = eval::table(&e, &set, ProDefinition::Exact)?;
     print(&format!("{table}\n{seconds:.0} s. Open {}\n", path.display()))?;
     Ok(true)
+}
+
+/// One line on how it was trained.
+fn training(args: &Args, detector: &dyn Detector) -> String {
+    let name = detector.method().name;
+    match (detector.learning(), detector.options().text("strategy")) {
+        (Learning::Steps(_), Some(strategy)) => format!("{name}, {strategy}: {} epochs, batch size 8", args.epochs),
+        (Learning::Steps(_), None) => format!("{name}: {} epochs, batch size 8", args.epochs),
+        (Learning::Fit(_), _) => format!("{name}: fitted at once"),
+    }
 }
 
 /// Writes the dataset, in place of an earlier demo's, whose report and model go, too.

@@ -3,7 +3,7 @@
 use super::options::{Device, Format, count, print};
 use super::{progress, report};
 use crate::data::folder::TestSet;
-use crate::model::file::ModelFile;
+use crate::detector::file::ModelFile;
 use crate::score::evaluate::{Evaluation, Metrics, ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};

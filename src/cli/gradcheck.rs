@@ -1,12 +1,12 @@
 //! `ckaad gradcheck`: every op's gradient against finite differences, and whole networks along random directions.
 
 use super::options::{Device, Format, print};
+use crate::detector::{METHODS, gradcheck as networks};
 use crate::engine::device::{Device as Place, cpu};
 use crate::engine::gradcheck::{self, Report};
 use crate::engine::ops;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::DType;
-use crate::model::gradcheck::{self as networks, NETWORKS};
 use crate::{Error, Result};
 
 /// Compare gradients with finite differences, op by op and for whole networks
@@ -36,10 +36,11 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
+    let nets = || METHODS.into_iter().flat_map(|m| m.networks);
     let cases: Vec<_> = ops::cases().into_iter().filter(|c| c.differentiable).collect();
     let wanted = |name: &str| args.op.as_deref().is_none_or(|op| op == name);
     if let Some(op) = &args.op {
-        let mut names: Vec<&str> = cases.iter().map(|c| c.op).chain(NETWORKS.map(|(name, _)| name)).collect();
+        let mut names: Vec<&str> = cases.iter().map(|c| c.op).chain(nets().map(|(name, _)| *name)).collect();
         names.dedup();
         if !names.contains(&op.as_str()) {
             let names = names.join(", ");
@@ -55,10 +56,8 @@ pub fn run(args: &Args) -> Result<bool> {
         _ => (backend.dtype(), &|tape| backend.open(tape)),
     };
     let of_cases = cases.iter().filter(|c| wanted(c.op)).map(|c| gradcheck::check(c, dtype, open));
-    let of_networks = NETWORKS
-        .iter()
-        .filter(|(name, _)| wanted(name))
-        .map(|(name, network)| networks::check(name, *network, dtype, open));
+    let of_networks =
+        nets().filter(|(name, _)| wanted(name)).map(|(name, network)| networks::check(name, *network, dtype, open));
     let mut all_passed = true;
     for report in of_cases.chain(of_networks) {
         let report = report?;

@@ -10,6 +10,7 @@ macro_rules! tell {
 
 mod bench;
 mod demo;
+mod detector;
 mod devices;
 mod eval;
 mod gradcheck;

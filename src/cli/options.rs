@@ -3,7 +3,6 @@
 use crate::bench::roofline::Card;
 use crate::engine::device::cuda::{self};
 use crate::engine::device::{self as engine, Backend};
-use crate::engine::ops::anomaly_map::MAX_SIGMA;
 use crate::engine::ops::optimizer::expect_trainable;
 use crate::engine::toolkit::cuda::{Choices, MeasuredOn, Number, Tuning};
 use crate::model::init::RandomBackbone;
@@ -234,22 +233,6 @@ pub fn share(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
-/// A finite number of at least 0.
-pub fn non_negative(text: &str) -> std::result::Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(v) if v >= 0.0 && v.is_finite() => Ok(v),
-        _ => Err("expected a number of at least 0".into()),
-    }
-}
-
-/// The standard deviation of a blur in pixels; 0 means none.
-pub fn sigma(text: &str) -> std::result::Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(v) if (0.0..=MAX_SIGMA).contains(&v) => Ok(v),
-        _ => Err(format!("expected a number from 0 to {MAX_SIGMA}")),
-    }
-}
-
 /// A count of at least 1.
 pub fn count(text: &str) -> std::result::Result<usize, String> {
     match text.parse::<usize>() {
@@ -257,11 +240,3 @@ pub fn count(text: &str) -> std::result::Result<usize, String> {
         _ => Err("expected a whole number of at least 1".into()),
     }
 }
-
-/// `all`, or how many of the largest map values are averaged.
-pub fn topk(text: &str) -> std::result::Result<TopK, String> {
-    if text == "all" { Ok(TopK(None)) } else { count(text).map(|k| TopK(Some(k))) }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct TopK(pub Option<usize>);

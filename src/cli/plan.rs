@@ -1,12 +1,13 @@
 //! `ckaad plan`: what a training step or scoring will need in memory, and what it will launch, before anything runs.
 
+use super::detector::DetectorArgs;
 use super::options::{Device, Format, Networks, card, count, print};
-use super::train::StrategyName;
 use crate::bench::parts::{self, Part};
 use crate::bench::roofline::Card;
 use crate::bench::workload::{Kind, Workload};
 use crate::engine::device::cuda::{self};
 use crate::engine::device::{Backend, cpu};
+use crate::engine::tape::Tape;
 use crate::engine::toolkit::cuda::Target;
 use crate::{Error, Result};
 use std::fmt::Write as _;
@@ -27,8 +28,8 @@ pub struct Args {
     /// Pictures at a time [default: 1 to score, 16 to train]
     #[arg(long, value_parser = count)]
     batch_size: Option<usize>,
-    #[arg(long, value_enum, default_value_t = StrategyName::Ckapatch)]
-    strategy: StrategyName,
+    #[command(flatten)]
+    detector: DetectorArgs,
     /// Print every record of the program, too
     #[arg(long)]
     program: bool,
@@ -52,13 +53,13 @@ pub enum What {
 
 impl What {
     /// The program that commands plan or measure when nothing else is said.
-    pub fn workload(self, networks: &Networks, batch: Option<usize>, strategy: StrategyName) -> Result<Workload> {
-        let architecture = networks.architecture()?;
+    pub fn workload(self, networks: &Networks, batch: Option<usize>, detector: &DetectorArgs) -> Result<Workload> {
+        let (architecture, detector) = (networks.architecture()?, detector.detector()?);
         let kind = match self {
             What::Score => Kind::Score { batch: batch.unwrap_or(1) },
-            What::Train => Kind::train(batch.unwrap_or(16), strategy.strategy(), false),
+            What::Train => Kind::Train { batch: batch.unwrap_or(16), cached: false },
         };
-        Ok(Workload { architecture, kind })
+        Ok(Workload { detector, architecture, kind })
     }
 }
 
@@ -67,17 +68,24 @@ pub fn run(args: &Args) -> Result<bool> {
         What::Train => args.device.training_backend()?,
         What::Score => args.device.backend()?,
     };
-    let workload = args.what.workload(&args.networks, args.batch_size, args.strategy)?;
-    let tape = workload.record(backend.dtype())?.tape;
+    let workload = args.what.workload(&args.networks, args.batch_size, &args.detector)?;
+    for program in workload.record(backend.dtype())? {
+        show(args, backend, &program.tape)?;
+    }
+    Ok(true)
+}
+
+/// Shows one program.
+fn show(args: &Args, backend: Backend, tape: &Tape) -> Result<()> {
     let target = target(backend, args.card.as_ref())?;
     let plan = match target {
-        Some(target) => cuda::plan(&tape, target)?,
-        None => cpu::plan(&tape)?,
+        Some(target) => cuda::plan(tape, target)?,
+        None => cpu::plan(tape)?,
     };
     let trace = match target {
         Some(target) if args.launch_trace => {
             let card = args.card.clone().map_or_else(|| Card::of_backend(backend), |c| Ok(Some(c)))?;
-            Some(parts::planned(&tape, target.number, card.as_ref(), cuda::launches(&tape, target)?))
+            Some(parts::planned(tape, target.number, card.as_ref(), cuda::launches(tape, target)?))
         }
         None if args.launch_trace => {
             return Err(Error::Usage("--launch-trace: the CPU launches nothing; use --device cuda or sim".into()));
@@ -93,7 +101,7 @@ pub fn run(args: &Args) -> Result<bool> {
             if let Some(trace) = &trace {
                 print(&table(trace))?;
             }
-            print(&format!("{} records\n{usage}\n", tape.records().len()))?;
+            print(&format!("{} records\n{usage}\n", tape.records().len()))
         }
         Format::Json => {
             let mut object = serde_json::json!({
@@ -111,10 +119,9 @@ pub fn run(args: &Args) -> Result<bool> {
             if let Some(trace) = &trace {
                 object["launches"] = serde_json::json!(trace);
             }
-            print(&format!("{object}\n"))?;
+            print(&format!("{object}\n"))
         }
     }
-    Ok(true)
 }
 
 /// What kernels are chosen for: the device, or with the emulator any card.

@@ -3,7 +3,7 @@
 use super::options::{Device, count, print};
 use super::progress;
 use crate::data::folder;
-use crate::model::file::ModelFile;
+use crate::detector::file::ModelFile;
 use crate::report::heatmap::{heatmap, png_rgb};
 use crate::report::maps::{write_npy, write_tiff};
 use crate::score::pipeline::{self, Outcome};

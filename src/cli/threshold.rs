@@ -3,10 +3,10 @@
 use super::options::{Device, count, print, share};
 use super::progress;
 use crate::data::folder;
-use crate::model::file::ModelFile;
+use crate::detector::file::ModelFile;
+use crate::metrics::quantile::quantile;
 use crate::score::pipeline;
 use crate::score::scorer::Scorer;
-use crate::train::threshold::quantile;
 use crate::{Error, Result};
 use std::io;
 use std::path::PathBuf;

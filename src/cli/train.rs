@@ -1,14 +1,16 @@
 //! `ckaad train`: trains a detector on a folder of pictures and writes a model file.
 
-use super::options::{Device, Networks, TopK, Weights, count, non_negative, share, sigma, topk};
+use super::detector::DetectorArgs;
+use super::options::{Device, Networks, Weights, count, share};
 use super::progress;
 use crate::data::folder::TrainSet;
+use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
-use crate::model::discriminator::Level;
-use crate::train::checkpoint::beside;
+use crate::train::beside;
+use crate::train::events::{Ended, EpochLog, Event, Losses};
 use crate::train::features::CacheKind;
-use crate::train::run::{self, Ended, EpochLog, Event, Settings};
-use crate::train::step::{Hyper, Strategy};
+use crate::train::settings::Settings;
+use crate::train::{self};
 use crate::{Error, Result, invalid};
 use indicatif::ProgressBar;
 use std::fs::File;
@@ -16,6 +18,9 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+
+const EPOCHS: usize = 100;
+const CHECKPOINT_EVERY: usize = 10;
 
 /// Exit code after a second Ctrl-C, as shells report it.
 const INTERRUPTED: i32 = 130;
@@ -46,26 +51,14 @@ pub struct Args {
     pub weights: String,
     #[command(flatten)]
     pub networks: Networks,
-    #[arg(long, default_value_t = 100, value_parser = count)]
-    pub epochs: usize,
+    /// Passes over the normal pictures, of a detector that learns step by step [default: 100]
+    #[arg(long, value_parser = count)]
+    pub epochs: Option<usize>,
     /// Normal pictures in a step; as many anomalous ones come beside them
     #[arg(long, default_value_t = 16, value_parser = count)]
     pub batch_size: usize,
-    /// Learning rate of the auto-encoder
-    #[arg(long, default_value_t = 1e-3, value_parser = non_negative)]
-    pub lr: f64,
-    /// Learning rate of the discriminator
-    #[arg(long, default_value_t = 1e-4, value_parser = non_negative)]
-    pub d_lr: f64,
-    /// Weight of generated features in the discriminator's loss; collected anomalies have 1 - gamma
-    #[arg(long, default_value_t = 0.5, value_parser = share)]
-    pub gamma: f64,
-    /// Weight of the adversarial term in the auto-encoder's loss
-    #[arg(long, default_value_t = 0.02, value_parser = non_negative)]
-    pub adv: f64,
-    /// What the auto-encoder is trained with
-    #[arg(long, value_enum, default_value_t = StrategyName::Ckapatch)]
-    pub strategy: StrategyName,
+    #[command(flatten)]
+    pub detector: DetectorArgs,
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
     /// Take the pictures in the order of their names in every epoch
@@ -77,21 +70,15 @@ pub struct Args {
     /// Quantile of the held-back pictures' scores that becomes the threshold
     #[arg(long, default_value_t = 0.98, value_parser = share, value_name = "QUANTILE")]
     pub threshold_quantile: f64,
-    /// A picture's score is the mean of this many largest map values, or of `all`
-    #[arg(long, default_value = "100", value_parser = topk, value_name = "K")]
-    pub topk: TopK,
-    /// Standard deviation of the map's Gaussian blur, in pixels
-    #[arg(long, default_value_t = 4.0, value_parser = sigma)]
-    pub sigma: f64,
     /// Where features of the training pictures are kept between epochs
     #[arg(long, value_enum, default_value_t = CacheKind::Auto)]
     pub feature_cache: CacheKind,
     /// Memory that decoded pictures, and again that features, may take
     #[arg(long, default_value_t = 2048, value_name = "MB")]
     pub cache_budget: usize,
-    /// Epochs between checkpoints; 0 writes one only when interrupted
-    #[arg(long, default_value_t = 10, value_name = "EPOCHS")]
-    pub checkpoint_every: usize,
+    /// Epochs between checkpoints; 0 writes one only when interrupted [default: 10]
+    #[arg(long, value_name = "EPOCHS")]
+    pub checkpoint_every: Option<usize>,
     /// Go on from the checkpoint beside the model file
     #[arg(long)]
     pub resume: bool,
@@ -105,29 +92,38 @@ pub struct Args {
     pub device: Device,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum StrategyName {
-    /// Reconstruction of normal pictures only
-    Recon,
-    /// With a discriminator of patches (the paper's method)
-    Ckapatch,
-    /// With a discriminator of whole pictures
-    Ckaimg,
-}
-
-impl StrategyName {
-    pub fn strategy(self) -> Strategy {
-        match self {
-            StrategyName::Recon => Strategy::Recon,
-            StrategyName::Ckapatch => Strategy::Adversarial(Level::Patch),
-            StrategyName::Ckaimg => Strategy::Adversarial(Level::Image),
+impl Args {
+    /// Refuses what only a detector that learns step by step has a use for.
+    fn expect_to_matter(&self, detector: &dyn Detector) -> Result<()> {
+        let Learning::Fit(_) = detector.learning() else { return Ok(()) };
+        let given = [
+            ("epochs", self.epochs.is_some()),
+            ("checkpoint-every", self.checkpoint_every.is_some()),
+            ("no-shuffle", self.no_shuffle),
+            ("resume", self.resume),
+            ("log", self.log.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                let name = detector.method().name;
+                Err(Error::Usage(format!("--{flag}: {name} is fitted in one go, there are no steps; leave it out")))
+            }
+            None => Ok(()),
         }
     }
+}
+
+fn open_log(args: &Args) -> Result<File> {
+    let path = args.log.clone().unwrap_or_else(|| beside(&args.out, "log.jsonl"));
+    File::options().create(true).read(true).append(true).open(&path).map_err(|e| Error::io(&path, e))
 }
 
 pub fn run(args: &Args) -> Result<bool> {
     let backend = args.device.training_backend()?;
     let architecture = args.networks.architecture()?;
+    let detector = args.detector.detector()?;
+    args.expect_to_matter(&*detector)?;
+    let epochs = args.epochs.unwrap_or(EPOCHS);
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() || args.out.is_dir() {
         return Err(Error::Usage(format!("--out {}: expected a file name in an existing folder", args.out.display())));
@@ -140,27 +136,25 @@ pub fn run(args: &Args) -> Result<bool> {
     let settings = Settings {
         architecture,
         backend,
-        strategy: args.strategy.strategy(),
-        hyper: Hyper { lr: args.lr, d_lr: args.d_lr, gamma: args.gamma, adv: args.adv, ..Hyper::default() },
-        epochs: args.epochs,
+        detector,
+        epochs,
         batch: args.batch_size,
         seed: args.seed,
         shuffle: !args.no_shuffle,
         holdout: args.holdout,
         quantile: args.threshold_quantile,
-        topk: args.topk.0,
-        sigma: args.sigma,
         cache: args.feature_cache,
         budget: args.cache_budget.saturating_mul(1_000_000),
-        checkpoint_every: args.checkpoint_every,
+        checkpoint_every: args.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
         resume: args.resume,
         out: args.out.clone(),
         weights: weights.describe(),
     };
     let set = TrainSet::open(&args.data)?;
-    let log_path = args.log.clone().unwrap_or_else(|| beside(&args.out, "log.jsonl"));
-    let log = File::options().create(true).read(true).append(true).open(&log_path);
-    let log = log.map_err(|e| Error::io(&log_path, e))?;
+    let log = match settings.detector.learning() {
+        Learning::Steps(_) => Some(open_log(args)?),
+        Learning::Fit(_) => None,
+    };
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -173,8 +167,8 @@ pub fn run(args: &Args) -> Result<bool> {
     if let Err(e) = ctrlc::set_handler(handler) {
         invalid!("cannot listen for Ctrl-C: {e}");
     }
-    let teller = Teller::new(args.epochs, Some(log));
-    let ended = run::run(&settings, set, &weights, &|e| teller.tell(e), &stop)?;
+    let teller = Teller::new(epochs, &*settings.detector, log);
+    let ended = train::run(&settings, set, &weights, &|e| teller.tell(e), &stop)?;
     teller.finish();
     match ended {
         Ended::Finished { threshold } => {
@@ -197,6 +191,8 @@ pub struct Teller {
     bar: Mutex<Option<ProgressBar>>,
     log: Option<Mutex<File>>,
     epochs: usize,
+    /// Losses that are shown.
+    shown: &'static [&'static str],
     /// Epochs of an earlier run that the log keeps, until this run's first line is written.
     behind: Mutex<Option<usize>>,
     /// Standard error is no terminal: one line an epoch instead of bars.
@@ -209,18 +205,23 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Teller {
-    pub fn new(epochs: usize, log: Option<File>) -> Self {
+    pub fn new(epochs: usize, detector: &dyn Detector, log: Option<File>) -> Self {
+        let shown = match detector.learning() {
+            Learning::Steps(how) => how.shown(),
+            Learning::Fit(_) => &[],
+        };
         let quiet = !std::io::stderr().is_terminal();
-        Teller { bar: Mutex::new(None), log: log.map(Mutex::new), epochs, behind: Mutex::new(None), quiet }
+        Teller { bar: Mutex::new(None), log: log.map(Mutex::new), epochs, shown, behind: Mutex::new(None), quiet }
     }
 
     pub fn tell(&self, event: Event) {
         match event {
             Event::Decoded(done, of) => self.advance("pictures", done, of, String::new()),
             Event::Features(done, of) => self.advance("features", done, of, String::new()),
+            Event::Fitting(stage, done, of) => self.advance(stage, done, of, String::new()),
             Event::Step { epoch, step, steps, losses } => {
-                let [d_loss, recon, adv, _] = losses.0;
-                let message = format!("epoch {epoch}/{}  recon {recon:.4}  d {d_loss:.4}  adv {adv:.4}", self.epochs);
+                let losses = self.list(losses, |name, v| format!("  {name} {v:.4}"));
+                let message = format!("epoch {epoch}/{}{losses}", self.epochs);
                 self.advance("training", (epoch - 1) * steps + step, self.epochs * steps, message);
             }
             Event::Data { normal, held_back, anomalous, elastic } => {
@@ -235,14 +236,17 @@ impl Teller {
             }
             Event::Epoch(log) => {
                 if self.quiet {
-                    self.line(&format!(
-                        "epoch {}/{}: recon {:.5}, d_loss {:.5}, adv {:.5}, {:.1} s",
-                        log.epoch, self.epochs, log.recon, log.d_loss, log.adv, log.seconds
-                    ));
+                    let losses = self.list(&log.losses, |name, v| format!("{name} {v:.5}, "));
+                    self.line(&format!("epoch {}/{}: {losses}{:.1} s", log.epoch, self.epochs, log.seconds));
                 }
                 self.write_log(log);
             }
         }
+    }
+
+    /// The losses that are shown, each as `one` writes it.
+    fn list(&self, losses: &Losses, one: impl Fn(&str, f64) -> String) -> String {
+        self.shown.iter().map(|name| one(name, losses.get(name))).collect()
     }
 
     fn line(&self, text: &str) {

@@ -1,14 +1,13 @@
 //! `ckaad tune`: measures on this GPU how the convolutions of given networks are best cut, for all later runs on it.
 
+use super::detector::DetectorArgs;
 use super::options::{Device, Format, Networks, count, print, read_tuning};
 use super::progress;
-use super::train::StrategyName;
+use crate::bench::workload::{Kind, Workload};
+use crate::detector::Learning;
 use crate::engine::device::Backend;
 use crate::engine::device::tune::{self, Outcome, Work};
 use crate::engine::toolkit::cuda::{Choices, Number, Tuned, Tuning};
-use crate::model::features::Feed;
-use crate::score::program::{self, ScoreSpec};
-use crate::train::step::{self, Hyper, StepSpec};
 use crate::weights::write_atomically;
 use crate::{Error, Result};
 use std::fmt::Write as _;
@@ -39,8 +38,8 @@ pub struct Args {
     /// Measure the training step as well, of N normal and N anomalous pictures [N: 16]
     #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "16", value_parser = count)]
     train: Option<usize>,
-    #[arg(long, value_enum, default_value_t = StrategyName::Ckapatch)]
-    strategy: StrategyName,
+    #[command(flatten)]
+    detector: DetectorArgs,
     /// Ways to compute each convolution that are measured: the model's favourites
     #[arg(long, default_value_t = 10, value_name = "N", value_parser = count)]
     candidates: usize,
@@ -61,27 +60,18 @@ pub fn run(args: &Args) -> Result<bool> {
     let (Some(on), Some(file)) = (backend.measured_on()?, args.device.tuning_file(backend)?) else {
         return Err(Error::Usage(format!("{}: only a GPU's kernels can be tuned (or sim's)", backend.device)));
     };
-    let architecture = args.networks.architecture()?;
-    let dtype = backend.dtype();
-    let mut tapes = Vec::new();
-    for &batch in &args.batch_size {
-        let (architecture, feed) = (architecture.clone(), Feed::Pixels);
-        tapes.push(program::record(&ScoreSpec { architecture, batch, feed, sigma: 4.0, topk: Some(100), dtype })?.tape);
+    let (detector, architecture) = (args.detector.detector()?, args.networks.architecture()?);
+    let mut kinds: Vec<Kind> = args.batch_size.iter().map(|&batch| Kind::Score { batch }).collect();
+    if let Some(batch) = args.train {
+        // With features from the cache, where the backbone computes those of anomalous pictures alone, and without.
+        let cached =
+            [false, true].into_iter().filter(|cached| !cached || matches!(detector.learning(), Learning::Steps(_)));
+        kinds.extend(cached.map(|cached| Kind::Train { batch, cached }));
     }
-    // With features from the cache, where the backbone computes those of anomalous pictures alone, and without.
-    let feeds = [Feed::Pixels, Feed::Features];
-    for (n, normal_feed) in args.train.into_iter().flat_map(|n| feeds.map(|feed| (n, feed))) {
-        let spec = StepSpec {
-            architecture: architecture.clone(),
-            strategy: args.strategy.strategy(),
-            hyper: Hyper::default(),
-            normal: n,
-            anomalous: n,
-            normal_feed,
-            anomalous_feed: Feed::Pixels,
-            dtype,
-        };
-        tapes.push(step::record(&spec)?.tape);
+    let mut tapes = Vec::new();
+    for kind in kinds {
+        let workload = Workload { detector: detector.clone(), architecture: architecture.clone(), kind };
+        tapes.extend(workload.record(backend.dtype())?.into_iter().map(|program| program.tape));
     }
     let mut tuning = if file.exists() { read_tuning(&file, &on) } else { None }.unwrap_or_default();
     let before: &'static Tuning = Box::leak(Box::new(tuning.clone()));

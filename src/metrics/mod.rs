@@ -6,6 +6,7 @@
 
 pub mod f1;
 pub mod pro;
+pub mod quantile;
 pub mod roc;
 
 use crate::error::Result;

@@ -2,5 +2,4 @@
 
 pub mod evaluate;
 pub mod pipeline;
-pub mod program;
 pub mod scorer;

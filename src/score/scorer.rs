@@ -1,12 +1,14 @@
 //! A detector ready to score: the program of one batch with its weights in place.
 
-use super::program::{self, ScoreSpec};
-use crate::Result;
+use crate::detector::BatchSpec;
+use crate::detector::file::{Config, ModelFile};
 use crate::engine::device::{Backend, Session};
 use crate::engine::params::Values;
-use crate::engine::tape::{NetId, Var};
+use crate::engine::tape::Var;
 use crate::model::features::Feed;
-use crate::model::file::{Config, ModelFile};
+use crate::model::resnet;
+use crate::program::Program;
+use crate::{Result, invalid};
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -33,47 +35,50 @@ pub struct Scored {
 }
 
 impl Scorer {
-    /// Plans scoring for up to `batch` pictures at a time.
+    /// Plans scoring for up to `batch` pictures at a time. `networks`: those beside the backbone.
     pub fn new(
         config: &Config,
         backbone: &Values<f32>,
-        ae: &Values<f32>,
+        networks: &[Values<f32>],
         batch: usize,
         backend: Backend,
     ) -> Result<Self> {
-        Self::filled(config, batch, backend, |session, backbone_net, ae_net| {
-            session.write_params(backbone_net, backbone)?;
-            session.write_params(ae_net, ae)
+        Self::filled(config, batch, backend, |session, program| {
+            for network in &program.networks {
+                let name = &program.tape.layout(network.id).network;
+                let other = networks.iter().find(|v| v.layout.network == *name);
+                match other.or((name == resnet::NETWORK).then_some(backbone)) {
+                    Some(values) => session.write_params(network.id, values)?,
+                    None => invalid!("scoring needs network {name}, which is not there"),
+                }
+            }
+            Ok(())
         })
     }
 
     /// The same from a model file.
     pub fn from_file(model: &ModelFile, batch: usize, backend: Backend) -> Result<Self> {
-        Self::filled(&model.config, batch, backend, |session, backbone, ae| model.load_into(session, backbone, ae))
+        Self::filled(&model.config, batch, backend, |session, program| model.load_into(session, program))
     }
 
     fn filled(
         config: &Config,
         batch: usize,
         backend: Backend,
-        fill: impl FnOnce(&mut dyn Session, NetId, NetId) -> Result<()>,
+        fill: impl FnOnce(&mut dyn Session, &Program) -> Result<()>,
     ) -> Result<Self> {
-        let spec = ScoreSpec {
-            architecture: config.architecture.clone(),
-            batch,
-            feed: Feed::Pixels,
-            sigma: config.sigma,
-            topk: config.topk,
-            dtype: backend.dtype(),
-        };
-        let p = program::record(&spec)?;
+        let architecture = &config.architecture;
+        let spec = BatchSpec { architecture, batch, feed: Feed::Pixels, dtype: backend.dtype() };
+        let program = config.detector.scoring(&spec)?;
+        let inputs: Vec<Var> = program.inputs().collect();
+        let [input] = inputs[..] else { invalid!("scoring takes pixels, one input; found {}", inputs.len()) };
+        let (map, score) = (program.report("map")?, program.report("score")?);
         // One picture at a time is about latency, a batch about throughput.
-        let mut session = backend.open_lanes(p.tape, if batch == 1 { 1 } else { 2 })?;
-        fill(&mut *session, p.backbone, p.ae)?;
-        let size = config.architecture.image_size;
+        let mut session = backend.open_lanes(program.tape.clone(), if batch == 1 { 1 } else { 2 })?;
+        fill(&mut *session, &program)?;
+        let size = architecture.image_size;
         let (maps, scores) = (vec![0.0; batch * size * size], vec![0.0; batch]);
-        let (input, submitted) = (p.input[0], VecDeque::new());
-        Ok(Scorer { session, input, map: p.map, score: p.score, size, batch, submitted, maps, scores })
+        Ok(Scorer { session, input, map, score, size, batch, submitted: VecDeque::new(), maps, scores })
     }
 
     /// Side of the pictures it takes.
@@ -101,7 +106,7 @@ impl Scorer {
     pub fn submit(&mut self, pictures: &[&[u8]]) -> Result<()> {
         let each = self.size * self.size * 3;
         if pictures.len() > self.batch || pictures.iter().any(|p| p.len() != each) {
-            crate::invalid!("expected at most {} pictures of {each} bytes, found {}", self.batch, pictures.len());
+            invalid!("expected at most {} pictures of {each} bytes, found {}", self.batch, pictures.len());
         }
         self.session.submit(&[(self.input, pictures)])?;
         self.submitted.push_back(pictures.len());
@@ -129,12 +134,12 @@ impl Scorer {
 
     /// Waits for the oldest batch on its way; its outcomes.
     pub fn collect(&mut self) -> Result<Vec<Scored>> {
-        let Some(count) = self.submitted.pop_front() else { crate::invalid!("no batch is on its way") };
+        let Some(count) = self.submitted.pop_front() else { invalid!("no batch is on its way") };
         let (maps, scores) = (&mut self.maps, &mut self.scores);
         let mut outputs = [(self.map, bytemuck::cast_slice_mut(maps)), (self.score, bytemuck::cast_slice_mut(scores))];
         self.session.collect(&mut outputs)?;
         if scores[..count].iter().any(|s| !s.is_finite()) {
-            crate::invalid!("the model gives scores that are not numbers: its weights are broken");
+            invalid!("the model gives scores that are not numbers: its weights are broken");
         }
         let maps = maps.chunks_exact(self.size * self.size);
         Ok(maps.zip(scores).take(count).map(|(m, s)| Scored { score: f64::from(*s), map: m.to_vec() }).collect())

@@ -1,33 +1,31 @@
 //! Checkpoints: a model file with the optimizer's state and the position in the run besides, enough to go on with the
 //! same bits.
 
-use crate::engine::device::Session;
-use crate::engine::params::Values;
-use crate::engine::tape::{NetId, State, Tape};
-use crate::model::file::{Config, Contents, ModelFile, save};
+use super::Job;
+use super::events::Losses;
+use super::settings::{Key, Settings};
+use super::steps::{Part, parameters};
+use crate::detector::file::{Config, Contents, network, save};
+use crate::engine::params::{Parameter, Values};
+use crate::engine::tape::{State, Tape};
 use crate::model::{TensorSource, resnet};
+use crate::weights::Archive;
 use crate::{Error, Result, invalid};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 const SETTINGS: &str = "train.settings";
 const POSITION: &str = "train.position";
-/// A state that checkpoints of earlier versions lack: it is the number of updates, which their position has.
-const STEPS: &str = "steps";
-
-/// Losses of a step, or their sums over an epoch's steps: d_loss, recon, adv, loss.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sums(pub [f64; 4]);
 
 /// Where a run is: the next step to do.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Position {
     pub epoch: usize,
     pub step: usize,
     /// Optimizer steps done in all.
     pub updates: u64,
     /// Sums of the losses of this epoch's steps so far.
-    pub sums: Sums,
+    pub sums: Losses,
 }
 
 /// A file beside the model: `model.safetensors` has its checkpoint in `model.checkpoint.safetensors`.
@@ -47,16 +45,18 @@ pub fn path_of(model: &Path) -> PathBuf {
     beside(model, "checkpoint.safetensors")
 }
 
-/// The parameters of one network as they are in a session.
-pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
-    let mut values = Values::zeros(Arc::new(session.tape().layout(net).clone()));
-    session.read_params(net, &mut values)?;
-    Ok(values)
+/// Refuses to resume where there is nothing to go on from.
+pub fn expect_to_resume(s: &Settings) -> Result<()> {
+    let checkpoint = path_of(&s.out);
+    if s.resume && !checkpoint.exists() {
+        invalid!("{}: there is no checkpoint to resume from", checkpoint.display());
+    }
+    Ok(())
 }
 
 /// Refuses parameters that are not numbers: a step's losses are computed before its update, and do not show it.
-pub fn expect_finite(values: &Values<f32>) -> Result<()> {
-    let broken = |e: &&crate::engine::params::Parameter| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
+fn expect_finite(values: &Values<f32>) -> Result<()> {
+    let broken = |e: &&Parameter| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
     match values.layout.entries().iter().find(broken) {
         None => Ok(()),
         Some(e) => invalid!(
@@ -67,116 +67,100 @@ pub fn expect_finite(values: &Values<f32>) -> Result<()> {
     }
 }
 
-/// The networks that are trained, and where they are in the program.
-pub struct Trained {
-    pub ae: NetId,
-    pub discriminator: Option<NetId>,
-}
-
-impl Trained {
-    fn nets(&self) -> impl Iterator<Item = NetId> {
-        std::iter::once(self.ae).chain(self.discriminator)
+/// The networks that the programs train, all of them numbers.
+pub fn networks(parts: &[Part]) -> Result<Vec<Values<f32>>> {
+    let mut all = Vec::new();
+    for part in parts {
+        for net in part.program.trained() {
+            let values = parameters(&*part.session, net)?;
+            expect_finite(&values)?;
+            all.push(values);
+        }
     }
+    Ok(all)
 }
 
 /// Writes a checkpoint atomically.
-pub fn write(
-    path: &Path,
-    config: &Config,
-    settings: &str,
-    position: &Position,
-    backbone: &dyn TensorSource,
-    session: &dyn Session,
-    trained: &Trained,
-) -> Result<()> {
+pub fn write(job: &Job, config: &Config, key: &Key, position: &Position, parts: &[Part]) -> Result<()> {
     let mut config = config.clone();
-    config.extra.insert(SETTINGS.into(), settings.into());
+    config.extra.insert(SETTINGS.into(), key.to_text());
     config.extra.insert(POSITION.into(), position.to_text());
-    let ae = parameters(session, trained.ae)?;
-    let discriminator = trained.discriminator.map(|d| parameters(session, d)).transpose()?;
-    for values in [Some(&ae), discriminator.as_ref()].into_iter().flatten() {
-        expect_finite(values)?;
-    }
+    let networks = networks(parts)?;
     let mut held: Vec<(String, Vec<f32>)> = Vec::new();
-    for state in session.tape().states() {
-        held.push((state_name(session.tape(), state), session.read(state.var)?));
+    for part in parts {
+        let tape = part.session.tape();
+        for state in tape.states() {
+            held.push((state_name(tape, state), part.session.read(state.var)?));
+        }
     }
     let state = held.iter().map(|(name, v)| (name.clone(), v.as_slice())).collect();
-    save(path, &Contents { config: &config, backbone, ae: &ae, discriminator: discriminator.as_ref(), state })
+    let path = path_of(&job.s.out);
+    save(&path, &Contents { config: &config, backbone: job.source, networks: &networks, state })
 }
 
 fn state_name(tape: &Tape, state: &State) -> String {
     format!("train.{}.{}", tape.layout(state.net).network, state.name)
 }
 
-/// Restores a session from a checkpoint; returns where the run was.
+/// Restores sessions from the checkpoint; returns where the run was.
 ///
 /// Settings and backbone weights, which change the numbers, must be the same as then; the error names what is not.
 pub fn read(
-    path: &Path,
-    settings: &str,
+    s: &Settings,
+    key: &Key,
     backbone: &dyn TensorSource,
-    session: &mut dyn Session,
-    trained: &Trained,
+    parts: &mut [Part],
+    start: Position,
 ) -> Result<Position> {
-    let file = ModelFile::open(path)?;
+    let path = path_of(&s.out);
+    let archive = Archive::open(&path)?;
     let lacks = |key: &str| Error::Invalid(format!("{}: not a checkpoint, it lacks `{key}`", path.display()));
-    let of_file = file.config.extra.get(SETTINGS).ok_or_else(|| lacks(SETTINGS))?;
-    if let Some(difference) = difference(of_file, settings) {
-        invalid!("{}: cannot resume with other settings: {difference}", path.display());
-    }
-    for (name, shape) in resnet::tensors(&file.config.architecture) {
-        let then = file.archive.f32(&format!("{}.{name}", resnet::NETWORK), &shape)?;
+    let then = archive.metadata().get(SETTINGS).ok_or_else(|| lacks(SETTINGS))?;
+    key.expect(then).map_err(|e| e.within(path.display()))?;
+    for (name, shape) in resnet::tensors(&s.architecture) {
+        let then = archive.f32(&format!("{}.{name}", resnet::NETWORK), &shape)?;
         if *then != *backbone.tensor(&name, &shape)? {
             invalid!("{}: cannot resume with other backbone weights: {name} differs", path.display());
         }
     }
-    let position = file.config.extra.get(POSITION).ok_or_else(|| lacks(POSITION))?;
-    let position = Position::from_text(position).ok_or_else(|| lacks(POSITION))?;
-    for net in trained.nets() {
-        let layout = Arc::new(session.tape().layout(net).clone());
-        session.write_params(net, &file.network::<f32>(&layout)?)?;
-    }
-    for state in session.tape().states().to_vec() {
-        let (name, len) = (state_name(session.tape(), &state), session.tape().shape(state.var).len());
-        if state.name == STEPS && !file.archive.contains(&name) {
-            session.write(state.var, &[position.updates as f32])?;
-        } else {
-            session.write(state.var, &file.archive.f32(&name, &[len])?)?;
+    let position = archive.metadata().get(POSITION).ok_or_else(|| lacks(POSITION))?;
+    let position = Position::from_text(position, start.sums.names).ok_or_else(|| lacks(POSITION))?;
+    let names =
+        |part: &Part| part.program.trained().map(|n| part.program.tape.layout(n).network.clone()).collect::<Vec<_>>();
+    let trained: HashSet<String> = parts.iter().flat_map(names).collect();
+    for part in parts {
+        for n in &part.program.networks {
+            let layout = part.program.tape.layout(n.id);
+            if trained.contains(&layout.network) {
+                part.session.write_params(n.id, &network::<f32>(&archive, layout)?)?;
+            }
+        }
+        for state in part.program.tape.states() {
+            let (name, len) = (state_name(&part.program.tape, state), part.program.tape.shape(state.var).len());
+            part.session.write(state.var, &archive.f32(&name, &[len])?)?;
         }
     }
     Ok(position)
 }
 
-/// The lines in which two settings texts differ.
-fn difference(then: &str, now: &str) -> Option<String> {
-    let changed: Vec<String> = then
-        .lines()
-        .zip(now.lines())
-        .filter(|(a, b)| a != b)
-        .map(|(a, b)| format!("the checkpoint has {a}, this run {b}"))
-        .collect();
-    if then == now {
-        None
-    } else if changed.is_empty() {
-        Some("it was written by another version of this program".into())
-    } else {
-        Some(changed.join("; "))
-    }
-}
-
 impl Position {
+    /// The beginning of a run whose losses have these names.
+    pub fn start(names: &'static [&'static str]) -> Self {
+        Position { epoch: 0, step: 0, updates: 0, sums: Losses::zero(names) }
+    }
+
     /// Decimal integers; sums as their bits, so that reading gives back exactly what was written.
-    fn to_text(self) -> String {
-        let sums = self.sums.0.map(f64::to_bits);
+    fn to_text(&self) -> String {
+        let sums = self.sums.values.iter().map(|v| v.to_bits());
         let numbers = [self.epoch as u64, self.step as u64, self.updates].into_iter().chain(sums);
         numbers.map(|n| n.to_string()).collect::<Vec<_>>().join(" ")
     }
 
-    fn from_text(text: &str) -> Option<Self> {
+    fn from_text(text: &str, names: &'static [&'static str]) -> Option<Self> {
         let numbers: Vec<u64> = text.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
-        let [epoch, step, updates, a, b, c, d] = numbers.try_into().ok()?;
-        let sums = Sums([a, b, c, d].map(f64::from_bits));
+        let [epoch, step, updates, ref sums @ ..] = numbers[..] else { return None };
+        let values: Vec<f64> = sums.iter().map(|bits| f64::from_bits(*bits)).collect();
+        let sums = (values.len() == names.len()).then_some(Losses { names, values })?;
         Some(Position { epoch: epoch as usize, step: step as usize, updates, sums })
     }
 }

@@ -3,17 +3,20 @@
 //! to the device that trains, if it has memory of its own and room for all of them.
 
 use super::pictures::Pictures;
+use crate::detector::Features;
 use crate::engine::device::{Backend, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::{Tape, Var};
-
+use crate::engine::tensor::{DType, Shape, Tensor};
 use crate::model::features::{self, Feed};
 use crate::model::{Architecture, resnet};
+use crate::program::{Group, Network, Program, Role};
 use crate::{Error, Result, invalid};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 /// Where features are kept between epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -38,75 +41,151 @@ pub struct Place<'a> {
     pub folder: &'a Path,
 }
 
-/// Features of a list of pictures, as bytes: a step takes them in the type they were computed in.
+/// Records the backbone alone over `batch` pictures; reports the map of each layer.
+pub fn program(a: &Architecture, batch: usize, dtype: DType) -> Result<Program> {
+    const LAYERS: [&str; 4] = ["layer1", "layer2", "layer3", "layer4"];
+    let mut tape = Tape::new(dtype);
+    let id = tape.network(resnet::NETWORK);
+    let (vars, maps) = features::record(&mut tape, id, a, batch, Feed::Pixels)?;
+    let report = |(layer, map): (&usize, Var)| (LAYERS[layer - 1], tape.output(map));
+    let reports = a.layers.iter().zip(maps).map(report).collect();
+    Ok(Program {
+        groups: vec![Group { pictures: vec![(Role::Normal, batch)], feed: Feed::Pixels, vars }],
+        networks: vec![Network { id, trained: false }],
+        reports,
+        taps: vec![],
+        tape,
+    })
+}
+
+/// What a program reports of each of a list of pictures, as bytes: a step takes it in the type it was computed in.
+///
+/// Every report lies by itself, all pictures one behind the other, so that a batch moves in one piece.
 pub struct FeatureCache {
-    /// Where the map of each layer lies among one picture's bytes.
-    layers: Vec<Range<usize>>,
+    reports: Vec<Report>,
     pictures: usize,
     store: Store,
-    /// Maps of a batch on their way to the session.
+    /// A batch on its way to the session.
     batch: Vec<u8>,
 }
 
-/// Pictures one behind the other, in any of these.
+/// Where a report lies.
+struct Report {
+    /// Of one picture, (1, h, w, c).
+    shape: Shape,
+    dtype: DType,
+    /// First byte of the first picture's.
+    start: usize,
+    /// Bytes of one picture's.
+    each: usize,
+}
+
+impl Report {
+    fn bytes(&self, pictures: Range<usize>) -> Range<usize> {
+        self.start + pictures.start * self.each..self.start + pictures.end * self.each
+    }
+}
+
 enum Store {
     Memory(Vec<u8>),
-    Disk(File),
+    Disk(Mutex<File>),
     /// What the training session keeps.
     Device,
 }
 
+impl Store {
+    fn write(&mut self, at: usize, bytes: &[u8]) -> Result<()> {
+        match self {
+            Store::Memory(all) => all[at..at + bytes.len()].copy_from_slice(bytes),
+            Store::Disk(file) => {
+                let file = file.get_mut().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(at as u64)).and_then(|_| file.write_all(bytes)).map_err(of_cache)?;
+            }
+            Store::Device => invalid!("features on the device cannot be changed"),
+        }
+        Ok(())
+    }
+
+    fn read(&self, from: Range<usize>, to: &mut [u8]) -> Result<()> {
+        match self {
+            Store::Memory(all) => to.copy_from_slice(&all[from]),
+            Store::Disk(file) => {
+                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+                file.seek(SeekFrom::Start(from.start as u64)).and_then(|_| file.read_exact(to)).map_err(of_cache)?;
+            }
+            Store::Device => invalid!("features on the device cannot be read back"),
+        }
+        Ok(())
+    }
+}
+
+fn of_cache(e: std::io::Error) -> Error {
+    Error::io("(feature cache)", e)
+}
+
 impl FeatureCache {
-    /// Runs the backbone over all pictures; `None` for [`CacheKind::Off`]. `progress` hears how many pictures are done
-    /// and may stop the work.
+    /// Runs a program, of the backbone and what follows it, over the pictures of these indices; `None` for
+    /// [`CacheKind::Off`]. `progress` hears how many pictures are done and may stop the work.
     pub fn build(
         place: Place,
-        a: &Architecture,
+        program: &Program,
         backbone: &Values<f32>,
         backend: Backend,
-        pictures: &Pictures,
-        batch: usize,
+        pictures: (&Pictures, &[usize]),
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Option<Self>> {
-        let element = backend.dtype().size();
-        let mut each = 0;
-        let layer = |(s, c): (usize, usize)| {
-            let start = each;
-            each += s * s * c * element;
-            start..each
-        };
-        let layers: Vec<Range<usize>> = a.sizes().into_iter().zip(a.channels()).map(layer).collect();
+        let (pictures, indices) = pictures;
+        let mut bytes = 0;
+        let mut reports = Vec::new();
+        for (_, v) in &program.reports {
+            let (info, [_, h, w, c]) = (program.tape.info(*v), program.tape.shape(*v).0);
+            let shape = Shape([1, h, w, c]);
+            let each = shape.len() * info.dtype.size();
+            reports.push(Report { shape, dtype: info.dtype, start: bytes, each });
+            bytes += indices.len() * each;
+        }
         let Place { kind, budget, folder } = place;
         let in_memory = match kind {
             CacheKind::Off => return Ok(None),
             CacheKind::Memory => true,
             CacheKind::Disk => false,
-            CacheKind::Auto => pictures.len() * each <= budget,
+            CacheKind::Auto => bytes <= budget,
         };
-        let (mut memory, mut file) = (Vec::new(), None);
-        if in_memory {
-            memory.reserve_exact(pictures.len() * each);
+        let mut store = if in_memory {
+            Store::Memory(vec![0; bytes])
         } else {
-            file = Some(tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?);
+            Store::Disk(Mutex::new(tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?))
+        };
+        let mut session = backend.open(program.tape.clone())?;
+        for network in &program.networks {
+            session.write_params(network.id, backbone)?;
         }
-        let mut backbone = Backbone::new(a, backbone, batch, backend)?;
-        let mut image = vec![0; each];
-        for start in (0..pictures.len()).step_by(batch) {
-            let indices: Vec<usize> = (start..pictures.len().min(start + batch)).collect();
-            let maps = backbone.run(pictures, &indices)?;
-            for i in 0..indices.len() {
-                for (map, layer) in maps.iter().zip(&layers) {
-                    image[layer.clone()].copy_from_slice(&map[i * layer.len()..][..layer.len()]);
-                }
-                match &mut file {
-                    None => memory.extend_from_slice(&image),
-                    Some(f) => f.write_all(&image).map_err(|e| Error::io(folder.join("(feature cache)"), e))?,
+        let inputs: Vec<Var> = program.inputs().collect();
+        let [input] = inputs[..] else {
+            invalid!("features are computed from pixels, one input; found {}", inputs.len())
+        };
+        let batch = program.pictures();
+        let mut pixels = vec![0; batch * pictures.each()];
+        let mut map = Vec::new();
+        for (start, chosen) in (0..).step_by(batch).zip(indices.chunks(batch)) {
+            pictures.gather(chosen, &mut pixels[..chosen.len() * pictures.each()])?;
+            session.write(input, &pixels)?;
+            session.run()?;
+            for (report, (_, v)) in reports.iter().zip(&program.reports) {
+                let place = report.bytes(start..start + chosen.len());
+                match &mut store {
+                    // Straight from the device to where it stays.
+                    Store::Memory(all) if chosen.len() == batch => session.read_bytes(*v, &mut all[place])?,
+                    store => {
+                        map.resize(batch * report.each, 0);
+                        session.read_bytes(*v, &mut map)?;
+                        store.write(place.start, &map[..place.len()])?;
+                    }
                 }
             }
-            progress(start + indices.len())?;
+            progress(start + chosen.len())?;
         }
-        let store = file.map_or(Store::Memory(memory), Store::Disk);
-        Ok(Some(FeatureCache { layers, pictures: pictures.len(), store, batch: Vec::new() }))
+        Ok(Some(FeatureCache { reports, pictures: indices.len(), store, batch: Vec::new() }))
     }
 
     /// Moves features from the host's memory to that of `session`'s device if they fit, so that a step copies none to it;
@@ -120,30 +199,20 @@ impl FeatureCache {
         Ok(kept)
     }
 
-    /// Fills inputs, one per layer, with the features of these pictures.
+    /// Fills inputs, one per report, with the features of these pictures.
     pub fn write(&mut self, session: &mut dyn Session, inputs: &[Var], indices: &[usize]) -> Result<()> {
         if let Some(index) = indices.iter().find(|i| **i >= self.pictures) {
             invalid!("feature cache: asked for picture {index}, counted from 0, of {}", self.pictures);
         }
-        let each = self.layers.last().map_or(0, |l| l.end);
-        for (&v, layer) in inputs.iter().zip(&self.layers) {
-            let parts = indices.iter().map(|i| i * each + layer.start..i * each + layer.end);
-            self.batch.clear();
-            match &mut self.store {
-                Store::Memory(all) => parts.for_each(|part| self.batch.extend_from_slice(&all[part])),
-                Store::Disk(file) => {
-                    for part in parts {
-                        let done = self.batch.len();
-                        self.batch.resize(done + part.len(), 0);
-                        file.seek(SeekFrom::Start(part.start as u64))
-                            .and_then(|_| file.read_exact(&mut self.batch[done..]))
-                            .map_err(|e| Error::io("(feature cache)", e))?;
-                    }
-                }
-                Store::Device => {
-                    session.write_kept(v, &parts.collect::<Vec<_>>())?;
-                    continue;
-                }
+        for (&v, report) in inputs.iter().zip(&self.reports) {
+            let parts = indices.iter().map(|&i| report.bytes(i..i + 1));
+            if let Store::Device = self.store {
+                session.write_kept(v, &parts.collect::<Vec<_>>())?;
+                continue;
+            }
+            self.batch.resize(indices.len() * report.each, 0);
+            for (part, to) in parts.zip(self.batch.chunks_exact_mut(report.each)) {
+                self.store.read(part, to)?;
             }
             session.write_bytes(v, &self.batch)?;
         }
@@ -151,37 +220,24 @@ impl FeatureCache {
     }
 }
 
-/// The backbone alone, for a fixed number of pictures.
-struct Backbone {
-    session: Box<dyn Session>,
-    input: Var,
-    maps: Vec<Var>,
-    pixels: Vec<u8>,
-}
-
-impl Backbone {
-    fn new(a: &Architecture, values: &Values<f32>, batch: usize, backend: Backend) -> Result<Self> {
-        let mut tape = Tape::new(backend.dtype());
-        let net = tape.network(resnet::NETWORK);
-        let (input, maps) = features::record(&mut tape, net, a, batch, Feed::Pixels)?;
-        for m in &maps {
-            tape.output(*m);
-        }
-        let mut session = backend.open(tape)?;
-        session.write_params(net, values)?;
-        Ok(Backbone { session, input: input[0], maps, pixels: vec![0; batch * a.image_size * a.image_size * 3] })
+/// The first report of every picture.
+impl Features for FeatureCache {
+    fn len(&self) -> usize {
+        self.pictures
     }
 
-    /// Feature maps of up to a batch of pictures; what is behind them in each map is meaningless.
-    fn run(&mut self, pictures: &Pictures, indices: &[usize]) -> Result<Vec<Vec<u8>>> {
-        pictures.gather(indices, &mut self.pixels[..indices.len() * pictures.each()])?;
-        self.session.write(self.input, &self.pixels)?;
-        self.session.run()?;
-        let read = |m: &Var| {
-            let info = self.session.tape().info(*m);
-            let mut bytes = vec![0; info.shape.len() * info.dtype.size()];
-            self.session.read_bytes(*m, &mut bytes).map(|()| bytes)
-        };
-        self.maps.iter().map(read).collect()
+    fn shape(&self) -> Shape {
+        self.reports[0].shape
+    }
+
+    fn read(&self, picture: usize, to: &mut [f32]) -> Result<()> {
+        let report = &self.reports[0];
+        if picture >= self.pictures || to.len() != report.shape.len() {
+            invalid!("feature cache: asked for {} values of picture {picture} of {}", to.len(), self.pictures);
+        }
+        let mut tensor = Tensor::zeros(report.shape, report.dtype);
+        self.store.read(report.bytes(picture..picture + 1), tensor.bytes_mut())?;
+        to.iter_mut().zip(tensor.to_vec::<f32>()).for_each(|(to, v)| *to = v);
+        Ok(())
     }
 }

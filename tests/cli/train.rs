@@ -19,7 +19,8 @@ fn writes_a_model_with_a_threshold_and_a_line_per_epoch() {
         assert!((value("loss") - value("recon") - 0.02 * value("adv")).abs() < 1e-5, "{line}");
     }
     assert_eq!(log.lines().count(), 3);
-    let expected = [("format", "ckaad"), ("version", "1"), ("backbone", "resnet18"), ("layers", "1,2")];
+    let expected =
+        [("format", "ckaad"), ("version", "2"), ("detector", "ckaad"), ("backbone", "resnet18"), ("layers", "1,2")];
     let more = [("image_size", "32"), ("topk", "50"), ("sigma", "2"), ("weights", "random, seed 0")];
     for (key, value) in expected.into_iter().chain(more) {
         assert_eq!(metadata(&path, key).as_deref(), Some(value), "{key}");

@@ -6,10 +6,11 @@
 
 use crate::common::{fill, golden_tensor};
 use crate::support::*;
+use ckaad::detector::BatchSpec;
+use ckaad::detector::ckaad::scoring::{self, Judgement};
 use ckaad::engine::tensor::DType;
 use ckaad::model::features::Feed;
 use ckaad::model::{Architecture, resnet};
-use ckaad::score::program::{self, ScoreSpec};
 use ckaad::weights::{Tensor, write_safetensors};
 
 const SCORE: f64 = 1.2695440178359008;
@@ -38,9 +39,9 @@ fn a_picture_scores_as_in_pytorch() {
         .map(|(name, shape)| (format!("backbone.{name}"), shape))
         .map(|(name, shape)| (name.clone(), shape.clone(), fill(&name, &shape, false)))
         .collect();
-    let spec = ScoreSpec { architecture, batch: 1, feed: Feed::Pixels, sigma: 4.0, topk: Some(100), dtype: DType::F32 };
-    let recorded = program::record(&spec).unwrap();
-    for e in recorded.tape.layout(recorded.ae).entries() {
+    let spec = BatchSpec { architecture: &architecture, batch: 1, feed: Feed::Pixels, dtype: DType::F32 };
+    let recorded = scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
+    for e in recorded.tape.layout(recorded.network("ae").unwrap()).entries() {
         held.push((format!("ae.{}", e.name), e.file_shape.clone(), golden_tensor("ae", e)));
     }
     let tensors: Vec<Tensor> = held.iter().map(|(n, s, v)| Tensor::new(n.as_str(), s, v).unwrap()).collect();

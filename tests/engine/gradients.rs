@@ -1,6 +1,7 @@
 //! Gradients against central differences, and proof that the comparison can fail.
 
 use crate::common::{relative_error, uniform};
+use ckaad::detector::{METHODS, gradcheck as networks};
 use ckaad::engine::device::cpu;
 use ckaad::engine::gradcheck::{self, RELATIVE, Report};
 use ckaad::engine::ops::cases;
@@ -8,7 +9,6 @@ use ckaad::engine::ops::energy::Term;
 use ckaad::engine::params::{Init, Values};
 use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
-use ckaad::model;
 use std::sync::Arc;
 
 #[test]
@@ -23,8 +23,8 @@ fn every_differentiable_op() {
 
 #[test]
 fn whole_networks() {
-    for (name, network) in model::gradcheck::NETWORKS {
-        let report = model::gradcheck::check(name, network, DType::F64, &cpu::session).unwrap();
+    for (name, network) in METHODS.into_iter().flat_map(|m| m.networks) {
+        let report = networks::check(name, *network, DType::F64, &cpu::session).unwrap();
         assert!(report.passed(), "{report:?}");
     }
 }

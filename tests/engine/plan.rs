@@ -4,6 +4,10 @@
 //! reuse (all its variables declared outputs) and with memory full of NaN.
 
 use crate::common::uniform;
+use ckaad::detector::ckaad::scoring::{self, Judgement};
+use ckaad::detector::ckaad::step::{self, Hyper};
+use ckaad::detector::ckaad::strategy::Strategy;
+use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::cuda::{self};
 use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::ops::concat::Axis;
@@ -16,10 +20,7 @@ use ckaad::engine::tape::{NetId, Storage, Tape, Var, Whole};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::{Choices, Number, Target};
 use ckaad::model::Architecture;
-use ckaad::model::discriminator::Level;
 use ckaad::model::features::Feed;
-use ckaad::score::program::{self, ScoreSpec};
-use ckaad::train::step::{self, Hyper, StepSpec, Strategy};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -272,28 +273,23 @@ fn sessions_agree_bit_for_bit() {
 #[test]
 fn training_and_scoring_do_not_overlap() {
     let architecture = Architecture::new("resnet18", &[2, 3], 64).unwrap();
-    let strategies = [Strategy::Recon, Strategy::Adversarial(Level::Patch), Strategy::Adversarial(Level::Image)];
-    for strategy in strategies {
+    for strategy in [Strategy::Recon, Strategy::CkaPatch, Strategy::CkaImage] {
         for (normal_feed, anomalous_feed) in [(Feed::Pixels, Feed::Pixels), (Feed::Features, Feed::Pixels)] {
             let spec = StepSpec {
-                architecture: architecture.clone(),
-                strategy,
-                hyper: Hyper::default(),
+                architecture: &architecture,
                 normal: 3,
                 anomalous: 2,
                 normal_feed,
                 anomalous_feed,
                 dtype: DType::F32,
             };
-            let p = step::record(&spec).unwrap();
-            let mut outputs = vec![p.losses.recon, p.losses.total];
-            outputs.extend(p.losses.adversarial.iter().flat_map(|(d, a)| [*d, *a]));
-            check_plan(&p.tape, &outputs);
+            let p = step::record(&spec, strategy, Hyper::default()).unwrap();
+            check_plan(&p.tape, &p.reports.iter().map(|(_, v)| *v).collect::<Vec<_>>());
         }
     }
-    let spec = ScoreSpec { architecture, batch: 2, feed: Feed::Pixels, sigma: 4.0, topk: Some(100), dtype: DType::F32 };
-    let p = program::record(&spec).unwrap();
-    check_plan(&p.tape, &[p.map, p.score]);
+    let spec = BatchSpec { architecture: &architecture, batch: 2, feed: Feed::Pixels, dtype: DType::F32 };
+    let p = scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
+    check_plan(&p.tape, &p.reports.iter().map(|(_, v)| *v).collect::<Vec<_>>());
 }
 
 /// The check above finds two lives in one place.
@@ -397,18 +393,17 @@ fn input_that_is_an_output() {
 /// In bf16 what moves through the passes halves; parameters take half as much again, and the optimizer what it took.
 #[test]
 fn training_in_bf16_takes_less_memory() {
+    let architecture = Architecture::new("resnet18", &[2, 3], 64).unwrap();
     let record = |number: Number| {
         let spec = StepSpec {
-            architecture: Architecture::new("resnet18", &[2, 3], 64).unwrap(),
-            strategy: Strategy::Adversarial(Level::Patch),
-            hyper: Hyper::default(),
+            architecture: &architecture,
             normal: 2,
             anomalous: 2,
             normal_feed: Feed::Features,
             anomalous_feed: Feed::Features,
             dtype: number.storage(),
         };
-        let p = step::record(&spec).unwrap();
+        let p = step::record(&spec, Strategy::CkaPatch, Hyper::default()).unwrap();
         let target = Target { number, multiprocessors: 100, capability: (9, 0), choices: Choices::Model };
         let plan = cuda::plan(&p.tape, target).unwrap();
         (p, plan)
@@ -419,7 +414,7 @@ fn training_in_bf16_takes_less_memory() {
     // More than half: statistics, and sums of splits, stay f32.
     assert!(b.activations * 10 <= a.activations * 8, "{b} in bf16, {a} in tf32");
     assert_eq!(b.optimizer, a.optimizer);
-    for net in [bf16s.ae, bf16s.discriminator] {
+    for net in bf16s.trained() {
         let len = bf16s.tape.layout(net).len();
         let bytes = |what| bf16s.tape.find_whole(net, what).map(|v| narrow.range(v).unwrap().len());
         assert_eq!(bytes(Whole::Rounded), Some(2 * len));
@@ -430,7 +425,7 @@ fn training_in_bf16_takes_less_memory() {
         assert!(f32s.tape.find_whole(net, Whole::Rounded).is_none());
     }
     // Frozen networks would have no use for a second copy.
-    assert!(!bf16s.tape.trains(bf16s.backbone));
+    assert!(!bf16s.tape.trains(bf16s.network("backbone").unwrap()));
     // Nothing on the way to an optimizer is added up in 16 bits.
     let is_gradient = |tape: &Tape, v: Var| matches!(tape.info(v).storage, Storage::Grad { .. });
     for record in bf16s.tape.records() {
@@ -442,7 +437,7 @@ fn training_in_bf16_takes_less_memory() {
     }
     let count = |tape: &Tape| tape.records().iter().flat_map(|r| &r.outputs).filter(|v| is_gradient(tape, **v)).count();
     assert_eq!(count(&bf16s.tape), count(&f32s.tape));
-    assert_eq!(bf16s.tape.info(bf16s.losses.total).dtype, DType::F32);
+    assert_eq!(bf16s.tape.info(bf16s.report("loss").unwrap()).dtype, DType::F32);
 }
 
 #[test]

@@ -7,6 +7,10 @@
 use crate::common::uniform;
 use ckaad::Result;
 use ckaad::bench::roofline::Card;
+use ckaad::detector::ckaad::scoring::{self, Judgement};
+use ckaad::detector::ckaad::step::{self, Hyper};
+use ckaad::detector::ckaad::strategy::Strategy;
+use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::Cost;
 use ckaad::engine::device::Session;
 use ckaad::engine::device::cuda::{self, CudaSession, SimDriver};
@@ -14,15 +18,12 @@ use ckaad::engine::ops::case::{Case, Program};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
-use ckaad::engine::tape::NetId;
 use ckaad::engine::tensor::DType;
 use ckaad::engine::toolkit::cuda::tiling::{Choice, Variant};
 use ckaad::engine::toolkit::cuda::{Choices, MODULES, Number, Target};
 use ckaad::model::features::Feed;
-use ckaad::model::init::{self, RandomBackbone};
-use ckaad::model::{Architecture, discriminator::Level, resnet};
-use ckaad::score::program::{self, ScoreSpec};
-use ckaad::train::step::{self, Hyper, StepSpec, Strategy};
+use ckaad::model::init::RandomBackbone;
+use ckaad::model::{Architecture, resnet};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -116,7 +117,7 @@ struct Work {
 
 enum What {
     Score(Architecture),
-    Train(Architecture, Level),
+    Train(Architecture, Strategy),
     /// Forward, and backward where there is a gradient.
     Op(Case),
 }
@@ -137,8 +138,8 @@ fn works() -> Vec<Work> {
     };
     let mut all = vec![
         network("score-resnet18-64", &NUMBERS, What::Score(architecture(64))),
-        network("train-resnet18-64-patch", &TRAINED, What::Train(architecture(64), Level::Patch)),
-        network("train-resnet18-64-image", &TRAINED, What::Train(architecture(64), Level::Image)),
+        network("train-resnet18-64-patch", &TRAINED, What::Train(architecture(64), Strategy::CkaPatch)),
+        network("train-resnet18-64-image", &TRAINED, What::Train(architecture(64), Strategy::CkaImage)),
     ];
     let op = |aligned: bool, case: Case| Work {
         name: case.name.clone(),
@@ -219,42 +220,33 @@ fn resize(name: &str, pixels: [usize; 4]) -> Case {
     Case::new("preprocess", name, &[pixels], |t, v| t.preprocess(v[0], 64, [0.5; 3], [0.25; 3])).pixels()
 }
 
-fn score(a: &Architecture, dtype: DType) -> Result<program::ScoreProgram> {
-    program::record(&ScoreSpec {
-        architecture: a.clone(),
-        batch: 1,
-        feed: Feed::Pixels,
-        sigma: 4.0,
-        topk: Some(100),
-        dtype,
-    })
+fn score(a: &Architecture, dtype: DType) -> Result<ckaad::program::Program> {
+    let spec = BatchSpec { architecture: a, batch: 1, feed: Feed::Pixels, dtype };
+    scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) })
 }
 
 impl Work {
     /// Runs it and counts what every launch did.
     fn count(&self, number: Number) -> Result<Table> {
         let dtype = number.storage();
-        let mut nets: Vec<NetId> = vec![];
-        let mut backbone = None;
+        let mut filled = None;
+        let mut of = |a, p: ckaad::program::Program, output: &str| -> Result<Program> {
+            let program = Program { tape: p.tape.clone(), inputs: p.inputs().collect(), output: p.report(output)? };
+            filled = Some((a, p));
+            Ok(program)
+        };
         let program = match &self.what {
-            What::Score(a) => {
-                let p = score(a, dtype)?;
-                (backbone, nets) = (Some((p.backbone, a)), vec![p.ae]);
-                Program { tape: p.tape, inputs: p.input, output: p.score }
-            }
-            What::Train(a, level) => {
-                let p = step::record(&StepSpec {
-                    architecture: a.clone(),
-                    strategy: Strategy::Adversarial(*level),
-                    hyper: Hyper::default(),
+            What::Score(a) => of(a, score(a, dtype)?, "score")?,
+            What::Train(a, strategy) => {
+                let spec = StepSpec {
+                    architecture: a,
                     normal: 1,
                     anomalous: 1,
                     normal_feed: Feed::Pixels,
                     anomalous_feed: Feed::Features,
                     dtype,
-                })?;
-                (backbone, nets) = (Some((p.backbone, a)), vec![p.ae, p.discriminator]);
-                Program { tape: p.tape, inputs: [p.normal, p.anomalous].concat(), output: p.losses.total }
+                };
+                of(a, step::record(&spec, *strategy, Hyper::default())?, "loss")?
             }
             What::Op(case) => {
                 let mut p = case.record(dtype)?;
@@ -272,12 +264,8 @@ impl Work {
         let driver = SimDriver::new(SimDriver::MEMORY, self.multiprocessors, SimDriver::CAPABILITY);
         let mut session = CudaSession::with_lanes(program.tape.clone(), Box::new(driver), number, 1, self.choices)?;
         let session: &mut dyn Session = &mut session;
-        if let Some((net, a)) = backbone {
-            session.write_params(net, &resnet::load::<f32>(a, &RandomBackbone { seed: 0 })?)?;
-        }
-        for net in nets {
-            let values = init::network(program.tape.layout(net), 0);
-            session.write_params(net, &values)?;
+        if let Some((a, p)) = filled {
+            p.fill(session, &resnet::load(a, &RandomBackbone { seed: 0 })?, 0)?;
         }
         for (i, &v) in program.inputs.iter().enumerate() {
             let (info, u) = (program.tape.info(v), |n| uniform(&format!("{}.{i}", self.name), n));

@@ -2,6 +2,7 @@
 
 use crate::common::{relative_error, uniform};
 use crate::session;
+use ckaad::detector::{METHODS, gradcheck as networks};
 use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::gradcheck::{self, Open};
 use ckaad::engine::ops::{cases, conv2d, instance_norm};
@@ -9,7 +10,6 @@ use ckaad::engine::params::Init;
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::Number;
-use ckaad::model;
 use rayon::prelude::*;
 
 fn open(tape: Tape) -> ckaad::Result<Box<dyn Session>> {
@@ -26,10 +26,10 @@ fn every_differentiable_op() {
 
 #[test]
 fn whole_networks() {
-    for (name, network) in model::gradcheck::NETWORKS {
+    for (name, network) in METHODS.into_iter().flat_map(|m| m.networks) {
         for number in [Number::F32, Number::Bf16] {
             let open = |tape| -> ckaad::Result<Box<dyn Session>> { Ok(Box::new(session(tape, number)?)) };
-            let report = model::gradcheck::check(name, network, number.storage(), &open).unwrap();
+            let report = networks::check(name, *network, number.storage(), &open).unwrap();
             assert!(report.passed(), "{number}: {report:?}");
         }
     }

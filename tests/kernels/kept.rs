@@ -1,19 +1,21 @@
 //! Inputs filled from bytes that the device keeps: the right ones, with the same results as from the host, and clear errors.
 
 use crate::common::driver;
+use ckaad::detector::StepSpec;
+use ckaad::detector::ckaad::step::{self, Hyper};
+use ckaad::detector::ckaad::strategy::Strategy;
 use ckaad::engine::device::cuda::{CudaSession, Driver, SimDriver};
 use ckaad::engine::device::{Backend, Session};
 use ckaad::engine::ops::Activation;
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::Number;
-use ckaad::model::discriminator::Level;
 use ckaad::model::features::Feed;
 use ckaad::model::init::{self, RandomBackbone};
 use ckaad::model::{Architecture, resnet};
-use ckaad::train::features::{CacheKind, FeatureCache, Place};
+use ckaad::program::Program;
+use ckaad::train::features::{self, CacheKind, FeatureCache, Place};
 use ckaad::train::pictures::Pictures;
-use ckaad::train::step::{self, Hyper, StepProgram, StepSpec, Strategy};
 use std::ops::Range;
 
 /// ReLU of 12 values.
@@ -116,19 +118,17 @@ fn memory_is_left_for_others() {
 const PICTURES: usize = 5;
 
 /// A step of a small network on features of two normal pictures and an anomalous one.
-fn training() -> (Architecture, StepProgram) {
+fn training() -> (Architecture, Program) {
     let a = Architecture::new("resnet18", &[1, 2], 64).unwrap();
     let spec = StepSpec {
-        architecture: a.clone(),
-        strategy: Strategy::Adversarial(Level::Patch),
-        hyper: Hyper::default(),
+        architecture: &a,
         normal: 2,
         anomalous: 1,
         normal_feed: Feed::Features,
         anomalous_feed: Feed::Features,
         dtype: DType::F32,
     };
-    let p = step::record(&spec).unwrap();
+    let p = step::record(&spec, Strategy::CkaPatch, Hyper::default()).unwrap();
     (a, p)
 }
 
@@ -145,14 +145,16 @@ fn cache(a: &Architecture, kind: CacheKind) -> FeatureCache {
     let pictures = Pictures::open((0..PICTURES).map(draw).collect(), a.image_size, usize::MAX, &|_| ()).unwrap();
     let place = Place { kind, budget: 0, folder: folder.path() };
     let backbone = resnet::load(a, &RandomBackbone { seed: 0 }).unwrap();
-    FeatureCache::build(place, a, &backbone, Backend::CPU, &pictures, 2, &mut |_| Ok(())).unwrap().unwrap()
+    let (program, all) = (features::program(a, 2, DType::F32).unwrap(), Vec::from_iter(0..PICTURES));
+    let of = (&pictures, &all[..]);
+    FeatureCache::build(place, &program, &backbone, Backend::CPU, of, &mut |_| Ok(())).unwrap().unwrap()
 }
 
 /// Parameters after two steps, as bits.
-fn trained(p: &StepProgram, cache: &mut FeatureCache, keep: bool) -> Vec<u32> {
+fn trained(p: &Program, cache: &mut FeatureCache, keep: bool) -> Vec<u32> {
     let mut session = CudaSession::new(p.tape.clone(), driver(), Number::F32).unwrap();
     let session: &mut dyn Session = &mut session;
-    let nets = [p.ae, p.discriminator];
+    let nets = ["ae", "discriminator"].map(|name| p.network(name).unwrap());
     let mut values = nets.map(|net| init::network(p.tape.layout(net), 0));
     for (net, v) in nets.into_iter().zip(&values) {
         session.write_params(net, v).unwrap();
@@ -162,7 +164,7 @@ fn trained(p: &StepProgram, cache: &mut FeatureCache, keep: bool) -> Vec<u32> {
         assert!(!cache.keep_on_device(session).unwrap(), "it is there already");
     }
     for step in [[0, 3, 4], [2, 1, 4]] {
-        cache.write(session, &p.normal, &step).unwrap();
+        cache.write(session, &p.groups[0].vars, &step).unwrap();
         session.run().unwrap();
     }
     for (net, v) in nets.into_iter().zip(&mut values) {
@@ -200,15 +202,15 @@ fn features_stay_where_there_is_room() {
     assert!(!disk.keep_on_device(&mut roomy).unwrap());
     assert!(!memory.keep_on_device(&mut *cpu).unwrap());
     assert!(!memory.keep_on_device(&mut small).unwrap());
-    let expected = filled(&mut *cpu, &p.normal, &mut disk);
+    let expected = filled(&mut *cpu, &p.groups[0].vars, &mut disk);
     let [first, second, third] = [0, 1, 2].map(|i| &expected[0][i * 16 * 16 * 64..][..16 * 16 * 64]);
     assert!(first == third && first != second);
-    assert!(filled(&mut *cpu, &p.normal, &mut memory) == expected);
-    assert!(filled(&mut small, &p.normal, &mut memory) == expected);
+    assert!(filled(&mut *cpu, &p.groups[0].vars, &mut memory) == expected);
+    assert!(filled(&mut small, &p.groups[0].vars, &mut memory) == expected);
     assert!(memory.keep_on_device(&mut roomy).unwrap());
-    assert!(filled(&mut roomy, &p.normal, &mut memory) == expected);
+    assert!(filled(&mut roomy, &p.groups[0].vars, &mut memory) == expected);
     for cache in [&mut disk, &mut memory] {
-        let error = cache.write(&mut roomy, &p.normal, &[0, 1, PICTURES]).unwrap_err().to_string();
+        let error = cache.write(&mut roomy, &p.groups[0].vars, &[0, 1, PICTURES]).unwrap_err().to_string();
         assert!(error.contains("picture 5") && error.contains("of 5"), "{error}");
     }
 }

@@ -3,9 +3,9 @@
 use super::{Common, time};
 use crate::bench::parts::{self, Measured, Part};
 use crate::bench::roofline::Card;
+use crate::cli::detector::DetectorArgs;
 use crate::cli::options::{Format, card, count, print};
 use crate::cli::plan::{What, target};
-use crate::cli::train::StrategyName;
 use crate::engine::device::cuda::{CudaSession, SimDriver};
 use crate::engine::device::{Device, Session};
 use crate::{Error, Result};
@@ -28,8 +28,8 @@ pub struct Args {
     /// Pictures at a time [default: 1 to score, 16 to train]
     #[arg(long, value_parser = count)]
     batch_size: Option<usize>,
-    #[arg(long, value_enum, default_value_t = StrategyName::Ckapatch)]
-    strategy: StrategyName,
+    #[command(flatten)]
+    detector: DetectorArgs,
     /// With --device sim: launch as on this card (a100, h100, h200, l4, l40s, rtx3090, rtx4090) [default: h200]
     #[arg(long, value_parser = card)]
     card: Option<Card>,
@@ -42,21 +42,24 @@ pub fn run(args: &Args) -> Result<bool> {
         What::Train => args.common.device.training_backend()?,
         What::Score => args.common.device.backend()?,
     };
-    let workload = args.work.workload(&args.common.networks, args.batch_size, args.strategy)?;
-    let (tape, recording) = workload.record(backend.dtype())?.split();
+    let workload = args.work.workload(&args.common.networks, args.batch_size, &args.detector)?;
     let sim = backend.device == Device::Sim;
     let chosen = args.card.clone().or_else(|| if sim { Card::named("h200") } else { None });
     let target = target(backend, chosen.as_ref())?;
-    let mut session: Box<dyn Session> = match target {
-        Some(t) if sim => {
-            let driver = Box::new(SimDriver::new(SimDriver::MEMORY, t.multiprocessors, t.capability));
-            Box::new(CudaSession::with_lanes(tape, driver, t.number, 1, t.choices)?)
-        }
-        _ => backend.open(tape)?,
-    };
-    workload.fill(&mut *session, &recording)?;
     let card = chosen.map_or_else(|| Card::of_backend(backend), |c| Ok(Some(c)))?;
-    let parts = parts::measure(&mut *session, backend.number, card.as_ref(), args.repetitions)?;
+    let mut parts = Vec::new();
+    for program in workload.record(backend.dtype())? {
+        let tape = program.tape.clone();
+        let mut session: Box<dyn Session> = match target {
+            Some(t) if sim => {
+                let driver = Box::new(SimDriver::new(SimDriver::MEMORY, t.multiprocessors, t.capability));
+                Box::new(CudaSession::with_lanes(tape, driver, t.number, 1, t.choices)?)
+            }
+            _ => backend.open(tape)?,
+        };
+        workload.fill(&mut *session, &program)?;
+        parts.extend(parts::measure(&mut *session, backend.number, card.as_ref(), args.repetitions)?);
+    }
     match args.common.format {
         Format::Table => print(&table(&parts)?)?,
         Format::Json => {

@@ -3,11 +3,11 @@
 use super::{Common, Report, launches, refuse_sim};
 use crate::bench::workload::{Kind, Workload, random_picture};
 use crate::bench::{parts, repeat, seconds};
+use crate::cli::detector::DetectorArgs;
 use crate::cli::options::count;
 use crate::data::folder;
 use crate::data::image::Picture;
-use crate::model::file::{Config, ModelFile};
-use crate::score::program::{self, ScoreSpec};
+use crate::detector::file::{Config, ModelFile};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
 use serde_json::json;
@@ -22,7 +22,9 @@ pub struct Args {
     /// Pictures in one pass of the engine
     #[arg(long, default_value_t = 1, value_parser = count)]
     batch_size: usize,
-    /// A trained model instead of random weights; says the networks and the picture size, too
+    #[command(flatten)]
+    detector: DetectorArgs,
+    /// A trained model instead of random weights; says the detector, the networks and the picture size, too
     #[arg(long, value_name = "FILE", conflicts_with_all = ["backbone", "layers", "image_size"])]
     model: Option<PathBuf>,
     /// Pictures, or folders of pictures, instead of random pixels: reading and resizing them is measured, too
@@ -43,12 +45,12 @@ pub fn run(args: &Args) -> Result<bool> {
     let (config, mut scorer) = match &model {
         Some(model) => (model.config.clone(), Scorer::from_file(model, batch, backend)?),
         None => {
-            let architecture = args.common.networks.architecture()?;
-            let workload = Workload { architecture: architecture.clone(), kind: Kind::Score { batch } };
-            let [backbone, ae] = workload.random_networks()?;
-            let config =
-                Config { architecture, topk: Some(100), sigma: 4.0, threshold: None, extra: Default::default() };
-            let scorer = Scorer::new(&config, &backbone, &ae, batch, backend)?;
+            let (detector, architecture) = (args.detector.detector()?, args.common.networks.architecture()?);
+            let config = Config { detector, architecture, threshold: None, extra: Default::default() };
+            let Config { detector, architecture, .. } = config.clone();
+            let workload = Workload { detector, architecture, kind: Kind::Score { batch } };
+            let (backbone, networks) = workload.random_networks()?;
+            let scorer = Scorer::new(&config, &backbone, &networks, batch, backend)?;
             (config, scorer)
         }
     };
@@ -85,16 +87,7 @@ pub fn run(args: &Args) -> Result<bool> {
         stages.push(("decode", decode));
     }
     // What is done with the error maps is part of the same program: its share of it, part by part.
-    let spec = ScoreSpec {
-        architecture: config.architecture.clone(),
-        batch,
-        feed: crate::model::features::Feed::Pixels,
-        sigma: config.sigma,
-        topk: config.topk,
-        dtype: backend.dtype(),
-    };
-    let tape = program::record(&spec)?.tape;
-    let launches = launches(&tape, backend)?;
+    let launches = launches(scorer.session().tape(), backend)?;
     let post = post_share(parts::measure(scorer.session(), backend.number, None, PROFILED)?);
 
     let begun = Instant::now();

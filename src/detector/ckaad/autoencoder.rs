@@ -1,11 +1,12 @@
 //! The auto-encoder of feature maps: fuse all layers at the coarsest size, encode with residual blocks, decode back to
 //! every layer. All norms are affine instance norms, whatever the authors' names (`ln*`, `bn*`) suggest.
 
-use super::{Architecture, Backbone, ConvInit, Recorder, expect_maps};
 use crate::Result;
 use crate::engine::ops::concat::Axis;
 use crate::engine::ops::{Activation, conv2d};
 use crate::engine::tape::{NetId, Tape, Var};
+use crate::model::layers::{ConvInit, Recorder, expect_maps};
+use crate::model::{Architecture, Backbone};
 
 /// Name of the network, and its prefix in model files.
 pub const NETWORK: &str = "ae";

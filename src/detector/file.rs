@@ -1,14 +1,20 @@
 //! Model files: one `.safetensors` that holds everything scoring needs, in PyTorch's names and layouts.
 //!
-//! Tensors are `backbone.<torchvision name>`, `ae.<name>` and `discriminator.<name>`. Metadata, all text: `format`
-//! ("ckaad"), `version` ("1"), `backbone`, `layers` ("2,3"), `image_size`, `mean`, `std`, `topk` ("100" or "all"),
-//! `sigma`, `threshold` (may be absent). Anything else in the metadata is kept as it is.
+//! Tensors are `backbone.<torchvision name>` and `<network>.<name>` of every network that the detector scores or was trained
+//! with. Metadata, all text: `format` ("ckaad"), `version` ("2"), `detector` (a method's name), its kept options by name
+//! (`topk`, `sigma`; a dash is written as an underscore), `backbone`, `layers` ("2,3"), `image_size`, `mean`, `std`,
+//! `threshold` (may be absent). Anything else in the metadata is kept as it is.
+//!
+//! Files of version 1 name no detector: all are of the first method. A kept option that a file lacks has its default.
 
-use super::{Architecture, TensorSource, autoencoder, discriminator, resnet};
+use super::options::{OptionSpec, Options, Rule};
+use super::{Detector, METHODS, Method};
 use crate::engine::device::Session;
 use crate::engine::params::{Layout, Values};
 use crate::engine::real::Real;
 use crate::engine::tape::NetId;
+use crate::model::{Architecture, TensorSource, resnet};
+use crate::program::Program;
 use crate::weights::{Archive, Tensor, write_safetensors};
 use crate::{Error, Result, invalid};
 use std::borrow::Cow;
@@ -18,16 +24,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 const FORMAT: &str = "ckaad";
-const VERSION: &str = "1";
+const VERSION: &str = "2";
+/// The version before detectors had names.
+const NAMELESS: &str = "1";
 
 /// What a model file says of itself.
 #[derive(Clone, Debug)]
 pub struct Config {
+    pub detector: Arc<dyn Detector>,
     pub architecture: Architecture,
-    /// Number of largest map values whose mean is the score; `None` takes all.
-    pub topk: Option<usize>,
-    /// Standard deviation of the map's blur in pixels.
-    pub sigma: f64,
     /// Scores of at least this are anomalous.
     pub threshold: Option<f64>,
     /// What training wants to remember.
@@ -67,36 +72,30 @@ impl ModelFile {
         Ok(ModelFile { archive, config })
     }
 
-    /// Brings the backbone, batch norms folded, and the auto-encoder into a session, tensor by tensor and straight from
-    /// the mapped file: start-up time is mostly the memory touched.
-    pub fn load_into(&self, session: &mut dyn Session, backbone: NetId, ae: NetId) -> Result<()> {
-        let source = Prefixed { archive: &self.archive, prefix: "backbone." };
+    /// Brings the networks of a program into its session, the backbone's batch norms folded, tensor by tensor and straight
+    /// from the mapped file: start-up time is mostly the memory touched.
+    pub fn load_into(&self, session: &mut dyn Session, program: &Program) -> Result<()> {
         let mut memory: Vec<f32> = Vec::new();
         let mut take = |session: &mut dyn Session, net: NetId, index: usize, values: &[f32]| {
             memory.resize(values.len(), 0.0);
             session.tape().layout(net).entries()[index].from_file(values, &mut memory)?;
             session.write_param(net, index, &memory)
         };
-        resnet::each_folded(&self.config.architecture, &source, |index, values| {
-            take(session, backbone, index, values)
-        })?;
-        let layout = session.tape().layout(ae).clone();
-        for (index, e) in layout.entries().iter().enumerate() {
-            let values = self.archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
-            take(session, ae, index, &values)?;
+        for network in &program.networks {
+            let layout = session.tape().layout(network.id).clone();
+            if layout.network == resnet::NETWORK {
+                let source = Prefixed { archive: &self.archive, prefix: "backbone." };
+                resnet::each_folded(&self.config.architecture, &source, |index, values| {
+                    take(session, network.id, index, values)
+                })?;
+                continue;
+            }
+            for (index, e) in layout.entries().iter().enumerate() {
+                let values = self.archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
+                take(session, network.id, index, &values)?;
+            }
         }
         Ok(())
-    }
-
-    /// The parameters of the auto-encoder or a discriminator.
-    pub fn network<T: Real>(&self, layout: &Layout) -> Result<Values<T>> {
-        let mut values = Values::zeros(Arc::new(layout.clone()));
-        for e in layout.entries() {
-            let tensor = self.archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
-            let tensor: Vec<T> = tensor.iter().map(|x| T::of(*x as f64)).collect();
-            values.set_from_file(&e.name, &tensor)?;
-        }
-        Ok(values)
     }
 
     /// Writes the same tensors, as f32, with other metadata.
@@ -112,6 +111,17 @@ impl ModelFile {
     }
 }
 
+/// The parameters of a network other than the backbone, from a model file or checkpoint.
+pub fn network<T: Real>(archive: &Archive, layout: &Layout) -> Result<Values<T>> {
+    let mut values = Values::zeros(Arc::new(layout.clone()));
+    for e in layout.entries() {
+        let tensor = archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
+        let tensor: Vec<T> = tensor.iter().map(|x| T::of(*x as f64)).collect();
+        values.set_from_file(&e.name, &tensor)?;
+    }
+    Ok(values)
+}
+
 fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
     let mut extra = metadata.clone();
     let mut take = |key: &str| extra.remove(key);
@@ -119,10 +129,21 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
         Some(FORMAT) => {}
         _ => invalid!("not a model file: metadata `format` must be \"{FORMAT}\" (is this a plain weights file?)"),
     }
-    match take("version").as_deref() {
-        Some(VERSION) => {}
-        other => invalid!("model version {}, this program reads version {VERSION}", other.unwrap_or("(none)")),
-    }
+    let version = take("version");
+    let nameless = version.as_deref() == Some(NAMELESS);
+    let method = match version.as_deref() {
+        Some(NAMELESS) => METHODS[0],
+        Some(VERSION) => {
+            let name = take("detector").ok_or_else(|| Error::Invalid("the metadata lacks `detector`".into()))?;
+            Method::find(&name).map_err(|e| e.within("metadata `detector`"))?
+        }
+        other => {
+            invalid!(
+                "model version {}, this program reads versions {NAMELESS} and {VERSION}",
+                other.unwrap_or("(none)")
+            )
+        }
+    };
     let required =
         |key: &str, value: Option<String>| value.ok_or_else(|| Error::Invalid(format!("the metadata lacks `{key}`")));
     let backbone = required("backbone", take("backbone"))?;
@@ -138,17 +159,24 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
             invalid!("metadata `{key}` = \"{text}\": expected finite numbers, deviations above 0");
         }
     }
-    let topk = match take("topk").as_deref() {
-        None => Some(100),
-        Some("all") => None,
-        Some(text) => Some(number(text, "topk")?).filter(|&k| k > 0),
-    };
-    let sigma = take("sigma").map_or(Ok(4.0), |s| number(&s, "sigma"))?;
+    let mut options = Options::new(method.options);
+    for spec in method.options.iter().filter(|s| s.kept) {
+        let Some(text) = take(&key_of(spec)) else { continue };
+        // As version 1 read it.
+        let all = nameless && matches!(spec.rule, Rule::CountOrAll) && text.trim() == "0";
+        let text = if all { "all".into() } else { text };
+        options = options.with(spec.name, &text).map_err(|e| e.within("metadata"))?;
+    }
     let threshold: Option<f64> = take("threshold").map(|s| number(&s, "threshold")).transpose()?;
     if threshold.is_some_and(f64::is_nan) {
         invalid!("metadata `threshold` is not a number");
     }
-    Ok(Config { architecture, topk, sigma, threshold, extra })
+    Ok(Config { detector: (method.detector)(options)?, architecture, threshold, extra })
+}
+
+/// What the metadata call an option.
+fn key_of(spec: &OptionSpec) -> String {
+    spec.name.replace('-', "_")
 }
 
 fn number<N: FromStr>(text: &str, key: &str) -> Result<N> {
@@ -175,8 +203,13 @@ fn metadata(c: &Config) -> BTreeMap<String, String> {
     put("image_size", a.image_size.to_string());
     put("mean", join(&a.mean));
     put("std", join(&a.std));
-    put("topk", c.topk.map_or("all".into(), |k| k.to_string()));
-    put("sigma", c.sigma.to_string());
+    put("detector", c.detector.method().name.into());
+    let options = c.detector.options();
+    for spec in options.specs().iter().filter(|s| s.kept) {
+        if let Some(text) = options.text(spec.name) {
+            put(&key_of(spec), text.into());
+        }
+    }
     if let Some(t) = c.threshold {
         put("threshold", t.to_string());
     }
@@ -188,9 +221,8 @@ pub struct Contents<'a> {
     pub config: &'a Config,
     /// Where the backbone's tensors come from: they are stored as they were, not folded.
     pub backbone: &'a dyn TensorSource,
-    pub ae: &'a Values<f32>,
-    /// Absent when training had none.
-    pub discriminator: Option<&'a Values<f32>>,
+    /// All others.
+    pub networks: &'a [Values<f32>],
     /// What a checkpoint keeps besides, by name.
     pub state: Vec<(String, &'a [f32])>,
 }
@@ -202,11 +234,13 @@ pub fn save(path: &Path, c: &Contents) -> Result<()> {
         let values = c.backbone.tensor(&name, &shape)?;
         held.push((format!("{}.{name}", resnet::NETWORK), shape, values));
     }
-    let networks = [(autoencoder::NETWORK, Some(c.ae)), (discriminator::NETWORK, c.discriminator)];
-    for (network, values) in networks {
-        let Some(values) = values else { continue };
+    for values in c.networks {
         for e in values.layout.entries() {
-            held.push((format!("{network}.{}", e.name), e.file_shape.clone(), values.to_file(e).into()));
+            held.push((
+                format!("{}.{}", values.layout.network, e.name),
+                e.file_shape.clone(),
+                values.to_file(e).into(),
+            ));
         }
     }
     for (name, values) in &c.state {

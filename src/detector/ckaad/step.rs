@@ -2,24 +2,16 @@
 //!
 //! Normal and anomalous images run as one batch, which instance norm permits: no sample sees another.
 
+use super::strategy::Strategy;
+use super::{autoencoder, discriminator};
 use crate::Result;
+use crate::detector::StepSpec;
 use crate::engine::ops::concat::Axis;
 use crate::engine::ops::energy::Term;
 use crate::engine::ops::optimizer::Adam;
 use crate::engine::tape::{NetId, Tape, Var};
-use crate::engine::tensor::DType;
-use crate::model::discriminator::Level;
-use crate::model::features::{self, Feed};
-use crate::model::{Architecture, autoencoder, discriminator, resnet};
-
-/// What the auto-encoder is trained with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strategy {
-    /// Reconstruction of normal features alone, eq. (2).
-    Recon,
-    /// With an energy-based discriminator, per position or per image, that knows some anomalous images, eqs. (8) to (13).
-    Adversarial(Level),
-}
+use crate::model::{features, resnet};
+use crate::program::{Group, Network, Program, Role};
 
 /// Settings of the alternating update. Defaults are the paper's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,76 +36,25 @@ impl Default for Hyper {
     }
 }
 
-/// Which program to record.
-#[derive(Clone, Debug)]
-pub struct StepSpec {
-    pub architecture: Architecture,
-    pub strategy: Strategy,
-    pub hyper: Hyper,
-    pub normal: usize,
-    /// Ignored (none enter) when the strategy is reconstruction alone.
-    pub anomalous: usize,
-    pub normal_feed: Feed,
-    pub anomalous_feed: Feed,
-    pub dtype: DType,
-}
-
-/// The recorded step: what to fill before a run and what to read after it.
-pub struct StepProgram {
-    pub tape: Tape,
-    /// Pixels or pictures (one variable), or one variable per layer. When both groups come alike, `normal` holds the
-    /// whole batch, normal images first, and `anomalous` is empty.
-    pub normal: Vec<Var>,
-    pub anomalous: Vec<Var>,
-    pub backbone: NetId,
-    pub ae: NetId,
-    pub discriminator: NetId,
-    pub losses: Losses,
-    /// Feature maps and reconstructions of the whole batch, and energies of the features: for tests and tools that
-    /// declare them outputs.
-    pub features: Vec<Var>,
-    pub reconstructions: Vec<Var>,
-    pub energies: Vec<Var>,
-}
-
-/// Scalars a step reports.
-#[derive(Clone, Copy)]
-pub struct Losses {
-    pub recon: Var,
-    pub total: Var,
-    /// Discriminator's loss and adversarial term; absent when the strategy is reconstruction alone.
-    pub adversarial: Option<(Var, Var)>,
-}
-
 /// Records one step of the alternating update (the reference's `Trainer.step`).
-pub fn record(spec: &StepSpec) -> Result<StepProgram> {
-    let a = &spec.architecture;
-    let h = spec.hyper;
+///
+/// Reports `recon` and `loss`, with a discriminator also `d_loss` and `adv`. Taps: `features` and `reconstructions` of the
+/// whole batch, `energies` of the features.
+pub fn record(spec: &StepSpec, strategy: Strategy, h: Hyper) -> Result<Program> {
+    let a = spec.architecture;
     let mut tape = Tape::new(spec.dtype);
     let t = &mut tape;
     let backbone = t.network(resnet::NETWORK);
     let ae = t.network(autoencoder::NETWORK);
     let disc = t.network(discriminator::NETWORK);
     let n = spec.normal;
-    let m = if spec.strategy == Strategy::Recon { 0 } else { spec.anomalous };
-
-    let (normal, anomalous, maps);
-    if m == 0 || spec.normal_feed == spec.anomalous_feed {
-        (normal, maps) = features::record(t, backbone, a, n + m, spec.normal_feed)?;
-        anomalous = vec![];
-    } else {
-        let (of_normal, of_anomalous);
-        (normal, of_normal) = features::record(t, backbone, a, n, spec.normal_feed)?;
-        (anomalous, of_anomalous) = features::record(t, backbone, a, m, spec.anomalous_feed)?;
-        t.set_label("batch");
-        let join = |(&x, &y): (&Var, &Var)| t.concat(&[x, y], Axis::Batch);
-        maps = of_normal.iter().zip(&of_anomalous).map(join).collect::<Result<Vec<Var>>>()?;
-    }
+    let m = if strategy.uses_anomalies() { spec.anomalous } else { 0 };
+    let (groups, maps) = batch(t, backbone, spec, m)?;
     let recon = autoencoder::record(t, ae, a, &maps)?;
     let mut energies = vec![];
 
     let mut adversarial = None;
-    if let Strategy::Adversarial(level) = spec.strategy {
+    if let Some(level) = strategy.discriminator() {
         energies = discriminator::record(t, disc, a, level, &maps)?;
         let of_recon = discriminator::record(t, disc, a, level, &recon)?;
         t.set_label("d_loss");
@@ -150,17 +91,35 @@ pub fn record(spec: &StepSpec) -> Result<StepProgram> {
     t.backward(total, ae)?;
     t.set_label("ae.update");
     t.adam(Adam { net: ae, lr: h.lr, betas: h.betas, eps: h.eps })?;
-    let losses = Losses { recon: t.output(rec), total: t.output(total), adversarial };
-    Ok(StepProgram {
-        normal,
-        anomalous,
-        backbone,
-        ae,
-        discriminator: disc,
-        losses,
-        features: maps,
-        reconstructions: recon,
-        energies,
-        tape,
-    })
+    let mut reports = vec![("recon", t.output(rec)), ("loss", t.output(total))];
+    let mut networks = vec![Network { id: backbone, trained: false }, Network { id: ae, trained: true }];
+    if let Some((d_loss, adv)) = adversarial {
+        reports.extend([("d_loss", d_loss), ("adv", adv)]);
+        networks.push(Network { id: disc, trained: true });
+    }
+    let taps = vec![("features", maps), ("reconstructions", recon), ("energies", energies)];
+    Ok(Program { tape, groups, networks, reports, taps })
+}
+
+/// Records the features of `spec.normal` normal and `m` anomalous pictures, as one batch where both groups come alike.
+fn batch(t: &mut Tape, backbone: NetId, spec: &StepSpec, m: usize) -> Result<(Vec<Group>, Vec<Var>)> {
+    let (a, n) = (spec.architecture, spec.normal);
+    let normal = (Role::Normal, n);
+    let anomalous = (Role::Anomalous, m);
+    let mut group = |pictures: &[(Role, usize)], feed| -> Result<(Group, Vec<Var>)> {
+        let of_all = pictures.iter().map(|(_, n)| n).sum();
+        let (vars, maps) = features::record(t, backbone, a, of_all, feed)?;
+        Ok((Group { pictures: pictures.into(), feed, vars }, maps))
+    };
+    if m == 0 || spec.normal_feed == spec.anomalous_feed {
+        let pictures = if m == 0 { vec![normal] } else { vec![normal, anomalous] };
+        let (all, maps) = group(&pictures, spec.normal_feed)?;
+        return Ok((vec![all], maps));
+    }
+    let (good, of_normal) = group(&[normal], spec.normal_feed)?;
+    let (bad, of_anomalous) = group(&[anomalous], spec.anomalous_feed)?;
+    t.set_label("batch");
+    let join = |(&x, &y): (&Var, &Var)| t.concat(&[x, y], Axis::Batch);
+    let maps = of_normal.iter().zip(&of_anomalous).map(join).collect::<Result<Vec<Var>>>()?;
+    Ok((vec![good, bad], maps))
 }

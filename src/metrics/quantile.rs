@@ -1,4 +1,4 @@
-//! The threshold between normal and anomalous: a quantile of the scores of normal pictures that training did not see.
+//! Quantiles: of the scores of normal pictures that training did not see, one becomes the threshold.
 
 use crate::{Result, invalid};
 

@@ -3,11 +3,12 @@
 //! Patch-level: an energy for every position of every layer, over channel-normalised maps. Image-level: one energy an
 //! image, over raw maps.
 
-use super::{Architecture, ConvInit, Recorder, expect_maps};
 use crate::engine::ops::concat::Axis;
 use crate::engine::ops::{Activation, conv2d};
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::model::Architecture;
+use crate::model::layers::{ConvInit, Recorder, expect_maps};
 use crate::{Result, invalid};
 
 /// Name of the network, and its prefix in model files.

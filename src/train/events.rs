@@ -1,0 +1,81 @@
+//! What a run tells while it goes on, and how it ends.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+/// What a run tells while it goes on.
+pub enum Event<'a> {
+    /// Pictures decoded, of how many.
+    Decoded(usize, usize),
+    /// Pictures whose features are computed, of how many.
+    Features(usize, usize),
+    /// How many pictures are used for what, before anything is learned.
+    Data {
+        normal: usize,
+        held_back: usize,
+        anomalous: usize,
+        elastic: bool,
+    },
+    /// The first step comes next: after how many epochs, and steps of the next one. Not (0, 0) in a resumed run.
+    Start {
+        epoch: usize,
+        step: usize,
+    },
+    /// A step is done; counted from 1.
+    Step {
+        epoch: usize,
+        step: usize,
+        steps: usize,
+        losses: &'a Losses,
+    },
+    Epoch(&'a EpochLog),
+    /// A fit at once: the stage, how much of it is done, and of how much.
+    Fitting(&'static str, usize, usize),
+}
+
+/// Values by the names of the losses.
+#[derive(Clone, Debug)]
+pub struct Losses {
+    pub names: &'static [&'static str],
+    pub values: Vec<f64>,
+}
+
+impl Losses {
+    pub fn zero(names: &'static [&'static str]) -> Self {
+        Losses { names, values: vec![0.0; names.len()] }
+    }
+
+    /// The loss `name`; 0 if there is none.
+    pub fn get(&self, name: &str) -> f64 {
+        self.names.iter().zip(&self.values).find(|(n, _)| **n == name).map_or(0.0, |(_, v)| *v)
+    }
+}
+
+/// One line of the log.
+#[derive(Clone, Debug)]
+pub struct EpochLog {
+    pub epoch: usize,
+    pub seconds: f64,
+    /// Means over the epoch's steps.
+    pub losses: Losses,
+}
+
+/// One flat object: epoch, seconds, and each loss by its name.
+impl Serialize for EpochLog {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry("epoch", &self.epoch)?;
+        map.serialize_entry("seconds", &self.seconds)?;
+        for (name, value) in self.losses.names.iter().zip(&self.losses.values) {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// How a run ended.
+pub enum Ended {
+    /// The model file is written; its threshold, if pictures were held back.
+    Finished { threshold: Option<f64> },
+    /// Stopped on request; a checkpoint is written unless the first step was still to come.
+    Interrupted { saved: bool },
+}

@@ -1,0 +1,37 @@
+//! Learning at once: features of all normal pictures, the detector's fit, the model file. There is nothing to resume.
+
+use super::Job;
+use super::events::{Ended, Event};
+use super::features::CacheKind;
+use super::settings::Settings;
+use crate::detector::{BatchSpec, Fit};
+use crate::model::features::Feed;
+use crate::{Error, Result, invalid};
+
+/// Refuses settings that only learning by steps knows.
+pub fn expect_fittable(s: &Settings) -> Result<()> {
+    let name = s.detector.method().name;
+    if s.resume {
+        return Err(Error::Usage(format!("{name} is fitted in one go, there is nothing to resume")));
+    }
+    if s.cache == CacheKind::Off {
+        return Err(Error::Usage(format!("{name} is fitted to features of all pictures: they must be kept somewhere")));
+    }
+    Ok(())
+}
+
+pub fn run(how: &dyn Fit, job: &Job) -> Result<Ended> {
+    let s = job.s;
+    let batch = s.batch.min(job.normal.len());
+    let spec = BatchSpec { architecture: &s.architecture, batch, feed: Feed::Pixels, dtype: s.backend.dtype() };
+    let Some(features) = job.features(&how.features(&spec)?, &job.normal)? else {
+        invalid!("features of all pictures must be kept somewhere");
+    };
+    let mut progress = |stage, done, of| {
+        (job.events)(Event::Fitting(stage, done, of));
+        job.expect_to_go_on()
+    };
+    let fitted = how.fit(&features, s.seed, &mut progress)?;
+    drop(features);
+    job.finish(job.config(fitted.detector), &fitted.networks)
+}

@@ -1,0 +1,206 @@
+//! Learning by gradients: the loop over epochs and steps, with a checkpoint now and then.
+
+use super::Job;
+use super::checkpoint::{self, Position};
+use super::events::{Ended, EpochLog, Event, Losses};
+use super::features;
+use super::feeder::{Chosen, Feeder};
+use super::settings::{DataKey, Key};
+use crate::detector::file::Config;
+use crate::detector::{StepSpec, Steps};
+use crate::engine::device::Session;
+use crate::engine::params::Values;
+use crate::engine::tape::NetId;
+use crate::model::features::Feed;
+use crate::program::Program;
+use crate::{Result, invalid};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One of a step's programs, with its memory.
+pub struct Part {
+    pub program: Program,
+    pub session: Box<dyn Session>,
+}
+
+/// A run between two steps.
+struct Run<'a> {
+    job: &'a Job<'a>,
+    parts: Vec<Part>,
+    feeder: Feeder<'a>,
+    config: Config,
+    key: Key,
+    at: Position,
+}
+
+pub fn run(how: &dyn Steps, job: &Job) -> Result<Ended> {
+    let mut run = Run::prepare(how, job)?;
+    while run.at.epoch < job.s.epochs {
+        if !run.epoch()? {
+            return run.interrupted();
+        }
+    }
+    run.finish()
+}
+
+impl<'a> Run<'a> {
+    /// Computes features, opens sessions and fills them, from a checkpoint where one is to go on from.
+    fn prepare(how: &dyn Steps, job: &'a Job<'a>) -> Result<Self> {
+        let s = job.s;
+        let distort = how.uses_anomalies() && job.anomalous.is_empty();
+        let n = s.batch.min(job.normal.len());
+        let m = match (how.uses_anomalies(), distort) {
+            (false, _) => 0,
+            (_, true) => n,
+            (_, false) => s.batch.min(job.anomalous.len()),
+        };
+        let all: Vec<usize> = (0..job.pictures.len()).collect();
+        let cache = job.features(&features::program(&s.architecture, n, s.backend.dtype())?, &all)?;
+        let feed = if cache.is_some() { Feed::Features } else { Feed::Pixels };
+        let spec = StepSpec {
+            architecture: &s.architecture,
+            normal: n,
+            anomalous: m,
+            normal_feed: feed,
+            // Pseudo-anomalies differ from step to step.
+            anomalous_feed: if distort { Feed::Pixels } else { feed },
+            dtype: s.backend.dtype(),
+        };
+        let open = |program| open(program, job);
+        let mut parts: Vec<Part> = how.record(&spec)?.into_iter().map(open).collect::<Result<_>>()?;
+        expect_one_trainer(&parts)?;
+        let mut feeder = Feeder::new(job, &spec, distort, cache);
+        if let [part] = &mut parts[..] {
+            feeder.keep_on_device(&mut *part.session)?;
+        }
+        let data = DataKey { normal: job.normal.len(), anomalous: job.anomalous.len(), cached: feeder.cached() };
+        let key = Key::new(s, &data)?;
+        let mut at = Position::start(how.losses());
+        if s.resume {
+            at = checkpoint::read(s, &key, job.source, &mut parts, at)?;
+        }
+        (job.events)(Event::Start { epoch: at.epoch, step: at.step });
+        Ok(Run { job, parts, feeder, config: job.config(s.detector.clone()), key, at })
+    }
+
+    /// Goes on to the end of the epoch; false where it was stopped before.
+    fn epoch(&mut self) -> Result<bool> {
+        let (job, started, steps) = (self.job, Instant::now(), self.feeder.steps());
+        let order = self.feeder.order(self.at.epoch);
+        let n = self.feeder.batch();
+        while self.at.step < steps {
+            if job.stopped() {
+                return Ok(false);
+            }
+            let losses = self.step(&order[self.at.step * n..][..n])?;
+            let at = &mut self.at;
+            at.step += 1;
+            at.updates += 1;
+            at.sums.values.iter_mut().zip(&losses.values).for_each(|(sum, l)| *sum += l);
+            (job.events)(Event::Step { epoch: at.epoch + 1, step: at.step, steps, losses: &losses });
+        }
+        let mut losses = self.at.sums.clone();
+        losses.values.iter_mut().for_each(|sum| *sum /= steps as f64);
+        let epoch = self.at.epoch + 1;
+        (job.events)(Event::Epoch(&EpochLog { epoch, seconds: started.elapsed().as_secs_f64(), losses }));
+        self.at = Position { epoch, updates: self.at.updates, ..Position::start(self.at.sums.names) };
+        let every = job.s.checkpoint_every;
+        if every > 0 && (epoch.is_multiple_of(every) || epoch == job.s.epochs) {
+            self.save()?;
+        }
+        Ok(true)
+    }
+
+    /// Runs every program once, on the same pictures.
+    fn step(&mut self, normal: &[usize]) -> Result<Losses> {
+        let at = &self.at;
+        let chosen = Chosen { normal, anomalous: self.feeder.anomalous(at), at };
+        let mut losses = Losses::zero(at.sums.names);
+        for i in 0..self.parts.len() {
+            let Part { program, session } = &mut self.parts[i];
+            self.feeder.fill(&mut **session, program, &chosen)?;
+            session.run()?;
+            for (name, value) in losses.names.iter().zip(&mut losses.values) {
+                if let Ok(v) = program.report(name) {
+                    *value = session.scalar(v)?;
+                }
+            }
+            hand_over(&mut self.parts, i)?;
+        }
+        if !losses.values.iter().all(|l| l.is_finite()) {
+            invalid!(
+                "training diverged in epoch {}, step {}: losses {:?}; nothing was written since the last checkpoint. Try a lower --lr",
+                at.epoch + 1,
+                at.step + 1,
+                losses.values
+            );
+        }
+        Ok(losses)
+    }
+
+    fn save(&self) -> Result<()> {
+        checkpoint::write(self.job, &self.config, &self.key, &self.at, &self.parts)
+    }
+
+    fn interrupted(&self) -> Result<Ended> {
+        // Before the first step there is nothing to keep, and an earlier run's checkpoint may be there.
+        let saved = self.at.updates > 0;
+        if saved {
+            self.save()?;
+        }
+        Ok(Ended::Interrupted { saved })
+    }
+
+    fn finish(self) -> Result<Ended> {
+        let networks = checkpoint::networks(&self.parts)?;
+        // The sessions' memory is the scorer's now.
+        drop(self.parts);
+        self.job.finish(self.config, &networks)
+    }
+}
+
+/// Opens a program's session, with the backbone's weights and fresh ones for all other networks.
+fn open(program: Program, job: &Job) -> Result<Part> {
+    let mut session = job.s.backend.open(program.tape.clone())?;
+    program.fill(&mut *session, &job.backbone, job.s.seed)?;
+    Ok(Part { program, session })
+}
+
+/// Refuses programs that train one network twice: their optimizers would not know of each other.
+fn expect_one_trainer(parts: &[Part]) -> Result<()> {
+    let mut trained = HashSet::new();
+    for part in parts {
+        for net in part.program.trained() {
+            let name = &part.program.tape.layout(net).network;
+            if !trained.insert(name.clone()) {
+                invalid!("two programs of a step train network {name}: only one may");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the parameters that program `from` has just trained to the others that use them.
+fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
+    if parts.len() == 1 {
+        return Ok(());
+    }
+    let trained: Vec<NetId> = parts[from].program.trained().collect();
+    for net in trained {
+        let values = parameters(&*parts[from].session, net)?;
+        for (_, part) in parts.iter_mut().enumerate().filter(|(i, _)| *i != from) {
+            if let Some(theirs) = part.program.network(&values.layout.network) {
+                part.session.write_params(theirs, &values)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The parameters of one network as they are in a session.
+pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
+    let mut values = Values::zeros(Arc::new(session.tape().layout(net).clone()));
+    session.read_params(net, &mut values)?;
+    Ok(values)
+}
