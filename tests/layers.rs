@@ -43,7 +43,7 @@ fn files(folder: &Path, module: &[String], all: &mut Vec<(PathBuf, Vec<String>)>
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap().to_string();
-        let below = [module, &[name.clone()]].concat();
+        let below = [module, std::slice::from_ref(&name)].concat();
         if path.is_dir() {
             files(&path, &below, all);
         } else if path.extension().is_some_and(|e| e == "rs") {
