@@ -1,10 +1,10 @@
 //! Checkpoints: a model file with the optimizer's state and the position in the run besides, enough to go on with the
 //! same bits.
 
-use super::Job;
 use super::events::Losses;
+use super::job::Job;
+use super::part::{Part, parameters};
 use super::settings::{Key, Settings};
-use super::steps::{Part, parameters};
 use crate::detector::file::{Config, Contents, network, save};
 use crate::engine::params::{Parameter, Values};
 use crate::engine::tape::{State, Tape};

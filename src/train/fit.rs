@@ -1,8 +1,8 @@
 //! Learning at once: features of all normal pictures, the detector's fit, the model file. There is nothing to resume.
 
-use super::Job;
 use super::events::{Ended, Event};
 use super::features::CacheKind;
+use super::job::Job;
 use super::settings::Settings;
 use crate::detector::{BatchSpec, Fit};
 use crate::model::features::Feed;
