@@ -70,7 +70,8 @@ impl Fixed {
             for (k, v) in r.inputs.iter().enumerate() {
                 let root = tape.root(*v);
                 let Storage::Param { net, .. } = tape.info(root).storage else { continue };
-                if !tape.trains(net) && !(k == 1 && packed.is_some()) {
+                let as_it_is = k != 1 || packed.is_none();
+                if as_it_is && !tape.trains(net) {
                     self.frozen.entry(root).or_insert_with(|| {
                         usage.parameters += bytes_of(tape, root);
                         arena.take(bytes_of(tape, root))
