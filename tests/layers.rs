@@ -32,7 +32,8 @@ const LAYERS: &[&[&str]] = &[
 const TOGETHER: [&str; 2] = ["engine/tape", "engine/ops"];
 
 /// What the crate's root gives on, and from where it has it.
-const ROOT: [(&str, &str); 3] = [("Error", "error"), ("Result", "error"), ("invalid", "error")];
+const ROOT: [(&str, &str); 4] =
+    [("Error", "error"), ("Result", "error"), ("invalid", "error"), ("device_error", "error")];
 
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

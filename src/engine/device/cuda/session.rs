@@ -133,7 +133,7 @@ impl CudaSession {
         let (free, total) = driver.memory()?;
         if needed > free {
             let mb = |b: usize| b as f64 / 1e6;
-            return Err(Error::Invalid(format!(
+            return Err(Error::Device(format!(
                 "out of memory: this program needs {:.1} MB in one piece, {} has {:.1} MB free of {:.1} MB; use a smaller \
                  batch or image size",
                 mb(needed),
