@@ -48,9 +48,9 @@ impl<'a> Job<'a> {
         // Labelled anomalies that nobody uses are not even read.
         let labelled = if uses_anomalies { set.anomalous } else { vec![] };
         let total = good + labelled.len();
-        let paths = set.good.into_iter().chain(labelled).collect();
+        let sources = set.good.into_iter().chain(labelled).collect();
         let pictures =
-            Pictures::open(paths, s.architecture.image_size, s.budget, &|done| events(Event::Decoded(done, total)))?;
+            Pictures::open(sources, s.architecture.image_size, s.budget, &|done| events(Event::Decoded(done, total)))?;
         let mut normal: Vec<usize> = (0..good).collect();
         normal.shuffle(&mut named_rng(s.seed, "holdout"));
         let held = ((good as f64 * s.holdout).round() as usize).min(good - 1);
