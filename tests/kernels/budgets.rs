@@ -201,6 +201,9 @@ fn works() -> Vec<Work> {
             Case::new("energy", "energy", &[[2, 16, 16, 1]], |t, v| t.energy(v[0], Term::High { margin: 0.5 }, 0..1)),
             Case::new("l2_normalize", "l2_normalize", &[features], |t, v| t.l2_normalize(v[0])),
             Case::new("max_pool", "max_pool", &[[1, 64, 64, 64]], |t, v| t.max_pool(v[0], 3, 2, 1)).forward_only(),
+            Case::new("mean_pool", "mean_pool", &[[1, 28, 28, 64]], |t, v| t.mean_pool(v[0], 3, 1, 1)).forward_only(),
+            Case::new("interpolate", "interpolate", &[[1, 14, 14, 64]], |t, v| t.interpolate(v[0], 28, 28))
+                .forward_only(),
             Case::new("anomaly_map", "anomaly_map-wide-blur", &[[1, 16, 16, 1]], |t, v| t.anomaly_map(v, 64, 8.0))
                 .forward_only()
                 .exact(),

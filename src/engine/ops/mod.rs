@@ -13,11 +13,12 @@ pub mod cosine;
 pub mod energy;
 pub mod fill;
 pub mod instance_norm;
+pub mod interpolate;
 pub mod kernels;
 pub mod l2_normalize;
-pub mod max_pool;
 pub mod norm_input;
 pub mod optimizer;
+pub mod pool;
 pub mod preprocess;
 pub mod topk;
 pub mod weighted_sum;
@@ -188,9 +189,11 @@ operations! {
     Fill(fill::Fill),
     InstanceNorm(instance_norm::InstanceNorm),
     InstanceNormBwd(instance_norm::InstanceNormBwd),
+    Interpolate(interpolate::Interpolate),
     L2Normalize(l2_normalize::L2Normalize),
     L2NormalizeBwd(l2_normalize::L2NormalizeBwd),
-    MaxPool(max_pool::MaxPool),
+    MaxPool(pool::MaxPool),
+    MeanPool(pool::MeanPool),
     Preprocess(preprocess::Preprocess),
     TopKMean(topk::TopKMean),
     WeightedSum(weighted_sum::WeightedSum),
@@ -208,7 +211,8 @@ pub fn cases() -> Vec<case::Case> {
         fill::cases::cases(),
         instance_norm::cases::cases(),
         l2_normalize::cases::cases(),
-        max_pool::cases::cases(),
+        pool::cases::cases(),
+        interpolate::cases::cases(),
         preprocess::cases::cases(),
         energy::cases::cases(),
         cosine::cases::cases(),
