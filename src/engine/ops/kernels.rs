@@ -6,6 +6,8 @@ use super::concat::cuda::ConcatParts;
 use super::conv2d::Conv2d;
 use super::cosine::cuda::CosineLayers;
 use super::interpolate::Interpolate;
+use super::nearest::Nearest;
+use super::neighbourhood::Neighbourhood;
 use super::optimizer::cuda::AdamRates;
 use super::pool::Pool;
 use super::preprocess::cuda::{PixelScale, ResizeAxis};

@@ -5,6 +5,7 @@
 pub mod activation;
 pub mod add;
 pub mod anomaly_map;
+pub mod argmax;
 pub mod case;
 pub mod concat;
 pub mod conv2d;
@@ -12,10 +13,13 @@ pub mod conv_transpose2d;
 pub mod cosine;
 pub mod energy;
 pub mod fill;
+pub mod gather;
 pub mod instance_norm;
 pub mod interpolate;
 pub mod kernels;
 pub mod l2_normalize;
+pub mod nearest;
+pub mod neighbourhood;
 pub mod norm_input;
 pub mod optimizer;
 pub mod pool;
@@ -173,6 +177,7 @@ operations! {
     Adam(optimizer::Adam),
     Add(add::Add),
     AnomalyMap(anomaly_map::AnomalyMap),
+    ArgMax(argmax::ArgMax),
     ClipGradNorm(optimizer::ClipGradNorm),
     Concat(concat::Concat),
     ConcatBwd(concat::ConcatBwd),
@@ -187,6 +192,7 @@ operations! {
     Energy(energy::Energy),
     EnergyBwd(energy::EnergyBwd),
     Fill(fill::Fill),
+    Gather(gather::Gather),
     InstanceNorm(instance_norm::InstanceNorm),
     InstanceNormBwd(instance_norm::InstanceNormBwd),
     Interpolate(interpolate::Interpolate),
@@ -194,6 +200,8 @@ operations! {
     L2NormalizeBwd(l2_normalize::L2NormalizeBwd),
     MaxPool(pool::MaxPool),
     MeanPool(pool::MeanPool),
+    Nearest(nearest::Nearest),
+    Neighbourhood(neighbourhood::Neighbourhood),
     Preprocess(preprocess::Preprocess),
     TopKMean(topk::TopKMean),
     WeightedSum(weighted_sum::WeightedSum),
@@ -219,6 +227,10 @@ pub fn cases() -> Vec<case::Case> {
         weighted_sum::cases::cases(),
         anomaly_map::cases::cases(),
         topk::cases::cases(),
+        nearest::cases::cases(),
+        argmax::cases::cases(),
+        gather::cases::cases(),
+        neighbourhood::cases::cases(),
         optimizer::cases::cases(),
     ]
     .into_iter()
