@@ -357,22 +357,10 @@ template <u32 BYTES> __device__ __forceinline__ u8* shared_memory() {
 // No such row.
 constexpr u32 NOWHERE = 0xffffffffu;
 
-// Multiplies `slices` slices and stores the tile whose first column is `column0`. `row_at(i)` is where row i of the tile
-// begins in the result, or NOWHERE; `column_at(column)` how far behind that a column lies. `vectors`: 16-byte chunks of
-// columns stay together and aligned in the result. `moments`: NoMoments, or where those of the columns go, if anywhere.
-template <class P, class Tile, class A, class B, class T, class M, class RowAt, class ColumnAt>
-__device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const Output<T>& out, const M& moments,
-                                                   u32 column0, bool vectors, RowAt row_at, ColumnAt column_at) {
+// Multiplies `slices` slices, which pass through the ring in `shared`; it is free again behind this.
+template <class Tile, class A, class B, class Product>
+__device__ __forceinline__ void multiply_slices(u8* shared, A& a, B& b, u32 slices, Product& product) {
     constexpr u32 STAGE = A::Layout::BYTES + B::Layout::BYTES;
-    // 8 mod 32: neither four rows of eight threads (FFMA) nor four of mma.sync's share a bank.
-    constexpr u32 STRIDE = Tile::COLUMNS + 8;
-    constexpr u32 RESULT = Tile::ROWS * STRIDE * 4;
-    // The sums of store_moments take the place of the rows' once those are used.
-    constexpr u32 TAIL = (Tile::ROWS > Tile::THREADS ? Tile::ROWS : Tile::THREADS) * 4;
-    constexpr u32 BYTES = Tile::STAGES * STAGE > RESULT + TAIL ? Tile::STAGES * STAGE : RESULT + TAIL;
-    u8* const shared = shared_memory<BYTES>();
-
-    typename Choose<P::TENSOR_CORES, P, Tile, typename A::Layout, typename B::Layout>::Product product;
     u32 loaded = 0, fill = 0, use = 0;
     // One iteration loads a slice and, once the pipeline is full, multiplies one. A group is committed every time, even an
     // empty one, so that the count of groups tells which slice has arrived.
@@ -396,6 +384,25 @@ __device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const
     }
     copy_async_wait<0>();
     __syncthreads();
+}
+
+// Multiplies `slices` slices and stores the tile whose first column is `column0`. `row_at(i)` is where row i of the tile
+// begins in the result, or NOWHERE; `column_at(column)` how far behind that a column lies. `vectors`: 16-byte chunks of
+// columns stay together and aligned in the result. `moments`: NoMoments, or where those of the columns go, if anywhere.
+template <class P, class Tile, class A, class B, class T, class M, class RowAt, class ColumnAt>
+__device__ __forceinline__ void multiply_and_store(A& a, B& b, u32 slices, const Output<T>& out, const M& moments,
+                                                   u32 column0, bool vectors, RowAt row_at, ColumnAt column_at) {
+    constexpr u32 STAGE = A::Layout::BYTES + B::Layout::BYTES;
+    // 8 mod 32: neither four rows of eight threads (FFMA) nor four of mma.sync's share a bank.
+    constexpr u32 STRIDE = Tile::COLUMNS + 8;
+    constexpr u32 RESULT = Tile::ROWS * STRIDE * 4;
+    // The sums of store_moments take the place of the rows' once those are used.
+    constexpr u32 TAIL = (Tile::ROWS > Tile::THREADS ? Tile::ROWS : Tile::THREADS) * 4;
+    constexpr u32 BYTES = Tile::STAGES * STAGE > RESULT + TAIL ? Tile::STAGES * STAGE : RESULT + TAIL;
+    u8* const shared = shared_memory<BYTES>();
+
+    typename Choose<P::TENSOR_CORES, P, Tile, typename A::Layout, typename B::Layout>::Product product;
+    multiply_slices<Tile>(shared, a, b, slices, product);
 
     float* result = reinterpret_cast<float*>(shared);
     u32* places = reinterpret_cast<u32*>(shared + RESULT);

@@ -16,6 +16,8 @@
 //! choice of tiles is, losses behind the first step may be twice as far off as PyTorch's.
 
 mod common;
+#[path = "golden/patchcore.rs"]
+mod patchcore;
 
 use ckaad::detector::ckaad::scoring::{self, Judgement};
 use ckaad::detector::ckaad::step::{self, Hyper};

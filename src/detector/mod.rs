@@ -7,6 +7,7 @@ pub mod ckaad;
 pub mod file;
 pub mod gradcheck;
 pub mod options;
+pub mod patchcore;
 
 use crate::engine::params::Values;
 use crate::engine::tensor::{DType, Shape};

@@ -18,7 +18,7 @@ use ckaad::engine::ops::case::{Case, Program};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
-use ckaad::engine::tensor::DType;
+use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::tiling::{Choice, Variant};
 use ckaad::engine::toolkit::cuda::{Choices, MODULES, Number, Target};
 use ckaad::model::features::Feed;
@@ -201,9 +201,31 @@ fn works() -> Vec<Work> {
             Case::new("energy", "energy", &[[2, 16, 16, 1]], |t, v| t.energy(v[0], Term::High { margin: 0.5 }, 0..1)),
             Case::new("l2_normalize", "l2_normalize", &[features], |t, v| t.l2_normalize(v[0])),
             Case::new("max_pool", "max_pool", &[[1, 64, 64, 64]], |t, v| t.max_pool(v[0], 3, 2, 1)).forward_only(),
+            Case::new("mean_pool", "mean_pool", &[[1, 28, 28, 64]], |t, v| t.mean_pool(v[0], 3, 1, 1)).forward_only(),
+            Case::new("interpolate", "interpolate", &[[1, 14, 14, 64]], |t, v| t.interpolate(v[0], 28, 28))
+                .forward_only(),
             Case::new("anomaly_map", "anomaly_map-wide-blur", &[[1, 16, 16, 1]], |t, v| t.anomaly_map(v, 64, 8.0))
                 .forward_only()
                 .exact(),
+            nearest("nearest", 1),
+            nearest("nearest-nine", 9),
+            Case::new("gather", "gather", &[[1, 8, 8, 64], [256, 1, 1, 64]], |t, v| {
+                let rows = t.nearest(v[0], v[1], 1)?.1;
+                t.gather(v[1], rows)
+            })
+            .forward_only(),
+            Case::new("argmax", "argmax-and-its-value", &[[1, 28, 28, 1]], |t, v| {
+                let at = t.argmax(v[0])?;
+                t.gather(v[0], at)
+            })
+            .forward_only()
+            .exact(),
+            Case::new("neighbourhood", "neighbourhood", &[[1, 1, 1, 384], [9, 1, 1, 384]], |t, v| {
+                let distance = t.nearest(v[0], v[1], 1)?.0;
+                let rows = t.view(v[1], Shape([1, 9, 1, 384]))?;
+                t.neighbourhood(distance, v[0], rows)
+            })
+            .forward_only(),
             resize("resize-wide", [1, 96, 128, 3]),
             resize("resize-tall", [1, 128, 96, 3]),
             resize("resize-very-tall", [1, 200, 80, 3]),
@@ -213,6 +235,12 @@ fn works() -> Vec<Work> {
         .map(|case| op(false, case)),
     );
     all
+}
+
+/// Patches against a bank of five and a half tiles.
+fn nearest(name: &str, k: usize) -> Case {
+    let inputs = [[1, 14, 14, 64], [350, 1, 1, 64]];
+    Case::new("nearest", name, &inputs, move |t, v| Ok(t.nearest(v[0], v[1], k)?.0)).forward_only()
 }
 
 /// Of pictures whose size differs along both axes, and along one alone.

@@ -3,7 +3,7 @@
 use crate::common::{relative_error, uniform};
 use crate::session;
 use ckaad::data::resize::bilinear;
-use ckaad::engine::device::Session;
+use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::ops::optimizer::Adam;
 use ckaad::engine::params::{Init, Values};
 use ckaad::engine::tape::{Tape, Whole};
@@ -88,6 +88,42 @@ fn the_largest_values_whatever_they_are() {
             let same = found == expected || found.is_nan() && expected.is_nan();
             assert!(same || (found - expected).abs() <= 2e-7 * expected.abs(), "{name}, {k}: {found}, not {expected}");
         }
+    }
+}
+
+/// Equal rows of a bank: the first counts. A row of the bank itself is at distance 0, however long it is and whatever the product
+/// has lost. NaN is at no distance from anything, and argmax finds it.
+#[test]
+fn neighbours_of_all_kinds() {
+    let (c, rows, k) = (36, 150, 3);
+    let row = |i: usize| -> Vec<f32> { uniform(&format!("row {}", i % 75), c).iter().map(|u| 100.0 + u).collect() };
+    let bank: Vec<f32> = (0..rows).flat_map(row).collect();
+    let mut x: Vec<f32> = [row(3), row(140), row(7)].concat();
+    x[2 * c + 5] = f32::NAN;
+    let mut t = Tape::new(DType::F32);
+    let v = t.input(Shape([1, 1, 3, c]), DType::F32).unwrap();
+    let b = t.input(Shape([rows, 1, 1, c]), DType::F32).unwrap();
+    let (distances, nearest) = t.nearest(v, b, k).unwrap();
+    let (one, _) = t.nearest(v, b, 1).unwrap();
+    let most = t.argmax(one).unwrap();
+    for v in [distances, nearest, most] {
+        t.output(v);
+    }
+    for session in [cpu::session(t.clone()).unwrap(), Box::new(session(t, Number::F32).unwrap())] {
+        let mut session = session;
+        session.write(v, &x).unwrap();
+        session.write(b, &bank).unwrap();
+        session.run().unwrap();
+        let (d, n) = (session.read::<f32>(distances).unwrap(), session.read::<f32>(nearest).unwrap());
+        assert_eq!((&n[..2], &n[3..5]), (&[3.0, 78.0][..], &[65.0, 140.0][..]));
+        assert_eq!((&d[..2], &d[3..5]), (&[0.0; 2][..], &[0.0; 2][..]));
+        for at in [2, 5] {
+            let square = |i: usize| (0..c).map(|j| (x[at / 3 * c + j] as f64 - bank[i * c + j] as f64).powi(2)).sum();
+            let exact: f64 = square(n[at] as usize);
+            assert!((d[at] as f64 / exact.sqrt() - 1.0).abs() <= 1e-6, "{d:?}");
+        }
+        assert!(d[6..].iter().all(|d| d.is_nan()), "{d:?}");
+        assert_eq!(session.read::<f32>(most).unwrap(), [2.0]);
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod add;
 pub mod anomaly_map;
+pub mod argmax;
 pub mod case;
 pub mod concat;
 pub mod conv2d;
@@ -14,12 +15,16 @@ pub mod conv_transpose2d;
 pub mod cosine;
 pub mod energy;
 pub mod fill;
+pub mod gather;
 pub mod instance_norm;
+pub mod interpolate;
 pub mod kernels;
 pub mod l2_normalize;
-pub mod max_pool;
+pub mod nearest;
+pub mod neighbourhood;
 pub mod norm_input;
 pub mod optimizer;
+pub mod pool;
 pub mod preprocess;
 pub mod topk;
 pub mod weighted_sum;
@@ -174,6 +179,7 @@ operations! {
     Adam(optimizer::Adam),
     Add(add::Add),
     AnomalyMap(anomaly_map::AnomalyMap),
+    ArgMax(argmax::ArgMax),
     ClipGradNorm(optimizer::ClipGradNorm),
     Concat(concat::Concat),
     ConcatBwd(concat::ConcatBwd),
@@ -188,11 +194,16 @@ operations! {
     Energy(energy::Energy),
     EnergyBwd(energy::EnergyBwd),
     Fill(fill::Fill),
+    Gather(gather::Gather),
     InstanceNorm(instance_norm::InstanceNorm),
     InstanceNormBwd(instance_norm::InstanceNormBwd),
+    Interpolate(interpolate::Interpolate),
     L2Normalize(l2_normalize::L2Normalize),
     L2NormalizeBwd(l2_normalize::L2NormalizeBwd),
-    MaxPool(max_pool::MaxPool),
+    MaxPool(pool::MaxPool),
+    MeanPool(pool::MeanPool),
+    Nearest(nearest::Nearest),
+    Neighbourhood(neighbourhood::Neighbourhood),
     Preprocess(preprocess::Preprocess),
     TopKMean(topk::TopKMean),
     WeightedSum(weighted_sum::WeightedSum),
@@ -210,13 +221,18 @@ pub fn cases() -> Vec<case::Case> {
         fill::cases::cases(),
         instance_norm::cases::cases(),
         l2_normalize::cases::cases(),
-        max_pool::cases::cases(),
+        pool::cases::cases(),
+        interpolate::cases::cases(),
         preprocess::cases::cases(),
         energy::cases::cases(),
         cosine::cases::cases(),
         weighted_sum::cases::cases(),
         anomaly_map::cases::cases(),
         topk::cases::cases(),
+        nearest::cases::cases(),
+        argmax::cases::cases(),
+        gather::cases::cases(),
+        neighbourhood::cases::cases(),
         optimizer::cases::cases(),
     ]
     .into_iter()

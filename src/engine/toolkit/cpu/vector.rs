@@ -19,6 +19,21 @@ pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     lanes.into_iter().sum::<T>() + tail
 }
 
+/// Sum of squared differences, in 32 lanes. Inlined, for callers that are compiled for wide registers.
+#[inline(always)]
+pub fn squared_distance<T: Real>(a: &[T], b: &[T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let ((a_chunks, a_tail), (b_chunks, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for i in 0..LANES {
+            let d = a[i] - b[i];
+            lanes[i] = d.mul_add(d, lanes[i]);
+        }
+    }
+    let tail = |(a, b): (&T, &T)| (*a - *b) * (*a - *b);
+    lanes.into_iter().sum::<T>() + a_tail.iter().zip(b_tail).map(tail).sum::<T>()
+}
+
 /// Sum of products of long slices: blocks in `T`, their sum in f64.
 pub fn dot_f64<T: Real>(a: &[T], b: &[T]) -> f64 {
     const BLOCK: usize = 4096;

@@ -1,11 +1,11 @@
-//! Cases of the max pooling.
+//! Cases of max and mean pooling.
 
 use crate::engine::ops::case::Case;
 
 /// Name, input, kernel, stride, padding.
 type Sizes = (&'static str, [usize; 4], usize, usize, usize);
 
-const SIZES: [Sizes; 8] = [
+const SIZES: [Sizes; 9] = [
     ("3x3 stride 2, stem", [2, 8, 6, 5], 3, 2, 1),
     ("3x3 stride 2, odd", [1, 7, 5, 3], 3, 2, 1),
     ("2x2 stride 2, a row left over", [2, 5, 4, 3], 2, 2, 0),
@@ -14,11 +14,15 @@ const SIZES: [Sizes; 8] = [
     ("16-byte packs", [2, 7, 6, 16], 3, 2, 1),
     ("one channel, more outputs than a block has threads", [1, 20, 21, 1], 2, 1, 0),
     ("a window over everything", [1, 3, 3, 8], 3, 1, 0),
+    ("3x3 stride 1, patches", [2, 5, 4, 8], 3, 1, 1),
 ];
 
 pub fn cases() -> Vec<Case> {
-    let case = |(name, x, kernel, stride, pad): Sizes| {
+    let max = |(name, x, kernel, stride, pad): Sizes| {
         Case::new("max_pool", name, &[x], move |t, v| t.max_pool(v[0], kernel, stride, pad)).forward_only()
     };
-    SIZES.map(case).into()
+    let mean = |(name, x, kernel, stride, pad): Sizes| {
+        Case::new("mean_pool", name, &[x], move |t, v| t.mean_pool(v[0], kernel, stride, pad)).forward_only()
+    };
+    SIZES.map(max).into_iter().chain(SIZES.map(mean)).collect()
 }

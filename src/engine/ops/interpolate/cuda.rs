@@ -1,16 +1,17 @@
-//! Launch of the max pooling (kernels/max_pool.cu).
+//! Launch of the bilinear resizing (kernels/interpolate.cu).
 
-use super::MaxPool;
+use super::Interpolate;
 use crate::Result;
 use crate::engine::ops::kernels;
 use crate::engine::toolkit::cuda::{CudaOperation, Launches};
 
 const THREADS: u32 = 256;
 
-impl CudaOperation for MaxPool {
+impl CudaOperation for Interpolate {
     fn launch(&self, l: &mut Launches) -> Result<()> {
         let (x, y) = (l.input(0), l.output(0));
         let packs = y.elements() / l.number().pack(self.c);
-        l.launch(kernels::max_pool_fwd(l.number(), y, x, *self)?, [packs.div_ceil(THREADS), 1, 1], [THREADS, 1, 1], 0)
+        let call = kernels::interpolate_fwd(l.number(), y, x, *self)?;
+        l.launch(call, [packs.div_ceil(THREADS), 1, 1], [THREADS, 1, 1], 0)
     }
 }

@@ -1,0 +1,65 @@
+//! Launches of the nearest neighbours (kernels/nearest.cu).
+
+use super::Nearest;
+use crate::Result;
+use crate::engine::ops::kernels;
+use crate::engine::toolkit::cuda::{CudaOperation, Launches, Target, size32};
+
+const WARP: u32 = 32;
+/// Of the launches in which a warp takes a row.
+const THREADS: u32 = 256;
+/// Rows of x and of the bank in a tile, its threads, and how many of them look through one row of it.
+const TILE: u32 = 64;
+const TILE_THREADS: u32 = 128;
+const SEARCHERS: u32 = 2;
+/// Blocks that fill a multiprocessor.
+const BLOCKS: u32 = 4;
+
+/// How the bank is divided among blocks.
+struct Parts {
+    /// Tiles of the bank that a block takes.
+    tiles: u32,
+    count: u32,
+}
+
+impl Nearest {
+    fn parts(&self, t: &Target) -> Parts {
+        let tiles = self.bank.div_ceil(TILE);
+        let wanted = (t.multiprocessors * BLOCKS).div_ceil(self.rows.div_ceil(TILE)).clamp(1, tiles);
+        let each = tiles.div_ceil(wanted);
+        Parts { tiles: each, count: tiles.div_ceil(each) }
+    }
+
+    /// Entries of all lists of one row.
+    fn candidates(&self, parts: &Parts) -> usize {
+        (parts.count * SEARCHERS * self.k) as usize
+    }
+
+    /// Bytes of the bank's squared lengths, in whole cache lines.
+    fn squares(&self) -> usize {
+        (self.bank as usize * size_of::<f32>()).next_multiple_of(128)
+    }
+}
+
+impl CudaOperation for Nearest {
+    /// The bank's squared lengths, and a key and an index of every candidate.
+    fn workspace(&self, t: &Target) -> usize {
+        self.squares() + self.rows as usize * self.candidates(&self.parts(t)) * 2 * size_of::<f32>()
+    }
+
+    fn launch(&self, l: &mut Launches) -> Result<()> {
+        let parts = self.parts(l.target());
+        let candidates = size32("candidates", self.rows as usize * self.candidates(&parts))? / self.rows;
+        let (x, bank, distances, indices) = (l.input(0), l.input(1), l.output(0), l.output(1));
+        let squares = l.scratch().slice(0..self.squares());
+        let lists = l.scratch().slice(self.squares()..self.workspace(l.target()));
+        let warps = |rows: u32| [rows.div_ceil(THREADS / WARP), 1, 1];
+        let call = kernels::nearest_squares(l.number(), squares, bank, *self)?;
+        l.launch(call, warps(self.bank), [THREADS, 1, 1], 0)?;
+        let call = kernels::nearest_partial(l.number(), lists, x, bank, squares.read(), *self, parts.tiles)?;
+        let shared = 2 * self.k * TILE_THREADS * size_of::<f32>() as u32;
+        l.launch(call, [self.rows.div_ceil(TILE), parts.count, 1], [TILE_THREADS, 1, 1], shared)?;
+        let call = kernels::nearest_merge(l.number(), distances, indices, x, bank, lists.read(), *self, candidates)?;
+        l.launch(call, warps(self.rows), [THREADS, 1, 1], 0)
+    }
+}
