@@ -138,7 +138,7 @@ fn options_belong_to_their_method() {
         ("--checkpoint-every 1", ["--checkpoint-every", "fitted in one go"]),
         ("--log l.jsonl", ["--log", "fitted in one go"]),
         ("--feature-cache off", ["features of all pictures", "kept somewhere"]),
-        ("--neighbours 17", ["--neighbors", "from 1 to 16"]),
+        ("--neighbours 17", ["--neighbours", "from 1 to 16"]),
         ("--coreset 1.5", ["--coreset", "from 0 to 1"]),
     ] {
         fit(&path, flags).fails(2, &words);
