@@ -1,17 +1,20 @@
 //! Visual anomaly detection with coarse-knowledge-aware adversarial learning (CKAAD, AAAI 2025).
 //!
-//! The house has three layers, and imports point one way only:
+//! Imports point one way only, from the left to the right (`docs/architecture.md` has the map, `examples/` a page of each use):
 //!
 //! ```text
-//! cli  ->  bench  ->  train / score / data / metrics / report / model / weights  ->  engine
+//! cli -> bench, report -> train -> score -> detector -> program -> model, backend -> data, metrics, weights -> engine
 //! ```
 //!
 //! * [`engine`] computes: tape, plan, ops, devices. It knows nothing of anomaly detection.
-//! * [`model`] records the networks, [`weights`] reads pretrained files, [`data`] reads pictures,
-//!   [`train`] and [`score`] drive the engine, [`metrics`] and [`report`] judge and show the outcome.
-//! * [`bench`] measures all of them. [`cli`] is one file per command.
+//! * [`weights`] reads pretrained files, [`data`] pictures; [`metrics`] and [`report`] judge and show the outcome.
+//! * [`detector`] holds the methods, each of which records [`program`]s over what [`model`] has for all of them.
+//! * [`train`] and [`score`] run a detector's programs, [`bench`] measures them, [`backend`] chooses where.
+//! * `cli`, behind the default feature of that name, is one file per command.
 
+pub mod backend;
 pub mod bench;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
 pub mod detector;

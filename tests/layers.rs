@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine/device"],
     &["engine/gradcheck"],
     &["data", "metrics", "weights"],
-    &["model"],
+    &["backend", "model"],
     &["program"],
     &["detector"],
     &["score"],

@@ -50,7 +50,7 @@ impl Card {
     }
 
     /// Of a backend's GPU; none for others.
-    pub fn of_backend(backend: Backend) -> Result<Option<Card>> {
+    pub fn of_backend(backend: &Backend) -> Result<Option<Card>> {
         match backend.device {
             Device::Cuda(index) => card::usable(index).map(|gpu| Some(Card::of(&gpu))),
             Device::Cpu | Device::Sim => Ok(None),

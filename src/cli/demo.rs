@@ -1,14 +1,16 @@
 //! `ckaad demo`: everything once, on pictures made up on the spot: data, training, evaluation, report.
 
 use super::detector::DetectorArgs;
-use super::options::{Device, Weights, count, print};
+use super::options::{Device, command_line, count, print};
 use super::train::Teller;
-use super::{eval, progress, report};
+use super::{eval, progress};
 use crate::data::folder::{TestSet, TrainSet};
 use crate::data::synthetic::{self, Spec};
 use crate::detector::file::ModelFile;
 use crate::detector::{Detector, Learning};
+use crate::model::pretrained::Pretrained;
 use crate::model::{Architecture, TensorSource};
+use crate::report::evaluation::{self, Head};
 use crate::score::evaluate::{ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
 use crate::train;
@@ -51,13 +53,13 @@ pub fn run(args: &Args) -> Result<bool> {
     let started = Instant::now();
     // The usual 4 pixels belong to pictures of 256.
     let detector = args.detector.detector_with(&[("sigma", "2")])?;
-    let weights = Weights::open(&args.weights, args.seed)?;
+    let weights = Pretrained::open(&args.weights, args.seed)?;
     let note = match &weights {
-        Weights::Random(_) => {
+        Pretrained::Random(_) => {
             "The backbone is random, not pretrained: good enough for woven textures, not for real \
                                pictures. `--weights resnet18` uses ImageNet weights."
         }
-        Weights::File(_) => "",
+        Pretrained::File(_) => "",
     };
     if !note.is_empty() {
         tell!("{note}");
@@ -76,7 +78,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let model_path = args.out.join("model.safetensors");
     let settings = Settings {
         architecture: Architecture::new("resnet18", &[1, 2], IMAGE_SIZE)?,
-        backend,
+        backend: backend.clone(),
         detector: detector.clone(),
         epochs: args.epochs,
         batch: 8,
@@ -97,7 +99,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
     let model = ModelFile::open(&model_path)?;
     let set = TestSet::open(&data)?;
-    let mut scorer = Scorer::from_file(&model, 8, backend)?;
+    let mut scorer = Scorer::from_file(&model, 8, &backend)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let e = evaluate(&mut scorer, &set, ProDefinition::Exact, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
@@ -109,10 +111,15 @@ pub fn run(args: &Args) -> Result<bool> {
         ("Time", format!("{seconds:.0} s in all, {:.1} ms to score a picture", e.ms_per_image)),
     ];
     let settings = settings.map(|(name, value)| (name.to_string(), value)).into();
-    let head =
-        report::Head { title: "ckaad demo".into(), note: note.into(), settings, threshold: model.config.threshold };
+    let head = Head {
+        title: "ckaad demo".into(),
+        note: note.into(),
+        command: command_line(),
+        settings,
+        threshold: model.config.threshold,
+    };
     let path = args.out.join("report.html");
-    report::write(&path, head, &e, &set, ProDefinition::Exact)?;
+    evaluation::write(&path, head, &e, &set, ProDefinition::Exact)?;
     let table = eval::table(&e, &set, ProDefinition::Exact)?;
     print(&format!("{table}\n{seconds:.0} s. Open {}\n", path.display()))?;
     Ok(true)

@@ -1,9 +1,10 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
-use super::options::{Device, Format, count, print};
-use super::{progress, report};
+use super::options::{Device, Format, command_line, count, named, print};
+use super::progress;
 use crate::data::folder::TestSet;
 use crate::detector::file::ModelFile;
+use crate::report::evaluation::{self, Head};
 use crate::score::evaluate::{Evaluation, Metrics, ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
@@ -29,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     /// Definition of AUPRO
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_parser = named(ProDefinition::NAMES, ProDefinition::find), default_value = "exact")]
     pro: ProDefinition,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -47,7 +48,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let backend = args.device.backend()?;
     let model = ModelFile::open(&args.model)?;
     let set = TestSet::open(&args.data)?;
-    let mut scorer = Scorer::from_file(&model, args.batch_size, backend)?;
+    let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let e = evaluate(&mut scorer, &set, args.pro, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
@@ -61,8 +62,9 @@ pub fn run(args: &Args) -> Result<bool> {
             ("Backbone".to_string(), model.config.architecture.backbone.name.to_string()),
             ("Time per picture".to_string(), format!("{:.1} ms", e.ms_per_image)),
         ];
-        let head = report::Head { title, note: String::new(), settings, threshold: model.config.threshold };
-        report::write(path, head, &e, &set, args.pro)?;
+        let head =
+            Head { title, note: String::new(), command: command_line(), settings, threshold: model.config.threshold };
+        evaluation::write(path, head, &e, &set, args.pro)?;
     }
     print(&match args.format {
         Format::Table => table(&e, &set, args.pro)?,

@@ -17,7 +17,6 @@ mod gradcheck;
 mod options;
 mod plan;
 mod progress;
-mod report;
 mod score;
 mod threshold;
 mod train;

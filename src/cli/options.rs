@@ -1,17 +1,14 @@
 //! Arguments that several commands share, and the checks on them.
 
+use crate::backend::{Chosen, Measurements, Request};
 use crate::bench::roofline::Card;
-use crate::engine::device::cuda::{self};
 use crate::engine::device::{self as engine, Backend};
-use crate::engine::ops::optimizer::expect_trainable;
-use crate::engine::toolkit::cuda::{Choices, MeasuredOn, Number, Tuning};
-use crate::model::init::RandomBackbone;
-use crate::model::{Architecture, TensorSource};
-use crate::weights::{Archive, registry};
+use crate::engine::toolkit::cuda::Number;
+use crate::model::Architecture;
 use crate::{Error, Result};
-use std::borrow::Cow;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where to compute, and in which numbers.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,114 +41,59 @@ enum Precision {
 }
 
 fn device(text: &str) -> std::result::Result<Choice, String> {
-    Ok(Choice::Device(match text {
-        "auto" => return Ok(Choice::Auto),
-        "cpu" => engine::Device::Cpu,
-        "sim" => engine::Device::Sim,
-        "cuda" => engine::Device::Cuda(0),
-        _ => match text.strip_prefix("cuda:").map(str::parse) {
-            Some(Ok(index)) => engine::Device::Cuda(index),
-            _ => return Err("expected auto, cpu, cuda, cuda:N or sim".into()),
-        },
-    }))
+    if text == "auto" {
+        return Ok(Choice::Auto);
+    }
+    text.parse().map(Choice::Device).map_err(|_| "expected auto, cpu, cuda, cuda:N or sim".into())
 }
 
 impl Device {
+    pub fn request(&self) -> Request {
+        Request {
+            device: match self.choice {
+                Choice::Auto => None,
+                Choice::Device(device) => Some(device),
+            },
+            number: self.precision.map(|p| match p {
+                Precision::F32 => Number::F32,
+                Precision::Tf32 => Number::Tf32,
+                Precision::Bf16 => Number::Bf16,
+                Precision::F16 => Number::F16,
+            }),
+            tuning: match &self.tuning {
+                None => Measurements::Default,
+                Some(off) if off.as_os_str() == "off" => Measurements::Off,
+                Some(file) => Measurements::File(file.clone()),
+            },
+        }
+    }
+
     /// As [`Device::backend`], but in f32 where no precision was asked for: for checks that need its digits.
     pub fn exact_backend(&self) -> Result<Backend> {
-        let precision = self.precision.or(Some(Precision::F32));
-        Device { precision, ..self.clone() }.backend()
+        let request = self.request();
+        told(Request { number: request.number.or(Some(Number::F32)), ..request }.choose())
     }
 
     /// As [`Device::backend`], without numbers that there is no training in.
     pub fn training_backend(&self) -> Result<Backend> {
-        let backend = self.backend()?;
-        expect_trainable(backend.dtype()).map_err(|e| Error::Usage(format!("--precision {}: {e}", backend.number)))?;
-        Ok(backend)
+        told(self.request().choose_to_train())
     }
 
-    /// What was chosen. Without a usable GPU, `auto` is the CPU, and standard error says why.
+    /// What was chosen. Standard error says what is to be known of it.
     pub fn backend(&self) -> Result<Backend> {
-        let backend = self.untuned_backend()?;
-        Ok(Backend { choices: self.choices(backend)?, ..backend })
+        told(self.request().choose())
     }
 
     /// As [`Device::backend`], without what `ckaad tune` measured.
     pub fn untuned_backend(&self) -> Result<Backend> {
-        let device = match self.choice {
-            // Better to learn now than after the pictures are decoded.
-            Choice::Device(device @ engine::Device::Cuda(index)) => cuda::card::usable(index).map(|_| device)?,
-            Choice::Device(device) => device,
-            Choice::Auto => match usable_gpu() {
-                Ok(index) => engine::Device::Cuda(index),
-                Err(why) => {
-                    tell!("computing on the CPU: {why}");
-                    engine::Device::Cpu
-                }
-            },
-        };
-        let number = match self.precision {
-            None if device == engine::Device::Cpu => Number::F32,
-            None | Some(Precision::Tf32) => Number::Tf32,
-            Some(Precision::F32) => Number::F32,
-            Some(Precision::Bf16) => Number::Bf16,
-            Some(Precision::F16) => Number::F16,
-        };
-        if device == engine::Device::Cpu && number != Number::F32 {
-            return Err(Error::Usage(format!("--precision {number}: the CPU computes in f32 only")));
-        }
-        Ok(Backend { device, number, choices: Choices::Model })
-    }
-
-    /// Whether measurements are not to be used.
-    pub fn tuning_is_off(&self) -> bool {
-        self.tuning.as_ref().is_some_and(|t| t.as_os_str() == "off")
-    }
-
-    /// The file that `ckaad tune` writes for `backend`; none for the CPU.
-    pub fn tuning_file(&self, backend: Backend) -> Result<Option<PathBuf>> {
-        let Some(on) = backend.measured_on()? else { return Ok(None) };
-        let named = self.tuning.clone().map(Ok);
-        named.unwrap_or_else(|| Ok(registry::cache_dir()?.join("tuning").join(on.file_name()))).map(Some)
-    }
-
-    /// What was measured for `backend`. A file that is of no use is named on standard error.
-    fn choices(&self, backend: Backend) -> Result<Choices> {
-        let named = self.tuning.is_some();
-        // The emulator's costs are not those of any card: nothing is computed by them unless asked for.
-        if self.tuning_is_off() || backend.device == engine::Device::Sim && !named {
-            return Ok(Choices::Model);
-        }
-        let (Ok(Some(file)), Some(on)) = (self.tuning_file(backend), backend.measured_on()?) else {
-            return Ok(Choices::Model);
-        };
-        if !named && !file.exists() {
-            return Ok(Choices::Model);
-        }
-        // Kept until the process ends, as are the devices' compiled kernels.
-        let keep = |tuning| Choices::Measured(Box::leak(Box::new(tuning)));
-        Ok(read_tuning(&file, &on).map_or(Choices::Model, keep))
+        told(self.request().choose_untuned())
     }
 }
 
-/// What a file of `ckaad tune` holds; standard error names one that is of no use.
-pub fn read_tuning(file: &Path, on: &MeasuredOn) -> Option<Tuning> {
-    let why = match Tuning::read(file, on) {
-        Ok(tuning) => return Some(tuning),
-        Err(why) => why,
-    };
-    tell!("the tuning in {} is not used: {why}", file.display());
-    None
-}
-
-/// The first GPU that can be used.
-fn usable_gpu() -> Result<usize> {
-    let gpus = cuda::card::gpus()?;
-    match (gpus.iter().find(|g| g.unusable.is_none()), gpus.first()) {
-        (Some(gpu), _) => Ok(gpu.index),
-        (None, Some(g)) => Err(Error::Device(format!("{}: {}", g.name, g.unusable.as_deref().unwrap_or_default()))),
-        (None, None) => Err(Error::Device("the NVIDIA driver finds no GPU".into())),
-    }
+fn told(chosen: Result<Chosen>) -> Result<Backend> {
+    let Chosen { backend, notes } = chosen?;
+    notes.iter().for_each(|note| tell!("{note}"));
+    Ok(backend)
 }
 
 /// Which networks.
@@ -174,36 +116,13 @@ impl Networks {
     }
 }
 
-/// Pretrained backbone weights, opened.
-pub enum Weights {
-    File(Archive),
-    Random(RandomBackbone),
-}
-
-impl Weights {
-    /// `random`, a file, or the name of weights that were fetched.
-    pub fn open(name: &str, seed: u64) -> Result<Self> {
-        if name == "random" {
-            return Ok(Weights::Random(RandomBackbone { seed }));
-        }
-        Ok(Weights::File(Archive::open(registry::locate(name)?)?))
-    }
-}
-
-impl TensorSource for Weights {
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
-        match self {
-            Weights::File(archive) => archive.f32(name, shape),
-            Weights::Random(random) => random.tensor(name, shape),
-        }
-    }
-
-    fn describe(&self) -> String {
-        match self {
-            Weights::File(archive) => archive.path().display().to_string(),
-            Weights::Random(random) => random.describe(),
-        }
-    }
+/// A parser of one of the library's names, each with a line of help.
+pub fn named<T: Clone + Send + Sync + 'static>(
+    names: &'static [(&'static str, &'static str)],
+    find: fn(&str) -> Result<T>,
+) -> impl TypedValueParser<Value = T> {
+    let values = names.iter().map(|(name, help)| PossibleValue::new(*name).help(*help));
+    PossibleValuesParser::new(values).try_map(move |name| find(&name))
 }
 
 /// How results are printed.
@@ -218,6 +137,21 @@ pub enum Format {
 pub fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|_| out.flush()).map_err(|e| Error::io("standard output", e))
+}
+
+/// The command line as one would type it.
+pub fn command_line() -> String {
+    std::env::args_os().map(|a| quoted(&a.to_string_lossy())).collect::<Vec<_>>().join(" ")
+}
+
+/// An argument as one would type it.
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:".contains(c);
+    if !argument.is_empty() && argument.chars().all(plain) {
+        argument.into()
+    } else {
+        format!("'{}'", argument.replace('\'', r"'\''"))
+    }
 }
 
 /// A card of whose data sheet we know.

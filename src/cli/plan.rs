@@ -70,19 +70,19 @@ pub fn run(args: &Args) -> Result<bool> {
     };
     let workload = args.what.workload(&args.networks, args.batch_size, &args.detector)?;
     for program in workload.record(backend.dtype())? {
-        show(args, backend, &program.tape)?;
+        show(args, &backend, &program.tape)?;
     }
     Ok(true)
 }
 
 /// Shows one program.
-fn show(args: &Args, backend: Backend, tape: &Tape) -> Result<()> {
+fn show(args: &Args, backend: &Backend, tape: &Tape) -> Result<()> {
     let target = target(backend, args.card.as_ref())?;
-    let plan = match target {
+    let plan = match &target {
         Some(target) => cuda::plan(tape, target)?,
         None => cpu::plan(tape)?,
     };
-    let trace = match target {
+    let trace = match &target {
         Some(target) if args.launch_trace => {
             let card = args.card.clone().map_or_else(|| Card::of_backend(backend), |c| Ok(Some(c)))?;
             Some(parts::planned(tape, target.number, card.as_ref(), cuda::launches(tape, target)?))
@@ -125,7 +125,7 @@ fn show(args: &Args, backend: Backend, tape: &Tape) -> Result<()> {
 }
 
 /// What kernels are chosen for: the device, or with the emulator any card.
-pub fn target(backend: Backend, card: Option<&Card>) -> Result<Option<Target>> {
+pub fn target(backend: &Backend, card: Option<&Card>) -> Result<Option<Target>> {
     let own = backend.target()?;
     match (own, card) {
         (own, None) => Ok(own),

@@ -4,15 +4,12 @@ use super::options::{Device, count, print};
 use super::progress;
 use crate::data::folder;
 use crate::detector::file::ModelFile;
-use crate::report::heatmap::{heatmap, png_rgb};
-use crate::report::maps::{write_npy, write_tiff};
+use crate::report::files::{self, MapFiles};
 use crate::score::pipeline::{self, Outcome};
 use crate::score::scorer::Scorer;
-use crate::weights::write_atomically;
-use crate::{Error, Result, invalid};
-use std::collections::HashSet;
+use crate::{Result, invalid};
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Score pictures with a trained model
 #[derive(clap::Args, Debug)]
@@ -67,12 +64,14 @@ enum Format {
 pub fn run(args: &Args) -> Result<bool> {
     let backend = args.device.backend()?;
     let model = ModelFile::open(&args.model)?;
-    let mut scorer = Scorer::from_file(&model, args.batch_size, backend)?;
-    for folder in [&args.heatmaps, &args.maps].into_iter().flatten() {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    }
-    let mut writer =
-        Writer { args, threshold: model.config.threshold, size: scorer.image_size(), taken: HashSet::new() };
+    let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
+    let format = match args.map_format {
+        MapFormat::Npy => files::MapFormat::Npy,
+        MapFormat::Tiff => files::MapFormat::Tiff,
+    };
+    let (threshold, size) = (model.config.threshold, scorer.image_size());
+    let files = MapFiles::new(args.heatmaps.as_deref(), args.maps.as_deref(), format, threshold, size)?;
+    let mut writer = Writer { format: args.format, threshold, files };
     if args.format == Format::Csv {
         print("path,score,threshold,anomalous,error\n")?;
     }
@@ -97,26 +96,24 @@ pub fn run(args: &Args) -> Result<bool> {
     Ok(true)
 }
 
-struct Writer<'a> {
-    args: &'a Args,
+struct Writer {
+    format: Format,
     threshold: Option<f64>,
-    size: usize,
-    /// Names of maps already written.
-    taken: HashSet<String>,
+    files: MapFiles,
 }
 
-impl Writer<'_> {
+impl Writer {
     fn write(&mut self, o: Outcome) -> Result<()> {
         let score = match &o.result {
             Ok((picture, scored)) => {
-                self.write_maps(o.source.path(), &picture.pixels, &scored.map)?;
+                self.files.write(o.source.path(), &picture.pixels, &scored.map)?;
                 Ok(scored.score)
             }
             Err(e) => Err(e),
         };
         let path = o.source.path().display().to_string();
         let verdict = score.as_ref().ok().and_then(|s| Some(*s >= self.threshold?));
-        print(&match (self.args.format, score) {
+        print(&match (self.format, score) {
             (Format::Json, Ok(score)) => {
                 let object = serde_json::json!({
                     "path": path, "score": score, "threshold": self.threshold, "anomalous": verdict
@@ -140,45 +137,6 @@ impl Writer<'_> {
             }
             (Format::Table, Err(e)) => format!("{:>10}{:<11}  {e}\n", "-", "  unreadable"),
         })
-    }
-
-    fn write_maps(&mut self, path: &Path, pixels: &[u8], map: &[f32]) -> Result<()> {
-        if self.args.heatmaps.is_none() && self.args.maps.is_none() {
-            return Ok(());
-        }
-        let name = self.free_name(path);
-        if let Some(folder) = &self.args.heatmaps {
-            // With a threshold all pictures share one scale: half of the colours lie below it. Without, each has its own.
-            let range = match self.threshold {
-                Some(t) => (0.0, 2.0 * t as f32),
-                None => map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v))),
-            };
-            let png = png_rgb(&heatmap(pixels, map, range.0, range.1), self.size, self.size)?;
-            write_atomically(&folder.join(format!("{name}.png")), |f| f.write_all(&png))?;
-        }
-        if let Some(folder) = &self.args.maps {
-            let extension = match self.args.map_format {
-                MapFormat::Npy => "npy",
-                MapFormat::Tiff => "tiff",
-            };
-            write_atomically(&folder.join(format!("{name}.{extension}")), |f| match self.args.map_format {
-                MapFormat::Npy => write_npy(f, map, self.size, self.size),
-                MapFormat::Tiff => write_tiff(f, map, self.size, self.size),
-            })?;
-        }
-        Ok(())
-    }
-
-    /// The picture's stem, numbered if an earlier picture had the same.
-    fn free_name(&mut self, path: &Path) -> String {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let mut name = stem.clone();
-        let mut number = 1;
-        while !self.taken.insert(name.clone()) {
-            number += 1;
-            name = format!("{stem}-{number}");
-        }
-        name
     }
 }
 

@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<bool> {
         Some(v) if v.is_finite() => v,
         Some(v) => return Err(Error::Usage(format!("--value {v}: expected a finite number"))),
         None => {
-            let mut scorer = Scorer::from_file(&model, args.batch_size, backend)?;
+            let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
             let mut scores = Vec::new();
             let bar = progress::spinner("scored");
             let (paths, stdin) = (args.paths.clone(), io::BufReader::new(io::stdin()));

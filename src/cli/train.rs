@@ -1,11 +1,12 @@
 //! `ckaad train`: trains a detector on a folder of pictures and writes a model file.
 
 use super::detector::DetectorArgs;
-use super::options::{Device, Networks, Weights, count, share};
+use super::options::{Device, Networks, count, named, share};
 use super::progress;
 use crate::data::folder::TrainSet;
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
+use crate::model::pretrained::Pretrained;
 use crate::train::beside;
 use crate::train::events::{Ended, EpochLog, Event, Losses};
 use crate::train::features::CacheKind;
@@ -71,7 +72,7 @@ pub struct Args {
     #[arg(long, default_value_t = 0.98, value_parser = share, value_name = "QUANTILE")]
     pub threshold_quantile: f64,
     /// Where features of the training pictures are kept between epochs
-    #[arg(long, value_enum, default_value_t = CacheKind::Auto)]
+    #[arg(long, value_parser = named(CacheKind::NAMES, CacheKind::find), default_value = "auto")]
     pub feature_cache: CacheKind,
     /// Memory that decoded pictures, and again that features, may take
     #[arg(long, default_value_t = 2048, value_name = "MB")]
@@ -132,7 +133,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let writable = tempfile::tempfile_in(folder);
     writable
         .map_err(|e| Error::Invalid(format!("--out {}: cannot write into this folder: {e}", args.out.display())))?;
-    let weights = Weights::open(&args.weights, args.seed)?;
+    let weights = Pretrained::open(&args.weights, args.seed)?;
     let settings = Settings {
         architecture,
         backend,

@@ -1,16 +1,18 @@
 //! `ckaad tune`: measures on this GPU how the convolutions of given networks are best cut, for all later runs on it.
 
 use super::detector::DetectorArgs;
-use super::options::{Device, Format, Networks, count, print, read_tuning};
+use super::options::{Device, Format, Networks, count, print};
 use super::progress;
+use crate::backend::{Measurements, read_tuning};
 use crate::bench::workload::{Kind, Workload};
 use crate::detector::Learning;
 use crate::engine::device::Backend;
 use crate::engine::device::tune::{self, Outcome, Work};
-use crate::engine::toolkit::cuda::{Choices, Number, Tuned, Tuning};
+use crate::engine::toolkit::cuda::{Choices, Number, Tuned};
 use crate::weights::write_atomically;
 use crate::{Error, Result};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// Measure on this GPU how the networks' convolutions are best computed, for all later runs on it
 #[derive(clap::Args, Debug)]
@@ -53,11 +55,12 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    if args.device.tuning_is_off() {
+    let request = args.device.request();
+    if request.tuning == Measurements::Off {
         return Err(Error::Usage("--tuning off: name a file to write, or leave it out".into()));
     }
     let backend = args.device.untuned_backend()?;
-    let (Some(on), Some(file)) = (backend.measured_on()?, args.device.tuning_file(backend)?) else {
+    let (Some(on), Some(file)) = (backend.measured_on()?, request.tuning_file(&backend)?) else {
         return Err(Error::Usage(format!("{}: only a GPU's kernels can be tuned (or sim's)", backend.device)));
     };
     let (detector, architecture) = (args.detector.detector()?, args.networks.architecture()?);
@@ -73,15 +76,16 @@ pub fn run(args: &Args) -> Result<bool> {
         let workload = Workload { detector: detector.clone(), architecture: architecture.clone(), kind };
         tapes.extend(workload.record(backend.dtype())?.into_iter().map(|program| program.tape));
     }
-    let mut tuning = if file.exists() { read_tuning(&file, &on) } else { None }.unwrap_or_default();
-    let before: &'static Tuning = Box::leak(Box::new(tuning.clone()));
-    let backend = Backend { choices: Choices::Measured(before), ..backend };
+    let mut notes = Vec::new();
+    let mut tuning = if file.exists() { read_tuning(&file, &on, &mut notes) } else { None }.unwrap_or_default();
+    notes.iter().for_each(|note| tell!("{note}"));
+    let backend = Backend { choices: Choices::Measured(Arc::new(tuning.clone())), ..backend };
 
     let work = tune::products(&tapes)?;
     let bar = progress::bar("convolutions", work.len() as u64);
     let mut outcomes = Vec::with_capacity(work.len());
     for w in &work {
-        let outcome = w.measure(backend, args.candidates, args.repetitions)?;
+        let outcome = w.measure(&backend, args.candidates, args.repetitions)?;
         tuning.insert(backend.number, w.product, outcome.best);
         outcomes.push(outcome);
         bar.inc(1);

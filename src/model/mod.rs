@@ -6,6 +6,7 @@
 pub mod features;
 pub mod init;
 pub mod layers;
+pub mod pretrained;
 pub mod resnet;
 
 use crate::{Error, Result};

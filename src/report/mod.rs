@@ -1,5 +1,7 @@
-//! Heat maps and the HTML report. Everything is returned as bytes or text; the caller decides where it goes.
+//! Heat maps, map files and the HTML report.
 
+pub mod evaluation;
+pub mod files;
 pub mod heatmap;
 pub mod html;
 pub mod maps;

@@ -7,21 +7,35 @@ use crate::data::image::{Source, load_mask};
 use crate::metrics::f1::best_f1;
 use crate::metrics::pro::{PixelCurve, aupro_paper};
 use crate::metrics::roc::roc;
-use crate::{Result, invalid};
+use crate::{Error, Result, invalid};
 use rayon::prelude::*;
 use std::time::Instant;
 
 /// Which area under the per-region-overlap curve.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProDefinition {
-    /// Every map value a threshold, over the whole set, up to a false positive rate of 0.3
+    /// Every map value a threshold, over the whole set, up to a false positive rate of 0.3.
     #[default]
     Exact,
-    /// The authors': 200 thresholds per anomalous picture, mean over pictures
+    /// The authors': 200 thresholds per anomalous picture, mean over pictures.
     Paper,
 }
 
 impl ProDefinition {
+    /// Names, each with a line of help.
+    pub const NAMES: &[(&str, &str)] = &[
+        ("exact", "Every map value a threshold, over the whole set, up to a false positive rate of 0.3"),
+        ("paper", "The authors': 200 thresholds per anomalous picture, mean over pictures"),
+    ];
+
+    pub fn find(name: &str) -> Result<Self> {
+        match name {
+            "exact" => Ok(ProDefinition::Exact),
+            "paper" => Ok(ProDefinition::Paper),
+            _ => Err(Error::Usage(format!("unknown definition of AUPRO '{name}': expected exact or paper"))),
+        }
+    }
+
     pub fn describe(self) -> &'static str {
         match self {
             ProDefinition::Exact => "AUPRO@0.3, exact, over the whole test set",

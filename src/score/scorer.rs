@@ -41,7 +41,7 @@ impl Scorer {
         backbone: &Values<f32>,
         networks: &[Values<f32>],
         batch: usize,
-        backend: Backend,
+        backend: &Backend,
     ) -> Result<Self> {
         Self::filled(config, batch, backend, |session, program| {
             for network in &program.networks {
@@ -57,14 +57,14 @@ impl Scorer {
     }
 
     /// The same from a model file.
-    pub fn from_file(model: &ModelFile, batch: usize, backend: Backend) -> Result<Self> {
+    pub fn from_file(model: &ModelFile, batch: usize, backend: &Backend) -> Result<Self> {
         Self::filled(&model.config, batch, backend, |session, program| model.load_into(session, program))
     }
 
     fn filled(
         config: &Config,
         batch: usize,
-        backend: Backend,
+        backend: &Backend,
         fill: impl FnOnce(&mut dyn Session, &Program) -> Result<()>,
     ) -> Result<Self> {
         let architecture = &config.architecture;

@@ -19,16 +19,36 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 /// Where features are kept between epochs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheKind {
-    /// As `memory` if they fit the budget, else as `disk`
+    /// As `Memory` if they fit the budget, else as `Disk`.
     Auto,
-    /// In the GPU's memory if they fit there beside the training step, else in the host's
+    /// In the device's memory if they fit there beside the training step, else in the host's.
     Memory,
-    /// In a temporary file beside the model
+    /// In a temporary file.
     Disk,
-    /// Nowhere: computed again in every step
+    /// Nowhere: computed again in every step.
     Off,
+}
+
+impl CacheKind {
+    /// Names, each with a line of help.
+    pub const NAMES: &[(&str, &str)] = &[
+        ("auto", "As `memory` if they fit the budget, else as `disk`"),
+        ("memory", "In the GPU's memory if they fit there beside the training step, else in the host's"),
+        ("disk", "In a temporary file beside the model"),
+        ("off", "Nowhere: computed again in every step"),
+    ];
+
+    pub fn find(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(CacheKind::Auto),
+            "memory" => Ok(CacheKind::Memory),
+            "disk" => Ok(CacheKind::Disk),
+            "off" => Ok(CacheKind::Off),
+            _ => Err(Error::Usage(format!("unknown feature cache '{name}': expected auto, memory, disk or off"))),
+        }
+    }
 }
 
 /// Where a cache may be made.
@@ -130,7 +150,7 @@ impl FeatureCache {
         place: Place,
         program: &Program,
         backbone: &Values<f32>,
-        backend: Backend,
+        backend: &Backend,
         pictures: (&Pictures, &[usize]),
         progress: &mut dyn FnMut(usize) -> Result<()>,
     ) -> Result<Option<Self>> {

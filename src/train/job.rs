@@ -80,7 +80,7 @@ impl<'a> Job<'a> {
             (self.events)(Event::Features(done, indices.len()));
             self.expect_to_go_on()
         };
-        FeatureCache::build(place, program, &self.backbone, s.backend, (&self.pictures, indices), &mut heard)
+        FeatureCache::build(place, program, &self.backbone, &s.backend, (&self.pictures, indices), &mut heard)
     }
 
     /// What the model file says before there is a threshold.
@@ -93,7 +93,7 @@ impl<'a> Job<'a> {
     pub fn finish(&self, mut config: Config, networks: &[Values<f32>]) -> Result<Ended> {
         if !self.held_back.is_empty() {
             let batch = self.s.batch.min(self.normal.len());
-            let mut scorer = Scorer::new(&config, &self.backbone, networks, batch, self.s.backend)?;
+            let mut scorer = Scorer::new(&config, &self.backbone, networks, batch, &self.s.backend)?;
             config.threshold = Some(quantile(&self.scores(&mut scorer, &self.held_back)?, self.s.quantile)?);
         }
         save(&self.s.out, &Contents { config: &config, backbone: self.source, networks, state: vec![] })?;

@@ -406,7 +406,7 @@ fn training_in_bf16_takes_less_memory() {
         };
         let p = step::record(&spec, Strategy::CkaPatch, Hyper::default()).unwrap();
         let target = Target { number, multiprocessors: 100, capability: (9, 0), choices: Choices::Model };
-        let plan = cuda::plan(&p.tape, target).unwrap();
+        let plan = cuda::plan(&p.tape, &target).unwrap();
         (p, plan)
     };
     let (f32s, wide) = record(Number::Tf32);

@@ -167,7 +167,7 @@ fn works() -> Vec<Work> {
             transposed(&name("conv_transpose-256-128"), [2, 16, 16, 256], [256, 2, 2, 128]),
         ];
         let choices = Choices::Forced(Choice { variant, splits: 1 });
-        all.extend(cases.map(|case| Work { numbers, choices, ..op(true, case) }));
+        all.extend(cases.map(|case| Work { numbers, choices: choices.clone(), ..op(true, case) }));
     }
     all.extend(
         [
@@ -290,7 +290,8 @@ impl Work {
             }
         };
         let driver = SimDriver::new(SimDriver::MEMORY, self.multiprocessors, SimDriver::CAPABILITY);
-        let mut session = CudaSession::with_lanes(program.tape.clone(), Box::new(driver), number, 1, self.choices)?;
+        let mut session =
+            CudaSession::with_lanes(program.tape.clone(), Box::new(driver), number, 1, self.choices.clone())?;
         let session: &mut dyn Session = &mut session;
         if let Some((a, p)) = filled {
             p.fill(session, &resnet::load(a, &RandomBackbone { seed: 0 })?, 0)?;
@@ -322,7 +323,7 @@ fn launches_per_image() -> Table {
         let Card { multiprocessors, capability, .. } = Card::named(card).unwrap();
         let target = Target { number, multiprocessors, capability, choices: Choices::Model };
         let tape = score(&architecture(256), number.storage()).unwrap().tape;
-        let launches = cuda::launches(&tape, target).unwrap().len() as u64;
+        let launches = cuda::launches(&tape, &target).unwrap().len() as u64;
         let key = (format!("{PER_IMAGE}{card}"), number.to_string(), "*".into());
         (key, Counts { launches, ..Counts::default() })
     };

@@ -148,7 +148,7 @@ fn cache(a: &Architecture, kind: CacheKind) -> FeatureCache {
     let backbone = resnet::load(a, &RandomBackbone { seed: 0 }).unwrap();
     let (program, all) = (features::program(a, 2, DType::F32).unwrap(), Vec::from_iter(0..PICTURES));
     let of = (&pictures, &all[..]);
-    FeatureCache::build(place, &program, &backbone, Backend::CPU, of, &mut |_| Ok(())).unwrap().unwrap()
+    FeatureCache::build(place, &program, &backbone, &Backend::CPU, of, &mut |_| Ok(())).unwrap().unwrap()
 }
 
 /// Parameters after two steps, as bits.

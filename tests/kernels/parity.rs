@@ -76,7 +76,7 @@ fn check(
     };
 
     let p = case.record(number.storage()).map_err(text)?;
-    let mut s = session_by(choices, p.tape.clone(), number).map_err(text)?;
+    let mut s = session_by(choices.clone(), p.tape.clone(), number).map_err(text)?;
     launched.lock().unwrap().extend(s.launches().map(|(_, l)| l.call.entry.name));
     let run = |s: &mut dyn Session| -> ckaad::Result<Vec<f64>> {
         p.write(s, &inputs)?;
@@ -87,7 +87,7 @@ fn check(
     compare("result", &found, &expected(case, &inputs))?;
     if ["adam", "clip_grad_norm"].contains(&case.op) {
         // Every run is one more step: another session repeats the first.
-        s = session_by(choices, p.tape.clone(), number).map_err(text)?;
+        s = session_by(choices.clone(), p.tape.clone(), number).map_err(text)?;
     }
     let again = run(&mut s).map_err(text)?;
     let bits = |v: &[f64]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
@@ -96,7 +96,7 @@ fn check(
     }
     if case.differentiable {
         let on_device = gradcheck::gradients(case, &inputs, number.storage(), &|tape| {
-            let s = session_by(choices, tape, number)?;
+            let s = session_by(choices.clone(), tape, number)?;
             launched.lock().unwrap().extend(s.launches().map(|(_, l)| l.call.entry.name));
             Ok(Box::new(s))
         });
@@ -123,7 +123,7 @@ fn every_kernel_agrees_with_f64() {
     let failures: Vec<String> = all
         .par_iter()
         .filter_map(|(c, n, how)| {
-            check(c, *n, *how, &launched).err().map(|e| format!("{}, {}, {n}, {how:?}: {e}", c.op, c.name))
+            check(c, *n, how.clone(), &launched).err().map(|e| format!("{}, {}, {n}, {how:?}: {e}", c.op, c.name))
         })
         .collect();
     assert!(failures.is_empty(), "{} of {} fail:\n{}", failures.len(), all.len(), failures.join("\n"));

@@ -9,6 +9,7 @@ use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::tiling::{Choice, Pass, Variant};
 use ckaad::engine::toolkit::cuda::{Choices, MODULES, Number, Tuned, Tuning};
+use std::sync::Arc;
 
 /// Two convolutions of different sizes.
 fn program() -> (Tape, [Var; 3], Var) {
@@ -54,7 +55,7 @@ fn what_was_measured_is_launched_and_gives_the_same_result() {
             let other = Choice { variant: Variant::Small, splits: 2 };
             tuning.insert(Number::F32, w.product, Tuned { choice: other, cost: 1.0 });
         }
-        let (launched, found) = run(Choices::Measured(Box::leak(Box::new(tuning))));
+        let (launched, found) = run(Choices::Measured(Arc::new(tuning)));
         let name = |v| match v {
             Variant::Small => "conv2d_fwd_small_tf32",
             Variant::Medium => "conv2d_fwd_medium_tf32",
@@ -77,12 +78,12 @@ fn measuring_finds_the_cheapest() {
     let backend = Backend { device: Device::Sim, number: Number::Tf32, choices: Choices::Model };
     let (tape, ..) = program();
     for work in tune::products(&[tape]).unwrap() {
-        let outcome = work.measure(backend, 100, 1).unwrap();
+        let outcome = work.measure(&backend, 100, 1).unwrap();
         assert!(outcome.measured >= 4 && outcome.best.cost <= outcome.old.cost, "{:?}", outcome.best);
-        assert_eq!(work.measure(backend, 3, 1).unwrap().measured, 3);
+        assert_eq!(work.measure(&backend, 3, 1).unwrap().measured, 3);
         for variant in Variant::ALL {
             let choices = Choices::Forced(Choice { variant, splits: 1 });
-            let again = work.measure(Backend { choices, ..backend }, 1, 1).unwrap();
+            let again = work.measure(&Backend { choices, ..backend.clone() }, 1, 1).unwrap();
             assert_eq!(again.old.choice, Choice { variant, splits: 1 });
             assert!(outcome.best.cost <= again.old.cost * 1.021, "{:?} against {:?}", outcome.best, again.old);
         }
@@ -97,7 +98,7 @@ fn the_identity_of_a_backend_tells_tunings_apart() {
         let mut tuning = Tuning::default();
         let choice = Choice { variant, splits: 1 };
         tuning.insert(Number::Tf32, work[0].product, Tuned { choice, cost: 1.0 });
-        Choices::Measured(Box::leak(Box::new(tuning)))
+        Choices::Measured(Arc::new(tuning))
     };
     let model = identity(Choices::Model, Number::Tf32);
     let [small, large] = [Variant::Small, Variant::Large].map(|v| identity(with(v), Number::Tf32));

@@ -45,12 +45,12 @@ pub fn run(args: &Args) -> Result<bool> {
     let workload = args.work.workload(&args.common.networks, args.batch_size, &args.detector)?;
     let sim = backend.device == Device::Sim;
     let chosen = args.card.clone().or_else(|| if sim { Card::named("h200") } else { None });
-    let target = target(backend, chosen.as_ref())?;
-    let card = chosen.map_or_else(|| Card::of_backend(backend), |c| Ok(Some(c)))?;
+    let target = target(&backend, chosen.as_ref())?;
+    let card = chosen.map_or_else(|| Card::of_backend(&backend), |c| Ok(Some(c)))?;
     let mut parts = Vec::new();
     for program in workload.record(backend.dtype())? {
         let tape = program.tape.clone();
-        let mut session: Box<dyn Session> = match target {
+        let mut session: Box<dyn Session> = match target.clone() {
             Some(t) if sim => {
                 let driver = Box::new(SimDriver::new(SimDriver::MEMORY, t.multiprocessors, t.capability));
                 Box::new(CudaSession::with_lanes(tape, driver, t.number, 1, t.choices)?)

@@ -59,7 +59,7 @@ struct Common {
 }
 
 /// The emulator's times say nothing about any device.
-fn refuse_sim(backend: Backend, work: &str) -> Result<()> {
+fn refuse_sim(backend: &Backend, work: &str) -> Result<()> {
     if backend.device != engine::Device::Sim {
         return Ok(());
     }
@@ -72,7 +72,7 @@ struct Report<'a> {
     work: &'static str,
     architecture: &'a Architecture,
     batch: usize,
-    backend: Backend,
+    backend: &'a Backend,
     launches: Option<usize>,
     /// Pictures in a batch, or in both halves of a training step.
     images: usize,
@@ -147,15 +147,15 @@ impl Report<'_> {
 }
 
 /// The device, with the card's name where it has one.
-fn describe(backend: Backend) -> Result<String> {
+fn describe(backend: &Backend) -> Result<String> {
     Ok(match backend.device {
         engine::Device::Cuda(index) => format!("{} ({})", backend.device, card::usable(index)?.name),
         device => device.to_string(),
     })
 }
 
-fn launches(tape: &Tape, backend: Backend) -> Result<Option<usize>> {
-    backend.target()?.map(|target| Ok(cuda::launches(tape, target)?.len())).transpose()
+fn launches(tape: &Tape, backend: &Backend) -> Result<Option<usize>> {
+    backend.target()?.map(|target| Ok(cuda::launches(tape, &target)?.len())).transpose()
 }
 
 /// Seconds for people.

@@ -39,18 +39,18 @@ const STREAM: Duration = Duration::from_secs(1);
 
 pub fn run(args: &Args) -> Result<bool> {
     let backend = args.common.device.backend()?;
-    refuse_sim(backend, "score")?;
+    refuse_sim(&backend, "score")?;
     let batch = args.batch_size;
     let model = args.model.as_deref().map(ModelFile::open).transpose()?;
     let (config, mut scorer) = match &model {
-        Some(model) => (model.config.clone(), Scorer::from_file(model, batch, backend)?),
+        Some(model) => (model.config.clone(), Scorer::from_file(model, batch, &backend)?),
         None => {
             let (detector, architecture) = (args.detector.detector()?, args.common.networks.architecture()?);
             let config = Config { detector, architecture, threshold: None, extra: Default::default() };
             let Config { detector, architecture, .. } = config.clone();
             let workload = Workload { detector, architecture, kind: Kind::Score { batch } };
             let (backbone, networks) = workload.random_networks()?;
-            let scorer = Scorer::new(&config, &backbone, &networks, batch, backend)?;
+            let scorer = Scorer::new(&config, &backbone, &networks, batch, &backend)?;
             (config, scorer)
         }
     };
@@ -87,7 +87,7 @@ pub fn run(args: &Args) -> Result<bool> {
         stages.push(("decode", decode));
     }
     // What is done with the error maps is part of the same program: its share of it, part by part.
-    let launches = launches(scorer.session().tape(), backend)?;
+    let launches = launches(scorer.session().tape(), &backend)?;
     let post = post_share(parts::measure(scorer.session(), backend.number, None, PROFILED)?);
 
     let begun = Instant::now();
@@ -108,7 +108,7 @@ pub fn run(args: &Args) -> Result<bool> {
         work: "score",
         architecture: &config.architecture,
         batch,
-        backend,
+        backend: &backend,
         launches,
         images: batch,
         images_per_s,

@@ -36,7 +36,7 @@ enum Features {
 
 pub fn run(args: &Args) -> Result<bool> {
     let backend = args.common.device.training_backend()?;
-    refuse_sim(backend, "train")?;
+    refuse_sim(&backend, "train")?;
     let cached = args.features == Features::Cached;
     let kind = Kind::Train { batch: args.batch_size, cached };
     let (detector, architecture) = (args.detector.detector()?, args.common.networks.architecture()?);
@@ -45,7 +45,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let mut launches = None;
     let mut parts = Vec::new();
     for program in &programs {
-        if let Some(of_program) = super::launches(&program.tape, backend)? {
+        if let Some(of_program) = super::launches(&program.tape, &backend)? {
             *launches.get_or_insert(0) += of_program;
         }
         let mut session = backend.open(program.tape.clone())?;
@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Result<bool> {
         work: "train",
         architecture: &workload.architecture,
         batch: args.batch_size,
-        backend,
+        backend: &backend,
         launches,
         images,
         images_per_s: images as f64 / total.median_s,

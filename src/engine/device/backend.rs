@@ -8,8 +8,9 @@ use crate::engine::plan::Plan;
 use crate::engine::tape::Tape;
 use crate::engine::tensor::DType;
 use crate::engine::toolkit::cuda::{Choices, MeasuredOn, Number, Target};
-use crate::{Result, invalid};
+use crate::{Error, Result, invalid};
 use std::fmt;
+use std::str::FromStr;
 
 /// Where a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub enum Device {
 }
 
 /// A device, and the numbers it computes in.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
     pub device: Device,
     /// The CPU knows `F32` only.
@@ -41,6 +42,21 @@ impl fmt::Display for Device {
     }
 }
 
+/// `cpu`, `sim`, `cuda` or `cuda:N`, as it is displayed.
+impl FromStr for Device {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let unknown = || Error::Usage(format!("unknown device '{text}': expected cpu, cuda, cuda:N or sim"));
+        match text {
+            "cpu" => Ok(Device::Cpu),
+            "sim" => Ok(Device::Sim),
+            "cuda" => Ok(Device::Cuda(0)),
+            _ => text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).map(Device::Cuda).ok_or_else(unknown),
+        }
+    }
+}
+
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{} in {}", self.device, self.number)
@@ -51,13 +67,13 @@ impl Backend {
     pub const CPU: Backend = Backend { device: Device::Cpu, number: Number::F32, choices: Choices::Model };
 
     /// The type to record programs in.
-    pub fn dtype(self) -> DType {
+    pub fn dtype(&self) -> DType {
         self.number.storage()
     }
 
     /// What decides, beside the program, in which order sums are taken: runs with the same give the same bits.
-    pub fn identity(self) -> Result<String> {
-        let tuning = match self.choices {
+    pub fn identity(&self) -> Result<String> {
+        let tuning = match &self.choices {
             Choices::Model => String::new(),
             Choices::Measured(tuning) => {
                 tuning.digest(self.number).map_or_else(String::new, |d| format!(", tuning {d}"))
@@ -76,17 +92,17 @@ impl Backend {
     }
 
     /// What the kernels' launches are chosen for; none for the CPU.
-    pub fn target(self) -> Result<Option<Target>> {
+    pub fn target(&self) -> Result<Option<Target>> {
         let (multiprocessors, capability) = match self.device {
             Device::Cpu => return Ok(None),
             Device::Cuda(index) => card::usable(index).map(|g| (g.multiprocessors, g.compute_capability))?,
             Device::Sim => (SimDriver::MULTIPROCESSORS, SimDriver::CAPABILITY),
         };
-        Ok(Some(Target { number: self.number, multiprocessors, capability, choices: self.choices }))
+        Ok(Some(Target { number: self.number, multiprocessors, capability, choices: self.choices.clone() }))
     }
 
     /// What measurements on it hold for; none for the CPU.
-    pub fn measured_on(self) -> Result<Option<MeasuredOn>> {
+    pub fn measured_on(&self) -> Result<Option<MeasuredOn>> {
         Ok(match self.device {
             Device::Cpu => None,
             Device::Cuda(index) => {
@@ -103,7 +119,7 @@ impl Backend {
         })
     }
 
-    fn driver(self) -> Result<Option<Box<dyn Driver>>> {
+    fn driver(&self) -> Result<Option<Box<dyn Driver>>> {
         Ok(match self.device {
             Device::Cpu if self.number != Number::F32 => invalid!("the CPU computes in f32, not in {}", self.number),
             Device::Cpu => None,
@@ -113,22 +129,24 @@ impl Backend {
     }
 
     /// Plans `tape`, allocates its memory and makes it ready to run.
-    pub fn open(self, tape: Tape) -> Result<Box<dyn Session>> {
+    pub fn open(&self, tape: Tape) -> Result<Box<dyn Session>> {
         self.open_lanes(tape, 1)
     }
 
     /// As [`Backend::open`], with `lanes` runs at once where the device can.
-    pub fn open_lanes(self, tape: Tape, lanes: usize) -> Result<Box<dyn Session>> {
+    pub fn open_lanes(&self, tape: Tape, lanes: usize) -> Result<Box<dyn Session>> {
         match self.driver()? {
-            Some(driver) => Ok(Box::new(CudaSession::with_lanes(tape, driver, self.number, lanes, self.choices)?)),
+            Some(driver) => {
+                Ok(Box::new(CudaSession::with_lanes(tape, driver, self.number, lanes, self.choices.clone())?))
+            }
             None => cpu::session(tape),
         }
     }
 
     /// Plans `tape` without allocating its memory.
-    pub fn plan(self, tape: &Tape) -> Result<Plan> {
+    pub fn plan(&self, tape: &Tape) -> Result<Plan> {
         match self.target()? {
-            Some(target) => cuda::plan(tape, target),
+            Some(target) => cuda::plan(tape, &target),
             None => cpu::plan(tape),
         }
     }

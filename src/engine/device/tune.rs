@@ -81,12 +81,13 @@ impl Work {
     }
 
     /// Measures up to `candidates` choices, each `repetitions` times.
-    pub fn measure(&self, backend: Backend, candidates: usize, repetitions: usize) -> Result<Outcome> {
+    pub fn measure(&self, backend: &Backend, candidates: usize, repetitions: usize) -> Result<Outcome> {
         let Some(target) = backend.target()? else { invalid!("{backend} has no kernels to choose from") };
         let candidates = self.candidates(&target, candidates);
         let values: Vec<Vec<u8>> = self.inputs.iter().map(|v| self.values(*v, backend.number)).collect();
         let cost_of = |choice: &Choice| {
-            let mut session = Backend { choices: Choices::Forced(*choice), ..backend }.open(self.tape.clone())?;
+            let mut session =
+                Backend { choices: Choices::Forced(*choice), ..backend.clone() }.open(self.tape.clone())?;
             for (v, bytes) in self.inputs.iter().zip(&values) {
                 session.write_bytes(*v, bytes)?;
             }

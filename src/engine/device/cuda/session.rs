@@ -28,12 +28,12 @@ impl Sizing for Target {
 }
 
 /// Plans `tape` without allocating its memory.
-pub fn plan(tape: &Tape, target: Target) -> Result<Plan> {
-    Plan::new(tape, &target)
+pub fn plan(tape: &Tape, target: &Target) -> Result<Plan> {
+    Plan::new(tape, target)
 }
 
 /// What a run of `tape` submits on such a device, with the index of the record that each launch belongs to.
-pub fn launches(tape: &Tape, target: Target) -> Result<Vec<(usize, Launch)>> {
+pub fn launches(tape: &Tape, target: &Target) -> Result<Vec<(usize, Launch)>> {
     let steps = plan(tape, target)?.steps;
     // Addresses that no device has to have.
     let works = record(tape, &steps, target, 1 << 16)?.into_iter().enumerate();
@@ -125,7 +125,7 @@ impl CudaSession {
         }
         let (multiprocessors, capability) = (driver.multiprocessors(), driver.capability());
         let target = Target { number, multiprocessors, capability, choices };
-        let plan = plan(&tape, target)?;
+        let plan = plan(&tape, &target)?;
         let streamed: Vec<(Var, Range<usize>)> =
             streamed(&tape).map(|v| Ok((v, plan.range(v)?))).collect::<Result<_>>()?;
         let apart = if lanes > 1 { streamed.iter().map(|(_, r)| aligned(r.len())).sum() } else { 0 };
@@ -143,7 +143,7 @@ impl CudaSession {
             )));
         }
         let base = driver.alloc(needed)?;
-        let steps = record(&tape, &plan.steps, target, base)?;
+        let steps = record(&tape, &plan.steps, &target, base)?;
         let entries: BTreeMap<&str, &'static Entry> =
             steps.iter().flat_map(|s| &s.launches).map(|l| (l.call.entry.name, l.call.entry)).collect();
         driver.load(&entries.into_values().collect::<Vec<_>>())?;
@@ -212,7 +212,7 @@ impl CudaSession {
             let moved_step =
                 |s: &Step| Step { inputs: move_all(&s.inputs), outputs: move_all(&s.outputs), ..s.clone() };
             let steps: Vec<Step> = self.plan.steps.iter().map(moved_step).collect();
-            let steps = record(&self.tape, &steps, self.target, self.base)?;
+            let steps = record(&self.tape, &steps, &self.target, self.base)?;
             self.lanes.push(Lane { program: Program { steps, copies, graph: None }, host });
         }
         Ok(())
@@ -276,7 +276,7 @@ fn aligned(bytes: usize) -> usize {
 }
 
 /// The launches of every record.
-fn record(tape: &Tape, steps: &[Step], target: Target, base: u64) -> Result<Vec<Work>> {
+fn record(tape: &Tape, steps: &[Step], target: &Target, base: u64) -> Result<Vec<Work>> {
     let mut works = Vec::with_capacity(steps.len());
     for (i, (record, step)) in tape.records.iter().zip(steps).enumerate() {
         let mut l = Launches::new(target, operands(tape, i, step, target, base));
@@ -294,14 +294,14 @@ fn record(tape: &Tape, steps: &[Step], target: Target, base: u64) -> Result<Vec<
 }
 
 /// The memory of the `i`-th record.
-fn operands(tape: &Tape, i: usize, step: &Step, target: Target, base: u64) -> Operands {
+fn operands(tape: &Tape, i: usize, step: &Step, target: &Target, base: u64) -> Operands {
     let record = &tape.records[i];
     let buffer =
         |range: &Range<usize>, dtype| Buffer { at: base + range.start as u64, bytes: range.len() as u64, dtype };
     let of_step = |ranges: &[Range<usize>], vars: &[Var]| -> Vec<Buffer> {
         ranges.iter().zip(vars).map(|(r, v)| buffer(r, tape.info(*v).dtype)).collect()
     };
-    let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, &target);
+    let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, target);
     let handed = |range: &Range<usize>, at: usize| -> Option<(NormInput, Buffer)> {
         let some = (!range.is_empty()).then(|| neighbours(at)).flatten();
         some.map(|what| (what, buffer(range, DType::F32)))

@@ -190,8 +190,8 @@ pub struct Launches {
 }
 
 impl Launches {
-    pub fn new(target: Target, operands: Operands) -> Self {
-        Launches { target, operands, recorded: Vec::new() }
+    pub fn new(target: &Target, operands: Operands) -> Self {
+        Launches { target: target.clone(), operands, recorded: Vec::new() }
     }
 
     /// What was launched.

@@ -15,7 +15,7 @@ pub use tuning::{Choices, MeasuredOn, Tuned, Tuning};
 use crate::{Result, invalid};
 
 /// What launches are chosen for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Target {
     pub number: Number,
     pub multiprocessors: u32,

@@ -7,15 +7,16 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Where the choices for convolutions come from. None changes a result beyond rounding.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub enum Choices {
     /// The model of the card.
     #[default]
     Model,
     /// What was measured, and the model for what was not.
-    Measured(&'static Tuning),
+    Measured(Arc<Tuning>),
     /// This one for every product that allows it.
     Forced(Choice),
 }

@@ -1,9 +1,9 @@
-//! Turns an evaluation into an HTML report.
+//! An evaluation as an HTML report: which numbers and pictures are shown.
 
+use super::html::{MetricsRow, Report, Shot, choose};
 use crate::Result;
 use crate::data::folder::TestSet;
 use crate::metrics::roc::roc;
-use crate::report::html::{MetricsRow, Report, Shot, choose};
 use crate::score::evaluate::{Evaluation, Metrics, ProDefinition};
 use crate::weights::write_atomically;
 use std::path::Path;
@@ -15,6 +15,8 @@ const PER_KIND: usize = 4;
 pub struct Head {
     pub title: String,
     pub note: String,
+    /// The command line that made it, if one did.
+    pub command: String,
     pub settings: Vec<(String, String)>,
     /// The model's threshold; without one, that of the best F1 is shown.
     pub threshold: Option<f64>,
@@ -51,7 +53,7 @@ pub fn write(path: &Path, head: Head, e: &Evaluation, set: &TestSet, pro: ProDef
     let report = Report {
         title: head.title,
         note: head.note,
-        command: std::env::args_os().map(|a| quoted(&a.to_string_lossy())).collect::<Vec<_>>().join(" "),
+        command: head.command,
         settings: head.settings,
         metrics,
         pro_definition: pro.describe().to_string(),
@@ -63,14 +65,4 @@ pub fn write(path: &Path, head: Head, e: &Evaluation, set: &TestSet, pro: ProDef
     };
     let html = report.html()?;
     write_atomically(path, |f| f.write_all(html.as_bytes()))
-}
-
-/// An argument as one would type it.
-fn quoted(argument: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:".contains(c);
-    if !argument.is_empty() && argument.chars().all(plain) {
-        argument.into()
-    } else {
-        format!("'{}'", argument.replace('\'', r"'\''"))
-    }
 }

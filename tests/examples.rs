@@ -1,0 +1,32 @@
+//! The examples do what they say.
+
+use std::process::Command;
+
+fn run(name: &str) -> String {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["run", "--quiet", "--example", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let out = cargo.output().unwrap();
+    assert!(out.status.success(), "{name}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn a_small_network_learns() {
+    let out = run("small_net");
+    assert!(out.contains("conv2d") && out.contains("in the end: loss 0.0"), "{out}");
+}
+
+#[test]
+fn a_kernel_runs_on_the_emulator() {
+    let out = run("one_kernel");
+    assert!(out.contains("8192 values, all as plain Rust computes them"), "{out}");
+}
+
+#[test]
+fn bytes_are_scored() {
+    let out = run("score_bytes");
+    assert!(out.contains("score ") && out.contains("anomalous"), "{out}");
+}
