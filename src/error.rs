@@ -1,4 +1,5 @@
-//! The one error type. Every message names what was expected, what was found and, where it helps, what to do.
+//! The one error type. Every message names what was expected, what was found and, where it helps, what to do; the kind is for
+//! front ends, which answer with an exit code, an exception or a status.
 
 use std::path::{Path, PathBuf};
 
@@ -12,11 +13,29 @@ pub enum Error {
     /// A file, tensor, picture or network that does not hold what it should.
     #[error("{0}")]
     Invalid(String),
-    /// A flag or argument that cannot be acted on; the program exits with 2.
+    /// A device that is not there, has no memory left, or failed.
+    #[error("{0}")]
+    Device(String),
+    /// A flag, setting or argument that cannot be acted on.
     #[error("{0}")]
     Usage(String),
     /// Whoever asked for the work wants it no more.
     #[error("interrupted")]
+    Cancelled,
+}
+
+/// Whose matter an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The caller's: ask for something else.
+    Usage,
+    /// The input's: mend the file or leave it out.
+    Data,
+    /// The system's: permissions, space, a file that is not there.
+    Io,
+    /// The device's: take another, or a smaller batch.
+    Device,
+    /// Nobody's: it was asked for.
     Cancelled,
 }
 
@@ -25,11 +44,22 @@ impl Error {
         Error::Io { path: path.as_ref().to_path_buf(), source }
     }
 
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Io { .. } => Kind::Io,
+            Error::Invalid(_) => Kind::Data,
+            Error::Device(_) => Kind::Device,
+            Error::Usage(_) => Kind::Usage,
+            Error::Cancelled => Kind::Cancelled,
+        }
+    }
+
     /// The same error with `what` (a file, tensor or op) named in front of it.
     pub fn within(self, what: impl std::fmt::Display) -> Self {
         match self {
             Error::Io { .. } | Error::Cancelled => self,
             Error::Invalid(m) => Error::Invalid(format!("{what}: {m}")),
+            Error::Device(m) => Error::Device(format!("{what}: {m}")),
             Error::Usage(m) => Error::Usage(format!("{what}: {m}")),
         }
     }
@@ -39,4 +69,32 @@ impl Error {
 #[macro_export]
 macro_rules! invalid {
     ($($arg:tt)*) => { return Err($crate::Error::Invalid(format!($($arg)*))) };
+}
+
+/// Returns early with [`Error::Device`] built from a format string.
+#[macro_export]
+macro_rules! device_error {
+    ($($arg:tt)*) => { return Err($crate::Error::Device(format!($($arg)*))) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_stay_when_something_is_named() {
+        let io = || std::io::Error::other("full");
+        let all = [
+            (Error::io("a", io()), Kind::Io, "a: full"),
+            (Error::Invalid("m".into()), Kind::Data, "f: m"),
+            (Error::Device("m".into()), Kind::Device, "f: m"),
+            (Error::Usage("m".into()), Kind::Usage, "f: m"),
+            (Error::Cancelled, Kind::Cancelled, "interrupted"),
+        ];
+        for (error, kind, text) in all {
+            assert_eq!(error.kind(), kind);
+            let named = error.within("f");
+            assert_eq!((named.kind(), named.to_string()), (kind, text.to_string()));
+        }
+    }
 }

@@ -5,9 +5,10 @@
 
 use ckaad::engine::ops::Activation;
 use ckaad::engine::ops::conv2d::Conv2d;
-use ckaad::engine::ops::conv2d::cpu::{self, Epilogue, Weights};
+use ckaad::engine::ops::conv2d::cpu::{self, Weights};
 use ckaad::engine::real::Real;
 use ckaad::engine::tensor::Shape;
+use ckaad::engine::toolkit::cpu::microkernel::Finish;
 
 struct Case {
     name: &'static str,
@@ -188,7 +189,8 @@ fn check_case<T: Real>(case: &Case, threads: usize, tolerance: f64) {
                         }
                     })
                     .collect();
-                let e = Epilogue { bias: b.then_some(&bias[..]), residual: r.then_some(&res_y[..]), act };
+                let slope = act.negative_slope().map(|s| T::of(s as f64));
+                let e = Finish { bias: b.then_some(&bias[..]), residual: r.then_some(&res_y[..]), slope };
                 check(
                     &name(&format!("forward {form} {act:?} bias {b} residual {r}")),
                     scratch,
@@ -246,7 +248,7 @@ fn nan_and_infinity_pass_through() {
         x[(i * p.w as usize + j) * c + 3] = f32::NAN;
         let mut y = vec![0.0; (p.n * p.oh * p.ow * p.k) as usize];
         let mut scratch = vec![0.0; cpu::forward_scratch::<f32>(p, false, 2)];
-        let relu = Epilogue { act: Activation::Relu, ..Epilogue::NONE };
+        let relu = Finish { slope: Some(0.0), ..Finish::NONE };
         cpu::forward(p, false, &x, Weights::Krsc(&w), relu, &mut y, &mut scratch);
         for (u, v) in [(0, 0), (1, 1), (2, 2), (0, 2)] {
             let pixel = (i + u - 1) * p.ow as usize + j + v - 1;
@@ -254,7 +256,7 @@ fn nan_and_infinity_pass_through() {
         }
         // ReLU(-inf) is 0, as in PyTorch; 0 * -inf would be NaN.
         let residual = vec![f32::NEG_INFINITY; y.len()];
-        let e = Epilogue { residual: Some(&residual), ..relu };
+        let e = Finish { residual: Some(&residual), ..relu };
         x.fill(1.0);
         cpu::forward(p, false, &x, Weights::Krsc(&w), e, &mut y, &mut scratch);
         assert!(y.iter().all(|&v| v == 0.0));
@@ -271,7 +273,7 @@ fn a_steady_convolution_does_not_see_its_batch() {
             let mut y = vec![0.0; n * side * side * 64];
             let mut scratch = vec![0.0; cpu::forward_scratch::<f32>(&p, true, 2)];
             let x = &x[..y.len()];
-            with_threads(2, || cpu::forward(&p, true, x, Weights::Krsc(&w), Epilogue::NONE, &mut y, &mut scratch));
+            with_threads(2, || cpu::forward(&p, true, x, Weights::Krsc(&w), Finish::NONE, &mut y, &mut scratch));
             y
         };
         let (one, sixteen) = (outputs(1), outputs(16));

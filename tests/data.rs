@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ckaad::data::folder::{TestSet, TrainSet, each};
-use ckaad::data::image::{Picture, load, load_mask};
+use ckaad::data::image::{Picture, Source, load_mask};
 use ckaad::data::resize::bilinear;
 use ckaad::data::synthetic::{Defect, Spec, generate, picture as fabric};
 use ckaad::engine::device::cpu;
@@ -143,7 +143,7 @@ fn damaged_pictures_are_errors_that_name_the_file() {
     let expect_error = |name: &str, bytes: &[u8], reason: &str| {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let message = load(&path, 64).expect_err(name).to_string();
+        let message = Picture::read(&path).expect_err(name).to_string();
         assert!(message.contains(name) && message.contains(reason), "{name}: {message}");
     };
     expect_error("empty.png", b"", "empty");
@@ -169,9 +169,9 @@ fn damaged_pictures_are_errors_that_name_the_file() {
         }
         assert!(Picture::decode(&whole[..whole.len() / 2]).is_err(), "half of {name}");
     }
-    let missing = load(&folder.path().join("nowhere.png"), 64).unwrap_err().to_string();
+    let missing = Picture::read(&folder.path().join("nowhere.png")).unwrap_err().to_string();
     assert!(missing.contains("nowhere.png"), "{missing}");
-    assert!(load(folder.path(), 64).unwrap_err().to_string().contains("folder"));
+    assert!(Picture::read(folder.path()).unwrap_err().to_string().contains("folder"));
 }
 
 #[test]
@@ -186,6 +186,29 @@ fn masks_are_split_at_127() {
     assert!(message.contains("gray.png") && message.contains("7 x 5"), "{message}");
 }
 
+/// Every picture and every broken file: bytes in memory decode as their file does, and their name is in the error.
+#[test]
+fn bytes_are_read_as_their_files() {
+    let mut files: Vec<PathBuf> = fs::read_dir(file("pictures")).unwrap().map(|f| f.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() > 20);
+    let name = || "upload 7".to_string();
+    for path in &files {
+        let bytes = fs::read(path).unwrap();
+        let of_bytes = |bytes: &[u8]| Source::Bytes { name: name(), bytes: bytes.into() }.read();
+        match (Source::from(path.clone()).read(), of_bytes(&bytes)) {
+            (Ok(of_path), Ok(of_bytes)) => assert!(of_path == of_bytes, "{}", path.display()),
+            (Err(e), Err(same)) => {
+                let why = |e: ckaad::Error, name: &str| e.to_string().strip_prefix(name).unwrap().to_string();
+                assert_eq!(why(e, path.to_str().unwrap()), why(same, "upload 7"));
+            }
+            (of_path, of_bytes) => panic!("{}: {of_path:?} and {of_bytes:?}", path.display()),
+        }
+        let message = of_bytes(&bytes[..bytes.len().min(20)]).unwrap_err().to_string();
+        assert!(message.starts_with("upload 7: "), "{message}");
+    }
+}
+
 fn touch(root: &Path, names: &str) {
     for name in names.split_whitespace() {
         let path = root.join(name);
@@ -194,8 +217,8 @@ fn touch(root: &Path, names: &str) {
     }
 }
 
-fn names(paths: &[PathBuf], root: &Path) -> String {
-    let names: Vec<_> = paths.iter().map(|p| p.strip_prefix(root).unwrap().to_str().unwrap()).collect();
+fn names(sources: &[Source], root: &Path) -> String {
+    let names: Vec<_> = sources.iter().map(|s| s.path().strip_prefix(root).unwrap().to_str().unwrap()).collect();
     names.join(" ")
 }
 
@@ -241,8 +264,8 @@ fn missing_and_empty_folders_say_what_was_expected() {
 fn lists_to_score() {
     let collect = |paths: &[PathBuf], stdin: &[u8]| {
         let mut files = Vec::new();
-        each(paths, stdin, &mut |path| {
-            files.push(path);
+        each(paths, stdin, &mut |source| {
+            files.push(source);
             true
         })
         .map(|()| files)

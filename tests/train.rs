@@ -4,11 +4,13 @@ use ckaad::data::folder::TrainSet;
 use ckaad::data::synthetic::{self, Spec};
 use ckaad::detector::ckaad::{self as paper, autoencoder, discriminator, discriminator::Level};
 use ckaad::detector::options::Options;
-use ckaad::detector::{BatchSpec, Detector, Learning, Method, StepSpec, Steps};
+use ckaad::detector::{BatchSpec, Detector, Features, Fit, Fitted, Learning, Method, Progress, StepSpec, Steps};
 use ckaad::engine::device::Backend;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::optimizer::Adam;
+use ckaad::engine::params::{Init, Layout, Values};
 use ckaad::engine::tape::{NetId, Tape, Var};
+use ckaad::engine::tensor::Shape;
 use ckaad::model::features::{self, Feed};
 use ckaad::model::init::RandomBackbone;
 use ckaad::model::{Architecture, TensorSource};
@@ -149,14 +151,104 @@ impl Steps for Alternating {
     }
 }
 
+/// The mean of the features at every position, fitted at once: one parameter, as large as a feature map.
+#[derive(Debug)]
+struct Average {
+    options: Options,
+}
+
+static AVERAGE: Method = Method {
+    name: "average",
+    summary: "",
+    options: &[],
+    detector: |options| Ok(Arc::new(Average { options })),
+    networks: &[],
+};
+
+impl Average {
+    fn record(&self, spec: &BatchSpec) -> ckaad::Result<(Program, Vec<Var>)> {
+        let mut tape = Tape::new(spec.dtype);
+        let id = tape.network("backbone");
+        let (vars, maps) = features::record(&mut tape, id, spec.architecture, spec.batch, spec.feed)?;
+        let group = Group { pictures: vec![(Role::Scored, spec.batch)], feed: spec.feed, vars };
+        let networks = vec![Network { id, trained: false }];
+        Ok((Program { tape, groups: vec![group], networks, reports: vec![], taps: vec![] }, maps))
+    }
+}
+
+impl Detector for Average {
+    fn method(&self) -> &'static Method {
+        &AVERAGE
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn learning(&self) -> Learning<'_> {
+        Learning::Fit(self)
+    }
+
+    fn scoring(&self, spec: &BatchSpec) -> ckaad::Result<Program> {
+        let (mut p, maps) = self.record(spec)?;
+        let t = &mut p.tape;
+        let id = t.network("average");
+        let Shape([_, h, w, c]) = t.shape(maps[0]);
+        let mean = t.param(id, "map", &[1, c, h, w], Init::Zeros)?;
+        let error = t.cosine_map(&[(maps[0], mean)])?;
+        let map = t.anomaly_map(&error, spec.architecture.image_size, 4.0)?;
+        let score = t.topk_mean(map, None)?;
+        p.reports = vec![("map", t.output(map)), ("score", t.output(score))];
+        p.networks.push(Network { id, trained: false });
+        Ok(p)
+    }
+}
+
+impl Fit for Average {
+    fn features(&self, spec: &BatchSpec) -> ckaad::Result<Program> {
+        let (mut p, maps) = self.record(spec)?;
+        p.reports = vec![("map", p.tape.output(maps[0]))];
+        Ok(p)
+    }
+
+    fn fit(&self, features: &dyn Features, _: u64, progress: &mut Progress) -> ckaad::Result<Fitted> {
+        let mut layout = Layout::new("average");
+        let Shape([_, h, w, c]) = features.shape();
+        layout.add("map", &[1, c, h, w], Init::Zeros)?;
+        let mut mean = Values::zeros(Arc::new(layout));
+        let mut one = vec![0.0; features.shape().len()];
+        for picture in 0..features.len() {
+            features.read(picture, &mut one)?;
+            mean.data.iter_mut().zip(&one).for_each(|(m, v)| *m += v / features.len() as f32);
+            progress("averaging", picture + 1, features.len())?;
+        }
+        Ok(Fitted { detector: Arc::new(Average { options: self.options.clone() }), networks: vec![mean] })
+    }
+}
+
 /// Trains on a few generated pictures; returns the log.
 fn train(folder: &Path, detector: Arc<dyn Detector>, epochs: usize, resume: bool) -> ckaad::Result<Vec<EpochLog>> {
-    let weights = RandomBackbone { seed: 0 };
-    let settings = Settings {
+    let log = Mutex::new(vec![]);
+    let listen = |event: Event| {
+        if let Event::Epoch(line) = event {
+            log.lock().unwrap().push(line.clone());
+        }
+    };
+    let settings = Settings { epochs, resume, ..settings(folder, detector)? };
+    let set = TrainSet::open(&folder.join("data"))?;
+    let ended = ckaad::train::run(&settings, set, &BACKBONE, &listen, &AtomicBool::new(false))?;
+    assert!(matches!(ended, Ended::Finished { threshold: Some(_) }));
+    Ok(log.into_inner().unwrap())
+}
+
+const BACKBONE: RandomBackbone = RandomBackbone { seed: 0 };
+
+fn settings(folder: &Path, detector: Arc<dyn Detector>) -> ckaad::Result<Settings> {
+    Ok(Settings {
         detector,
         architecture: Architecture::new("resnet18", &[1, 2], 64)?,
         backend: Backend::CPU,
-        epochs,
+        epochs: 1,
         batch: 2,
         seed: 0,
         shuffle: true,
@@ -165,20 +257,10 @@ fn train(folder: &Path, detector: Arc<dyn Detector>, epochs: usize, resume: bool
         cache: CacheKind::Memory,
         budget: usize::MAX,
         checkpoint_every: 1,
-        resume,
+        resume: false,
         out: folder.join("model.safetensors"),
-        weights: weights.describe(),
-    };
-    let log = Mutex::new(vec![]);
-    let listen = |event: Event| {
-        if let Event::Epoch(line) = event {
-            log.lock().unwrap().push(line.clone());
-        }
-    };
-    let set = TrainSet::open(&folder.join("data"))?;
-    let ended = ckaad::train::run(&settings, set, &weights, &listen, &AtomicBool::new(false))?;
-    assert!(matches!(ended, Ended::Finished { threshold: Some(_) }));
-    Ok(log.into_inner().unwrap())
+        weights: BACKBONE.describe(),
+    })
 }
 
 fn folder() -> tempfile::TempDir {
@@ -205,7 +287,7 @@ fn alternating_programs() {
         assert!(f.losses.values.iter().all(|v| *v != 0.0), "every loss is reported by one of the programs");
     }
     let tensors = |folder: &Path| {
-        let file = ckaad::weights::Archive::open(&folder.join("model.safetensors")).unwrap();
+        let file = ckaad::weights::Archive::open(folder.join("model.safetensors")).unwrap();
         let all = file.tensors().map(|t| (t.name.to_string(), t.f32().iter().map(|v| v.to_bits()).collect()));
         all.collect::<std::collections::BTreeMap<String, Vec<u32>>>()
     };
@@ -217,4 +299,33 @@ fn a_network_has_one_trainer() {
     let folder = folder();
     let error = train(folder.path(), alternating(Options::new(&[]), true), 1, false).unwrap_err().to_string();
     assert!(error.contains("network ae") && error.contains("only one"), "{error}");
+}
+
+/// Of equal pictures the mean is each of them, so their scores are 0 (but for the rounding of f32 sums); the model file holds it.
+#[test]
+fn a_fit_without_gradients() {
+    let folder = folder();
+    let good = folder.path().join("data/train/good");
+    let mut pictures: Vec<_> = std::fs::read_dir(&good).unwrap().map(|f| f.unwrap().path()).collect();
+    pictures.sort();
+    for picture in &pictures[1..] {
+        std::fs::copy(&pictures[0], picture).unwrap();
+    }
+
+    let stages = Mutex::new(vec![]);
+    let listen = |event: Event| {
+        if let Event::Fitting(stage, done, of) = event {
+            stages.lock().unwrap().push((stage, done, of));
+        }
+    };
+    let detector = (AVERAGE.detector)(Options::new(&[])).unwrap();
+    // Every picture scores alone: the parameter is as large as one map.
+    let settings = Settings { batch: 1, ..settings(folder.path(), detector).unwrap() };
+    let set = TrainSet::open(&folder.path().join("data")).unwrap();
+    let ended = ckaad::train::run(&settings, set, &BACKBONE, &listen, &AtomicBool::new(false)).unwrap();
+    let Ended::Finished { threshold: Some(threshold) } = ended else { panic!("not finished") };
+    assert!(threshold.abs() < 1e-6, "{threshold}");
+    assert_eq!(stages.into_inner().unwrap().last(), Some(&("averaging", 5, 5)));
+    let file = ckaad::weights::Archive::open(&settings.out).unwrap();
+    assert_eq!(file.f32("average.map", &[1, 64, 16, 16]).unwrap().len(), 64 * 16 * 16);
 }

@@ -4,7 +4,7 @@ use crate::detector::{BatchSpec, Detector, Learning, StepSpec};
 use crate::engine::device::Session;
 use crate::engine::params::Values;
 use crate::engine::tape::Var;
-use crate::engine::tensor::DType;
+use crate::engine::tensor::{DType, Shape, Tensor};
 use crate::model::features::Feed;
 use crate::model::init::{self, RandomBackbone, named_rng};
 use crate::model::{Architecture, resnet};
@@ -84,14 +84,9 @@ pub fn random_input(program: &Program) -> Vec<(Var, Vec<u8>)> {
 
 /// Any bytes, or numbers between 0 and 2, as the rectified features of normal pictures are.
 fn random(rng: &mut impl Rng, dtype: DType, len: usize) -> Vec<u8> {
-    let mut number = || rng.next_u32() as f32 / u32::MAX as f32 * 2.0;
-    match dtype {
-        DType::U8 => (0..len).map(|_| (number() * 127.0) as u8).collect(),
-        DType::F64 => (0..len).flat_map(|_| f64::from(number()).to_ne_bytes()).collect(),
-        DType::F32 => (0..len).flat_map(|_| number().to_ne_bytes()).collect(),
-        DType::Bf16 => (0..len).flat_map(|_| half::bf16::from_f32(number()).to_ne_bytes()).collect(),
-        DType::F16 => (0..len).flat_map(|_| half::f16::from_f32(number()).to_ne_bytes()).collect(),
-    }
+    let scale = if dtype == DType::U8 { 127.0 } else { 1.0 };
+    let numbers = (0..len).map(|_| rng.next_u32() as f32 / u32::MAX as f32 * 2.0 * scale);
+    Tensor::rounded(Shape::vector(len), dtype, numbers).bytes().to_vec()
 }
 
 /// Pixels of one picture of side `size`, as [`random`].

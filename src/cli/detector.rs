@@ -8,6 +8,8 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use std::sync::Arc;
 
+const HEADING: &str = "The detector";
+
 /// Which method, and its options as far as they were given.
 #[derive(Clone, Debug)]
 pub struct DetectorArgs {
@@ -60,7 +62,11 @@ impl DetectorArgs {
 impl clap::Args for DetectorArgs {
     fn augment_args(command: Command) -> Command {
         let methods = METHODS.map(|m| PossibleValue::new(m.name).help(m.summary));
-        let which = Arg::new("detector").long("detector").help("The method").default_value(METHODS[0].name);
+        let which = Arg::new("detector")
+            .long("detector")
+            .help("The method")
+            .default_value(METHODS[0].name)
+            .help_heading(HEADING);
         let which = which.value_name("METHOD").value_parser(PossibleValuesParser::new(methods));
         specs().into_iter().fold(command.arg(which), |command, spec| command.arg(argument(spec)))
     }
@@ -74,7 +80,8 @@ fn argument(spec: &'static OptionSpec) -> Arg {
     let owners = owners(spec.name);
     let help =
         if owners.len() == METHODS.len() { spec.help.into() } else { format!("{} [{}]", spec.help, owners.join(", ")) };
-    let mut arg = Arg::new(spec.name).long(spec.name).help(help);
+    let value = spec.name.to_uppercase().replace('-', "_");
+    let mut arg = Arg::new(spec.name).long(spec.name).value_name(value).help(help).help_heading(HEADING);
     if let Some(default) = spec.default {
         arg = arg.default_value(default);
     }

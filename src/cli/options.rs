@@ -149,8 +149,8 @@ fn usable_gpu() -> Result<usize> {
     let gpus = cuda::card::gpus()?;
     match (gpus.iter().find(|g| g.unusable.is_none()), gpus.first()) {
         (Some(gpu), _) => Ok(gpu.index),
-        (None, Some(g)) => Err(Error::Invalid(format!("{}: {}", g.name, g.unusable.as_deref().unwrap_or_default()))),
-        (None, None) => Err(Error::Invalid("the NVIDIA driver finds no GPU".into())),
+        (None, Some(g)) => Err(Error::Device(format!("{}: {}", g.name, g.unusable.as_deref().unwrap_or_default()))),
+        (None, None) => Err(Error::Device("the NVIDIA driver finds no GPU".into())),
     }
 }
 

@@ -109,12 +109,12 @@ impl Writer<'_> {
     fn write(&mut self, o: Outcome) -> Result<()> {
         let score = match &o.result {
             Ok((picture, scored)) => {
-                self.write_maps(&o.path, &picture.pixels, &scored.map)?;
+                self.write_maps(o.source.path(), &picture.pixels, &scored.map)?;
                 Ok(scored.score)
             }
             Err(e) => Err(e),
         };
-        let path = o.path.display().to_string();
+        let path = o.source.path().display().to_string();
         let verdict = score.as_ref().ok().and_then(|s| Some(*s >= self.threshold?));
         print(&match (self.args.format, score) {
             (Format::Json, Ok(score)) => {

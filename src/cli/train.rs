@@ -19,6 +19,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+const EPOCHS: usize = 100;
+const CHECKPOINT_EVERY: usize = 10;
+
 /// Exit code after a second Ctrl-C, as shells report it.
 const INTERRUPTED: i32 = 130;
 
@@ -48,8 +51,9 @@ pub struct Args {
     pub weights: String,
     #[command(flatten)]
     pub networks: Networks,
-    #[arg(long, default_value_t = 100, value_parser = count)]
-    pub epochs: usize,
+    /// Passes over the normal pictures, of a detector that learns step by step [default: 100]
+    #[arg(long, value_parser = count)]
+    pub epochs: Option<usize>,
     /// Normal pictures in a step; as many anomalous ones come beside them
     #[arg(long, default_value_t = 16, value_parser = count)]
     pub batch_size: usize,
@@ -72,9 +76,9 @@ pub struct Args {
     /// Memory that decoded pictures, and again that features, may take
     #[arg(long, default_value_t = 2048, value_name = "MB")]
     pub cache_budget: usize,
-    /// Epochs between checkpoints; 0 writes one only when interrupted
-    #[arg(long, default_value_t = 10, value_name = "EPOCHS")]
-    pub checkpoint_every: usize,
+    /// Epochs between checkpoints; 0 writes one only when interrupted [default: 10]
+    #[arg(long, value_name = "EPOCHS")]
+    pub checkpoint_every: Option<usize>,
     /// Go on from the checkpoint beside the model file
     #[arg(long)]
     pub resume: bool,
@@ -88,10 +92,38 @@ pub struct Args {
     pub device: Device,
 }
 
+impl Args {
+    /// Refuses what only a detector that learns step by step has a use for.
+    fn expect_to_matter(&self, detector: &dyn Detector) -> Result<()> {
+        let Learning::Fit(_) = detector.learning() else { return Ok(()) };
+        let given = [
+            ("epochs", self.epochs.is_some()),
+            ("checkpoint-every", self.checkpoint_every.is_some()),
+            ("no-shuffle", self.no_shuffle),
+            ("resume", self.resume),
+            ("log", self.log.is_some()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((flag, _)) => {
+                let name = detector.method().name;
+                Err(Error::Usage(format!("--{flag}: {name} is fitted in one go, there are no steps; leave it out")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn open_log(args: &Args) -> Result<File> {
+    let path = args.log.clone().unwrap_or_else(|| beside(&args.out, "log.jsonl"));
+    File::options().create(true).read(true).append(true).open(&path).map_err(|e| Error::io(&path, e))
+}
+
 pub fn run(args: &Args) -> Result<bool> {
     let backend = args.device.training_backend()?;
     let architecture = args.networks.architecture()?;
     let detector = args.detector.detector()?;
+    args.expect_to_matter(&*detector)?;
+    let epochs = args.epochs.unwrap_or(EPOCHS);
     let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !folder.is_dir() || args.out.is_dir() {
         return Err(Error::Usage(format!("--out {}: expected a file name in an existing folder", args.out.display())));
@@ -105,7 +137,7 @@ pub fn run(args: &Args) -> Result<bool> {
         architecture,
         backend,
         detector,
-        epochs: args.epochs,
+        epochs,
         batch: args.batch_size,
         seed: args.seed,
         shuffle: !args.no_shuffle,
@@ -113,15 +145,16 @@ pub fn run(args: &Args) -> Result<bool> {
         quantile: args.threshold_quantile,
         cache: args.feature_cache,
         budget: args.cache_budget.saturating_mul(1_000_000),
-        checkpoint_every: args.checkpoint_every,
+        checkpoint_every: args.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
         resume: args.resume,
         out: args.out.clone(),
         weights: weights.describe(),
     };
     let set = TrainSet::open(&args.data)?;
-    let log_path = args.log.clone().unwrap_or_else(|| beside(&args.out, "log.jsonl"));
-    let log = File::options().create(true).read(true).append(true).open(&log_path);
-    let log = log.map_err(|e| Error::io(&log_path, e))?;
+    let log = match settings.detector.learning() {
+        Learning::Steps(_) => Some(open_log(args)?),
+        Learning::Fit(_) => None,
+    };
 
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
@@ -134,7 +167,7 @@ pub fn run(args: &Args) -> Result<bool> {
     if let Err(e) = ctrlc::set_handler(handler) {
         invalid!("cannot listen for Ctrl-C: {e}");
     }
-    let teller = Teller::new(args.epochs, &*settings.detector, Some(log));
+    let teller = Teller::new(epochs, &*settings.detector, log);
     let ended = train::run(&settings, set, &weights, &|e| teller.tell(e), &stop)?;
     teller.finish();
     match ended {

@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
+use super::image::Source;
 use crate::error::{Error, Result};
 use crate::invalid;
 
@@ -27,18 +28,21 @@ const LAYOUT: &str = "a dataset holds train/good, test/good, test/<type> and gro
 #[derive(Clone, Debug)]
 pub struct TrainSet {
     /// At least one.
-    pub good: Vec<PathBuf>,
+    pub good: Vec<Source>,
     /// Empty when the dataset has no `train/anomalous`.
-    pub anomalous: Vec<PathBuf>,
+    pub anomalous: Vec<Source>,
 }
 
 impl TrainSet {
     /// Lists `root/train`. A missing or empty `train/good` is an error, as is a `train/anomalous` without pictures.
     pub fn open(root: &Path) -> Result<Self> {
         check_root(root)?;
-        let good = pictures(&root.join("train/good"))?;
-        let anomalous = root.join("train/anomalous");
-        let anomalous = if anomalous.exists() { pictures(&anomalous)? } else { Vec::new() };
+        let sources = |folder: &str| -> Result<Vec<Source>> {
+            Ok(pictures(&root.join(folder))?.into_iter().map(Source::from).collect())
+        };
+        let good = sources("train/good")?;
+        let labelled = root.join("train/anomalous").exists();
+        let anomalous = if labelled { sources("train/anomalous")? } else { Vec::new() };
         Ok(Self { good, anomalous })
     }
 }
@@ -108,10 +112,11 @@ impl TestSet {
 /// (also when missing or oddly named, its reader will say so), a folder as all pictures below it, sorted (links to
 /// folders are not followed), and `-` as the lines of `stdin`, each again a file or a folder, read one by one as they
 /// come. A folder without any picture is an error.
-pub fn each(paths: &[PathBuf], mut stdin: impl BufRead, take: &mut dyn FnMut(PathBuf) -> bool) -> Result<()> {
+pub fn each(paths: &[PathBuf], mut stdin: impl BufRead, take: &mut dyn FnMut(Source) -> bool) -> Result<()> {
+    let mut take = |path: PathBuf| take(path.into());
     for path in paths {
         if path.as_os_str() != "-" {
-            if !expand(path)?.into_iter().all(&mut *take) {
+            if !expand(path)?.into_iter().all(&mut take) {
                 return Ok(());
             }
             continue;
@@ -127,7 +132,7 @@ pub fn each(paths: &[PathBuf], mut stdin: impl BufRead, take: &mut dyn FnMut(Pat
             let Ok(text) = str::from_utf8(text) else {
                 invalid!("standard input: line {number} is not UTF-8, expected one path a line")
             };
-            if !text.is_empty() && !expand(Path::new(text))?.into_iter().all(&mut *take) {
+            if !text.is_empty() && !expand(Path::new(text))?.into_iter().all(&mut take) {
                 return Ok(());
             }
         }

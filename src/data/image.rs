@@ -6,7 +6,8 @@
 //! another kind is an error that names it.
 
 use std::io::{Cursor, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
 
@@ -26,6 +27,41 @@ pub struct Picture {
     pub height: usize,
     /// `height * width * 3` bytes.
     pub rgb: Vec<u8>,
+}
+
+/// Where a picture comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Path(PathBuf),
+    /// A file's bytes, with the name that errors and results give them.
+    Bytes {
+        name: String,
+        bytes: Arc<[u8]>,
+    },
+}
+
+impl Source {
+    /// The path, or the name of the bytes.
+    pub fn path(&self) -> &Path {
+        match self {
+            Source::Path(path) => path,
+            Source::Bytes { name, .. } => Path::new(name),
+        }
+    }
+
+    /// Reads and decodes the picture. Errors name it.
+    pub fn read(&self) -> Result<Picture> {
+        match self {
+            Source::Path(path) => Picture::read(path),
+            Source::Bytes { name, bytes } => Picture::decode(bytes).map_err(|e| e.within(name)),
+        }
+    }
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Source::Path(path)
+    }
 }
 
 impl Picture {
@@ -85,11 +121,6 @@ impl Picture {
     pub fn resized(&self, size: usize) -> Vec<u8> {
         resize::bilinear::<3>(&self.rgb, (self.width, self.height), (size, size))
     }
-}
-
-/// A picture file as the network sees it: `size` x `size` RGB bytes.
-pub fn load(path: &Path, size: usize) -> Result<Vec<u8>> {
-    Ok(Picture::read(path)?.resized(size))
 }
 
 /// A ground-truth mask at `size` x `size`: 1 where an anomaly is, 0 elsewhere. `picture` is the (width, height) of the

@@ -98,17 +98,6 @@ impl ModelFile {
         Ok(())
     }
 
-    /// The parameters of a network other than the backbone.
-    pub fn network<T: Real>(&self, layout: &Layout) -> Result<Values<T>> {
-        let mut values = Values::zeros(Arc::new(layout.clone()));
-        for e in layout.entries() {
-            let tensor = self.archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
-            let tensor: Vec<T> = tensor.iter().map(|x| T::of(*x as f64)).collect();
-            values.set_from_file(&e.name, &tensor)?;
-        }
-        Ok(values)
-    }
-
     /// Writes the same tensors, as f32, with other metadata.
     pub fn rewrite(&self, path: &Path, config: &Config) -> Result<()> {
         let values: Vec<Cow<[f32]>> = self.archive.tensors().map(|t| t.f32()).collect();
@@ -120,6 +109,17 @@ impl ModelFile {
             .collect::<Result<_>>()?;
         write_safetensors(path, &tensors, &metadata(config))
     }
+}
+
+/// The parameters of a network other than the backbone, from a model file or checkpoint.
+pub fn network<T: Real>(archive: &Archive, layout: &Layout) -> Result<Values<T>> {
+    let mut values = Values::zeros(Arc::new(layout.clone()));
+    for e in layout.entries() {
+        let tensor = archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
+        let tensor: Vec<T> = tensor.iter().map(|x| T::of(*x as f64)).collect();
+        values.set_from_file(&e.name, &tensor)?;
+    }
+    Ok(values)
 }
 
 fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {

@@ -20,7 +20,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 /// Every method there is; the first is the default.
-pub const METHODS: [&Method; 1] = [&ckaad::METHOD];
+pub const METHODS: [&Method; 2] = [&ckaad::METHOD, &patchcore::METHOD];
 
 /// What is known of a method before any of its detectors exists.
 #[derive(Debug)]

@@ -27,7 +27,9 @@ pub enum Rule {
     Share,
     /// A whole number of at least 1.
     Count,
-    /// That, or `all`.
+    /// A whole number from 1 to this.
+    CountUpTo(usize),
+    /// A whole number of at least 1, or `all`.
     CountOrAll,
     /// A standard deviation of a blur in pixels.
     Sigma,
@@ -44,6 +46,9 @@ impl Rule {
             Rule::NonNegative => (number.is_some_and(|v| v >= 0.0), "a number of at least 0".into()),
             Rule::Share => (number.is_some_and(|v| (0.0..=1.0).contains(&v)), "a number from 0 to 1".into()),
             Rule::Count => (count, "a whole number of at least 1".into()),
+            Rule::CountUpTo(most) => {
+                (count && text.parse::<usize>().is_ok_and(|v| v <= *most), format!("a whole number from 1 to {most}"))
+            }
             Rule::CountOrAll => (count || text == "all", "a whole number of at least 1, or all".into()),
             Rule::Sigma => {
                 (number.is_some_and(|v| (0.0..=MAX_SIGMA).contains(&v)), format!("a number from 0 to {MAX_SIGMA}"))
@@ -130,10 +135,11 @@ mod tests {
 
     #[test]
     fn rules() {
-        let cases: [(Rule, &[&str], &[&str]); 5] = [
+        let cases: [(Rule, &[&str], &[&str]); 6] = [
             (Rule::NonNegative, &["0", "1e-3", "7"], &["-1", "inf", "nan", "", "x"]),
             (Rule::Share, &["0", "1", "0.5"], &["1.01", "-0.1", "nan"]),
             (Rule::Count, &["1", "400"], &["0", "-1", "1.5", "all"]),
+            (Rule::CountUpTo(16), &["1", "16"], &["0", "17", "x"]),
             (Rule::CountOrAll, &["1", "all"], &["0", "none"]),
             (Rule::OneOf(&[("a", ""), ("b", "")]), &["a", "b"], &["c", "A", ""]),
         ];

@@ -25,7 +25,7 @@ pub enum Init {
 
 /// One named tensor of a network.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct Parameter {
     /// Name in state dicts, without the network's prefix: `encoder.fusion_layer.conv_layers.0.0.0.weight`.
     pub name: String,
     /// Shape as PyTorch stores it: (out, in, kh, kw), (in, out, kh, kw), (out, in) or (c).
@@ -37,7 +37,7 @@ pub struct Entry {
     pub range: Range<usize>,
 }
 
-impl Entry {
+impl Parameter {
     /// Brings values from PyTorch's order (`file_shape`) into memory order.
     pub fn from_file<T: Real>(&self, values: &[T], memory: &mut [T]) -> Result<()> {
         if values.len() != self.range.len() || memory.len() != values.len() {
@@ -59,7 +59,7 @@ impl Entry {
 pub struct Layout {
     /// Prefix in model files: `ae`, `discriminator`, `backbone`.
     pub network: String,
-    entries: Vec<Entry>,
+    entries: Vec<Parameter>,
     index: HashMap<String, usize>,
     len: usize,
     sealed: bool,
@@ -99,7 +99,7 @@ impl Layout {
         let range = start..start + shape.check()?.len();
         self.len = range.end.next_multiple_of(ALIGN);
         self.index.insert(name.to_string(), self.entries.len());
-        self.entries.push(Entry { name: name.to_string(), file_shape: file_shape.to_vec(), shape, init, range });
+        self.entries.push(Parameter { name: name.to_string(), file_shape: file_shape.to_vec(), shape, init, range });
         Ok(self.entries.len() - 1)
     }
 
@@ -108,11 +108,11 @@ impl Layout {
         self.sealed = true;
     }
 
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[Parameter] {
         &self.entries
     }
 
-    pub fn find(&self, name: &str) -> Option<&Entry> {
+    pub fn find(&self, name: &str) -> Option<&Parameter> {
         self.index.get(name).map(|&i| &self.entries[i])
     }
 
@@ -144,7 +144,7 @@ impl<T: Real> Values<T> {
         Values { layout, data }
     }
 
-    fn entry(&self, name: &str) -> Result<&Entry> {
+    fn entry(&self, name: &str) -> Result<&Parameter> {
         let missing = || Error::Invalid(format!("network {} has no parameter {name}", self.layout.network));
         self.layout.find(name).ok_or_else(missing)
     }
@@ -165,7 +165,7 @@ impl<T: Real> Values<T> {
     }
 
     /// The values of one parameter in PyTorch's order.
-    pub fn to_file(&self, e: &Entry) -> Vec<T> {
+    pub fn to_file(&self, e: &Parameter) -> Vec<T> {
         let mut out = vec![T::ZERO; e.range.len()];
         permute(&self.data[e.range.clone()], &mut out, e.shape, Direction::ToFile);
         out

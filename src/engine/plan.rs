@@ -1,10 +1,14 @@
 //! The plan: in which memory. Lifetimes of all variables and one place for each in a single arena, known before
 //! anything runs, so that a program's peak memory can be told in advance and nothing is allocated while stepping.
 
-use crate::engine::ops::{Op, Operation, dispatch};
-use crate::engine::tape::{NetId, Record, Storage, Tape, Var, Whole};
-use crate::engine::tensor::Shape;
+mod fixed;
+mod shared;
+
+use crate::engine::ops::Op;
+use crate::engine::tape::{Record, Tape, Var};
 use crate::{Result, invalid};
+use fixed::Fixed;
+use shared::Shared;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
@@ -36,16 +40,6 @@ pub struct Step {
     pub handed_over: Range<usize>,
     /// Where the frozen weights (input 1) are kept rearranged.
     pub packed: Option<Range<usize>>,
-}
-
-/// Byte ranges of one network as a whole. All are empty for frozen networks, whose parameters are placed one by one:
-/// weights that every use takes packed are not kept as they were.
-#[derive(Clone, Debug, Default)]
-struct Network {
-    params: Range<usize>,
-    /// Empty but in programs of 16 bits.
-    rounded: Range<usize>,
-    grads: Range<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,176 +88,45 @@ impl fmt::Display for Usage {
     }
 }
 
-/// A buffer of the shared region: its size and the first and last record that need it.
-struct Buffer {
-    bytes: usize,
-    first: usize,
-    last: usize,
+/// The arena while it is handed out: its bytes so far.
+#[derive(Default)]
+struct Arena(usize);
+
+impl Arena {
+    fn take(&mut self, bytes: usize) -> Range<usize> {
+        let start = self.0;
+        self.0 += bytes.next_multiple_of(ALIGN);
+        start..start + bytes
+    }
 }
 
 impl Plan {
     pub fn new(tape: &Tape, device: &dyn Sizing) -> Result<Plan> {
-        let end = tape.records.len();
-        let mut cursor = 0;
-        let mut take = |bytes: usize| {
-            let start = cursor;
-            cursor += bytes.next_multiple_of(ALIGN);
-            start..start + bytes
-        };
-
-        let (element, exact) = (tape.dtype().size(), tape.dtype().exact().size());
-        let mut usage = Usage::default();
-        let mut nets = Vec::new();
-        let mut states = vec![0..0; tape.states().len()];
-        for (i, layout) in tape.nets.iter().enumerate() {
-            let net = NetId(i);
-            let bytes = if tape.trains(net) { layout.len() * exact } else { 0 };
-            let network = Network {
-                params: take(bytes),
-                rounded: take(if element < exact { bytes / exact * element } else { 0 }),
-                grads: take(bytes),
-            };
-            usage.parameters += network.params.len() + network.rounded.len();
-            usage.optimizer += network.grads.len();
-            nets.push(network);
-            for (state, place) in tape.states().iter().zip(&mut states).filter(|(s, _)| s.net == net) {
-                *place = take(bytes_of(tape, state.var));
-                usage.optimizer += if tape.shape(state.var) == Shape::SCALAR { 0 } else { place.len() };
-            }
-        }
-        let wholes = nets.iter().flat_map(|n| [&n.params, &n.rounded, &n.grads]);
-        let kept = wholes.chain(&states).filter(|r| !r.is_empty()).cloned().collect();
-        let packed: Vec<Option<Range<usize>>> = tape
-            .records
-            .iter()
-            .map(|r| {
-                let weights = r.inputs.get(1).map(|w| tape.info(tape.root(*w)).storage);
-                let Some(Storage::Param { net, .. }) = weights else { return None };
-                let bytes = if nets[net.0].params.is_empty() { device.packed_weights(&r.op) } else { 0 };
-                usage.packed += bytes;
-                (bytes > 0).then(|| take(bytes))
-            })
-            .collect();
-        let mut frozen: HashMap<Var, Range<usize>> = HashMap::new();
-        for (r, packed) in tape.records.iter().zip(&packed) {
-            for (k, v) in r.inputs.iter().enumerate() {
-                let root = tape.root(*v);
-                let Storage::Param { net, .. } = tape.info(root).storage else { continue };
-                if nets[net.0].params.is_empty() && !(k == 1 && packed.is_some()) {
-                    frozen.entry(root).or_insert_with(|| {
-                        usage.parameters += bytes_of(tape, root);
-                        take(bytes_of(tape, root))
-                    });
-                }
-            }
-        }
-
-        // Lifetimes, by root variable.
-        let mut last_use: HashMap<Var, usize> = HashMap::new();
-        for (i, r) in tape.records.iter().enumerate() {
-            for v in r.inputs.iter().chain(&r.outputs) {
-                last_use.insert(tape.root(*v), i);
-            }
-        }
-        for v in &tape.outputs {
-            last_use.insert(tape.root(*v), end);
-        }
-
-        let mut buffers: Vec<Buffer> = Vec::new();
-        let mut buffer_of: HashMap<Var, usize> = HashMap::new();
-        for i in 0..tape.vars.len() {
-            let v = Var(i as u32);
-            if tape.vars[i].storage == Storage::Input {
-                buffer_of.insert(v, buffers.len());
-                let last = last_use.get(&v).copied().unwrap_or(0);
-                buffers.push(Buffer { bytes: bytes_of(tape, v), first: 0, last });
-            }
-        }
-        let mut scratch_buffer = vec![None; end];
-        let mut handed_on_buffer = vec![None; end];
-        for (i, r) in tape.records.iter().enumerate() {
-            for (k, v) in r.outputs.iter().enumerate() {
-                if tape.info(*v).storage != Storage::Temp {
-                    continue;
-                }
-                let reused = (k == 0).then(|| in_place_buffer(tape, r, i, &last_use, &buffer_of)).flatten();
-                let id = reused.unwrap_or(buffers.len());
-                let last = last_use[v];
-                match reused {
-                    Some(id) => buffers[id].last = last,
-                    None => buffers.push(Buffer { bytes: bytes_of(tape, *v), first: i, last }),
-                }
-                buffer_of.insert(*v, id);
-            }
-            let next = tape.records.get(i + 1).filter(|next| follows(tape, r, next));
-            let bytes = next.map_or(0, |next| device.handed_on(&r.op, &next.op));
-            if bytes > 0 {
-                handed_on_buffer[i] = Some(buffers.len());
-                buffers.push(Buffer { bytes, first: i, last: i + 1 });
-                continue;
-            }
-            let bytes = device.scratch(&r.op);
-            if bytes > 0 {
-                scratch_buffer[i] = Some(buffers.len());
-                buffers.push(Buffer { bytes, first: i, last: i });
-            }
-        }
-        let (offsets, size) = place(&buffers);
-        let region = take(size).start;
-        usage.activations = size;
-        usage.activations_unshared = buffers.iter().map(|b| b.bytes).sum();
-        let buffer_range = |id: usize| region + offsets[id]..region + offsets[id] + buffers[id].bytes;
-
+        let (mut arena, mut usage) = (Arena::default(), Usage::default());
+        let fixed = Fixed::place(tape, device, &mut arena, &mut usage);
+        let shared = Shared::place(tape, device, &mut arena, &mut usage);
         let (mut vars, mut masters) = (HashMap::new(), HashMap::new());
-        for i in 0..tape.vars.len() {
-            let v = Var(i as u32);
+        for v in (0..tape.vars.len() as u32).map(Var) {
             let root = tape.root(v);
-            let within = |arena: &Range<usize>, net: NetId, index: usize, element: usize| {
-                let r = &tape.nets[net.0].entries()[index].range;
-                arena.start + r.start * element..arena.start + r.end * element
-            };
-            let range = match tape.info(root).storage {
-                Storage::Param { net, .. } if nets[net.0].params.is_empty() => {
-                    frozen.get(&root).cloned().unwrap_or(0..0)
-                }
-                Storage::Param { net, index } => {
-                    let place = within(&nets[net.0].params, net, index, exact);
-                    if nets[net.0].rounded.is_empty() {
-                        place
-                    } else {
-                        masters.insert(v, place);
-                        within(&nets[net.0].rounded, net, index, element)
-                    }
-                }
-                Storage::Grad { net, index } => within(&nets[net.0].grads, net, index, exact),
-                Storage::Whole { net, what: Whole::Params } => nets[net.0].params.clone(),
-                Storage::Whole { net, what: Whole::Rounded } => nets[net.0].rounded.clone(),
-                Storage::Whole { net, what: Whole::Grads } => nets[net.0].grads.clone(),
-                Storage::State { index } => states[index].clone(),
-                _ => match buffer_of.get(&root) {
-                    Some(&id) => buffer_range(id),
-                    None => continue,
-                },
-            };
-            vars.insert(v, range);
-        }
-
-        let mut steps = Vec::with_capacity(end);
-        for (i, r) in tape.records.iter().enumerate() {
-            let places = |of: &[Var]| of.iter().map(|v| vars[v].clone()).collect::<Vec<_>>();
-            let (mut inputs, outputs) = (places(&r.inputs), places(&r.outputs));
-            for input in &mut inputs {
-                if outputs.first() == Some(input) {
-                    *input = 0..0;
-                }
+            if let Some(place) = fixed.of(tape, root).or_else(|| shared.of(root)) {
+                vars.insert(v, place);
             }
-            let range = |id: Option<usize>| id.map(buffer_range).unwrap_or(0..0);
-            let [scratch, handed_on] = [scratch_buffer[i], handed_on_buffer[i]].map(range);
-            let handed_over = if i > 0 { range(handed_on_buffer[i - 1]) } else { 0..0 };
-            steps.push(Step { inputs, outputs, scratch, handed_on, handed_over, packed: packed[i].clone() });
+            if let Some(master) = fixed.master(tape, root) {
+                masters.insert(v, master);
+            }
         }
-        let total = cursor;
-        Ok(Plan { steps, kept, total, usage, vars, masters })
+        let places = |of: &[Var]| -> Vec<Range<usize>> { of.iter().map(|v| vars[v].clone()).collect() };
+        let step = |(i, record): (usize, &Record)| {
+            let (mut inputs, outputs) = (places(&record.inputs), places(&record.outputs));
+            for input in inputs.iter_mut().filter(|input| outputs.first() == Some(input)) {
+                *input = 0..0;
+            }
+            let handed_over = if i > 0 { shared.handed_on(i - 1) } else { 0..0 };
+            let (scratch, handed_on, packed) = (shared.scratch(i), shared.handed_on(i), fixed.packed(i));
+            Step { inputs, outputs, scratch, handed_on, handed_over, packed }
+        };
+        let steps = tape.records.iter().enumerate().map(step).collect();
+        Ok(Plan { steps, kept: fixed.kept(), total: arena.0, usage, vars, masters })
     }
 
     /// Bytes of `v` in the arena; empty for frozen weights that are only kept packed. Only inputs, outputs, parameters,
@@ -283,56 +146,4 @@ impl Plan {
 
 fn bytes_of(tape: &Tape, v: Var) -> usize {
     tape.shape(v).len() * tape.info(v).dtype.size()
-}
-
-/// Whether the first input of `next`, and no other, is the result of `r` as it is.
-fn follows(tape: &Tape, r: &Record, next: &Record) -> bool {
-    let Some(result) = r.outputs.first() else { return false };
-    let reads = next.inputs.iter().filter(|v| tape.root(**v) == *result).count();
-    next.inputs.first() == Some(result) && reads == 1
-}
-
-/// The buffer of the input that record `i` may overwrite with its first output, if that input dies here.
-fn in_place_buffer(
-    tape: &Tape,
-    r: &Record,
-    i: usize,
-    last_use: &HashMap<Var, usize>,
-    buffer_of: &HashMap<Var, usize>,
-) -> Option<usize> {
-    let k = dispatch!(&r.op, o => o.in_place())?;
-    let root = tape.root(r.inputs[k]);
-    let id = *buffer_of.get(&root)?;
-    let dies = last_use[&root] == i && tape.info(root).storage == Storage::Temp;
-    let alone = r.inputs.iter().filter(|v| buffer_of.get(&tape.root(**v)) == Some(&id)).count() == 1;
-    (dies && alone && bytes_of(tape, root) == bytes_of(tape, r.outputs[0])).then_some(id)
-}
-
-/// Offsets for buffers such that no two that live at the same time overlap: largest first, each at the lowest free place.
-fn place(buffers: &[Buffer]) -> (Vec<usize>, usize) {
-    let mut order: Vec<usize> = (0..buffers.len()).collect();
-    order.sort_by_key(|&i| (std::cmp::Reverse(buffers[i].bytes), i));
-    let mut offsets = vec![0; buffers.len()];
-    let mut placed: Vec<usize> = Vec::new(); // sorted by offset
-    let mut size = 0;
-    for i in order {
-        let b = &buffers[i];
-        let bytes = b.bytes.next_multiple_of(ALIGN);
-        let mut at = 0;
-        for &j in &placed {
-            let other = &buffers[j];
-            if other.last < b.first || b.last < other.first {
-                continue;
-            }
-            if offsets[j] >= at + bytes {
-                break;
-            }
-            at = at.max(offsets[j] + other.bytes.next_multiple_of(ALIGN));
-        }
-        offsets[i] = at;
-        size = size.max(at + bytes);
-        let position = placed.partition_point(|&j| offsets[j] <= at);
-        placed.insert(position, i);
-    }
-    (offsets, size)
 }

@@ -1,5 +1,6 @@
 //! The two number types that CPU kernels are generic over.
 
+use half::{bf16, f16};
 use std::fmt::{Debug, Display};
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
@@ -27,6 +28,9 @@ pub trait Real:
     const NEG_INFINITY: Self;
     fn of(x: f64) -> Self;
     fn f64(self) -> f64;
+    /// To nearest even; of an f64, the conversion looks at its first 20 fraction bits only.
+    fn bf16(self) -> bf16;
+    fn f16(self) -> f16;
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
     fn is_nan(self) -> bool;
@@ -39,7 +43,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ty) => {
+    ($t:ty, $bf16:path, $f16:path) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -49,6 +53,12 @@ macro_rules! real {
             }
             fn f64(self) -> f64 {
                 self as f64
+            }
+            fn bf16(self) -> bf16 {
+                $bf16(self)
+            }
+            fn f16(self) -> f16 {
+                $f16(self)
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
@@ -69,5 +79,5 @@ macro_rules! real {
         }
     };
 }
-real!(f32);
-real!(f64);
+real!(f32, bf16::from_f32, f16::from_f32);
+real!(f64, bf16::from_f64, f16::from_f64);

@@ -159,6 +159,22 @@ impl Tensor {
         Ok(t)
     }
 
+    /// As many of `values` as the shape has, rounded to `dtype`.
+    pub fn rounded<T: Real>(shape: Shape, dtype: DType, values: impl IntoIterator<Item = T>) -> Tensor {
+        fn fill<T, E: Element>(t: &mut Tensor, values: impl Iterator<Item = T>, of: impl Fn(T) -> E) {
+            bytemuck::cast_slice_mut(t.bytes_mut()).iter_mut().zip(values).for_each(|(to, x)| *to = of(x));
+        }
+        let (mut t, values) = (Tensor::zeros(shape, dtype), values.into_iter());
+        match dtype {
+            DType::F64 => fill(&mut t, values, T::f64),
+            DType::F32 => fill(&mut t, values, |x| x.f64() as f32),
+            DType::Bf16 => fill(&mut t, values, T::bf16),
+            DType::F16 => fill(&mut t, values, T::f16),
+            DType::U8 => fill(&mut t, values, |x| x.f64() as u8),
+        }
+        t
+    }
+
     pub fn shape(&self) -> Shape {
         self.shape
     }

@@ -3,13 +3,12 @@
 use super::pipeline;
 use super::scorer::Scorer;
 use crate::data::folder::{TestImage, TestSet};
-use crate::data::image::load_mask;
+use crate::data::image::{Source, load_mask};
 use crate::metrics::f1::best_f1;
 use crate::metrics::pro::{PixelCurve, aupro_paper};
 use crate::metrics::roc::roc;
 use crate::{Result, invalid};
 use rayon::prelude::*;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Which area under the per-region-overlap curve.
@@ -74,12 +73,12 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let size = scorer.image_size();
     let (mut scores, mut maps, mut pixels, mut sizes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let paths: Vec<PathBuf> = set.images.iter().map(|i| i.path.clone()).collect();
+    let sources: Vec<Source> = set.images.iter().map(|i| i.path.clone().into()).collect();
     let started = Instant::now();
     pipeline::run(
         scorer,
         |take| {
-            paths.into_iter().all(take);
+            sources.into_iter().all(take);
             Ok(())
         },
         |outcome| {

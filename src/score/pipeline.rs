@@ -1,10 +1,9 @@
-//! Scoring a stream of picture files: a thread decodes ahead of the engine, results come in input order.
+//! Scoring a stream of pictures: a thread decodes ahead of the engine, results come in input order.
 
 use super::scorer::{Scored, Scorer};
-use crate::data::image::Picture;
+use crate::data::image::Source;
 use crate::{Error, Result};
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::mpsc;
 
 /// A picture ready for the network.
@@ -15,30 +14,30 @@ pub struct Loaded {
     pub pixels: Vec<u8>,
 }
 
-/// What became of one file: the picture with its score and map, or why it could not be read.
+/// What became of one picture: it with its score and map, or why it could not be read.
 pub struct Outcome {
-    pub path: PathBuf,
+    pub source: Source,
     pub result: Result<(Loaded, Scored)>,
 }
 
-type Decoded = (PathBuf, Result<Loaded>);
+type Decoded = (Source, Result<Loaded>);
 
-/// Scores every file that `paths` hands to its argument, which returns false once nobody listens any more.
+/// Scores every picture that `sources` hands to its argument, which returns false once nobody listens any more.
 ///
 /// `sink` gets the outcomes in order, each as soon as its batch is done; an error of its stops everything at once. The
 /// decoder is not waited for then: it may be reading from a source that never ends, and stops at its next picture.
 pub fn run(
     scorer: &mut Scorer,
-    paths: impl FnOnce(&mut dyn FnMut(PathBuf) -> bool) -> Result<()> + Send + 'static,
+    sources: impl FnOnce(&mut dyn FnMut(Source) -> bool) -> Result<()> + Send + 'static,
     mut sink: impl FnMut(Outcome) -> Result<()>,
 ) -> Result<()> {
     let (size, batch) = (scorer.image_size(), scorer.batch());
     // Two batches ahead keep the engine busy; more would only hold memory.
     let (send, receive) = mpsc::sync_channel::<Decoded>(2 * batch);
     let decoder = std::thread::spawn(move || {
-        paths(&mut |path| {
-            let loaded = Picture::read(&path).map(|p| Loaded { size: (p.width, p.height), pixels: p.resized(size) });
-            send.send((path, loaded)).is_ok()
+        sources(&mut |source| {
+            let loaded = source.read().map(|p| Loaded { size: (p.width, p.height), pixels: p.resized(size) });
+            send.send((source, loaded)).is_ok()
         })
     });
     let mut waiting: Vec<Decoded> = Vec::new();
@@ -84,15 +83,17 @@ fn deliver(
     let batch = on_their_way.pop_front().unwrap_or_default();
     let scored = if batch.iter().any(|(_, p)| p.is_ok()) { scorer.collect()? } else { Vec::new() };
     let mut scored = scored.into_iter();
-    for (path, loaded) in batch {
+    for (source, loaded) in batch {
         let result = match loaded {
             Ok(loaded) => match scored.next() {
                 Some(s) => Ok((loaded, s)),
-                None => Err(Error::Invalid(format!("{}: the engine returned no score for it", path.display()))),
+                None => {
+                    Err(Error::Invalid(format!("{}: the engine returned no score for it", source.path().display())))
+                }
             },
             Err(e) => Err(e),
         };
-        sink(Outcome { path, result })?;
+        sink(Outcome { source, result })?;
     }
     Ok(())
 }

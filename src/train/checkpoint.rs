@@ -1,17 +1,18 @@
 //! Checkpoints: a model file with the optimizer's state and the position in the run besides, enough to go on with the
 //! same bits.
 
-use super::Job;
 use super::events::Losses;
+use super::job::Job;
+use super::part::{Part, parameters};
 use super::settings::{Key, Settings};
-use super::steps::{Part, parameters};
-use crate::detector::file::{Config, Contents, ModelFile, save};
-use crate::engine::params::Values;
+use crate::detector::file::{Config, Contents, network, save};
+use crate::engine::params::{Parameter, Values};
 use crate::engine::tape::{State, Tape};
 use crate::model::{TensorSource, resnet};
+use crate::weights::Archive;
 use crate::{Error, Result, invalid};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 const SETTINGS: &str = "train.settings";
 const POSITION: &str = "train.position";
@@ -55,7 +56,7 @@ pub fn expect_to_resume(s: &Settings) -> Result<()> {
 
 /// Refuses parameters that are not numbers: a step's losses are computed before its update, and do not show it.
 fn expect_finite(values: &Values<f32>) -> Result<()> {
-    let broken = |e: &&crate::engine::params::Entry| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
+    let broken = |e: &&Parameter| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
     match values.layout.entries().iter().find(broken) {
         None => Ok(()),
         Some(e) => invalid!(
@@ -112,29 +113,31 @@ pub fn read(
     start: Position,
 ) -> Result<Position> {
     let path = path_of(&s.out);
-    let file = ModelFile::open(&path)?;
+    let archive = Archive::open(&path)?;
     let lacks = |key: &str| Error::Invalid(format!("{}: not a checkpoint, it lacks `{key}`", path.display()));
-    let then = file.config.extra.get(SETTINGS).ok_or_else(|| lacks(SETTINGS))?;
+    let then = archive.metadata().get(SETTINGS).ok_or_else(|| lacks(SETTINGS))?;
     key.expect(then).map_err(|e| e.within(path.display()))?;
-    for (name, shape) in resnet::tensors(&file.config.architecture) {
-        let then = file.archive.f32(&format!("{}.{name}", resnet::NETWORK), &shape)?;
+    for (name, shape) in resnet::tensors(&s.architecture) {
+        let then = archive.f32(&format!("{}.{name}", resnet::NETWORK), &shape)?;
         if *then != *backbone.tensor(&name, &shape)? {
             invalid!("{}: cannot resume with other backbone weights: {name} differs", path.display());
         }
     }
-    let position = file.config.extra.get(POSITION).ok_or_else(|| lacks(POSITION))?;
+    let position = archive.metadata().get(POSITION).ok_or_else(|| lacks(POSITION))?;
     let position = Position::from_text(position, start.sums.names).ok_or_else(|| lacks(POSITION))?;
+    let names =
+        |part: &Part| part.program.trained().map(|n| part.program.tape.layout(n).network.clone()).collect::<Vec<_>>();
+    let trained: HashSet<String> = parts.iter().flat_map(names).collect();
     for part in parts {
-        for network in &part.program.networks {
-            let layout = Arc::new(part.program.tape.layout(network.id).clone());
-            if layout.network == resnet::NETWORK {
-                continue;
+        for n in &part.program.networks {
+            let layout = part.program.tape.layout(n.id);
+            if trained.contains(&layout.network) {
+                part.session.write_params(n.id, &network::<f32>(&archive, layout)?)?;
             }
-            part.session.write_params(network.id, &file.network::<f32>(&layout)?)?;
         }
         for state in part.program.tape.states() {
             let (name, len) = (state_name(&part.program.tape, state), part.program.tape.shape(state.var).len());
-            part.session.write(state.var, &file.archive.f32(&name, &[len])?)?;
+            part.session.write(state.var, &archive.f32(&name, &[len])?)?;
         }
     }
     Ok(position)

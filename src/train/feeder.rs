@@ -1,8 +1,8 @@
 //! Which pictures a step takes, and how they get into its programs.
 
-use super::Job;
 use super::checkpoint::Position;
 use super::features::FeatureCache;
+use super::job::Job;
 use crate::data::elastic::elastic;
 use crate::detector::StepSpec;
 use crate::engine::device::Session;

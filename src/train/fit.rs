@@ -1,8 +1,8 @@
 //! Learning at once: features of all normal pictures, the detector's fit, the model file. There is nothing to resume.
 
-use super::Job;
 use super::events::{Ended, Event};
 use super::features::CacheKind;
+use super::job::Job;
 use super::settings::Settings;
 use crate::detector::{BatchSpec, Fit};
 use crate::model::features::Feed;
@@ -12,7 +12,7 @@ use crate::{Error, Result, invalid};
 pub fn expect_fittable(s: &Settings) -> Result<()> {
     let name = s.detector.method().name;
     if s.resume {
-        return Err(Error::Usage(format!("{name} is fitted in one go: there is nothing to resume")));
+        return Err(Error::Usage(format!("{name} is fitted in one go, there is nothing to resume")));
     }
     if s.cache == CacheKind::Off {
         return Err(Error::Usage(format!("{name} is fitted to features of all pictures: they must be kept somewhere")));

@@ -1,13 +1,12 @@
 //! The training pictures: decoded once and kept while they fit the memory budget, decoded again each time otherwise.
 
 use crate::Result;
-use crate::data::image;
+use crate::data::image::Source;
 use rayon::prelude::*;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub struct Pictures {
-    paths: Vec<PathBuf>,
+    sources: Vec<Source>,
     size: usize,
     /// All pictures back to back, or nothing.
     kept: Vec<u8>,
@@ -16,33 +15,33 @@ pub struct Pictures {
 impl Pictures {
     /// Decodes all pictures, which proves every one readable before training starts; keeps them if they take at most
     /// `budget` bytes. `progress` hears how many are done.
-    pub fn open(paths: Vec<PathBuf>, size: usize, budget: usize, progress: &(dyn Fn(usize) + Sync)) -> Result<Self> {
+    pub fn open(sources: Vec<Source>, size: usize, budget: usize, progress: &(dyn Fn(usize) + Sync)) -> Result<Self> {
         let each = size * size * 3;
-        let keep = paths.len() * each <= budget;
-        let mut kept = vec![0; if keep { paths.len() * each } else { 0 }];
+        let keep = sources.len() * each <= budget;
+        let mut kept = vec![0; if keep { sources.len() * each } else { 0 }];
         let done = AtomicUsize::new(0);
-        let load = |path: &PathBuf| -> Result<Vec<u8>> {
-            let pixels = image::load(path, size)?;
+        let load = |source: &Source| -> Result<Vec<u8>> {
+            let pixels = source.read()?.resized(size);
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
             Ok(pixels)
         };
         if keep {
-            kept.par_chunks_exact_mut(each).zip(&paths).try_for_each(|(to, path)| {
-                to.copy_from_slice(&load(path)?);
+            kept.par_chunks_exact_mut(each).zip(&sources).try_for_each(|(to, source)| {
+                to.copy_from_slice(&load(source)?);
                 Ok::<(), crate::Error>(())
             })?;
         } else {
-            paths.par_iter().try_for_each(|path| load(path).map(drop))?;
+            sources.par_iter().try_for_each(|source| load(source).map(drop))?;
         }
-        Ok(Pictures { paths, size, kept })
+        Ok(Pictures { sources, size, kept })
     }
 
     pub fn len(&self) -> usize {
-        self.paths.len()
+        self.sources.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
+        self.sources.is_empty()
     }
 
     /// Bytes of one picture.
@@ -55,7 +54,7 @@ impl Pictures {
         let each = self.each();
         out.par_chunks_exact_mut(each).zip(indices).try_for_each(|(to, &i)| {
             if self.kept.is_empty() {
-                to.copy_from_slice(&image::load(&self.paths[i], self.size)?);
+                to.copy_from_slice(&self.sources[i].read()?.resized(self.size));
             } else {
                 to.copy_from_slice(&self.kept[i * each..][..each]);
             }

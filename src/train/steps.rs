@@ -1,28 +1,17 @@
 //! Learning by gradients: the loop over epochs and steps, with a checkpoint now and then.
 
-use super::Job;
 use super::checkpoint::{self, Position};
 use super::events::{Ended, EpochLog, Event, Losses};
 use super::features;
 use super::feeder::{Chosen, Feeder};
+use super::job::Job;
+use super::part::{Part, expect_one_trainer, hand_over};
 use super::settings::{DataKey, Key};
 use crate::detector::file::Config;
 use crate::detector::{StepSpec, Steps};
-use crate::engine::device::Session;
-use crate::engine::params::Values;
-use crate::engine::tape::NetId;
 use crate::model::features::Feed;
-use crate::program::Program;
 use crate::{Result, invalid};
-use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
-
-/// One of a step's programs, with its memory.
-pub struct Part {
-    pub program: Program,
-    pub session: Box<dyn Session>,
-}
 
 /// A run between two steps.
 struct Run<'a> {
@@ -67,7 +56,7 @@ impl<'a> Run<'a> {
             anomalous_feed: if distort { Feed::Pixels } else { feed },
             dtype: s.backend.dtype(),
         };
-        let open = |program| open(program, job);
+        let open = |program| Part::open(program, job);
         let mut parts: Vec<Part> = how.record(&spec)?.into_iter().map(open).collect::<Result<_>>()?;
         expect_one_trainer(&parts)?;
         let mut feeder = Feeder::new(job, &spec, distort, cache);
@@ -158,49 +147,4 @@ impl<'a> Run<'a> {
         drop(self.parts);
         self.job.finish(self.config, &networks)
     }
-}
-
-/// Opens a program's session, with the backbone's weights and fresh ones for all other networks.
-fn open(program: Program, job: &Job) -> Result<Part> {
-    let mut session = job.s.backend.open(program.tape.clone())?;
-    program.fill(&mut *session, &job.backbone, job.s.seed)?;
-    Ok(Part { program, session })
-}
-
-/// Refuses programs that train one network twice: their optimizers would not know of each other.
-fn expect_one_trainer(parts: &[Part]) -> Result<()> {
-    let mut trained = HashSet::new();
-    for part in parts {
-        for net in part.program.trained() {
-            let name = &part.program.tape.layout(net).network;
-            if !trained.insert(name.clone()) {
-                invalid!("two programs of a step train network {name}: only one may");
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Gives the parameters that program `from` has just trained to the others that use them.
-fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
-    if parts.len() == 1 {
-        return Ok(());
-    }
-    let trained: Vec<NetId> = parts[from].program.trained().collect();
-    for net in trained {
-        let values = parameters(&*parts[from].session, net)?;
-        for (_, part) in parts.iter_mut().enumerate().filter(|(i, _)| *i != from) {
-            if let Some(theirs) = part.program.network(&values.layout.network) {
-                part.session.write_params(theirs, &values)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The parameters of one network as they are in a session.
-pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
-    let mut values = Values::zeros(Arc::new(session.tape().layout(net).clone()));
-    session.read_params(net, &mut values)?;
-    Ok(values)
 }

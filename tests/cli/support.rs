@@ -3,6 +3,7 @@
 use ckaad::data::synthetic::{Spec, generate};
 use ckaad::weights::Archive;
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
@@ -148,6 +149,16 @@ pub fn tensors(path: &Path) -> Vec<(String, Vec<usize>, Vec<u32>)> {
 
 pub fn metadata(path: &Path, key: &str) -> Option<String> {
     Archive::open(path).unwrap().metadata().get(key).cloned()
+}
+
+/// Writes a file again with the tensors that `keep` says and its metadata changed.
+pub fn rewrite(path: &Path, keep: impl Fn(&str) -> bool, change: impl FnOnce(&mut BTreeMap<String, String>)) {
+    let archive = Archive::open(path).unwrap();
+    let held: Vec<_> = archive.tensors().filter(|t| keep(t.name)).map(|t| (t.name, t.shape, t.f32())).collect();
+    let tensors: Vec<_> = held.iter().map(|(n, s, v)| ckaad::weights::Tensor::new(*n, s, v).unwrap()).collect();
+    let mut metadata = archive.metadata().clone();
+    change(&mut metadata);
+    ckaad::weights::write_safetensors(path, &tensors, &metadata).unwrap();
 }
 
 /// A run's log without its times, one line an epoch.

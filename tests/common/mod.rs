@@ -5,7 +5,7 @@ use ckaad::Result;
 use ckaad::engine::device::cuda::gpu::GpuDriver;
 use ckaad::engine::device::cuda::{Driver, SimDriver};
 pub use ckaad::engine::ops::case::uniform;
-use ckaad::engine::params::{Entry, Layout, Values};
+use ckaad::engine::params::{Layout, Parameter, Values};
 use ckaad::engine::real::Real;
 use ckaad::model::TensorSource;
 use safetensors::SafeTensors;
@@ -99,13 +99,13 @@ pub fn golden_values<T: Real>(layout: &Layout) -> Values<T> {
 }
 
 /// The reference's reproducible values of one tensor, in PyTorch's layout.
-pub fn golden_tensor(network: &str, e: &Entry) -> Vec<f32> {
+pub fn golden_tensor(network: &str, e: &Parameter) -> Vec<f32> {
     let transposed = e.name.contains("upsample.0") || (network == "ae" && is_doubling(e));
     fill(&format!("{network}.{}", e.name), &e.file_shape, transposed)
 }
 
 /// Transposed convolutions are the decoder's 2x2 ones.
-fn is_doubling(e: &Entry) -> bool {
+fn is_doubling(e: &Parameter) -> bool {
     e.name.starts_with("decoder.") && e.file_shape.len() == 4 && e.file_shape[2..] == [2, 2]
 }
 

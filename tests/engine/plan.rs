@@ -99,7 +99,8 @@ fn check_plan(tape: &Tape, outputs: &[Var]) {
         for (k, v) in record.inputs.iter().enumerate() {
             let root = tape.root(*v);
             let Storage::Param { net, .. } = tape.info(root).storage else { continue };
-            if !tape.trains(net) && !(k == 1 && step.packed.is_some()) {
+            let as_it_is = k != 1 || step.packed.is_none();
+            if as_it_is && !tape.trains(net) {
                 frozen.insert(root, plan.range(root).unwrap());
             }
         }

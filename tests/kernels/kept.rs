@@ -142,7 +142,8 @@ fn cache(a: &Architecture, kind: CacheKind) -> FeatureCache {
         image::RgbImage::from_fn(size, size, |x, y| image::Rgb([level(x, y), level(y, x), 90])).save(&path).unwrap();
         path
     };
-    let pictures = Pictures::open((0..PICTURES).map(draw).collect(), a.image_size, usize::MAX, &|_| ()).unwrap();
+    let pictures =
+        Pictures::open((0..PICTURES).map(|i| draw(i).into()).collect(), a.image_size, usize::MAX, &|_| ()).unwrap();
     let place = Place { kind, budget: 0, folder: folder.path() };
     let backbone = resnet::load(a, &RandomBackbone { seed: 0 }).unwrap();
     let (program, all) = (features::program(a, 2, DType::F32).unwrap(), Vec::from_iter(0..PICTURES));

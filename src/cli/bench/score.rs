@@ -6,7 +6,7 @@ use crate::bench::{parts, repeat, seconds};
 use crate::cli::detector::DetectorArgs;
 use crate::cli::options::count;
 use crate::data::folder;
-use crate::data::image::Picture;
+use crate::data::image::Source;
 use crate::detector::file::{Config, ModelFile};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
@@ -56,14 +56,14 @@ pub fn run(args: &Args) -> Result<bool> {
     };
     let size = scorer.image_size();
     let mut files = Vec::new();
-    folder::each(&args.pictures, std::io::empty(), &mut |path| {
-        files.push(path);
+    folder::each(&args.pictures, std::io::empty(), &mut |source| {
+        files.push(source);
         true
     })?;
     if files.is_empty() && !args.pictures.is_empty() {
         return Err(Error::Usage("--pictures: there is none".into()));
     }
-    let read = |path: &PathBuf| Picture::read(path).map(|p| p.resized(size));
+    let read = |source: &Source| source.read().map(|p| p.resized(size));
     let pixels: Vec<Vec<u8>> = match &files[..] {
         [] => vec![random_picture(size); batch],
         some => some.iter().cycle().take(batch).map(read).collect::<Result<_>>()?,
@@ -77,8 +77,8 @@ pub fn run(args: &Args) -> Result<bool> {
         let mut next = files.iter().cycle();
         let [decode] = repeat(|| {
             seconds(|| {
-                for path in next.by_ref().take(batch) {
-                    read(path)?;
+                for source in next.by_ref().take(batch) {
+                    read(source)?;
                 }
                 Ok(())
             })

@@ -5,11 +5,11 @@
 //! same coreset, whatever the number of threads.
 
 use super::projection::{Projection, dimensions};
+use crate::Result;
 use crate::detector::{Features, Progress};
 use crate::engine::toolkit::cpu::microkernel::{Isa, Vectorised, vectorised};
 use crate::engine::toolkit::cpu::vector::squared_distance;
 use crate::model::init::named_rng;
-use crate::{Error, Result};
 use rand::RngExt;
 use rayon::prelude::*;
 
@@ -21,17 +21,15 @@ const PIECE: usize = 160;
 /// Pictures that a thread projects between two reports of progress.
 const PICTURES: usize = 4;
 
-/// Chooses `ratio` of all patches of all pictures, numbered through, in the order in which they were chosen. Fewer where
+/// Chooses `count` of all patches of all pictures, numbered through, in the order in which they were chosen. Fewer where
 /// patches repeat: once every one is in the coreset, by itself or an equal, there is nothing left to choose.
 ///
 /// Patches with no more channels than the projection would have dimensions are compared as they are.
-pub fn choose(features: &dyn Features, ratio: f64, seed: u64, progress: &mut Progress) -> Result<Vec<usize>> {
+pub fn choose(features: &dyn Features, count: usize, seed: u64, progress: &mut Progress) -> Result<Vec<usize>> {
     let shape = features.shape();
     let rows = features.len() * shape.h() * shape.w();
-    let count = (rows as f64 * ratio) as usize;
-    if !(ratio > 0.0 && ratio <= 1.0) || count == 0 {
-        let most = "a coreset takes a share of the patches above 0 and up to 1 that is one patch at least";
-        return Err(Error::Usage(format!("{most}; found {ratio} of {rows} patches")));
+    if !(1..=rows).contains(&count) {
+        crate::invalid!("a coreset takes between 1 and all of {rows} patches, found {count}");
     }
     let dimensions = dimensions(rows);
     let projection = (dimensions < shape.c()).then(|| Projection::random(shape.c(), dimensions, seed));
@@ -207,6 +205,7 @@ pub fn rows(features: &dyn Features, chosen: &[usize]) -> Result<Vec<f32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Error;
     use crate::engine::ops::case::uniform;
     use crate::engine::tensor::Shape;
 
@@ -266,28 +265,28 @@ mod tests {
         let features = pictures(100, 300);
         let choose = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| choose(&features, 0.1, 7, &mut quiet()).unwrap())
+            pool.install(|| choose(&features, 40, 7, &mut quiet()).unwrap())
         };
         let one = choose(1);
         assert_eq!(one.len(), 40);
         assert!([2, 3].into_iter().all(|threads| choose(threads) == one));
-        assert_ne!(super::choose(&features, 0.1, 8, &mut quiet()).unwrap(), one);
+        assert_ne!(super::choose(&features, 40, 8, &mut quiet()).unwrap(), one);
     }
 
     #[test]
     fn equal_patches_are_chosen_once() {
         let features = Pictures { channels: 2, rows: [1.0, 2.0, 3.0, 4.0].repeat(6) };
-        let chosen = choose(&features, 1.0, 0, &mut quiet()).unwrap();
+        let chosen = choose(&features, 24 / 2, 0, &mut quiet()).unwrap();
         assert_eq!(chosen.len(), 2);
     }
 
     #[test]
     fn few_patches() {
-        let all = choose(&pictures(1, 8), 1.0, 0, &mut quiet()).unwrap();
+        let all = choose(&pictures(1, 8), 4, 0, &mut quiet()).unwrap();
         assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
-        for ratio in [0.2, 0.0, -1.0, 1.5, f64::NAN] {
-            let error = choose(&pictures(1, 8), ratio, 0, &mut quiet()).unwrap_err();
-            assert!(matches!(error, Error::Usage(_)) && error.to_string().contains("of 4 patches"), "{error}");
+        for count in [0, 5] {
+            let error = choose(&pictures(1, 8), count, 0, &mut quiet()).unwrap_err();
+            assert!(error.to_string().contains("all of 4 patches"), "{error}");
         }
     }
 
@@ -302,9 +301,9 @@ mod tests {
             }
             Ok(())
         };
-        choose(&features, 0.1, 0, &mut tell).unwrap();
+        choose(&features, 40, 0, &mut tell).unwrap();
         assert_eq!(stages.len(), 2);
         let mut cancel = |_, done, _| if done == 20 { Err(Error::Invalid("enough".into())) } else { Ok(()) };
-        assert_eq!(choose(&features, 0.1, 0, &mut cancel).unwrap_err().to_string(), "enough");
+        assert_eq!(choose(&features, 40, 0, &mut cancel).unwrap_err().to_string(), "enough");
     }
 }

@@ -18,7 +18,6 @@ use crate::engine::tape::{NetId, Storage, Tape, Var, Whole};
 use crate::engine::tensor::{DType, Element, Tensor};
 use crate::engine::toolkit::cuda::Launch;
 use crate::{Result, invalid};
-use half::{bf16, f16};
 use std::ops::Range;
 
 /// A planned program with its memory.
@@ -103,16 +102,11 @@ impl dyn Session + '_ {
 
     /// Fills an input of any type from `f64`.
     pub fn write_values(&mut self, v: Var, values: &[f64]) -> Result<()> {
-        fn cast<T>(values: &[f64], of: impl Fn(f64) -> T) -> Vec<T> {
-            values.iter().map(|x| of(*x)).collect()
+        let (shape, dtype) = (self.tape().shape(v), self.dtype(v));
+        if shape.len() != values.len() {
+            invalid!("variable %{} holds {shape} {dtype}, found {} values", v.0, values.len());
         }
-        match self.dtype(v) {
-            DType::F64 => self.write(v, values),
-            DType::F32 => self.write(v, &cast(values, |x| x as f32)),
-            DType::Bf16 => self.write(v, &cast(values, bf16::from_f64)),
-            DType::F16 => self.write(v, &cast(values, f16::from_f64)),
-            DType::U8 => self.write(v, &cast(values, |x| x as u8)),
-        }
+        self.write_bytes(v, Tensor::rounded(shape, dtype, values.iter().copied()).bytes())
     }
 
     /// Reads an output of any type as `f64`.

@@ -1,13 +1,9 @@
 //! Sessions and plan know of no op that keeps anything: here a sum does, which never did before.
 
-use super::Session;
-use super::cpu;
-use super::cuda::{CudaSession, SimDriver};
-use crate::Result;
+use super::{Backend, Device};
 use crate::engine::ops::add::Add;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape};
-use crate::engine::toolkit::Number;
 
 /// Adds its input to a state in every run.
 fn total() -> (Tape, Var, Var) {
@@ -21,11 +17,9 @@ fn total() -> (Tape, Var, Var) {
 
 #[test]
 fn any_op_can_keep_a_state() {
-    let open: [fn(Tape) -> Result<Box<dyn Session>>; 2] =
-        [cpu::session, |t| Ok(Box::new(CudaSession::new(t, Box::new(SimDriver::default()), Number::F32)?))];
-    for open in open {
+    for device in [Device::Cpu, Device::Sim] {
         let (tape, x, total) = total();
-        let mut session = open(tape).unwrap();
+        let mut session = Backend { device, ..Backend::CPU }.open(tape).unwrap();
         for run in 1..4 {
             session.write(x, &[1.0f32, 2.0, -3.0]).unwrap();
             session.run().unwrap();

@@ -7,11 +7,10 @@ use super::{Backend, Cost};
 use crate::engine::ops::conv2d::cuda as conv2d;
 use crate::engine::ops::{Op, case};
 use crate::engine::tape::{Tape, Var};
-use crate::engine::tensor::DType;
+use crate::engine::tensor::{Shape, Tensor};
 use crate::engine::toolkit::cuda::tiling::{Choice, Product, Variant};
 use crate::engine::toolkit::cuda::{Choices, Number, Target, Tuned};
 use crate::{Result, invalid};
-use half::{bf16, f16};
 use std::collections::BTreeMap;
 
 /// A product of some program's convolutions, and a program of it alone.
@@ -104,14 +103,9 @@ impl Work {
     /// Something to multiply: zeros would spare the card power, and so raise its clock.
     fn values(&self, v: Var, number: Number) -> Vec<u8> {
         const PERIOD: usize = 1 << 16;
-        let some = case::uniform("tune", PERIOD);
-        let bytes: Vec<u8> = match number.storage() {
-            DType::Bf16 => some.iter().flat_map(|x| bf16::from_f32(*x).to_le_bytes()).collect(),
-            DType::F16 => some.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
-            _ => some.iter().flat_map(|x| x.to_le_bytes()).collect(),
-        };
+        let some = Tensor::rounded(Shape::vector(PERIOD), number.storage(), case::uniform("tune", PERIOD));
         let len = self.tape.shape(v).len() * number.storage().size();
-        bytes.iter().copied().cycle().take(len).collect()
+        some.bytes().iter().copied().cycle().take(len).collect()
     }
 }
 

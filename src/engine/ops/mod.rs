@@ -1,6 +1,8 @@
-//! One folder per op: sizes, shape rule and gradient rule in `mod.rs`, CPU kernels in `cpu.rs`, test cases in `cases.rs`.
+//! One folder per op: sizes, shape rule, gradient rule and CPU kernel in `mod.rs` (a long kernel in `cpu.rs`), launches in
+//! `cuda.rs`, test cases in `cases.rs`.
 //!
-//! An op is a plain struct of sizes and scalars. Adding one touches its folder and three lines of this file: its module, the list of all ops, the list of cases.
+//! An op is a plain struct of sizes and scalars. Adding one touches its folder and three lines of this file: its module,
+//! the list of all ops, the list of cases.
 
 pub mod activation;
 pub mod add;

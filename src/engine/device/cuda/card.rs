@@ -1,7 +1,7 @@
 //! The GPUs of this machine, and what one keeps for the whole process: its context and its compiled kernels.
 
 use crate::engine::toolkit::cuda::{Entry, Module};
-use crate::{Error, Result, invalid};
+use crate::{Error, Result, device_error};
 use cudarc::driver::{DriverError, result, sys};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -52,13 +52,13 @@ pub fn gpus() -> Result<Vec<Gpu>> {
 fn start() -> Result<usize> {
     // SAFETY: only looks for the library and opens it, as every later call would.
     if !unsafe { sys::is_culib_present() } {
-        invalid!("no NVIDIA driver here (libcuda was not found)");
+        device_error!("no NVIDIA driver here (libcuda was not found)");
     }
     result::init().map_err(|e| error("starting the NVIDIA driver", e))?;
     let version = driver_version()?;
     if version < DRIVER {
         let name = |v: i32| format!("{}.{}", v / 1000, v % 1000 / 10);
-        invalid!(
+        device_error!(
             "the NVIDIA driver supports CUDA {}, this program needs {}: install driver 530 or later, or use --device cpu",
             name(version),
             name(DRIVER)
@@ -111,11 +111,11 @@ fn gpu(index: usize) -> Result<Gpu> {
 pub fn usable(index: usize) -> Result<Gpu> {
     let count = start().map_err(|e| e.within(format!("cuda:{index}")))?;
     if index >= count {
-        invalid!("cuda:{index}: this machine has {count} GPU(s), counted from 0; `ckaad devices` lists them");
+        device_error!("cuda:{index}: this machine has {count} GPU(s), counted from 0; `ckaad devices` lists them");
     }
     let gpu = gpu(index)?;
     if let Some(why) = &gpu.unusable {
-        invalid!("cuda:{index} ({}): {why}; use --device cpu", gpu.name);
+        device_error!("cuda:{index} ({}): {why}; use --device cpu", gpu.name);
     }
     Ok(gpu)
 }
@@ -123,7 +123,7 @@ pub fn usable(index: usize) -> Result<Gpu> {
 pub(super) fn error(doing: &str, e: DriverError) -> Error {
     let name = e.error_name().map_or("an unknown error".into(), CStr::to_string_lossy);
     let text = e.error_string().map_or("".into(), CStr::to_string_lossy);
-    Error::Invalid(format!("CUDA: {doing}: {name}: {text}"))
+    Error::Device(format!("CUDA: {doing}: {name}: {text}"))
 }
 
 /// A GPU's primary context, and the kernels compiled for it so far. Kept until the process ends: sessions come and go,
@@ -199,8 +199,7 @@ impl Card {
     fn compile(&self, entry: &'static Entry) -> Result<Function> {
         self.enter()?;
         let name = entry.name;
-        let text =
-            |t: String| CString::new(t).map_err(|_| Error::Invalid(format!("{name}: its PTX holds a zero byte")));
+        let text = |t: String| CString::new(t).map_err(|_| Error::Device(format!("{name}: its PTX holds a zero byte")));
         let (ptx, symbol) = (text(entry.ptx())?, text(name.into())?);
         let mut log = vec![0u8; LOG];
         use sys::CUjit_option_enum as J;
@@ -214,7 +213,7 @@ impl Card {
         loaded.result().map_err(|e| {
             let log = String::from_utf8_lossy(log.split(|b| *b == 0).next().unwrap_or_default()).trim().to_string();
             let Module { name: file, .. } = entry.module();
-            Error::Invalid(format!("{}\n{log}", self.failed(&format!("compiling {name} of {file}.ptx"), e)))
+            Error::Device(format!("{}\n{log}", self.failed(&format!("compiling {name} of {file}.ptx"), e)))
         })?;
         // SAFETY: the module was just loaded and is never unloaded.
         let function = unsafe { result::module::get_function(module, symbol) };

@@ -6,7 +6,7 @@ use super::card::Card;
 use super::driver::{Copies, Copy, Graph};
 use crate::engine::device::Cost;
 use crate::engine::toolkit::cuda::{Entry, Launch};
-use crate::{Error, Result, invalid};
+use crate::{Error, Result, device_error};
 use cudarc::driver::{DriverError, result, sys};
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -88,7 +88,7 @@ impl GpuDriver {
     /// An error that may be that of a launch long before.
     fn late(&self, doing: &str, e: DriverError) -> Error {
         let hint = "if a kernel failed, CKAAD_SYNC_LAUNCHES=1 in the environment names it";
-        Error::Invalid(format!("{}; {hint}", self.failed(doing, e)))
+        Error::Device(format!("{}; {hint}", self.failed(doing, e)))
     }
 
     fn part(&self, range: &Range<usize>) -> *mut u8 {
@@ -134,7 +134,7 @@ impl GpuDriver {
     fn captured(&self, graph: Graph) -> Result<&Captured> {
         match self.graphs.get(graph.0) {
             Some(captured) => Ok(captured),
-            None => invalid!("{}: graph {} was never captured", self.card.name(), graph.0),
+            None => device_error!("{}: graph {} was never captured", self.card.name(), graph.0),
         }
     }
 
@@ -297,7 +297,7 @@ impl Driver for GpuDriver {
     fn launch(&mut self, launch: &Launch) -> Result<()> {
         self.enter()?;
         let name = launch.call.entry.name;
-        let Some(function) = self.card.function(name) else { invalid!("{name} is not loaded") };
+        let Some(function) = self.card.function(name) else { device_error!("{name} is not loaded") };
         let block = launch.call.parameters.as_ptr();
         // SAFETY: offsets lie in the block, as the registry laid it out from the PTX itself; the kernel copies the values
         // during the call; buffers are the session's.

@@ -5,12 +5,11 @@ use crate::engine::device::{Profile, Session};
 use crate::engine::ops::{Op, Operation, dispatch, norm_input};
 use crate::engine::plan::{Plan, Sizing, Step};
 use crate::engine::tape::{Record, Storage, Tape, Var, Whole};
-use crate::engine::tensor::DType;
+use crate::engine::tensor::{DType, Tensor};
 use crate::engine::toolkit::cuda::{
     Buffer, Choices, CudaOperation, Entry, Launch, Launches, NormInput, Number, Operands, Target,
 };
 use crate::{Error, Result, invalid};
-use half::{bf16, f16};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 
@@ -134,7 +133,7 @@ impl CudaSession {
         let (free, total) = driver.memory()?;
         if needed > free {
             let mb = |b: usize| b as f64 / 1e6;
-            return Err(Error::Invalid(format!(
+            return Err(Error::Device(format!(
                 "out of memory: this program needs {:.1} MB in one piece, {} has {:.1} MB free of {:.1} MB; use a smaller \
                  batch or image size",
                 mb(needed),
@@ -323,15 +322,6 @@ pub fn describe(record: &Record) -> String {
     if record.label.is_empty() { record.op.name().into() } else { format!("{} in {}", record.op.name(), record.label) }
 }
 
-/// The bytes of f32 values, to nearest even in 16 bits.
-fn rounded(bytes: &[u8], dtype: DType) -> Vec<u8> {
-    let values = bytes.as_chunks().0.iter().map(|b| f32::from_ne_bytes(*b));
-    match dtype {
-        DType::F16 => values.flat_map(|x| f16::from_f32(x).to_ne_bytes()).collect(),
-        _ => values.flat_map(|x| bf16::from_f32(x).to_ne_bytes()).collect(),
-    }
-}
-
 impl Session for CudaSession {
     fn tape(&self) -> &Tape {
         &self.tape
@@ -358,7 +348,9 @@ impl Session for CudaSession {
             invalid!("variable %{} takes {} bytes, found {}", v.0, taken.len(), bytes.len());
         }
         if master.is_some() {
-            self.driver.write(self.at(&range), &rounded(bytes, self.tape.info(v).dtype))?;
+            let values = bytes.as_chunks().0.iter().map(|b| f32::from_ne_bytes(*b));
+            let rounded = Tensor::rounded(self.tape.shape(v), self.tape.info(v).dtype, values);
+            self.driver.write(self.at(&range), rounded.bytes())?;
         }
         self.driver.write(self.at(taken), bytes)
     }

@@ -3,7 +3,7 @@
 use super::{Copies, Copy, Driver, Graph};
 use crate::engine::device::Cost;
 use crate::engine::toolkit::cuda::{Entry, Launch, Use};
-use crate::{Error, Result, invalid};
+use crate::{Error, Result, device_error};
 use ptxsim::{Access, Buffer, Counters, Device, HostBuffer, KernelLaunch, ModuleId, Stream, Work};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -73,7 +73,7 @@ impl SimDriver {
     fn kernel(&self, launch: &Launch) -> Result<KernelLaunch> {
         let call = &launch.call;
         let Some(&module) = self.modules.get(call.entry.name) else {
-            invalid!("{} is not loaded", call.entry.name);
+            device_error!("{} is not loaded", call.entry.name);
         };
         let access = |how| match how {
             Use::Read => Access::Read,
@@ -103,7 +103,7 @@ impl SimDriver {
 }
 
 fn fault(e: impl std::fmt::Display) -> Error {
-    Error::Invalid(format!("sim: {e}"))
+    Error::Device(format!("sim: {e}"))
 }
 
 impl Driver for SimDriver {
@@ -192,7 +192,9 @@ impl Driver for SimDriver {
     }
 
     fn replay(&mut self, graph: Graph) -> Result<()> {
-        let Some(captured) = self.graphs.get(graph.0) else { invalid!("sim: graph {} was never captured", graph.0) };
+        let Some(captured) = self.graphs.get(graph.0) else {
+            device_error!("sim: graph {} was never captured", graph.0)
+        };
         self.device.replay(captured, self.stream).and_then(|()| self.device.synchronize(self.stream)).map_err(fault)
     }
 

@@ -1,13 +1,12 @@
 //! CPU kernels of the convolution: forward, input gradient, weight gradient.
 //!
-//! All three are implicit matrix products (see `device::cpu::gemm`): forward `y[pixels, k] = im2col(x) * w^T`, input
+//! All three are implicit matrix products (see `toolkit::cpu::gemm`): forward `y[pixels, k] = im2col(x) * w^T`, input
 //! gradient a convolution of `dy` per stride phase with the filters mirrored, weight gradient `dw[k, rsc] = dy^T *
 //! im2col(x)`. For `f32` 3x3 filters with stride 1 Winograd's form (see `winograd`) replaces them where it pays.
 
 use super::Conv2d;
 use super::gather::Gather;
 use super::winograd::{self, FilterBlock, TransformFilters, Winograd};
-use crate::engine::ops::Activation;
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{
     COLUMNS_SCRATCH, OutGrid, ROWS_SCRATCH, RowsJob, multiply_columns, multiply_rows, pack_plain_row, pack_transposed,
@@ -20,18 +19,6 @@ use crate::engine::toolkit::cpu::microkernel::{BLOCK, Finish, Isa, PANEL, transp
 pub enum Weights<'a, T> {
     Krsc(&'a [T]),
     Packed(&'a [T]),
-}
-
-/// `y = act(conv + bias + residual)`; `bias` has `k` values, `residual` the shape of `y`.
-#[derive(Clone, Copy)]
-pub struct Epilogue<'a, T> {
-    pub bias: Option<&'a [T]>,
-    pub residual: Option<&'a [T]>,
-    pub act: Activation,
-}
-
-impl<T: Real> Epilogue<'_, T> {
-    pub const NONE: Self = Epilogue { bias: None, residual: None, act: Activation::None };
 }
 
 /// The sizes as `usize`.
@@ -229,14 +216,14 @@ fn pack_panels<T: Real>(
     }
 }
 
-/// `y = act(conv(x, w) + bias + residual)`. `scratch`: [`forward_scratch`] for rayon's current number of threads.
+/// `y = act(conv(x, w) + bias + residual)`; of `finish`, `bias` has `k` values, `residual` the shape of `y`. `scratch`: [`forward_scratch`] for rayon's current number of threads.
 /// `steady`: as in `Options`, the same here as in [`pack`].
 pub fn forward<T: Real>(
     p: &Conv2d,
     steady: bool,
     x: &[T],
     w: Weights<'_, T>,
-    e: Epilogue<'_, T>,
+    finish: Finish<'_, T>,
     y: &mut [T],
     scratch: &mut [T],
 ) {
@@ -251,7 +238,6 @@ pub fn forward<T: Real>(
             packed
         }
     };
-    let finish = Finish { bias: e.bias, residual: e.residual, slope: e.act.negative_slope().map(|s| T::of(s as f64)) };
     if let Some(winograd) = winograd {
         return winograd.run(isa, parts, x, b, finish, y, scratch);
     }
@@ -350,7 +336,7 @@ pub fn bwd_input<T: Real>(
             packed
         }
     };
-    let finish = Finish { bias: None, residual, slope: None };
+    let finish = Finish { residual, ..Finish::NONE };
     if let Some(winograd) = winograd {
         return winograd.run(isa, parts, dy, packed, finish, dx, scratch);
     }

@@ -15,6 +15,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::cpu::microkernel::Finish;
 
 /// Sizes of one convolution. `n,h,w,c`: input; `k,r,s`: filters; `oh,ow`: output. Symmetric padding.
 #[repr(C)]
@@ -196,8 +197,8 @@ impl Operation for Forward {
         let bias = if self.bias { extra.next() } else { None };
         let residual = if self.residual { extra.next() } else { None };
         let weights = a.packed.map(cpu::Weights::Packed).unwrap_or(cpu::Weights::Krsc(w));
-        let epilogue = cpu::Epilogue { bias, residual, act: self.act };
-        cpu::forward(&self.sizes, self.steady, x, weights, epilogue, y, a.scratch);
+        let slope = self.act.negative_slope().map(|s| T::of(s as f64));
+        cpu::forward(&self.sizes, self.steady, x, weights, Finish { bias, residual, slope }, y, a.scratch);
     }
 }
 

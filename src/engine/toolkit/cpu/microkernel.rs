@@ -1,8 +1,8 @@
 //! The innermost loop of every matrix product: one tile of the output, a few rows by up to [`PANEL`] columns, in
 //! registers. AVX-512 and AVX2+FMA versions for `f32` are chosen at run time; a portable body serves everything else.
 //!
-//! This is the only module of the CPU engine with `unsafe`: intrinsics, and stores into an output that several threads
-//! write at once (each its own tiles).
+//! Of the CPU engine only this module has `unsafe`, for intrinsics and for stores into an output that several threads write
+//! at once, and [`gemm`](super::gemm), which gives each of them its own tiles.
 
 use crate::engine::real::Real;
 use std::any::TypeId;
@@ -134,6 +134,10 @@ pub struct Finish<'a, T> {
     pub residual: Option<&'a [T]>,
     /// Factor for negative values; none: identity; zero: ReLU.
     pub slope: Option<T>,
+}
+
+impl<T> Finish<'_, T> {
+    pub const NONE: Self = Finish { bias: None, residual: None, slope: None };
 }
 
 /// One tile: `out[rows, cols] (+)= a[rows, depth] * b[depth, cols]`.

@@ -1,0 +1,63 @@
+//! The programs of a step, each with its session, and how networks go from one to the other.
+
+use super::job::Job;
+use crate::engine::device::Session;
+use crate::engine::params::Values;
+use crate::engine::tape::NetId;
+use crate::program::Program;
+use crate::{Result, invalid};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// One of a step's programs, with its memory.
+pub struct Part {
+    pub program: Program,
+    pub session: Box<dyn Session>,
+}
+
+impl Part {
+    /// Opens a program's session, with the backbone's weights and fresh ones for all other networks.
+    pub fn open(program: Program, job: &Job) -> Result<Self> {
+        let mut session = job.s.backend.open(program.tape.clone())?;
+        program.fill(&mut *session, &job.backbone, job.s.seed)?;
+        Ok(Part { program, session })
+    }
+}
+
+/// Refuses programs that train one network twice: their optimizers would not know of each other.
+pub fn expect_one_trainer(parts: &[Part]) -> Result<()> {
+    let mut trained = HashSet::new();
+    for part in parts {
+        for net in part.program.trained() {
+            let name = &part.program.tape.layout(net).network;
+            if !trained.insert(name.clone()) {
+                invalid!("two programs of a step train network {name}: only one may");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the parameters that program `from` has just trained to the others that use them.
+pub fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
+    if parts.len() == 1 {
+        return Ok(());
+    }
+    let trained: Vec<NetId> = parts[from].program.trained().collect();
+    for net in trained {
+        let values = parameters(&*parts[from].session, net)?;
+        for (_, part) in parts.iter_mut().enumerate().filter(|(i, _)| *i != from) {
+            if let Some(theirs) = part.program.network(&values.layout.network) {
+                part.session.write_params(theirs, &values)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The parameters of one network as they are in a session.
+pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
+    let mut values = Values::zeros(Arc::new(session.tape().layout(net).clone()));
+    session.read_params(net, &mut values)?;
+    Ok(values)
+}
