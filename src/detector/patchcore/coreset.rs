@@ -107,6 +107,11 @@ pub fn farthest_first(
                 (i * BLOCK + at, distance)
             })
             .reduce(|| (usize::MAX, f32::NEG_INFINITY), farther);
+        if !distance.is_finite() {
+            crate::invalid!(
+                "patch {farthest} of those to choose from holds a number that is not finite, or the first does"
+            );
+        }
         if distance == 0.0 {
             break;
         }
@@ -271,6 +276,16 @@ mod tests {
         assert_eq!(one.len(), 40);
         assert!([2, 3].into_iter().all(|threads| choose(threads) == one));
         assert_ne!(super::choose(&features, 40, 8, &mut quiet()).unwrap(), one);
+    }
+
+    #[test]
+    fn patches_that_are_not_finite_are_refused() {
+        for at in [0, 50] {
+            let mut points = uniform("points", 300);
+            points[at] = f32::NAN;
+            let error = farthest_first(&points, 3, 0, 10, &mut quiet()).unwrap_err().to_string();
+            assert!(error.contains("not finite"), "{error}");
+        }
     }
 
     #[test]
