@@ -1,8 +1,8 @@
 //! Greedy k-centre coreset: of all patches as many as wanted, each the one that lies farthest from those chosen before, so that
 //! the largest distance from any patch to the coreset becomes small. As anomalib's `KCenterGreedy`, on a random projection.
 //!
-//! Beside the projected patches memory is a distance and a number for each. The same seed gives the same coreset, whatever the
-//! number of threads.
+//! Beside the projected patches memory is a distance and a number for each, and a copy of the chosen. The same seed gives the
+//! same coreset, whatever the number of threads.
 
 use super::projection::{Projection, dimensions};
 use crate::Result;
@@ -15,8 +15,9 @@ use rayon::prelude::*;
 
 /// Patches that a thread takes at a time.
 const BLOCK: usize = 256;
-/// Dimensions behind which a distance is looked at: one that is too long already need not be finished.
-const PIECE: usize = 64;
+/// Dimensions behind which a distance is looked at: one that is too long already need not be finished. Half of what tens of
+/// thousands of patches are projected to.
+const PIECE: usize = 160;
 /// Pictures that a thread projects between two reports of progress.
 const PICTURES: usize = 4;
 
@@ -49,7 +50,7 @@ pub fn project(
     if projection.is_some_and(|p| p.channels() != channels) {
         crate::invalid!("a projection of other than the patches' {channels} channels");
     }
-    let len = pictures.checked_mul(patches * dimensions).unwrap_or(usize::MAX);
+    let len = pictures.saturating_mul(patches * dimensions);
     let mut points: Vec<f32> = Vec::new();
     if points.try_reserve_exact(len).is_err() {
         crate::invalid!(
@@ -84,22 +85,33 @@ pub fn farthest_first(
     progress: &mut Progress,
 ) -> Result<Vec<usize>> {
     let isa = Isa::detect();
+    let count = count.min(points.len() / dimensions);
     let mut distances = vec![f32::INFINITY; points.len() / dimensions];
-    let mut chosen = vec![first];
-    while chosen.len() < count.min(distances.len()) {
+    let mut nearest = vec![0u32; distances.len()];
+    let (mut chosen, mut centres) = (vec![first], Vec::with_capacity(count * dimensions));
+    let mut between = Vec::with_capacity(count);
+    while chosen.len() < count {
         progress("choosing the coreset", chosen.len(), count)?;
-        let last = chosen[chosen.len() - 1];
-        let centre = &points[last * dimensions..][..dimensions];
-        let block = |(i, (points, distances)): (usize, (&[f32], &mut [f32]))| {
-            let (at, distance) = vectorised(isa, Update { points, centre, distances });
-            (i * BLOCK + at, distance)
-        };
+        let centre = &points[chosen[chosen.len() - 1] * dimensions..][..dimensions];
+        centres.extend_from_slice(centre);
+        between.resize(chosen.len(), 0.0);
+        let parts = between.par_chunks_mut(BLOCK).zip(centres.par_chunks(BLOCK * dimensions));
+        parts.for_each(|(to, centres)| vectorised(isa, Apart { centres, centre, to }));
         let (farthest, distance) = points
             .par_chunks(BLOCK * dimensions)
             .zip(distances.par_chunks_mut(BLOCK))
+            .zip(nearest.par_chunks_mut(BLOCK))
             .enumerate()
-            .map(block)
+            .map(|(i, ((points, distances), nearest))| {
+                let (at, distance) = vectorised(isa, Update { points, centre, between: &between, distances, nearest });
+                (i * BLOCK + at, distance)
+            })
             .reduce(|| (usize::MAX, f32::NEG_INFINITY), farther);
+        if !distance.is_finite() {
+            crate::invalid!(
+                "patch {farthest} of those to choose from holds a number that is not finite, or the first does"
+            );
+        }
         if distance == 0.0 {
             break;
         }
@@ -114,11 +126,36 @@ fn farther(a: (usize, f32), b: (usize, f32)) -> (usize, f32) {
     if b.1 > a.1 || (b.1 == a.1 && b.0 < a.0) { b } else { a }
 }
 
-/// Squared distances to the nearest centre, with one more; returns the farthest point and its distance.
+/// Squared distances of centres to one.
+struct Apart<'a> {
+    centres: &'a [f32],
+    centre: &'a [f32],
+    to: &'a mut [f32],
+}
+
+impl Vectorised for Apart<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (to, other) in self.to.iter_mut().zip(self.centres.chunks_exact(self.centre.len())) {
+            *to = squared_distance(other, self.centre);
+        }
+    }
+}
+
+/// How much farther, squared, a centre lies from a point's own than twice the point does, so that the point is nearer to its own:
+/// by more than rounding can take away.
+const APART: f32 = 4.0 * 1.0001;
+
+/// Squared distances to the nearest centre, and which it is, with one more; returns the farthest point and its distance.
 struct Update<'a> {
     points: &'a [f32],
     centre: &'a [f32],
+    /// Squared distances of all centres to this, the last.
+    between: &'a [f32],
     distances: &'a mut [f32],
+    nearest: &'a mut [u32],
 }
 
 impl Vectorised for Update<'_> {
@@ -127,19 +164,24 @@ impl Vectorised for Update<'_> {
     #[inline(always)]
     fn run(self) -> Self::Output {
         let mut farthest = (usize::MAX, f32::NEG_INFINITY);
-        for (i, (point, nearest)) in self.points.chunks_exact(self.centre.len()).zip(self.distances).enumerate() {
-            let mut distance = 0.0;
-            for (point, centre) in point.chunks(PIECE).zip(self.centre.chunks(PIECE)) {
-                distance += squared_distance(point, centre);
-                // What is added is never negative, so neither is what the rest would add.
-                if distance >= *nearest {
-                    break;
+        let (dimensions, own) = (self.centre.len(), self.between.len() as u32 - 1);
+        for (i, (least, nearest)) in self.distances.iter_mut().zip(self.nearest).enumerate() {
+            // By the triangle inequality most points need not be looked at.
+            if self.between[*nearest as usize] < *least * APART {
+                let mut distance = 0.0;
+                let point = &self.points[i * dimensions..][..dimensions];
+                for (point, centre) in point.chunks(PIECE).zip(self.centre.chunks(PIECE)) {
+                    distance += squared_distance(point, centre);
+                    // What is added is never negative, so neither is what the rest would add.
+                    if distance >= *least {
+                        break;
+                    }
+                }
+                if distance < *least {
+                    (*least, *nearest) = (distance, own);
                 }
             }
-            if distance < *nearest {
-                *nearest = distance;
-            }
-            farthest = farther(farthest, (i, *nearest));
+            farthest = farther(farthest, (i, *least));
         }
         farthest
     }
@@ -234,6 +276,16 @@ mod tests {
         assert_eq!(one.len(), 40);
         assert!([2, 3].into_iter().all(|threads| choose(threads) == one));
         assert_ne!(super::choose(&features, 40, 8, &mut quiet()).unwrap(), one);
+    }
+
+    #[test]
+    fn patches_that_are_not_finite_are_refused() {
+        for at in [0, 50] {
+            let mut points = uniform("points", 300);
+            points[at] = f32::NAN;
+            let error = farthest_first(&points, 3, 0, 10, &mut quiet()).unwrap_err().to_string();
+            assert!(error.contains("not finite"), "{error}");
+        }
     }
 
     #[test]
