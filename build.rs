@@ -44,6 +44,73 @@ fn main() {
     }
 }
 
+/// The tiles of the matrix products: sizes as `conv_gemm.cuh` names them, registers as the table in `README.md` has them,
+/// which `scripts/check-kernels` holds against ptxas.
+fn tiles(kernels: &Path) -> Outcome<String> {
+    let read = |name: &str| {
+        let path = kernels.join(name);
+        std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))
+    };
+    let (header, table) = (read("conv_gemm.cuh")?, read("README.md")?);
+    let slice = header.lines().find_map(|l| l.strip_prefix("constexpr u32 SLICE_BYTES = ")?.strip_suffix(';'));
+    let slice = slice.ok_or("conv_gemm.cuh: no SLICE_BYTES")?;
+    let mut code = format!("/// Bytes of depth in a slice.\nconst SLICE: usize = {slice};\n");
+    // What follows the pass in the names of a tile's kernels, and the passes that use it.
+    const FORWARD: [&str; 3] = ["conv2d_fwd", "conv2d_bwd_input", "conv_transpose2d_fwd"];
+    const WEIGHT: [&str; 1] = ["conv2d_bwd_weight"];
+    let all = [&FORWARD[..], &WEIGHT].concat();
+    let uses = [
+        ("Small", "_small", &all[..]),
+        ("Medium", "_medium", &all),
+        ("Tall", "", &FORWARD),
+        ("Wide", "", &WEIGHT),
+        ("Large", "_large", &all),
+    ];
+    for (name, suffix, passes) in uses {
+        let sizes = header.lines().find_map(|l| l.strip_prefix(&format!("using {name} = Tile<"))?.strip_suffix(">;"));
+        let sizes = sizes.ok_or_else(|| format!("conv_gemm.cuh: no `using {name} = Tile<...>;`"))?;
+        let sizes: Vec<usize> = sizes.split(", ").map_while(|n| n.parse().ok()).collect();
+        let [rows, columns, down, across, stages] = sizes[..] else {
+            return Err(format!("conv_gemm.cuh: {name} is no Tile of five sizes"));
+        };
+        let threads = 32 * down * across;
+        // As `Fma` divides a tile among threads.
+        let width = if columns == 32 { 4 } else { 8 };
+        let of_number = |number: &str| registers(&table, passes, &format!("{suffix}_{number}"));
+        let registers = [of_number("f32")?, of_number("tf32")?, of_number("bf16")?];
+        let _ = writeln!(
+            code,
+            "const {}: Tile = Tile {{ rows: {rows}, columns: {columns}, threads: {threads}, stages: {stages}, \
+             warp: [{}, {}], thread: [{}, {width}], registers: {registers:?} }};",
+            name.to_uppercase(),
+            rows / down,
+            columns / across,
+            rows * columns / threads / width,
+        );
+    }
+    Ok(code)
+}
+
+/// Most registers that a thread takes on sm_90, the last of the table's targets, in any of these passes; the largest tiles have
+/// no f32 kernels.
+fn registers(table: &str, passes: &[&str], rest: &str) -> Outcome<usize> {
+    let mut most = 0;
+    for pass in passes {
+        let row = table.lines().find(|l| l.starts_with(&format!("| `{pass}{rest}` |")));
+        let Some(row) = row else {
+            if rest == "_large_f32" {
+                continue;
+            }
+            return Err(format!("kernels/README.md: no row for {pass}{rest}"));
+        };
+        let cell = row.split('|').nth(3).and_then(|cell| cell.split('/').next_back());
+        let count = cell.and_then(|n| n.trim().parse::<usize>().ok());
+        most = most.max(count.ok_or_else(|| format!("kernels/README.md: {pass}{rest}: no registers on sm_90"))?);
+    }
+    // No kernel: as many as a thread can have.
+    Ok(if most == 0 { 255 } else { most })
+}
+
 fn generate() -> Outcome<()> {
     let variable = |name| std::env::var(name).map_err(|e| format!("{name}: {e}"));
     let kernels = Path::new(&variable("CARGO_MANIFEST_DIR")?).join("kernels");
@@ -71,7 +138,8 @@ fn generate() -> Outcome<()> {
         write_families(&mut code, &entries);
     }
     let _ = write!(registry, "/// Every PTX module.\npub static MODULES: &[Module] = &[\n{modules}];\n");
-    for (name, text) in [("registry.rs", registry), ("kernels.rs", code)] {
+    let tiles = tiles(&kernels)?;
+    for (name, text) in [("registry.rs", registry), ("kernels.rs", code), ("tiles.rs", tiles)] {
         let out = Path::new(&variable("OUT_DIR")?).join(name);
         std::fs::write(&out, text).map_err(|e| format!("{}: {e}", out.display()))?;
     }

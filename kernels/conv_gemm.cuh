@@ -2,8 +2,8 @@
 // slice into shared memory by loaders (conv_load.cuh), the result finished and stored row by row.
 //
 // A block computes one tile of c. Slices are 64 bytes deep (16 f32 or 32 16-bit numbers) and travel through a ring of
-// STAGES buffers filled by cp.async, so that STAGES - 1 of them are under way while one is multiplied. Which tiles there
-// are, and when each pays, is known to src/engine/ops/conv2d/tiling.rs as well.
+// STAGES buffers filled by cp.async, so that STAGES - 1 of them are under way while one is multiplied. When which tile
+// pays is known to src/engine/toolkit/cuda/tiling.rs; build.rs reads `SLICE_BYTES` and the `using` lines below for it.
 #pragma once
 #include "mma.cuh"
 

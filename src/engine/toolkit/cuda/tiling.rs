@@ -46,7 +46,10 @@ pub enum Variant {
     Large,
 }
 
-/// Sizes of a variant's tile, as kernels/conv_gemm.cuh has them.
+// The tiles, and `SLICE`: made by build.rs from kernels/conv_gemm.cuh and the registers in kernels/README.md.
+include!(concat!(env!("OUT_DIR"), "/tiles.rs"));
+
+/// Sizes of a variant's tile.
 #[derive(Clone, Copy, Debug)]
 pub struct Tile {
     pub rows: usize,
@@ -70,27 +73,16 @@ impl Variant {
     }
 
     pub fn tile(self, pass: Pass) -> Tile {
-        let tile = |rows, columns, threads, stages, warp, thread, registers| Tile {
-            rows,
-            columns,
-            threads,
-            stages,
-            warp,
-            thread,
-            registers,
-        };
         match (self, pass) {
-            (Variant::Small, _) => tile(32, 32, 64, 4, [32, 16], [4, 4], [124, 92, 106]),
-            (Variant::Medium, _) => tile(64, 64, 128, 4, [32, 32], [4, 8], [128, 105, 116]),
-            (Variant::Long, Pass::WeightGradient) => tile(64, 128, 128, 3, [32, 64], [8, 8], [168, 142, 163]),
-            (Variant::Long, _) => tile(128, 64, 128, 3, [64, 32], [8, 8], [168, 150, 167]),
-            (Variant::Large, _) => tile(128, 128, 128, 4, [64, 64], [8, 16], [255, 226, 244]),
+            (Variant::Small, _) => SMALL,
+            (Variant::Medium, _) => MEDIUM,
+            (Variant::Long, Pass::WeightGradient) => WIDE,
+            (Variant::Long, _) => TALL,
+            (Variant::Large, _) => LARGE,
         }
     }
 }
 
-/// Bytes of depth in a slice.
-const SLICE: usize = 64;
 /// Most shared memory that a kernel has without being given it by its launch.
 const FIXED_SHARED: usize = 48 << 10;
 
@@ -302,6 +294,36 @@ fn kind(number: Number) -> usize {
 mod tests {
     use super::*;
     use crate::engine::toolkit::cuda::Choices;
+
+    /// What a tile is said to take of shared memory is what ptxas found that its kernel takes.
+    #[test]
+    fn shared_memory_is_that_of_the_kernels() {
+        let table = include_str!("../../../../kernels/README.md");
+        let passes = [
+            (Pass::Forward, "conv2d_fwd"),
+            (Pass::InputGradient, "conv2d_bwd_input"),
+            (Pass::WeightGradient, "conv2d_bwd_weight"),
+            (Pass::Transposed, "conv_transpose2d_fwd"),
+        ];
+        let variants =
+            [(Variant::Small, "_small"), (Variant::Medium, "_medium"), (Variant::Long, ""), (Variant::Large, "_large")];
+        let mut compared = 0;
+        for (pass, name) in passes {
+            for (variant, suffix) in variants {
+                for number in [Number::F32, Number::Tf32, Number::Bf16, Number::F16] {
+                    if !variant.exists(number) {
+                        continue;
+                    }
+                    let entry = format!("| `{name}{suffix}_{number}` |");
+                    let row = table.lines().find(|l| l.starts_with(&entry)).unwrap_or_else(|| panic!("no {entry}"));
+                    let shared = row.split('|').nth(4).unwrap().trim().split(',').next().unwrap();
+                    assert_eq!(variant.tile(pass).shared(pass, number).to_string(), shared, "{entry}");
+                    compared += 1;
+                }
+            }
+        }
+        assert_eq!(compared, 60);
+    }
 
     fn product(rows: usize, columns: usize, depth: usize) -> Product {
         Product { pass: Pass::Forward, rows, columns, depth, phases: 1, count: rows * columns }
