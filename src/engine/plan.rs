@@ -6,6 +6,7 @@ mod shared;
 
 use crate::engine::ops::Op;
 use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::toolkit::cuda::{Cut, NormInput};
 use crate::{Result, invalid};
 use fixed::Fixed;
 use shared::Shared;
@@ -16,16 +17,43 @@ use std::ops::Range;
 /// Alignment of every buffer in bytes: a cache line, and what 16-byte vector accesses on a GPU need.
 const ALIGN: usize = 64;
 
-/// What a device needs beyond inputs and outputs to run an op, in bytes.
-pub trait Sizing {
-    fn scratch(&self, op: &Op) -> usize;
-    /// Size of the op's weights rearranged for this device; 0 if it takes them as they are.
-    fn packed_weights(&self, op: &Op) -> usize;
-    /// What the op leaves, in place of its scratch memory, for the record right behind it, whose first input is its
-    /// result; 0 if nothing.
-    fn handed_on(&self, _: &Op, _next: &Op) -> usize {
-        0
+/// How a device runs a record: decided once, here, and read by whoever sizes its memory or launches it. Sizes are in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Decision {
+    pub cut: Cut,
+    pub scratch: usize,
+    /// Of the weights (input 1) rearranged for this device, should they be frozen; 0 if it takes them as they are.
+    pub packed: usize,
+    /// What it leaves, in place of its scratch memory, for the record right behind it.
+    pub leaves: Option<NormInput>,
+    /// What the record before leaves for this one.
+    pub takes: Option<NormInput>,
+}
+
+/// A device that decides.
+pub trait Planner {
+    /// Decides how an op runs. `next`: the record right behind, if its first input, and no other, is the op's result, with
+    /// what was decided of it. Called once for every record, the last one first.
+    fn decide(&self, op: &Op, next: Option<(&Op, &Decision)>) -> Decision;
+}
+
+fn decide(tape: &Tape, device: &dyn Planner) -> Vec<Decision> {
+    let mut decisions = vec![Decision::default(); tape.records.len()];
+    for (i, record) in tape.records.iter().enumerate().rev() {
+        let next = tape.records.get(i + 1).filter(|next| follows(tape, record, next));
+        decisions[i] = device.decide(&record.op, next.map(|next| (&next.op, &decisions[i + 1])));
+        if let Some(leaves) = decisions[i].leaves {
+            decisions[i + 1].takes = Some(leaves);
+        }
     }
+    decisions
+}
+
+/// Whether the first input of `next`, and no other, is the result of `r` as it is.
+fn follows(tape: &Tape, r: &Record, next: &Record) -> bool {
+    let Some(result) = r.outputs.first() else { return false };
+    let reads = next.inputs.iter().filter(|v| tape.root(**v) == *result).count();
+    next.inputs.first() == Some(result) && reads == 1
 }
 
 /// Byte ranges in the arena of everything one record touches.
@@ -35,11 +63,12 @@ pub struct Step {
     pub inputs: Vec<Range<usize>>,
     pub outputs: Vec<Range<usize>>,
     pub scratch: Range<usize>,
-    /// What this record leaves for the next beside its outputs, and what the one before left for this.
-    pub handed_on: Range<usize>,
-    pub handed_over: Range<usize>,
+    /// What this record leaves for the next beside its outputs, and what the one before leaves for this.
+    pub leaves: Range<usize>,
+    pub takes: Range<usize>,
     /// Where the frozen weights (input 1) are kept rearranged.
     pub packed: Option<Range<usize>>,
+    pub decision: Decision,
 }
 
 #[derive(Clone, Debug)]
@@ -101,10 +130,11 @@ impl Arena {
 }
 
 impl Plan {
-    pub fn new(tape: &Tape, device: &dyn Sizing) -> Result<Plan> {
+    pub fn new(tape: &Tape, device: &dyn Planner) -> Result<Plan> {
         let (mut arena, mut usage) = (Arena::default(), Usage::default());
-        let fixed = Fixed::place(tape, device, &mut arena, &mut usage);
-        let shared = Shared::place(tape, device, &mut arena, &mut usage);
+        let decisions = decide(tape, device);
+        let fixed = Fixed::place(tape, &decisions, &mut arena, &mut usage);
+        let shared = Shared::place(tape, &decisions, &mut arena, &mut usage);
         let (mut vars, mut masters) = (HashMap::new(), HashMap::new());
         for v in (0..tape.vars.len() as u32).map(Var) {
             let root = tape.root(v);
@@ -121,9 +151,9 @@ impl Plan {
             for input in inputs.iter_mut().filter(|input| outputs.first() == Some(input)) {
                 *input = 0..0;
             }
-            let handed_over = if i > 0 { shared.handed_on(i - 1) } else { 0..0 };
-            let (scratch, handed_on, packed) = (shared.scratch(i), shared.handed_on(i), fixed.packed(i));
-            Step { inputs, outputs, scratch, handed_on, handed_over, packed }
+            let takes = if i > 0 { shared.leaves(i - 1) } else { 0..0 };
+            let (scratch, leaves, packed) = (shared.scratch(i), shared.leaves(i), fixed.packed(i));
+            Step { inputs, outputs, scratch, leaves, takes, packed, decision: decisions[i] }
         };
         let steps = tape.records.iter().enumerate().map(step).collect();
         Ok(Plan { steps, kept: fixed.kept(), total: arena.0, usage, vars, masters })

@@ -13,9 +13,9 @@ use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::optimizer::Adam;
-use ckaad::engine::ops::{Activation, conv2d, instance_norm};
+use ckaad::engine::ops::{Activation, Op, conv2d, instance_norm};
 use ckaad::engine::params::{Init, Values};
-use ckaad::engine::plan::Plan;
+use ckaad::engine::plan::{Decision, Plan, Planner};
 use ckaad::engine::tape::{NetId, Storage, Tape, Var, Whole};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::{Choices, Number, Target};
@@ -448,4 +448,37 @@ fn nothing_is_trained_in_f16() {
     t.param(net, "weight", &[3], Init::Zeros).unwrap();
     let message = t.adam(Adam { net, lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8 }).unwrap_err().to_string();
     assert!(message.contains("f16") && message.contains("train in bf16"), "{message}");
+}
+
+/// Every record is decided once, and what one leaves is what the next takes.
+#[test]
+fn decisions_are_made_once() {
+    struct Counting {
+        target: Target,
+        calls: std::cell::Cell<usize>,
+    }
+    impl Planner for Counting {
+        fn decide(&self, op: &Op, next: Option<(&Op, &Decision)>) -> Decision {
+            self.calls.set(self.calls.get() + 1);
+            self.target.decide(op, next)
+        }
+    }
+    let architecture = Architecture::new("resnet18", &[2, 3], 128).unwrap();
+    let spec = BatchSpec { architecture: &architecture, batch: 1, feed: Feed::Pixels, dtype: DType::F32 };
+    let p = scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
+    let target = Target { number: Number::Tf32, multiprocessors: 100, capability: (9, 0), choices: Choices::Model };
+    let device = Counting { target: target.clone(), calls: Default::default() };
+    let plan = Plan::new(&p.tape, &device).unwrap();
+    assert_eq!(device.calls.get(), p.tape.records().len());
+    let mut handed = 0;
+    for pair in plan.steps.windows(2) {
+        assert_eq!(pair[0].decision.leaves, pair[1].decision.takes);
+        assert_eq!(pair[0].leaves, pair[1].takes);
+        assert_eq!(pair[0].leaves.len(), pair[0].decision.leaves.map_or(0, |what| what.bytes()));
+        handed += usize::from(pair[0].decision.leaves.is_some());
+    }
+    assert!(handed > 5, "convolutions leave something for {handed} norms");
+    // The session's plan is the same one.
+    let same = cuda::plan(&p.tape, &target).unwrap();
+    assert_eq!((plan.total, plan.steps.len()), (same.total, same.steps.len()));
 }

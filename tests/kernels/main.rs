@@ -7,7 +7,7 @@ mod common;
 mod budgets;
 mod errors;
 mod gradients;
-mod handed_on;
+mod leaves;
 mod kept;
 mod lanes;
 mod parity;

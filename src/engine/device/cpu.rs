@@ -2,7 +2,7 @@
 
 use crate::engine::device::{Cost, Profile, Session};
 use crate::engine::ops::{Args, MAX_OPERANDS, Op, Operation, dispatch};
-use crate::engine::plan::{Plan, Sizing, Step};
+use crate::engine::plan::{Decision, Plan, Planner, Step};
 use crate::engine::real::Real;
 use crate::engine::tape::{Storage, Tape, Var};
 use crate::engine::tensor::{DType, Line};
@@ -22,18 +22,16 @@ pub struct CpuSession<T> {
     number: PhantomData<T>,
 }
 
-struct CpuSizing<T> {
+struct CpuPlanner<T> {
     threads: usize,
     number: PhantomData<T>,
 }
 
-impl<T: Real> Sizing for CpuSizing<T> {
-    fn scratch(&self, op: &Op) -> usize {
-        dispatch!(op, o => o.scratch::<T>(self.threads)) * size_of::<T>()
-    }
-
-    fn packed_weights(&self, op: &Op) -> usize {
-        dispatch!(op, o => o.packed_len::<T>()) * size_of::<T>()
+impl<T: Real> Planner for CpuPlanner<T> {
+    fn decide(&self, op: &Op, _: Option<(&Op, &Decision)>) -> Decision {
+        let scratch = dispatch!(op, o => o.scratch::<T>(self.threads)) * size_of::<T>();
+        let packed = dispatch!(op, o => o.packed_len::<T>()) * size_of::<T>();
+        Decision { scratch, packed, ..Decision::default() }
     }
 }
 
@@ -41,8 +39,8 @@ impl<T: Real> Sizing for CpuSizing<T> {
 pub fn plan(tape: &Tape) -> Result<Plan> {
     let threads = rayon::current_num_threads();
     match tape.dtype() {
-        DType::F64 => Plan::new(tape, &CpuSizing::<f64> { threads, number: PhantomData }),
-        _ => Plan::new(tape, &CpuSizing::<f32> { threads, number: PhantomData }),
+        DType::F64 => Plan::new(tape, &CpuPlanner::<f64> { threads, number: PhantomData }),
+        _ => Plan::new(tape, &CpuPlanner::<f32> { threads, number: PhantomData }),
     }
 }
 
@@ -225,17 +223,17 @@ fn args<'a, T: Real>(memory: &'a mut [u8], step: &Step) -> Args<'a, T> {
         i if i < MAX_OPERANDS => (step.inputs.get(i).cloned().unwrap_or(0..0), false),
         i => (step.outputs.get(i - MAX_OPERANDS).cloned().unwrap_or(0..0), true),
     });
-    let mut cut = Cut::new(memory, ranges);
+    let mut borrowed = Borrowed::new(memory, ranges);
     Args {
-        inputs: std::array::from_fn(|i| cut.shared(i)),
-        outputs: std::array::from_fn(|i| cut.exclusive(MAX_OPERANDS + i)),
-        scratch: cut.exclusive(SCRATCH),
-        packed: step.packed.is_some().then(|| cut.shared(PACKED)),
+        inputs: std::array::from_fn(|i| borrowed.shared(i)),
+        outputs: std::array::from_fn(|i| borrowed.exclusive(MAX_OPERANDS + i)),
+        scratch: borrowed.exclusive(SCRATCH),
+        packed: step.packed.is_some().then(|| borrowed.shared(PACKED)),
     }
 }
 
 /// `N` ranges of one memory, borrowed at the same time. Shared ranges may be equal; others must not overlap.
-struct Cut<'a, const N: usize> {
+struct Borrowed<'a, const N: usize> {
     slices: [Slice<'a>; N],
     lens: [usize; N],
 }
@@ -248,7 +246,7 @@ enum Slice<'a> {
     Exclusive(&'a mut [u8]),
 }
 
-impl<'a, const N: usize> Cut<'a, N> {
+impl<'a, const N: usize> Borrowed<'a, N> {
     /// Byte ranges and whether each is written to.
     fn new(memory: &'a mut [u8], ranges: [(Range<usize>, bool); N]) -> Self {
         let mut order: [usize; N] = std::array::from_fn(|i| i);
@@ -276,7 +274,7 @@ impl<'a, const N: usize> Cut<'a, N> {
             slices[i] = if *exclusive { Slice::Exclusive(slice) } else { Slice::Shared(slice) };
             last = Some(i);
         }
-        Cut { slices, lens: std::array::from_fn(|i| ranges[i].0.len()) }
+        Borrowed { slices, lens: std::array::from_fn(|i| ranges[i].0.len()) }
     }
 
     /// Bytes of slice `i` as whole elements. Pictures, made of single bytes, may end inside an element of `T`; the

@@ -1,6 +1,6 @@
 //! What has its place for itself: whole networks, states, frozen weights as they are or rearranged.
 
-use super::{Arena, Sizing, Usage, bytes_of};
+use super::{Arena, Decision, Usage, bytes_of};
 use crate::engine::tape::{NetId, Storage, Tape, Var, Whole};
 use crate::engine::tensor::Shape;
 use std::collections::HashMap;
@@ -24,13 +24,13 @@ pub struct Fixed {
 }
 
 impl Fixed {
-    pub fn place(tape: &Tape, device: &dyn Sizing, arena: &mut Arena, usage: &mut Usage) -> Fixed {
+    pub fn place(tape: &Tape, decisions: &[Decision], arena: &mut Arena, usage: &mut Usage) -> Fixed {
         let states = vec![0..0; tape.states().len()];
         let mut fixed = Fixed { networks: vec![], states, packed: vec![], frozen: HashMap::new() };
         for net in (0..tape.nets.len()).map(NetId) {
             fixed.place_network(tape, net, arena, usage);
         }
-        fixed.place_packed(tape, device, arena, usage);
+        fixed.place_packed(tape, decisions, arena, usage);
         fixed.place_frozen(tape, arena, usage);
         fixed
     }
@@ -52,11 +52,11 @@ impl Fixed {
     }
 
     /// Weights that records take rearranged.
-    fn place_packed(&mut self, tape: &Tape, device: &dyn Sizing, arena: &mut Arena, usage: &mut Usage) {
-        for r in &tape.records {
+    fn place_packed(&mut self, tape: &Tape, decisions: &[Decision], arena: &mut Arena, usage: &mut Usage) {
+        for (r, decision) in tape.records.iter().zip(decisions) {
             let weights = r.inputs.get(1).map(|w| tape.info(tape.root(*w)).storage);
             let bytes = match weights {
-                Some(Storage::Param { net, .. }) if !tape.trains(net) => device.packed_weights(&r.op),
+                Some(Storage::Param { net, .. }) if !tape.trains(net) => decision.packed,
                 _ => 0,
             };
             usage.packed += bytes;

@@ -1,6 +1,6 @@
 //! The memory that inputs, results and scratch share over time: when each is needed, and where it then is.
 
-use super::{ALIGN, Arena, Sizing, Usage, bytes_of};
+use super::{ALIGN, Arena, Decision, Usage, bytes_of};
 use crate::engine::ops::{Operation, dispatch};
 use crate::engine::tape::{Record, Storage, Tape, Var};
 use std::collections::HashMap;
@@ -21,11 +21,11 @@ pub struct Shared {
     /// Inputs and results, not views of them.
     of_var: HashMap<Var, usize>,
     scratch: Vec<Option<usize>>,
-    handed_on: Vec<Option<usize>>,
+    leaves: Vec<Option<usize>>,
 }
 
 impl Shared {
-    pub fn place(tape: &Tape, device: &dyn Sizing, arena: &mut Arena, usage: &mut Usage) -> Shared {
+    pub fn place(tape: &Tape, decisions: &[Decision], arena: &mut Arena, usage: &mut Usage) -> Shared {
         let last_use = last_use(tape);
         let mut shared = Shared::default();
         for v in (0..tape.vars.len() as u32).map(Var).filter(|v| tape.info(*v).storage == Storage::Input) {
@@ -35,7 +35,7 @@ impl Shared {
         }
         for (i, record) in tape.records.iter().enumerate() {
             shared.add_outputs(tape, i, record, &last_use);
-            shared.add_beside(tape, i, record, device);
+            shared.add_beside(i, &decisions[i]);
         }
         let (offsets, size) = offsets(&shared.buffers);
         let region = arena.take(size).start;
@@ -65,13 +65,11 @@ impl Shared {
     }
 
     /// What record `i` leaves for the next, or else its scratch memory.
-    fn add_beside(&mut self, tape: &Tape, i: usize, record: &Record, device: &dyn Sizing) {
-        let next = tape.records.get(i + 1).filter(|next| follows(tape, record, next));
-        let handed_on = next.map_or(0, |next| device.handed_on(&record.op, &next.op));
-        let scratch = if handed_on > 0 { 0 } else { device.scratch(&record.op) };
-        let handed_on = (handed_on > 0).then(|| self.add(handed_on, i..=i + 1));
-        let scratch = (scratch > 0).then(|| self.add(scratch, i..=i));
-        self.handed_on.push(handed_on);
+    fn add_beside(&mut self, i: usize, decision: &Decision) {
+        let leaves = decision.leaves.map(|what| self.add(what.bytes(), i..=i + 1));
+        let needed = leaves.is_none() && decision.scratch > 0;
+        let scratch = needed.then(|| self.add(decision.scratch, i..=i));
+        self.leaves.push(leaves);
         self.scratch.push(scratch);
     }
 
@@ -99,8 +97,8 @@ impl Shared {
     }
 
     /// What a record leaves for the next beside its outputs.
-    pub fn handed_on(&self, record: usize) -> Range<usize> {
-        self.handed_on[record].map_or(0..0, |id| self.range(id))
+    pub fn leaves(&self, record: usize) -> Range<usize> {
+        self.leaves[record].map_or(0..0, |id| self.range(id))
     }
 }
 
@@ -116,13 +114,6 @@ fn last_use(tape: &Tape) -> HashMap<Var, usize> {
         last_use.insert(tape.root(*v), tape.records.len());
     }
     last_use
-}
-
-/// Whether the first input of `next`, and no other, is the result of `r` as it is.
-fn follows(tape: &Tape, r: &Record, next: &Record) -> bool {
-    let Some(result) = r.outputs.first() else { return false };
-    let reads = next.inputs.iter().filter(|v| tape.root(**v) == *result).count();
-    next.inputs.first() == Some(result) && reads == 1
 }
 
 /// Offsets for buffers such that no two that live at the same time overlap: largest first, each at the lowest free place.

@@ -3,27 +3,21 @@
 use super::{Copies, Copy, Driver, Graph, nvtx};
 use crate::engine::device::{Profile, Session};
 use crate::engine::ops::{Op, Operation, dispatch, norm_input};
-use crate::engine::plan::{Plan, Sizing, Step};
+use crate::engine::plan::{Decision, Plan, Planner, Step};
 use crate::engine::tape::{Record, Storage, Tape, Var, Whole};
 use crate::engine::tensor::{DType, Tensor};
 use crate::engine::toolkit::cuda::{
-    Buffer, Choices, CudaOperation, Entry, Launch, Launches, NormInput, Number, Operands, Target,
+    Buffer, Choices, CudaOperation, Decided, Entry, Launch, Launches, NormInput, Number, Operands, Target,
 };
 use crate::{Error, Result, invalid};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 
-impl Sizing for Target {
-    fn scratch(&self, op: &Op) -> usize {
-        dispatch!(op, o => o.workspace(self))
-    }
-
-    fn packed_weights(&self, _: &Op) -> usize {
-        0
-    }
-
-    fn handed_on(&self, op: &Op, next: &Op) -> usize {
-        norm_input::of(op, next, self).map_or(0, |x| x.bytes())
+impl Planner for Target {
+    fn decide(&self, op: &Op, next: Option<(&Op, &Decision)>) -> Decision {
+        let Decided { cut, scratch } = dispatch!(op, o => CudaOperation::decide(o, self));
+        let leaves = next.and_then(|(next, decision)| norm_input::of((op, &cut), (next, &decision.cut), self.number));
+        Decision { cut, scratch, packed: 0, leaves, takes: None }
     }
 }
 
@@ -36,7 +30,7 @@ pub fn plan(tape: &Tape, target: &Target) -> Result<Plan> {
 pub fn launches(tape: &Tape, target: &Target) -> Result<Vec<(usize, Launch)>> {
     let steps = plan(tape, target)?.steps;
     // Addresses that no device has to have.
-    let works = record(tape, &steps, target, 1 << 16)?.into_iter().enumerate();
+    let works = record(tape, &steps, target.number, 1 << 16)?.into_iter().enumerate();
     Ok(works.flat_map(|(i, work)| work.launches.into_iter().map(move |l| (i, l))).collect())
 }
 
@@ -49,7 +43,7 @@ pub struct CudaSession {
     tape: Tape,
     plan: Plan,
     driver: Box<dyn Driver>,
-    target: Target,
+    number: Number,
     /// Address of the arena.
     base: u64,
     /// Where the bytes of [`Session::keep`] are, if there are any.
@@ -143,7 +137,7 @@ impl CudaSession {
             )));
         }
         let base = driver.alloc(needed)?;
-        let steps = record(&tape, &plan.steps, &target, base)?;
+        let steps = record(&tape, &plan.steps, number, base)?;
         let entries: BTreeMap<&str, &'static Entry> =
             steps.iter().flat_map(|s| &s.launches).map(|l| (l.call.entry.name, l.call.entry)).collect();
         driver.load(&entries.into_values().collect::<Vec<_>>())?;
@@ -164,7 +158,7 @@ impl CudaSession {
             tape,
             plan,
             driver,
-            target,
+            number,
             base,
             kept: None,
             program,
@@ -212,7 +206,7 @@ impl CudaSession {
             let moved_step =
                 |s: &Step| Step { inputs: move_all(&s.inputs), outputs: move_all(&s.outputs), ..s.clone() };
             let steps: Vec<Step> = self.plan.steps.iter().map(moved_step).collect();
-            let steps = record(&self.tape, &steps, &self.target, self.base)?;
+            let steps = record(&self.tape, &steps, self.number, self.base)?;
             self.lanes.push(Lane { program: Program { steps, copies, graph: None }, host });
         }
         Ok(())
@@ -276,44 +270,40 @@ fn aligned(bytes: usize) -> usize {
 }
 
 /// The launches of every record.
-fn record(tape: &Tape, steps: &[Step], target: &Target, base: u64) -> Result<Vec<Work>> {
+fn record(tape: &Tape, steps: &[Step], number: Number, base: u64) -> Result<Vec<Work>> {
     let mut works = Vec::with_capacity(steps.len());
-    for (i, (record, step)) in tape.records.iter().zip(steps).enumerate() {
-        let mut l = Launches::new(target, operands(tape, i, step, target, base));
+    for (record, step) in tape.records.iter().zip(steps) {
+        let mut l = Launches::new(number, operands(record, tape, step, base));
         dispatch!(&record.op, o => CudaOperation::launch(o, &mut l)).map_err(|e| e.within(describe(record)))?;
         // An op in place reads its first output.
         let in_place = step.inputs.iter().any(Range::is_empty);
         let updates = dispatch!(&record.op, o => o.updates());
         let reads = |k: &usize| updates.contains(k) || in_place && *k == 0;
         let written = (0..step.outputs.len()).filter(|k| !reads(k)).map(|k| &step.outputs[k]);
-        let fresh = written.chain([&step.scratch, &step.handed_on]).filter(|r| !r.is_empty());
+        let fresh = written.chain([&step.scratch, &step.leaves]).filter(|r| !r.is_empty());
         let fresh = fresh.map(|r| base + r.start as u64..base + r.end as u64).collect();
         works.push(Work { fresh, launches: l.recorded() });
     }
     Ok(works)
 }
 
-/// The memory of the `i`-th record.
-fn operands(tape: &Tape, i: usize, step: &Step, target: &Target, base: u64) -> Operands {
-    let record = &tape.records[i];
+/// The memory of a record.
+fn operands(record: &Record, tape: &Tape, step: &Step, base: u64) -> Operands {
     let buffer =
         |range: &Range<usize>, dtype| Buffer { at: base + range.start as u64, bytes: range.len() as u64, dtype };
     let of_step = |ranges: &[Range<usize>], vars: &[Var]| -> Vec<Buffer> {
         ranges.iter().zip(vars).map(|(r, v)| buffer(r, tape.info(*v).dtype)).collect()
     };
-    let neighbours = |at: usize| norm_input::of(&tape.records[at].op, &tape.records[at + 1].op, target);
-    let handed = |range: &Range<usize>, at: usize| -> Option<(NormInput, Buffer)> {
-        let some = (!range.is_empty()).then(|| neighbours(at)).flatten();
-        some.map(|what| (what, buffer(range, DType::F32)))
-    };
+    let beside = |what: Option<NormInput>, range| what.map(|what| (what, buffer(range, DType::F32)));
     let in_place = |r: &Range<usize>| if r.is_empty() { step.outputs[0].clone() } else { r.clone() };
     let inputs: Vec<Range<usize>> = step.inputs.iter().map(in_place).collect();
     Operands {
         inputs: of_step(&inputs, &record.inputs),
         outputs: of_step(&step.outputs, &record.outputs),
         scratch: buffer(&step.scratch, DType::F32),
-        handed_on: handed(&step.handed_on, i),
-        handed_over: i.checked_sub(1).and_then(|before| handed(&step.handed_over, before)),
+        cut: step.decision.cut,
+        leaves: beside(step.decision.leaves, &step.leaves),
+        takes: beside(step.decision.takes, &step.takes),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::engine::ops::kernels;
 use crate::engine::toolkit::cuda::tiling::{Pass, Product, Tiling, Variant};
 use crate::engine::toolkit::cuda::{
-    Call, CudaOperation, In, Launches, Moments, NormInput, Number, Out, Target, size32,
+    Call, CudaOperation, Cut, Decided, In, Launches, Moments, NormInput, Number, Out, Target, size32,
 };
 
 /// What is added to a product before it is stored.
@@ -35,8 +35,8 @@ impl Tiling {
         let split = self.splits > 1;
         let [mut x, y_tiles] = self.tiles;
         let (mut partial, mut moments) = (if split { l.scratch() } else { Out::NONE }, Out::NONE);
-        let handed_on = l.handed_on();
-        match handed_on {
+        let leaves = l.leaves();
+        match leaves {
             Some((NormInput::Parts { .. }, to)) => partial = to,
             Some((NormInput::Moments(m), to)) => (x, moments) = (m.tiles(), to),
             None => {}
@@ -48,7 +48,7 @@ impl Tiling {
             *to = size32("convolution tiles", from)?;
         }
         l.launch(call, blocks, [self.threads as u32, 1, 1], self.shared as u32)?;
-        let here = split && handed_on.is_none();
+        let here = split && leaves.is_none();
         if here { reduce_splits(l, y, partial.read(), finish, self.count, columns, splits) } else { Ok(()) }
     }
 }
@@ -108,22 +108,21 @@ fn check(p: &Conv2d) -> Result<()> {
 }
 
 impl Forward {
-    /// The tiling of a convolution that adds nothing to the product.
-    pub fn plain_tiling(&self, t: &Target) -> Option<Tiling> {
-        let plain = !self.bias && !self.residual && self.act == Activation::None;
-        plain.then(|| forward(&self.sizes).tiling(t))
+    /// Whether it adds nothing to the product.
+    pub fn is_plain(&self) -> bool {
+        !self.bias && !self.residual && self.act == Activation::None
     }
 
     /// The groups of positions whose moments it can leave.
-    pub fn moments(&self, t: &Target) -> Moments {
+    pub fn moments(&self, tiling: &Tiling) -> Moments {
         let p = &self.sizes;
-        Moments::new(&forward(p).tiling(t), [p.n, p.oh * p.ow, 1, p.k])
+        Moments::new(tiling, [p.n, p.oh * p.ow, 1, p.k])
     }
 }
 
 impl CudaOperation for Forward {
-    fn workspace(&self, t: &Target) -> usize {
-        forward(&self.sizes).tiling(t).workspace()
+    fn decide(&self, t: &Target) -> Decided {
+        Decided::product(forward(&self.sizes).tiling(t))
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
@@ -134,8 +133,7 @@ impl CudaOperation for Forward {
         let residual = if self.residual { l.input(2 + self.bias as usize) } else { In::NONE };
         let slope = self.act.negative_slope().unwrap_or(1.0);
         let finish = Finish { bias, residual, slope };
-        let tiling = forward(&p).tiling(l.target());
-        tiling.launch(l, l.output(0), p.k, finish, |variant, y, partial, moments, splits| {
+        l.tiling()?.launch(l, l.output(0), p.k, finish, |variant, y, partial, moments, splits| {
             let kernel = match variant {
                 Variant::Small => kernels::conv2d_fwd_small,
                 Variant::Medium => kernels::conv2d_fwd_medium,
@@ -151,8 +149,7 @@ impl CudaOperation for Forward {
 pub fn launch_bwd_input(p: Conv2d, l: &mut Launches) -> Result<()> {
     check(&p)?;
     let (dy, w, number) = (l.input(0), l.input(1), l.precision());
-    let tiling = bwd_input(&p).tiling(l.target());
-    tiling.launch(l, l.output(0), p.c, Finish::NONE, |variant, dx, partial, _, splits| {
+    l.tiling()?.launch(l, l.output(0), p.c, Finish::NONE, |variant, dx, partial, _, splits| {
         let kernel = match variant {
             Variant::Small => kernels::conv2d_bwd_input_small,
             Variant::Medium => kernels::conv2d_bwd_input_medium,
@@ -164,8 +161,8 @@ pub fn launch_bwd_input(p: Conv2d, l: &mut Launches) -> Result<()> {
 }
 
 impl CudaOperation for BwdInput {
-    fn workspace(&self, t: &Target) -> usize {
-        bwd_input(&self.sizes).tiling(t).workspace()
+    fn decide(&self, t: &Target) -> Decided {
+        Decided::product(bwd_input(&self.sizes).tiling(t))
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
@@ -174,16 +171,15 @@ impl CudaOperation for BwdInput {
 }
 
 impl CudaOperation for BwdWeight {
-    fn workspace(&self, t: &Target) -> usize {
-        bwd_weight(&self.sizes).tiling(t).workspace()
+    fn decide(&self, t: &Target) -> Decided {
+        Decided::product(bwd_weight(&self.sizes).tiling(t))
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
         let (p, number) = (self.sizes, l.precision());
         check(&p)?;
         let (x, dy) = (l.input(0), l.input(1));
-        let tiling = bwd_weight(&p).tiling(l.target());
-        tiling.launch(l, l.output(0), p.c, Finish::NONE, |variant, dw, partial, _, splits| {
+        l.tiling()?.launch(l, l.output(0), p.c, Finish::NONE, |variant, dw, partial, _, splits| {
             let kernel = match variant {
                 Variant::Small => kernels::conv2d_bwd_weight_small,
                 Variant::Medium => kernels::conv2d_bwd_weight_medium,
@@ -222,12 +218,13 @@ impl BwdBias {
 const BIAS_THREADS: usize = 256;
 
 impl CudaOperation for BwdBias {
-    fn workspace(&self, t: &Target) -> usize {
-        self.blocks(t) * self.k * size_of::<f32>()
+    fn decide(&self, t: &Target) -> Decided {
+        let blocks = self.blocks(t);
+        Decided { cut: Cut::Parts(blocks), scratch: blocks * self.k * size_of::<f32>() }
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
-        let (dy, partial, blocks) = (l.input(0), l.scratch(), self.blocks(l.target()));
+        let (dy, partial, blocks) = (l.input(0), l.scratch(), l.parts()?);
         let [lanes, across] = self.across(l.number());
         let [k, positions] = [size32("channels", self.k)?, size32("positions", self.positions)?];
         let each = positions.div_ceil(blocks as u32);

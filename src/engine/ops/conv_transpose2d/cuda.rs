@@ -5,7 +5,7 @@ use crate::Result;
 use crate::engine::ops::conv2d::cuda::{Finish, bwd_input, launch_bwd_input};
 use crate::engine::ops::kernels;
 use crate::engine::toolkit::cuda::tiling::{Pass, Product, Tiling, Variant};
-use crate::engine::toolkit::cuda::{CudaOperation, Launches, Moments, Target};
+use crate::engine::toolkit::cuda::{CudaOperation, Decided, Launches, Moments, Target};
 
 impl ConvTranspose2d {
     /// One product of all input pixels with the channels of all taps, if taps do not overlap and leave no pixel out.
@@ -24,27 +24,25 @@ impl ConvTranspose2d {
         self.whole().unwrap_or_else(|| bwd_input(&self.sizes))
     }
 
-    pub fn tiling(&self, t: &Target) -> Tiling {
-        self.product().tiling(t)
-    }
-
     /// The groups of positions whose moments it can leave.
-    pub fn moments(&self, t: &Target) -> Option<Moments> {
+    pub fn moments(&self, tiling: &Tiling) -> Option<Moments> {
         let p = &self.sizes;
-        self.whole().map(|product| Moments::new(&product.tiling(t), [p.n, p.oh * p.ow, p.r * p.s, p.c]))
+        self.whole().map(|_| Moments::new(tiling, [p.n, p.oh * p.ow, p.r * p.s, p.c]))
     }
 }
 
 impl CudaOperation for ConvTranspose2d {
-    fn workspace(&self, t: &Target) -> usize {
-        self.tiling(t).workspace()
+    fn decide(&self, t: &Target) -> Decided {
+        Decided::product(self.product().tiling(t))
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
         let p = self.sizes;
-        let Some(product) = self.whole() else { return launch_bwd_input(p, l) };
+        if self.whole().is_none() {
+            return launch_bwd_input(p, l);
+        }
         let (x, w, number) = (l.input(0), l.input(1), l.precision());
-        product.tiling(l.target()).launch(l, l.output(0), p.c, Finish::NONE, |variant, y, partial, moments, splits| {
+        l.tiling()?.launch(l, l.output(0), p.c, Finish::NONE, |variant, y, partial, moments, splits| {
             let kernel = match variant {
                 Variant::Small => kernels::conv_transpose2d_fwd_small,
                 Variant::Medium => kernels::conv_transpose2d_fwd_medium,

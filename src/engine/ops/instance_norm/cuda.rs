@@ -3,7 +3,9 @@
 use super::{InstanceNorm, InstanceNormBwd};
 use crate::Result;
 use crate::engine::ops::kernels;
-use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Moments, NormInput, Out, Target, size32};
+use crate::engine::toolkit::cuda::{
+    CudaOperation, Cut, Decided, In, Launches, Moments, NormInput, Number, Out, Spread, Target, size32,
+};
 
 const THREADS: u32 = 256;
 /// 16-byte packs, or single values, that a thread of the kernels keeps in registers.
@@ -13,82 +15,65 @@ const SPLITS: u32 = 32;
 /// What DRAM is read in, in bytes.
 const SECTOR: u32 = 32;
 
-/// How one image's rows and channels are spread over blocks.
-struct Tiling {
-    /// Packs of channels side by side in a block.
-    lanes: u32,
-    /// Blocks that all channels of all images take.
-    slabs: u32,
-    /// Blocks that share the rows; one if a block holds all of them at once.
-    splits: u32,
-    split_rows: u32,
+/// How the norm is spread on such a device.
+fn spread(op: &InstanceNorm, t: &Target) -> Spread {
+    // Whole tensors have less than 2^31 elements.
+    let [n, rows, c] = [op.n, op.rows, op.c].map(|x| x as u32);
+    let width = t.number.pack(c);
+    let packs = c / width;
+    let widest = packs.next_power_of_two().min(if width == 1 { 32 } else { 8 });
+    let narrowest = widest.min(SECTOR / (width * t.number.storage().size() as u32));
+    let held = |lanes: u32| KEEP * (THREADS / lanes);
+    let slabs = |lanes: u32| n * packs.div_ceil(lanes);
+    let mut lanes = widest;
+    while lanes > narrowest && (rows > held(lanes) || slabs(lanes) < t.multiprocessors) {
+        lanes /= 2;
+    }
+    if rows <= held(lanes) {
+        return Spread { lanes, slabs: slabs(lanes), splits: 1, split_rows: rows };
+    }
+    let lanes = widest;
+    let split_rows = held(lanes) * rows.div_ceil(held(lanes)).div_ceil(SPLITS);
+    Spread { lanes, slabs: slabs(lanes), splits: rows.div_ceil(split_rows), split_rows }
 }
 
-impl Tiling {
-    fn new(op: &InstanceNorm, t: &Target) -> Self {
-        // Whole tensors have less than 2^31 elements.
-        let [n, rows, c] = [op.n, op.rows, op.c].map(|x| x as u32);
-        let width = t.number.pack(c);
-        let packs = c / width;
-        let widest = packs.next_power_of_two().min(if width == 1 { 32 } else { 8 });
-        let narrowest = widest.min(SECTOR / (width * t.number.storage().size() as u32));
-        let held = |lanes: u32| KEEP * (THREADS / lanes);
-        let slabs = |lanes: u32| n * packs.div_ceil(lanes);
-        let mut lanes = widest;
-        while lanes > narrowest && (rows > held(lanes) || slabs(lanes) < t.multiprocessors) {
-            lanes /= 2;
-        }
-        if rows <= held(lanes) {
-            return Tiling { lanes, slabs: slabs(lanes), splits: 1, split_rows: rows };
-        }
-        let lanes = widest;
-        let split_rows = held(lanes) * rows.div_ceil(held(lanes)).div_ceil(SPLITS);
-        Tiling { lanes, slabs: slabs(lanes), splits: rows.div_ceil(split_rows), split_rows }
-    }
+fn grid(spread: &Spread) -> [u32; 3] {
+    [spread.slabs, spread.splits, 1]
+}
 
-    fn grid(&self) -> [u32; 3] {
-        [self.slabs, self.splits, 1]
-    }
-
-    /// Bytes of two f32 per image, split and channel.
-    fn partial_sums(&self, op: &InstanceNorm) -> usize {
-        op.n * self.splits as usize * 2 * op.c * size_of::<f32>()
-    }
+/// Bytes of two f32 per image, split and channel.
+fn partial_sums(op: &InstanceNorm, spread: &Spread) -> usize {
+    op.n * spread.splits as usize * 2 * op.c * size_of::<f32>()
 }
 
 impl InstanceNorm {
-    /// Whether blocks hold whole maps.
-    pub fn in_one_launch(&self, t: &Target) -> bool {
-        Tiling::new(self, t).splits == 1
-    }
-
     /// Whether taking statistics from a convolution moves fewer bytes. A map in one launch is read once anyway; of a larger
     /// one, every split reads all groups' moments, which must be less than the rows that need not be read for them.
-    pub fn gains_from(&self, m: &Moments, t: &Target) -> bool {
-        let tiling = Tiling::new(self, t);
-        let moments = 2 * tiling.splits as usize * m.groups * size_of::<f32>();
-        tiling.splits > 1 && moments <= self.rows * t.number.storage().size()
+    pub fn gains_from(&self, m: &Moments, spread: &Spread, number: Number) -> bool {
+        let moments = 2 * spread.splits as usize * m.groups * size_of::<f32>();
+        spread.splits > 1 && moments <= self.rows * number.storage().size()
     }
 }
 
 impl CudaOperation for InstanceNorm {
-    fn workspace(&self, t: &Target) -> usize {
-        let tiling = Tiling::new(self, t);
-        if tiling.splits > 1 { tiling.partial_sums(self) } else { 0 }
+    fn decide(&self, t: &Target) -> Decided {
+        let spread = spread(self, t);
+        let scratch = if spread.splits > 1 { partial_sums(self, &spread) } else { 0 };
+        Decided { cut: Cut::Spread(spread), scratch }
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
-        let tiling = Tiling::new(self, l.target());
-        let (number, grid, block) = (l.number(), tiling.grid(), [THREADS, 1, 1]);
-        let Tiling { lanes, splits, split_rows, .. } = tiling;
+        let spread = l.spread()?;
+        let (number, grid, block) = (l.number(), grid(&spread), [THREADS, 1, 1]);
+        let Spread { lanes, splits, split_rows, .. } = spread;
         let (rows, c) = (self.rows as u32, self.c as u32);
         let (eps, slope) = (self.eps as f32, self.act.negative_slope().unwrap_or(1.0));
-        let (x, handed_over) = (l.input(0), l.handed_over());
+        let (x, taken) = (l.input(0), l.takes());
         let (gamma, beta) = if self.affine { (l.input(1), l.input(2)) } else { (In::NONE, In::NONE) };
         let residual = if self.residual { l.input(1 + 2 * self.affine as usize) } else { In::NONE };
         let (y, mean, rstd) = (l.output(0), l.output(1), l.output(2));
         if splits == 1 {
-            let (sum, x, parts, count) = match handed_over {
+            let (sum, x, parts, count) = match taken {
                 Some((NormInput::Parts { splits, count }, parts)) => {
                     (l.left_to_write(), In::NONE, parts, [splits, count])
                 }
@@ -101,7 +86,7 @@ impl CudaOperation for InstanceNorm {
             )?;
             return l.launch(call, grid, block, 0);
         }
-        let (partial, [groups, group_rows, map]) = match handed_over {
+        let (partial, [groups, group_rows, map]) = match taken {
             Some((NormInput::Moments(m), partial)) => (partial, [m.groups, m.rows, m.map].map(|v| v as u32)),
             _ => {
                 let partial = l.scratch();
@@ -119,16 +104,17 @@ impl CudaOperation for InstanceNorm {
 }
 
 impl CudaOperation for InstanceNormBwd {
-    fn workspace(&self, t: &Target) -> usize {
-        let tiling = Tiling::new(&self.forward, t);
-        if tiling.splits > 1 || self.forward.affine { tiling.partial_sums(&self.forward) } else { 0 }
+    fn decide(&self, t: &Target) -> Decided {
+        let spread = spread(&self.forward, t);
+        let needed = spread.splits > 1 || self.forward.affine;
+        Decided { cut: Cut::Spread(spread), scratch: if needed { partial_sums(&self.forward, &spread) } else { 0 } }
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
         let op = &self.forward;
-        let tiling = Tiling::new(op, l.target());
-        let (number, grid, block) = (l.number(), tiling.grid(), [THREADS, 1, 1]);
-        let Tiling { lanes, splits, split_rows, .. } = tiling;
+        let spread = l.spread()?;
+        let (number, grid, block) = (l.number(), grid(&spread), [THREADS, 1, 1]);
+        let Spread { lanes, splits, split_rows, .. } = spread;
         let (rows, c, slope) = (op.rows as u32, op.c as u32, op.act.negative_slope().unwrap_or(1.0));
         let [dy, x, y, mean, rstd] = [0, 1, 2, 3, 4].map(|i| l.input(i));
         let gamma = if op.affine { l.input(5) } else { In::NONE };

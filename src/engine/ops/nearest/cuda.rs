@@ -3,7 +3,7 @@
 use super::Nearest;
 use crate::Result;
 use crate::engine::ops::kernels;
-use crate::engine::toolkit::cuda::{CudaOperation, Launches, Target, size32};
+use crate::engine::toolkit::cuda::{CudaOperation, Cut, Decided, Launches, Target, size32};
 
 const WARP: u32 = 32;
 /// Of the launches in which a warp takes a row.
@@ -23,11 +23,21 @@ struct Parts {
 }
 
 impl Nearest {
-    fn parts(&self, t: &Target) -> Parts {
+    /// In about how many parts the bank keeps such a device busy.
+    fn wanted(&self, t: &Target) -> u32 {
         let tiles = self.bank.div_ceil(TILE);
-        let wanted = (t.multiprocessors * BLOCKS).div_ceil(self.rows.div_ceil(TILE)).clamp(1, tiles);
+        (t.multiprocessors * BLOCKS).div_ceil(self.rows.div_ceil(TILE)).clamp(1, tiles)
+    }
+
+    fn parts(&self, wanted: u32) -> Parts {
+        let tiles = self.bank.div_ceil(TILE);
         let each = tiles.div_ceil(wanted);
         Parts { tiles: each, count: tiles.div_ceil(each) }
+    }
+
+    /// Bytes of a key and an index of every candidate.
+    fn lists(&self, parts: &Parts) -> usize {
+        self.rows as usize * self.candidates(parts) * 2 * size_of::<f32>()
     }
 
     /// Entries of all lists of one row.
@@ -42,17 +52,19 @@ impl Nearest {
 }
 
 impl CudaOperation for Nearest {
-    /// The bank's squared lengths, and a key and an index of every candidate.
-    fn workspace(&self, t: &Target) -> usize {
-        self.squares() + self.rows as usize * self.candidates(&self.parts(t)) * 2 * size_of::<f32>()
+    /// Scratch memory: the bank's squared lengths, then the lists.
+    fn decide(&self, t: &Target) -> Decided {
+        let wanted = self.wanted(t);
+        let scratch = self.squares() + self.lists(&self.parts(wanted));
+        Decided { cut: Cut::Parts(wanted as usize), scratch }
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
-        let parts = self.parts(l.target());
+        let parts = self.parts(l.parts()? as u32);
         let candidates = size32("candidates", self.rows as usize * self.candidates(&parts))? / self.rows;
         let (x, bank, distances, indices) = (l.input(0), l.input(1), l.output(0), l.output(1));
         let squares = l.scratch().slice(0..self.squares());
-        let lists = l.scratch().slice(self.squares()..self.workspace(l.target()));
+        let lists = l.scratch().slice(self.squares()..self.squares() + self.lists(&parts));
         let warps = |rows: u32| [rows.div_ceil(THREADS / WARP), 1, 1];
         let call = kernels::nearest_squares(l.number(), squares, bank, *self)?;
         l.launch(call, warps(self.bank), [THREADS, 1, 1], 0)?;

@@ -1,6 +1,7 @@
 //! Launches as data: which kernel, over which grid, with which arguments.
 
-use super::{Entry, NormInput, Number, Target};
+use super::tiling::Tiling;
+use super::{Cut, Entry, NormInput, Number, Spread};
 use crate::engine::tensor::DType;
 use crate::{Result, invalid};
 use std::ops::Range;
@@ -176,22 +177,24 @@ pub struct Operands {
     pub inputs: Vec<Buffer>,
     pub outputs: Vec<Buffer>,
     pub scratch: Buffer,
-    /// What the next record, an instance norm, wants from this one, and where.
-    pub handed_on: Option<(NormInput, Buffer)>,
-    /// What the record before, a convolution, left for this one, and where.
-    pub handed_over: Option<(NormInput, Buffer)>,
+    pub cut: Cut,
+    /// What this record leaves for the next, an instance norm, and where.
+    pub leaves: Option<(NormInput, Buffer)>,
+    /// What the record before, a convolution, leaves for this one, and where.
+    pub takes: Option<(NormInput, Buffer)>,
 }
 
 /// What an op launches from, and where its launches go.
 pub struct Launches {
-    target: Target,
+    number: Number,
     operands: Operands,
     recorded: Vec<Launch>,
 }
 
 impl Launches {
-    pub fn new(target: &Target, operands: Operands) -> Self {
-        Launches { target: target.clone(), operands, recorded: Vec::new() }
+    /// For a program whose products are computed in `number`.
+    pub fn new(number: Number, operands: Operands) -> Self {
+        Launches { number, operands, recorded: Vec::new() }
     }
 
     /// What was launched.
@@ -201,7 +204,7 @@ impl Launches {
 
     /// The type tensors are kept in, as kernel families are chosen by it.
     pub fn number(&self) -> Number {
-        match self.target.number {
+        match self.number {
             Number::Tf32 => Number::F32,
             other => other,
         }
@@ -209,11 +212,31 @@ impl Launches {
 
     /// As [`Launches::number`], or `Tf32` where products are.
     pub fn precision(&self) -> Number {
-        self.target.number
+        self.number
     }
 
-    pub fn target(&self) -> &Target {
-        &self.target
+    /// How the product was decided to be cut.
+    pub fn tiling(&self) -> Result<Tiling> {
+        match self.operands.cut {
+            Cut::Product(tiling) => Ok(tiling),
+            other => invalid!("the plan cut a matrix product as {other:?}"),
+        }
+    }
+
+    /// How the norm was decided to be spread.
+    pub fn spread(&self) -> Result<Spread> {
+        match self.operands.cut {
+            Cut::Spread(spread) => Ok(spread),
+            other => invalid!("the plan cut a norm as {other:?}"),
+        }
+    }
+
+    /// In how many parts the reduction was decided to be.
+    pub fn parts(&self) -> Result<usize> {
+        match self.operands.cut {
+            Cut::Parts(parts) => Ok(parts),
+            other => invalid!("the plan cut a reduction as {other:?}"),
+        }
     }
 
     /// The `i`-th input; for an op that works in place, the buffer of the first output.
@@ -235,14 +258,14 @@ impl Launches {
         Out { buffer: self.operands.scratch, update: false }
     }
 
-    /// What the next record, an instance norm, wants from this one, and where.
-    pub fn handed_on(&self) -> Option<(NormInput, Out)> {
-        self.operands.handed_on.map(|(what, buffer)| (what, Out { buffer, update: false }))
+    /// What this record leaves for the next, an instance norm, and where.
+    pub fn leaves(&self) -> Option<(NormInput, Out)> {
+        self.operands.leaves.map(|(what, buffer)| (what, Out { buffer, update: false }))
     }
 
-    /// What the record before, a convolution, left for this one, and where.
-    pub fn handed_over(&self) -> Option<(NormInput, In)> {
-        self.operands.handed_over.map(|(what, buffer)| (what, In(buffer)))
+    /// What the record before, a convolution, leaves for this one, and where.
+    pub fn takes(&self) -> Option<(NormInput, In)> {
+        self.operands.takes.map(|(what, buffer)| (what, In(buffer)))
     }
 
     /// The first input, which the record before left to this one to write.

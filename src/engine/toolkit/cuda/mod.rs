@@ -1,5 +1,6 @@
 //! Kernels and launches as data, and how matrix products are cut: what the ops' `cuda.rs` are written in.
 
+mod decided;
 mod launch;
 mod norm_input;
 mod registry;
@@ -7,6 +8,7 @@ pub mod tiling;
 mod tuning;
 
 pub use super::Number;
+pub use decided::{Cut, Decided, Spread};
 pub use launch::{Buffer, Call, In, Launch, Launches, Operands, Out, Use};
 pub use norm_input::{Moments, NormInput};
 pub use registry::{Entry, MODULES, Module, entries};
@@ -25,12 +27,12 @@ pub struct Target {
 
 /// How an op runs as kernels. Every op has its own in `cuda.rs`.
 pub trait CudaOperation {
-    /// Bytes of scratch memory the launches need.
-    fn workspace(&self, _: &Target) -> usize {
-        0
+    /// Decides how the op is cut on such a device. Called once, when its program is planned.
+    fn decide(&self, _: &Target) -> Decided {
+        Decided::default()
     }
 
-    /// Records the launches that compute the outputs.
+    /// Records the launches that compute the outputs, cut as was decided.
     fn launch(&self, l: &mut Launches) -> Result<()>;
 }
 
