@@ -119,39 +119,21 @@ __device__ __forceinline__ float activate(float x, float slope) {
 // Its derivative, from the result; at 0 that of the negative side, as in PyTorch.
 __device__ __forceinline__ float activation_slope(float y, float slope) { return y > 0.0f ? 1.0f : slope; }
 
-// Sum over a warp, the same bits in every lane.
-__device__ __forceinline__ float warp_sum(float x) {
+// Sum over a warp, the same bits in every lane. In f32, or in f64 for what is left of a long sum.
+template <class F> __device__ __forceinline__ F warp_sum(F x) {
 #pragma unroll
     for (u32 offset = WARP / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(FULL, x, offset);
     return x;
 }
 
-// Sum over a block of whole warps, the same bits in every thread. `shared` holds one float per warp; it may be used
+// Sum over a block of whole warps, the same bits in every thread. `shared` holds one number per warp; it may be used
 // again right after.
-__device__ __forceinline__ float block_sum(float x, float* shared) {
+template <class F> __device__ __forceinline__ F block_sum(F x, F* shared) {
     const u32 warps = blockDim.x / WARP;
     x = warp_sum(x);
     if (threadIdx.x % WARP == 0) shared[threadIdx.x / WARP] = x;
     __syncthreads();
-    float total = 0.0f;
-    for (u32 i = 0; i < warps; ++i) total += shared[i];
-    __syncthreads();
-    return total;
-}
-
-__device__ __forceinline__ double warp_sum(double x) {
-#pragma unroll
-    for (u32 offset = WARP / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(FULL, x, offset);
-    return x;
-}
-
-// As above, in f64: for what is left of a long sum.
-__device__ __forceinline__ double block_sum(double x, double* shared) {
-    const u32 warps = blockDim.x / WARP;
-    x = warp_sum(x);
-    if (threadIdx.x % WARP == 0) shared[threadIdx.x / WARP] = x;
-    __syncthreads();
-    double total = 0.0;
+    F total = 0;
     for (u32 i = 0; i < warps; ++i) total += shared[i];
     __syncthreads();
     return total;

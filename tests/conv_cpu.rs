@@ -5,7 +5,7 @@
 
 use ckaad::engine::ops::Activation;
 use ckaad::engine::ops::conv2d::Conv2d;
-use ckaad::engine::ops::conv2d::cpu::{self, Weights};
+use ckaad::engine::ops::conv2d::cpu::{self, Filters};
 use ckaad::engine::real::Real;
 use ckaad::engine::tensor::Shape;
 use ckaad::engine::toolkit::cpu::microkernel::Finish;
@@ -168,7 +168,7 @@ fn check_case<T: Real>(case: &Case, threads: usize, tolerance: f64) {
     let mut packed = vec![T::of(f64::NAN); cpu::packed_len::<T>(p, false)];
     cpu::pack(p, false, &w, &mut packed);
     let scratch = cpu::forward_scratch::<T>(p, false, threads);
-    for (weights, form) in [(Weights::Krsc(&w[..]), "plain"), (Weights::Packed(&packed), "packed")] {
+    for (weights, form) in [(Filters::Krsc(&w[..]), "plain"), (Filters::Packed(&packed), "packed")] {
         for act in [Activation::None, Activation::Relu, Activation::LeakyRelu(0.2)] {
             for (b, r) in [(false, false), (true, false), (false, true), (true, true)] {
                 let want: Vec<f64> = (0..yl)
@@ -206,7 +206,7 @@ fn check_case<T: Real>(case: &Case, threads: usize, tolerance: f64) {
     cpu::pack_bwd_input(p, &w, &mut packed);
     let scratch = cpu::bwd_input_scratch::<T>(p, threads);
     let summed: Vec<f64> = dx0.iter().zip(&res_x).map(|(d, r)| d + r.f64()).collect();
-    for (weights, form) in [(Weights::Krsc(&w[..]), "plain"), (Weights::Packed(&packed), "packed")] {
+    for (weights, form) in [(Filters::Krsc(&w[..]), "plain"), (Filters::Packed(&packed), "packed")] {
         check(&name(&format!("bwd_input {form}")), scratch, &dx0, tolerance, |dx, s| {
             cpu::bwd_input(p, &dy, weights, None, dx, s)
         });
@@ -249,7 +249,7 @@ fn nan_and_infinity_pass_through() {
         let mut y = vec![0.0; (p.n * p.oh * p.ow * p.k) as usize];
         let mut scratch = vec![0.0; cpu::forward_scratch::<f32>(p, false, 2)];
         let relu = Finish { slope: Some(0.0), ..Finish::NONE };
-        cpu::forward(p, false, &x, Weights::Krsc(&w), relu, &mut y, &mut scratch);
+        cpu::forward(p, false, &x, Filters::Krsc(&w), relu, &mut y, &mut scratch);
         for (u, v) in [(0, 0), (1, 1), (2, 2), (0, 2)] {
             let pixel = (i + u - 1) * p.ow as usize + j + v - 1;
             assert!(y[pixel * k..][..k].iter().all(|v| v.is_nan()), "NaN must reach every output that it touches");
@@ -258,7 +258,7 @@ fn nan_and_infinity_pass_through() {
         let residual = vec![f32::NEG_INFINITY; y.len()];
         let e = Finish { residual: Some(&residual), ..relu };
         x.fill(1.0);
-        cpu::forward(p, false, &x, Weights::Krsc(&w), e, &mut y, &mut scratch);
+        cpu::forward(p, false, &x, Filters::Krsc(&w), e, &mut y, &mut scratch);
         assert!(y.iter().all(|&v| v == 0.0));
     });
 }
@@ -273,7 +273,7 @@ fn a_steady_convolution_does_not_see_its_batch() {
             let mut y = vec![0.0; n * side * side * 64];
             let mut scratch = vec![0.0; cpu::forward_scratch::<f32>(&p, true, 2)];
             let x = &x[..y.len()];
-            with_threads(2, || cpu::forward(&p, true, x, Weights::Krsc(&w), Finish::NONE, &mut y, &mut scratch));
+            with_threads(2, || cpu::forward(&p, true, x, Filters::Krsc(&w), Finish::NONE, &mut y, &mut scratch));
             y
         };
         let (one, sixteen) = (outputs(1), outputs(16));

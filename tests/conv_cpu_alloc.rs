@@ -2,7 +2,7 @@
 //! every allocation of the process.
 
 use ckaad::engine::ops::conv2d::Conv2d;
-use ckaad::engine::ops::conv2d::cpu::{self, Weights};
+use ckaad::engine::ops::conv2d::cpu::{self, Filters};
 use ckaad::engine::toolkit::cpu::microkernel::Finish;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -58,8 +58,8 @@ fn nothing_is_allocated_while_running() {
             let mut scratch = vec![0f32; scratch.max(cpu::bwd_weight_scratch::<f32>(&p, 2))];
             let before = BYTES.load(SeqCst);
             for _ in 0..20 {
-                cpu::forward(&p, false, &x, Weights::Krsc(&w), Finish::NONE, &mut y, &mut scratch);
-                cpu::bwd_input(&p, &dy, Weights::Krsc(&w), None, &mut dx, &mut scratch);
+                cpu::forward(&p, false, &x, Filters::Krsc(&w), Finish::NONE, &mut y, &mut scratch);
+                cpu::bwd_input(&p, &dy, Filters::Krsc(&w), None, &mut dx, &mut scratch);
                 cpu::bwd_weight(&p, &x, &dy, &mut dw, &mut scratch);
             }
             let bytes = BYTES.load(SeqCst) - before;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// other, but for [`TOGETHER`].
 const LAYERS: &[&[&str]] = &[
     &["error"],
-    &["engine/real"],
+    &["engine/hash", "engine/real"],
     &["engine/tensor"],
     &["engine/params"],
     &["engine/toolkit"],

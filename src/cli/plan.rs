@@ -3,7 +3,7 @@
 use super::detector::DetectorArgs;
 use super::options::{Device, Format, Networks, card, count, print};
 use crate::bench::parts::{self, Part};
-use crate::bench::roofline::Card;
+use crate::bench::roofline::{Card, of_backend};
 use crate::bench::workload::{Kind, Workload};
 use crate::engine::device::cuda::{self};
 use crate::engine::device::{Backend, cpu};
@@ -84,7 +84,7 @@ fn show(args: &Args, backend: &Backend, tape: &Tape) -> Result<()> {
     };
     let trace = match &target {
         Some(target) if args.launch_trace => {
-            let card = args.card.clone().map_or_else(|| Card::of_backend(backend), |c| Ok(Some(c)))?;
+            let card = args.card.clone().map_or_else(|| of_backend(backend), |c| Ok(Some(c)))?;
             Some(parts::planned(tape, target.number, card.as_ref(), cuda::launches(tape, target)?))
         }
         None if args.launch_trace => {

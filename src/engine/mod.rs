@@ -9,6 +9,7 @@
 
 pub mod device;
 pub mod gradcheck;
+pub mod hash;
 pub mod ops;
 pub mod params;
 pub mod plan;

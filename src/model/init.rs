@@ -2,6 +2,7 @@
 
 use super::TensorSource;
 use crate::Result;
+use crate::engine::hash::fnv1a;
 use crate::engine::params::{Init, Layout, Values};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -12,10 +13,9 @@ use std::sync::Arc;
 /// A generator whose stream depends on the seed and on `name` alone.
 pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
     // FNV-1a spreads names; ChaCha does the rest.
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ b as u64).wrapping_mul(0x0100_0000_01b3));
     let mut key = [0u8; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&hash.to_le_bytes());
+    key[8..16].copy_from_slice(&fnv1a(name).to_le_bytes());
     ChaCha8Rng::from_seed(key)
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use ureq::http::{Response, StatusCode};
 
-use super::registry::Entry;
+use super::registry::Listed;
 use crate::{Error, Result, invalid};
 
 /// How a file came to be in the cache.
@@ -22,7 +22,7 @@ pub enum Fetched {
 /// Downloads `entry` from `url` into `folder` (made if needed) and checks its hash. Bytes go to `<file>.part` first,
 /// which a later call resumes. `progress` gets the bytes so far and the total, if the server names it.
 /// Errors: no connection, an HTTP status, a connection that ends early, a wrong hash (the part is removed), the disk.
-pub fn fetch(entry: &Entry, url: &str, folder: &Path, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<Fetched> {
+pub fn fetch(entry: &Listed, url: &str, folder: &Path, progress: &mut dyn FnMut(u64, Option<u64>)) -> Result<Fetched> {
     std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     let target = folder.join(&entry.file);
     if target.is_file() && sha256(&target)?.starts_with(&entry.sha256) {
@@ -43,7 +43,7 @@ pub fn fetch(entry: &Entry, url: &str, folder: &Path, progress: &mut dyn FnMut(u
 
 /// Downloads what is missing of the part and checks the whole; a part with the wrong hash is removed.
 fn complete(
-    entry: &Entry,
+    entry: &Listed,
     url: &str,
     part: &Path,
     file: &mut File,

@@ -105,130 +105,127 @@ impl<'a> Machine<'a> {
         let opcode = self.take(1)?[0];
         match opcode {
             // PROTO
-            0x80 => {
-                let version = self.take(1)?[0];
-                if version > 2 {
-                    invalid!("pickle protocol {version} is not supported; save with PyTorch's default, protocol 2");
-                }
-            }
+            0x80 => self.protocol()?,
             // STOP
             b'.' => return self.pop().map(Some),
             // MARK
             b'(' => self.marks.push(self.stack.len()),
             b'N' => self.stack.push(Value::None),
-            0x88 => self.stack.push(Value::Bool(true)),
-            0x89 => self.stack.push(Value::Bool(false)),
+            0x88 | 0x89 => self.stack.push(Value::Bool(opcode == 0x88)),
             // BININT, BININT1, BININT2, LONG1, BINFLOAT
-            b'J' => {
-                let x = self.u32()? as i32;
-                self.stack.push(Value::Int(i64::from(x)));
-            }
-            b'K' => {
-                let x = self.take(1)?[0];
-                self.stack.push(Value::Int(i64::from(x)));
-            }
-            b'M' => {
-                let b = self.take(2)?;
-                self.stack.push(Value::Int(i64::from(u16::from_le_bytes([b[0], b[1]]))));
-            }
-            0x8a => self.long1()?,
-            b'G' => {
-                self.take(8)?;
-                self.stack.push(Value::Number);
-            }
+            b'J' | b'K' | b'M' | 0x8a | b'G' => self.number(opcode)?,
             // BINUNICODE, BINSTRING, SHORT_BINSTRING
-            b'X' | b'T' => {
-                let length = self.u32()? as usize;
-                self.string(length)?;
-            }
-            b'U' => {
-                let length = self.take(1)?[0] as usize;
+            b'X' | b'T' | b'U' => {
+                let length = if opcode == b'U' { self.take(1)?[0] as usize } else { self.u32()? as usize };
                 self.string(length)?;
             }
             // EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3, TUPLE
-            b')' => self.tuple(self.stack.len()),
-            0x85..=0x87 => {
-                let count = usize::from(opcode - 0x84);
-                let from = self.stack.len().checked_sub(count).ok_or_else(|| self.underflow())?;
-                self.tuple(from);
-            }
-            b't' => {
-                let from = self.pop_mark()?;
+            b')' | 0x85..=0x87 | b't' => {
+                let from = match opcode {
+                    b')' => self.stack.len(),
+                    b't' => self.pop_mark()?,
+                    _ => self.top(usize::from(opcode - 0x84))?,
+                };
                 self.tuple(from);
             }
             // EMPTY_LIST, EMPTY_DICT
-            b']' => {
-                self.out.sequences.push(Vec::new());
-                self.stack.push(Value::List(self.out.sequences.len() - 1));
-            }
+            b']' => self.list(),
             b'}' => self.dict(),
             // APPEND, APPENDS, SETITEM, SETITEMS
-            b'a' => {
-                let from = self.stack.len().checked_sub(1).ok_or_else(|| self.underflow())?;
+            b'a' | b'e' => {
+                let from = if opcode == b'a' { self.top(1)? } else { self.pop_mark()? };
                 self.append(from)?;
             }
-            b'e' => {
-                let from = self.pop_mark()?;
-                self.append(from)?;
-            }
-            b's' => {
-                let from = self.stack.len().checked_sub(2).ok_or_else(|| self.underflow())?;
-                self.set_items(from)?;
-            }
-            b'u' => {
-                let from = self.pop_mark()?;
+            b's' | b'u' => {
+                let from = if opcode == b's' { self.top(2)? } else { self.pop_mark()? };
                 self.set_items(from)?;
             }
             // BINPUT, LONG_BINPUT, BINGET, LONG_BINGET
-            b'q' => {
-                let slot = u32::from(self.take(1)?[0]);
-                self.remember(slot)?;
+            b'q' | b'r' | b'h' | b'j' => {
+                let slot = if matches!(opcode, b'q' | b'h') { u32::from(self.take(1)?[0]) } else { self.u32()? };
+                if matches!(opcode, b'q' | b'r') { self.remember(slot)? } else { self.recall(slot)? }
             }
-            b'r' => {
-                let slot = self.u32()?;
-                self.remember(slot)?;
-            }
-            b'h' => {
-                let slot = u32::from(self.take(1)?[0]);
-                self.recall(slot)?;
-            }
-            b'j' => {
-                let slot = self.u32()?;
-                self.recall(slot)?;
-            }
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                let global = known(module, name)?;
-                self.stack.push(Value::Global(global));
-            }
+            b'c' => self.global()?,
             // BINPERSID
             b'Q' => {
                 let id = self.pop()?;
                 self.storage(id)?;
             }
             b'R' => self.reduce()?,
-            // BUILD sets attributes; PyTorch uses it for the `_metadata` of a state dict, which holds no tensors.
-            b'b' => {
-                self.pop()?;
-                if !matches!(self.stack.last(), Some(Value::Dict(_))) {
-                    return Err(self.refused("BUILD", opcode));
-                }
+            b'b' => self.build(opcode)?,
+            other => return Err(self.refuse(other)?),
+        }
+        Ok(None)
+    }
+
+    fn protocol(&mut self) -> Result<()> {
+        let version = self.take(1)?[0];
+        if version > 2 {
+            invalid!("pickle protocol {version} is not supported; save with PyTorch's default, protocol 2");
+        }
+        Ok(())
+    }
+
+    fn number(&mut self, opcode: u8) -> Result<()> {
+        let value = match opcode {
+            b'J' => Value::Int(i64::from(self.u32()? as i32)),
+            b'K' => Value::Int(i64::from(self.take(1)?[0])),
+            b'M' => {
+                let b = self.take(2)?;
+                Value::Int(i64::from(u16::from_le_bytes([b[0], b[1]])))
             }
-            // INST and STACK_GLOBAL carry a name worth reporting.
+            0x8a => return self.long1(),
+            _ => {
+                self.take(8)?;
+                Value::Number
+            }
+        };
+        self.stack.push(value);
+        Ok(())
+    }
+
+    /// Where the last `count` values on the stack begin.
+    fn top(&self, count: usize) -> Result<usize> {
+        self.stack.len().checked_sub(count).ok_or_else(|| self.underflow())
+    }
+
+    fn list(&mut self) {
+        self.out.sequences.push(Vec::new());
+        self.stack.push(Value::List(self.out.sequences.len() - 1));
+    }
+
+    fn global(&mut self) -> Result<()> {
+        let (module, name) = (self.line()?, self.line()?);
+        let global = known(module, name)?;
+        self.stack.push(Value::Global(global));
+        Ok(())
+    }
+
+    /// BUILD sets attributes; PyTorch uses it for the `_metadata` of a state dict, which holds no tensors.
+    fn build(&mut self, opcode: u8) -> Result<()> {
+        self.pop()?;
+        match self.stack.last() {
+            Some(Value::Dict(_)) => Ok(()),
+            _ => Err(self.refused("BUILD", opcode)),
+        }
+    }
+
+    /// Why an opcode is refused. INST and STACK_GLOBAL carry a name worth reporting.
+    fn refuse(&mut self, opcode: u8) -> Result<Error> {
+        Ok(match opcode {
             b'i' => {
                 let (module, name) = (self.line()?, self.line()?);
                 known(module, name)?;
-                return Err(self.refused("INST", opcode));
+                self.refused("INST", opcode)
             }
             0x93 => {
                 if let [.., Value::Str(module), Value::Str(name)] = self.stack[..] {
                     known(module, name)?;
                 }
-                return Err(self.refused("STACK_GLOBAL", opcode));
+                self.refused("STACK_GLOBAL", opcode)
             }
-            other => return Err(self.refused(opcode_name(other), other)),
-        }
-        Ok(None)
+            other => self.refused(opcode_name(other), other),
+        })
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// One downloadable file of `weights/manifest.toml`.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Entry {
+pub struct Listed {
     /// What the user types, such as `resnet50` (V1) or `resnet50_v2`.
     pub name: String,
     /// The architecture, such as `resnet50`.
@@ -26,7 +26,7 @@ pub struct Entry {
 pub struct Manifest {
     base_url: String,
     pub licence: String,
-    pub weights: Vec<Entry>,
+    pub weights: Vec<Listed>,
 }
 
 /// The manifest that was compiled in.
@@ -38,7 +38,7 @@ pub fn manifest() -> &'static Manifest {
     &MANIFEST
 }
 
-impl Entry {
+impl Listed {
     /// Where the file is downloaded from: `CKAAD_WEIGHTS_URL` (a folder) if set, else its original place.
     pub fn url(&self) -> String {
         let base = std::env::var("CKAAD_WEIGHTS_URL").ok().filter(|base| !base.is_empty());
@@ -48,7 +48,7 @@ impl Entry {
 }
 
 /// The entry called `name`; the error lists all names.
-pub fn find(name: &str) -> Result<&'static Entry> {
+pub fn find(name: &str) -> Result<&'static Listed> {
     let entries = &manifest().weights;
     entries.iter().find(|e| e.name == name).ok_or_else(|| {
         let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();

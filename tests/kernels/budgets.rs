@@ -14,7 +14,7 @@ use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::Cost;
 use ckaad::engine::device::Session;
 use ckaad::engine::device::cuda::{self, CudaSession, SimDriver};
-use ckaad::engine::ops::case::{Case, Program};
+use ckaad::engine::ops::case::{Case, Recorded};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
@@ -100,7 +100,7 @@ impl Counts {
     }
 }
 
-/// Program, number, kernel (`*`: all of them, not run).
+/// Recorded, number, kernel (`*`: all of them, not run).
 type Key = (String, String, String);
 type Table = BTreeMap<Key, Counts>;
 
@@ -258,8 +258,8 @@ impl Work {
     fn count(&self, number: Number) -> Result<Table> {
         let dtype = number.storage();
         let mut filled = None;
-        let mut of = |a, p: ckaad::program::Program, output: &str| -> Result<Program> {
-            let program = Program { tape: p.tape.clone(), inputs: p.inputs().collect(), output: p.report(output)? };
+        let mut of = |a, p: ckaad::program::Program, output: &str| -> Result<Recorded> {
+            let program = Recorded { tape: p.tape.clone(), inputs: p.inputs().collect(), output: p.report(output)? };
             filled = Some((a, p));
             Ok(program)
         };

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::sync::mpsc;
 
 use ckaad::weights::fetch::{Fetched, fetch};
-use ckaad::weights::registry::{self, Entry};
+use ckaad::weights::registry::{self, Listed};
 use sha2::{Digest, Sha256};
 
 use crate::torch_file;
@@ -73,9 +73,9 @@ fn content() -> Vec<u8> {
     (0..300_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
-fn entry(content: &[u8]) -> Entry {
+fn entry(content: &[u8]) -> Listed {
     let digest = Sha256::digest(content);
-    Entry {
+    Listed {
         name: "test".into(),
         backbone: "resnet18".into(),
         version: "V1".into(),

@@ -2,7 +2,7 @@
 
 use super::{Common, time};
 use crate::bench::parts::{self, Measured, Part};
-use crate::bench::roofline::Card;
+use crate::bench::roofline::{Card, of_backend};
 use crate::cli::detector::DetectorArgs;
 use crate::cli::options::{Format, card, count, print};
 use crate::cli::plan::{What, target};
@@ -46,7 +46,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let sim = backend.device == Device::Sim;
     let chosen = args.card.clone().or_else(|| if sim { Card::named("h200") } else { None });
     let target = target(&backend, chosen.as_ref())?;
-    let card = chosen.map_or_else(|| Card::of_backend(&backend), |c| Ok(Some(c)))?;
+    let card = chosen.map_or_else(|| of_backend(&backend), |c| Ok(Some(c)))?;
     let mut parts = Vec::new();
     for program in workload.record(backend.dtype())? {
         let tape = program.tape.clone();

@@ -10,7 +10,7 @@ pub mod tune;
 
 pub use backend::{Backend, Device};
 
-use crate::engine::ops::case::{Program, uniform};
+use crate::engine::ops::case::{Recorded, uniform};
 use crate::engine::params::Values;
 use crate::engine::plan::Plan;
 use crate::engine::real::Real;
@@ -185,7 +185,7 @@ impl dyn Session + '_ {
     }
 }
 
-impl Program {
+impl Recorded {
     /// Fills the inputs, and the parameters (by their names), of a session that runs this program.
     pub fn write(&self, session: &mut dyn Session, inputs: &[Vec<f64>]) -> Result<()> {
         for (v, values) in self.inputs.iter().zip(inputs) {

@@ -1,7 +1,8 @@
 //! Cases: small programs of one op each, as data. Every op folder lists its own in `cases.rs`; gradient checks, parity
-//! tests of every device and benchmarks all walk the same list, [`super::cases`].
+//! tests of every device walk the same list, [`super::cases`].
 
 use crate::Result;
+use crate::engine::hash::fnv1a;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape};
 
@@ -35,7 +36,7 @@ enum Numbers {
 const OFF_KINK: f64 = 0.01;
 
 /// A recorded case.
-pub struct Program {
+pub struct Recorded {
     pub tape: Tape,
     pub inputs: Vec<Var>,
     /// Declared an output of the program.
@@ -87,7 +88,7 @@ impl Case {
     }
 
     /// Records the case onto a fresh tape.
-    pub fn record(&self, dtype: DType) -> Result<Program> {
+    pub fn record(&self, dtype: DType) -> Result<Recorded> {
         let mut tape = Tape::new(dtype);
         let dtype = match dtype {
             _ if matches!(self.numbers, Numbers::Pixels) => DType::U8,
@@ -97,7 +98,7 @@ impl Case {
         let inputs: Vec<Var> = self.inputs.iter().map(|s| tape.input(*s, dtype)).collect::<Result<_>>()?;
         let output = (self.build)(&mut tape, &inputs)?;
         tape.output(output);
-        Ok(Program { tape, inputs, output })
+        Ok(Recorded { tape, inputs, output })
     }
 
     /// Values for every input, a function of the op, the case and the input's position.
@@ -122,7 +123,7 @@ fn keep_off(x: f64, kink: f64) -> f64 {
 /// n numbers in [-1, 1), a function of `name` alone: splitmix64 of (FNV-1a of the name) + index, top 24 bits.
 /// The same as `uniform` in the PyTorch reference that wrote the golden files.
 pub fn uniform(name: &str, n: usize) -> Vec<f32> {
-    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |h, b| (h ^ b as u64).wrapping_mul(0x0100_0000_01b3));
+    let seed = fnv1a(name);
     let number = |i: u64| {
         let mut x = seed.wrapping_add(i).wrapping_add(0x9e37_79b9_7f4a_7c15);
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -128,7 +128,7 @@ pub(super) fn error(doing: &str, e: DriverError) -> Error {
 
 /// A GPU's primary context, and the kernels compiled for it so far. Kept until the process ends: sessions come and go,
 /// and compiling takes longer than most of them.
-pub(super) struct Card {
+pub(super) struct OpenCard {
     pub gpu: Gpu,
     context: sys::CUcontext,
     functions: Mutex<HashMap<&'static str, Function>>,
@@ -142,15 +142,15 @@ pub(super) struct Function(pub sys::CUfunction);
 // never unloaded.
 unsafe impl Send for Function {}
 // SAFETY: as above.
-unsafe impl Send for Card {}
+unsafe impl Send for OpenCard {}
 // SAFETY: as above; the table is behind a lock.
-unsafe impl Sync for Card {}
+unsafe impl Sync for OpenCard {}
 
-static CARDS: Mutex<Option<HashMap<usize, Arc<Card>>>> = Mutex::new(None);
+static CARDS: Mutex<Option<HashMap<usize, Arc<OpenCard>>>> = Mutex::new(None);
 
-impl Card {
+impl OpenCard {
     /// The card with this index, opened when first asked for. Errors: those of [`usable`], or the driver's own.
-    pub fn open(index: usize) -> Result<Arc<Card>> {
+    pub fn open(index: usize) -> Result<Arc<OpenCard>> {
         let mut cards = CARDS.lock().unwrap_or_else(PoisonError::into_inner);
         let cards = cards.get_or_insert_default();
         if let Some(card) = cards.get(&index) {
@@ -161,7 +161,7 @@ impl Card {
         let device = result::device::get(index as i32).map_err(failed)?;
         // SAFETY: the device comes from the driver; the context is kept until the process ends.
         let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
-        let card = Arc::new(Card { gpu, context, functions: Mutex::default() });
+        let card = Arc::new(OpenCard { gpu, context, functions: Mutex::default() });
         cards.insert(index, card.clone());
         Ok(card)
     }

@@ -2,7 +2,7 @@
 //! a build needs no CUDA, and a machine without it gets a message.
 
 use super::Driver;
-use super::card::Card;
+use super::card::OpenCard;
 use super::driver::{Copies, Copy, Graph};
 use crate::engine::device::Cost;
 use crate::engine::toolkit::cuda::{Entry, Launch};
@@ -20,7 +20,7 @@ const BURST: usize = 20;
 
 /// One GPU and a stream of work on it.
 pub struct GpuDriver {
-    card: Arc<Card>,
+    card: Arc<OpenCard>,
     stream: sys::CUstream,
     /// Copies to the device beside kernels, and from it.
     copying: [sys::CUstream; 2],
@@ -48,7 +48,7 @@ unsafe impl Send for GpuDriver {}
 impl GpuDriver {
     /// Opens `cuda:index`. Errors: those of [`usable`](super::card::usable), or the driver's own.
     pub fn open(index: usize) -> Result<Self> {
-        let card = Card::open(index)?;
+        let card = OpenCard::open(index)?;
         let null = std::ptr::null_mut();
         let mut driver = GpuDriver {
             card,

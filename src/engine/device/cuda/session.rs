@@ -49,7 +49,7 @@ pub struct CudaSession {
     /// Where the bytes of [`Session::keep`] are, if there are any.
     kept: Option<Range<u64>>,
     /// What [`Session::run`] replays.
-    program: Program,
+    program: Replay,
     /// What [`Session::submit`] replays in turn; none until it is first called.
     lanes: Vec<Lane>,
     wanted_lanes: usize,
@@ -70,7 +70,7 @@ enum Submission {
 }
 
 /// The launches of a run, and the graph of them once there is one.
-struct Program {
+struct Replay {
     steps: Vec<Work>,
     copies: Copies,
     graph: Option<Graph>,
@@ -85,7 +85,7 @@ struct Work {
 
 /// A run with places of its own for inputs and outputs, in the host buffer and, beside other lanes, on the device.
 struct Lane {
-    program: Program,
+    program: Replay,
     /// Where variables lie in the host buffer.
     host: HashMap<Var, Range<usize>>,
 }
@@ -151,7 +151,7 @@ impl CudaSession {
             () if set_to("CKAAD_GRAPHS", "0") => Submission::Launches,
             () => Submission::Graph,
         };
-        let program = Program { steps, copies: Copies::default(), graph: None };
+        let program = Replay { steps, copies: Copies::default(), graph: None };
         let (submitted, wanted_lanes) = (VecDeque::new(), lanes.max(1));
         let lanes = Vec::new();
         Ok(CudaSession {
@@ -207,7 +207,7 @@ impl CudaSession {
                 |s: &Step| Step { inputs: move_all(&s.inputs), outputs: move_all(&s.outputs), ..s.clone() };
             let steps: Vec<Step> = self.plan.steps.iter().map(moved_step).collect();
             let steps = record(&self.tape, &steps, self.number, self.base)?;
-            self.lanes.push(Lane { program: Program { steps, copies, graph: None }, host });
+            self.lanes.push(Lane { program: Replay { steps, copies, graph: None }, host });
         }
         Ok(())
     }
@@ -442,7 +442,7 @@ impl Session for CudaSession {
 
     fn collect(&mut self, outputs: &mut [(Var, &mut [u8])]) -> Result<()> {
         let Some(index) = self.submitted.pop_front() else { invalid!("no run is on its way") };
-        let Program { copies, graph, .. } = &self.lanes[index].program;
+        let Replay { copies, graph, .. } = &self.lanes[index].program;
         match graph {
             Some(graph) => self.driver.wait(*graph)?,
             None => {

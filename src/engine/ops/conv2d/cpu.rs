@@ -16,7 +16,7 @@ use crate::engine::toolkit::cpu::microkernel::{BLOCK, Finish, Isa, PANEL, transp
 
 /// Filters as stored, or packed in advance by [`pack`] (forward) or [`pack_bwd_input`].
 #[derive(Clone, Copy)]
-pub enum Weights<'a, T> {
+pub enum Filters<'a, T> {
     Krsc(&'a [T]),
     Packed(&'a [T]),
 }
@@ -222,7 +222,7 @@ pub fn forward<T: Real>(
     p: &Conv2d,
     steady: bool,
     x: &[T],
-    w: Weights<'_, T>,
+    w: Filters<'_, T>,
     finish: Finish<'_, T>,
     y: &mut [T],
     scratch: &mut [T],
@@ -232,8 +232,8 @@ pub fn forward<T: Real>(
     let winograd = Sizes::of(p).winograd::<T>(steady);
     let (scratch, packed) = scratch.split_at_mut(parts * scratch_each(winograd));
     let b = match w {
-        Weights::Packed(b) => b,
-        Weights::Krsc(w) => {
+        Filters::Packed(b) => b,
+        Filters::Krsc(w) => {
             pack(p, steady, w, packed);
             packed
         }
@@ -320,7 +320,7 @@ pub fn pack_bwd_input<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
 pub fn bwd_input<T: Real>(
     p: &Conv2d,
     dy: &[T],
-    w: Weights<'_, T>,
+    w: Filters<'_, T>,
     residual: Option<&[T]>,
     dx: &mut [T],
     scratch: &mut [T],
@@ -330,8 +330,8 @@ pub fn bwd_input<T: Real>(
     let winograd = Sizes::of(p).winograd_adjoint::<T>();
     let (scratch, packed) = scratch.split_at_mut(parts * scratch_each(winograd));
     let packed = match w {
-        Weights::Packed(b) => b,
-        Weights::Krsc(w) => {
+        Filters::Packed(b) => b,
+        Filters::Krsc(w) => {
             pack_bwd_input(p, w, packed);
             packed
         }

@@ -196,7 +196,7 @@ impl Operation for Forward {
         let mut extra = extra.into_iter();
         let bias = if self.bias { extra.next() } else { None };
         let residual = if self.residual { extra.next() } else { None };
-        let weights = a.packed.map(cpu::Weights::Packed).unwrap_or(cpu::Weights::Krsc(w));
+        let weights = a.packed.map(cpu::Filters::Packed).unwrap_or(cpu::Filters::Krsc(w));
         let slope = self.act.negative_slope().map(|s| T::of(s as f64));
         cpu::forward(&self.sizes, self.steady, x, weights, Finish { bias, residual, slope }, y, a.scratch);
     }
@@ -219,7 +219,7 @@ impl Operation for BwdInput {
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
         let ([dy, w, ..], [dx, ..]) = (a.inputs, a.outputs);
-        cpu::bwd_input(&self.sizes, dy, cpu::Weights::Krsc(w), None, dx, a.scratch);
+        cpu::bwd_input(&self.sizes, dy, cpu::Filters::Krsc(w), None, dx, a.scratch);
     }
 }
 

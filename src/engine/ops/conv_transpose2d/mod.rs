@@ -91,7 +91,7 @@ impl Operation for ConvTranspose2d {
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
         let ([x, w, ..], [y, ..]) = (a.inputs, a.outputs);
-        let weights = a.packed.map(cpu::Weights::Packed).unwrap_or(cpu::Weights::Krsc(w));
+        let weights = a.packed.map(cpu::Filters::Packed).unwrap_or(cpu::Filters::Krsc(w));
         cpu::bwd_input(&self.sizes, x, weights, None, y, a.scratch);
     }
 }

@@ -10,7 +10,7 @@ const PRECISION_BITS: u32 = 32 - 8 - 2;
 
 /// For every output position its first input position, and the weights of the inputs from there on.
 #[derive(Clone, Debug)]
-struct Weights {
+struct Taps {
     /// (first input, number of inputs) per output.
     span: Vec<(usize, usize)>,
     /// `stride` fixed-point weights per output; those past the number of inputs are zero.
@@ -23,7 +23,7 @@ pub fn taps(input: usize, output: usize) -> usize {
     (input as f64 / output as f64).max(1.0).ceil() as usize * 2 + 1
 }
 
-impl Weights {
+impl Taps {
     fn new(input: usize, output: usize) -> Self {
         let scale = input as f64 / output as f64;
         let support = scale.max(1.0);
@@ -79,14 +79,14 @@ pub struct Resize {
     from: (usize, usize),
     to: (usize, usize),
     /// Absent where the axis keeps its length.
-    columns: Option<Weights>,
-    rows: Option<Weights>,
+    columns: Option<Taps>,
+    rows: Option<Taps>,
 }
 
 impl Resize {
     /// Sizes are (width, height), all at least 1.
     pub fn new(from: (usize, usize), to: (usize, usize)) -> Self {
-        let weights = |from, to| (from != to).then(|| Weights::new(from, to));
+        let weights = |from, to| (from != to).then(|| Taps::new(from, to));
         Resize { from, to, columns: weights(from.0, to.0), rows: weights(from.1, to.1) }
     }
 
@@ -121,7 +121,7 @@ impl Resize {
 }
 
 #[inline(always)]
-fn horizontal<const C: usize>(weights: &Weights, src: &[u8], width: usize, dst: &mut [u8]) {
+fn horizontal<const C: usize>(weights: &Taps, src: &[u8], width: usize, dst: &mut [u8]) {
     for (row, out) in src.chunks_exact(width * C).zip(dst.chunks_exact_mut(weights.span.len() * C)) {
         let (row, out) = (row.as_chunks::<C>().0, out.as_chunks_mut::<C>().0);
         for (x, out) in out.iter_mut().enumerate() {
@@ -139,7 +139,7 @@ fn horizontal<const C: usize>(weights: &Weights, src: &[u8], width: usize, dst: 
 
 /// `stride` is a row's length in bytes.
 #[inline(always)]
-fn vertical(weights: &Weights, src: &[u8], stride: usize, dst: &mut [u8]) {
+fn vertical(weights: &Taps, src: &[u8], stride: usize, dst: &mut [u8]) {
     // As many sums as stay in the first cache level beside the rows they add up.
     const PART: usize = 1024;
     let mut sums = [0i32; PART];

@@ -1,5 +1,6 @@
 //! Kernels and launches as data, and how matrix products are cut: what the ops' `cuda.rs` are written in.
 
+pub mod cards;
 mod decided;
 mod launch;
 mod norm_input;

@@ -3,6 +3,7 @@
 //! What to choose is known from a [`Tuning`](super::Tuning) measured on the card, or guessed by a
 //! model of it. The model's constants are from data sheets, published micro-benchmarks and ptxas, not from our own timings.
 
+use super::cards::Multiprocessor;
 use crate::engine::toolkit::cuda::{Number, Target};
 use serde::{Deserialize, Serialize};
 
@@ -201,7 +202,7 @@ impl Product {
 
     /// Clock cycles of the product and the addition of its splits.
     fn cycles(&self, t: &Target, c: Choice) -> f64 {
-        let (card, tile) = (Card::of(t.capability), c.variant.tile(self.pass));
+        let (card, tile) = (Multiprocessor::of(t.capability), c.variant.tile(self.pass));
         let multiprocessors = t.multiprocessors.max(1) as usize;
         let blocks = self.tiles(&tile).iter().product::<usize>() * self.phases * c.splits;
         let resident = card.resident(&tile, self.pass, t.number);
@@ -226,30 +227,7 @@ const LATENCY: f64 = 700.0;
 /// Cycles of a slice that one block alone cannot fill with products: the barrier, and the way from shared memory.
 const GAP: f64 = 120.0;
 
-/// What a multiprocessor does per cycle, and what it holds.
-struct Card {
-    /// Products of f32, tf32, 16-bit numbers per cycle.
-    products: [f64; 3],
-    /// Bytes from L2 per cycle, while all multiprocessors read.
-    l2: f64,
-    shared: usize,
-    threads: usize,
-}
-
-impl Card {
-    /// Products and memory are those of NVIDIA's architecture papers; sm_90 reaches 5/8 of its tensor cores' rate with
-    /// `mma.sync`; the L2 cache's bytes are published measurements.
-    fn of(capability: (i32, i32)) -> Card {
-        match capability {
-            (8, 0) => Card { products: [64.0, 512.0, 1024.0], l2: 40.0, shared: 164 << 10, threads: 2048 },
-            (8, _) => Card { products: [128.0, 256.0, 512.0], l2: 32.0, shared: 100 << 10, threads: 1536 },
-            (9, _) => Card { products: [128.0, 640.0, 1280.0], l2: 28.0, shared: 228 << 10, threads: 2048 },
-            // Taken for one of these until it is known better: the next card for data centres, then any other.
-            (10, _) => Card { products: [128.0, 640.0, 1280.0], l2: 28.0, shared: 228 << 10, threads: 2048 },
-            _ => Card { products: [128.0, 256.0, 512.0], l2: 32.0, shared: 100 << 10, threads: 1536 },
-        }
-    }
-
+impl Multiprocessor {
     /// Blocks that share a multiprocessor.
     fn resident(&self, tile: &Tile, pass: Pass, number: Number) -> usize {
         const REGISTERS: usize = 64 << 10;
