@@ -42,7 +42,7 @@
 // Precision: sums are f32. A block sums 8,192 products at most (the host splits longer depths). tf32 operands are rounded
 // to nearest (cvt.rna).
 //
-// Numbers: tiles, stages and the model by which the host picks tile and splits (src/engine/ops/conv2d/tiling.rs) come from
+// Numbers: tiles, stages and the model by which the host picks tile and splits (src/engine/toolkit/cuda/tiling.rs) come from
 // ptxas' register counts, shared memory per multiprocessor and published rates, without a GPU to time on. `ckaad tune`
 // measures on one, and its choices take the model's place.
 #include "conv_load.cuh"
