@@ -102,7 +102,7 @@ pub struct Networks {
     /// resnet18, resnet34, resnet50, resnet101, resnet152, wide_resnet50_2 or wide_resnet101_2
     #[arg(long, default_value = "resnet18")]
     pub backbone: String,
-    /// Consecutive backbone layers whose features are reconstructed, finest first
+    /// Consecutive backbone layers whose features are used, finest first
     #[arg(long, default_value = "2,3", value_delimiter = ',')]
     pub layers: Vec<usize>,
     /// Side in pixels that every picture is resized to; a multiple of 32, at least 64 (with layers up to 2: of 16, at least 32; with layer 4: of 64, at least 128)

@@ -30,12 +30,13 @@ const INTERRUPTED: i32 = 130;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 The folder holds train/good/*, and if there are any, train/anomalous/*: pictures known to be anomalous somewhere.
-Without the latter, ckapatch and ckaimg distort normal pictures elastically instead. MVTec AD categories fit as they are.
+Without the latter, strategies that need some distort normal pictures elastically instead. MVTec AD categories fit as they are.
 
 Examples:
   ckaad weights fetch resnet18
   ckaad train --data screw --weights resnet18 --epochs 50 --out screw.safetensors
   ckaad train --data tiles --weights resnet18 --image-size 128 --strategy recon --out tiles.safetensors
+  ckaad train --data screw --weights resnet18 --detector patchcore --coreset 0.01 --out bank.safetensors
   ckaad train --data screw --weights resnet18 --epochs 80 --out screw.safetensors --resume
 
 Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 0; --resume goes on from there with

@@ -33,7 +33,7 @@ impl std::fmt::Display for Format {
 
 /// One tensor of the index. `new` has checked that every element lies inside the tensor's storage.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct Stored {
     name: String,
     elem: Elem,
     shape: Vec<usize>,
@@ -42,7 +42,7 @@ pub(super) struct Entry {
     bytes: Range<usize>,
 }
 
-impl Entry {
+impl Stored {
     /// `storage`: the bytes of the file that belong to the tensor's storage; `offset` and `strides` in elements.
     pub fn new(
         name: String,
@@ -51,7 +51,7 @@ impl Entry {
         strides: Vec<usize>,
         storage: Range<usize>,
         offset: usize,
-    ) -> Result<Entry> {
+    ) -> Result<Stored> {
         if strides.len() != shape.len() {
             invalid!("tensor \"{name}\": {} sizes but {} strides", shape.len(), strides.len());
         }
@@ -83,7 +83,7 @@ impl Entry {
         }
         // Cannot overflow: both are at most the storage's byte length.
         let start = storage.start + offset * elem.size();
-        Ok(Entry { name, elem, shape, strides, bytes: start..start + extent * elem.size() })
+        Ok(Stored { name, elem, shape, strides, bytes: start..start + extent * elem.size() })
     }
 
     pub fn name(&self) -> &str {
@@ -96,7 +96,7 @@ pub struct Archive {
     path: PathBuf,
     map: memmap2::Mmap,
     format: Format,
-    entries: Vec<Entry>,
+    entries: Vec<Stored>,
     by_name: HashMap<String, usize>,
     metadata: BTreeMap<String, String>,
 }
@@ -125,7 +125,7 @@ impl Archive {
 
     /// Tensor names in file order.
     pub fn names(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.entries.iter().map(Entry::name)
+        self.entries.iter().map(Stored::name)
     }
 
     pub fn contains(&self, name: &str) -> bool {
@@ -166,7 +166,7 @@ impl Archive {
         Ok(values)
     }
 
-    fn view<'a>(&'a self, entry: &'a Entry) -> TensorView<'a> {
+    fn view<'a>(&'a self, entry: &'a Stored) -> TensorView<'a> {
         TensorView {
             name: &entry.name,
             elem: entry.elem,
@@ -190,7 +190,7 @@ impl Archive {
     }
 }
 
-type Parsed = (Format, Vec<Entry>, BTreeMap<String, String>);
+type Parsed = (Format, Vec<Stored>, BTreeMap<String, String>);
 
 fn parse(bytes: &[u8]) -> Result<Parsed> {
     if bytes.starts_with(b"PK\x03\x04") {
@@ -290,7 +290,7 @@ impl<'a> TensorView<'a> {
             return self.data.chunks_exact(size).map(|b| convert(E::decode(b))).collect();
         }
         // An odometer over the outer axes, a strided run over the innermost one. Not contiguous implies two axes or a
-        // stride, so `shape` is not empty, and `Entry::new` bounded `len` by the storage and every index by `data`.
+        // stride, so `shape` is not empty, and `Stored::new` bounded `len` by the storage and every index by `data`.
         let (Some((&inner, outer)), Some(&step)) = (self.shape.split_last(), self.strides.last()) else {
             return Vec::new();
         };

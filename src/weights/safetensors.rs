@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 
-use super::archive::Entry;
+use super::archive::Stored;
 use super::atomic::write_atomically;
 use super::elem::{Elem, Element};
 use crate::{Error, Result, invalid};
@@ -17,7 +17,7 @@ pub(super) fn recognise(bytes: &[u8]) -> bool {
     bytes.get(8) == Some(&b'{')
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Entry>, BTreeMap<String, String>)> {
+pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Stored>, BTreeMap<String, String>)> {
     let (length, header) = SafeTensors::read_metadata(bytes)
         .map_err(|e| Error::Invalid(format!("corrupt or truncated safetensors file: {e}")))?;
     let data = 8 + length;
@@ -39,7 +39,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Entry>, BTreeMap<String, String>
         };
         let storage = data + info.data_offsets.0..data + info.data_offsets.1;
         let strides = row_major(&info.shape);
-        entries.push(Entry::new(name, elem, info.shape.clone(), strides, storage, 0)?);
+        entries.push(Stored::new(name, elem, info.shape.clone(), strides, storage, 0)?);
     }
     let metadata = header.metadata().clone().unwrap_or_default();
     Ok((entries, metadata.into_iter().collect()))

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::archive::Entry;
+use super::archive::Stored;
 use super::pickle::{self, Value};
 use super::state_dict;
 use crate::{Result, invalid};
@@ -15,7 +15,7 @@ pub(super) fn recognise(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x80) && bytes.get(2..).is_some_and(|rest| rest.starts_with(&MAGIC))
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>> {
     let mut rest = &bytes[2 + MAGIC.len()..];
     let mut next = |what: &str| {
         let (pickle, root, length) = pickle::read(rest).map_err(|e| e.within(what))?;
@@ -68,7 +68,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
             );
         };
         let range = whole.start + offset * size..whole.start + end;
-        Entry::new(name, storage.elem, tensor.shape.clone(), tensor.strides.clone(), range, tensor.offset)
+        Stored::new(name, storage.elem, tensor.shape.clone(), tensor.strides.clone(), range, tensor.offset)
     };
     tensors.into_iter().map(|(name, t)| locate(name, &index.tensors[t])).collect()
 }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::io::Cursor;
 use std::ops::Range;
 
-use super::archive::Entry;
+use super::archive::Stored;
 use super::{pickle, state_dict};
 use crate::{Error, Result, invalid};
 
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
+pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>> {
     let files = directory(bytes)?;
     let is_folder = |prefix: &str| prefix.is_empty() || prefix.ends_with('/');
     let candidates = files.iter().filter_map(|(name, range)| Some((name.strip_suffix("data.pkl")?, range)));
@@ -39,7 +39,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Entry>> {
             );
         };
         let range = range.start..range.start + needed;
-        Entry::new(name, storage.elem, tensor.shape.clone(), tensor.strides.clone(), range, tensor.offset)
+        Stored::new(name, storage.elem, tensor.shape.clone(), tensor.strides.clone(), range, tensor.offset)
     };
     let tensors = state_dict::flatten(&pickle, root)?;
     tensors.into_iter().map(|(name, t)| locate(name, &pickle.tensors[t])).collect()

@@ -13,7 +13,7 @@ use crate::program::Program;
 use serde_json::json;
 use std::time::Instant;
 
-/// Measure a training step: discriminator and auto-encoder, N normal and N anomalous pictures
+/// Measure a training step of N normal and, where the detector uses them, N anomalous pictures; of a fit, its features
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]

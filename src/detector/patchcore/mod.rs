@@ -132,7 +132,7 @@ impl Detector for PatchCore {
         let memory = t.network(NETWORK);
         let rows = self.bank_rows.map_or_else(|| self.rows(NOMINAL_PICTURES * positions(a)), Ok)?;
         let bank = t.param(memory, BANK, &[rows, t.shape(patches).c()], Init::Normal(1.0))?;
-        t.set_label("nearest");
+        t.set_label("memory");
         let scores = scoring::scores(t, patches, bank, self.neighbours)?;
         t.set_label("anomaly_map");
         let map = t.anomaly_map(&[scores.distances], a.image_size, self.sigma)?;

@@ -10,14 +10,14 @@ use crate::engine::toolkit::cuda::{
 
 /// What is added to a product before it is stored.
 #[derive(Clone, Copy)]
-pub struct Finish {
+pub struct Extras {
     pub bias: In,
     pub residual: In,
     pub slope: f32,
 }
 
-impl Finish {
-    pub const NONE: Finish = Finish { bias: In::NONE, residual: In::NONE, slope: 1.0 };
+impl Extras {
+    pub const NONE: Extras = Extras { bias: In::NONE, residual: In::NONE, slope: 1.0 };
 }
 
 impl Tiling {
@@ -28,7 +28,7 @@ impl Tiling {
         l: &mut Launches,
         y: Out,
         columns: u32,
-        finish: Finish,
+        extras: Extras,
         call: impl Fn(Variant, Out, Out, Out, u32) -> Result<Call>,
     ) -> Result<()> {
         let splits = size32("convolution splits", self.splits)?;
@@ -49,7 +49,7 @@ impl Tiling {
         }
         l.launch(call, blocks, [self.threads as u32, 1, 1], self.shared as u32)?;
         let here = split && leaves.is_none();
-        if here { reduce_splits(l, y, partial.read(), finish, self.count, columns, splits) } else { Ok(()) }
+        if here { reduce_splits(l, y, partial.read(), extras, self.count, columns, splits) } else { Ok(()) }
     }
 }
 
@@ -58,12 +58,12 @@ fn reduce_splits(
     l: &mut Launches,
     y: Out,
     partial: In,
-    finish: Finish,
+    extras: Extras,
     count: usize,
     columns: u32,
     splits: u32,
 ) -> Result<()> {
-    let Finish { bias, residual, slope } = finish;
+    let Extras { bias, residual, slope } = extras;
     let count32 = size32("convolution result", count)?;
     let call = kernels::conv2d_reduce_splits(y.number(), y, partial, bias, residual, count32, columns, splits, slope)?;
     let threads = if count.is_multiple_of(4) { count / 4 } else { count };
@@ -132,8 +132,8 @@ impl CudaOperation for Forward {
         let bias = if self.bias { l.input(2) } else { In::NONE };
         let residual = if self.residual { l.input(2 + self.bias as usize) } else { In::NONE };
         let slope = self.act.negative_slope().unwrap_or(1.0);
-        let finish = Finish { bias, residual, slope };
-        l.tiling()?.launch(l, l.output(0), p.k, finish, |variant, y, partial, moments, splits| {
+        let extras = Extras { bias, residual, slope };
+        l.tiling()?.launch(l, l.output(0), p.k, extras, |variant, y, partial, moments, splits| {
             let kernel = match variant {
                 Variant::Small => kernels::conv2d_fwd_small,
                 Variant::Medium => kernels::conv2d_fwd_medium,
@@ -149,7 +149,7 @@ impl CudaOperation for Forward {
 pub fn launch_bwd_input(p: Conv2d, l: &mut Launches) -> Result<()> {
     check(&p)?;
     let (dy, w, number) = (l.input(0), l.input(1), l.precision());
-    l.tiling()?.launch(l, l.output(0), p.c, Finish::NONE, |variant, dx, partial, _, splits| {
+    l.tiling()?.launch(l, l.output(0), p.c, Extras::NONE, |variant, dx, partial, _, splits| {
         let kernel = match variant {
             Variant::Small => kernels::conv2d_bwd_input_small,
             Variant::Medium => kernels::conv2d_bwd_input_medium,
@@ -179,7 +179,7 @@ impl CudaOperation for BwdWeight {
         let (p, number) = (self.sizes, l.precision());
         check(&p)?;
         let (x, dy) = (l.input(0), l.input(1));
-        l.tiling()?.launch(l, l.output(0), p.c, Finish::NONE, |variant, dw, partial, _, splits| {
+        l.tiling()?.launch(l, l.output(0), p.c, Extras::NONE, |variant, dw, partial, _, splits| {
             let kernel = match variant {
                 Variant::Small => kernels::conv2d_bwd_weight_small,
                 Variant::Medium => kernels::conv2d_bwd_weight_medium,
@@ -230,6 +230,6 @@ impl CudaOperation for BwdBias {
         let each = positions.div_ceil(blocks as u32);
         let call = kernels::conv2d_bwd_bias(l.number(), partial, dy, positions, k, each, lanes as u32)?;
         l.launch(call, [blocks as u32, across as u32, 1], [BIAS_THREADS as u32, 1, 1], 0)?;
-        reduce_splits(l, l.output(0), partial.read(), Finish::NONE, self.k, k, blocks as u32)
+        reduce_splits(l, l.output(0), partial.read(), Extras::NONE, self.k, k, blocks as u32)
     }
 }

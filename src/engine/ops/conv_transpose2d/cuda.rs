@@ -2,7 +2,7 @@
 
 use super::ConvTranspose2d;
 use crate::Result;
-use crate::engine::ops::conv2d::cuda::{Finish, bwd_input, launch_bwd_input};
+use crate::engine::ops::conv2d::cuda::{Extras, bwd_input, launch_bwd_input};
 use crate::engine::ops::kernels;
 use crate::engine::toolkit::cuda::tiling::{Pass, Product, Tiling, Variant};
 use crate::engine::toolkit::cuda::{CudaOperation, Decided, Launches, Moments, Target};
@@ -42,7 +42,7 @@ impl CudaOperation for ConvTranspose2d {
             return launch_bwd_input(p, l);
         }
         let (x, w, number) = (l.input(0), l.input(1), l.precision());
-        l.tiling()?.launch(l, l.output(0), p.c, Finish::NONE, |variant, y, partial, moments, splits| {
+        l.tiling()?.launch(l, l.output(0), p.c, Extras::NONE, |variant, y, partial, moments, splits| {
             let kernel = match variant {
                 Variant::Small => kernels::conv_transpose2d_fwd_small,
                 Variant::Medium => kernels::conv_transpose2d_fwd_medium,
