@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ckaad::data::folder::{TestSet, TrainSet, each};
+use ckaad::data::folder::{TestSet, TrainSet};
 use ckaad::data::image::{Picture, Source, load_mask};
+use ckaad::data::listing::each;
 use ckaad::data::resize::bilinear;
 use ckaad::data::synthetic::{Defect, Spec, generate, picture as fabric};
 use ckaad::engine::device::cpu;

@@ -2,7 +2,7 @@
 
 use super::options::{Device, count, print};
 use super::progress;
-use crate::data::folder;
+use crate::data::listing;
 use crate::detector::file::ModelFile;
 use crate::report::files::{self, MapFiles};
 use crate::score::pipeline::{self, Outcome};
@@ -81,7 +81,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let (paths, stdin) = (args.paths.clone(), io::BufReader::new(io::stdin()));
     pipeline::run(
         &mut scorer,
-        move |take| folder::each(&paths, stdin, take),
+        move |take| listing::each(&paths, stdin, take),
         |outcome| {
             failed += usize::from(outcome.result.is_err());
             bar.iter().for_each(|b| b.inc(1));

@@ -2,7 +2,7 @@
 
 use super::options::{Device, count, print, share};
 use super::progress;
-use crate::data::folder;
+use crate::data::listing;
 use crate::detector::file::ModelFile;
 use crate::metrics::quantile::quantile;
 use crate::score::pipeline;
@@ -53,7 +53,7 @@ pub fn run(args: &Args) -> Result<bool> {
             let (paths, stdin) = (args.paths.clone(), io::BufReader::new(io::stdin()));
             pipeline::run(
                 &mut scorer,
-                move |take| folder::each(&paths, stdin, take),
+                move |take| listing::each(&paths, stdin, take),
                 |outcome| {
                     scores.push(outcome.result?.1.score);
                     bar.inc(1);

@@ -3,5 +3,6 @@
 pub mod elastic;
 pub mod folder;
 pub mod image;
+pub mod listing;
 pub mod resize;
 pub mod synthetic;

@@ -5,8 +5,8 @@ use crate::bench::workload::{Kind, Workload, random_picture};
 use crate::bench::{parts, repeat, seconds};
 use crate::cli::detector::DetectorArgs;
 use crate::cli::options::count;
-use crate::data::folder;
 use crate::data::image::Source;
+use crate::data::listing;
 use crate::detector::file::{Config, ModelFile};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<bool> {
     };
     let size = scorer.image_size();
     let mut files = Vec::new();
-    folder::each(&args.pictures, std::io::empty(), &mut |source| {
+    listing::each(&args.pictures, std::io::empty(), &mut |source| {
         files.push(source);
         true
     })?;
