@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["engine/plan"],
     &["engine/device"],
     &["engine/gradcheck"],
+    &["output"],
     &["data", "metrics", "weights"],
     &["backend", "model"],
     &["program"],

@@ -14,6 +14,7 @@ mod detector;
 mod devices;
 mod eval;
 mod gradcheck;
+mod inputs;
 mod options;
 mod plan;
 mod progress;

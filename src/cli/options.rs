@@ -159,6 +159,11 @@ pub fn card(text: &str) -> std::result::Result<Card, String> {
     Card::named(text).ok_or_else(|| format!("expected one of {}", Card::names().join(", ")))
 }
 
+/// `1 picture`, `2 pictures`.
+pub fn plural(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A number from 0 to 1.
 pub fn share(text: &str) -> std::result::Result<f64, String> {
     match text.parse::<f64>() {

@@ -1,13 +1,15 @@
 //! `ckaad score`: scores pictures with a trained model, one line each.
 
+use super::inputs::{Inputs, expect_none_failed, tell_passed_over};
 use super::options::{Device, count, print};
 use super::progress;
+use crate::Result;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
+use crate::output::Outputs;
 use crate::report::files::{self, MapFiles};
 use crate::score::pipeline::{self, Outcome};
 use crate::score::scorer::Scorer;
-use crate::{Result, invalid};
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
@@ -27,9 +29,8 @@ pub struct Args {
     /// Model file that `ckaad train` wrote
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Pictures, folders of pictures, or - for a list on standard input
-    #[arg(required = true, value_name = "PATH")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// Write every picture with its anomaly map blended over, as <stem>.png, into this folder
     #[arg(long, value_name = "DIR")]
     heatmaps: Option<PathBuf>,
@@ -62,8 +63,16 @@ enum Format {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let backend = args.device.backend()?;
     let model = ModelFile::open(&args.model)?;
+    let mut outputs = Outputs::default();
+    for (flag, folder) in [("--heatmaps", &args.heatmaps), ("--maps", &args.maps)] {
+        if let Some(folder) = folder {
+            outputs = outputs.folder(flag, folder)?;
+        }
+    }
+    outputs.expect_apart(&args.model)?;
+    let given = args.inputs.given(&outputs)?;
+    let backend = args.device.backend()?;
     let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
     let format = match args.map_format {
         MapFormat::Npy => files::MapFormat::Npy,
@@ -78,10 +87,9 @@ pub fn run(args: &Args) -> Result<bool> {
     // When lines go to a file, a spinner on the terminal shows that work goes on.
     let bar = (!io::stdout().is_terminal()).then(|| progress::spinner("scored"));
     let mut failed = 0;
-    let (paths, stdin) = (args.paths.clone(), io::BufReader::new(io::stdin()));
-    pipeline::run(
+    let passed_over = pipeline::run(
         &mut scorer,
-        move |take| listing::each(&paths, stdin, take),
+        move |take| listing::each(given, &outputs, take),
         |outcome| {
             failed += usize::from(outcome.result.is_err());
             bar.iter().for_each(|b| b.inc(1));
@@ -89,10 +97,8 @@ pub fn run(args: &Args) -> Result<bool> {
         },
     )?;
     bar.iter().for_each(|b| b.finish_and_clear());
-    if failed > 0 {
-        let pictures = if failed == 1 { "picture" } else { "pictures" };
-        invalid!("{failed} {pictures} could not be scored");
-    }
+    tell_passed_over(&passed_over);
+    expect_none_failed(failed, "scored")?;
     Ok(true)
 }
 

@@ -1,14 +1,15 @@
 //! `ckaad threshold`: sets the score from which a model calls a picture anomalous.
 
+use super::inputs::{Inputs, expect_none_failed, tell_left_out, tell_passed_over};
 use super::options::{Device, count, print, share};
 use super::progress;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
 use crate::metrics::quantile::quantile;
+use crate::output::Outputs;
 use crate::score::pipeline;
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
-use std::io;
 use std::path::PathBuf;
 
 /// Set a model's threshold, from normal pictures or to a given value
@@ -22,14 +23,13 @@ pub struct Args {
     /// Model file
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Normal pictures that training did not see: files, folders, or - for a list on standard input
-    #[arg(value_name = "PATH", required_unless_present = "value")]
-    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// The threshold is this quantile of the pictures' scores
     #[arg(long, default_value_t = 0.98, value_parser = share)]
     quantile: f64,
     /// The threshold itself
-    #[arg(long, conflicts_with_all = ["paths", "quantile"], allow_negative_numbers = true)]
+    #[arg(long, conflicts_with = "quantile", allow_negative_numbers = true)]
     value: Option<f64>,
     /// Where to write the model [default: over the old file, atomically]
     #[arg(long, value_name = "FILE")]
@@ -41,35 +41,48 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let backend = args.device.backend()?;
     let model = ModelFile::open(&args.model)?;
+    let out = args.out.as_ref().unwrap_or(&args.model);
+    let outputs = Outputs::default().file("--out", out)?;
+    let mut failed = 0;
     let threshold = match args.value {
+        Some(_) if !args.inputs.is_empty() => {
+            return Err(Error::Usage("--value sets the threshold itself: leave the pictures out".into()));
+        }
         Some(v) if v.is_finite() => v,
         Some(v) => return Err(Error::Usage(format!("--value {v}: expected a finite number"))),
         None => {
+            let given = args.inputs.given(&outputs)?;
+            let backend = args.device.backend()?;
             let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
             let mut scores = Vec::new();
             let bar = progress::spinner("scored");
-            let (paths, stdin) = (args.paths.clone(), io::BufReader::new(io::stdin()));
-            pipeline::run(
+            let passed_over = pipeline::run(
                 &mut scorer,
-                move |take| listing::each(&paths, stdin, take),
+                move |take| listing::each(given, &outputs, take),
                 |outcome| {
-                    scores.push(outcome.result?.1.score);
+                    match outcome.result {
+                        Ok((_, scored)) => scores.push(scored.score),
+                        Err(e) => {
+                            failed += 1;
+                            tell_left_out(&e);
+                        }
+                    }
                     bar.inc(1);
                     Ok(())
                 },
             )?;
             bar.finish_and_clear();
+            tell_passed_over(&passed_over);
             quantile(&scores, args.quantile)?
         }
     };
     let before = model.config.threshold;
     let mut config = model.config.clone();
     config.threshold = Some(threshold);
-    let out = args.out.as_ref().unwrap_or(&args.model);
     model.rewrite(out, &config)?;
     let before = before.map_or("none".to_string(), |t| format!("{t:.5}"));
     print(&format!("{}: threshold {threshold:.5} (before: {before})\n", out.display()))?;
+    expect_none_failed(failed, "read; the threshold is that of the others")?;
     Ok(true)
 }

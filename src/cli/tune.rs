@@ -9,7 +9,7 @@ use crate::detector::Learning;
 use crate::engine::device::Backend;
 use crate::engine::device::tune::{self, Outcome, Work};
 use crate::engine::toolkit::cuda::{Choices, Number, Tuned};
-use crate::weights::write_atomically;
+use crate::output::write_atomically;
 use crate::{Error, Result};
 use std::fmt::Write as _;
 use std::sync::Arc;

@@ -10,36 +10,59 @@
 //!
 //! Nothing is decoded here.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::image::Source;
-use super::listing::{EXTENSIONS, entries, is_picture};
-use crate::error::Result;
+use super::listing::{self, PassedOver, entries};
+use crate::error::{Error, Result};
 use crate::invalid;
 
 const LAYOUT: &str = "a dataset holds train/good, test/good, test/<type> and ground_truth/<type>/<stem>_mask.png";
 
 /// The pictures to train on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TrainSet {
     /// At least one.
     pub good: Vec<Source>,
-    /// Empty when the dataset has no `train/anomalous`.
+    /// Empty when there are none, as in a dataset without `train/anomalous`.
     pub anomalous: Vec<Source>,
+    /// Of the folders that were listed.
+    pub passed_over: PassedOver,
 }
 
 impl TrainSet {
     /// Lists `root/train`. A missing or empty `train/good` is an error, as is a `train/anomalous` without pictures.
     pub fn open(root: &Path) -> Result<Self> {
         check_root(root)?;
-        let sources = |folder: &str| -> Result<Vec<Source>> {
-            Ok(pictures(&root.join(folder))?.into_iter().map(Source::from).collect())
-        };
-        let good = sources("train/good")?;
-        let labelled = root.join("train/anomalous").exists();
-        let anomalous = if labelled { sources("train/anomalous")? } else { Vec::new() };
-        Ok(Self { good, anomalous })
+        let good = root.join("train/good");
+        if !good.is_dir()
+            && let Ok(flat) = listing::below(root)
+        {
+            let (found, root) = (flat.pictures.len(), root.display());
+            invalid!(
+                "{root}: there is no train/good in it ({LAYOUT}). If the pictures below it ({found}) are all normal: --normal {root}"
+            );
+        }
+        let anomalous = root.join("train/anomalous");
+        Self::of_folders(&good, anomalous.exists().then_some(&*anomalous))
+    }
+
+    /// All pictures below a folder of normal ones and, if there is one, a folder of anomalous ones.
+    pub fn of_folders(normal: &Path, anomalous: Option<&Path>) -> Result<Self> {
+        let mut set = Self::default();
+        for (folder, sources) in [(Some(normal), &mut set.good), (anomalous, &mut set.anomalous)] {
+            let Some(folder) = folder else { continue };
+            let found = listing::below(folder)?;
+            sources.extend(found.pictures.into_iter().map(Source::from));
+            set.passed_over.add(found.passed_over);
+        }
+        let names: HashSet<&Path> = set.good.iter().map(Source::path).collect();
+        if let Some(both) = set.anomalous.iter().find(|s| names.contains(s.path())) {
+            invalid!("{}: given as a normal picture and as an anomalous one", both.path().display());
+        }
+        Ok(set)
     }
 }
 
@@ -73,7 +96,8 @@ impl TestSet {
     pub fn open(root: &Path) -> Result<Self> {
         check_root(root)?;
         let test = root.join("test");
-        let mut kinds: Vec<PathBuf> = entries(&test)?.into_iter().filter(|p| p.is_dir()).collect();
+        let all = entries(&test).map_err(|e| Error::io(&test, e))?;
+        let mut kinds: Vec<PathBuf> = all.into_iter().filter(|p| p.is_dir()).collect();
         kinds.sort();
         if kinds.is_empty() {
             invalid!("{}: no folders in it, expected good and one per defect type ({LAYOUT})", test.display());
@@ -111,12 +135,7 @@ fn check_root(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The pictures directly inside `folder`, sorted by name; none is an error.
+/// The pictures below `folder`, sorted by name; none is an error.
 fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found: Vec<PathBuf> = entries(folder)?.into_iter().filter(|p| is_picture(p) && !p.is_dir()).collect();
-    if found.is_empty() {
-        invalid!("{}: no pictures in it, expected {} files ({LAYOUT})", folder.display(), EXTENSIONS.join(", "));
-    }
-    found.sort();
-    Ok(found)
+    Ok(listing::below(folder).map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))?.pictures)
 }

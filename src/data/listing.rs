@@ -1,85 +1,247 @@
-//! Which files are meant: what the arguments of a command stand for, and the pictures in a folder.
+//! Which pictures are meant: what the arguments of a command stand for, and what a folder holds.
 //!
 //! Nothing is decoded here. Pictures are told by extension (any case), hidden files are skipped, and lists are sorted
-//! by the bytes of the names, so that a seed means the same on every machine.
+//! by the bytes of the names, so that a seed means the same on every machine. Whatever else is skipped is counted.
 
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::BufRead;
 use std::path::{Path, PathBuf};
+
+use bstr::ByteSlice;
 
 use super::image::Source;
 use crate::error::{Error, Result};
 use crate::invalid;
+use crate::output::{Outputs, is_ours};
 
 /// Extensions that count as pictures inside a folder.
-pub const EXTENSIONS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
+pub const EXTENSIONS: [&str; 10] = ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "tif", "tiff", "webp", "gif"];
 
-/// Hands the files that the arguments of `score` stand for to `take`, in order, until it returns false: a file as it is
-/// (also when missing or oddly named, its reader will say so), a folder as all pictures below it, sorted (links to
-/// folders are not followed), and `-` as the lines of `stdin`, each again a file or a folder, read one by one as they
-/// come. A folder without any picture is an error.
-pub fn each(paths: &[PathBuf], mut stdin: impl BufRead, take: &mut dyn FnMut(Source) -> bool) -> Result<()> {
-    let mut take = |path: PathBuf| take(path.into());
-    for path in paths {
-        if path.as_os_str() != "-" {
-            if !expand(path)?.into_iter().all(&mut take) {
-                return Ok(());
+/// What a walk over folders did not take.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Files that are no pictures by their extensions (in lower case; empty without one).
+    others: BTreeMap<String, usize>,
+    /// Pipes, sockets and devices.
+    special: usize,
+    /// Links that lead nowhere, and links to folders that were read already.
+    links: usize,
+    /// Folders that this program wrote heat maps or maps into.
+    outputs: usize,
+}
+
+impl PassedOver {
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds what another walk passed over.
+    pub fn add(&mut self, other: Self) {
+        other.others.into_iter().for_each(|(kind, n)| *self.others.entry(kind).or_default() += n);
+        self.special += other.special;
+        self.links += other.links;
+        self.outputs += other.outputs;
+    }
+}
+
+/// `3 files that are not pictures by name (2 .txt, 1 .json), 1 pipe or device`
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let mut parts = Vec::new();
+        let mut part = |n: usize, one: &str, many: &str| {
+            if n > 0 {
+                parts.push(format!("{n} {}", if n == 1 { one } else { many }));
             }
+        };
+        let kind = |(kind, n): (&String, &usize)| match kind.as_str() {
+            "" => format!("{n} without extension"),
+            kind => format!("{n} .{kind}"),
+        };
+        let kinds: Vec<String> = self.others.iter().map(kind).collect();
+        let kinds = kinds.join(", ");
+        let (one, many) = ("file that is no picture by name", "files that are no pictures by name");
+        part(self.others.values().sum(), &format!("{one} ({kinds})"), &format!("{many} ({kinds})"));
+        part(self.special, "pipe or device", "pipes and devices");
+        part(
+            self.links,
+            "link that leads nowhere or to a folder read already",
+            "links that lead nowhere or to folders read already",
+        );
+        part(self.outputs, "folder of maps written by ckaad", "folders of maps written by ckaad");
+        f.write_str(&parts.join(", "))
+    }
+}
+
+/// The pictures below a folder.
+#[derive(Clone, Debug, Default)]
+pub struct Listing {
+    /// Sorted by path.
+    pub pictures: Vec<PathBuf>,
+    pub passed_over: PassedOver,
+}
+
+/// Lists the pictures in `folder` and in all folders below it, also where links lead to one. None at all is an error, as is
+/// a folder that cannot be read. A folder that this program wrote maps into is left out, unless it is `folder` itself.
+pub fn below(folder: &Path) -> Result<Listing> {
+    let mut failed = None;
+    let listing = walk(folder, &mut |path, e| failed = failed.take().or(Some(Error::io(path, e))));
+    if let Some(e) = failed {
+        return Err(e);
+    }
+    if listing.pictures.is_empty() {
+        let but = match &listing.passed_over {
+            none if none.is_empty() => String::new(),
+            some => format!("; passed over: {some}"),
+        };
+        invalid!("{}: no pictures in this folder or below it ({}){but}", folder.display(), EXTENSIONS.join(", "));
+    }
+    Ok(listing)
+}
+
+/// The same, with folders that cannot be read handed to `unreadable`.
+fn walk(root: &Path, unreadable: &mut dyn FnMut(&Path, std::io::Error)) -> Listing {
+    let mut listing = Listing::default();
+    let mut seen = HashSet::new();
+    let mut open = vec![root.to_path_buf()];
+    // Real folders come first, so that a link to one that lies elsewhere in the tree is what is passed over.
+    let mut linked = Vec::new();
+    while let Some(folder) = open.pop().or_else(|| linked.pop()) {
+        let resolved = std::fs::canonicalize(&folder);
+        let (resolved, entries) = match resolved.and_then(|r| Ok((r, entries(&folder)?))) {
+            Ok(read) => read,
+            Err(e) => {
+                unreadable(&folder, e);
+                continue;
+            }
+        };
+        if !seen.insert(resolved) {
+            listing.passed_over.links += 1;
             continue;
         }
+        for entry in entries {
+            let Ok(found) = std::fs::metadata(&entry) else {
+                listing.passed_over.links += 1;
+                continue;
+            };
+            if found.is_dir() && is_ours(&entry) {
+                listing.passed_over.outputs += 1;
+            } else if found.is_dir() {
+                if entry.is_symlink() { &mut linked } else { &mut open }.push(entry);
+            } else if !found.is_file() {
+                listing.passed_over.special += 1;
+            } else if is_picture(&entry) {
+                listing.pictures.push(entry);
+            } else {
+                let kind = entry.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+                *listing.passed_over.others.entry(kind).or_default() += 1;
+            }
+        }
+    }
+    listing.pictures.sort();
+    listing
+}
+
+/// What stands for pictures on a command line.
+pub enum Given {
+    /// A file, or a folder of pictures.
+    Path(PathBuf),
+    /// Paths of such, read one by one as they come.
+    List {
+        /// For errors.
+        name: String,
+        from: Box<dyn BufRead + Send>,
+        /// What ends a path: a line feed (a carriage return before it, and empty lines, do not count), or 0.
+        end: u8,
+    },
+}
+
+/// One of the pictures that are meant, or what could not be taken for one.
+pub type Listed = std::result::Result<Source, Refused>;
+
+/// What cannot be read, and why.
+#[derive(Debug)]
+pub struct Refused {
+    pub path: PathBuf,
+    pub error: Error,
+}
+
+/// Hands the pictures that `given` stands for to `take`, in order, until it returns false: a file as it is (also when missing
+/// or oddly named, its reader will say so), a folder as all pictures below it. A folder without pictures, one that cannot be
+/// read, and what `outputs` would write over come as [`Refused`]. Returns what was passed over.
+pub fn each(given: Vec<Given>, outputs: &Outputs, take: &mut dyn FnMut(Listed) -> bool) -> Result<PassedOver> {
+    let mut passed_over = PassedOver::default();
+    for given in given {
+        let (name, mut from, end) = match given {
+            Given::Path(path) => {
+                if !expand(path, outputs, &mut passed_over, take) {
+                    break;
+                }
+                continue;
+            }
+            Given::List { name, from, end } => (name, from, end),
+        };
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
-            if stdin.read_until(b'\n', &mut line).map_err(|e| Error::io("standard input", e))? == 0 {
+            if from.read_until(end, &mut line).map_err(|e| Error::io(&name, e))? == 0 {
                 break;
             }
-            let text = line.strip_suffix(b"\n").unwrap_or(&line);
-            let text = text.strip_suffix(b"\r").unwrap_or(text);
-            let Ok(text) = str::from_utf8(text) else {
-                invalid!("standard input: line {number} is not UTF-8, expected one path a line")
+            let mut text = line.strip_suffix(&[end]).unwrap_or(&line);
+            if end == b'\n' {
+                text = text.strip_suffix(b"\r").unwrap_or(text);
+            }
+            if number == 1 {
+                // A byte order mark, as Windows' editors write it.
+                text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+            }
+            if text.is_empty() {
+                continue;
+            }
+            let go_on = match text.to_path() {
+                Ok(path) => expand(path.to_path_buf(), outputs, &mut passed_over, take),
+                Err(_) => {
+                    let error = format!("{name}: line {number} is no path on this system: it is not UTF-8");
+                    take(Err(Refused { path: text.to_path_lossy().into_owned(), error: Error::Invalid(error) }))
+                }
             };
-            if !text.is_empty() && !expand(Path::new(text))?.into_iter().all(&mut take) {
-                return Ok(());
+            if !go_on {
+                return Ok(passed_over);
             }
         }
     }
-    Ok(())
+    Ok(passed_over)
 }
 
-fn expand(path: &Path) -> Result<Vec<PathBuf>> {
+/// Hands on what one path stands for; false where nobody listens any more.
+fn expand(
+    path: PathBuf,
+    outputs: &Outputs,
+    passed_over: &mut PassedOver,
+    take: &mut dyn FnMut(Listed) -> bool,
+) -> bool {
+    if let Err(error) = outputs.expect_apart(&path) {
+        return take(Err(Refused { path, error }));
+    }
     if !path.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
+        return take(Ok(path.into()));
     }
-    let mut files = Vec::new();
-    let mut open = vec![path.to_path_buf()];
-    while let Some(folder) = open.pop() {
-        for entry in entries(&folder)? {
-            if entry.is_dir() {
-                // A link to a folder above would never end.
-                if !entry.is_symlink() {
-                    open.push(entry);
-                }
-            } else if is_picture(&entry) {
-                files.push(entry);
-            }
-        }
+    let mut refused = Vec::new();
+    let listing = walk(&path, &mut |path, e| refused.push(Refused { path: path.into(), error: Error::io(path, e) }));
+    if listing.pictures.is_empty() && refused.is_empty() {
+        let error = format!("{}: no pictures in this folder or below it ({})", path.display(), EXTENSIONS.join(", "));
+        refused.push(Refused { path, error: Error::Invalid(error) });
     }
-    if files.is_empty() {
-        invalid!("{}: no pictures in this folder or below it ({})", path.display(), EXTENSIONS.join(", "));
-    }
-    files.sort();
-    Ok(files)
+    passed_over.add(listing.passed_over);
+    refused.into_iter().map(Err).chain(listing.pictures.into_iter().map(|p| Ok(p.into()))).all(take)
 }
 
 /// Everything in `folder` that is not hidden, unsorted.
-pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    if !folder.exists() {
-        invalid!("{}: no such folder", folder.display());
-    }
-    let listing = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
+pub(super) fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for entry in listing {
-        let entry = entry.map_err(|e| Error::io(folder, e))?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
         if !entry.file_name().as_encoded_bytes().starts_with(b".") {
             paths.push(entry.path());
         }
@@ -87,7 +249,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-pub(super) fn is_picture(path: &Path) -> bool {
+fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(extension))
 }

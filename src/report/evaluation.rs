@@ -4,8 +4,8 @@ use super::html::{MetricsRow, Report, Shot, choose};
 use crate::Result;
 use crate::data::folder::TestSet;
 use crate::metrics::roc::roc;
+use crate::output::write_atomically;
 use crate::score::evaluate::{Evaluation, Metrics, ProDefinition};
-use crate::weights::write_atomically;
 use std::path::Path;
 
 /// Pictures of each kind in the gallery.

@@ -2,7 +2,7 @@
 
 use super::heatmap::{heatmap, png_rgb};
 use super::maps::{write_npy, write_tiff};
-use crate::weights::write_atomically;
+use crate::output::write_atomically;
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};

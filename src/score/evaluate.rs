@@ -92,7 +92,7 @@ pub fn evaluate(
     pipeline::run(
         scorer,
         |take| {
-            sources.into_iter().all(take);
+            sources.into_iter().map(Ok).all(take);
             Ok(())
         },
         |outcome| {

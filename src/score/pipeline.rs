@@ -2,6 +2,7 @@
 
 use super::scorer::{Scored, Scorer};
 use crate::data::image::Source;
+use crate::data::listing::{Listed, Refused};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::mpsc;
@@ -22,22 +23,29 @@ pub struct Outcome {
 
 type Decoded = (Source, Result<Loaded>);
 
-/// Scores every picture that `sources` hands to its argument, which returns false once nobody listens any more.
+/// Scores every picture that `sources` hands to its argument, which returns false once nobody listens any more; gives back
+/// what `sources` returns.
 ///
 /// `sink` gets the outcomes in order, each as soon as its batch is done; an error of its stops everything at once. The
 /// decoder is not waited for then: it may be reading from a source that never ends, and stops at its next picture.
-pub fn run(
+pub fn run<T: Send + 'static>(
     scorer: &mut Scorer,
-    sources: impl FnOnce(&mut dyn FnMut(Source) -> bool) -> Result<()> + Send + 'static,
+    sources: impl FnOnce(&mut dyn FnMut(Listed) -> bool) -> Result<T> + Send + 'static,
     mut sink: impl FnMut(Outcome) -> Result<()>,
-) -> Result<()> {
+) -> Result<T> {
     let (size, batch) = (scorer.image_size(), scorer.batch());
     // Two batches ahead keep the engine busy; more would only hold memory.
     let (send, receive) = mpsc::sync_channel::<Decoded>(2 * batch);
     let decoder = std::thread::spawn(move || {
-        sources(&mut |source| {
-            let loaded = source.read().map(|p| Loaded { size: (p.width, p.height), pixels: p.resized(size) });
-            send.send((source, loaded)).is_ok()
+        sources(&mut |listed| {
+            let decoded = match listed {
+                Ok(source) => {
+                    let loaded = source.read().map(|p| Loaded { size: (p.width, p.height), pixels: p.resized(size) });
+                    (source, loaded)
+                }
+                Err(Refused { path, error }) => (path.into(), Err(error)),
+            };
+            send.send(decoded).is_ok()
         })
     });
     let mut waiting: Vec<Decoded> = Vec::new();

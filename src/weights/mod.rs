@@ -4,7 +4,6 @@
 //! Nothing in a file is executed: a `.pth` goes through the restricted reader in `pickle`.
 
 mod archive;
-mod atomic;
 mod elem;
 pub mod fetch;
 mod map;
@@ -16,6 +15,5 @@ mod torch_stream;
 mod torch_zip;
 
 pub use archive::{Archive, Format, TensorView};
-pub use atomic::write_atomically;
 pub use elem::{Elem, Element};
 pub use safetensors::{Tensor, write_safetensors};

@@ -8,8 +8,8 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 
 use super::archive::Stored;
-use super::atomic::write_atomically;
 use super::elem::{Elem, Element};
+use crate::output::write_atomically;
 use crate::{Error, Result, invalid};
 
 /// Whether `bytes` begin as a safetensors file does: a plausible header length, then a JSON object.

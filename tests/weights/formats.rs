@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use ckaad::weights::{Archive, Elem, Format, Tensor, write_atomically, write_safetensors};
+use ckaad::output::write_atomically;
+use ckaad::weights::{Archive, Elem, Format, Tensor, write_safetensors};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 

@@ -1,15 +1,16 @@
 //! `ckaad bench score`: from pixels in host memory to map and score there, and from picture files.
 
 use super::{Common, Report, launches, refuse_sim};
+use crate::Result;
 use crate::bench::workload::{Kind, Workload, random_picture};
 use crate::bench::{parts, repeat, seconds};
 use crate::cli::detector::DetectorArgs;
 use crate::cli::options::count;
 use crate::data::image::Source;
-use crate::data::listing;
+use crate::data::listing::{self, Given};
 use crate::detector::file::{Config, ModelFile};
+use crate::output::Outputs;
 use crate::score::scorer::Scorer;
-use crate::{Error, Result};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -55,14 +56,13 @@ pub fn run(args: &Args) -> Result<bool> {
         }
     };
     let size = scorer.image_size();
-    let mut files = Vec::new();
-    listing::each(&args.pictures, std::io::empty(), &mut |source| {
-        files.push(source);
+    let mut listed = Vec::new();
+    let given = args.pictures.iter().cloned().map(Given::Path).collect();
+    listing::each(given, &Outputs::default(), &mut |picture| {
+        listed.push(picture.map_err(|refused| refused.error));
         true
     })?;
-    if files.is_empty() && !args.pictures.is_empty() {
-        return Err(Error::Usage("--pictures: there is none".into()));
-    }
+    let files: Vec<Source> = listed.into_iter().collect::<Result<_>>()?;
     let read = |source: &Source| source.read().map(|p| p.resized(size));
     let pixels: Vec<Vec<u8>> = match &files[..] {
         [] => vec![random_picture(size); batch],

@@ -1,0 +1,79 @@
+//! The pictures that a command is given.
+
+use super::options::plural;
+use crate::data::listing::{Given, PassedOver};
+use crate::output::Outputs;
+use crate::{Error, Result};
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+/// Pictures on the command line, or lists of them.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Inputs {
+    /// Pictures, folders of pictures (with all folders below), or - for a list on standard input
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Read the paths from this file (- is standard input), each ended by a zero byte, as `find -print0` writes them
+    #[arg(long = "files0-from", value_name = "FILE", conflicts_with = "paths")]
+    files0_from: Option<PathBuf>,
+}
+
+impl Inputs {
+    /// What is given, none of it in the way of `outputs`. Nothing at all is an error.
+    pub fn given(&self, outputs: &Outputs) -> Result<Vec<Given>> {
+        if let Some(path) = &self.files0_from {
+            return Ok(vec![if is_stdin(path) {
+                stdin(0)
+            } else {
+                let file = File::open(path).map_err(|e| Error::io(path, e))?;
+                Given::List { name: path.display().to_string(), from: Box::new(BufReader::new(file)), end: 0 }
+            }]);
+        }
+        if self.paths.is_empty() {
+            return Err(Error::Usage(
+                "no pictures given: name files, folders, or - for a list on standard input".into(),
+            ));
+        }
+        let given = |path: &PathBuf| {
+            if is_stdin(path) {
+                return Ok(stdin(b'\n'));
+            }
+            outputs.expect_apart(path)?;
+            Ok(Given::Path(path.clone()))
+        };
+        self.paths.iter().map(given).collect()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty() && self.files0_from.is_none()
+    }
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn stdin(end: u8) -> Given {
+    Given::List { name: "standard input".into(), from: Box::new(BufReader::new(io::stdin())), end }
+}
+
+/// Says on standard error what was not taken.
+pub fn tell_passed_over(passed_over: &PassedOver) {
+    if !passed_over.is_empty() {
+        tell!("ckaad: passed over: {passed_over}");
+    }
+}
+
+/// One line on standard error for a picture that could not be used.
+pub fn tell_left_out(error: &Error) {
+    tell!("ckaad: left out: {error}");
+}
+
+/// The error that a run ends with after it has gone on without some pictures.
+pub fn expect_none_failed(failed: usize, what: &str) -> Result<()> {
+    if failed > 0 {
+        return Err(Error::Invalid(format!("{} could not be {what}", plural(failed, "picture"))));
+    }
+    Ok(())
+}
