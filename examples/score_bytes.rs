@@ -15,7 +15,7 @@ use ckaad::model::init::RandomBackbone;
 use ckaad::model::{Architecture, TensorSource};
 use ckaad::score::scorer::Scorer;
 use ckaad::train::features::CacheKind;
-use ckaad::train::settings::Settings;
+use ckaad::train::settings::{Calibrate, Settings};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
@@ -62,7 +62,7 @@ fn made_up(folder: &Path) -> ckaad::Result<(PathBuf, PathBuf)> {
         batch: 4,
         seed: 0,
         shuffle: true,
-        holdout: 0.25,
+        calibrate: Calibrate::CrossValidation { folds: 2 },
         quantile: 0.98,
         cache: CacheKind::Memory,
         budget: usize::MAX,

@@ -17,7 +17,7 @@ use ckaad::model::{Architecture, TensorSource};
 use ckaad::program::{Group, Network, Program, Role};
 use ckaad::train::events::{Ended, EpochLog, Event};
 use ckaad::train::features::CacheKind;
-use ckaad::train::settings::Settings;
+use ckaad::train::settings::{Calibrate, Settings};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -237,7 +237,7 @@ fn train(folder: &Path, detector: Arc<dyn Detector>, epochs: usize, resume: bool
     let settings = Settings { epochs, resume, ..settings(folder, detector)? };
     let set = TrainSet::open(&folder.join("data"))?;
     let ended = ckaad::train::run(&settings, set, &BACKBONE, &listen, &AtomicBool::new(false))?;
-    assert!(matches!(ended, Ended::Finished { threshold: Some(_) }));
+    assert!(matches!(ended, Ended::Finished { threshold: Some(_), .. }));
     Ok(log.into_inner().unwrap())
 }
 
@@ -252,7 +252,7 @@ fn settings(folder: &Path, detector: Arc<dyn Detector>) -> ckaad::Result<Setting
         batch: 2,
         seed: 0,
         shuffle: true,
-        holdout: 0.2,
+        calibrate: Calibrate::HoldOut(0.2),
         quantile: 0.98,
         cache: CacheKind::Memory,
         budget: usize::MAX,
@@ -323,7 +323,7 @@ fn a_fit_without_gradients() {
     let settings = Settings { batch: 1, ..settings(folder.path(), detector).unwrap() };
     let set = TrainSet::open(&folder.path().join("data")).unwrap();
     let ended = ckaad::train::run(&settings, set, &BACKBONE, &listen, &AtomicBool::new(false)).unwrap();
-    let Ended::Finished { threshold: Some(threshold) } = ended else { panic!("not finished") };
+    let Ended::Finished { threshold: Some(threshold), .. } = ended else { panic!("not finished") };
     assert!(threshold.abs() < 1e-6, "{threshold}");
     assert_eq!(stages.into_inner().unwrap().last(), Some(&("averaging", 5, 5)));
     let file = ckaad::weights::Archive::open(&settings.out).unwrap();

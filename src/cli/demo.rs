@@ -15,7 +15,7 @@ use crate::score::evaluate::{ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
 use crate::train;
 use crate::train::features::CacheKind;
-use crate::train::settings::Settings;
+use crate::train::settings::{Calibrate, Settings};
 use crate::{Error, Result, invalid};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -84,7 +84,7 @@ pub fn run(args: &Args) -> Result<bool> {
         batch: 8,
         seed: args.seed,
         shuffle: true,
-        holdout: 0.15,
+        calibrate: Calibrate::HoldOut(0.15),
         quantile: 0.98,
         cache: CacheKind::Memory,
         budget: usize::MAX,

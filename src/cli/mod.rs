@@ -14,6 +14,7 @@ mod detector;
 mod devices;
 mod eval;
 mod gradcheck;
+mod info;
 mod inputs;
 mod options;
 mod plan;
@@ -32,13 +33,16 @@ use std::process::ExitCode;
 const FAILED: u8 = 1;
 /// Exit code of wrong use and of input that cannot be used.
 const ERROR: u8 = 2;
+/// Exit code of work that Ctrl-C ended, as shells report it.
+const INTERRUPTED: u8 = 130;
 
 /// Detects and localises anomalies in pictures: trains a detector on pictures of what is normal, scores others
 #[derive(Parser)]
 #[command(
     name = "ckaad",
     version,
-    after_help = "Exit codes: 0 done; 1 a check did not pass; 2 wrong use, or input that cannot be used (one unreadable picture suffices).
+    after_help = "Exit codes: 0 done; 1 a check did not pass; 2 wrong use, or input that cannot be used (one unreadable picture suffices);
+130 interrupted.
 Start with `ckaad demo`, or with `ckaad train --help`."
 )]
 struct Cli {
@@ -56,6 +60,7 @@ enum Command {
     Score(score::Args),
     Eval(eval::Args),
     Threshold(threshold::Args),
+    Info(info::Args),
     Plan(plan::Args),
     Gradcheck(gradcheck::Args),
     Bench(bench::Args),
@@ -71,6 +76,7 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         // Whoever reads us has seen enough.
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Error::Cancelled) => ExitCode::from(INTERRUPTED),
         Err(e) => {
             tell!("ckaad: error: {e}");
             ExitCode::from(ERROR)
@@ -89,6 +95,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Score(args) => score::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Threshold(args) => threshold::run(args),
+        Command::Info(args) => info::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Bench(args) => bench::run(args),

@@ -172,6 +172,15 @@ pub fn share(text: &str) -> std::result::Result<f64, String> {
     }
 }
 
+/// A share, as a number from 0 to 1 or in percent.
+pub fn percentage(text: &str) -> std::result::Result<f64, String> {
+    let value = match text.strip_suffix('%') {
+        Some(percent) => percent.trim().parse::<f64>().ok().map(|p| p / 100.0),
+        None => text.parse().ok(),
+    };
+    value.filter(|v| (0.0..=1.0).contains(v)).ok_or_else(|| "expected a share, as 0.01 or 1%".into())
+}
+
 /// A count of at least 1.
 pub fn count(text: &str) -> std::result::Result<usize, String> {
     match text.parse::<usize>() {

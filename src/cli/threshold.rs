@@ -1,12 +1,13 @@
 //! `ckaad threshold`: sets the score from which a model calls a picture anomalous.
 
 use super::inputs::{Inputs, expect_none_failed, tell_left_out, tell_passed_over};
-use super::options::{Device, count, print, share};
+use super::options::{Device, count, percentage, print, share};
 use super::progress;
+use super::train::tell_calibration;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
-use crate::metrics::quantile::quantile;
-use crate::output::Outputs;
+use crate::detector::provenance::{Calibration, Origin};
+use crate::output::{Outputs, expect_new};
 use crate::score::pipeline;
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Examples:
-  ckaad threshold --model screw.safetensors --quantile 0.99 fresh/good
+  ckaad threshold --model screw.safetensors --max-false-alarms 1% fresh/good
   ckaad threshold --model screw.safetensors --value 0.8
   ckaad threshold --model screw.safetensors --out strict.safetensors --value 0.6")]
 pub struct Args {
@@ -25,15 +26,21 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     inputs: Inputs,
-    /// The threshold is this quantile of the pictures' scores
-    #[arg(long, default_value_t = 0.98, value_parser = share)]
-    quantile: f64,
+    /// Share of the pictures that may be called anomalous, as 0.01 or 1%: the threshold is the score that so many exceed
+    #[arg(long, default_value = "2%", value_parser = percentage, value_name = "SHARE")]
+    max_false_alarms: f64,
+    /// The same the other way round: the threshold is this quantile of the pictures' scores
+    #[arg(long, value_parser = share, conflicts_with = "max_false_alarms")]
+    quantile: Option<f64>,
     /// The threshold itself
-    #[arg(long, conflicts_with = "quantile", allow_negative_numbers = true)]
+    #[arg(long, conflicts_with_all = ["quantile", "max_false_alarms"], allow_negative_numbers = true)]
     value: Option<f64>,
     /// Where to write the model [default: over the old file, atomically]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Replace a file that is already there under the name of --out
+    #[arg(long, requires = "out")]
+    force: bool,
     #[arg(long, default_value_t = 8, value_parser = count)]
     batch_size: usize,
     #[command(flatten)]
@@ -44,25 +51,28 @@ pub fn run(args: &Args) -> Result<bool> {
     let model = ModelFile::open(&args.model)?;
     let out = args.out.as_ref().unwrap_or(&args.model);
     let outputs = Outputs::default().file("--out", out)?;
+    if args.out.is_some() && !args.force {
+        expect_new("--out", out, "--force replaces it")?;
+    }
     let mut failed = 0;
-    let threshold = match args.value {
+    let calibration = match args.value {
         Some(_) if !args.inputs.is_empty() => {
             return Err(Error::Usage("--value sets the threshold itself: leave the pictures out".into()));
         }
-        Some(v) if v.is_finite() => v,
+        Some(v) if v.is_finite() => Calibration::new(Origin::Value, 0.0, &[]),
         Some(v) => return Err(Error::Usage(format!("--value {v}: expected a finite number"))),
         None => {
             let given = args.inputs.given(&outputs)?;
             let backend = args.device.backend()?;
             let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
-            let mut scores = Vec::new();
+            let mut outcomes = Vec::new();
             let bar = progress::spinner("scored");
             let passed_over = pipeline::run(
                 &mut scorer,
                 move |take| listing::each(given, &outputs, take),
                 |outcome| {
                     match outcome.result {
-                        Ok((_, scored)) => scores.push(scored.score),
+                        Ok((_, scored)) => outcomes.push((scored.score, f64::from(scored.peak()))),
                         Err(e) => {
                             failed += 1;
                             tell_left_out(&e);
@@ -74,13 +84,25 @@ pub fn run(args: &Args) -> Result<bool> {
             )?;
             bar.finish_and_clear();
             tell_passed_over(&passed_over);
-            quantile(&scores, args.quantile)?
+            Calibration::new(Origin::Pictures, args.quantile.unwrap_or(1.0 - args.max_false_alarms), &outcomes)
         }
     };
     let before = model.config.threshold;
     let mut config = model.config.clone();
+    let threshold = match args.value {
+        Some(v) => v,
+        None => {
+            let (threshold, pixel_threshold) = calibration.thresholds()?;
+            config.pixel_threshold = Some(pixel_threshold);
+            threshold
+        }
+    };
     config.threshold = Some(threshold);
+    config.calibration = Some(calibration.clone());
     model.rewrite(out, &config)?;
+    if args.value.is_none() {
+        tell_calibration(&calibration, threshold)?;
+    }
     let before = before.map_or("none".to_string(), |t| format!("{t:.5}"));
     print(&format!("{}: threshold {threshold:.5} (before: {before})\n", out.display()))?;
     expect_none_failed(failed, "read; the threshold is that of the others")?;

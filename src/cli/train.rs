@@ -1,17 +1,19 @@
 //! `ckaad train`: trains a detector on a folder of pictures and writes a model file.
 
 use super::detector::DetectorArgs;
-use super::options::{Device, Networks, count, named, share};
+use super::inputs::tell_passed_over;
+use super::options::{Device, Networks, count, named, percentage, share};
 use super::progress;
 use crate::data::folder::TrainSet;
+use crate::detector::provenance::{Calibration, ENOUGH, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
-use crate::train::beside;
+use crate::output::{Outputs, expect_new};
 use crate::train::events::{Ended, EpochLog, Event, Losses};
 use crate::train::features::CacheKind;
-use crate::train::settings::Settings;
-use crate::train::{self};
+use crate::train::settings::{Calibrate, Settings};
+use crate::train::{self, beside, path_of};
 use crate::{Error, Result, invalid};
 use indicatif::ProgressBar;
 use std::fs::File;
@@ -21,36 +23,44 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 const EPOCHS: usize = 100;
+const HOLDOUT: f64 = 0.1;
 const CHECKPOINT_EVERY: usize = 10;
-
-/// Exit code after a second Ctrl-C, as shells report it.
-const INTERRUPTED: i32 = 130;
 
 /// Train a detector on a folder of pictures
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The folder holds train/good/*, and if there are any, train/anomalous/*: pictures known to be anomalous somewhere.
-Without the latter, strategies that need some distort normal pictures elastically instead. MVTec AD categories fit as they are.
+Good pictures alone are enough: --normal names their folder. Pictures known to be anomalous somewhere (--anomalous) make the
+detector better; without any, strategies that need some distort normal pictures elastically instead.
+--data names a dataset, with train/good/* and, if there are any, train/anomalous/*. MVTec AD categories fit as they are.
 
 Examples:
   ckaad weights fetch resnet18
+  ckaad train --normal photos/good --out screw.safetensors
+  ckaad train --normal photos/good --anomalous photos/bad --folds 3 --max-false-alarms 1% --out screw.safetensors
   ckaad train --data screw --weights resnet18 --epochs 50 --out screw.safetensors
   ckaad train --data tiles --weights resnet18 --image-size 128 --strategy recon --out tiles.safetensors
   ckaad train --data screw --weights resnet18 --detector patchcore --coreset 0.01 --out bank.safetensors
   ckaad train --data screw --weights resnet18 --epochs 80 --out screw.safetensors --resume
 
-Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 0; --resume goes on from there with
+Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 130; --resume goes on from there with
 the same losses, bit for bit, when the number of threads is the same.
 
 --precision bf16 (on a GPU or sim) computes the passes in bf16; weights, their gradients and Adam's
 moments stay f32, and so does the model file. f16 is for scoring.")]
 pub struct Args {
     /// Folder with train/good and, optionally, train/anomalous
-    #[arg(long, value_name = "DIR")]
-    pub data: PathBuf,
-    /// Backbone weights: a .pth or .safetensors file, a name from `ckaad weights list`, or `random`
+    #[arg(long, value_name = "DIR", required_unless_present = "normal")]
+    pub data: Option<PathBuf>,
+    /// Folder of normal pictures (with all folders below), in place of --data
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    pub normal: Option<PathBuf>,
+    /// Folder of pictures known to be anomalous somewhere, beside --normal
+    #[arg(long, value_name = "DIR", requires = "normal", conflicts_with = "data")]
+    pub anomalous: Option<PathBuf>,
+    /// Backbone weights: a .pth or .safetensors file, a name from `ckaad weights list`, or `random` [default: the backbone's
+    /// own name]
     #[arg(long, value_name = "FILE|NAME")]
-    pub weights: String,
+    pub weights: Option<String>,
     #[command(flatten)]
     pub networks: Networks,
     /// Passes over the normal pictures, of a detector that learns step by step [default: 100]
@@ -66,12 +76,19 @@ pub struct Args {
     /// Take the pictures in the order of their names in every epoch
     #[arg(long)]
     pub no_shuffle: bool,
-    /// Share of the normal pictures that is held back from training to set the threshold
-    #[arg(long, default_value_t = 0.1, value_parser = share, value_name = "SHARE")]
-    pub holdout: f64,
-    /// Quantile of the held-back pictures' scores that becomes the threshold
-    #[arg(long, default_value_t = 0.98, value_parser = share, value_name = "QUANTILE")]
-    pub threshold_quantile: f64,
+    /// Share of the normal pictures that is held back from training to set the threshold [default: 0.1]
+    #[arg(long, value_parser = share, value_name = "SHARE")]
+    pub holdout: Option<f64>,
+    /// Hold nothing back, set the threshold by cross-validation: train again without each of N parts of the normal pictures
+    /// [default: 5 where fewer than 30 pictures would be held back and the detector is fitted at once]
+    #[arg(long, value_name = "N", conflicts_with = "holdout", value_parser = count)]
+    pub folds: Option<usize>,
+    /// Share of normal pictures that may be called anomalous, as 0.01 or 1%: the threshold is the score that so many exceed
+    #[arg(long, default_value = "2%", value_parser = percentage, value_name = "SHARE")]
+    pub max_false_alarms: f64,
+    /// The same the other way round: quantile of the normal pictures' scores that becomes the threshold
+    #[arg(long, value_parser = share, value_name = "QUANTILE", conflicts_with = "max_false_alarms")]
+    pub threshold_quantile: Option<f64>,
     /// Where features of the training pictures are kept between epochs
     #[arg(long, value_parser = named(CacheKind::NAMES, CacheKind::find), default_value = "auto")]
     pub feature_cache: CacheKind,
@@ -84,6 +101,9 @@ pub struct Args {
     /// Go on from the checkpoint beside the model file
     #[arg(long)]
     pub resume: bool,
+    /// Replace a model that is already there, with its log and checkpoint
+    #[arg(long, conflicts_with = "resume")]
+    pub force: bool,
     /// Model file to write
     #[arg(long, default_value = "model.safetensors", value_name = "FILE")]
     pub out: PathBuf,
@@ -115,26 +135,66 @@ impl Args {
     }
 }
 
+fn log_path(args: &Args) -> PathBuf {
+    args.log.clone().unwrap_or_else(|| beside(&args.out, "log.jsonl"))
+}
+
 fn open_log(args: &Args) -> Result<File> {
-    let path = args.log.clone().unwrap_or_else(|| beside(&args.out, "log.jsonl"));
+    let path = log_path(args);
     File::options().create(true).read(true).append(true).open(&path).map_err(|e| Error::io(&path, e))
 }
 
+/// Refuses to write where nothing can be written, where something is already, and over what is read.
+fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, set: &TrainSet) -> Result<()> {
+    let mut outputs = vec![("--out", args.out.clone())];
+    if let Learning::Steps(_) = detector.learning() {
+        outputs.push(("--log", log_path(args)));
+        outputs.push(("--out, its checkpoint", path_of(&args.out)));
+    }
+    let mut written = Outputs::default();
+    for (flag, path) in &outputs {
+        written = written.file(flag, path)?;
+        if !args.resume && !args.force {
+            let advice = match detector.learning() {
+                Learning::Steps(_) => "--resume goes on from its checkpoint, --force replaces it",
+                Learning::Fit(_) => "--force replaces it",
+            };
+            expect_new(flag, path, advice)?;
+        }
+    }
+    if let Pretrained::File(archive) = weights {
+        written.expect_apart(archive.path())?;
+    }
+    set.good.iter().chain(&set.anomalous).try_for_each(|picture| written.expect_apart(picture.path()))
+}
+
+/// With few pictures a part of them says nothing: where learning is quick, all are scored by detectors that did not see them.
+fn calibration(args: &Args, detector: &dyn Detector, normal: usize) -> Calibrate {
+    const FOLDS: usize = 5;
+    let usual = Calibrate::HoldOut(args.holdout.unwrap_or(HOLDOUT));
+    let few = usual.held_back(normal) < ENOUGH && normal >= FOLDS;
+    match (args.folds, detector.learning()) {
+        (Some(folds), _) => Calibrate::CrossValidation { folds },
+        (None, Learning::Fit(_)) if args.holdout.is_none() && few => Calibrate::CrossValidation { folds: FOLDS },
+        _ => usual,
+    }
+}
+
 pub fn run(args: &Args) -> Result<bool> {
-    let backend = args.device.training_backend()?;
     let architecture = args.networks.architecture()?;
     let detector = args.detector.detector()?;
     args.expect_to_matter(&*detector)?;
     let epochs = args.epochs.unwrap_or(EPOCHS);
-    let folder = args.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() || args.out.is_dir() {
-        return Err(Error::Usage(format!("--out {}: expected a file name in an existing folder", args.out.display())));
-    }
-    // Better to learn now than after the last epoch that nothing can be written there.
-    let writable = tempfile::tempfile_in(folder);
-    writable
-        .map_err(|e| Error::Invalid(format!("--out {}: cannot write into this folder: {e}", args.out.display())))?;
-    let weights = Pretrained::open(&args.weights, args.seed)?;
+    let weights = Pretrained::open(args.weights.as_ref().unwrap_or(&args.networks.backbone), args.seed)?;
+    let set = match (&args.data, &args.normal) {
+        (Some(root), _) => TrainSet::open(root)?,
+        (None, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref())?,
+        (None, None) => return Err(Error::Usage("which pictures? --normal DIR, or --data DIR".into())),
+    };
+    expect_outputs(args, &*detector, &weights, &set)?;
+    tell_passed_over(&set.passed_over);
+    let backend = args.device.training_backend()?;
+    let calibrate = calibration(args, &*detector, set.good.len());
     let settings = Settings {
         architecture,
         backend,
@@ -143,8 +203,8 @@ pub fn run(args: &Args) -> Result<bool> {
         batch: args.batch_size,
         seed: args.seed,
         shuffle: !args.no_shuffle,
-        holdout: args.holdout,
-        quantile: args.threshold_quantile,
+        calibrate,
+        quantile: args.threshold_quantile.unwrap_or(1.0 - args.max_false_alarms),
         cache: args.feature_cache,
         budget: args.cache_budget.saturating_mul(1_000_000),
         checkpoint_every: args.checkpoint_every.unwrap_or(CHECKPOINT_EVERY),
@@ -152,7 +212,6 @@ pub fn run(args: &Args) -> Result<bool> {
         out: args.out.clone(),
         weights: weights.describe(),
     };
-    let set = TrainSet::open(&args.data)?;
     let log = match settings.detector.learning() {
         Learning::Steps(_) => Some(open_log(args)?),
         Learning::Fit(_) => None,
@@ -163,7 +222,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let handler = move || {
         // The first request is granted at the end of the step; whoever asks again does not want to wait.
         if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
+            std::process::exit(super::INTERRUPTED.into());
         }
     };
     if let Err(e) = ctrlc::set_handler(handler) {
@@ -173,19 +232,53 @@ pub fn run(args: &Args) -> Result<bool> {
     let ended = train::run(&settings, set, &weights, &|e| teller.tell(e), &stop)?;
     teller.finish();
     match ended {
-        Ended::Finished { threshold } => {
-            let threshold = match threshold {
+        Ended::Finished { threshold, calibration } => {
+            let text = match threshold {
                 Some(t) => format!("threshold {t:.5}"),
                 None => "no threshold: nothing was held back; `ckaad threshold` sets one".to_string(),
             };
-            tell!("{} written ({threshold})", args.out.display());
+            tell!("{} written ({text})", args.out.display());
+            if let (Some(calibration), Some(threshold)) = (calibration, threshold) {
+                tell_calibration(&calibration, threshold)?;
+            }
+            tell_checkpoint(&args.out);
+            Ok(true)
         }
-        Ended::Interrupted { saved: true } => tell!("interrupted; --resume goes on from here"),
-        Ended::Interrupted { saved: false } => {
-            tell!("interrupted before the first step; nothing was written")
+        Ended::Interrupted { saved } => {
+            tell!(
+                "{}",
+                if saved { "interrupted; --resume goes on from here" } else { "interrupted; nothing was written" }
+            );
+            Err(Error::Cancelled)
         }
     }
-    Ok(true)
+}
+
+/// What the threshold rests on, and how far to trust it.
+pub fn tell_calibration(calibration: &Calibration, threshold: f64) -> Result<()> {
+    tell!("threshold: {}", calibration.describe(threshold)?);
+    if let Some(doubt) = calibration.doubt() {
+        let more = match calibration.origin {
+            Origin::HeldBack => {
+                "--folds 3 takes all of them, by training three times more; or run `ckaad threshold` with"
+            }
+            _ => "run `ckaad threshold` with",
+        };
+        tell!("ckaad: warning: {doubt}. {more} other normal pictures");
+    }
+    Ok(())
+}
+
+/// A checkpoint is large, and few know that it is there.
+fn tell_checkpoint(out: &Path) {
+    let path = path_of(out);
+    if let Ok(found) = std::fs::metadata(&path) {
+        let megabytes = found.len() as f64 / 1e6;
+        tell!(
+            "{} ({megabytes:.0} MB) is for --resume with more --epochs; delete it if there will be none",
+            path.display()
+        );
+    }
 }
 
 /// Shows a run's events and keeps its log.
@@ -221,6 +314,13 @@ impl Teller {
             Event::Decoded(done, of) => self.advance("pictures", done, of, String::new()),
             Event::Features(done, of) => self.advance("features", done, of, String::new()),
             Event::Fitting(stage, done, of) => self.advance(stage, done, of, String::new()),
+            Event::Fold { fold, folds, done, of } => {
+                if done == 0 && self.quiet {
+                    self.line(&format!("cross-validation: without part {fold} of {folds}"));
+                } else {
+                    self.advance("validation", done, of, format!("part {fold}/{folds}"));
+                }
+            }
             Event::Step { epoch, step, steps, losses } => {
                 let losses = self.list(losses, |name, v| format!("  {name} {v:.4}"));
                 let message = format!("epoch {epoch}/{}{losses}", self.epochs);

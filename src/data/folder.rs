@@ -96,6 +96,9 @@ impl TestSet {
     pub fn open(root: &Path) -> Result<Self> {
         check_root(root)?;
         let test = root.join("test");
+        if !test.exists() {
+            invalid!("{}: no such folder ({LAYOUT})", test.display());
+        }
         let all = entries(&test).map_err(|e| Error::io(&test, e))?;
         let mut kinds: Vec<PathBuf> = all.into_iter().filter(|p| p.is_dir()).collect();
         kinds.sort();

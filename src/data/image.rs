@@ -5,6 +5,7 @@
 //! alpha is dropped (not blended), of an animation the first frame counts. A file that is damaged, too large or of
 //! another kind is an error that names it.
 
+use std::borrow::Cow;
 use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,9 +52,14 @@ impl Source {
 
     /// Reads and decodes the picture. Errors name it.
     pub fn read(&self) -> Result<Picture> {
+        Picture::decode(&self.bytes()?).map_err(|e| e.within(self.path().display()))
+    }
+
+    /// The undecoded file.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         match self {
-            Source::Path(path) => Picture::read(path),
-            Source::Bytes { name, bytes } => Picture::decode(bytes).map_err(|e| e.within(name)),
+            Source::Path(path) => read_file(path).map(Cow::Owned),
+            Source::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
         }
     }
 }
@@ -64,16 +70,21 @@ impl From<PathBuf> for Source {
     }
 }
 
+/// A file's bytes, no more than [`Picture::decode`] takes and one.
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    if file.metadata().map_err(|e| Error::io(path, e))?.is_dir() {
+        invalid!("{}: is a folder, expected a picture", path.display());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    Ok(bytes)
+}
+
 impl Picture {
     /// Reads and decodes a file. Errors name it.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
-        if file.metadata().map_err(|e| Error::io(path, e))?.is_dir() {
-            invalid!("{}: is a folder, expected a picture", path.display());
-        }
-        let mut bytes = Vec::new();
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
-        Self::decode(&bytes).map_err(|e| e.within(path.display()))
+        Self::decode(&read_file(path)?).map_err(|e| e.within(path.display()))
     }
 
     /// Decodes a file's bytes. Errors say what is wrong with them.

@@ -3,11 +3,13 @@
 //! Tensors are `backbone.<torchvision name>` and `<network>.<name>` of every network that the detector scores or was trained
 //! with. Metadata, all text: `format` ("ckaad"), `version` ("2"), `detector` (a method's name), its kept options by name
 //! (`topk`, `sigma`; a dash is written as an underscore), `backbone`, `layers` ("2,3"), `image_size`, `mean`, `std`,
-//! `threshold` (may be absent). Anything else in the metadata is kept as it is.
+//! `threshold`, `pixel_threshold`, and as JSON `training` and `calibration` (all may be absent). Anything else in the metadata
+//! is kept as it is.
 //!
 //! Files of version 1 name no detector: all are of the first method. A kept option that a file lacks has its default.
 
 use super::options::{OptionSpec, Options, Rule};
+use super::provenance::{Calibration, Training};
 use super::{Detector, METHODS, Method};
 use crate::engine::device::Session;
 use crate::engine::params::{Layout, Values};
@@ -35,8 +37,23 @@ pub struct Config {
     pub architecture: Architecture,
     /// Scores of at least this are anomalous.
     pub threshold: Option<f64>,
+    /// Map values of at least this are anomalous.
+    pub pixel_threshold: Option<f64>,
+    /// What the detector was trained on and with.
+    pub training: Option<Training>,
+    /// What the thresholds rest on.
+    pub calibration: Option<Calibration>,
     /// What training wants to remember.
     pub extra: BTreeMap<String, String>,
+}
+
+impl Config {
+    /// Of a detector that nothing else is known of.
+    pub fn new(detector: Arc<dyn Detector>, architecture: Architecture) -> Self {
+        let (threshold, pixel_threshold) = (None, None);
+        let (training, calibration, extra) = (None, None, BTreeMap::new());
+        Config { detector, architecture, threshold, pixel_threshold, training, calibration, extra }
+    }
 }
 
 /// Tensors of an archive under a prefix.
@@ -107,7 +124,7 @@ impl ModelFile {
             .zip(&values)
             .map(|(t, values)| Tensor::new(t.name, t.shape, values))
             .collect::<Result<_>>()?;
-        write_safetensors(path, &tensors, &metadata(config))
+        write_safetensors(path, &tensors, &metadata(config)?)
     }
 }
 
@@ -167,11 +184,24 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
         let text = if all { "all".into() } else { text };
         options = options.with(spec.name, &text).map_err(|e| e.within("metadata"))?;
     }
-    let threshold: Option<f64> = take("threshold").map(|s| number(&s, "threshold")).transpose()?;
-    if threshold.is_some_and(f64::is_nan) {
-        invalid!("metadata `threshold` is not a number");
-    }
-    Ok(Config { detector: (method.detector)(options)?, architecture, threshold, extra })
+    let mut finite = |key: &str| -> Result<Option<f64>> {
+        let value: Option<f64> = take(key).map(|s| number(&s, key)).transpose()?;
+        if value.is_some_and(f64::is_nan) {
+            invalid!("metadata `{key}` is not a number");
+        }
+        Ok(value)
+    };
+    let (threshold, pixel_threshold) = (finite("threshold")?, finite("pixel_threshold")?);
+    let (training, calibration) = (told(&mut extra, "training"), told(&mut extra, "calibration"));
+    let detector = (method.detector)(options)?;
+    Ok(Config { detector, architecture, threshold, pixel_threshold, training, calibration, extra })
+}
+
+/// What a file tells of its origin. Scoring does without: what another version wrote otherwise is kept as it is.
+fn told<T: serde::de::DeserializeOwned>(extra: &mut BTreeMap<String, String>, key: &str) -> Option<T> {
+    let value = serde_json::from_str(extra.get(key)?).ok()?;
+    extra.remove(key);
+    Some(value)
 }
 
 /// What the metadata call an option.
@@ -192,7 +222,7 @@ fn join<N: ToString>(values: &[N]) -> String {
     values.iter().map(N::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn metadata(c: &Config) -> BTreeMap<String, String> {
+fn metadata(c: &Config) -> Result<BTreeMap<String, String>> {
     let a = &c.architecture;
     let mut m = c.extra.clone();
     let mut put = |key: &str, value: String| m.insert(key.to_string(), value);
@@ -210,10 +240,19 @@ fn metadata(c: &Config) -> BTreeMap<String, String> {
             put(&key_of(spec), text.into());
         }
     }
-    if let Some(t) = c.threshold {
-        put("threshold", t.to_string());
+    for (key, threshold) in [("threshold", c.threshold), ("pixel_threshold", c.pixel_threshold)] {
+        if let Some(t) = threshold {
+            put(key, t.to_string());
+        }
     }
-    m
+    let json = |told: serde_json::Result<String>| told.map_err(|e| Error::Invalid(format!("cannot be told: {e}")));
+    if let Some(training) = &c.training {
+        put("training", json(serde_json::to_string(training))?);
+    }
+    if let Some(calibration) = &c.calibration {
+        put("calibration", json(serde_json::to_string(calibration))?);
+    }
+    Ok(m)
 }
 
 /// Everything a model file or checkpoint is written from.
@@ -248,5 +287,5 @@ pub fn save(path: &Path, c: &Contents) -> Result<()> {
     }
     let tensors: Vec<Tensor> =
         held.iter().map(|(name, shape, values)| Tensor::new(name.as_str(), shape, values)).collect::<Result<_>>()?;
-    write_safetensors(path, &tensors, &metadata(c.config))
+    write_safetensors(path, &tensors, &metadata(c.config)?)
 }

@@ -8,6 +8,7 @@ pub mod file;
 pub mod gradcheck;
 pub mod options;
 pub mod patchcore;
+pub mod provenance;
 
 use crate::engine::params::Values;
 use crate::engine::tensor::{DType, Shape};

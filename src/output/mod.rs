@@ -89,9 +89,10 @@ fn handle_of(path: &Path) -> std::io::Result<Handle> {
     Err(std::io::ErrorKind::InvalidInput.into())
 }
 
-/// Refuses a file that is already there, unless it may be replaced. `advice` ends the sentence "already there; ".
+/// Refuses a file that is already there; one without a byte in it is nothing to lose. `advice` ends the sentence "already
+/// there; ".
 pub fn expect_new(flag: &str, path: &Path, advice: &str) -> Result<()> {
-    if std::fs::metadata(path).is_ok_and(|m| m.is_file()) {
+    if std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0) {
         return Err(Error::Usage(format!("{flag} {}: already there; {advice}", path.display())));
     }
     Ok(())

@@ -34,6 +34,13 @@ pub struct Scored {
     pub map: Vec<f32>,
 }
 
+impl Scored {
+    /// The highest value of the map.
+    pub fn peak(&self) -> f32 {
+        self.map.iter().copied().fold(f32::NEG_INFINITY, f32::max)
+    }
+}
+
 impl Scorer {
     /// Plans scoring for up to `batch` pictures at a time. `networks`: those beside the backbone.
     pub fn new(

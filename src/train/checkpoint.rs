@@ -81,7 +81,7 @@ pub fn networks(parts: &[Part]) -> Result<Vec<Values<f32>>> {
 }
 
 /// Writes a checkpoint atomically.
-pub fn write(job: &Job, config: &Config, key: &Key, position: &Position, parts: &[Part]) -> Result<()> {
+pub fn write(path: &Path, job: &Job, config: &Config, key: &Key, position: &Position, parts: &[Part]) -> Result<()> {
     let mut config = config.clone();
     config.extra.insert(SETTINGS.into(), key.to_text());
     config.extra.insert(POSITION.into(), position.to_text());
@@ -94,8 +94,7 @@ pub fn write(job: &Job, config: &Config, key: &Key, position: &Position, parts: 
         }
     }
     let state = held.iter().map(|(name, v)| (name.clone(), v.as_slice())).collect();
-    let path = path_of(&job.s.out);
-    save(&path, &Contents { config: &config, backbone: job.source, networks: &networks, state })
+    save(path, &Contents { config: &config, backbone: job.source, networks: &networks, state })
 }
 
 fn state_name(tape: &Tape, state: &State) -> String {
@@ -106,14 +105,14 @@ fn state_name(tape: &Tape, state: &State) -> String {
 ///
 /// Settings and backbone weights, which change the numbers, must be the same as then; the error names what is not.
 pub fn read(
+    path: &Path,
     s: &Settings,
     key: &Key,
     backbone: &dyn TensorSource,
     parts: &mut [Part],
     start: Position,
 ) -> Result<Position> {
-    let path = path_of(&s.out);
-    let archive = Archive::open(&path)?;
+    let archive = Archive::open(path)?;
     let lacks = |key: &str| Error::Invalid(format!("{}: not a checkpoint, it lacks `{key}`", path.display()));
     let then = archive.metadata().get(SETTINGS).ok_or_else(|| lacks(SETTINGS))?;
     key.expect(then).map_err(|e| e.within(path.display()))?;

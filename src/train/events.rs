@@ -1,5 +1,6 @@
 //! What a run tells while it goes on, and how it ends.
 
+use crate::detector::provenance::Calibration;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// What a run tells while it goes on.
@@ -28,6 +29,13 @@ pub enum Event<'a> {
         losses: &'a Losses,
     },
     Epoch(&'a EpochLog),
+    /// Of a cross-validation, counted from 1: how far the learning without this fold is.
+    Fold {
+        fold: usize,
+        folds: usize,
+        done: usize,
+        of: usize,
+    },
     /// A fit at once: the stage, how much of it is done, and of how much.
     Fitting(&'static str, usize, usize),
 }
@@ -74,8 +82,8 @@ impl Serialize for EpochLog {
 
 /// How a run ended.
 pub enum Ended {
-    /// The model file is written; its threshold, if pictures were held back.
-    Finished { threshold: Option<f64> },
+    /// The model file is written; its threshold and what that rests on, if there are scores to take it from.
+    Finished { threshold: Option<f64>, calibration: Option<Calibration> },
     /// Stopped on request; a checkpoint is written unless the first step was still to come.
     Interrupted { saved: bool },
 }

@@ -1,8 +1,8 @@
 //! Learning at once: features of all normal pictures, the detector's fit, the model file. There is nothing to resume.
 
-use super::events::{Ended, Event};
+use super::events::Event;
 use super::features::CacheKind;
-use super::job::Job;
+use super::job::{Job, Learned};
 use super::settings::Settings;
 use crate::detector::{BatchSpec, Fit};
 use crate::model::features::Feed;
@@ -20,7 +20,7 @@ pub fn expect_fittable(s: &Settings) -> Result<()> {
     Ok(())
 }
 
-pub fn run(how: &dyn Fit, job: &Job) -> Result<Ended> {
+pub fn run(how: &dyn Fit, job: &Job) -> Result<Learned> {
     let s = job.s;
     let batch = s.batch.min(job.normal.len());
     let spec = BatchSpec { architecture: &s.architecture, batch, feed: Feed::Pixels, dtype: s.backend.dtype() };
@@ -32,6 +32,5 @@ pub fn run(how: &dyn Fit, job: &Job) -> Result<Ended> {
         job.expect_to_go_on()
     };
     let fitted = how.fit(&features, s.seed, &mut progress)?;
-    drop(features);
-    job.finish(job.config(fitted.detector), &fitted.networks)
+    Ok(Learned { detector: fitted.detector, networks: fitted.networks })
 }

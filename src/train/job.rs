@@ -1,21 +1,22 @@
-//! What every way to learn needs: pictures decoded and divided, weights, listeners; and in the end a threshold and a model file.
+//! What every way to learn needs: pictures decoded and divided, weights, listeners; and in the end thresholds and a model file.
 
+use super::checkpoint::path_of;
 use super::events::{Ended, Event};
 use super::features::{FeatureCache, Place};
 use super::pictures::Pictures;
 use super::settings::Settings;
 use crate::data::folder::TrainSet;
-use crate::detector::Detector;
 use crate::detector::file::{Config, Contents, save};
+use crate::detector::provenance::{Calibration, Origin, Training, now};
+use crate::detector::{Detector, Learning};
 use crate::engine::params::Values;
-use crate::metrics::quantile::quantile;
 use crate::model::TensorSource;
 use crate::model::init::named_rng;
 use crate::program::Program;
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
 use rand::seq::SliceRandom;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,13 +25,22 @@ pub struct Job<'a> {
     pub s: &'a Settings,
     pub source: &'a dyn TensorSource,
     /// With its batch norms folded.
-    pub backbone: Values<f32>,
+    pub backbone: Arc<Values<f32>>,
     pub events: &'a (dyn Fn(Event) + Sync),
     pub stop: &'a AtomicBool,
-    pub pictures: Pictures,
+    pub pictures: Arc<Pictures>,
     pub normal: Vec<usize>,
     pub held_back: Vec<usize>,
     pub anomalous: Vec<usize>,
+    /// Where the run can be gone on from; a part of a cross-validation cannot.
+    pub checkpoint: Option<PathBuf>,
+}
+
+/// What was learned.
+pub struct Learned {
+    /// With what only the pictures could tell among its options.
+    pub detector: Arc<dyn Detector>,
+    pub networks: Vec<Values<f32>>,
 }
 
 impl<'a> Job<'a> {
@@ -53,14 +63,40 @@ impl<'a> Job<'a> {
             Pictures::open(sources, s.architecture.image_size, s.budget, &|done| events(Event::Decoded(done, total)))?;
         let mut normal: Vec<usize> = (0..good).collect();
         normal.shuffle(&mut named_rng(s.seed, "holdout"));
-        let held = ((good as f64 * s.holdout).round() as usize).min(good - 1);
+        let held = s.calibrate.held_back(good);
         let mut held_back = normal.split_off(good - held);
         normal.sort_unstable();
         held_back.sort_unstable();
         let anomalous: Vec<usize> = (good..total).collect();
         let elastic = uses_anomalies && anomalous.is_empty();
         events(Event::Data { normal: normal.len(), held_back: held, anomalous: anomalous.len(), elastic });
-        Ok(Job { s, source, backbone, events, stop, pictures, normal, held_back, anomalous })
+        let (backbone, pictures) = (Arc::new(backbone), Arc::new(pictures));
+        let checkpoint = Some(path_of(&s.out));
+        Ok(Job { s, source, backbone, events, stop, pictures, normal, held_back, anomalous, checkpoint })
+    }
+
+    /// The same without one of `folds` parts of its normal pictures, which is held back. Every picture is in one part.
+    pub fn without<'b>(&'b self, fold: usize, folds: usize, events: &'b (dyn Fn(Event) + Sync)) -> Job<'b> {
+        let mut shuffled = self.normal.clone();
+        shuffled.shuffle(&mut named_rng(self.s.seed, "folds"));
+        let (mut normal, mut held_back) = (Vec::new(), Vec::new());
+        for (i, picture) in shuffled.into_iter().enumerate() {
+            if i % folds == fold { &mut held_back } else { &mut normal }.push(picture);
+        }
+        normal.sort_unstable();
+        held_back.sort_unstable();
+        Job {
+            s: self.s,
+            source: self.source,
+            backbone: self.backbone.clone(),
+            events,
+            stop: self.stop,
+            pictures: self.pictures.clone(),
+            normal,
+            held_back,
+            anomalous: self.anomalous.clone(),
+            checkpoint: None,
+        }
     }
 
     pub fn stopped(&self) -> bool {
@@ -86,29 +122,56 @@ impl<'a> Job<'a> {
     /// What the model file says before there is a threshold.
     pub fn config(&self, detector: Arc<dyn Detector>) -> Config {
         let extra = [("weights".to_string(), self.s.weights.clone())].into();
-        Config { detector, architecture: self.s.architecture.clone(), threshold: None, extra }
+        Config { extra, ..Config::new(detector, self.s.architecture.clone()) }
     }
 
-    /// Sets the threshold by the pictures that were held back and writes the model file.
-    pub fn finish(&self, mut config: Config, networks: &[Values<f32>]) -> Result<Ended> {
-        if !self.held_back.is_empty() {
-            let batch = self.s.batch.min(self.normal.len());
-            let mut scorer = Scorer::new(&config, &self.backbone, networks, batch, &self.s.backend)?;
-            config.threshold = Some(quantile(&self.scores(&mut scorer, &self.held_back)?, self.s.quantile)?);
-        }
-        save(&self.s.out, &Contents { config: &config, backbone: self.source, networks, state: vec![] })?;
-        Ok(Ended::Finished { threshold: config.threshold })
-    }
-
-    /// Scores of some of the pictures.
-    fn scores(&self, scorer: &mut Scorer, indices: &[usize]) -> Result<Vec<f64>> {
+    /// Score and highest map value of every picture that was held back.
+    pub fn outcomes(&self, learned: &Learned) -> Result<Vec<(f64, f64)>> {
+        let batch = self.s.batch.min(self.normal.len());
+        let config = self.config(learned.detector.clone());
+        let mut scorer = Scorer::new(&config, &self.backbone, &learned.networks, batch, &self.s.backend)?;
         let mut all = Vec::new();
-        for batch in indices.chunks(scorer.batch()) {
+        for batch in self.held_back.chunks(scorer.batch()) {
             let mut pixels = vec![0; batch.len() * self.pictures.each()];
             self.pictures.gather(batch, &mut pixels)?;
             let views: Vec<&[u8]> = pixels.chunks_exact(self.pictures.each()).collect();
-            all.extend(scorer.score(&views)?.into_iter().map(|s| s.score));
+            all.extend(scorer.score(&views)?.into_iter().map(|s| (s.score, f64::from(s.peak()))));
         }
         Ok(all)
+    }
+
+    /// Sets the thresholds by what normal pictures that training did not see come to, and writes the model file.
+    pub fn finish(&self, learned: &Learned, origin: Origin, outcomes: &[(f64, f64)]) -> Result<Ended> {
+        let mut config = self.config(learned.detector.clone());
+        config.training = Some(self.training()?);
+        if !outcomes.is_empty() {
+            let calibration = Calibration::new(origin, self.s.quantile, outcomes);
+            let (threshold, pixel_threshold) = calibration.thresholds()?;
+            (config.threshold, config.pixel_threshold) = (Some(threshold), Some(pixel_threshold));
+            config.calibration = Some(calibration);
+        }
+        let (networks, threshold) = (&learned.networks[..], config.threshold);
+        save(&self.s.out, &Contents { config: &config, backbone: self.source, networks, state: vec![] })?;
+        Ok(Ended::Finished { threshold, calibration: config.calibration })
+    }
+
+    fn training(&self) -> Result<Training> {
+        let s = self.s;
+        let options = s.detector.options();
+        let option = |name: &str| Some((name.to_string(), options.text(name)?.to_string()));
+        let device = format!("{}, {}, {}", s.backend, s.backend.number, s.backend.identity()?);
+        Ok(Training {
+            version: env!("CARGO_PKG_VERSION").into(),
+            date: now()?,
+            device,
+            seed: s.seed,
+            epochs: matches!(s.detector.learning(), Learning::Steps(_)).then_some(s.epochs),
+            batch_size: s.batch,
+            options: options.specs().iter().filter_map(|spec| option(spec.name)).collect(),
+            normal: self.normal.len(),
+            held_back: self.held_back.len(),
+            anomalous: self.anomalous.len(),
+            data: self.pictures.digest().into(),
+        })
     }
 }

@@ -15,16 +15,17 @@ pub mod pictures;
 pub mod settings;
 mod steps;
 
-pub use checkpoint::beside;
+pub use checkpoint::{beside, path_of};
 
 use crate::data::folder::TrainSet;
 use crate::detector::Learning;
+use crate::detector::provenance::Origin;
 use crate::engine::ops::optimizer::expect_trainable;
 use crate::model::{TensorSource, resnet};
 use crate::{Error, Result};
 use events::{Ended, Event};
-use job::Job;
-use settings::Settings;
+use job::{Job, Learned};
+use settings::{Calibrate, Settings};
 use std::sync::atomic::AtomicBool;
 
 /// Trains a detector. `stop` is looked at between steps.
@@ -38,19 +39,75 @@ pub fn run(
     // What can be refused is refused before the pictures are decoded.
     expect_trainable(s.backend.dtype())?;
     let backbone = resnet::load(&s.architecture, source)?;
-    let open = |uses_anomalies| Job::open(s, set, source, backbone, events, stop, uses_anomalies);
-    let ended = match s.detector.learning() {
+    let uses_anomalies = match s.detector.learning() {
         Learning::Steps(how) => {
             checkpoint::expect_to_resume(s)?;
-            steps::run(how, &open(how.uses_anomalies())?)
+            how.uses_anomalies()
         }
-        Learning::Fit(how) => {
+        Learning::Fit(_) => {
             fit::expect_fittable(s)?;
-            fit::run(how, &open(false)?)
+            false
         }
     };
+    if let Calibrate::CrossValidation { folds } = s.calibrate {
+        expect_folds(folds, set.good.len())?;
+    }
+    let ended = Job::open(s, set, source, backbone, events, stop, uses_anomalies).and_then(|job| learn_all(&job));
     match ended {
         Err(Error::Cancelled) => Ok(Ended::Interrupted { saved: false }),
         ended => ended,
+    }
+}
+
+fn expect_folds(folds: usize, pictures: usize) -> Result<()> {
+    if (2..=pictures).contains(&folds) {
+        return Ok(());
+    }
+    let text = format!("{folds} folds of {pictures} normal pictures: expected at least 2, and no more than pictures");
+    Err(Error::Usage(text))
+}
+
+/// Learns from the pictures, and once more without each fold where the thresholds are cross-validated.
+fn learn_all(job: &Job) -> Result<Ended> {
+    let learned = match learn(job)? {
+        Outcome::Learned(learned) => learned,
+        Outcome::Interrupted { saved } => return Ok(Ended::Interrupted { saved }),
+    };
+    let Calibrate::CrossValidation { folds } = job.s.calibrate else {
+        return job.finish(&learned, Origin::HeldBack, &job.outcomes(&learned)?);
+    };
+    let mut outcomes = Vec::new();
+    for fold in 0..folds {
+        let heard = |event: Event| {
+            // Of its own learning it tells how far it is.
+            if let Event::Step { epoch, step, steps, .. } = event {
+                let done = (epoch - 1) * steps + step;
+                (job.events)(Event::Fold { fold: fold + 1, folds, done, of: job.s.epochs * steps });
+            }
+        };
+        (job.events)(Event::Fold { fold: fold + 1, folds, done: 0, of: 1 });
+        let part = job.without(fold, folds, &heard);
+        match learn(&part)? {
+            Outcome::Learned(without) => outcomes.extend(part.outcomes(&without)?),
+            // The detector itself is learned, and where there are checkpoints, one holds it.
+            Outcome::Interrupted { .. } => {
+                let saved = matches!(job.s.detector.learning(), Learning::Steps(_));
+                return Ok(Ended::Interrupted { saved });
+            }
+        }
+    }
+    job.finish(&learned, Origin::CrossValidation { folds }, &outcomes)
+}
+
+/// How learning ended.
+enum Outcome {
+    Learned(Learned),
+    Interrupted { saved: bool },
+}
+
+fn learn(job: &Job) -> Result<Outcome> {
+    match job.s.detector.learning() {
+        Learning::Steps(how) => steps::run(how, job),
+        Learning::Fit(how) => fit::run(how, job).map(Outcome::Learned),
     }
 }

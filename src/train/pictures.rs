@@ -1,15 +1,20 @@
 //! The training pictures: decoded once and kept while they fit the memory budget, decoded again each time otherwise.
 
-use crate::Result;
-use crate::data::image::Source;
+use crate::data::image::{Picture, Source};
+use crate::{Error, Result, invalid};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// So many of the pictures that cannot be read are named.
+const NAMED: usize = 10;
 
 pub struct Pictures {
     sources: Vec<Source>,
     size: usize,
     /// All pictures back to back, or nothing.
     kept: Vec<u8>,
+    digest: String,
 }
 
 impl Pictures {
@@ -20,20 +25,26 @@ impl Pictures {
         let keep = sources.len() * each <= budget;
         let mut kept = vec![0; if keep { sources.len() * each } else { 0 }];
         let done = AtomicUsize::new(0);
-        let load = |source: &Source| -> Result<Vec<u8>> {
-            let pixels = source.read()?.resized(size);
+        let load = |source: &Source, to: Option<&mut [u8]>| -> Result<Vec<u8>> {
+            let bytes = source.bytes()?;
+            let picture = Picture::decode(&bytes).map_err(|e| e.within(source.path().display()))?;
+            if let Some(to) = to {
+                to.copy_from_slice(&picture.resized(size));
+            }
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            Ok(pixels)
+            Ok(fingerprint(source, &bytes))
         };
-        if keep {
-            kept.par_chunks_exact_mut(each).zip(&sources).try_for_each(|(to, source)| {
-                to.copy_from_slice(&load(source)?);
-                Ok::<(), crate::Error>(())
-            })?;
+        let loaded: Vec<Result<Vec<u8>>> = if keep {
+            kept.par_chunks_exact_mut(each).zip(&sources).map(|(to, source)| load(source, Some(to))).collect()
         } else {
-            sources.par_iter().try_for_each(|source| load(source).map(drop))?;
-        }
-        Ok(Pictures { sources, size, kept })
+            sources.par_iter().map(|source| load(source, None)).collect()
+        };
+        let fingerprints = all_or_every_error(loaded)?;
+        let mut digest = Sha256::new();
+        fingerprints.iter().for_each(|f| digest.update(f));
+        // 64 bits: a mistake is to be noticed, nobody forges pictures here.
+        let digest = digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
+        Ok(Pictures { sources, size, kept, digest })
     }
 
     pub fn len(&self) -> usize {
@@ -42,6 +53,11 @@ impl Pictures {
 
     pub fn is_empty(&self) -> bool {
         self.sources.is_empty()
+    }
+
+    /// Of the pictures' names, sizes and contents, in their order.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// Bytes of one picture.
@@ -61,4 +77,34 @@ impl Pictures {
             Ok(())
         })
     }
+}
+
+/// What tells a file from others, wherever its folder lies: its name, its length and its contents.
+fn fingerprint(source: &Source, bytes: &[u8]) -> Vec<u8> {
+    let name = source.path().file_name().unwrap_or_default().as_encoded_bytes();
+    let mut all = (name.len() as u64).to_le_bytes().to_vec();
+    all.extend(name);
+    all.extend((bytes.len() as u64).to_le_bytes());
+    all.extend(Sha256::digest(bytes));
+    all
+}
+
+/// The values, or one error that names everything that cannot be read: whoever mends a folder wants to do so once.
+fn all_or_every_error<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
+    let (mut values, mut errors) = (Vec::with_capacity(results.len()), Vec::new());
+    for result in results {
+        match result {
+            Ok(value) => values.push(value),
+            Err(e) => errors.push(e),
+        }
+    }
+    if errors.len() == 1 {
+        return Err(errors.remove(0));
+    }
+    if errors.is_empty() {
+        return Ok(values);
+    }
+    let named: Vec<String> = errors.iter().take(NAMED).map(Error::to_string).collect();
+    let more = if errors.len() > NAMED { format!("; and {} more", errors.len() - NAMED) } else { String::new() };
+    invalid!("{} pictures cannot be read: {}{more}", errors.len(), named.join("; "))
 }

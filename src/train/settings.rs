@@ -21,9 +21,8 @@ pub struct Settings {
     pub seed: u64,
     /// Draw a new order every epoch; off, pictures come in the order of their names.
     pub shuffle: bool,
-    /// Share of the normal pictures held back for the threshold.
-    pub holdout: f64,
-    /// Quantile of the held-back pictures' scores that becomes the threshold.
+    pub calibrate: Calibrate,
+    /// Quantile of normal pictures' scores that becomes the threshold.
     pub quantile: f64,
     pub cache: CacheKind,
     /// Bytes that decoded pictures, and again that features, may take in memory.
@@ -37,8 +36,30 @@ pub struct Settings {
     pub weights: String,
 }
 
+/// Which normal pictures' scores the thresholds are taken from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Calibrate {
+    /// A share of them, held back from training; 0 for no thresholds.
+    HoldOut(f64),
+    /// All of them, each scored by a detector that is trained without it: so many more are, each without one of so many
+    /// equal parts.
+    CrossValidation { folds: usize },
+}
+
+impl Calibrate {
+    /// How many of `normal` pictures are held back.
+    pub fn held_back(self, normal: usize) -> usize {
+        match self {
+            Calibrate::HoldOut(share) => ((normal as f64 * share).round() as usize).min(normal.saturating_sub(1)),
+            Calibrate::CrossValidation { .. } => 0,
+        }
+    }
+}
+
 /// What the pictures come to, so far as it changes the numbers.
-pub struct DataKey {
+pub struct DataKey<'a> {
+    /// Of names, sizes and contents.
+    pub digest: &'a str,
     pub normal: usize,
     pub anomalous: usize,
     pub cached: bool,
@@ -51,6 +72,8 @@ pub struct Key(Map<String, Value>);
 
 impl Key {
     pub fn new(s: &Settings, data: &DataKey) -> Result<Self> {
+        // Cross-validation comes after the training that resumes, and changes nothing in it.
+        let holdout = if let Calibrate::HoldOut(share) = s.calibrate { share } else { 0.0 };
         let a = &s.architecture;
         let mut key = json!({
             "detector": s.detector.method().name,
@@ -60,9 +83,10 @@ impl Key {
             "batch": s.batch,
             "seed": s.seed,
             "shuffle": s.shuffle,
-            "holdout": s.holdout,
+            "holdout": holdout,
             "normal pictures": data.normal,
             "anomalous pictures": data.anomalous,
+            "digest of the pictures": data.digest,
             "features cached": data.cached,
             "computed": s.backend.identity()?,
         });

@@ -1,12 +1,13 @@
 //! Learning by gradients: the loop over epochs and steps, with a checkpoint now and then.
 
+use super::Outcome;
 use super::checkpoint::{self, Position};
-use super::events::{Ended, EpochLog, Event, Losses};
+use super::events::{EpochLog, Event, Losses};
 use super::features;
 use super::feeder::{Chosen, Feeder};
-use super::job::Job;
+use super::job::{Job, Learned};
 use super::part::{Part, expect_one_trainer, hand_over};
-use super::settings::{DataKey, Key};
+use super::settings::{Calibrate, DataKey, Key};
 use crate::detector::file::Config;
 use crate::detector::{StepSpec, Steps};
 use crate::model::features::Feed;
@@ -23,7 +24,7 @@ struct Run<'a> {
     at: Position,
 }
 
-pub fn run(how: &dyn Steps, job: &Job) -> Result<Ended> {
+pub fn run(how: &dyn Steps, job: &Job) -> Result<Outcome> {
     let mut run = Run::prepare(how, job)?;
     while run.at.epoch < job.s.epochs {
         if !run.epoch()? {
@@ -63,11 +64,16 @@ impl<'a> Run<'a> {
         if let [part] = &mut parts[..] {
             feeder.keep_on_device(&mut *part.session)?;
         }
-        let data = DataKey { normal: job.normal.len(), anomalous: job.anomalous.len(), cached: feeder.cached() };
+        let data = DataKey {
+            digest: job.pictures.digest(),
+            normal: job.normal.len(),
+            anomalous: job.anomalous.len(),
+            cached: feeder.cached(),
+        };
         let key = Key::new(s, &data)?;
         let mut at = Position::start(how.losses());
-        if s.resume {
-            at = checkpoint::read(s, &key, job.source, &mut parts, at)?;
+        if let Some(path) = job.checkpoint.as_ref().filter(|_| s.resume) {
+            at = checkpoint::read(path, s, &key, job.source, &mut parts, at)?;
         }
         (job.events)(Event::Start { epoch: at.epoch, step: at.step });
         Ok(Run { job, parts, feeder, config: job.config(s.detector.clone()), key, at })
@@ -94,8 +100,10 @@ impl<'a> Run<'a> {
         let epoch = self.at.epoch + 1;
         (job.events)(Event::Epoch(&EpochLog { epoch, seconds: started.elapsed().as_secs_f64(), losses }));
         self.at = Position { epoch, updates: self.at.updates, ..Position::start(self.at.sums.names) };
-        let every = job.s.checkpoint_every;
-        if every > 0 && (epoch.is_multiple_of(every) || epoch == job.s.epochs) {
+        let (every, last) = (job.s.checkpoint_every, epoch == job.s.epochs);
+        // What is learned must not be lost when a cross-validation, which takes longer, is interrupted.
+        let validated = matches!(job.s.calibrate, Calibrate::CrossValidation { .. });
+        if every > 0 && epoch.is_multiple_of(every) || last && (every > 0 || validated) {
             self.save()?;
         }
         Ok(true)
@@ -128,23 +136,25 @@ impl<'a> Run<'a> {
         Ok(losses)
     }
 
+    /// Writes a checkpoint, where there are any.
     fn save(&self) -> Result<()> {
-        checkpoint::write(self.job, &self.config, &self.key, &self.at, &self.parts)
+        match &self.job.checkpoint {
+            Some(path) => checkpoint::write(path, self.job, &self.config, &self.key, &self.at, &self.parts),
+            None => Ok(()),
+        }
     }
 
-    fn interrupted(&self) -> Result<Ended> {
+    fn interrupted(&self) -> Result<Outcome> {
         // Before the first step there is nothing to keep, and an earlier run's checkpoint may be there.
         let saved = self.at.updates > 0;
         if saved {
             self.save()?;
         }
-        Ok(Ended::Interrupted { saved })
+        Ok(Outcome::Interrupted { saved })
     }
 
-    fn finish(self) -> Result<Ended> {
+    fn finish(self) -> Result<Outcome> {
         let networks = checkpoint::networks(&self.parts)?;
-        // The sessions' memory is the scorer's now.
-        drop(self.parts);
-        self.job.finish(self.config, &networks)
+        Ok(Outcome::Learned(Learned { detector: self.config.detector, networks }))
     }
 }

@@ -32,10 +32,10 @@ fn wrong_use_exits_with_2() {
     for (flags, words) in all {
         train(full(), &out, flags).fails(2, words);
     }
-    train(full(), &dir.path().join("nowhere/m.safetensors"), "").fails(2, &["--out", "nowhere", "existing folder"]);
-    train(full(), dir.path(), "").fails(2, &["--out", "existing folder"]);
-    ckaad(&["score", "--model", text(model())]).fails(2, &["<PATH>"]);
-    ckaad(&["threshold", "--model", text(model())]).fails(2, &["<PATH>"]);
+    train(full(), &dir.path().join("nowhere/m.safetensors"), "").fails(2, &["--out", "there is no folder"]);
+    train(full(), dir.path(), "").fails(2, &["--out", "is a folder"]);
+    ckaad(&["score", "--model", text(model())]).fails(2, &["no pictures given"]);
+    ckaad(&["threshold", "--model", text(model())]).fails(2, &["no pictures given"]);
     ckaad(&["threshold", "--model", text(model()), "--value", "nan"]).fails(2, &["--value"]);
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing half-written");
 }
@@ -56,7 +56,9 @@ fn datasets_that_cannot_be_used() {
     let before = std::fs::read(&path).unwrap();
     write_png(&empty.join("train/good/a.png"), 40, 40, |x, y| [x as u8, y as u8, 0]);
     std::fs::write(empty.join("train/good/b.png"), "no picture").unwrap();
-    train(&empty, &path, "").fails(2, &["train/good/b.png", "not a picture"]);
+    std::fs::write(empty.join("train/good/c.png"), "nor this").unwrap();
+    train(&empty, &path, "").fails(2, &["own.safetensors: already there", "--force"]);
+    train(&empty, &path, "--force").fails(2, &["2 pictures", "train/good/b.png: not a picture", "train/good/c.png"]);
     assert!(before == std::fs::read(&path).unwrap());
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "{\"epoch\":1}\n");
 }
@@ -66,7 +68,7 @@ fn diverging_training_leaves_the_old_model() {
     let dir = folder();
     let path = own_model(&dir);
     let before = std::fs::read(&path).unwrap();
-    train(full(), &path, "--lr 1e30 --epochs 5").fails(2, &["diverged", "lower --lr"]);
+    train(full(), &path, "--lr 1e30 --epochs 5 --force").fails(2, &["diverged", "lower --lr"]);
     assert!(before == std::fs::read(&path).unwrap());
 }
 

@@ -71,7 +71,7 @@ fn fit(out: &Path, more: &str) -> Run {
 fn a_memory_bank_from_training_to_report() {
     let dir = folder();
     let path = dir.path().join("bank.safetensors");
-    let run = fit(&path, "--coreset 0.25 --seed 1").ok();
+    let run = fit(&path, "--coreset 0.25 --seed 1 --holdout 0.1").ok();
     assert!(run.err.contains("8 normal pictures, 1 held back, 0 anomalous"), "{run:?}");
     assert!(!dir.path().join("bank.log.jsonl").exists() && !dir.path().join("bank.checkpoint.safetensors").exists());
     // 8 pictures of 16 x 16 patches, a quarter of them; layers of 64 and 128 channels.
@@ -88,9 +88,9 @@ fn a_memory_bank_from_training_to_report() {
 
     // The same seed gives the same bits; another one another bank.
     let again = dir.path().join("again.safetensors");
-    fit(&again, "--coreset 0.25 --seed 1").ok();
+    fit(&again, "--coreset 0.25 --seed 1 --holdout 0.1").ok();
     assert!(std::fs::read(&path).unwrap() == std::fs::read(&again).unwrap());
-    fit(&again, "--coreset 0.25 --seed 2").ok();
+    fit(&again, "--coreset 0.25 --seed 2 --holdout 0.1 --force").ok();
     assert!(tensors(&path) != tensors(&again));
 
     let scored = score(&path).ok().json();

@@ -84,7 +84,7 @@ fn odd_pictures_give_finite_losses_and_scores() {
         for strategy in ["recon", "ckapatch", "ckaimg"] {
             let path = dir.path().join("m.safetensors");
             // A batch larger than the dataset, and nothing left to hold back in the smallest one.
-            train(data, &path, &format!("--strategy {strategy} --epochs 3 --batch-size 50")).ok();
+            train(data, &path, &format!("--strategy {strategy} --epochs 3 --batch-size 50 --force")).ok();
             assert!(log(&path).iter().all(|l| l["loss"].as_f64().is_some_and(f64::is_finite)), "{data:?} {strategy}");
             let scored = ckaad(&["score", "--model", text(&path), "--format", "json", text(data)]).ok().json();
             assert!(scored.iter().all(|l| l["score"].as_f64().is_some_and(f64::is_finite)), "{scored:?}");

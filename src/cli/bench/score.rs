@@ -47,7 +47,7 @@ pub fn run(args: &Args) -> Result<bool> {
         Some(model) => (model.config.clone(), Scorer::from_file(model, batch, &backend)?),
         None => {
             let (detector, architecture) = (args.detector.detector()?, args.common.networks.architecture()?);
-            let config = Config { detector, architecture, threshold: None, extra: Default::default() };
+            let config = Config::new(detector, architecture);
             let Config { detector, architecture, .. } = config.clone();
             let workload = Workload { detector, architecture, kind: Kind::Score { batch } };
             let (backbone, networks) = workload.random_networks()?;

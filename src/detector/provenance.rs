@@ -1,0 +1,168 @@
+//! Where a model comes from, as its file tells: what it was trained on and with, and what its thresholds rest on.
+
+use crate::metrics::quantile::quantile;
+use crate::{Error, Result, invalid};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+/// What a detector was trained on and with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Training {
+    /// Of this program.
+    pub version: String,
+    /// When training ended, UTC, as RFC 3339.
+    pub date: String,
+    /// Where it was computed, and in which numbers.
+    pub device: String,
+    pub seed: u64,
+    /// None for a detector that is fitted at once.
+    pub epochs: Option<usize>,
+    pub batch_size: usize,
+    /// The method's options, also those that scoring has no use for.
+    pub options: BTreeMap<String, String>,
+    /// Normal pictures that were trained on.
+    pub normal: usize,
+    /// Normal pictures that were held back.
+    pub held_back: usize,
+    /// Pictures known to be anomalous somewhere.
+    pub anomalous: usize,
+    /// Digest of names, sizes and contents of all of these.
+    pub data: String,
+}
+
+/// Whose scores a threshold was taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// Normal pictures that training held back.
+    HeldBack,
+    /// All normal pictures, each scored by a detector trained without it.
+    CrossValidation { folds: usize },
+    /// Pictures that were given to `ckaad threshold`.
+    Pictures,
+    /// Nobody's: it was set by hand.
+    Value,
+}
+
+/// What a model's thresholds rest on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibration {
+    pub origin: Origin,
+    /// The threshold is this quantile of the scores.
+    pub quantile: f64,
+    /// The normal pictures' scores, ascending; empty for [`Origin::Value`].
+    pub scores: Vec<f64>,
+    /// The highest value of each one's map, ascending.
+    pub peaks: Vec<f64>,
+}
+
+/// With fewer pictures a quantile near 1 is hardly more than their maximum.
+pub const ENOUGH: usize = 30;
+
+impl Calibration {
+    /// `outcomes`: score and highest map value of every picture.
+    pub fn new(origin: Origin, quantile: f64, outcomes: &[(f64, f64)]) -> Self {
+        let sorted = |value: fn(&(f64, f64)) -> f64| {
+            let mut all: Vec<f64> = outcomes.iter().map(value).collect();
+            all.sort_by(f64::total_cmp);
+            all
+        };
+        Calibration { origin, quantile, scores: sorted(|o| o.0), peaks: sorted(|o| o.1) }
+    }
+
+    /// Of pictures, and of pixels: the same quantile of the pictures' highest map values.
+    pub fn thresholds(&self) -> Result<(f64, f64)> {
+        Ok((quantile(&self.scores, self.quantile)?, quantile(&self.peaks, self.quantile)?))
+    }
+
+    /// How many of the pictures a threshold calls anomalous.
+    pub fn flagged(&self, threshold: f64) -> usize {
+        self.scores.iter().filter(|s| **s >= threshold).count()
+    }
+
+    /// One line: `0.98-quantile of 60 normal pictures by 5-fold cross-validation (scores 0.21 to 0.55, median 0.33); 2 of
+    /// them (3.3 %) would be called anomalous`.
+    pub fn describe(&self, threshold: f64) -> Result<String> {
+        let n = self.scores.len();
+        let origin = match &self.origin {
+            Origin::Value => return Ok("set by hand".into()),
+            Origin::HeldBack => "held back from training".to_string(),
+            Origin::CrossValidation { folds } => format!("by {folds}-fold cross-validation"),
+            Origin::Pictures => "given to ckaad threshold".to_string(),
+        };
+        let (Some(low), Some(high)) = (self.scores.first(), self.scores.last()) else {
+            invalid!("a threshold without any score");
+        };
+        let (flagged, median) = (self.flagged(threshold), quantile(&self.scores, 0.5)?);
+        let pictures = if n == 1 { "picture" } else { "pictures" };
+        Ok(format!(
+            "{}-quantile of {n} normal {pictures} {origin} (scores {low:.4} to {high:.4}, median {median:.4}); {flagged} of \
+             them ({:.1} %) would be called anomalous",
+            self.quantile,
+            100.0 * flagged as f64 / n as f64
+        ))
+    }
+
+    /// Why the threshold means less than it seems to, if it does.
+    pub fn doubt(&self) -> Option<String> {
+        let (n, tail) = (self.scores.len(), 1.0 - self.quantile);
+        if self.origin == Origin::Value {
+            return None;
+        }
+        if n < ENOUGH {
+            return Some(format!("{n} scores say little about the rate of false alarms: at least {ENOUGH} are needed"));
+        }
+        // So many pictures have to be there for one of them to lie above.
+        let needed = (1.0 / tail).ceil();
+        if tail > 0.0 && (n as f64) < needed {
+            return Some(format!(
+                "{n} scores cannot tell a false-alarm rate of {:.2} % from none: {needed} would be needed",
+                100.0 * tail
+            ));
+        }
+        None
+    }
+}
+
+/// This moment in UTC, or the one that `SOURCE_DATE_EPOCH` names, for files that shall not differ from run to run
+/// (reproducible-builds.org).
+pub fn now() -> Result<String> {
+    let time = match std::env::var("SOURCE_DATE_EPOCH") {
+        Err(_) => SystemTime::now(),
+        Ok(text) => {
+            let seconds = text.parse().ok();
+            let time = seconds.and_then(|s| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(s)));
+            time.ok_or_else(|| Error::Usage(format!("SOURCE_DATE_EPOCH={text}: expected seconds since 1970")))?
+        }
+    };
+    Ok(humantime::format_rfc3339_seconds(time).to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_what_a_threshold_rests_on() {
+        let outcomes: Vec<(f64, f64)> = (0..40).rev().map(|i| (f64::from(i), 2.0 * f64::from(i))).collect();
+        let c = Calibration::new(Origin::CrossValidation { folds: 5 }, 0.95, &outcomes);
+        // numpy.quantile(numpy.arange(40), 0.95) = 37.05
+        let (image, pixel) = c.thresholds().unwrap();
+        assert!((image - 37.05).abs() < 1e-12 && (pixel - 74.1).abs() < 1e-12);
+        assert_eq!(c.flagged(image), 2);
+        let text = c.describe(image).unwrap();
+        assert_eq!(
+            text,
+            "0.95-quantile of 40 normal pictures by 5-fold cross-validation (scores 0.0000 to 39.0000, median 19.5000); 2 \
+             of them (5.0 %) would be called anomalous"
+        );
+        assert_eq!(c.doubt(), None);
+        assert!(Calibration { quantile: 0.98, ..c.clone() }.doubt().unwrap().contains("50 would be needed"));
+        let few = Calibration::new(Origin::HeldBack, 0.98, &outcomes[..6]);
+        assert!(few.doubt().unwrap().contains("6 scores say little"));
+        let back: Calibration = serde_json::from_str(&serde_json::to_string(&c).unwrap()).unwrap();
+        assert_eq!(back, c);
+    }
+}
