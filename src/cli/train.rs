@@ -185,12 +185,12 @@ pub fn run(args: &Args) -> Result<bool> {
     let detector = args.detector.detector()?;
     args.expect_to_matter(&*detector)?;
     let epochs = args.epochs.unwrap_or(EPOCHS);
-    let weights = Pretrained::open(args.weights.as_ref().unwrap_or(&args.networks.backbone), args.seed)?;
     let set = match (&args.data, &args.normal) {
         (Some(root), _) => TrainSet::open(root)?,
         (None, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref())?,
         (None, None) => return Err(Error::Usage("which pictures? --normal DIR, or --data DIR".into())),
     };
+    let weights = Pretrained::open(args.weights.as_ref().unwrap_or(&args.networks.backbone), args.seed)?;
     expect_outputs(args, &*detector, &weights, &set)?;
     tell_passed_over(&set.passed_over);
     let backend = args.device.training_backend()?;

@@ -130,6 +130,35 @@ fn other_settings_or_weights_are_refused_by_name() {
     assert!(before == (std::fs::read(&path).unwrap(), std::fs::read(path.with_extension("log.jsonl")).unwrap()));
 }
 
+/// As many as before, but others: what was held back then would be trained on now.
+#[test]
+fn other_pictures_are_refused() {
+    let dir = folder();
+    let (good, path) = (dir.path().join("data/train/good"), dir.path().join("m.safetensors"));
+    std::fs::create_dir_all(&good).unwrap();
+    for name in ["000.png", "001.png", "002.png"] {
+        std::fs::copy(full().join("train/good").join(name), good.join(name)).unwrap();
+    }
+    let data = dir.path().join("data");
+    train(&data, &path, "").ok();
+    let go_on = |data: &Path| train(data, &path, "--epochs 2 --resume");
+    let refused = |what: &str| {
+        let run = go_on(&data);
+        assert!(run.err.contains("the checkpoint has digest of the pictures "), "{what}: {run:?}");
+        assert_eq!(run.code, Some(2));
+    };
+    let third = std::fs::read(good.join("002.png")).unwrap();
+    std::fs::copy(full().join("train/good/003.png"), good.join("002.png")).unwrap();
+    refused("another content");
+    std::fs::remove_file(good.join("002.png")).unwrap();
+    std::fs::write(good.join("003.png"), &third).unwrap();
+    refused("another name");
+    // Elsewhere, but the same.
+    std::fs::rename(good.join("003.png"), good.join("002.png")).unwrap();
+    std::fs::rename(&data, dir.path().join("moved")).unwrap();
+    go_on(&dir.path().join("moved")).ok();
+}
+
 /// Whatever the program declares, by name; without any of it there is no going on.
 #[test]
 fn every_state_is_in_the_checkpoint() {
