@@ -52,7 +52,7 @@ fn heat_runs_from_blue_to_red() {
 #[test]
 fn pictures_encode_without_loss() {
     let rgb: Vec<u8> = (0..2 * 3 * 3).map(|i| i * 13).collect();
-    assert_eq!(Picture::decode(&png_rgb(&rgb, 3, 2).unwrap()).unwrap(), Picture { width: 3, height: 2, rgb });
+    assert_eq!(Picture::decode(&png_rgb(&rgb, 3, 2).unwrap()).unwrap(), Picture::new(3, 2, rgb));
     assert_eq!(Picture::decode(&png_gray(&[9, 200], 2, 1).unwrap()).unwrap().rgb, [9, 9, 9, 200, 200, 200]);
     assert!(png_rgb(&[0; 5], 2, 1).is_err());
 }

@@ -1,6 +1,7 @@
 //! The pictures that a command is given.
 
 use super::options::plural;
+use crate::data::image::Picture;
 use crate::data::listing::{Given, PassedOver};
 use crate::output::Outputs;
 use crate::{Error, Result};
@@ -63,6 +64,11 @@ pub fn tell_passed_over(passed_over: &PassedOver) {
     if !passed_over.is_empty() {
         tell!("ckaad: passed over: {passed_over}");
     }
+}
+
+/// Lines on standard error for a picture that may not look as it was meant.
+pub fn tell_warnings(path: &Path, picture: &Picture) {
+    picture.warnings.iter().for_each(|warning| tell!("ckaad: warning: {}: {warning}", path.display()));
 }
 
 /// One line on standard error for a picture that could not be used.

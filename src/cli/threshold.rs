@@ -1,6 +1,6 @@
 //! `ckaad threshold`: sets the score from which a model calls a picture anomalous.
 
-use super::inputs::{Inputs, expect_none_failed, tell_left_out, tell_passed_over};
+use super::inputs::{Inputs, expect_none_failed, tell_left_out, tell_passed_over, tell_warnings};
 use super::options::{Device, count, percentage, print, share};
 use super::progress;
 use super::train::tell_calibration;
@@ -72,7 +72,10 @@ pub fn run(args: &Args) -> Result<bool> {
                 move |take| listing::each(given, &outputs, take),
                 |outcome| {
                     match outcome.result {
-                        Ok((_, scored)) => outcomes.push((scored.score, f64::from(scored.peak()))),
+                        Ok((picture, scored)) => {
+                            tell_warnings(outcome.source.path(), &picture.shown);
+                            outcomes.push((scored.score, f64::from(scored.peak())));
+                        }
                         Err(e) => {
                             failed += 1;
                             tell_left_out(&e);

@@ -312,6 +312,7 @@ impl Teller {
     pub fn tell(&self, event: Event) {
         match event {
             Event::Decoded(done, of) => self.advance("pictures", done, of, String::new()),
+            Event::Warning(text) => self.line(&format!("ckaad: warning: {text}")),
             Event::Features(done, of) => self.advance("features", done, of, String::new()),
             Event::Fitting(stage, done, of) => self.advance(stage, done, of, String::new()),
             Event::Fold { fold, folds, done, of } => {

@@ -3,7 +3,7 @@
 use super::pipeline;
 use super::scorer::Scorer;
 use crate::data::folder::{TestImage, TestSet};
-use crate::data::image::{Source, load_mask};
+use crate::data::image::{Picture, Source, load_mask};
 use crate::metrics::f1::best_f1;
 use crate::metrics::pro::{PixelCurve, aupro_paper};
 use crate::metrics::roc::roc;
@@ -86,7 +86,7 @@ pub fn evaluate(
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
     let size = scorer.image_size();
-    let (mut scores, mut maps, mut pixels, mut sizes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut scores, mut maps, mut pixels, mut shown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let sources: Vec<Source> = set.images.iter().map(|i| i.path.clone().into()).collect();
     let started = Instant::now();
     pipeline::run(
@@ -100,17 +100,17 @@ pub fn evaluate(
             scores.push(scored.score);
             maps.push(scored.map);
             pixels.push(picture.pixels);
-            sizes.push(picture.size);
+            shown.push(picture.shown);
             progress(scores.len());
             Ok(())
         },
     )?;
     let ms_per_image = 1e3 * started.elapsed().as_secs_f64() / set.images.len() as f64;
-    let mask = |(i, size_of_picture): (&TestImage, &(usize, usize))| match &i.mask {
-        Some(path) => load_mask(path, *size_of_picture, size),
+    let mask = |(i, picture): (&TestImage, &Picture)| match &i.mask {
+        Some(path) => load_mask(path, picture, size),
         None => Ok(vec![0; size * size]),
     };
-    let masks: Vec<Vec<u8>> = set.images.par_iter().zip(&sizes).map(mask).collect::<Result<_>>()?;
+    let masks: Vec<Vec<u8>> = set.images.par_iter().zip(&shown).map(mask).collect::<Result<_>>()?;
     if maps.iter().flatten().any(|v| !v.is_finite()) {
         invalid!("the anomaly maps hold values that are not numbers: the model is broken");
     }

@@ -1,7 +1,7 @@
 //! Scoring a stream of pictures: a thread decodes ahead of the engine, results come in input order.
 
 use super::scorer::{Scored, Scorer};
-use crate::data::image::Source;
+use crate::data::image::{Picture, Source};
 use crate::data::listing::{Listed, Refused};
 use crate::{Error, Result};
 use std::collections::VecDeque;
@@ -9,8 +9,8 @@ use std::sync::mpsc;
 
 /// A picture ready for the network.
 pub struct Loaded {
-    /// Width and height of the file's picture.
-    pub size: (usize, usize),
+    /// The file's picture without its pixels.
+    pub shown: Picture,
     /// As the network sees it: image_size x image_size x 3 bytes.
     pub pixels: Vec<u8>,
 }
@@ -40,7 +40,11 @@ pub fn run<T: Send + 'static>(
         sources(&mut |listed| {
             let decoded = match listed {
                 Ok(source) => {
-                    let loaded = source.read().map(|p| Loaded { size: (p.width, p.height), pixels: p.resized(size) });
+                    let loaded = source.read().map(|mut picture| {
+                        let pixels = picture.resized(size);
+                        picture.rgb = Vec::new();
+                        Loaded { shown: picture, pixels }
+                    });
                     (source, loaded)
                 }
                 Err(Refused { path, error }) => (path.into(), Err(error)),

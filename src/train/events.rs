@@ -7,6 +7,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 pub enum Event<'a> {
     /// Pictures decoded, of how many.
     Decoded(usize, usize),
+    /// Why a picture may not look as it was meant, with its name.
+    Warning(&'a str),
     /// Pictures whose features are computed, of how many.
     Features(usize, usize),
     /// How many pictures are used for what, before anything is learned.

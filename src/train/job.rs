@@ -61,6 +61,7 @@ impl<'a> Job<'a> {
         let sources = set.good.into_iter().chain(labelled).collect();
         let pictures =
             Pictures::open(sources, s.architecture.image_size, s.budget, &|done| events(Event::Decoded(done, total)))?;
+        pictures.warnings().iter().for_each(|warning| events(Event::Warning(warning)));
         let mut normal: Vec<usize> = (0..good).collect();
         normal.shuffle(&mut named_rng(s.seed, "holdout"));
         let held = s.calibrate.held_back(good);

@@ -15,6 +15,8 @@ pub struct Pictures {
     /// All pictures back to back, or nothing.
     kept: Vec<u8>,
     digest: String,
+    /// Why pictures may not look as they were meant, with their names.
+    warnings: Vec<String>,
 }
 
 impl Pictures {
@@ -25,26 +27,27 @@ impl Pictures {
         let keep = sources.len() * each <= budget;
         let mut kept = vec![0; if keep { sources.len() * each } else { 0 }];
         let done = AtomicUsize::new(0);
-        let load = |source: &Source, to: Option<&mut [u8]>| -> Result<Vec<u8>> {
+        let load = |source: &Source, to: Option<&mut [u8]>| -> Result<(Vec<u8>, Vec<String>)> {
             let bytes = source.bytes()?;
             let picture = Picture::decode(&bytes).map_err(|e| e.within(source.path().display()))?;
             if let Some(to) = to {
                 to.copy_from_slice(&picture.resized(size));
             }
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
-            Ok(fingerprint(source, &bytes))
+            let warnings = picture.warnings.into_iter().map(|w| format!("{}: {w}", source.path().display())).collect();
+            Ok((fingerprint(source, &bytes), warnings))
         };
-        let loaded: Vec<Result<Vec<u8>>> = if keep {
+        let loaded: Vec<Result<_>> = if keep {
             kept.par_chunks_exact_mut(each).zip(&sources).map(|(to, source)| load(source, Some(to))).collect()
         } else {
             sources.par_iter().map(|source| load(source, None)).collect()
         };
-        let fingerprints = all_or_every_error(loaded)?;
+        let (fingerprints, warnings): (Vec<_>, Vec<_>) = all_or_every_error(loaded)?.into_iter().unzip();
         let mut digest = Sha256::new();
         fingerprints.iter().for_each(|f| digest.update(f));
         // 64 bits: a mistake is to be noticed, nobody forges pictures here.
         let digest = digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-        Ok(Pictures { sources, size, kept, digest })
+        Ok(Pictures { sources, size, kept, digest, warnings: warnings.concat() })
     }
 
     pub fn len(&self) -> usize {
@@ -58,6 +61,11 @@ impl Pictures {
     /// Of the pictures' names, sizes and contents, in their order.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Why pictures may not look as they were meant, with their names.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Bytes of one picture.

@@ -1,0 +1,245 @@
+//! Reading pictures: PNG, JPEG, BMP, GIF, TIFF and WebP to 8-bit RGB, as Pillow's `Image.open(path).convert("RGB")` gives
+//! it, with the camera's orientation applied.
+//!
+//! The format is told by content, not by name. 16-bit samples keep their high byte, palettes and gray are expanded,
+//! alpha is dropped (not blended), of an animation the first frame counts. A file that is damaged, too large or of
+//! another kind is an error that names it; one that may not look as it was meant comes with warnings.
+
+mod guard;
+mod jpeg;
+mod mask;
+mod orientation;
+mod tiff;
+
+pub use mask::load_mask;
+
+use std::borrow::Cow;
+use std::io::{Cursor, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader};
+
+use super::resize;
+use crate::error::{Error, Result};
+use crate::invalid;
+
+/// The most pixels a picture may have. A file of a few kilobytes can claim billions of them.
+pub const MAX_PIXELS: u64 = 1 << 27;
+/// The largest file that is read at all, in bytes: `MAX_PIXELS` uncompressed at 16-bit RGBA.
+const MAX_FILE_BYTES: u64 = MAX_PIXELS * 8;
+
+/// An 8-bit RGB picture, rows first, channels innermost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    pub width: usize,
+    pub height: usize,
+    /// `height * width * 3` bytes.
+    pub rgb: Vec<u8>,
+    /// How the pixels of the file were turned to be these.
+    pub orientation: Orientation,
+    /// Why the picture may not look as it was meant.
+    pub warnings: Vec<String>,
+}
+
+/// Where a picture comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    Path(PathBuf),
+    /// A file's bytes, with the name that errors and results give them.
+    Bytes {
+        name: String,
+        bytes: Arc<[u8]>,
+    },
+}
+
+impl Source {
+    /// The path, or the name of the bytes.
+    pub fn path(&self) -> &Path {
+        match self {
+            Source::Path(path) => path,
+            Source::Bytes { name, .. } => Path::new(name),
+        }
+    }
+
+    /// Reads and decodes the picture. Errors name it.
+    pub fn read(&self) -> Result<Picture> {
+        Picture::decode(&self.bytes()?).map_err(|e| e.within(self.path().display()))
+    }
+
+    /// The undecoded file.
+    pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Source::Path(path) => read_file(path).map(Cow::Owned),
+            Source::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
+        }
+    }
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Source::Path(path)
+    }
+}
+
+/// A file's bytes, no more than [`Picture::decode`] takes and one.
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    if file.metadata().map_err(|e| Error::io(path, e))?.is_dir() {
+        invalid!("{}: is a folder, expected a picture", path.display());
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    Ok(bytes)
+}
+
+impl Picture {
+    /// A picture of these bytes, as they are.
+    pub fn new(width: usize, height: usize, rgb: Vec<u8>) -> Self {
+        Picture { width, height, rgb, orientation: Orientation::NoTransforms, warnings: vec![] }
+    }
+
+    /// Reads and decodes a file. Errors name it.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::decode(&read_file(path)?).map_err(|e| e.within(path.display()))
+    }
+
+    /// Decodes a file's bytes. Errors say what is wrong with them.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        guard::guarded(|| {
+            let decoded = Decoded::new(bytes)?;
+            let orientation = decoded.orientation.unwrap_or(Orientation::NoTransforms);
+            let mut warnings = decoded.warnings;
+            warnings.extend(empty_high_bits(&decoded.picture));
+            let mut picture = to_rgb(decoded.picture)?;
+            picture.apply_orientation(orientation);
+            let (width, height) = (picture.width() as usize, picture.height() as usize);
+            Ok(Self { width, height, rgb: picture.into_rgb8().into_raw(), orientation, warnings })
+        })
+    }
+
+    /// The picture at `size` x `size` pixels (whatever its shape was), `size * size * 3` bytes.
+    pub fn resized(&self, size: usize) -> Vec<u8> {
+        resize::bilinear::<3>(&self.rgb, (self.width, self.height), (size, size))
+    }
+}
+
+/// A file's samples, before they become a picture or a mask.
+struct Decoded {
+    picture: DynamicImage,
+    format: ImageFormat,
+    /// If the file names one.
+    orientation: Option<Orientation>,
+    /// Palette indices, where a reader gives them.
+    indices: Option<Vec<u8>>,
+    warnings: Vec<String>,
+}
+
+impl Decoded {
+    /// Decoders may panic: call it guarded.
+    fn new(bytes: &[u8]) -> Result<Self> {
+        if bytes.is_empty() {
+            invalid!("the file is empty, expected a picture");
+        }
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            invalid!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20);
+        }
+        if tiff::is_tiff(bytes) {
+            let found = tiff::decode(bytes, MAX_PIXELS)?;
+            let orientation = found.orientation.and_then(Orientation::from_exif);
+            let (picture, format, indices) = (found.picture, ImageFormat::Tiff, found.indices);
+            return Ok(Decoded { picture, format, orientation, indices, warnings: found.warnings });
+        }
+        let reader = ImageReader::new(Cursor::new(bytes))
+            .with_guessed_format()
+            .map_err(|e| Error::Invalid(format!("cannot be read: {e}")))?;
+        let Some(format) = reader.format().filter(|f| f.reading_enabled()) else {
+            invalid!("not a picture that can be read (expected PNG, JPEG, BMP, GIF, TIFF or WebP, by content)");
+        };
+        if format == ImageFormat::Jpeg {
+            let orientation = orientation::of_file(bytes);
+            let (picture, warnings) = jpeg::decode(bytes, MAX_PIXELS)?;
+            return Ok(Decoded { picture: picture.into(), format, orientation, indices: None, warnings });
+        }
+        let mut decoder = reader.into_decoder().map_err(reason)?;
+        let (width, height) = decoder.dimensions();
+        expect_size(width.into(), height.into(), MAX_PIXELS)?;
+        let orientation = decoder.exif_metadata().ok().flatten().and_then(|block| orientation::of_block(&block));
+        let picture = DynamicImage::from_decoder(decoder).map_err(reason)?;
+        Ok(Decoded { picture, format, orientation, indices: None, warnings: vec![] })
+    }
+}
+
+fn expect_size(width: u64, height: u64, max_pixels: u64) -> Result<()> {
+    if width == 0 || height == 0 {
+        invalid!("the picture is {width} x {height} pixels");
+    }
+    if width.saturating_mul(height) > max_pixels {
+        invalid!("the picture is {width} x {height} pixels, more than the {max_pixels} allowed: scale it down first");
+    }
+    Ok(())
+}
+
+/// Of 16-bit samples the high byte is kept. Cameras of 8 to 12 bits often leave that nearly empty.
+fn empty_high_bits(picture: &DynamicImage) -> Option<String> {
+    let top = match picture {
+        DynamicImage::ImageLuma16(p) => p.as_raw().iter().max(),
+        DynamicImage::ImageRgb16(p) => p.as_raw().iter().max(),
+        _ => None,
+    };
+    let top = *top.filter(|top| (1..1 << 12).contains(*top))?;
+    let bits = u16::BITS - top.leading_zeros();
+    Some(format!(
+        "its 16-bit samples use {bits} bits (the highest is {top}): it is seen as nearly black; scale it to 16 bits"
+    ))
+}
+
+/// Eight-bit inks as Pillow converts them: what black leaves, less what the ink takes of it. `inverted`: samples are what
+/// the paper reflects.
+fn cmyk_to_rgb(samples: &[u8], inverted: bool) -> Vec<u8> {
+    // Pillow's `MULDIV255`: a product over 255, rounded.
+    let over_255 = |a: u32, b: u32| {
+        let t = a * b + 128;
+        ((t >> 8) + t) >> 8
+    };
+    let pixels = samples.as_chunks::<4>().0.iter();
+    pixels
+        .flat_map(|inks| {
+            let [c, m, y, k] = inks.map(|v| u32::from(if inverted { 255 - v } else { v }));
+            let left = 255 - k;
+            [c, m, y].map(|ink| left.saturating_sub(over_255(ink, left)) as u8)
+        })
+        .collect()
+}
+
+/// Any decoded picture as 8-bit RGB. `image` rounds 16 bits to 8, Pillow keeps the high byte.
+fn to_rgb(decoded: DynamicImage) -> Result<DynamicImage> {
+    use DynamicImage as D;
+    fn pixels<const C: usize>(samples: &[u16], rgb: impl Fn(&[u16; C]) -> [u16; 3]) -> Vec<u8> {
+        samples.as_chunks::<C>().0.iter().flat_map(|p| rgb(p).map(|v| (v >> 8) as u8)).collect()
+    }
+    let (width, height) = (decoded.width(), decoded.height());
+    let rgb = match decoded {
+        D::ImageRgb8(_) | D::ImageRgba8(_) | D::ImageLuma8(_) | D::ImageLumaA8(_) => {
+            return Ok(decoded.into_rgb8().into());
+        }
+        D::ImageLuma16(p) => pixels::<1>(p.as_raw(), |&[v]| [v; 3]),
+        D::ImageLumaA16(p) => pixels::<2>(p.as_raw(), |&[v, _]| [v; 3]),
+        D::ImageRgb16(p) => pixels::<3>(p.as_raw(), |&p| p),
+        D::ImageRgba16(p) => pixels::<4>(p.as_raw(), |&[r, g, b, _]| [r, g, b]),
+        other => invalid!("samples of type {:?}, expected 8 or 16-bit integers", other.color()),
+    };
+    match image::RgbImage::from_raw(width, height, rgb) {
+        Some(picture) => Ok(picture.into()),
+        None => invalid!("the picture holds fewer samples than {width} x {height} pixels need"),
+    }
+}
+
+fn reason(e: ImageError) -> Error {
+    Error::Invalid(match e {
+        ImageError::Limits(_) => "needs more memory than allowed to decode".into(),
+        ImageError::Unsupported(e) => format!("a kind of picture that cannot be read: {e}"),
+        e => format!("damaged: {e}"),
+    })
+}
