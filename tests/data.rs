@@ -224,11 +224,59 @@ fn dataset_folders() {
     assert_eq!(TrainSet::open(root).unwrap().anomalous.len(), 1);
 
     let test = TestSet::open(root).unwrap();
-    let found: Vec<_> = test.images.iter().map(|i| (i.kind.as_str(), i.is_anomalous(), i.mask.is_some())).collect();
+    let found: Vec<_> = test.images.iter().map(|i| (i.kind.as_str(), i.anomalous, !i.masks.is_empty())).collect();
     let expected = [("a_hole", true, false), ("good", false, false), ("scratch", true, false), ("scratch", true, true)];
     assert_eq!(found, expected);
-    assert_eq!(test.without_mask, 2);
     assert!(test.has_masks());
+}
+
+/// Masks as the field's datasets and tools call them, and normal pictures as people do.
+#[test]
+fn masks_and_normal_folders_by_other_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(
+        root,
+        "test/OK/1.png test/Normal/2.png test/bad/a.png test/bad/b.JPG test/bad/c.png test/bad/d.png test/bad/e.png",
+    );
+    touch(root, "test/bad/sub/f.png test/bad/g.png test/bad/h.png");
+    touch(
+        root,
+        "ground_truth/bad/a.bmp ground_truth/bad/b_mask.PNG ground_truth/bad/c_GT.png ground_truth/bad/D_Mask.tif",
+    );
+    touch(
+        root,
+        "ground_truth/bad/e/000.png ground_truth/bad/e/001.png ground_truth/bad/sub/f_mask.jpg ground_truth/g.png",
+    );
+    let test = TestSet::open(root).unwrap();
+    assert_eq!(test.taken_for_normal, ["Normal", "OK"]);
+    let masks = |name: &str| -> Vec<String> {
+        let image = test.images.iter().find(|i| i.path.ends_with(name)).unwrap();
+        let below = |p: &PathBuf| p.strip_prefix(root.join("ground_truth")).unwrap().to_str().unwrap().to_string();
+        image.masks.iter().map(below).collect()
+    };
+    for (picture, expected) in [
+        ("a.png", vec!["bad/a.bmp"]),
+        ("b.JPG", vec!["bad/b_mask.PNG"]),
+        ("c.png", vec!["bad/c_GT.png"]),
+        ("d.png", vec!["bad/D_Mask.tif"]),
+        ("e.png", vec!["bad/e/000.png", "bad/e/001.png"]),
+        ("f.png", vec!["bad/sub/f_mask.jpg"]),
+        ("g.png", vec!["g.png"]),
+        ("h.png", vec![]),
+        ("1.png", vec![]),
+    ] {
+        assert_eq!(masks(picture), expected, "{picture}");
+    }
+    assert_eq!(test.images.iter().filter(|i| i.anomalous).count(), 8);
+
+    let [good, bad, truth] = ["test/OK", "test/bad", "ground_truth/bad"].map(|p| root.join(p));
+    let flat = TestSet::of_folders(Some(&good), Some(&bad), Some(&truth)).unwrap();
+    let kinds: Vec<&str> = flat.images.iter().map(|i| i.kind.as_str()).collect();
+    assert_eq!(kinds, [&["anomalous"; 7][..], &["sub", "good"]].concat());
+    assert_eq!(flat.images.iter().filter(|i| !i.masks.is_empty()).count(), 6);
+    let error = TestSet::open(&bad).unwrap_err().to_string();
+    assert!(error.contains("no test in it") && error.contains("--anomalous "), "{error}");
 }
 
 #[test]
@@ -257,8 +305,9 @@ fn synthetic_dataset_has_the_layout_and_known_masks() {
     let train = TrainSet::open(root).unwrap();
     assert_eq!((train.good.len(), train.anomalous.len()), (3, 4));
     let test = TestSet::open(root).unwrap();
-    assert_eq!((test.images.len(), test.without_mask), (2 + 3 * 2, 0));
-    for image in test.images.iter().filter_map(|i| i.mask.as_ref()) {
+    assert_eq!(test.images.len(), 2 + 3 * 2);
+    assert!(test.images.iter().all(|i| i.masks.len() == usize::from(i.anomalous)));
+    for image in test.images.iter().flat_map(|i| &i.masks) {
         let area: usize =
             load_mask(image, &Picture::new(64, 64, vec![]), 64).unwrap().iter().map(|&m| usize::from(m)).sum();
         // Some pixels, and never more than a tenth of the picture.

@@ -24,7 +24,7 @@ fn listed(given: Vec<Given>, outputs: &Outputs, root: &Path) -> (Vec<String>, St
     let name = |p: &Path| p.strip_prefix(root).unwrap_or(p).to_str().unwrap().replace('\\', "/");
     let passed_over = each(given, outputs, &mut |item| {
         all.push(match item {
-            Ok(source) => name(source.path()),
+            Ok(meant) => name(meant.source.path()),
             Err(Refused { path, error }) => format!("[{}: {error}]", name(&path)),
         });
         true
@@ -68,7 +68,7 @@ fn names_that_are_not_utf8_are_names() {
     use std::os::unix::ffi::OsStrExt;
     let mut found = Vec::new();
     each(vec![list(b"ok.png\n\xff\xfe.png\n", b'\n')], &Outputs::default(), &mut |item| {
-        found.push(item.unwrap().path().as_os_str().as_bytes().to_vec());
+        found.push(item.unwrap().source.path().as_os_str().as_bytes().to_vec());
         true
     })
     .unwrap();

@@ -1,6 +1,8 @@
 //! Metrics against scikit-learn's and scipy's values (`golden/metrics.safetensors`) and against cases done by hand.
 
-use ckaad::metrics::f1::{BestF1, accuracy, best_f1};
+use ckaad::metrics::confusion::Confusion;
+use ckaad::metrics::f1::{BestF1, best_f1};
+use ckaad::metrics::precision_recall::precision_recall;
 use ckaad::metrics::pro::{PixelCurve, aupro_paper};
 use ckaad::metrics::roc::roc;
 use safetensors::SafeTensors;
@@ -74,7 +76,31 @@ fn first_of_equal_f1_thresholds_ascending() {
     let (scores, labels) = ([4.0, 3.0, 2.0, 1.0], [true, false, false, true]);
     let best = best_f1(&scores, &labels).unwrap().unwrap();
     assert_eq!(best, BestF1 { f1: 2.0 / 3.0, threshold: 1.0, accuracy: 0.5 });
-    assert_eq!(accuracy(&scores, &labels, 4.0).unwrap(), 0.75);
+    let at_4 = Confusion::new(&scores, &labels, 4.0).unwrap();
+    assert_eq!(at_4.accuracy(), Some(0.75));
+    assert_eq!((at_4.recall(), at_4.precision(), at_4.false_alarm_rate()), (Some(0.5), Some(1.0), Some(0.0)));
+    let none = Confusion::new(&[], &[], 0.0).unwrap();
+    assert_eq!((none.recall(), none.precision(), none.accuracy()), (None, None, None));
+    // All are anomalous: whoever calls everything so is right, which says nothing.
+    assert_eq!(best_f1(&[1.0, 2.0], &[true, true]).unwrap(), None);
+}
+
+#[test]
+fn precision_over_recall_is_scikit_learns() {
+    // average_precision_score([1, 0, 1, 0, 1, 1], [.9, .8, .8, .4, .35, .1]) = 0.73333...
+    let scores = [0.9, 0.8, 0.8, 0.4, 0.35, 0.1];
+    let labels = [true, false, true, false, true, true];
+    let found = precision_recall(&scores, &labels).unwrap().unwrap();
+    close(found.average, 0.7333333333333333);
+    // precision_recall_curve, from the highest threshold on.
+    let right = [(0.0, 1.0), (0.25, 1.0), (0.5, 2.0 / 3.0), (0.5, 0.5), (0.75, 0.6), (1.0, 2.0 / 3.0)];
+    assert_eq!(found.points.len(), right.len());
+    for (found, right) in found.points.iter().zip(right) {
+        close(found.0, right.0);
+        close(found.1, right.1);
+    }
+    assert!(precision_recall(&[1.0], &[true]).unwrap().is_none());
+    assert!(precision_recall(&[1.0], &[false]).unwrap().is_none());
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Heat maps, map files and the HTML report.
 
 use ckaad::data::image::Picture;
-use ckaad::report::heatmap::{heatmap, png_gray, png_rgb};
-use ckaad::report::html::{MetricsRow, Report, Shot, choose};
+use ckaad::metrics::confusion::Confusion;
+use ckaad::metrics::f1::BestF1;
+use ckaad::report::encode::{png_gray, png_rgb};
+use ckaad::report::heatmap::{Scale, heatmap, with_legend};
+use ckaad::report::html::{MetricsRow, Report, Row, Shot, choose};
 use ckaad::report::maps::{write_npy, write_tiff};
 
 const MAP: [f32; 6] = [0.0, 0.5, 1.0, -2.5, 3.25, f32::MIN_POSITIVE];
@@ -34,19 +37,80 @@ fn tiff_reads_back() {
 #[test]
 fn heat_runs_from_blue_to_red() {
     let gray = [128u8; 4 * 3];
-    let heat = heatmap(&gray, &[-1.0, 0.0, 2.0, f32::NAN], 0.0, 1.0);
+    let scale = Scale { from: 0.0, to: 1.0, contour: false, filled: true };
+    let heat = heatmap(&gray, (2, 2), &[-1.0, 0.0, 2.0, f32::NAN], &scale);
     let [below, low, high, nan] = *heat.as_chunks::<3>().0 else { panic!("four pixels") };
-    assert_eq!((below, nan), (low, low));
+    // What is below the scale is left as it is, and so is what is not a number.
+    assert_eq!((below, nan), ([128; 3], [128; 3]));
     assert!(low[2] > low[0] && high[0] > high[2], "{low:?} {high:?}");
-    // The published polynomial at 0.08, 0.515 and 0.95 in f64, blended over 128 at 32.5, 48.75 and 65 %.
-    let middle = heatmap(&gray[..3], &[0.5], 0.0, 1.0);
+    // The published polynomial at 0.08, 0.515 and 0.95 in f64, blended over 128 at 30, 47.5 and 65 %.
+    let middle = heatmap(&gray[..3], (1, 1), &[0.5], &scale);
     for (found, expected) in
-        [(low, [111u8, 111, 151]), (middle.as_chunks::<3>().0[0], [145, 186, 102]), (high, [145, 54, 45])]
+        [(low, [112u8, 112, 149]), (middle.as_chunks::<3>().0[0], [144, 184, 103]), (high, [145, 54, 45])]
     {
         assert!(found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1), "{found:?} instead of {expected:?}");
     }
     // A range of nothing is cold everywhere.
-    assert_eq!(heatmap(&gray[..3], &[7.0], 7.0, 7.0), low);
+    let flat = Scale { from: 7.0, to: 7.0, ..scale };
+    assert_eq!(heatmap(&gray[..3], (1, 1), &[7.0], &flat), low);
+}
+
+/// A square of a map over a picture twice as wide as high: coloured inside, outlined, and as it was outside.
+#[test]
+fn what_is_above_the_threshold_is_outlined() {
+    let (width, height) = (64, 32);
+    let mut map = [0.0f32; 64];
+    for (x, y) in [(2, 2), (3, 2), (4, 2), (2, 3), (3, 3), (4, 3), (2, 4), (3, 4), (4, 4)] {
+        map[y * 8 + x] = 2.0;
+    }
+    let gray = vec![90u8; width * height * 3];
+    let at = |rgb: &[u8], x: usize, y: usize| rgb.as_chunks::<3>().0[y * width + x];
+    let drawn = heatmap(&gray, (width, height), &map, &Scale::above(1.0));
+    let only = heatmap(&gray, (width, height), &map, &Scale { filled: false, ..Scale::above(1.0) });
+    // Halfway between the map's values lies the threshold: from 2 of 8 to 5 of 8, of 64 and of 32 pixels.
+    let inside = |x: usize, y: usize| (16..40).contains(&x) && (8..20).contains(&y);
+    let mut outlined = 0;
+    for y in 0..height {
+        for x in 0..width {
+            let corner = [16, 39].iter().any(|c| x.abs_diff(*c) <= 4) && [8, 19].iter().any(|c| y.abs_diff(*c) <= 2);
+            if corner {
+                continue; // Linear interpolation rounds the corners.
+            }
+            let line = [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)]
+                .iter()
+                .any(|&(a, b)| a < width && b < height && inside(a, b) != inside(x, y));
+            outlined += usize::from(line);
+            let expected = match (line, inside(x, y)) {
+                (true, true) => [255; 3],
+                (true, false) => [20; 3],
+                (false, false) => [90; 3],
+                (false, true) => {
+                    assert_ne!(at(&drawn, x, y), [90; 3], "{x} {y}");
+                    at(&drawn, x, y)
+                }
+            };
+            assert_eq!(at(&drawn, x, y), expected, "{x} {y}");
+            assert_eq!(at(&only, x, y), if inside(x, y) && !line { [90; 3] } else { expected }, "{x} {y}");
+        }
+    }
+    assert!(outlined > 60);
+}
+
+#[test]
+fn a_legend_lies_below_where_there_is_room() {
+    let scale = Scale::above(0.25);
+    let picture = |w: usize, h: usize| vec![9u8; w * h * 3];
+    let (pixels, height) = with_legend(picture(300, 20), (300, 20), &scale);
+    assert_eq!((height, pixels.len()), (36, 300 * 36 * 3));
+    assert!(pixels[..300 * 20 * 3].iter().all(|v| *v == 9), "the picture itself is not touched");
+    let colors: std::collections::HashSet<[u8; 3]> =
+        pixels[300 * 20 * 3..].as_chunks::<3>().0.iter().copied().collect();
+    assert!(colors.len() > 50, "a bar of colours: {}", colors.len());
+    // No room, and nothing to explain.
+    assert_eq!(with_legend(picture(16, 16), (16, 16), &scale).1, 16);
+    assert_eq!(with_legend(picture(300, 20), (300, 20), &Scale { filled: false, ..scale }).1, 20);
+    // A large picture has a large legend.
+    assert_eq!(with_legend(picture(2400, 10), (2400, 10), &scale).1, 10 + 6 * 16);
 }
 
 #[test]
@@ -65,32 +129,54 @@ fn worst_are_chosen_first() {
     assert_eq!(choose(&[], 2), [0usize; 0]);
 }
 
+fn row(name: &str, anomalous: Option<bool>, score: f64) -> Row {
+    let kind = if anomalous == Some(true) { "hole" } else { "good" };
+    Row { name: name.into(), kind: kind.into(), anomalous, score, truth: "no mask".into() }
+}
+
 fn sample() -> Report {
-    let shot = |name: &str, anomalous, score| Shot {
-        name: name.into(),
-        kind: if anomalous { "hole" } else { "good" }.into(),
-        anomalous,
-        score,
+    let shot = |row: Row, mask: Option<Vec<u8>>| Shot {
+        row,
         size: 2,
+        shown: (30, 20),
         rgb: vec![120; 12],
-        mask: vec![0, 1, 0, 0],
+        mask,
         map: vec![0.0, 1.0, 0.2, 0.3],
     };
+    let missed = row("<b>&\"x\".png", Some(true), 0.1234);
+    let best = BestF1 { f1: 0.91827, threshold: 0.5432, accuracy: 0.9 };
     Report {
         title: "Fabric <demo>".into(),
         note: "A random backbone & nothing else".into(),
         command: "ckaad demo --out \"my folder\"".into(),
         settings: vec![("backbone".into(), "resnet18".into())],
+        threshold: Some(0.4567),
+        threshold_origin: "0.98-quantile of 6 normal pictures".into(),
+        operating: Some(Confusion { true_positives: 1, false_negatives: 3, false_positives: 1, true_negatives: 7 }),
+        left_out: vec!["<c>.png: damaged".into()],
         metrics: vec![
-            MetricsRow { name: "all".into(), pictures: 4, image_auroc: Some(0.98765), ..Default::default() },
+            MetricsRow {
+                name: "all".into(),
+                pictures: 4,
+                recall: Some(0.25),
+                image_auroc: Some(0.98765),
+                best: Some(best),
+                ..Default::default()
+            },
             MetricsRow { name: "hole".into(), pictures: 2, aupro: Some(0.43219), ..Default::default() },
         ],
         pro_definition: "exact".into(),
         roc: vec![(0.0, 0.0), (0.0, 0.5), (1.0, 1.0)],
-        scores: vec![(0.1, false), (0.2, false), (0.7, true), (f64::INFINITY, true)],
-        threshold: Some(0.4567),
-        gallery: vec![shot("<b>&\"x\".png", true, 0.1234), shot("fine\n.png", false, 0.2)],
-        heat_range: (0.0, 1.0),
+        precision_recall: vec![(0.0, 1.0), (1.0, 0.5)],
+        pictures: vec![
+            missed.clone(),
+            row("fine\n.png", Some(false), 0.2),
+            row("c.png", Some(true), 0.7),
+            row("d.png", Some(true), f64::INFINITY),
+        ],
+        gallery: vec![shot(missed, Some(vec![0, 1, 0, 0])), shot(row("e.png", Some(true), 0.5), None)],
+        chosen: "those judged worst".into(),
+        scale: Some(Scale::above(0.25)),
     }
 }
 
@@ -130,33 +216,54 @@ fn check_well_formed(html: &str) -> String {
 fn report_is_well_formed_and_holds_its_numbers() {
     let html = sample().html().unwrap();
     let text = check_well_formed(&html);
-    for part in
-        ["Fabric &lt;demo&gt;", "0.9877", "0.4322", "0.4567", "score 0.1234", "normal: missed", "my folder&quot;"]
-    {
+    for part in [
+        "Fabric &lt;demo&gt;",
+        "0.9877",
+        "0.4322",
+        "At the model's threshold, 0.4567",
+        "0.98-quantile of 6 normal",
+        // 1 of 4 found, 1 of 8 false alarms, 1 of 2 right, 8 of 12 in all.
+        "25.0 %",
+        "12.5 %",
+        "50.0 %",
+        "66.7 %",
+        "0.9183",
+        "0.5432",
+        "score 0.1234",
+        "normal: missed",
+        "my folder&quot;",
+        "&lt;c&gt;.png: damaged",
+    ] {
         assert!(text.contains(part), "{part} is missing");
     }
+    assert!(text.find("At the model's threshold") < text.find("AUROC"), "the operating point comes first");
     assert!(html.contains("alt=\"heat map of &lt;b&gt;&amp;&quot;x&quot;.png\""));
     assert!(!html.contains("<b>&"), "a file name became markup");
     assert!(!text.contains("fine\n"), "a control character survived");
-    assert_eq!(html.matches("<svg").count(), 2);
-    assert_eq!(html.matches("data:image/").count(), 6);
+    assert_eq!(html.matches("<svg").count(), 3);
+    // Two pictures of three and of two planes: where the truth is not known, nothing is drawn.
+    assert_eq!(html.matches("data:image/").count(), 5);
+    assert_eq!(html.matches("class=\"none\"").count(), 1);
+    assert!(html.contains(">no mask</div>") && html.contains("aspect-ratio: 30 / 20"));
     for outside in ["src=\"http", "href=", "url(", "@import"] {
         assert!(!html.contains(outside), "{outside}");
     }
 }
 
 #[test]
-fn an_empty_report_and_equal_scores_render() {
+fn empty_reports_and_equal_scores_render() {
     check_well_formed(&Report::default().html().unwrap());
-    let scores = vec![(f64::NAN, true), (1.0, false), (1.0, true)];
-    check_well_formed(&Report { scores, threshold: Some(1.0), ..Default::default() }.html().unwrap());
-    check_well_formed(&Report { scores: vec![(f64::NAN, true)], ..Default::default() }.html().unwrap());
+    for scores in [&[f64::NAN, 1.0, 1.0][..], &[f64::NAN]] {
+        let pictures = scores.iter().map(|s| row("a", None, *s)).collect();
+        let html = Report { pictures, threshold: Some(1.0), ..Default::default() }.html().unwrap();
+        check_well_formed(&html);
+        assert!(!html.contains(">truth<"), "nothing is known of these");
+    }
 }
 
 #[test]
 fn a_picture_of_the_wrong_length_is_named() {
     let mut report = sample();
-    report.gallery[0].rgb.pop();
-    report.gallery[0].map.clear();
-    assert!(report.html().unwrap_err().to_string().contains("x"));
+    report.gallery[1].mask = Some(vec![0; 3]);
+    assert!(report.html().unwrap_err().to_string().contains("e.png"));
 }

@@ -101,7 +101,9 @@ pub fn run(args: &Args) -> Result<bool> {
     let set = TestSet::open(&data)?;
     let mut scorer = Scorer::from_file(&model, 8, &backend)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
-    let e = evaluate(&mut scorer, &set, ProDefinition::Exact, |done| bar.set_position(done as u64))?;
+    let e = evaluate(&mut scorer, &set, model.config.threshold, ProDefinition::Exact, |done| {
+        bar.set_position(done as u64)
+    })?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     let settings = [
@@ -111,16 +113,10 @@ pub fn run(args: &Args) -> Result<bool> {
         ("Time", format!("{seconds:.0} s in all, {:.1} ms to score a picture", e.ms_per_image)),
     ];
     let settings = settings.map(|(name, value)| (name.to_string(), value)).into();
-    let head = Head {
-        title: "ckaad demo".into(),
-        note: note.into(),
-        command: command_line(),
-        settings,
-        threshold: model.config.threshold,
-    };
+    let head = Head { title: "ckaad demo".into(), note: note.into(), command: command_line(), settings };
     let path = args.out.join("report.html");
-    evaluation::write(&path, head, &e, &set, ProDefinition::Exact)?;
-    let table = eval::table(&e, &set, ProDefinition::Exact)?;
+    evaluation::write(&path, head, &model.config, &e, ProDefinition::Exact)?;
+    let table = eval::table(&e, &model.config, ProDefinition::Exact)?;
     print(&format!("{table}\n{seconds:.0} s. Open {}\n", path.display()))?;
     Ok(true)
 }

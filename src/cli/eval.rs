@@ -1,39 +1,62 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
-use super::options::{Device, Format, command_line, count, named, print};
+use super::inputs::{expect_none_failed, tell_left_out, tell_passed_over, tell_warnings};
+use super::options::{Device, Format, command_line, count, named, plural, print};
 use super::progress;
-use crate::data::folder::TestSet;
-use crate::detector::file::ModelFile;
-use crate::report::evaluation::{self, Head};
-use crate::score::evaluate::{Evaluation, Metrics, ProDefinition, evaluate};
+use crate::data::folder::{NORMAL, TestSet};
+use crate::detector::file::{Config, ModelFile};
+use crate::metrics::confusion::Confusion;
+use crate::output::Outputs;
+use crate::report::evaluation::{self, Head, left_out, origin};
+use crate::score::evaluate::{Evaluation, Metrics, NoMask, ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
+use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::PathBuf;
 
-/// Evaluate a model on a dataset with known anomalies
+/// Evaluate a model on pictures that are known to be normal or anomalous
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The folder holds test/good/*, test/<type>/* and, for pixel metrics, ground_truth/<type>/<stem>_mask.png.
-AUPRO is exact and over the whole test set, up to a false positive rate of 0.3; values of --pro paper are higher and
-cannot be compared with it.
+--data holds test/good/*, test/<type>/* and, for pixel metrics, ground_truth/<type>/<stem>_mask.png. Without such a folder
+name two: --normal, --anomalous, and --masks with files that are called as their pictures are. Good pictures alone say how
+many of them are called anomalous.
+
+First comes what the model's own threshold makes of the pictures. The best F1 is at the threshold that fits these very
+pictures best, which nobody knows beforehand. AUPRO is exact and over the whole test set, up to a false positive rate of 0.3;
+values of --pro paper are higher and cannot be compared with it. Pictures that cannot be read are left out, and those without
+a usable mask are left out of pixel metrics; both are counted.
 
 Examples:
-  ckaad eval --model screw.safetensors --data screw
   ckaad eval --model screw.safetensors --data screw --report screw.html
-  ckaad eval --model screw.safetensors --data screw --format json | jq .image_auroc")]
+  ckaad eval --model screw.safetensors --normal fresh/good --anomalous fresh/bad
+  ckaad eval --model screw.safetensors --data screw --format json | jq '.operating_point.recall'
+
+Exit codes: 0 all evaluated; 2 wrong use, or some picture or mask could not be read (the others are evaluated).")]
 pub struct Args {
     /// Model file that `ckaad train` wrote
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Folder with test/good and test/<type>
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["normal", "anomalous"])]
+    data: Option<PathBuf>,
+    /// Folder of normal pictures
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    normal: Option<PathBuf>,
+    /// Folder of anomalous pictures; folders in it are defect types
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
+    anomalous: Option<PathBuf>,
+    /// Folder of masks for --anomalous, called as its pictures are
+    #[arg(long, value_name = "DIR", requires = "anomalous", conflicts_with = "data")]
+    masks: Option<PathBuf>,
     /// Definition of AUPRO
     #[arg(long, value_parser = named(ProDefinition::NAMES, ProDefinition::find), default_value = "exact")]
     pro: ProDefinition,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    /// List every picture's score in the JSON, too
+    #[arg(long)]
+    scores: bool,
     /// Write a self-contained HTML report with charts and heat maps, too
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -45,72 +68,184 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let backend = args.device.backend()?;
+    if args.scores && args.format != Format::Json {
+        return Err(Error::Usage("--scores: a list for --format json".into()));
+    }
     let model = ModelFile::open(&args.model)?;
-    let set = TestSet::open(&args.data)?;
+    let set = match &args.data {
+        Some(root) => TestSet::open(root)?,
+        None => TestSet::of_folders(args.normal.as_deref(), args.anomalous.as_deref(), args.masks.as_deref())?,
+    };
+    if let Some(report) = &args.report {
+        let outputs = Outputs::default().report("--report", report)?;
+        outputs.expect_apart(&args.model)?;
+        let files = set.images.iter().flat_map(|i| i.masks.iter().chain([&i.path]));
+        files.into_iter().try_for_each(|file| outputs.expect_apart(file))?;
+    }
+    tell_set(&set, args.data.is_some());
+    let backend = args.device.backend()?;
     let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
-    let e = evaluate(&mut scorer, &set, args.pro, |done| bar.set_position(done as u64))?;
+    let config = &model.config;
+    let e = evaluate(&mut scorer, &set, config.threshold, args.pro, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    if set.without_mask > 0 && set.has_masks() {
-        tell!("ckaad: {} anomalous pictures have no mask and count as normal in pixel metrics", set.without_mask);
+    e.pictures.iter().for_each(|p| tell_warnings(&p.image.path, &p.shown));
+    for reason in left_out(&e) {
+        tell_left_out(&reason);
     }
     if let Some(path) = &args.report {
         let title = format!("Evaluation of {}", args.model.display());
+        let data = [&args.data, &args.normal, &args.anomalous].into_iter().flatten();
+        let data: Vec<String> = data.map(|d| d.display().to_string()).collect();
         let settings = vec![
-            ("Data".to_string(), args.data.display().to_string()),
-            ("Backbone".to_string(), model.config.architecture.backbone.name.to_string()),
+            ("Data".to_string(), data.join(", ")),
+            ("Backbone".to_string(), config.architecture.backbone.name.to_string()),
             ("Time per picture".to_string(), format!("{:.1} ms", e.ms_per_image)),
         ];
-        let head =
-            Head { title, note: String::new(), command: command_line(), settings, threshold: model.config.threshold };
-        evaluation::write(path, head, &e, &set, args.pro)?;
+        let head = Head { title, note: String::new(), command: command_line(), settings };
+        evaluation::write(path, head, config, &e, args.pro)?;
     }
     print(&match args.format {
-        Format::Table => table(&e, &set, args.pro)?,
-        Format::Json => json(&e, args.pro)?,
+        Format::Table => table(&e, config, args.pro)?,
+        Format::Json => format!("{}\n", object(&e, args)),
     })?;
+    let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
+    expect_none_failed(e.unreadable.len() + masks, "read, or its mask could not")?;
     Ok(true)
 }
 
-fn broken(e: impl std::fmt::Display) -> Error {
-    Error::Invalid(format!("the results cannot be printed: {e}"))
-}
-
-fn json(e: &Evaluation, pro: ProDefinition) -> Result<String> {
-    let mut object = serde_json::to_value(&e.overall).map_err(broken)?;
-    let per_type: serde_json::Map<String, serde_json::Value> = e
-        .per_type
-        .iter()
-        .map(|(kind, count, m)| {
-            let mut value = serde_json::to_value(m).map_err(broken)?;
-            value["images"] = (*count).into();
-            Ok((kind.clone(), value))
-        })
-        .collect::<Result<_>>()?;
-    object["per_type"] = per_type.into();
-    object["ms_per_image"] = e.ms_per_image.into();
-    object["pro_definition"] = pro.describe().into();
-    Ok(format!("{object}\n"))
-}
-
-pub fn table(e: &Evaluation, set: &TestSet, pro: ProDefinition) -> Result<String> {
-    let mut text = String::new();
-    let number = |v: Option<f64>| v.map_or("-".to_string(), |v| format!("{v:.4}"));
-    let width = e.per_type.iter().map(|t| t.0.len()).chain([7]).max().unwrap_or(7);
-    let mut line = |name: &str, count: usize, m: &Metrics| {
-        let [a, f, c, p, r] = [m.image_auroc, m.best_f1, m.accuracy, m.pixel_auroc, m.aupro30].map(number);
-        writeln!(text, "{name:<width$} {count:>6} {a:>11} {f:>8} {c:>9} {p:>11} {r:>9}").map_err(broken)
-    };
-    let anomalous: usize = e.per_type.iter().map(|t| t.1).sum();
-    line("overall", anomalous, &e.overall)?;
-    for (kind, count, m) in &e.per_type {
-        line(kind, *count, m)?;
+/// What the folders were taken for, where that is not as expected.
+fn tell_set(set: &TestSet, of_dataset: bool) {
+    tell_passed_over(&set.passed_over);
+    for kind in &set.taken_for_normal {
+        tell!("ckaad: test/{kind} is taken for the normal pictures");
     }
-    let head = format!(
-        "{:<width$} {:>6} {:>11} {:>8} {:>9} {:>11} {:>9}",
-        "type", "images", "image AUROC", "best F1", "accuracy", "pixel AUROC", "AUPRO@0.3"
-    );
-    let good = set.images.len() - anomalous;
-    Ok(format!("{head}\n{text}{good} normal pictures, {:.1} ms a picture; {}\n", e.ms_per_image, pro.describe()))
+    let [normal, anomalous] = [false, true].map(|a| set.images.iter().any(|i| i.anomalous == a));
+    let why = "there is no AUROC, F1 or accuracy of one class";
+    if !normal && of_dataset {
+        let names = NORMAL.join(", ");
+        tell!(
+            "ckaad: warning: none of the folders in test is one of normal pictures (called {names}): all count as defect types; {why}"
+        );
+    } else if !normal || !anomalous {
+        let missing = if normal { "anomalous" } else { "normal" };
+        tell!("ckaad: there are no {missing} pictures: {why}");
+    }
+}
+
+/// Counts and rates of an operating point.
+fn rates(threshold: Option<f64>, c: &Confusion) -> Value {
+    json!({
+        "threshold": threshold,
+        "true_positives": c.true_positives, "false_negatives": c.false_negatives,
+        "false_positives": c.false_positives, "true_negatives": c.true_negatives,
+        "recall": c.recall(), "false_alarm_rate": c.false_alarm_rate(),
+        "precision": c.precision(), "accuracy": c.accuracy(),
+    })
+}
+
+fn numbers(e: &Evaluation, m: &Metrics) -> Value {
+    json!({
+        "operating_point": m.operating.as_ref().map(|c| rates(e.threshold, c)),
+        "image_auroc": m.image_auroc, "pixel_auroc": m.pixel_auroc, "aupro30": m.aupro30,
+        "best_f1": m.best.map(|b| b.f1), "best_f1_threshold": m.best.map(|b| b.threshold),
+        "best_f1_accuracy": m.best.map(|b| b.accuracy),
+    })
+}
+
+fn object(e: &Evaluation, args: &Args) -> Value {
+    let mut object = numbers(e, &e.overall);
+    let per_type = e.per_type.iter().map(|(kind, count, m)| {
+        let mut value = numbers(e, m);
+        value["images"] = (*count).into();
+        (kind.clone(), value)
+    });
+    object["per_type"] = Value::Object(per_type.collect());
+    object["threshold"] = e.threshold.into();
+    object["pictures"] = json!({
+        "normal": e.count(false), "anomalous": e.count(true),
+        "unreadable": e.unreadable.len(),
+        "without_mask": e.without_mask(|why| *why == NoMask::Missing),
+        "empty_mask": e.without_mask(|why| *why == NoMask::Empty),
+        "unreadable_mask": e.without_mask(|why| matches!(why, NoMask::Unreadable(_))),
+    });
+    object["left_out"] = left_out(e).into();
+    object["ms_per_image"] = e.ms_per_image.into();
+    object["pro_definition"] = args.pro.describe().into();
+    if args.scores {
+        let one = |p: &crate::score::evaluate::Judged| {
+            json!({
+                "path": p.image.path.display().to_string(), "type": p.image.kind, "anomalous": p.image.anomalous,
+                "score": p.score, "called_anomalous": e.threshold.map(|t| p.score >= t), "truth": p.truth.name(),
+            })
+        };
+        object["scores"] = e.pictures.iter().map(one).collect();
+    }
+    object
+}
+
+/// `91.1 %`, or a dash.
+fn percent(share: Option<f64>) -> String {
+    share.map_or("-".into(), |s| format!("{:.1} %", 100.0 * s))
+}
+
+/// What somebody who uses the model gets, in a few lines.
+fn operating_point(e: &Evaluation, config: &Config) -> Result<String> {
+    let (Some(threshold), Some(c)) = (e.threshold, e.overall.operating) else {
+        return Ok("The model has no threshold: nothing is called anomalous; `ckaad threshold` sets one.\n".into());
+    };
+    let mut text = format!("At the model's threshold, {threshold:.5}:\n");
+    let mut line = |line: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {line}");
+    };
+    if c.anomalous() > 0 {
+        let of = plural(c.anomalous(), "anomalous picture");
+        line(format!("{} of {of} found (recall {})", c.true_positives, percent(c.recall())));
+    }
+    if c.normal() > 0 {
+        let alarms = plural(c.false_positives, "false alarm");
+        let of = plural(c.normal(), "normal picture");
+        line(format!("{alarms} among {of} ({})", percent(c.false_alarm_rate())));
+    }
+    if c.anomalous() > 0 && c.normal() > 0 {
+        line(format!("precision {}, accuracy {}", percent(c.precision()), percent(c.accuracy())));
+    }
+    let origin = origin(config, Some(threshold))?;
+    if !origin.is_empty() {
+        line(format!("it is the {origin}"));
+    }
+    Ok(text)
+}
+
+pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<String> {
+    let mut text = operating_point(e, config)?;
+    if e.count(true) > 0 {
+        let number = |v: Option<f64>| v.map_or("-".to_string(), |v| format!("{v:.4}"));
+        let width = e.per_type.iter().map(|t| t.0.len()).chain([7]).max().unwrap_or(7);
+        let _ = writeln!(
+            text,
+            "\n{:<width$} {:>6} {:>8} {:>11} {:>11} {:>9} {:>16}",
+            "type", "images", "found", "image AUROC", "pixel AUROC", "AUPRO@0.3", "best F1"
+        );
+        let overall = [("overall", e.count(true), &e.overall)];
+        let types = e.per_type.iter().map(|(kind, count, m)| (kind.as_str(), *count, m));
+        for (name, count, m) in overall.into_iter().chain(types) {
+            let found = percent(m.operating.and_then(|c| c.recall()));
+            let [a, p, r] = [m.image_auroc, m.pixel_auroc, m.aupro30].map(number);
+            let best = m.best.map_or("-".into(), |b| format!("{:.4} at {:.4}", b.f1, b.threshold));
+            let _ = writeln!(text, "{name:<width$} {count:>6} {found:>8} {a:>11} {p:>11} {r:>9} {best:>16}");
+        }
+        let _ = writeln!(text, "best F1: at the threshold that fits these very pictures best; {}", pro.describe());
+    }
+    let mut counts = plural(e.count(false), "normal picture");
+    let missing = e.without_mask(|_| true);
+    if missing > 0 {
+        let _ = write!(counts, ", {} without a usable mask", plural(missing, "anomalous picture"));
+    }
+    if !e.unreadable.is_empty() {
+        let _ = write!(counts, ", {} that could not be read", plural(e.unreadable.len(), "picture"));
+    }
+    let _ = writeln!(text, "{counts}; {:.1} ms a picture", e.ms_per_image);
+    Ok(text)
 }

@@ -72,8 +72,8 @@ pub fn tell_warnings(path: &Path, picture: &Picture) {
 }
 
 /// One line on standard error for a picture that could not be used.
-pub fn tell_left_out(error: &Error) {
-    tell!("ckaad: left out: {error}");
+pub fn tell_left_out(reason: &dyn std::fmt::Display) {
+    tell!("ckaad: left out: {reason}");
 }
 
 /// The error that a run ends with after it has gone on without some pictures.

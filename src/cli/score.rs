@@ -1,28 +1,40 @@
 //! `ckaad score`: scores pictures with a trained model, one line each.
 
-use super::inputs::{Inputs, expect_none_failed, tell_passed_over};
-use super::options::{Device, count, print};
+use super::inputs::{Inputs, expect_none_failed, tell_passed_over, tell_warnings};
+use super::options::{Device, command_line, count, print};
 use super::progress;
-use crate::Result;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
 use crate::output::Outputs;
-use crate::report::files::{self, MapFiles};
+use crate::report::files::{self, MapFiles, Written};
+use crate::report::heatmap::Scale;
+use crate::report::scored::ScoredReport;
 use crate::score::pipeline::{self, Outcome};
+use crate::score::regions::{Region, regions};
 use crate::score::scorer::Scorer;
+use crate::{Error, Result};
+use serde_json::json;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 /// Score pictures with a trained model
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-A score of at least the model's threshold is called anomalous. Lines come in input order, each as soon as it is ready.
-Maps and heat maps are named after the picture; of several pictures with one name, later ones get -2, -3 and so on.
+A score of at least the threshold is called anomalous. Lines come in input order, each as soon as it is ready.
+Maps and heat maps are named after the picture, in the subfolders of the folder that was given; of several pictures with
+one name, later ones get -2, -3 and so on.
+
+A heat map shows the picture in its own size. Where the anomaly map is below the pixel threshold it is left as it is; above
+it is outlined and coloured, from blue at the threshold to red at twice of it, as the strip below says. Without a pixel
+threshold (of models by earlier versions) the picture's threshold takes its place, and without any the colours go from the
+map's lowest value to its highest. JSON lists the connected areas above the pixel threshold as `regions`, the highest
+first: box (x, y, width, height) and area in pixels of the picture, share of the picture, peak of the map, centroid.
 
 Examples:
   ckaad score --model screw.safetensors photo.jpg
-  ckaad score --model screw.safetensors --heatmaps heat --format json test/ | jq 'select(.anomalous)'
-  find /line -newer last -name '*.png' | ckaad score --model screw.safetensors --batch-size 8 --format csv -
+  ckaad score --model screw.safetensors --heatmaps heat --report heat.html test/
+  ckaad score --model screw.safetensors --format json test/ | jq 'select(.anomalous) | .path, .regions[0].box'
+  find /line -newer last -name '*.png' -print0 | ckaad score --model screw.safetensors --batch-size 8 --format csv --files0-from -
 
 Exit codes: 0 all scored; 2 wrong use, or some picture could not be read (its line says why, the others are scored).")]
 pub struct Args {
@@ -31,14 +43,26 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     inputs: Inputs,
-    /// Write every picture with its anomaly map blended over, as <stem>.png, into this folder
+    /// Call pictures anomalous from this score on, whatever the model says
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    threshold: Option<f64>,
+    /// Call map values anomalous from this one on, whatever the model says
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    pixel_threshold: Option<f64>,
+    /// Write every picture with its anomalies outlined and coloured, as PNG, into this folder
     #[arg(long, value_name = "DIR")]
     heatmaps: Option<PathBuf>,
+    /// Draw only the outlines
+    #[arg(long, requires = "heatmaps")]
+    contours: bool,
     /// Write every anomaly map (float32, image_size x image_size) into this folder
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = MapFormat::Npy)]
     map_format: MapFormat,
+    /// Write a self-contained HTML page with all scores and the pictures that scored highest, too
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
     /// Pictures in one pass of the engine; more are faster in bulk, 1 answers soonest
@@ -57,7 +81,7 @@ enum MapFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     Table,
-    /// One object a line: path, score, threshold, anomalous; or path, error
+    /// One object a line: path, score, threshold, anomalous, regions, and heatmap, map, warnings where there are any; or path, error
     Json,
     Csv,
 }
@@ -65,6 +89,9 @@ enum Format {
 pub fn run(args: &Args) -> Result<bool> {
     let model = ModelFile::open(&args.model)?;
     let mut outputs = Outputs::default();
+    if let Some(report) = &args.report {
+        outputs = outputs.report("--report", report)?;
+    }
     for (flag, folder) in [("--heatmaps", &args.heatmaps), ("--maps", &args.maps)] {
         if let Some(folder) = folder {
             outputs = outputs.folder(flag, folder)?;
@@ -78,9 +105,22 @@ pub fn run(args: &Args) -> Result<bool> {
         MapFormat::Npy => files::MapFormat::Npy,
         MapFormat::Tiff => files::MapFormat::Tiff,
     };
-    let (threshold, size) = (model.config.threshold, scorer.image_size());
-    let files = MapFiles::new(args.heatmaps.as_deref(), args.maps.as_deref(), format, threshold, size)?;
-    let mut writer = Writer { format: args.format, threshold, files };
+    let threshold = args.threshold.or(model.config.threshold);
+    let pixel_threshold = args.pixel_threshold.or(model.config.pixel_threshold);
+    let scale = pixel_threshold.or(threshold).map(Scale::above);
+    if args.contours && scale.is_none() {
+        return Err(Error::Usage(
+            "--contours: the model has no threshold to draw them at; give --pixel-threshold".into(),
+        ));
+    }
+    let scale = scale.map(|scale| Scale { filled: !args.contours, ..scale });
+    let mut writer = Writer {
+        format: args.format,
+        threshold,
+        pixel_threshold,
+        files: MapFiles::new(args.heatmaps.clone(), args.maps.clone(), format, scale),
+        report: args.report.as_ref().map(|_| ScoredReport::new(threshold, scale)),
+    };
     if args.format == Format::Csv {
         print("path,score,threshold,anomalous,error\n")?;
     }
@@ -89,6 +129,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let mut failed = 0;
     let passed_over = pipeline::run(
         &mut scorer,
+        args.heatmaps.is_some(),
         move |take| listing::each(given, &outputs, take),
         |outcome| {
             failed += usize::from(outcome.result.is_err());
@@ -98,6 +139,9 @@ pub fn run(args: &Args) -> Result<bool> {
     )?;
     bar.iter().for_each(|b| b.finish_and_clear());
     tell_passed_over(&passed_over);
+    if let (Some(path), Some(report)) = (&args.report, writer.report) {
+        report.write(path, &args.model.display().to_string(), command_line())?;
+    }
     expect_none_failed(failed, "scored")?;
     Ok(true)
 }
@@ -105,41 +149,70 @@ pub fn run(args: &Args) -> Result<bool> {
 struct Writer {
     format: Format,
     threshold: Option<f64>,
+    pixel_threshold: Option<f64>,
     files: MapFiles,
+    report: Option<ScoredReport>,
+}
+
+/// What is said of a picture that was scored.
+struct Line {
+    score: f64,
+    regions: Option<Vec<Region>>,
+    written: Written,
+    warnings: Vec<String>,
 }
 
 impl Writer {
-    fn write(&mut self, o: Outcome) -> Result<()> {
-        let score = match &o.result {
+    fn write(&mut self, outcome: Outcome) -> Result<()> {
+        let source = outcome.picture.source.path();
+        let line = match outcome.result {
             Ok((picture, scored)) => {
-                self.files.write(o.source.path(), &picture.pixels, &scored.map)?;
-                Ok(scored.score)
+                tell_warnings(source, &picture.shown);
+                let shown = (picture.shown.width, picture.shown.height);
+                let written = self.files.write(&outcome.picture.name, &picture.shown.rgb, shown, &scored.map)?;
+                let size = scored.map.len().isqrt();
+                let json = self.format == Format::Json;
+                let regions = self.pixel_threshold.filter(|_| json).map(|t| regions(&scored.map, size, t, shown));
+                let score = scored.score;
+                if let Some(report) = &mut self.report {
+                    report.add(source, &picture.shown, picture.pixels, scored);
+                }
+                Ok(Line { score, regions, written, warnings: picture.shown.warnings })
             }
             Err(e) => Err(e),
         };
-        let path = o.source.path().display().to_string();
-        let verdict = score.as_ref().ok().and_then(|s| Some(*s >= self.threshold?));
-        print(&match (self.format, score) {
-            (Format::Json, Ok(score)) => {
-                let object = serde_json::json!({
-                    "path": path, "score": score, "threshold": self.threshold, "anomalous": verdict
+        let path = source.display().to_string();
+        let verdict = line.as_ref().ok().and_then(|l| Some(l.score >= self.threshold?));
+        print(&match (self.format, line) {
+            (Format::Json, Ok(line)) => {
+                let mut object = json!({
+                    "path": path, "score": line.score, "threshold": self.threshold, "anomalous": verdict,
+                    "regions": line.regions,
                 });
+                for (key, file) in [("heatmap", line.written.heatmap), ("map", line.written.map)] {
+                    if let Some(file) = file {
+                        object[key] = file.display().to_string().into();
+                    }
+                }
+                if !line.warnings.is_empty() {
+                    object["warnings"] = line.warnings.into();
+                }
                 format!("{object}\n")
             }
-            (Format::Json, Err(e)) => format!("{}\n", serde_json::json!({ "path": path, "error": e.to_string() })),
-            (Format::Csv, score) => {
+            (Format::Json, Err(e)) => format!("{}\n", json!({ "path": path, "error": e.to_string() })),
+            (Format::Csv, line) => {
                 let optional = |v: Option<String>| v.unwrap_or_default();
-                let threshold = optional(score.as_ref().ok().and(self.threshold).map(|t| t.to_string()));
+                let threshold = optional(line.as_ref().ok().and(self.threshold).map(|t| t.to_string()));
                 let verdict = optional(verdict.map(|v| v.to_string()));
-                let (score, error) = match score {
-                    Ok(s) => (s.to_string(), String::new()),
+                let (score, error) = match line {
+                    Ok(line) => (line.score.to_string(), String::new()),
                     Err(e) => (String::new(), e.to_string()),
                 };
                 format!("{},{score},{threshold},{verdict},{}\n", csv(&path), csv(&error))
             }
-            (Format::Table, Ok(score)) => {
+            (Format::Table, Ok(line)) => {
                 let verdict = verdict.map_or("", |v| if v { "  ANOMALOUS" } else { "  normal" });
-                format!("{score:>10.5}{verdict:<11}  {path}\n")
+                format!("{:>10.5}{verdict:<11}  {path}\n", line.score)
             }
             (Format::Table, Err(e)) => format!("{:>10}{:<11}  {e}\n", "-", "  unreadable"),
         })

@@ -69,11 +69,12 @@ pub fn run(args: &Args) -> Result<bool> {
             let bar = progress::spinner("scored");
             let passed_over = pipeline::run(
                 &mut scorer,
+                false,
                 move |take| listing::each(given, &outputs, take),
                 |outcome| {
                     match outcome.result {
                         Ok((picture, scored)) => {
-                            tell_warnings(outcome.source.path(), &picture.shown);
+                            tell_warnings(outcome.picture.source.path(), &picture.shown);
                             outcomes.push((scored.score, f64::from(scored.peak())));
                         }
                         Err(e) => {

@@ -8,14 +8,15 @@
 //! DIR/ground_truth/<type>/<stem>_mask.png
 //! ```
 //!
-//! Nothing is decoded here.
+//! Masks may also be called `<stem>` or `<stem>_GT`, with any picture's extension, and may be several in a folder `<stem>`; the
+//! folder of normal pictures may be called as [`NORMAL`] has it. Nothing is decoded here.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::image::Source;
-use super::listing::{self, PassedOver, entries};
+use super::listing::{self, Listing, PassedOver, entries};
 use crate::error::{Error, Result};
 use crate::invalid;
 
@@ -70,24 +71,21 @@ impl TrainSet {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestImage {
     pub path: PathBuf,
-    /// The folder it lies in: `good` or a defect type.
+    /// The folder it lies in: the normal pictures' or a defect type's.
     pub kind: String,
-    /// `None` for a normal picture, and for an anomalous one without a mask file (which then counts as all zero).
-    pub mask: Option<PathBuf>,
-}
-
-impl TestImage {
-    pub fn is_anomalous(&self) -> bool {
-        self.kind != "good"
-    }
+    pub anomalous: bool,
+    /// Files that mark its anomalies together; none of a normal picture, and where none was found.
+    pub masks: Vec<PathBuf>,
 }
 
 /// The pictures to evaluate on, sorted by type, then name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TestSet {
     pub images: Vec<TestImage>,
-    /// How many anomalous pictures have no mask file, for the caller to report.
-    pub without_mask: usize,
+    /// Folders that were taken for normal pictures, other than `good`.
+    pub taken_for_normal: Vec<String>,
+    /// Of the folders that were listed.
+    pub passed_over: PassedOver,
 }
 
 impl TestSet {
@@ -97,7 +95,16 @@ impl TestSet {
         check_root(root)?;
         let test = root.join("test");
         if !test.exists() {
-            invalid!("{}: no such folder ({LAYOUT})", test.display());
+            match listing::below(root) {
+                Ok(flat) => {
+                    let (found, root) = (flat.pictures.len(), root.display());
+                    invalid!(
+                        "{root}: there is no test in it ({LAYOUT}). If the pictures below it ({found}) are all of one kind: \
+                         --normal {root} or --anomalous {root}"
+                    );
+                }
+                Err(_) => invalid!("{}: no such folder ({LAYOUT})", test.display()),
+            }
         }
         let all = entries(&test).map_err(|e| Error::io(&test, e))?;
         let mut kinds: Vec<PathBuf> = all.into_iter().filter(|p| p.is_dir()).collect();
@@ -105,30 +112,111 @@ impl TestSet {
         if kinds.is_empty() {
             invalid!("{}: no folders in it, expected good and one per defect type ({LAYOUT})", test.display());
         }
-        let mut set = Self { images: Vec::new(), without_mask: 0 };
+        let masks = Masks::below(&root.join("ground_truth"));
+        let mut set = Self::default();
         for folder in kinds {
             let Some(kind) = folder.file_name().and_then(OsStr::to_str).map(str::to_owned) else {
                 invalid!("{}: a defect type's name has to be UTF-8", folder.display());
             };
-            for path in pictures(&folder)? {
-                let mut image = TestImage { path, kind: kind.clone(), mask: None };
-                if image.is_anomalous() {
-                    let mut name = image.path.file_stem().unwrap_or_default().to_owned();
-                    name.push("_mask.png");
-                    let mask = root.join("ground_truth").join(&kind).join(name);
-                    image.mask = mask.is_file().then_some(mask);
-                    set.without_mask += usize::from(image.mask.is_none());
-                }
-                set.images.push(image);
+            let normal = NORMAL.iter().any(|name| name.eq_ignore_ascii_case(&kind));
+            if normal && kind != NORMAL[0] {
+                set.taken_for_normal.push(kind.clone());
             }
+            set.add(&folder, &kind, !normal, &masks)?;
         }
         Ok(set)
     }
 
+    /// All pictures below folders of normal and of anomalous ones, either of which may be missing, with masks below a third
+    /// one that are called as their pictures are. Folders in that of the anomalous ones are defect types.
+    pub fn of_folders(normal: Option<&Path>, anomalous: Option<&Path>, masks: Option<&Path>) -> Result<Self> {
+        let masks = masks.map_or_else(|| Ok(Masks::default()), Masks::open)?;
+        let mut set = Self::default();
+        if let Some(folder) = anomalous {
+            set.add(folder, "anomalous", true, &masks)?;
+            for image in &mut set.images {
+                let below = image.path.strip_prefix(folder).ok().and_then(|p| p.components().next());
+                let kind = below.map(|c| c.as_os_str().to_string_lossy().into_owned());
+                if let Some(kind) = kind.filter(|k| folder.join(k).is_dir()) {
+                    image.kind = kind;
+                }
+            }
+            set.images.sort_by(|a, b| (&a.kind, &a.path).cmp(&(&b.kind, &b.path)));
+        }
+        if let Some(folder) = normal {
+            set.add(folder, NORMAL[0], false, &masks)?;
+        }
+        Ok(set)
+    }
+
+    fn add(&mut self, folder: &Path, kind: &str, anomalous: bool, masks: &Masks) -> Result<()> {
+        let found = pictures(folder)?;
+        self.passed_over.add(found.passed_over);
+        for path in found.pictures {
+            let name = path.strip_prefix(folder).unwrap_or(&path);
+            let masks = if anomalous { masks.of(kind, name) } else { vec![] };
+            self.images.push(TestImage { kind: kind.to_string(), anomalous, masks, path });
+        }
+        Ok(())
+    }
+
     /// Whether any mask was found: without one, pixel metrics have nothing to compare with.
     pub fn has_masks(&self) -> bool {
-        self.images.iter().any(|i| i.mask.is_some())
+        self.images.iter().any(|i| !i.masks.is_empty())
     }
+}
+
+/// Names of folders of normal pictures, in any case; the first is that of the datasets.
+pub const NORMAL: [&str; 4] = ["good", "ok", "normal", "nominal"];
+
+/// What follows the picture's name in its mask's, in the order in which they are looked for.
+const MASK_ENDINGS: [&str; 3] = ["_mask", "", "_gt"];
+
+/// Mask files by where they lie below their folder, in lower case and without extension.
+#[derive(Default)]
+struct Masks {
+    files: BTreeMap<String, PathBuf>,
+    /// The files of each folder.
+    folders: BTreeMap<String, Vec<PathBuf>>,
+}
+
+impl Masks {
+    /// Those below a folder that may not be there.
+    fn below(root: &Path) -> Self {
+        Self::open(root).unwrap_or_default()
+    }
+
+    fn open(root: &Path) -> Result<Self> {
+        let mut masks = Self::default();
+        for path in listing::below(root)?.pictures {
+            let below = path.strip_prefix(root).unwrap_or(&path);
+            masks.folders.entry(key(below.parent().unwrap_or(Path::new("")))).or_default().push(path.clone());
+            masks.files.entry(key(&below.with_extension(""))).or_insert(path);
+        }
+        Ok(masks)
+    }
+
+    /// The masks of a picture: a file called as it is, or all files in a folder called as it is (as in MVTec LOCO), in the
+    /// folder of its type or beside the types' folders.
+    fn of(&self, kind: &str, name: &Path) -> Vec<PathBuf> {
+        let stem = name.with_extension("");
+        for place in [Path::new(kind).join(&stem), stem] {
+            let key = key(&place);
+            if let Some(file) = MASK_ENDINGS.iter().find_map(|ending| self.files.get(&format!("{key}{ending}"))) {
+                return vec![file.clone()];
+            }
+            if let Some(files) = self.folders.get(&key) {
+                return files.clone();
+            }
+        }
+        vec![]
+    }
+}
+
+/// A relative path, the same on every system and in every case.
+fn key(path: &Path) -> String {
+    let parts: Vec<String> = path.components().map(|c| c.as_os_str().to_string_lossy().to_lowercase()).collect();
+    parts.join("/")
 }
 
 fn check_root(root: &Path) -> Result<()> {
@@ -139,6 +227,6 @@ fn check_root(root: &Path) -> Result<()> {
 }
 
 /// The pictures below `folder`, sorted by name; none is an error.
-fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
-    Ok(listing::below(folder).map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))?.pictures)
+fn pictures(folder: &Path) -> Result<Listing> {
+    listing::below(folder).map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))
 }

@@ -157,8 +157,23 @@ pub enum Given {
     },
 }
 
+/// A picture that is meant.
+#[derive(Clone, Debug)]
+pub struct Meant {
+    pub source: Source,
+    /// What files that are made of it may be called: its path below the folder that was given, or its file's name.
+    pub name: PathBuf,
+}
+
+impl From<Source> for Meant {
+    fn from(source: Source) -> Self {
+        let name = source.path().file_name().map_or_else(|| "picture".into(), PathBuf::from);
+        Meant { source, name }
+    }
+}
+
 /// One of the pictures that are meant, or what could not be taken for one.
-pub type Listed = std::result::Result<Source, Refused>;
+pub type Listed = std::result::Result<Meant, Refused>;
 
 /// What cannot be read, and why.
 #[derive(Debug)]
@@ -225,16 +240,21 @@ fn expand(
         return take(Err(Refused { path, error }));
     }
     if !path.is_dir() {
-        return take(Ok(path.into()));
+        return take(Ok(Source::from(path).into()));
     }
     let mut refused = Vec::new();
     let listing = walk(&path, &mut |path, e| refused.push(Refused { path: path.into(), error: Error::io(path, e) }));
     if listing.pictures.is_empty() && refused.is_empty() {
         let error = format!("{}: no pictures in this folder or below it ({})", path.display(), EXTENSIONS.join(", "));
-        refused.push(Refused { path, error: Error::Invalid(error) });
+        refused.push(Refused { path: path.clone(), error: Error::Invalid(error) });
     }
     passed_over.add(listing.passed_over);
-    refused.into_iter().map(Err).chain(listing.pictures.into_iter().map(|p| Ok(p.into()))).all(take)
+    let meant = |picture: PathBuf| {
+        let name = picture.strip_prefix(&path).map(Path::to_path_buf);
+        let meant = Meant::from(Source::from(picture));
+        Ok(Meant { name: name.unwrap_or(meant.name), source: meant.source })
+    };
+    refused.into_iter().map(Err).chain(listing.pictures.into_iter().map(meant)).all(take)
 }
 
 /// Everything in `folder` that is not hidden, unsorted.

@@ -1,5 +1,6 @@
-//! The threshold with the best F1, and accuracy at a threshold. A picture is called anomalous when score >= threshold.
+//! The threshold with the best F1 on pictures whose labels are known: better than any threshold chosen without them. A picture is called anomalous when score >= threshold.
 
+use super::confusion::Confusion;
 use super::{check, descending};
 use crate::error::Result;
 
@@ -12,11 +13,12 @@ pub struct BestF1 {
     pub accuracy: f64,
 }
 
-/// Tries every score as threshold, as scikit-learn's `precision_recall_curve` does. `None` without an anomalous picture.
+/// Tries every score as threshold, as scikit-learn's `precision_recall_curve` does. `None`
+/// unless both classes occur: where all are anomalous, calling everything so is right.
 pub fn best_f1(scores: &[f64], labels: &[bool]) -> Result<Option<BestF1>> {
     check(scores, labels)?;
     let positives = labels.iter().filter(|&&l| l).count();
-    if positives == 0 {
+    if positives == 0 || positives == labels.len() {
         return Ok(None);
     }
     let mut best = (f64::NEG_INFINITY, 0.0);
@@ -31,12 +33,6 @@ pub fn best_f1(scores: &[f64], labels: &[bool]) -> Result<Option<BestF1>> {
         }
     }
     let (f1, threshold) = best;
-    Ok(Some(BestF1 { f1, threshold, accuracy: accuracy(scores, labels, threshold)? }))
-}
-
-/// Share of pictures judged correctly at `threshold`; NaN for no pictures.
-pub fn accuracy(scores: &[f64], labels: &[bool], threshold: f64) -> Result<f64> {
-    check(scores, labels)?;
-    let right = scores.iter().zip(labels).filter(|&(&s, &l)| (s >= threshold) == l).count();
-    Ok(right as f64 / scores.len() as f64)
+    let accuracy = Confusion::new(scores, labels, threshold)?.accuracy().unwrap_or(0.0);
+    Ok(Some(BestF1 { f1, threshold, accuracy }))
 }

@@ -4,9 +4,12 @@
 //! computed in f64 from exact counts. A metric that the labels do not define (one class only) is `None`; a NaN is an
 //! error that names its picture.
 
+pub mod confusion;
 pub mod f1;
+pub mod precision_recall;
 pub mod pro;
 pub mod quantile;
+pub mod regions;
 pub mod roc;
 
 use crate::error::Result;

@@ -8,6 +8,7 @@
 //!   positive rate counts the normal pixels of all pictures (Bergmann et al., MVTec AD);
 //! * [`aupro_paper`], the paper's: 200 thresholds per anomalous picture, its own false positive rate, rescaled.
 
+use super::regions::Regions;
 use crate::engine::real::Real;
 use crate::error::Result;
 use crate::invalid;
@@ -176,45 +177,4 @@ fn check_maps<T: Real>(maps: &[&[T]], masks: &[&[u8]], width: usize) -> Result<(
         }
     }
     Ok(())
-}
-
-/// The 8-connected regions of one mask.
-struct Regions {
-    /// (index, region) of every anomalous pixel.
-    pixels: Vec<(usize, usize)>,
-    /// Pixels per region.
-    area: Vec<usize>,
-}
-
-impl Regions {
-    fn find(mask: &[u8], width: usize) -> Self {
-        let mut found = Self { pixels: Vec::new(), area: Vec::new() };
-        let height = mask.len() / width;
-        let mut seen = vec![false; mask.len()];
-        for start in 0..mask.len() {
-            if mask[start] == 0 || seen[start] {
-                continue;
-            }
-            let region = found.area.len();
-            let first = found.pixels.len();
-            let mut next = first;
-            seen[start] = true;
-            found.pixels.push((start, region));
-            // The pixels found so far are also the queue of the flood fill.
-            while let Some(&(at, _)) = found.pixels.get(next) {
-                let (y, x) = (at / width, at % width);
-                for ny in y.saturating_sub(1)..(y + 2).min(height) {
-                    for i in ny * width + x.saturating_sub(1)..ny * width + (x + 2).min(width) {
-                        if mask[i] != 0 && !seen[i] {
-                            seen[i] = true;
-                            found.pixels.push((i, region));
-                        }
-                    }
-                }
-                next += 1;
-            }
-            found.area.push(found.pixels.len() - first);
-        }
-        found
-    }
 }

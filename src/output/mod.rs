@@ -8,6 +8,7 @@ pub use folder::is_ours;
 
 use crate::{Error, Result};
 use same_file::Handle;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The files and folders that a command will write, each with the flag that named it, to hold what it reads against.
@@ -46,6 +47,20 @@ impl Outputs {
             self.files.push((flag.to_string(), handle));
         }
         Ok(self)
+    }
+
+    /// Adds an HTML page. What is there already may be replaced only if it is one, too.
+    pub fn report(self, flag: &str, path: &Path) -> Result<Self> {
+        let mut begin = [0; 15];
+        let found = std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0);
+        if found {
+            let read = std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut begin));
+            if read.is_err() || !begin.eq_ignore_ascii_case(b"<!doctype html>") {
+                let path = path.display();
+                return Err(Error::Usage(format!("{flag} {path}: already there, and no report; name another file")));
+            }
+        }
+        self.file(flag, path)
     }
 
     /// Adds a folder in which files will be written, and makes it where there is none. One that holds somebody else's files

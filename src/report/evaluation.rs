@@ -1,14 +1,17 @@
 //! An evaluation as an HTML report: which numbers and pictures are shown.
 
-use super::html::{MetricsRow, Report, Shot, choose};
+use super::heatmap::Scale;
+use super::html::{MetricsRow, Report, Row, Shot, choose};
 use crate::Result;
-use crate::data::folder::TestSet;
+use crate::detector::file::Config;
+use crate::metrics::precision_recall::precision_recall;
 use crate::metrics::roc::roc;
 use crate::output::write_atomically;
-use crate::score::evaluate::{Evaluation, Metrics, ProDefinition};
+use crate::score::evaluate::{Evaluation, Judged, Metrics, NoMask, ProDefinition, Truth};
 use std::path::Path;
 
-/// Pictures of each kind in the gallery.
+/// Pictures in the gallery, at most, and at least of each kind: a page of megabytes opens at once, one of hundreds does not.
+const SHOWN: usize = 96;
 const PER_KIND: usize = 4;
 
 /// What stands above the numbers.
@@ -18,51 +21,104 @@ pub struct Head {
     /// The command line that made it, if one did.
     pub command: String,
     pub settings: Vec<(String, String)>,
-    /// The model's threshold; without one, that of the best F1 is shown.
-    pub threshold: Option<f64>,
+}
+
+/// What does not count in an evaluation, and why: one line each.
+pub fn left_out(e: &Evaluation) -> Vec<String> {
+    let mut all: Vec<String> = e.unreadable.iter().map(|e| e.to_string()).collect();
+    for p in &e.pictures {
+        if let Truth::Unknown(why) = &p.truth {
+            let name = p.image.path.display();
+            match why {
+                NoMask::Missing => {}
+                NoMask::Empty => all.push(format!("{name}: its mask marks nothing; left out of pixel metrics")),
+                NoMask::Unreadable(e) => all.push(format!("{e}; {name} is left out of pixel metrics")),
+            }
+        }
+    }
+    let missing = e.without_mask(|why| *why == NoMask::Missing);
+    if missing > 0 {
+        all.push(match missing {
+            1 => "1 anomalous picture has no mask; left out of pixel metrics".to_string(),
+            n => format!("{n} anomalous pictures have no mask; left out of pixel metrics"),
+        });
+    }
+    all
 }
 
 /// Writes the report atomically.
-pub fn write(path: &Path, head: Head, e: &Evaluation, set: &TestSet, pro: ProDefinition) -> Result<()> {
+pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProDefinition) -> Result<()> {
     let row = |name: &str, pictures: usize, m: &Metrics| MetricsRow {
         name: name.to_string(),
         pictures,
+        recall: m.operating.and_then(|c| c.recall()),
         image_auroc: m.image_auroc,
-        best_f1: m.best_f1,
-        accuracy: m.accuracy,
         pixel_auroc: m.pixel_auroc,
         aupro: m.aupro30,
+        best: m.best,
     };
-    let mut metrics = vec![row("overall", set.images.len(), &e.overall)];
+    let mut metrics = vec![row("overall", e.pictures.len(), &e.overall)];
     metrics.extend(e.per_type.iter().map(|(kind, count, m)| row(kind, *count, m)));
-    let labels: Vec<bool> = set.images.iter().map(|i| i.is_anomalous()).collect();
+    let scores: Vec<f64> = e.pictures.iter().map(|p| p.score).collect();
+    let labels: Vec<bool> = e.pictures.iter().map(|p| p.image.anomalous).collect();
     let judged: Vec<(&str, bool, f64)> =
-        set.images.iter().zip(&e.scores).map(|(i, s)| (i.kind.as_str(), i.is_anomalous(), *s)).collect();
-    let threshold = head.threshold.or(e.best_threshold);
-    let shot = |i: usize| Shot {
-        name: set.images[i].path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        kind: set.images[i].kind.clone(),
-        anomalous: labels[i],
-        score: e.scores[i],
-        size: e.maps[i].len().isqrt(),
-        rgb: e.pixels[i].clone(),
-        mask: e.masks[i].clone(),
-        map: e.maps[i].clone(),
-    };
-    let hottest = e.maps.iter().flatten().copied().fold(0.0f32, f32::max);
+        e.pictures.iter().map(|p| (p.image.kind.as_str(), p.image.anomalous, p.score)).collect();
+    let mut kinds: Vec<&str> = judged.iter().map(|j| j.0).collect();
+    kinds.dedup();
+    let per_kind = (SHOWN / kinds.len().max(1)).max(PER_KIND);
+    let pictures: Vec<Row> = e.pictures.iter().map(picture).collect();
+    let scale = config.pixel_threshold.or(e.threshold).map(Scale::above);
+    let all: Vec<f32> = e.pictures.iter().flat_map(|p| p.map.iter().copied()).collect();
     let report = Report {
         title: head.title,
         note: head.note,
         command: head.command,
         settings: head.settings,
+        threshold: e.threshold,
+        threshold_origin: origin(config, e.threshold)?,
+        operating: e.overall.operating,
+        left_out: left_out(e),
         metrics,
         pro_definition: pro.describe().to_string(),
-        roc: roc(&e.scores, &labels)?.map(|r| r.points).unwrap_or_default(),
-        scores: e.scores.iter().copied().zip(labels.iter().copied()).collect(),
-        threshold,
-        gallery: choose(&judged, PER_KIND).into_iter().map(shot).collect(),
-        heat_range: (0.0, threshold.map_or(hottest, |t| 2.0 * t as f32)),
+        roc: roc(&scores, &labels)?.map(|r| r.points).unwrap_or_default(),
+        precision_recall: precision_recall(&scores, &labels)?.map(|c| c.points).unwrap_or_default(),
+        pictures,
+        gallery: choose(&judged, per_kind).into_iter().map(|i| shot(&e.pictures[i])).collect(),
+        chosen: format!("of each kind up to {per_kind}, those judged worst first"),
+        scale: Some(scale.unwrap_or_else(|| Scale::of_map(&all))),
     };
     let html = report.html()?;
     write_atomically(path, |f| f.write_all(html.as_bytes()))
+}
+
+/// What the threshold rests on, if the model tells.
+pub fn origin(config: &Config, threshold: Option<f64>) -> Result<String> {
+    let (Some(calibration), Some(threshold)) = (&config.calibration, threshold) else { return Ok(String::new()) };
+    let doubt = calibration.doubt().map_or(String::new(), |doubt| format!(". {doubt}"));
+    Ok(format!("{}{doubt}", calibration.describe(threshold)?))
+}
+
+fn picture(p: &Judged) -> Row {
+    Row {
+        name: p.image.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        kind: p.image.kind.clone(),
+        anomalous: Some(p.image.anomalous),
+        score: p.score,
+        truth: p.truth.name().into(),
+    }
+}
+
+fn shot(p: &Judged) -> Shot {
+    Shot {
+        row: picture(p),
+        size: p.map.len().isqrt(),
+        shown: (p.shown.width, p.shown.height),
+        rgb: p.pixels.clone(),
+        mask: match &p.truth {
+            Truth::Normal => Some(vec![0; p.map.len()]),
+            Truth::Marked(mask) => Some(mask.clone()),
+            Truth::Unknown(_) => None,
+        },
+        map: p.map.clone(),
+    }
 }

@@ -1,8 +1,9 @@
 //! Heat maps and anomaly maps of scored pictures as files, named after the pictures.
 
-use super::heatmap::{heatmap, png_rgb};
+use super::encode::png_rgb;
+use super::heatmap::{Scale, heatmap, with_legend};
 use super::maps::{write_npy, write_tiff};
-use crate::output::write_atomically;
+use crate::output::{folder_of, write_atomically};
 use crate::{Error, Result};
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -14,70 +15,86 @@ pub enum MapFormat {
     Tiff,
 }
 
-/// Where the files of one run go.
+/// Where the files of one run go, and what they look like.
 pub struct MapFiles {
-    heatmaps: Option<PathBuf>,
-    maps: Option<PathBuf>,
-    format: MapFormat,
-    threshold: Option<f64>,
-    size: usize,
-    /// Names already used.
+    pub heatmaps: Option<PathBuf>,
+    pub maps: Option<PathBuf>,
+    pub format: MapFormat,
+    /// Of the heat maps; without one each has its own, from its map's lowest value to its highest.
+    pub scale: Option<Scale>,
+    /// Names already used, without extension and in lower case: not every system tells a.png from A.png.
     taken: HashSet<String>,
 }
 
+/// The files of one picture.
+#[derive(Default)]
+pub struct Written {
+    pub heatmap: Option<PathBuf>,
+    pub map: Option<PathBuf>,
+}
+
 impl MapFiles {
-    /// Makes the folders. Pictures and maps are `size` x `size`.
-    pub fn new(
-        heatmaps: Option<&Path>,
-        maps: Option<&Path>,
-        format: MapFormat,
-        threshold: Option<f64>,
-        size: usize,
-    ) -> Result<Self> {
-        for folder in [heatmaps, maps].into_iter().flatten() {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        }
-        let [heatmaps, maps] = [heatmaps, maps].map(|folder| folder.map(Path::to_path_buf));
-        Ok(MapFiles { heatmaps, maps, format, threshold, size, taken: HashSet::new() })
+    /// The folders have to exist.
+    pub fn new(heatmaps: Option<PathBuf>, maps: Option<PathBuf>, format: MapFormat, scale: Option<Scale>) -> Self {
+        MapFiles { heatmaps, maps, format, scale, taken: HashSet::new() }
     }
 
-    /// Writes what is wanted of one picture, called after the stem of `path`.
-    pub fn write(&mut self, path: &Path, pixels: &[u8], map: &[f32]) -> Result<()> {
-        if self.heatmaps.is_none() && self.maps.is_none() {
-            return Ok(());
+    /// Whether nothing is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.heatmaps.is_none() && self.maps.is_none()
+    }
+
+    /// Writes what is wanted of one picture (RGB, of `shown` pixels), under its name in a list of pictures, subfolders
+    /// included.
+    pub fn write(&mut self, name: &Path, rgb: &[u8], shown: (usize, usize), map: &[f32]) -> Result<Written> {
+        let mut written = Written::default();
+        if self.is_empty() {
+            return Ok(written);
         }
-        let (name, size) = (self.free_name(path), self.size);
+        let (name, size) = (self.free_name(name), map.len().isqrt());
         if let Some(folder) = &self.heatmaps {
-            // With a threshold all pictures share one scale: half of the colours lie below it. Without, each has its own.
-            let range = match self.threshold {
-                Some(t) => (0.0, 2.0 * t as f32),
-                None => map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v))),
-            };
-            let png = png_rgb(&heatmap(pixels, map, range.0, range.1), size, size)?;
-            write_atomically(&folder.join(format!("{name}.png")), |f| f.write_all(&png))?;
+            let scale = self.scale.unwrap_or_else(|| Scale::of_map(map));
+            let (pixels, height) = with_legend(heatmap(rgb, shown, map, &scale), shown, &scale);
+            let png = png_rgb(&pixels, shown.0, height)?;
+            written.heatmap = Some(write(folder, &name, "png", |f| f.write_all(&png))?);
         }
         if let Some(folder) = &self.maps {
-            let extension = match self.format {
-                MapFormat::Npy => "npy",
-                MapFormat::Tiff => "tiff",
-            };
-            write_atomically(&folder.join(format!("{name}.{extension}")), |f| match self.format {
-                MapFormat::Npy => write_npy(f, map, size, size),
-                MapFormat::Tiff => write_tiff(f, map, size, size),
-            })?;
+            written.map = Some(match self.format {
+                MapFormat::Npy => write(folder, &name, "npy", |f| write_npy(f, map, size, size))?,
+                MapFormat::Tiff => write(folder, &name, "tiff", |f| write_tiff(f, map, size, size))?,
+            });
         }
-        Ok(())
+        Ok(written)
     }
 
-    /// The picture's stem, numbered if an earlier picture had the same.
-    fn free_name(&mut self, path: &Path) -> String {
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let mut name = stem.clone();
+    /// The picture's name without extension, numbered if an earlier picture had the same.
+    fn free_name(&mut self, name: &Path) -> PathBuf {
+        let (folder, stem) = (name.parent().unwrap_or(Path::new("")), name.file_stem().unwrap_or_default());
+        let mut free = folder.join(stem);
         let mut number = 1;
-        while !self.taken.insert(name.clone()) {
+        while !self.taken.insert(free.to_string_lossy().to_lowercase()) {
             number += 1;
-            name = format!("{stem}-{number}");
+            let mut numbered = stem.to_owned();
+            numbered.push(format!("-{number}"));
+            free = folder.join(numbered);
         }
-        name
+        free
     }
+}
+
+fn write(
+    folder: &Path,
+    name: &Path,
+    extension: &str,
+    content: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+) -> Result<PathBuf> {
+    // Not `with_extension`: a name may hold dots.
+    let mut path = folder.join(name).into_os_string();
+    path.push(".");
+    path.push(extension);
+    let path = PathBuf::from(path);
+    let folder = folder_of(&path);
+    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+    write_atomically(&path, content)?;
+    Ok(path)
 }

@@ -1,29 +1,127 @@
-//! An anomaly map as colours over its picture, and pictures as PNG or JPEG bytes.
+//! An anomaly map over its picture: colours where it is above a threshold, a contour around that, a legend below.
 
-use image::codecs::{jpeg::JpegEncoder, png::PngEncoder};
-use image::{ExtendedColorType, ImageEncoder, ImageResult};
+use super::font::Text;
+use rayon::prelude::*;
 
-use crate::error::{Error, Result};
-use crate::invalid;
+/// How opaque the colour is at the threshold, and at the hot end.
+const OPACITY: (f32, f32) = (0.3, 0.65);
+/// The contour's two lines, inside and outside: one of them shows on any picture.
+const INSIDE: [u8; 3] = [255, 255, 255];
+const OUTSIDE: [u8; 3] = [20, 20, 20];
+const PAPER: [u8; 3] = [250, 250, 250];
+const INK: [u8; 3] = [40, 40, 40];
 
-/// How opaque the colour is where the map is highest; it fades to half of that where the map is lowest.
-const OPACITY: f32 = 0.65;
+/// Which map values are shown, and how. The same for all pictures of a set, so that they compare.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    /// Below it the picture is seen as it is.
+    pub from: f32,
+    /// This and above has the hottest colour.
+    pub to: f32,
+    /// What lies above `from` is outlined.
+    pub contour: bool,
+    /// What lies above `from` is coloured.
+    pub filled: bool,
+}
 
-/// Blends `map` (`width * height` values, any range) over `rgb` (three bytes per value): `lo` and below get the cold end
-/// of the colour scale, `hi` and above the hot end. Use one pair for all pictures of a set so that they compare. A value
-/// that is not a number is drawn as `lo`.
-pub fn heatmap(rgb: &[u8], map: &[f32], lo: f32, hi: f32) -> Vec<u8> {
-    debug_assert_eq!(rgb.len(), map.len() * 3);
-    let scale = if hi > lo { 1.0 / (hi - lo) } else { 0.0 };
-    let pixels = rgb.as_chunks::<3>().0.iter().zip(map);
-    pixels
-        .flat_map(|(&pixel, &v)| {
-            let t = ((v - lo) * scale).clamp(0.0, 1.0);
-            let t = if t.is_nan() { 0.0 } else { t };
-            let (color, opacity) = (turbo(t), OPACITY * (0.5 + 0.5 * t));
-            [0, 1, 2].map(|c| (f32::from(pixel[c]) * (1.0 - opacity) + 255.0 * color[c] * opacity).round() as u8)
-        })
-        .collect()
+impl Scale {
+    /// From the threshold of pixels to twice of it, outlined.
+    pub fn above(threshold: f64) -> Self {
+        Scale { from: threshold as f32, to: 2.0 * threshold as f32, contour: true, filled: true }
+    }
+
+    /// All of a map, for want of a threshold.
+    pub fn of_map(map: &[f32]) -> Self {
+        let (from, to) = map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
+        Scale { from, to, contour: false, filled: true }
+    }
+
+    /// Position between the ends, 0 to 1; a value that is not a number is at the cold one.
+    fn position(&self, v: f32) -> f32 {
+        let t = if self.to > self.from { ((v - self.from) / (self.to - self.from)).clamp(0.0, 1.0) } else { 0.0 };
+        if t.is_nan() { 0.0 } else { t }
+    }
+}
+
+/// Draws a square map over a picture of any shape (`width * height * 3` bytes), to which it is stretched.
+pub fn heatmap(rgb: &[u8], (width, height): (usize, usize), map: &[f32], scale: &Scale) -> Vec<u8> {
+    debug_assert_eq!(rgb.len(), width * height * 3);
+    let values = stretched(map, map.len().isqrt(), width, height);
+    let line = (width.min(height) / 320).max(1);
+    let inside = |x: usize, y: usize| values[y * width + x] >= scale.from;
+    // Whether something `line` pixels away in one of four directions is on the other side.
+    let borders = |x: usize, y: usize, here: bool| {
+        let (left, up) = (x.saturating_sub(line), y.saturating_sub(line));
+        let (right, down) = ((x + line).min(width - 1), (y + line).min(height - 1));
+        [(left, y), (right, y), (x, up), (x, down)].into_iter().any(|(x, y)| inside(x, y) != here)
+    };
+    let mut out = rgb.to_vec();
+    out.par_chunks_exact_mut(width * 3).enumerate().for_each(|(y, row)| {
+        for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+            let (v, here) = (values[y * width + x], inside(x, y));
+            if scale.contour && borders(x, y, here) {
+                *pixel = if here { INSIDE } else { OUTSIDE };
+            } else if here && scale.filled {
+                let t = scale.position(v);
+                let (color, opacity) = (turbo(t), OPACITY.0 + (OPACITY.1 - OPACITY.0) * t);
+                for (p, c) in pixel.iter_mut().zip(color) {
+                    *p = (f32::from(*p) * (1.0 - opacity) + 255.0 * c * opacity).round() as u8;
+                }
+            }
+        }
+    });
+    out
+}
+
+/// The same with a strip below that shows the colours and what they stand for, where the picture is wide enough for it.
+/// Returns the pixels and their height.
+pub fn with_legend(mut rgb: Vec<u8>, (width, height): (usize, usize), scale: &Scale) -> (Vec<u8>, usize) {
+    let text = |zoom: usize| Text { zoom, color: INK };
+    let (from, to) = (format!("{:.3}", scale.from), format!("{:.3}", scale.to));
+    let zoom = (width / 400).clamp(1, 8);
+    let (pad, line) = (4 * zoom, 8 * zoom);
+    let labels = text(zoom).width(&from) + text(zoom).width(&to);
+    let bar = width.saturating_sub(labels + 4 * pad).min(60 * line);
+    if !scale.filled || bar < 4 * line {
+        return (rgb, height);
+    }
+    let strip = line + 2 * pad;
+    rgb.extend(PAPER.repeat(width * strip));
+    let below = &mut rgb[width * height * 3..];
+    text(zoom).draw(below, width, (pad, pad), &from);
+    let left = 2 * pad + text(zoom).width(&from);
+    for x in 0..bar {
+        let color = turbo(x as f32 / (bar - 1) as f32).map(|c| (255.0 * c).round() as u8);
+        for y in pad..pad + line {
+            below[(y * width + left + x) * 3..][..3].copy_from_slice(&color);
+        }
+    }
+    text(zoom).draw(below, width, (left + bar + pad, pad), &to);
+    (rgb, height + strip)
+}
+
+/// A square map at another shape, between the centres of its values linearly interpolated.
+fn stretched(map: &[f32], size: usize, width: usize, height: usize) -> Vec<f32> {
+    let places = |length: usize| -> Vec<(usize, usize, f32)> {
+        let place = |i: usize| {
+            let at = ((i as f32 + 0.5) * size as f32 / length as f32 - 0.5).clamp(0.0, (size - 1) as f32);
+            let (low, over) = (at as usize, at.fract());
+            // On a value itself its neighbour does not count, not even as something that is no number.
+            (low, if over > 0.0 { (low + 1).min(size - 1) } else { low }, over)
+        };
+        (0..length).map(place).collect()
+    };
+    let (columns, rows) = (places(width), places(height));
+    let mut out = vec![0.0; width * height];
+    out.par_chunks_exact_mut(width).zip(rows).for_each(|(out, (top, bottom, down))| {
+        let (upper, lower) = (&map[top * size..][..size], &map[bottom * size..][..size]);
+        for (v, &(left, right, over)) in out.iter_mut().zip(&columns) {
+            let above = upper[left] + (upper[right] - upper[left]) * over;
+            let below = lower[left] + (lower[right] - lower[left]) * over;
+            *v = above + (below - above) * down;
+        }
+    });
+    out
 }
 
 /// The Turbo colour scale (A. Mikhailov, 2019) as the polynomial its author published; `t` and the result are 0 to 1.
@@ -34,41 +132,4 @@ fn turbo(t: f32) -> [f32; 3] {
     const GREEN: [f32; 6] = [0.091_402_61, 2.194_188_4, 4.842_966_6, -14.185_033, 4.277_298_5, 2.829_566];
     const BLUE: [f32; 6] = [0.106_673_3, 12.641_946, -60.582_047, 110.362_77, -89.903_11, 27.348_25];
     [RED, GREEN, BLUE].map(|p| p.iter().rev().fold(0.0, |sum, c| sum * t + c).clamp(0.0, 1.0))
-}
-
-/// An RGB picture (`width * height * 3` bytes) as a PNG file.
-pub fn png_rgb(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-    encode(pixels, width, height, 3, |out, w, h| {
-        PngEncoder::new(out).write_image(pixels, w, h, ExtendedColorType::Rgb8)
-    })
-}
-
-/// A gray picture (`width * height` bytes) as a PNG file.
-pub fn png_gray(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-    encode(pixels, width, height, 1, |out, w, h| PngEncoder::new(out).write_image(pixels, w, h, ExtendedColorType::L8))
-}
-
-/// An RGB picture as a JPEG file, for the report: a tenth of the PNG, and nobody measures it.
-pub(super) fn jpeg_rgb(pixels: &[u8], width: usize, height: usize) -> Result<Vec<u8>> {
-    encode(pixels, width, height, 3, |out, w, h| {
-        JpegEncoder::new_with_quality(out, 88).write_image(pixels, w, h, ExtendedColorType::Rgb8)
-    })
-}
-
-fn encode(
-    pixels: &[u8],
-    width: usize,
-    height: usize,
-    channels: usize,
-    write: impl FnOnce(&mut Vec<u8>, u32, u32) -> ImageResult<()>,
-) -> Result<Vec<u8>> {
-    let (Ok(w), Ok(h)) = (u32::try_from(width), u32::try_from(height)) else {
-        invalid!("a picture of {width} x {height} pixels cannot be written");
-    };
-    if pixels.len() != width * height * channels {
-        invalid!("{} bytes for a picture of {width} x {height} pixels, {channels} bytes each", pixels.len());
-    }
-    let mut bytes = Vec::new();
-    write(&mut bytes, w, h).map_err(|e| Error::Invalid(format!("a picture cannot be encoded: {e}")))?;
-    Ok(bytes)
 }

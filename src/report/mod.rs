@@ -1,7 +1,10 @@
 //! Heat maps, map files and the HTML report.
 
+pub mod encode;
 pub mod evaluation;
 pub mod files;
+mod font;
 pub mod heatmap;
 pub mod html;
 pub mod maps;
+pub mod scored;

@@ -4,7 +4,9 @@ use super::pipeline;
 use super::scorer::Scorer;
 use crate::data::folder::{TestImage, TestSet};
 use crate::data::image::{Picture, Source, load_mask};
-use crate::metrics::f1::best_f1;
+use crate::data::listing::Meant;
+use crate::metrics::confusion::Confusion;
+use crate::metrics::f1::{BestF1, best_f1};
 use crate::metrics::pro::{PixelCurve, aupro_paper};
 use crate::metrics::roc::roc;
 use crate::{Error, Result, invalid};
@@ -49,15 +51,60 @@ impl ProDefinition {
 /// How far the false positive rate is integrated.
 const PRO_LIMIT: f64 = 0.3;
 
-/// Metrics of a set of pictures; `None` where the set does not define them (one class only, no masks).
-#[derive(Clone, Debug, Default, serde::Serialize)]
+/// Metrics of a set of pictures; `None` where the set does not define them (one class only, no masks, no threshold).
+#[derive(Clone, Debug, Default)]
 pub struct Metrics {
+    /// At the model's threshold.
+    pub operating: Option<Confusion>,
     pub image_auroc: Option<f64>,
-    pub best_f1: Option<f64>,
-    /// At the threshold of the best F1.
-    pub accuracy: Option<f64>,
+    /// With a threshold chosen on these very pictures.
+    pub best: Option<BestF1>,
     pub pixel_auroc: Option<f64>,
     pub aupro30: Option<f64>,
+}
+
+/// What is known of where a picture's anomalies are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// Nowhere: it is normal.
+    Normal,
+    /// Non-zero where they are, size x size.
+    Marked(Vec<u8>),
+    Unknown(NoMask),
+}
+
+/// Why it is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoMask {
+    Missing,
+    /// All of it is 0.
+    Empty,
+    Unreadable(String),
+}
+
+impl Truth {
+    /// In a word, for lists.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Truth::Normal => "normal",
+            Truth::Marked(_) => "mask",
+            Truth::Unknown(NoMask::Missing) => "no mask",
+            Truth::Unknown(NoMask::Empty) => "empty mask",
+            Truth::Unknown(NoMask::Unreadable(_)) => "unreadable mask",
+        }
+    }
+}
+
+/// One picture that was scored.
+pub struct Judged {
+    pub image: TestImage,
+    pub score: f64,
+    pub map: Vec<f32>,
+    pub truth: Truth,
+    /// The picture as the network saw it.
+    pub pixels: Vec<u8>,
+    /// The file's picture without its pixels.
+    pub shown: Picture,
 }
 
 /// Everything an evaluation finds.
@@ -67,85 +114,125 @@ pub struct Evaluation {
     pub per_type: Vec<(String, usize, Metrics)>,
     /// Mean milliseconds from the first picture's decoding to the last one's score, over the number of pictures.
     pub ms_per_image: f64,
-    /// Score of every test picture.
-    pub scores: Vec<f64>,
-    /// Threshold of the best F1.
-    pub best_threshold: Option<f64>,
-    pub maps: Vec<Vec<f32>>,
-    pub masks: Vec<Vec<u8>>,
-    /// The pictures as the network saw them.
-    pub pixels: Vec<Vec<u8>>,
+    /// Scores of at least this are called anomalous; the model's.
+    pub threshold: Option<f64>,
+    pub pictures: Vec<Judged>,
+    /// Pictures that could not be read and count nowhere, each with the reason, which names it.
+    pub unreadable: Vec<Error>,
 }
 
-/// Scores every test picture and compares with labels and masks. A picture that cannot be read is an error: metrics over
-/// what is left could not be compared with anybody else's. `progress` hears how many are done.
+impl Evaluation {
+    /// Scored pictures of one class.
+    pub fn count(&self, anomalous: bool) -> usize {
+        self.pictures.iter().filter(|p| p.image.anomalous == anomalous).count()
+    }
+
+    /// Anomalous pictures of whose masks this is true.
+    pub fn without_mask(&self, why: impl Fn(&NoMask) -> bool) -> usize {
+        self.pictures.iter().filter(|p| matches!(&p.truth, Truth::Unknown(no) if why(no))).count()
+    }
+}
+
+/// Scores every test picture and compares with labels and masks. Pictures that cannot be read are left out, those without a
+/// usable mask count in image metrics only. `threshold` is the model's; `progress` hears how many pictures are done.
 pub fn evaluate(
     scorer: &mut Scorer,
     set: &TestSet,
+    threshold: Option<f64>,
     pro: ProDefinition,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
     let size = scorer.image_size();
-    let (mut scores, mut maps, mut pixels, mut shown) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let sources: Vec<Source> = set.images.iter().map(|i| i.path.clone().into()).collect();
+    let (mut scored, mut unreadable, mut done) = (Vec::new(), Vec::new(), 0);
+    let sources: Vec<Meant> = set.images.iter().map(|i| Source::from(i.path.clone()).into()).collect();
+    let mut images = set.images.iter();
     let started = Instant::now();
     pipeline::run(
         scorer,
+        false,
         |take| {
             sources.into_iter().map(Ok).all(take);
             Ok(())
         },
         |outcome| {
-            let (picture, scored) = outcome.result?;
-            scores.push(scored.score);
-            maps.push(scored.map);
-            pixels.push(picture.pixels);
-            shown.push(picture.shown);
-            progress(scores.len());
+            let image = images.next().cloned();
+            done += 1;
+            progress(done);
+            match (outcome.result, image) {
+                (Ok((loaded, result)), Some(image)) => scored.push((image, loaded, result)),
+                (Err(e), _) => unreadable.push(e),
+                (Ok(_), None) => invalid!("more pictures were scored than there are"),
+            }
             Ok(())
         },
     )?;
     let ms_per_image = 1e3 * started.elapsed().as_secs_f64() / set.images.len() as f64;
-    let mask = |(i, picture): (&TestImage, &Picture)| match &i.mask {
-        Some(path) => load_mask(path, picture, size),
-        None => Ok(vec![0; size * size]),
+    let judge = |(image, loaded, result): (TestImage, pipeline::Loaded, super::scorer::Scored)| {
+        let truth = truth(&image, &loaded.shown, size);
+        let (score, map) = (result.score, result.map);
+        Judged { image, score, map, truth, pixels: loaded.pixels, shown: loaded.shown }
     };
-    let masks: Vec<Vec<u8>> = set.images.par_iter().zip(&shown).map(mask).collect::<Result<_>>()?;
-    if maps.iter().flatten().any(|v| !v.is_finite()) {
+    let pictures: Vec<Judged> = scored.into_par_iter().map(judge).collect();
+    if pictures.iter().flat_map(|p| &p.map).any(|v| !v.is_finite()) {
         invalid!("the anomaly maps hold values that are not numbers: the model is broken");
     }
-
-    let subset = |keep: &dyn Fn(&str) -> bool| -> Result<(usize, Metrics, Option<f64>)> {
-        let chosen: Vec<usize> = (0..scores.len()).filter(|&i| keep(&set.images[i].kind)).collect();
-        let of_chosen: Vec<f64> = chosen.iter().map(|&i| scores[i]).collect();
-        let labels: Vec<bool> = chosen.iter().map(|&i| set.images[i].is_anomalous()).collect();
-        let f1 = best_f1(&of_chosen, &labels)?;
-        let mut m = Metrics {
-            image_auroc: roc(&of_chosen, &labels)?.map(|r| r.auroc),
-            best_f1: f1.as_ref().map(|f| f.f1),
-            accuracy: f1.as_ref().map(|f| f.accuracy),
-            ..Metrics::default()
-        };
-        if set.has_masks() {
-            let of_chosen: Vec<&[f32]> = chosen.iter().map(|&i| maps[i].as_slice()).collect();
-            let masks: Vec<&[u8]> = chosen.iter().map(|&i| masks[i].as_slice()).collect();
-            let curve = PixelCurve::new(&of_chosen, &masks, size)?;
-            m.pixel_auroc = curve.as_ref().map(|c| c.auroc());
-            m.aupro30 = match pro {
-                ProDefinition::Exact => curve.map(|c| c.aupro(PRO_LIMIT)),
-                ProDefinition::Paper => aupro_paper(&of_chosen, &masks, size)?,
-            };
-        }
-        let anomalous = labels.iter().filter(|l| **l).count();
-        Ok((anomalous, m, f1.map(|f| f.threshold)))
+    let of = |keep: &dyn Fn(&Judged) -> bool| {
+        let chosen: Vec<&Judged> = pictures.iter().filter(|p| keep(p)).collect();
+        metrics(&chosen, threshold, size, pro)
     };
-    let (_, overall, best_threshold) = subset(&|_| true)?;
-    let mut kinds: Vec<&str> = set.images.iter().filter(|i| i.is_anomalous()).map(|i| i.kind.as_str()).collect();
+    let overall = of(&|_| true)?;
+    let mut kinds: Vec<&str> = set.images.iter().filter(|i| i.anomalous).map(|i| i.kind.as_str()).collect();
     kinds.dedup();
     let mut per_type = Vec::new();
     for kind in kinds {
-        let (count, metrics, _) = subset(&|k| k == kind || k == "good")?;
-        per_type.push((kind.to_string(), count, metrics));
+        let count = pictures.iter().filter(|p| p.image.kind == kind).count();
+        per_type.push((kind.to_string(), count, of(&|p| p.image.kind == kind || !p.image.anomalous)?));
     }
-    Ok(Evaluation { overall, per_type, ms_per_image, scores, best_threshold, maps, masks, pixels })
+    Ok(Evaluation { overall, per_type, ms_per_image, threshold, pictures, unreadable })
+}
+
+fn metrics(pictures: &[&Judged], threshold: Option<f64>, size: usize, pro: ProDefinition) -> Result<Metrics> {
+    let scores: Vec<f64> = pictures.iter().map(|p| p.score).collect();
+    let labels: Vec<bool> = pictures.iter().map(|p| p.image.anomalous).collect();
+    let mut found = Metrics {
+        operating: threshold.map(|t| Confusion::new(&scores, &labels, t)).transpose()?,
+        image_auroc: roc(&scores, &labels)?.map(|r| r.auroc),
+        best: best_f1(&scores, &labels)?,
+        ..Metrics::default()
+    };
+    let nothing = vec![0; size * size];
+    let (mut maps, mut masks): (Vec<&[f32]>, Vec<&[u8]>) = (vec![], vec![]);
+    for p in pictures {
+        masks.push(match &p.truth {
+            Truth::Normal => &nothing,
+            Truth::Marked(mask) => mask,
+            Truth::Unknown(_) => continue,
+        });
+        maps.push(&p.map);
+    }
+    let curve = PixelCurve::new(&maps, &masks, size)?;
+    found.pixel_auroc = curve.as_ref().map(|c| c.auroc());
+    found.aupro30 = match pro {
+        ProDefinition::Exact => curve.map(|c| c.aupro(PRO_LIMIT)),
+        ProDefinition::Paper => aupro_paper(&maps, &masks, size)?,
+    };
+    Ok(found)
+}
+
+/// The union of a picture's masks.
+fn truth(image: &TestImage, shown: &Picture, size: usize) -> Truth {
+    if !image.anomalous {
+        return Truth::Normal;
+    }
+    if image.masks.is_empty() {
+        return Truth::Unknown(NoMask::Missing);
+    }
+    let mut all = vec![0; size * size];
+    for path in &image.masks {
+        match load_mask(path, shown, size) {
+            Ok(mask) => all.iter_mut().zip(mask).for_each(|(a, m)| *a |= m),
+            Err(e) => return Truth::Unknown(NoMask::Unreadable(e.to_string())),
+        }
+    }
+    if all.contains(&1) { Truth::Marked(all) } else { Truth::Unknown(NoMask::Empty) }
 }

@@ -2,4 +2,5 @@
 
 pub mod evaluate;
 pub mod pipeline;
+pub mod regions;
 pub mod scorer;

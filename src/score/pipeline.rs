@@ -2,14 +2,14 @@
 
 use super::scorer::{Scored, Scorer};
 use crate::data::image::{Picture, Source};
-use crate::data::listing::{Listed, Refused};
+use crate::data::listing::{Listed, Meant, Refused};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::mpsc;
 
 /// A picture ready for the network.
 pub struct Loaded {
-    /// The file's picture without its pixels.
+    /// The file's picture; without its pixels where nobody wants them.
     pub shown: Picture,
     /// As the network sees it: image_size x image_size x 3 bytes.
     pub pixels: Vec<u8>,
@@ -17,19 +17,20 @@ pub struct Loaded {
 
 /// What became of one picture: it with its score and map, or why it could not be read.
 pub struct Outcome {
-    pub source: Source,
+    pub picture: Meant,
     pub result: Result<(Loaded, Scored)>,
 }
 
-type Decoded = (Source, Result<Loaded>);
+type Decoded = (Meant, Result<Loaded>);
 
 /// Scores every picture that `sources` hands to its argument, which returns false once nobody listens any more; gives back
-/// what `sources` returns.
+/// what `sources` returns. `keep_pixels`: outcomes come with the pixels of their files.
 ///
 /// `sink` gets the outcomes in order, each as soon as its batch is done; an error of its stops everything at once. The
 /// decoder is not waited for then: it may be reading from a source that never ends, and stops at its next picture.
 pub fn run<T: Send + 'static>(
     scorer: &mut Scorer,
+    keep_pixels: bool,
     sources: impl FnOnce(&mut dyn FnMut(Listed) -> bool) -> Result<T> + Send + 'static,
     mut sink: impl FnMut(Outcome) -> Result<()>,
 ) -> Result<T> {
@@ -39,15 +40,17 @@ pub fn run<T: Send + 'static>(
     let decoder = std::thread::spawn(move || {
         sources(&mut |listed| {
             let decoded = match listed {
-                Ok(source) => {
-                    let loaded = source.read().map(|mut picture| {
+                Ok(meant) => {
+                    let loaded = meant.source.read().map(|mut picture| {
                         let pixels = picture.resized(size);
-                        picture.rgb = Vec::new();
+                        if !keep_pixels {
+                            picture.rgb = Vec::new();
+                        }
                         Loaded { shown: picture, pixels }
                     });
-                    (source, loaded)
+                    (meant, loaded)
                 }
-                Err(Refused { path, error }) => (path.into(), Err(error)),
+                Err(Refused { path, error }) => (Source::from(path).into(), Err(error)),
             };
             send.send(decoded).is_ok()
         })
@@ -95,17 +98,18 @@ fn deliver(
     let batch = on_their_way.pop_front().unwrap_or_default();
     let scored = if batch.iter().any(|(_, p)| p.is_ok()) { scorer.collect()? } else { Vec::new() };
     let mut scored = scored.into_iter();
-    for (source, loaded) in batch {
+    for (picture, loaded) in batch {
         let result = match loaded {
             Ok(loaded) => match scored.next() {
                 Some(s) => Ok((loaded, s)),
                 None => {
-                    Err(Error::Invalid(format!("{}: the engine returned no score for it", source.path().display())))
+                    let name = picture.source.path().display();
+                    Err(Error::Invalid(format!("{name}: the engine returned no score for it")))
                 }
             },
             Err(e) => Err(e),
         };
-        sink(Outcome { source, result })?;
+        sink(Outcome { picture, result })?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use crate::support::*;
 use serde_json::Value;
 
-const METRICS: [&str; 5] = ["image_auroc", "best_f1", "accuracy", "pixel_auroc", "aupro30"];
+const METRICS: [&str; 5] = ["image_auroc", "best_f1", "best_f1_accuracy", "pixel_auroc", "aupro30"];
 
 fn evaluated(data: &std::path::Path, more: &[&str]) -> Value {
     let args = ["eval", "--model", text(model()), "--data", text(data), "--format", "json"];
@@ -54,20 +54,165 @@ fn pixel_metrics_are_null_without_masks() {
     assert!(all["per_type"]["hole"]["aupro30"].is_null());
 }
 
+/// Of three normal and 30 anomalous pictures, 30 cannot be read: the rest is evaluated.
 #[test]
-fn a_test_picture_that_cannot_be_read_is_an_error() {
+fn pictures_that_cannot_be_read_are_left_out_and_counted() {
     let dir = folder();
-    write_png(&dir.path().join("test/good/a.png"), 40, 40, |x, y| [x as u8, y as u8, 0]);
-    std::fs::create_dir(dir.path().join("test/hole")).unwrap();
-    for i in 0..30 {
-        std::fs::write(dir.path().join(format!("test/hole/{i}.png")), "no picture").unwrap();
+    let data = dir.path().join("data");
+    for name in ["test/good/000.png", "test/good/001.png", "test/stain/000.png", "ground_truth/stain/000_mask.png"] {
+        let to = data.join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(full().join(name), to).unwrap();
     }
-    ckaad(&["eval", "--model", text(model()), "--data", text(dir.path())]).fails(2, &["test/hole/0.png"]);
-    let hole = dir.path().join("test/hole");
+    let clean = evaluated(&data, &[]);
+    for name in ["test/good/bad.png", "test/stain/bad.png"] {
+        std::fs::write(data.join(name), "no picture").unwrap();
+    }
+    let report = dir.path().join("r.html");
+    let args = ["eval", "--model", text(model()), "--data", text(&data), "--report", text(&report)];
+    let run = ckaad(&[&args[..], &["--format", "json"]].concat());
+    assert_eq!(run.code, Some(2));
+    assert!(run.err.contains("left out: ") && run.err.contains("test/stain/bad.png: not a picture"), "{run:?}");
+    assert!(run.err.contains("2 pictures could not be read"), "{run:?}");
+    let mut found = run.json()[0].clone();
+    assert_eq!(found["pictures"]["unreadable"], 2);
+    assert_eq!(found["left_out"].as_array().unwrap().len(), 2);
+    let mut clean = clean;
+    for object in [&mut found, &mut clean] {
+        for key in ["ms_per_image", "left_out", "pictures"] {
+            object.as_object_mut().unwrap().remove(key);
+        }
+    }
+    assert_eq!(found, clean);
+    assert!(std::fs::read_to_string(&report).unwrap().contains("test/good/bad.png: not a picture"));
+
+    // A threshold is that of the pictures which can be read.
     let own = own_model(&dir);
+    let good = data.join("test/good");
+    ckaad(&["threshold", "--model", text(&own), text(&good)]).fails(2, &["bad.png", "1 picture could not be read"]);
+    let scores = &ckaad(&["info", "--format", "json", text(&own)]).ok().json()[0]["calibration"]["scores"];
+    assert_eq!(scores.as_array().unwrap().len(), 2);
+    let hole = dir.path().join("hole");
+    std::fs::create_dir(&hole).unwrap();
+    std::fs::write(hole.join("x.png"), "no picture").unwrap();
     let before = std::fs::read(&own).unwrap();
-    ckaad(&["threshold", "--model", text(&own), text(&hole)]).fails(2, &["test/hole/0.png"]);
+    ckaad(&["threshold", "--model", text(&own), text(&hole)]).fails(2, &["x.png"]);
     assert!(before == std::fs::read(&own).unwrap());
+}
+
+/// AUPRO and pixel AUROC are those of the pictures whose anomalies are known.
+#[test]
+fn masks_that_are_missing_or_say_nothing() {
+    let dir = folder();
+    let data = dir.path().join("data");
+    let copy = |name: &str| {
+        let to = data.join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(full().join(name), &to).unwrap();
+        to
+    };
+    for i in 0..3 {
+        copy(&format!("test/good/00{i}.png"));
+    }
+    copy("test/hole/000.png");
+    copy("ground_truth/hole/000_mask.png");
+    let known = evaluated(&data, &[]);
+    copy("test/stain/000.png");
+    copy("test/stain/001.png");
+    let empty = copy("ground_truth/stain/001_mask.png");
+    write_png(&empty, 64, 64, |_, _| [0; 3]);
+    let report = dir.path().join("r.html");
+    let found = evaluated(&data, &["--scores", "--report", text(&report)]);
+    for key in ["pixel_auroc", "aupro30"] {
+        assert_eq!(found[key], known[key], "{key}");
+    }
+    assert_eq!((&found["pictures"]["without_mask"], &found["pictures"]["empty_mask"]), (&1.into(), &1.into()));
+    assert_eq!(found["pictures"]["anomalous"], 3);
+    let truths: Vec<&str> = found["scores"].as_array().unwrap().iter().map(|s| s["truth"].as_str().unwrap()).collect();
+    assert_eq!(truths, ["normal", "normal", "normal", "mask", "no mask", "empty mask"]);
+    let html = std::fs::read_to_string(&report).unwrap();
+    assert!(html.contains(">no mask</div>") && html.contains(">empty mask</div>"));
+    // One that cannot be read is an error of that picture.
+    std::fs::write(&empty, "no picture").unwrap();
+    let run = ckaad(&["eval", "--model", text(model()), "--data", text(&data)]);
+    assert_eq!(run.code, Some(2));
+    assert!(run.err.contains("001_mask.png: not a picture"), "{run:?}");
+    assert!(run.out.contains("2 anomalous pictures without a usable mask"), "{run:?}");
+}
+
+/// What the shipped threshold makes of the pictures comes first; it is not the one that fits them best.
+#[test]
+fn the_operating_point() {
+    let all = evaluated(full(), &["--scores"]);
+    let point = &all["operating_point"];
+    let threshold = all["threshold"].as_f64().unwrap();
+    let scores = all["scores"].as_array().unwrap();
+    let count = |anomalous: bool, called: bool| {
+        let is = |s: &&Value| s["anomalous"] == anomalous && (s["score"].as_f64().unwrap() >= threshold) == called;
+        scores.iter().filter(is).count() as u64
+    };
+    for (key, anomalous, called) in [
+        ("true_positives", true, true),
+        ("false_negatives", true, false),
+        ("false_positives", false, true),
+        ("true_negatives", false, false),
+    ] {
+        assert_eq!(point[key].as_u64().unwrap(), count(anomalous, called), "{key}");
+    }
+    assert_eq!(scores.len(), 9);
+    let table = ckaad(&["eval", "--model", text(model()), "--data", text(full())]).ok();
+    let lines = table.lines();
+    assert!(lines[0].starts_with("At the model's threshold, "), "{table:?}");
+    assert!(table.out.contains(&format!("{} of 6 anomalous pictures found", count(true, true))), "{table:?}");
+    assert!(table.out.contains("held back from training"), "{table:?}");
+}
+
+#[test]
+fn one_class_has_no_auroc() {
+    let good = full().join("test/good");
+    let args = ["eval", "--model", text(model()), "--normal", text(&good)];
+    let run = ckaad(&args).ok();
+    assert!(run.out.contains("among 3 normal pictures") && !run.out.contains("AUROC"), "{run:?}");
+    assert!(run.err.contains("there are no anomalous pictures"), "{run:?}");
+    let all = &ckaad(&[&args[..], &["--format", "json"]].concat()).ok().json()[0];
+    assert!(all["image_auroc"].is_null() && all["best_f1"].is_null() && all["operating_point"]["recall"].is_null());
+    assert!(all["operating_point"]["false_alarm_rate"].is_f64());
+
+    // Normal pictures that nobody can tell from defects.
+    let dir = folder();
+    let to = dir.path().join("test/passt");
+    std::fs::create_dir_all(&to).unwrap();
+    std::fs::copy(good.join("000.png"), to.join("a.png")).unwrap();
+    let run = ckaad(&["eval", "--model", text(model()), "--data", text(dir.path()), "--format", "json"]).ok();
+    assert!(run.err.contains("none of the folders in test is one of normal pictures (called good, ok,"), "{run:?}");
+    assert!(run.json()[0]["best_f1"].is_null());
+    std::fs::rename(&to, dir.path().join("test/OK")).unwrap();
+    let run = ckaad(&["eval", "--model", text(model()), "--data", text(dir.path()), "--format", "json"]).ok();
+    assert!(run.err.contains("test/OK is taken for the normal pictures"), "{run:?}");
+    assert_eq!(run.json()[0]["pictures"]["normal"], 1);
+
+    ckaad(&["eval", "--model", text(model()), "--data", text(&good)]).fails(2, &["no test in it", "--normal "]);
+    ckaad(&["eval", "--model", text(model())]).fails(2, &["--data"]);
+}
+
+/// Before any work, not after it.
+#[test]
+fn a_report_that_cannot_be_written() {
+    let dir = folder();
+    let args = ["eval", "--model", text(model()), "--data", text(full()), "--report"];
+    let nowhere = dir.path().join("no/r.html");
+    let run = ckaad(&[&args[..], &[text(&nowhere)]].concat()).fails(2, &["--report", "there is no folder"]);
+    assert_eq!(run.out, "");
+    let notes = dir.path().join("notes.txt");
+    std::fs::write(&notes, "do not lose these notes").unwrap();
+    ckaad(&[&args[..], &[text(&notes)]].concat()).fails(2, &["notes.txt: already there, and no report"]);
+    let picture = full().join("test/good/000.png");
+    ckaad(&[&args[..], &[text(&picture)]].concat()).fails(2, &["000.png"]);
+    // An earlier report may go.
+    let report = dir.path().join("r.html");
+    for _ in 0..2 {
+        ckaad(&[&args[..], &[text(&report)]].concat()).ok();
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn json_has_the_documented_keys_and_any_batch_size_gives_the_same_lines() {
     let mut paths = Vec::new();
     for l in &lines {
         let keys: Vec<&str> = l.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["anomalous", "path", "score", "threshold"]);
+        assert_eq!(keys, ["anomalous", "path", "regions", "score", "threshold"]);
         let score = l["score"].as_f64().unwrap();
         assert!(score > 0.0 && score < 4.0, "{l}");
         assert_eq!(l["threshold"].as_f64().unwrap(), threshold);
@@ -124,7 +124,9 @@ fn maps_hold_what_the_score_is_made_of() {
         let (found, expected) = (line["score"].as_f64().unwrap(), mean_of_largest(&map, 100));
         assert!((found - expected).abs() < 1e-6 * expected, "{found} {expected}");
         let shown = image::open(heat.join(format!("{name}.png"))).unwrap();
-        assert_eq!((shown.width(), shown.height()), (32, 32));
+        assert_eq!((shown.width(), shown.height()), (64, 64), "in the size of the picture");
+        assert_eq!(line["heatmap"], text(&heat.join(format!("{name}.png"))));
+        assert_eq!(line["map"], text(&maps.join(format!("{name}.npy"))));
     }
     assert_ne!(std::fs::read(maps.join("000.npy")).unwrap(), std::fs::read(maps.join("000-2.npy")).unwrap());
 
@@ -191,4 +193,78 @@ fn real_pictures() {
     args.extend(three.iter().map(|p| text(p)));
     let lines = ckaad(&args).ok().json();
     assert!(lines.len() == 3 && lines.iter().all(|l| l["score"].as_f64().is_some_and(|s| s > 0.0 && s < 4.0)));
+}
+
+/// Subfolders are kept, a second run does not score its own heat maps, and nothing of the user's is replaced.
+#[test]
+fn outputs_beside_inputs() {
+    let dir = folder();
+    let photos = dir.path().join("photos");
+    for name in ["a.png", "sub/a.png"] {
+        let to = photos.join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(full().join("test/hole/000.png"), to).unwrap();
+    }
+    let before = std::fs::read(photos.join("a.png")).unwrap();
+    let score = |more: &[&str]| ckaad(&[&["score", "--model", text(model()), "--format", "json"], more].concat());
+    score(&["--heatmaps", text(&photos), text(&photos)]).fails(2, &["--heatmaps", "did not write"]);
+    score(&["--maps", text(&photos), "--map-format", "tiff", text(&photos)]).fails(2, &["--maps", "did not write"]);
+    let heat = photos.join("heat");
+    for _ in 0..2 {
+        let run = score(&["--heatmaps", text(&heat), text(&photos)]).ok();
+        let names: Vec<_> = run.json().iter().map(|l| l["heatmap"].as_str().unwrap().to_string()).collect();
+        assert_eq!(names, [text(&heat.join("a.png")), text(&heat.join("sub/a.png"))]);
+    }
+    score(&["--heatmaps", text(&heat), text(&heat)]).fails(2, &["lies in the folder of --heatmaps"]);
+    let report = dir.path().join("r.html");
+    score(&["--report", text(&report), text(&photos)]).ok();
+    assert!(std::fs::read_to_string(&report).unwrap().contains("All 2 pictures"));
+    score(&["--report", text(&photos.join("a.png")), text(&photos)]).fails(2, &["a.png", "no report"]);
+    assert!(std::fs::read(photos.join("a.png")).unwrap() == before);
+}
+
+/// Where the map is above the pixel threshold, in pixels of the picture (64, of maps of 32).
+#[test]
+fn regions_and_thresholds_of_a_run() {
+    let dir = folder();
+    let maps = dir.path().join("maps");
+    let picture = full().join("test/hole/000.png");
+    let args = ["score", "--model", text(model()), "--format", "json", "--maps", text(&maps), text(&picture)];
+    let line =
+        ckaad(&[&args[..], &["--pixel-threshold", "0.3", "--threshold", "1e-9"]].concat()).ok().json()[0].clone();
+    assert_eq!((&line["anomalous"], line["threshold"].as_f64()), (&true.into(), Some(1e-9)));
+    let (_, map) = npy(&maps.join("000.npy"));
+    let above = map.iter().filter(|v| **v >= 0.3).count() as f64;
+    let regions = line["regions"].as_array().unwrap();
+    let sum = |key: &str| regions.iter().map(|r| r[key].as_f64().unwrap()).sum::<f64>();
+    assert!((sum("area") - 4.0 * above).abs() < 1e-9 && (sum("share") - above / 1024.0).abs() < 1e-12, "{line}");
+    let highest = map.iter().copied().fold(0.0f32, f32::max);
+    assert!(above > 0.0 && regions[0]["peak"].as_f64().unwrap() == f64::from(highest), "{line}");
+    let (x, y, w, h) = {
+        let b: Vec<f64> = regions[0]["box"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+        (b[0], b[1], b[2], b[3])
+    };
+    let at = map.iter().position(|v| *v == highest).unwrap();
+    let (px, py) = ((at % 32) as f64 * 2.0, (at / 32) as f64 * 2.0);
+    assert!((x..x + w).contains(&px) && (y..y + h).contains(&py), "{line}");
+    let centre: Vec<f64> = regions[0]["centroid"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert!((x..x + w).contains(&centre[0]) && (y..y + h).contains(&centre[1]), "{line}");
+}
+
+/// Paths ended by zero bytes, in a file or on standard input.
+#[test]
+fn lists_of_any_names() {
+    use std::io::Write;
+    let dir = folder();
+    let odd = dir.path().join("a\nb.png");
+    std::fs::copy(full().join("test/good/000.png"), &odd).unwrap();
+    let list = dir.path().join("list");
+    std::fs::write(&list, format!("{}\0{}\0", odd.display(), full().join("test/good").display())).unwrap();
+    let args = ["score", "--model", text(model()), "--format", "json", "--files0-from"];
+    assert_eq!(ckaad(&[&args[..], &[text(&list)]].concat()).ok().lines().len(), 4);
+    let mut child = command(&[&args[..], &["-"]].concat()).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(&std::fs::read(&list).unwrap()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8(out.stdout).unwrap().lines().count(), 4);
+    ckaad(&[&args[..], &[text(&list), text(&odd)]].concat()).fails(2, &["--files0-from"]);
 }

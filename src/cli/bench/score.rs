@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let mut listed = Vec::new();
     let given = args.pictures.iter().cloned().map(Given::Path).collect();
     listing::each(given, &Outputs::default(), &mut |picture| {
-        listed.push(picture.map_err(|refused| refused.error));
+        listed.push(picture.map(|meant| meant.source).map_err(|refused| refused.error));
         true
     })?;
     let files: Vec<Source> = listed.into_iter().collect::<Result<_>>()?;

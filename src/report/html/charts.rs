@@ -1,0 +1,114 @@
+//! The report's charts, as SVG that scales with the page and takes its text colour from the style sheet.
+
+use crate::{Error, Result};
+use plotters::prelude::*;
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
+
+/// As wide as a telephone shows it, so that its text is there as large as it says.
+const SIZE: (u32, u32) = (350, 270);
+const FONT: (&str, i32) = ("sans-serif", 12);
+const NORMAL: RGBColor = RGBColor(0x3b, 0x7e, 0xa1);
+const ANOMALOUS: RGBColor = RGBColor(0xc8, 0x55, 0x3d);
+const GRAY: RGBColor = RGBColor(0x80, 0x88, 0x90);
+
+fn chart(draw: impl FnOnce(Area) -> Drawn) -> Result<String> {
+    let mut svg = String::new();
+    draw(SVGBackend::with_string(&mut svg, SIZE).into_drawing_area())
+        .map_err(|e| Error::Invalid(format!("a chart cannot be drawn: {e}")))?;
+    let sized = format!("width=\"{}\" height=\"{}\" ", SIZE.0, SIZE.1);
+    Ok(svg.replacen(&sized, "", 1))
+}
+
+/// A curve from 0 to 1 over 0 to 1, with a mark where the model stands on it.
+pub struct Curve<'a> {
+    pub points: &'a [(f64, f64)],
+    pub x: &'a str,
+    pub y: &'a str,
+    /// What guessing gives, from end to end.
+    pub chance: [(f64, f64); 2],
+    pub mark: Option<(f64, f64)>,
+}
+
+impl Curve<'_> {
+    pub fn svg(&self) -> Result<String> {
+        chart(|area| {
+            let mut chart = ChartBuilder::on(&area)
+                .margin(8)
+                .x_label_area_size(38)
+                .y_label_area_size(46)
+                .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
+            chart
+                .configure_mesh()
+                .light_line_style(TRANSPARENT)
+                .bold_line_style(GRAY.mix(0.2))
+                .axis_style(GRAY)
+                .label_style(FONT)
+                .x_labels(6)
+                .y_labels(6)
+                .x_desc(self.x)
+                .y_desc(self.y)
+                .draw()?;
+            chart.draw_series(LineSeries::new(self.chance, GRAY.mix(0.5)))?;
+            chart.draw_series(AreaSeries::new(self.points.iter().copied(), 0.0, NORMAL.mix(0.15)))?;
+            chart.draw_series(LineSeries::new(self.points.iter().copied(), NORMAL.stroke_width(3)))?;
+            chart.draw_series(self.mark.map(|at| Circle::new(at, 6, ANOMALOUS.filled())))?;
+            area.present()?;
+            Ok(())
+        })
+    }
+}
+
+/// Pictures per score; `None` where it is not known what they are, which is drawn as normal.
+pub fn histogram(scores: &[(f64, Option<bool>)], threshold: Option<f64>) -> Result<String> {
+    const BINS: usize = 30;
+    let values = scores.iter().map(|s| s.0).chain(threshold).filter(|v| v.is_finite());
+    let (lo, hi) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v), h.max(v)));
+    // Room for one bin where all scores are equal, or none is finite.
+    let (lo, hi) = if lo < hi {
+        (lo, hi)
+    } else if lo.is_finite() {
+        (lo - 0.5, lo + 0.5)
+    } else {
+        (0.0, 1.0)
+    };
+    let width = (hi - lo) / BINS as f64;
+    let mut counts = [[0usize; BINS]; 2];
+    for &(score, anomalous) in scores.iter().filter(|s| s.0.is_finite()) {
+        counts[usize::from(anomalous == Some(true))][(((score - lo) / width) as usize).min(BINS - 1)] += 1;
+    }
+    let top = counts.iter().flatten().copied().max().unwrap_or(0).max(1);
+    let high = top as f64 * 1.08;
+    chart(|area| {
+        let mut chart = ChartBuilder::on(&area)
+            .margin(8)
+            .x_label_area_size(38)
+            .y_label_area_size(46)
+            .build_cartesian_2d(lo..hi, 0.0..high)?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(GRAY.mix(0.2))
+            .axis_style(GRAY)
+            .disable_x_mesh()
+            .label_style(FONT)
+            .x_labels(5)
+            .y_labels((top + 1).min(6))
+            .y_label_formatter(&|v| format!("{v:.0}"))
+            .x_desc("score")
+            .y_desc("pictures")
+            .draw()?;
+        for (counts, color) in counts.iter().zip([NORMAL, ANOMALOUS]) {
+            chart.draw_series(counts.iter().enumerate().filter(|c| *c.1 > 0).map(|(i, &count)| {
+                let left = lo + i as f64 * width;
+                Rectangle::new([(left, 0.0), (left + width, count as f64)], color.mix(0.6).filled())
+            }))?;
+        }
+        if let Some(t) = threshold.filter(|t| t.is_finite()) {
+            chart.draw_series(DashedLineSeries::new([(t, 0.0), (t, high)], 6, 4, GRAY.stroke_width(2)))?;
+        }
+        area.present()?;
+        Ok(())
+    })
+}

@@ -1,0 +1,222 @@
+//! A page with everything in it (style, script, charts as SVG, pictures as base64) and no links to elsewhere.
+
+mod charts;
+mod pictures;
+
+pub use pictures::{Row, Shot, choose};
+
+use super::heatmap::Scale;
+use crate::Result;
+use crate::metrics::confusion::Confusion;
+use crate::metrics::f1::BestF1;
+use charts::Curve;
+use std::fmt::Write;
+
+/// What the report shows. All text is escaped when written; what is empty or `None` is left out.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    pub title: String,
+    /// A sentence or two below the title, for what a reader must know first ("random backbone: ...").
+    pub note: String,
+    /// The command line that made it.
+    pub command: String,
+    /// Name and value of whatever describes the run: backbone, settings, seconds, pictures.
+    pub settings: Vec<(String, String)>,
+    /// A picture is called anomalous when score >= threshold.
+    pub threshold: Option<f64>,
+    /// What the threshold rests on.
+    pub threshold_origin: String,
+    /// What came of it.
+    pub operating: Option<Confusion>,
+    /// Pictures and masks that do not count, and why.
+    pub left_out: Vec<String>,
+    /// The first row is the whole set, the others one defect type each.
+    pub metrics: Vec<MetricsRow>,
+    /// Which definition of AUPRO the table shows, for its caption.
+    pub pro_definition: String,
+    /// (false positive rate, true positive rate), as [`crate::metrics::roc::Roc::points`].
+    pub roc: Vec<(f64, f64)>,
+    /// (recall, precision), as [`crate::metrics::precision_recall::PrecisionRecall::points`].
+    pub precision_recall: Vec<(f64, f64)>,
+    pub pictures: Vec<Row>,
+    /// Shown in this order.
+    pub gallery: Vec<Shot>,
+    /// How the gallery was chosen.
+    pub chosen: String,
+    /// Of the gallery's heat maps.
+    pub scale: Option<Scale>,
+}
+
+/// One line of the metrics table; `None` is shown as a dash.
+#[derive(Clone, Debug, Default)]
+pub struct MetricsRow {
+    pub name: String,
+    pub pictures: usize,
+    pub recall: Option<f64>,
+    pub image_auroc: Option<f64>,
+    pub pixel_auroc: Option<f64>,
+    pub aupro: Option<f64>,
+    pub best: Option<BestF1>,
+}
+
+impl Report {
+    /// The whole HTML file.
+    pub fn html(&self) -> Result<String> {
+        let mut h = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
+        h.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n");
+        // Writing to a String cannot fail.
+        let _ = write!(h, "<title>{}</title>\n<style>\n{}</style>\n", escape(&self.title), include_str!("report.css"));
+        let _ = write!(h, "</head>\n<body>\n<main>\n<h1>{}</h1>\n", escape(&self.title));
+        if !self.note.is_empty() {
+            let _ = writeln!(h, "<p class=\"soft\">{}</p>", escape(&self.note));
+        }
+        self.write_operating_point(&mut h);
+        self.write_metrics(&mut h);
+        self.write_charts(&mut h)?;
+        self.write_gallery(&mut h)?;
+        self.write_table(&mut h);
+        if !self.left_out.is_empty() {
+            h.push_str("<h2>Left out</h2>\n<ul>\n");
+            for reason in &self.left_out {
+                let _ = writeln!(h, "<li>{}</li>", escape(reason));
+            }
+            h.push_str("</ul>\n");
+        }
+        let _ = writeln!(h, "<h2>What was run</h2>\n<pre><code>{}</code></pre>\n<dl>", escape(&self.command));
+        for (name, value) in &self.settings {
+            let _ = writeln!(h, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
+        }
+        let _ = write!(h, "</dl>\n</main>\n<script>\n{}</script>\n</body>\n</html>\n", include_str!("report.js"));
+        Ok(h)
+    }
+
+    /// What somebody who uses the model gets.
+    fn write_operating_point(&self, h: &mut String) {
+        let Some(threshold) = self.threshold else {
+            h.push_str("<p>The model has no threshold: nothing is called anomalous. <code>ckaad threshold</code> sets one.</p>\n");
+            return;
+        };
+        let _ = write!(h, "<h2>At the model's threshold, {threshold:.4}</h2>\n");
+        if !self.threshold_origin.is_empty() {
+            let _ = writeln!(h, "<p class=\"soft\">{}.</p>", escape(&self.threshold_origin));
+        }
+        let Some(c) = self.operating else { return };
+        h.push_str("<div class=\"point\">\n<dl class=\"rates\">");
+        for (name, value) in [
+            ("recall: anomalous pictures found", c.recall()),
+            ("false alarms among normal ones", c.false_alarm_rate()),
+            ("precision: right among those called anomalous", c.precision()),
+            ("accuracy", c.accuracy()),
+        ] {
+            let value = value.map_or("–".to_string(), |v| format!("{:.1} %", 100.0 * v));
+            let _ = write!(h, "<div><dt>{name}</dt><dd>{value}</dd></div>");
+        }
+        h.push_str("</dl>\n<table class=\"confusion\"><caption>Pictures</caption><thead><tr><td></td>");
+        h.push_str("<th scope=\"col\">called anomalous</th><th scope=\"col\">called normal</th></tr></thead>\n<tbody>");
+        let rows = [
+            ("anomalous", c.true_positives, c.false_negatives, ["right", "miss"]),
+            ("normal", c.false_positives, c.true_negatives, ["miss", "right"]),
+        ];
+        for (name, anomalous, normal, [left, right]) in rows {
+            let _ = write!(h, "<tr><th scope=\"row\">{name}</th><td class=\"{left}\">{anomalous}</td>");
+            let _ = write!(h, "<td class=\"{right}\">{normal}</td></tr>\n");
+        }
+        h.push_str("</tbody></table>\n</div>\n");
+    }
+
+    fn write_metrics(&self, h: &mut String) {
+        if self.metrics.is_empty() {
+            return;
+        }
+        h.push_str("<h2>Metrics</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Metrics\"><table>\n<thead><tr>");
+        for head in ["", "pictures", "found", "image AUROC", "pixel AUROC", "AUPRO@0.3", "best F1", "at threshold"] {
+            let _ = write!(h, "<th scope=\"col\">{head}</th>");
+        }
+        h.push_str("</tr></thead>\n<tbody>\n");
+        for row in &self.metrics {
+            let _ = write!(h, "<tr><th scope=\"row\">{}</th><td>{}</td>", escape(&row.name), row.pictures);
+            match row.recall {
+                Some(v) => drop(write!(h, "<td>{:.1} %</td>", 100.0 * v)),
+                None => h.push_str("<td>–</td>"),
+            }
+            let (f1, at) = (row.best.map(|b| b.f1), row.best.map(|b| b.threshold));
+            for value in [row.image_auroc, row.pixel_auroc, row.aupro, f1, at] {
+                match value {
+                    Some(v) => drop(write!(h, "<td>{v:.4}</td>")),
+                    None => h.push_str("<td>–</td>"),
+                }
+            }
+            h.push_str("</tr>\n");
+        }
+        h.push_str("</tbody>\n<caption>A defect type's row compares its pictures with all normal ones. Found: share of the anomalous ");
+        h.push_str(
+            "pictures that the model's threshold finds. The best F1 is at the threshold that fits these very pictures ",
+        );
+        let _ = writeln!(
+            h,
+            "best, which nobody knows beforehand. {}.</caption></table></div>",
+            escape(&self.pro_definition)
+        );
+    }
+
+    fn write_charts(&self, h: &mut String) -> Result<()> {
+        if self.pictures.is_empty() {
+            return Ok(());
+        }
+        h.push_str("<h2>Scores</h2>\n<div class=\"charts\">\n");
+        let mut figure = |label: &str, svg: String, caption: &str| {
+            let _ = write!(
+                h,
+                "<figure role=\"img\" aria-label=\"{label}\">{svg}<figcaption>{caption}</figcaption></figure>\n"
+            );
+        };
+        let marked = if self.operating.is_some() { " The dot is the model's threshold." } else { "" };
+        if !self.roc.is_empty() {
+            let auroc = self.metrics.first().and_then(|m| m.image_auroc);
+            let auroc = auroc.map_or(String::new(), |a| format!(" (area {a:.4})"));
+            let mark = self.operating.and_then(|c| Some((c.false_alarm_rate()?, c.recall()?)));
+            let (x, y, chance) = ("false alarm rate", "recall", [(0.0, 0.0), (1.0, 1.0)]);
+            let svg = Curve { points: &self.roc, x, y, chance, mark }.svg()?;
+            figure("ROC curve", svg, &format!("ROC curve of image scores{auroc}.{marked}"));
+        }
+        if !self.precision_recall.is_empty() {
+            let mark = self.operating.and_then(|c| Some((c.recall()?, c.precision()?)));
+            let anomalous = self.pictures.iter().filter(|p| p.anomalous == Some(true)).count();
+            let share = anomalous as f64 / self.pictures.len() as f64;
+            let (x, y, chance) = ("recall", "precision", [(0.0, share), (1.0, share)]);
+            let svg = Curve { points: &self.precision_recall, x, y, chance, mark }.svg()?;
+            figure("Precision over recall", svg, &format!("Precision over recall.{marked}"));
+        }
+        let scores: Vec<(f64, Option<bool>)> = self.pictures.iter().map(|p| (p.score, p.anomalous)).collect();
+        let mut caption = String::from("Pictures per score");
+        if scores.iter().any(|s| s.1.is_some()) {
+            caption.push(':');
+            for name in ["normal", "anomalous"] {
+                let _ = write!(caption, "<i class=\"key\" style=\"background: var(--{name})\"></i>{name}");
+            }
+        }
+        if let Some(t) = self.threshold {
+            let _ = write!(caption, ". Dashed: threshold {t:.4}");
+        }
+        figure("Histogram of scores", charts::histogram(&scores, self.threshold)?, &caption);
+        h.push_str("</div>\n");
+        Ok(())
+    }
+}
+
+/// Text as HTML text or attribute value.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            // Control characters have no place in a document, whatever a file is called.
+            c if c.is_control() => out.push('\u{FFFD}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
