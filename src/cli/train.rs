@@ -162,8 +162,8 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
             expect_new(flag, path, advice)?;
         }
     }
-    if let Pretrained::File(archive) = weights {
-        written.expect_apart(archive.path())?;
+    if let Pretrained::File(file) = weights {
+        written.expect_apart(file.archive.path())?;
     }
     set.good.iter().chain(&set.anomalous).try_for_each(|picture| written.expect_apart(picture.path()))
 }

@@ -165,6 +165,9 @@ fn inspect_table(archive: &Archive, out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(out)?;
     }
+    for (name, why) in archive.refused() {
+        writeln!(out, "{}  cannot be read: {}", name.escape_debug(), why.escape_debug())?;
+    }
     let (elements, bytes) = totals(archive);
     writeln!(out, "{} tensors, {elements} elements, {bytes} bytes", archive.names().len())
 }
@@ -184,7 +187,7 @@ fn inspect_json(archive: &Archive, out: &mut dyn Write) -> io::Result<()> {
     let (elements, bytes) = totals(archive);
     let report = json!({
         "file": archive.path().to_string_lossy(), "format": archive.format().to_string(),
-        "metadata": archive.metadata(), "tensors": tensors,
+        "metadata": archive.metadata(), "tensors": tensors, "refused": archive.refused(),
         "totals": { "tensors": tensors.len(), "elements": elements, "bytes": bytes },
     });
     writeln!(out, "{report}")

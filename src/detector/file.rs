@@ -67,6 +67,10 @@ impl TensorSource for Prefixed<'_> {
         self.archive.f32(&format!("{}{name}", self.prefix), shape)
     }
 
+    fn names(&self) -> Vec<&str> {
+        self.archive.names().filter_map(|name| name.strip_prefix(self.prefix)).collect()
+    }
+
     fn describe(&self) -> String {
         self.archive.path().display().to_string()
     }
@@ -117,6 +121,9 @@ impl ModelFile {
 
     /// Writes the same tensors, as f32, with other metadata.
     pub fn rewrite(&self, path: &Path, config: &Config) -> Result<()> {
+        if let Some((name, why)) = self.archive.refused().iter().next() {
+            invalid!("{}: tensor {name} would be lost: {why}", self.archive.path().display());
+        }
         let values: Vec<Cow<[f32]>> = self.archive.tensors().map(|t| t.f32()).collect();
         let tensors: Vec<Tensor> = self
             .archive

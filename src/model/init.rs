@@ -57,6 +57,11 @@ impl TensorSource for RandomBackbone {
         let value = if name.ends_with("weight") || name.ends_with("running_var") { 1.0 } else { 0.0 };
         Ok(vec![value; len].into())
     }
+
+    fn names(&self) -> Vec<&str> {
+        vec![]
+    }
+
     fn describe(&self) -> String {
         format!("random, seed {}", self.seed)
     }

@@ -111,6 +111,9 @@ pub trait TensorSource {
     /// The values of `name`; an error names it when it is missing or has another shape.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>>;
 
+    /// Names of all tensors that there are; none where any can be had.
+    fn names(&self) -> Vec<&str>;
+
     /// What error messages call it: the file.
     fn describe(&self) -> String;
 }

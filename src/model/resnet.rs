@@ -1,11 +1,12 @@
 //! The frozen feature extractor: torchvision's ResNets up to the last layer used, batch norm folded into the convolutions.
 
-use super::{Architecture, PLANES, TensorSource};
+use super::{Architecture, BACKBONES, Backbone, PLANES, TensorSource};
 use crate::Result;
 use crate::engine::ops::{Activation, conv2d};
 use crate::engine::params::{Init, Layout, Values};
 use crate::engine::real::Real;
 use crate::engine::tape::{NetId, Tape, Var};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Name of the network, and its prefix in model files.
@@ -113,6 +114,7 @@ pub fn each_folded<T: Real>(
     source: &dyn TensorSource,
     mut take: impl FnMut(usize, &[T]) -> Result<()>,
 ) -> Result<()> {
+    expect_depth(a, source)?;
     for (i, c) in convs(a).into_iter().enumerate() {
         let weight = source.tensor(&format!("{}.weight", c.name), &c.shape)?;
         let norm = |s: &str| source.tensor(&format!("{}.{s}", c.norm), &c.shape[..1]);
@@ -127,6 +129,64 @@ pub fn each_folded<T: Real>(
         take(2 * i + 1, &bias)?;
     }
     Ok(())
+}
+
+/// Blocks of layers 1 to 4 that there are tensors of, and whether they are bottlenecks.
+fn depth<'a>(names: &[&'a str]) -> (BTreeMap<&'a str, usize>, bool) {
+    let mut blocks: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut bottleneck = false;
+    for name in names {
+        let mut parts = name.split('.');
+        let (layer, block, what) = (parts.next(), parts.next(), parts.next());
+        let block = block.and_then(|b| b.parse::<usize>().ok());
+        if let (Some(layer @ ("layer1" | "layer2" | "layer3" | "layer4")), Some(block)) = (layer, block) {
+            let count = blocks.entry(layer).or_default();
+            *count = (*count).max(block.saturating_add(1));
+            bottleneck |= what == Some("conv3");
+        }
+    }
+    (blocks, bottleneck)
+}
+
+/// Refuses weights of another depth. Their first blocks would fit, and the rest be left out unseen.
+fn expect_depth(a: &Architecture, source: &dyn TensorSource) -> Result<()> {
+    let names = source.names();
+    let (found, bottleneck) = depth(&names);
+    if found.is_empty() {
+        // There is a better error for what is missing altogether.
+        return Ok(());
+    }
+    let last = a.layers[a.layers.len() - 1];
+    let (mut surplus, mut missing) = (Vec::new(), Vec::new());
+    for layer in 1..=last {
+        let (expected, found) = (a.backbone.blocks[layer - 1], found.get(&*format!("layer{layer}")).copied());
+        surplus.extend((expected..found.unwrap_or(0)).map(|block| format!("layer{layer}.{block}")));
+        missing.extend((found.unwrap_or(0)..expected).map(|block| format!("layer{layer}.{block}")));
+    }
+    if surplus.is_empty() && missing.is_empty() && bottleneck == a.backbone.bottleneck {
+        return Ok(());
+    }
+    let same = |b: &&Backbone| {
+        let blocks = (1..=4).all(|l| found.get(&*format!("layer{l}")).is_none_or(|n| *n == b.blocks[l - 1]));
+        blocks && b.bottleneck == bottleneck
+    };
+    let known: Vec<&str> = BACKBONES.iter().filter(same).map(|b| b.name).collect();
+    let what = match &known[..] {
+        [] => "a network of another depth".to_string(),
+        names => format!("{}'s weights", names.join(" or ")),
+    };
+    let mut details = Vec::new();
+    for (word, blocks) in [("too many", surplus), ("missing", missing)] {
+        if !blocks.is_empty() {
+            details.push(format!("{word}: {}", blocks.join(", ")));
+        }
+    }
+    let details = if details.is_empty() { "blocks of another kind".into() } else { details.join("; ") };
+    crate::invalid!(
+        "{}: holds {what}, expected {}'s ({details}); give the matching --backbone",
+        source.describe(),
+        a.backbone.name
+    )
 }
 
 /// The folded network's parameters, in recording order.

@@ -62,10 +62,9 @@ impl Stored {
             // The other sizes cannot matter once one is zero, not even when their product would overflow.
             _ if shape.contains(&0) => (0, offset.min(capacity)),
             None => return Err(overflow()),
-            Some(n) if n > capacity => invalid!(
-                "tensor \"{name}\": shape {shape:?} needs {n} elements, its storage has {capacity} (an expanded view \
-                 has to be saved with .contiguous())"
-            ),
+            Some(n) if n > capacity => {
+                invalid!("tensor \"{name}\": shape {shape:?} needs {n} elements, its storage has {capacity}")
+            }
             Some(_) => {
                 let last = shape
                     .iter()
@@ -94,9 +93,11 @@ impl Stored {
 /// A mapped weights file. Only the index is parsed by [`Archive::open`]; tensor data stays on disk until it is read.
 pub struct Archive {
     path: PathBuf,
-    map: memmap2::Mmap,
+    held: Held,
     format: Format,
     entries: Vec<Stored>,
+    /// Why tensors that are there cannot be had.
+    refused: BTreeMap<String, String>,
     by_name: HashMap<String, usize>,
     metadata: BTreeMap<String, String>,
 }
@@ -109,10 +110,12 @@ impl Archive {
     pub fn open(path: impl AsRef<Path>) -> Result<Archive> {
         let path = path.as_ref();
         let map = map::open(path)?;
-        let (format, entries, metadata) = parse(&map).map_err(|e| e.within(path.display()))?;
+        let parsed = parse(&map).map_err(|e| e.within(path.display()))?;
+        let Parsed { format, index: Index { entries, refused }, inflated, metadata } = parsed;
+        let held = inflated.map_or(Held::Mapped(map), Held::Inflated);
         // The readers of all formats return distinct names.
         let by_name = entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), i)).collect();
-        Ok(Archive { path: path.to_path_buf(), map, format, entries, by_name, metadata })
+        Ok(Archive { path: path.to_path_buf(), held, format, entries, refused, by_name, metadata })
     }
 
     pub fn path(&self) -> &Path {
@@ -130,6 +133,11 @@ impl Archive {
 
     pub fn contains(&self, name: &str) -> bool {
         self.by_name.contains_key(name)
+    }
+
+    /// Tensors that are there but cannot be had, each with the reason.
+    pub fn refused(&self) -> &BTreeMap<String, String> {
+        &self.refused
     }
 
     /// The text metadata of a safetensors file; empty for `.pth`.
@@ -172,11 +180,14 @@ impl Archive {
             elem: entry.elem,
             shape: &entry.shape,
             strides: &entry.strides,
-            data: &self.map[entry.bytes.clone()],
+            data: &self.held.bytes()[entry.bytes.clone()],
         }
     }
 
     fn missing(&self, name: &str) -> String {
+        if let Some(why) = self.refused.get(name) {
+            return format!("{}: tensor \"{name}\" cannot be read: {why}", self.path.display());
+        }
         let mut near: Vec<(f64, &str)> = self.names().map(|n| (strsim::jaro_winkler(name, n), n)).collect();
         near.retain(|&(score, _)| score > 0.8);
         near.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
@@ -190,16 +201,48 @@ impl Archive {
     }
 }
 
-type Parsed = (Format, Vec<Stored>, BTreeMap<String, String>);
+/// Where an archive's bytes are.
+enum Held {
+    Mapped(memmap2::Mmap),
+    /// What a compressed zip holds.
+    Inflated(Vec<u8>),
+}
+
+impl Held {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Held::Mapped(map) => map,
+            Held::Inflated(bytes) => bytes,
+        }
+    }
+}
+
+/// The tensors of a file.
+#[derive(Default)]
+pub(super) struct Index {
+    pub entries: Vec<Stored>,
+    /// Why tensors that are there cannot be had.
+    pub refused: BTreeMap<String, String>,
+}
+
+struct Parsed {
+    format: Format,
+    index: Index,
+    /// What the index refers to, if that is not the file's own bytes.
+    inflated: Option<Vec<u8>>,
+    metadata: BTreeMap<String, String>,
+}
 
 fn parse(bytes: &[u8]) -> Result<Parsed> {
+    let parsed = |format, index| Parsed { format, index, inflated: None, metadata: BTreeMap::new() };
     if bytes.starts_with(b"PK\x03\x04") {
-        Ok((Format::TorchZip, torch_zip::read(bytes)?, BTreeMap::new()))
+        let (index, inflated) = torch_zip::read(bytes)?;
+        Ok(Parsed { inflated, ..parsed(Format::TorchZip, index) })
     } else if torch_stream::recognise(bytes) {
-        Ok((Format::TorchStream, torch_stream::read(bytes)?, BTreeMap::new()))
+        Ok(parsed(Format::TorchStream, torch_stream::read(bytes)?))
     } else if safetensors::recognise(bytes) {
-        let (entries, metadata) = safetensors::read(bytes)?;
-        Ok((Format::Safetensors, entries, metadata))
+        let (index, metadata) = safetensors::read(bytes)?;
+        Ok(Parsed { metadata, ..parsed(Format::Safetensors, index) })
     } else {
         let hint = match bytes {
             [b'<', ..] => " (it looks like a web page)",

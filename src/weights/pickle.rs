@@ -1,10 +1,11 @@
 //! A reader for the pickles that `torch.save` writes. It executes nothing.
 //!
 //! A pickle is a program for a small stack machine. Of its instructions only those that build plain data and tensor
-//! descriptions are known here; anything that would import or call something else is refused by name. Objects live in
-//! one arena and refer to each other by index, so deep or cyclic data cannot exhaust the call stack, and memory is
-//! bounded by the length of the pickle: no length field is used to allocate.
-//! Opcodes: CPython's `Lib/pickletools.py`; what PyTorch emits: `torch/_weights_only_unpickler.py`.
+//! descriptions are carried out; whatever would import or call something else leaves an opaque value, which has a name and
+//! nothing in it: only a tensor that is wanted and made of one is refused. Objects live in one arena and refer to each other
+//! by index, so deep or cyclic data cannot exhaust the call stack, and memory is bounded by the length of the pickle: no
+//! length field is used to allocate.
+//! Opcodes: CPython's `Lib/pickletools.py` (protocols 2 to 5); what PyTorch emits: `torch/_weights_only_unpickler.py`.
 
 use std::collections::HashMap;
 
@@ -30,6 +31,8 @@ pub(super) enum Value<'a> {
     Storage(usize),
     Tensor(usize),
     Global(Global),
+    /// What something that was not called would have made; its name is in `Pickle::opaque`.
+    Opaque(usize),
 }
 
 /// The names that a pickle of weights may import.
@@ -39,13 +42,14 @@ pub(super) enum Global {
     RebuildTensor,
     RebuildParameter,
     Size,
-    Storage(Elem),
+    /// Elements of a type that is not supported if none is known.
+    Storage(Option<Elem>),
 }
 
 /// A reference to a storage that lies outside the pickle.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Storage<'a> {
-    pub elem: Elem,
+    pub elem: Option<Elem>,
     pub key: &'a str,
     /// Elements in the whole storage.
     pub count: usize,
@@ -68,6 +72,8 @@ pub(super) struct Pickle<'a> {
     pub dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     pub storages: Vec<Storage<'a>>,
     pub tensors: Vec<Tensor>,
+    /// What was not called: `module.name`, each as often as it is named.
+    pub opaque: Vec<(&'a str, &'a str)>,
 }
 
 /// Reads the pickle that starts at `bytes`; returns it, its root value and how many bytes it takes.
@@ -114,10 +120,39 @@ impl<'a> Machine<'a> {
             0x88 | 0x89 => self.stack.push(Value::Bool(opcode == 0x88)),
             // BININT, BININT1, BININT2, LONG1, BINFLOAT
             b'J' | b'K' | b'M' | 0x8a | b'G' => self.number(opcode)?,
-            // BINUNICODE, BINSTRING, SHORT_BINSTRING
-            b'X' | b'T' | b'U' => {
-                let length = if opcode == b'U' { self.take(1)?[0] as usize } else { self.u32()? as usize };
+            // BINUNICODE, BINSTRING, SHORT_BINSTRING, SHORT_BINUNICODE, BINUNICODE8
+            b'X' | b'T' | b'U' | 0x8c | 0x8d => {
+                let length = self.length(matches!(opcode, b'U' | 0x8c), opcode == 0x8d)?;
                 self.string(length)?;
+            }
+            // BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8
+            b'B' | b'C' | 0x8e | 0x96 => {
+                let length = self.length(opcode == b'C', matches!(opcode, 0x8e | 0x96))?;
+                self.take(length)?;
+                self.opaque("builtins", "bytes");
+            }
+            // FRAME says how much follows, which is seen anyway.
+            0x95 => drop(self.take(8)?),
+            // POP, POP_MARK, DUP
+            b'0' => drop(self.pop()?),
+            b'1' => {
+                let mark = self.pop_mark()?;
+                self.stack.truncate(mark);
+            }
+            b'2' => {
+                let &value = self.stack.last().ok_or_else(|| self.underflow())?;
+                self.stack.push(value);
+            }
+            // EMPTY_SET, FROZENSET, ADDITEMS
+            0x8f => self.opaque("builtins", "set"),
+            0x91 => {
+                let mark = self.pop_mark()?;
+                self.stack.truncate(mark);
+                self.opaque("builtins", "frozenset");
+            }
+            0x90 => {
+                let mark = self.pop_mark()?;
+                self.append(mark)?;
             }
             // EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3, TUPLE
             b')' | 0x85..=0x87 | b't' => {
@@ -145,13 +180,35 @@ impl<'a> Machine<'a> {
                 let slot = if matches!(opcode, b'q' | b'h') { u32::from(self.take(1)?[0]) } else { self.u32()? };
                 if matches!(opcode, b'q' | b'r') { self.remember(slot)? } else { self.recall(slot)? }
             }
-            b'c' => self.global()?,
+            // MEMOIZE
+            0x94 => self.remember(self.memo.len() as u32)?,
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.global(module, name);
+            }
+            // STACK_GLOBAL
+            0x93 => {
+                let (name, module) = (self.pop()?, self.pop()?);
+                let (Value::Str(module), Value::Str(name)) = (module, name) else {
+                    return Err(self.unexpected("the name of something to import", (module, name)));
+                };
+                self.global(module, name);
+            }
             // BINPERSID
             b'Q' => {
                 let id = self.pop()?;
                 self.storage(id)?;
             }
             b'R' => self.reduce()?,
+            // NEWOBJ, NEWOBJ_EX: an object of a class, none of which are known.
+            0x81 | 0x92 => {
+                let arguments = if opcode == 0x92 { 2 } else { 1 };
+                for _ in 0..arguments {
+                    self.pop()?;
+                }
+                let class = self.pop()?;
+                self.made_by(class)?;
+            }
             b'b' => self.build(opcode)?,
             other => return Err(self.refuse(other)?),
         }
@@ -160,7 +217,7 @@ impl<'a> Machine<'a> {
 
     fn protocol(&mut self) -> Result<()> {
         let version = self.take(1)?[0];
-        if version > 2 {
+        if !(2..=5).contains(&version) {
             invalid!("pickle protocol {version} is not supported; save with PyTorch's default, protocol 2");
         }
         Ok(())
@@ -194,38 +251,61 @@ impl<'a> Machine<'a> {
         self.stack.push(Value::List(self.out.sequences.len() - 1));
     }
 
-    fn global(&mut self) -> Result<()> {
-        let (module, name) = (self.line()?, self.line()?);
-        let global = known(module, name)?;
-        self.stack.push(Value::Global(global));
+    /// Something by its name.
+    fn global(&mut self, module: &'a str, name: &'a str) {
+        match known(module, name) {
+            Some(global) => self.stack.push(Value::Global(global)),
+            None => self.opaque(module, name),
+        }
+    }
+
+    fn opaque(&mut self, module: &'a str, name: &'a str) {
+        self.out.opaque.push((module, name));
+        self.stack.push(Value::Opaque(self.out.opaque.len() - 1));
+    }
+
+    /// What calling `function` would have given, had it been called.
+    fn made_by(&mut self, function: Value<'a>) -> Result<()> {
+        match function {
+            Value::Opaque(_) => self.stack.push(function),
+            Value::Global(Global::OrderedDict) => self.opaque("collections", "OrderedDict"),
+            Value::Global(Global::Size) => self.opaque("torch", "Size"),
+            other => return Err(self.unexpected("something to call", other)),
+        }
         Ok(())
+    }
+
+    /// A length of 1, 4 or 8 bytes.
+    fn length(&mut self, short: bool, long: bool) -> Result<usize> {
+        if short {
+            return Ok(self.take(1)?[0] as usize);
+        }
+        if !long {
+            return Ok(self.u32()? as usize);
+        }
+        let (low, high) = (self.u32()?, self.u32()?);
+        if high != 0 {
+            invalid!("truncated: the pickle names a value of {high} times 4 GiB before byte {}", self.at);
+        }
+        Ok(low as usize)
     }
 
     /// BUILD sets attributes; PyTorch uses it for the `_metadata` of a state dict, which holds no tensors.
     fn build(&mut self, opcode: u8) -> Result<()> {
         self.pop()?;
         match self.stack.last() {
-            Some(Value::Dict(_)) => Ok(()),
+            Some(Value::Dict(_) | Value::Opaque(_)) => Ok(()),
             _ => Err(self.refused("BUILD", opcode)),
         }
     }
 
-    /// Why an opcode is refused. INST and STACK_GLOBAL carry a name worth reporting.
+    /// Why an opcode is refused. INST carries a name worth reporting.
     fn refuse(&mut self, opcode: u8) -> Result<Error> {
-        Ok(match opcode {
-            b'i' => {
-                let (module, name) = (self.line()?, self.line()?);
-                known(module, name)?;
-                self.refused("INST", opcode)
-            }
-            0x93 => {
-                if let [.., Value::Str(module), Value::Str(name)] = self.stack[..] {
-                    known(module, name)?;
-                }
-                self.refused("STACK_GLOBAL", opcode)
-            }
-            other => self.refused(opcode_name(other), other),
-        })
+        if opcode == b'i' {
+            let (module, name) = (self.line()?, self.line()?);
+            return Ok(self.refused(&format!("INST of {}.{}", shown(module), shown(name)), opcode));
+        }
+        Ok(self.refused(opcode_name(opcode), opcode))
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8]> {
@@ -326,6 +406,8 @@ impl<'a> Machine<'a> {
         let items = self.stack.split_off(from);
         match self.stack.last() {
             Some(&Value::List(list)) => self.out.sequences[list].extend(items),
+            // What would have been put into it is not kept either.
+            Some(Value::Opaque(_)) => {}
             other => return Err(self.unexpected("a list to append to", other)),
         }
         Ok(())
@@ -335,6 +417,7 @@ impl<'a> Machine<'a> {
         let items = self.stack.split_off(from);
         let (pairs, rest) = items.as_chunks::<2>();
         match self.stack.last() {
+            Some(Value::Opaque(_)) => {}
             Some(&Value::Dict(dict)) if rest.is_empty() => {
                 self.out.dicts[dict].extend(pairs.iter().map(|&[key, value]| (key, value)));
             }
@@ -398,6 +481,9 @@ impl<'a> Machine<'a> {
     /// REDUCE would call `function(*arguments)`; only the calls that describe data are carried out.
     fn reduce(&mut self) -> Result<()> {
         let (arguments, function) = (self.pop()?, self.pop()?);
+        if let Value::Opaque(_) = function {
+            return self.made_by(function);
+        }
         let Value::Global(global) = function else { return Err(self.unexpected("something to call", function)) };
         let parts = self.sequence(arguments).unwrap_or_default();
         let result = match (global, parts) {
@@ -407,7 +493,7 @@ impl<'a> Machine<'a> {
             }
             (Global::Size, &[sizes @ (Value::Tuple(_) | Value::List(_))]) => sizes,
             // data, requires_grad, hooks
-            (Global::RebuildParameter, &[data @ Value::Tensor(_), ..]) => data,
+            (Global::RebuildParameter, &[data @ (Value::Tensor(_) | Value::Opaque(_)), ..]) => data,
             // storage, offset, size, stride[, requires_grad, hooks, metadata]
             (Global::RebuildTensor, &[Value::Storage(storage), offset, shape, strides, ..]) => {
                 let described = natural(offset).zip(self.sizes(shape)).zip(self.sizes(strides));
@@ -430,39 +516,33 @@ fn natural(value: Value) -> Option<usize> {
     }
 }
 
-/// What `module.name` may stand for in a pickle of weights; an error that names it if nothing.
-fn known(module: &str, name: &str) -> Result<Global> {
+/// What `module.name` may stand for in a pickle of weights, if anything.
+fn known(module: &str, name: &str) -> Option<Global> {
     match (module, name) {
-        ("collections", "OrderedDict") => return Ok(Global::OrderedDict),
-        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => return Ok(Global::RebuildTensor),
-        ("torch._utils", "_rebuild_parameter") => return Ok(Global::RebuildParameter),
-        ("torch", "Size") => return Ok(Global::Size),
-        ("torch", class) => {
-            if let Some(elem) = Elem::of_storage(class) {
-                return Ok(Global::Storage(elem));
-            }
+        ("collections", "OrderedDict") => Some(Global::OrderedDict),
+        ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2" | "_rebuild_tensor_v3") => {
+            Some(Global::RebuildTensor)
         }
-        _ => {}
+        ("torch._utils", "_rebuild_parameter") => Some(Global::RebuildParameter),
+        ("torch", "Size") => Some(Global::Size),
+        ("torch", class) if class.len() > "Storage".len() && class.ends_with("Storage") => {
+            Some(Global::Storage(Elem::of_storage(class)))
+        }
+        ("torch.storage", "UntypedStorage") => Some(Global::Storage(None)),
+        _ => None,
     }
-    let shown = |text: &str| text.chars().take(80).collect::<String>().escape_debug().to_string();
-    invalid!(
-        "refused: the pickle calls {}.{}, which plain weights do not need; nothing was executed (save with \
-         torch.save(model.state_dict(), ...))",
-        shown(module),
-        shown(name)
-    )
+}
+
+/// A name from a file, fit to be printed.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(80).collect::<String>().escape_debug().to_string()
 }
 
 fn opcode_name(opcode: u8) -> &'static str {
     match opcode {
         b'o' => "OBJ",
-        0x81 => "NEWOBJ",
-        0x92 => "NEWOBJ_EX",
         0x82..=0x84 => "EXT",
         b'P' => "PERSID",
-        b'0' => "POP",
-        b'1' => "POP_MARK",
-        b'2' => "DUP",
         b'I' => "INT",
         b'L' => "LONG",
         b'F' => "FLOAT",
@@ -472,11 +552,7 @@ fn opcode_name(opcode: u8) -> &'static str {
         b'l' => "LIST",
         b'g' => "GET",
         b'p' => "PUT",
-        b'B' | b'C' | 0x8e => "BINBYTES",
         0x8b => "LONG4",
-        0x8c => "SHORT_BINUNICODE",
-        0x94 => "MEMOIZE",
-        0x95 => "FRAME",
         _ => "unknown",
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 
-use super::archive::Stored;
+use super::archive::{Index, Stored};
 use super::elem::{Elem, Element};
 use crate::output::write_atomically;
 use crate::{Error, Result, invalid};
@@ -17,11 +17,11 @@ pub(super) fn recognise(bytes: &[u8]) -> bool {
     bytes.get(8) == Some(&b'{')
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Stored>, BTreeMap<String, String>)> {
+pub(super) fn read(bytes: &[u8]) -> Result<(Index, BTreeMap<String, String>)> {
     let (length, header) = SafeTensors::read_metadata(bytes)
         .map_err(|e| Error::Invalid(format!("corrupt or truncated safetensors file: {e}")))?;
     let data = 8 + length;
-    let mut entries = Vec::new();
+    let mut index = Index::default();
     for name in header.offset_keys() {
         let Some(info) = header.info(&name) else { continue };
         let elem = match info.dtype {
@@ -35,14 +35,17 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Vec<Stored>, BTreeMap<String, String
             Dtype::I8 => Elem::I8,
             Dtype::U8 => Elem::U8,
             Dtype::BOOL => Elem::Bool,
-            other => invalid!("tensor \"{name}\": type {other} is not supported"),
+            other => {
+                index.refused.insert(name, format!("type {other} is not supported"));
+                continue;
+            }
         };
         let storage = data + info.data_offsets.0..data + info.data_offsets.1;
         let strides = row_major(&info.shape);
-        entries.push(Stored::new(name, elem, info.shape.clone(), strides, storage, 0)?);
+        index.entries.push(Stored::new(name, elem, info.shape.clone(), strides, storage, 0)?);
     }
     let metadata = header.metadata().clone().unwrap_or_default();
-    Ok((entries, metadata.into_iter().collect()))
+    Ok((index, metadata.into_iter().collect()))
 }
 
 /// Strides of a dense tensor; saturating, as a shape with a zero in it may have any other sizes.

@@ -1,6 +1,7 @@
 //! From the nested dicts of a checkpoint to one flat list of named tensors.
 
-use super::pickle::{Pickle, Value};
+use super::archive::{Index, Stored};
+use super::pickle::{Pickle, Tensor, Value, shown};
 use crate::{Result, invalid};
 
 /// Names under which checkpoints keep the weights themselves.
@@ -10,24 +11,78 @@ const MAX_DEPTH: usize = 32;
 const MAX_VISITS: usize = 200_000;
 const MAX_NAME: usize = 1024;
 
+/// What a pickle holds by name.
+pub(super) struct Named {
+    /// Tensor indices in file order.
+    pub tensors: Vec<(String, usize)>,
+    /// What is no tensor, because something would have had to be called for it: index into `Pickle::opaque`.
+    pub opaque: Vec<(String, usize)>,
+}
+
+impl Named {
+    /// The tensors as `locate` finds them. Those of types that are not supported, and expanded ones (of more elements
+    /// than their storage), which nobody may need, are put aside with what is no tensor at all.
+    pub fn index(self, pickle: &Pickle, locate: impl Fn(String, &Tensor) -> Result<Stored>) -> Result<Index> {
+        let mut index = Index::default();
+        for (name, o) in self.opaque {
+            let (module, class) = pickle.opaque[o];
+            let why = format!("it is made by {}.{}, which was not called", shown(module), shown(class));
+            index.refused.insert(name, why);
+        }
+        for (name, t) in self.tensors {
+            let tensor = &pickle.tensors[t];
+            let storage = pickle.storages[tensor.storage];
+            let repeated = tensor.shape.iter().zip(&tensor.strides).any(|(&d, &s)| d > 1 && s == 0);
+            let elements = tensor.shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+            let expanded = repeated && elements.is_some_and(|n| n > storage.count);
+            if storage.elem.is_none() {
+                index.refused.insert(name, "its elements are of a type that is not supported".into());
+            } else if expanded {
+                index.refused.insert(name, "it is an expanded view; save it with .contiguous()".into());
+            } else {
+                index.entries.push(locate(name, tensor)?);
+            }
+        }
+        Ok(index)
+    }
+}
+
 /// Names (joined with dots) and tensor indices in file order. When exactly one wrapper such as `state_dict` holds
 /// tensors its name is dropped, and so is a leading `module.`, which DataParallel adds, unless names would collide.
 /// The names are distinct. Errors: nothing but data without tensors, nesting beyond reason, a name used twice.
-pub(super) fn flatten(pickle: &Pickle, root: Value) -> Result<Vec<(String, usize)>> {
-    let mut walk = Walk { pickle, visits: 0, name: String::new(), found: Vec::new() };
+pub(super) fn flatten(pickle: &Pickle, root: Value) -> Result<Named> {
+    let mut walk = Walk { pickle, visits: 0, name: String::new(), found: Vec::new(), opaque: Vec::new() };
     walk.visit(root, 0)?;
     let mut found = walk.found;
     if found.is_empty() {
-        invalid!("holds no named tensors; expected what torch.save(model.state_dict(), ...) writes");
+        let &[(module, name), ..] = &pickle.opaque[..] else {
+            invalid!("holds no named tensors; expected what torch.save(model.state_dict(), ...) writes");
+        };
+        invalid!(
+            "refused: the pickle calls {}.{}, and without that holds no named tensors; nothing was executed (save with \
+             torch.save(model.state_dict(), ...))",
+            shown(module),
+            shown(name)
+        );
     }
     if !distinct(&found) {
         invalid!("two tensors have the same name once nested dicts are joined with dots");
     }
     let wrappers: Vec<&str> = WRAPPERS.into_iter().filter(|w| holds_tensors(pickle, root, w, &found)).collect();
+    let mut opaque = walk.opaque;
+    let mut strip = |found: Vec<(String, usize)>, prefix: &str| {
+        for (name, _) in &mut opaque {
+            if let Some(rest) = name.strip_prefix(prefix) {
+                *name = rest.to_string();
+            }
+        }
+        stripped(found, prefix)
+    };
     if let [wrapper] = wrappers[..] {
-        found = stripped(found, &format!("{wrapper}."));
+        found = strip(found, &format!("{wrapper}."));
     }
-    Ok(stripped(found, "module."))
+    let tensors = strip(found, "module.");
+    Ok(Named { tensors, opaque })
 }
 
 /// Whether `wrapper` is a key of the root whose value is a dict with tensors in it.
@@ -53,6 +108,7 @@ struct Walk<'p, 'a> {
     visits: usize,
     name: String,
     found: Vec<(String, usize)>,
+    opaque: Vec<(String, usize)>,
 }
 
 impl Walk<'_, '_> {
@@ -65,6 +121,7 @@ impl Walk<'_, '_> {
         match value {
             // A tensor that is the root itself has no name to be found by.
             Value::Tensor(t) if depth > 0 => self.found.push((self.name.clone(), t)),
+            Value::Opaque(o) if depth > 0 => self.opaque.push((self.name.clone(), o)),
             Value::Dict(d) => {
                 for &(key, item) in &pickle.dicts[d] {
                     match key {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use super::archive::Stored;
+use super::archive::{Index, Stored};
 use super::pickle::{self, Value};
 use super::state_dict;
 use crate::{Result, invalid};
@@ -15,7 +15,7 @@ pub(super) fn recognise(bytes: &[u8]) -> bool {
     bytes.first() == Some(&0x80) && bytes.get(2..).is_some_and(|rest| rest.starts_with(&MAGIC))
 }
 
-pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>> {
+pub(super) fn read(bytes: &[u8]) -> Result<Index> {
     let mut rest = &bytes[2 + MAGIC.len()..];
     let mut next = |what: &str| {
         let (pickle, root, length) = pickle::read(rest).map_err(|e| e.within(what))?;
@@ -34,7 +34,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>> {
     }
     let (index, root) = next("tensors")?;
     let (keys, key_list) = next("storage keys")?;
-    let tensors = state_dict::flatten(&index, root)?;
+    let named = state_dict::flatten(&index, root)?;
     let Value::List(key_list) = key_list else { invalid!("storage keys: expected a list, found {key_list:?}") };
 
     let mut at = bytes.len() - rest.len();
@@ -43,6 +43,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>> {
     for &key in &keys.sequences[key_list] {
         let Value::Str(key) = key else { invalid!("storage keys: expected text, found {key:?}") };
         let Some(elem) = types.get(key) else { invalid!("storage {key} belongs to no tensor") };
+        // Where the next one begins is known only of a type whose size is.
+        let Some(elem) = elem else { invalid!("storage {key} has elements of a type that is not supported") };
         let Some(&count) = bytes[at..].first_chunk::<8>() else { invalid!("truncated: storage {key} is missing") };
         at += count.len();
         let length = usize::try_from(i64::from_le_bytes(count)).ok().and_then(|n| n.checked_mul(elem.size()));
@@ -54,7 +56,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>> {
     }
     let locate = |name: String, tensor: &pickle::Tensor| {
         let storage = index.storages[tensor.storage];
-        let size = storage.elem.size();
+        let Some(elem) = storage.elem else { invalid!("tensor \"{name}\": its type is not supported") };
+        let size = elem.size();
         let (Some(whole), true) = (storages.get(storage.key), types.get(storage.key) == Some(&storage.elem)) else {
             invalid!("tensor \"{name}\": its storage {} is missing or of another type", storage.key);
         };
@@ -68,7 +71,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Vec<Stored>> {
             );
         };
         let range = whole.start + offset * size..whole.start + end;
-        Stored::new(name, storage.elem, tensor.shape.clone(), tensor.strides.clone(), range, tensor.offset)
+        Stored::new(name, elem, tensor.shape.clone(), tensor.strides.clone(), range, tensor.offset)
     };
-    tensors.into_iter().map(|(name, t)| locate(name, &index.tensors[t])).collect()
+    named.index(&index, locate)
 }

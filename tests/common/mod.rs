@@ -83,6 +83,10 @@ impl TensorSource for GoldenBackbone {
         Ok(fill(&format!("backbone.{name}"), shape, false).into())
     }
 
+    fn names(&self) -> Vec<&str> {
+        vec![]
+    }
+
     fn describe(&self) -> String {
         "the golden backbone".into()
     }

@@ -21,19 +21,21 @@ fn exercise(path: &std::path::Path, bytes: &[u8]) -> bool {
 
 #[test]
 fn what_would_be_called_is_named() {
+    // Beside a tensor, which is read.
     for file in ["hostile_zip.pth", "hostile_stream.pth"] {
-        let error = Archive::open(torch_file(file)).err().unwrap().to_string();
-        assert!(error.contains(file) && error.contains("refused") && error.contains("__builtin__.print"), "{error}");
+        let archive = Archive::open(torch_file(file)).unwrap();
+        assert_eq!(archive.get("conv1.weight").unwrap().len(), 8 * 3 * 7 * 7);
+        let error = archive.get("x").err().unwrap().to_string();
+        assert!(error.contains(file) && error.contains("made by __builtin__.print, which was not called"), "{error}");
     }
     let text = stream::text;
-    let cases: [(Vec<u8>, &str); 9] = [
+    let cases: [(Vec<u8>, &str); 8] = [
         (b"cos\nsystem\n".to_vec(), "os.system"),
         (b"cposix\nsystem\n(U\x04evilt\x85R".to_vec(), "posix.system"),
         (b"(ios\nsystem\n".to_vec(), "os.system"),
         ([text("os"), text("system"), b"\x93".to_vec()].concat(), "os.system"),
         (b"ctorch\nload\n".to_vec(), "torch.load"),
         (b"ctorch\nStorage\n".to_vec(), "torch.Storage"),
-        (b"ccollections\nOrderedDict\n)\x81".to_vec(), "NEWOBJ"),
         (b"ccollections\nOrderedDict\n)b".to_vec(), "BUILD"),
         (b"\x82\x01".to_vec(), "EXT"),
     ];
@@ -100,17 +102,22 @@ fn tensors_stay_inside_their_storage() {
     refused(0, &[2, 2], &[3, 1], "reach outside");
     refused(i32::MAX, &[1], &[1], "reach outside");
     refused(0, &[i32::MAX, i32::MAX, i32::MAX], &[0, 0, 0], "is too large");
-    refused(0, &[i32::MAX], &[0], "needs 2147483647 elements");
     refused(-1, &[1], &[1], "expected offset, size and stride");
     refused(0, &[-1], &[1], "expected offset, size and stride");
     refused(0, &[1, 1], &[1], "2 sizes but 1 strides");
     refused(0, &[1; 17], &[1; 17], "expected offset, size and stride");
+    // More elements than there are, all of them the same one: nobody has to want it.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("expanded.pth");
+    let pickle =
+        stream::dict(&[("w", stream::tensor(4, 0, &[i32::MAX], &[0])), ("x", stream::tensor(4, 0, &[4], &[1]))]);
+    assert!(exercise(&path, &stream::file(&pickle, &[1.0; 4])));
+    assert!(Archive::open(&path).unwrap().get("w").err().unwrap().to_string().contains("expanded view"));
     // The pickle claims more elements than the storage has.
     let pickle = stream::dict(&[("w", stream::tensor(4, 0, &[4], &[1]))]);
     assert!(open_error(&stream::file(&pickle, &[1.0; 3])).contains("elements 0+4 of storage 0, which holds 3"));
     // A zero size makes the others meaningless, whatever their product is.
     let pickle = stream::dict(&[("w", stream::tensor(4, 0, &[0, i32::MAX, i32::MAX, i32::MAX], &[1; 4]))]);
-    let folder = tempfile::tempdir().unwrap();
     assert!(exercise(&folder.path().join("empty.pth"), &stream::file(&pickle, &[1.0; 4])));
 }
 
@@ -152,7 +159,7 @@ fn broken_safetensors_are_refused() {
         bytes
     };
     let cases = [
-        // Past the end; overlapping; a size that does not fit; an overflowing shape; a type we do not have.
+        // Past the end; overlapping; a size that does not fit; an overflowing shape; a cut header.
         (r#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 4),
         (
             r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[2,6]}}"#,
@@ -160,13 +167,17 @@ fn broken_safetensors_are_refused() {
         ),
         (r#"{"w":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8),
         (r#"{"w":{"dtype":"F32","shape":[4294967296,4294967296,16],"data_offsets":[0,4]}}"#, 4),
-        (r#"{"w":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}}"#, 8),
         (r#"{"w":{"dtype":"F32","shape":[1]"#, 8),
     ];
     for (header, data) in cases {
         open_error(&file(header, data));
     }
-    assert!(open_error(&file(cases[4].0, 8)).contains("\"w\": type C64 is not supported"));
+    // A type that we do not have: who asks for it hears so.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("complex.safetensors");
+    std::fs::write(&path, file(r#"{"w":{"dtype":"C64","shape":[1],"data_offsets":[0,8]}}"#, 8)).unwrap();
+    let error = Archive::open(&path).unwrap().get("w").err().unwrap().to_string();
+    assert!(error.contains("\"w\" cannot be read: type C64 is not supported"), "{error}");
     let mut lying = file(cases[0].0, 8);
     lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     assert!(open_error(&lying).contains("safetensors"));

@@ -2,6 +2,7 @@
 //! `tests/torch_files` was written by PyTorch; `state.safetensors` holds the same tensors and is read here with the
 //! `safetensors` crate, not with the code under test.
 
+mod beside;
 mod fetch;
 mod formats;
 mod hostile;

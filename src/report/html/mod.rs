@@ -148,15 +148,11 @@ impl Report {
             }
             h.push_str("</tr>\n");
         }
-        h.push_str("</tbody>\n<caption>A defect type's row compares its pictures with all normal ones. Found: share of the anomalous ");
+        h.push_str("</tbody></table></div>\n<p class=\"soft\">A defect type's row compares its pictures with all normal ones. Found: share of the anomalous ");
         h.push_str(
             "pictures that the model's threshold finds. The best F1 is at the threshold that fits these very pictures ",
         );
-        let _ = writeln!(
-            h,
-            "best, which nobody knows beforehand. {}.</caption></table></div>",
-            escape(&self.pro_definition)
-        );
+        let _ = writeln!(h, "best, which nobody knows beforehand. {}.</p>", escape(&self.pro_definition));
     }
 
     fn write_charts(&self, h: &mut String) -> Result<()> {
