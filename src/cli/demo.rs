@@ -63,7 +63,7 @@ pub fn run(args: &Args) -> Result<bool> {
         Pretrained::File(_) => "",
     };
     if !note.is_empty() {
-        tell!("{note}");
+        note!("{note}");
     }
     if let Pretrained::File(file) = &weights {
         // An earlier demo's model is removed below.

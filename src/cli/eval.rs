@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<bool> {
 fn tell_set(set: &TestSet, of_dataset: bool) {
     tell_passed_over(&set.passed_over);
     for kind in &set.taken_for_normal {
-        tell!("ckaad: test/{kind} is taken for the normal pictures");
+        note!("ckaad: test/{kind} is taken for the normal pictures");
     }
     let [normal, anomalous] = [false, true].map(|a| set.images.iter().any(|i| i.anomalous == a));
     let why = "there is no AUROC, F1 or accuracy of one class";
@@ -129,7 +129,7 @@ fn tell_set(set: &TestSet, of_dataset: bool) {
         );
     } else if !normal || !anomalous {
         let missing = if normal { "anomalous" } else { "normal" };
-        tell!("ckaad: there are no {missing} pictures: {why}");
+        note!("ckaad: there are no {missing} pictures: {why}");
     }
 }
 

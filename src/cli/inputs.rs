@@ -62,7 +62,7 @@ fn stdin(end: u8) -> Given {
 /// Says on standard error what was not taken.
 pub fn tell_passed_over(passed_over: &PassedOver) {
     if !passed_over.is_empty() {
-        tell!("ckaad: passed over: {passed_over}");
+        note!("ckaad: passed over: {passed_over}");
     }
 }
 

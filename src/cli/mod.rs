@@ -1,11 +1,21 @@
 //! The command line: one file per command. Arguments are checked into plain settings before any work starts.
 
-/// Prints a line to standard error. That nobody reads it, or that its disk is full, must not stop the work.
+/// Prints a line to standard error: an error or a warning. That nobody reads it, or that its disk is full, must not stop the
+/// work.
 macro_rules! tell {
     ($($arg:tt)*) => {{
         use std::io::Write;
         let _ = writeln!(anstream::stderr(), $($arg)*);
     }};
+}
+
+/// The same for what is good to know, unless it is to be quiet.
+macro_rules! note {
+    ($($arg:tt)*) => {
+        if $crate::cli::verbosity::at_least($crate::cli::verbosity::USUAL) {
+            tell!($($arg)*);
+        }
+    };
 }
 
 mod bench;
@@ -20,13 +30,15 @@ mod options;
 mod plan;
 mod progress;
 mod score;
+mod shell;
 mod threshold;
 mod train;
 mod tune;
+mod verbosity;
 mod weights;
 
 use crate::{Error, Result};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Exit code of a check that did not pass.
@@ -48,6 +60,15 @@ Start with `ckaad demo`, or with `ckaad train --help`."
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// No progress and no notices, only warnings and errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say also what is computed where, and how long it took
+    #[arg(short, long, global = true)]
+    verbose: bool,
+    /// When to colour: only on a terminal, always, or never
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    color: verbosity::Color,
     /// CPU threads [default: all]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -68,11 +89,19 @@ enum Command {
     Devices(devices::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
 }
 
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli) {
+    verbosity::set(cli.quiet, cli.verbose, cli.color);
+    let started = std::time::Instant::now();
+    let done = run(&cli);
+    if verbosity::at_least(verbosity::VERBOSE) {
+        tell!("took {:.2} s", started.elapsed().as_secs_f64());
+    }
+    match done {
         Ok(code) => code,
         // Whoever reads us has seen enough.
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -102,6 +131,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Tune(args) => tune::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Weights(args) => weights::run(args),
+        Command::Completions(args) => shell::completions(args, Cli::command()),
+        Command::Man(args) => shell::man(args, Cli::command()),
     }
     .map(|passed| if passed { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

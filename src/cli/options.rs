@@ -1,5 +1,6 @@
 //! Arguments that several commands share, and the checks on them.
 
+use super::verbosity;
 use crate::backend::{Chosen, Measurements, Request};
 use crate::bench::roofline::Card;
 use crate::engine::device::{self as engine, Backend};
@@ -92,7 +93,10 @@ impl Device {
 
 fn told(chosen: Result<Chosen>) -> Result<Backend> {
     let Chosen { backend, notes } = chosen?;
-    notes.iter().for_each(|note| tell!("{note}"));
+    notes.iter().for_each(|note| note!("{note}"));
+    if verbosity::at_least(verbosity::VERBOSE) {
+        tell!("computing on {backend} in {}, {}", backend.number, backend.identity()?);
+    }
     Ok(backend)
 }
 
@@ -135,7 +139,15 @@ pub enum Format {
 
 /// Writes text to standard output; a closed pipe comes back as its own kind of error, which ends the program quietly.
 pub fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    write(std::io::stdout().lock(), text)
+}
+
+/// The same for text with colours, which are left out where nobody would see them.
+pub fn print_colored(text: &str) -> Result<()> {
+    write(anstream::stdout().lock(), text)
+}
+
+fn write(mut out: impl Write, text: &str) -> Result<()> {
     out.write_all(text.as_bytes()).and_then(|_| out.flush()).map_err(|e| Error::io("standard output", e))
 }
 

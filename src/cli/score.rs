@@ -1,7 +1,7 @@
 //! `ckaad score`: scores pictures with a trained model, one line each.
 
 use super::inputs::{Inputs, expect_none_failed, tell_passed_over, tell_warnings};
-use super::options::{Device, command_line, count, print};
+use super::options::{Device, command_line, count, print, print_colored};
 use super::progress;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
@@ -13,9 +13,13 @@ use crate::score::pipeline::{self, Outcome};
 use crate::score::regions::{Region, regions};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
+use anstyle::{AnsiColor, Style};
 use serde_json::json;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
+
+/// Of what needs somebody's attention.
+const ALARM: Style = AnsiColor::Red.on_default().bold();
 
 /// Score pictures with a trained model
 #[derive(clap::Args, Debug)]
@@ -211,8 +215,10 @@ impl Writer {
                 format!("{},{score},{threshold},{verdict},{}\n", csv(&path), csv(&error))
             }
             (Format::Table, Ok(line)) => {
-                let verdict = verdict.map_or("", |v| if v { "  ANOMALOUS" } else { "  normal" });
-                format!("{:>10.5}{verdict:<11}  {path}\n", line.score)
+                let style = if verdict == Some(true) { ALARM } else { Style::new() };
+                let verdict = verdict.map_or("", |v| if v { "ANOMALOUS" } else { "normal" });
+                let line = format!("{:>10.5}  {style}{verdict:<9}{style:#}  {path}\n", line.score);
+                return print_colored(&line);
             }
             (Format::Table, Err(e)) => format!("{:>10}{:<11}  {e}\n", "-", "  unreadable"),
         })

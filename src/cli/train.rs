@@ -237,7 +237,7 @@ pub fn run(args: &Args) -> Result<bool> {
                 Some(t) => format!("threshold {t:.5}"),
                 None => "no threshold: nothing was held back; `ckaad threshold` sets one".to_string(),
             };
-            tell!("{} written ({text})", args.out.display());
+            note!("{} written ({text})", args.out.display());
             if let (Some(calibration), Some(threshold)) = (calibration, threshold) {
                 tell_calibration(&calibration, threshold)?;
             }
@@ -256,7 +256,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
 /// What the threshold rests on, and how far to trust it.
 pub fn tell_calibration(calibration: &Calibration, threshold: f64) -> Result<()> {
-    tell!("threshold: {}", calibration.describe(threshold)?);
+    note!("threshold: {}", calibration.describe(threshold)?);
     if let Some(doubt) = calibration.doubt() {
         let more = match calibration.origin {
             Origin::HeldBack => {
@@ -274,7 +274,7 @@ fn tell_checkpoint(out: &Path) {
     let path = path_of(out);
     if let Ok(found) = std::fs::metadata(&path) {
         let megabytes = found.len() as f64 / 1e6;
-        tell!(
+        note!(
             "{} ({megabytes:.0} MB) is for --resume with more --epochs; delete it if there will be none",
             path.display()
         );
@@ -312,7 +312,10 @@ impl Teller {
     pub fn tell(&self, event: Event) {
         match event {
             Event::Decoded(done, of) => self.advance("pictures", done, of, String::new()),
-            Event::Warning(text) => self.line(&format!("ckaad: warning: {text}")),
+            Event::Warning(text) => {
+                self.finish();
+                tell!("ckaad: warning: {text}");
+            }
             Event::Features(done, of) => self.advance("features", done, of, String::new()),
             Event::Fitting(stage, done, of) => self.advance(stage, done, of, String::new()),
             Event::Fold { fold, folds, done, of } => {
@@ -354,7 +357,7 @@ impl Teller {
 
     fn line(&self, text: &str) {
         self.finish();
-        tell!("{text}");
+        note!("{text}");
     }
 
     fn advance(&self, what: &str, done: usize, of: usize, message: String) {

@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let mut notes = Vec::new();
     let mut tuning = if file.exists() { read_tuning(&file, &on, &mut notes) } else { None }.unwrap_or_default();
-    notes.iter().for_each(|note| tell!("{note}"));
+    notes.iter().for_each(|note| note!("{note}"));
     let backend = Backend { choices: Choices::Measured(Arc::new(tuning.clone())), ..backend };
 
     let work = tune::products(&tapes)?;

@@ -127,10 +127,10 @@ impl<'a> Run<'a> {
         }
         if !losses.values.iter().all(|l| l.is_finite()) {
             invalid!(
-                "training diverged in epoch {}, step {}: losses {:?}; nothing was written since the last checkpoint. Try a lower --lr",
+                "training diverged in epoch {}, step {}: losses {}; nothing was written since the last checkpoint. Try a lower --lr",
                 at.epoch + 1,
                 at.step + 1,
-                losses.values
+                losses.names.iter().zip(&losses.values).map(|(n, v)| format!("{n} {v}")).collect::<Vec<_>>().join(", ")
             );
         }
         Ok(losses)

@@ -35,6 +35,26 @@ pub(super) enum Value<'a> {
     Opaque(usize),
 }
 
+impl Value<'_> {
+    /// In a word or two, for errors.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Value::None => "None",
+            Value::Bool(_) => "a bool",
+            Value::Int(_) => "an integer",
+            Value::Str(_) => "text",
+            Value::Number => "a number",
+            Value::Tuple(_) => "a tuple",
+            Value::List(_) => "a list",
+            Value::Dict(_) => "a dict",
+            Value::Storage(_) => "a storage",
+            Value::Tensor(_) => "a tensor",
+            Value::Global(_) => "something to call",
+            Value::Opaque(_) => "an object of an unknown class",
+        }
+    }
+}
+
 /// The names that a pickle of weights may import.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Global {
@@ -190,7 +210,7 @@ impl<'a> Machine<'a> {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let (Value::Str(module), Value::Str(name)) = (module, name) else {
-                    return Err(self.unexpected("the name of something to import", (module, name)));
+                    return Err(self.unexpected("the name of something to import", &[module, name]));
                 };
                 self.global(module, name);
             }
@@ -270,7 +290,7 @@ impl<'a> Machine<'a> {
             Value::Opaque(_) => self.stack.push(function),
             Value::Global(Global::OrderedDict) => self.opaque("collections", "OrderedDict"),
             Value::Global(Global::Size) => self.opaque("torch", "Size"),
-            other => return Err(self.unexpected("something to call", other)),
+            other => return Err(self.unexpected("something to call", &[other])),
         }
         Ok(())
     }
@@ -379,8 +399,12 @@ impl<'a> Machine<'a> {
         Error::Invalid(format!("corrupt pickle: the instruction before byte {} finds too few values", self.at))
     }
 
-    fn unexpected(&self, what: &str, found: impl std::fmt::Debug) -> Error {
-        Error::Invalid(format!("corrupt pickle before byte {}: expected {what}, found {found:?}", self.at))
+    fn unexpected(&self, what: &str, found: &[Value]) -> Error {
+        let found = match found {
+            [] => "nothing".to_string(),
+            some => some.iter().map(|v| v.kind()).collect::<Vec<_>>().join(", "),
+        };
+        Error::Invalid(format!("corrupt pickle before byte {}: expected {what}, found {found}", self.at))
     }
 
     fn refused(&self, name: &str, opcode: u8) -> Error {
@@ -408,7 +432,7 @@ impl<'a> Machine<'a> {
             Some(&Value::List(list)) => self.out.sequences[list].extend(items),
             // What would have been put into it is not kept either.
             Some(Value::Opaque(_)) => {}
-            other => return Err(self.unexpected("a list to append to", other)),
+            other => return Err(self.unexpected("a list to append to", other.map_or(&[], std::slice::from_ref))),
         }
         Ok(())
     }
@@ -421,7 +445,9 @@ impl<'a> Machine<'a> {
             Some(&Value::Dict(dict)) if rest.is_empty() => {
                 self.out.dicts[dict].extend(pairs.iter().map(|&[key, value]| (key, value)));
             }
-            other => return Err(self.unexpected("a dict and pairs to put into it", other)),
+            other => {
+                return Err(self.unexpected("a dict and pairs to put into it", other.map_or(&[], std::slice::from_ref)));
+            }
         }
         Ok(())
     }
@@ -468,11 +494,11 @@ impl<'a> Machine<'a> {
             [] | [Value::None] => None,
             &[view] => match self.sequence(view) {
                 Some(&[_, offset, count]) => natural(offset).zip(natural(count)),
-                _ => return Err(self.unexpected("a view of a storage", view)),
+                _ => return Err(self.unexpected("a view of a storage", &[view])),
             },
             more => return Err(self.unexpected("a storage reference", more)),
         };
-        let count = natural(count).ok_or_else(|| self.unexpected("the size of a storage", count))?;
+        let count = natural(count).ok_or_else(|| self.unexpected("the size of a storage", &[count]))?;
         self.out.storages.push(Storage { elem, key, count, view });
         self.stack.push(Value::Storage(self.out.storages.len() - 1));
         Ok(())
@@ -484,7 +510,7 @@ impl<'a> Machine<'a> {
         if let Value::Opaque(_) = function {
             return self.made_by(function);
         }
-        let Value::Global(global) = function else { return Err(self.unexpected("something to call", function)) };
+        let Value::Global(global) = function else { return Err(self.unexpected("something to call", &[function])) };
         let parts = self.sequence(arguments).unwrap_or_default();
         let result = match (global, parts) {
             (Global::OrderedDict, []) => {
@@ -502,7 +528,7 @@ impl<'a> Machine<'a> {
                 self.out.tensors.push(Tensor { storage, offset, shape, strides });
                 Value::Tensor(self.out.tensors.len() - 1)
             }
-            _ => return Err(self.unexpected(&format!("arguments for {global:?}"), parts)),
+            _ => return Err(self.unexpected("the arguments of a known call", parts)),
         };
         self.stack.push(result);
         Ok(())

@@ -24,7 +24,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Index> {
     };
     let (_, version) = next("format version")?;
     if version != Value::Int(1001) {
-        invalid!("format version: expected 1001, found {version:?}");
+        invalid!("format version: expected 1001, found {}", version.kind());
     }
     let (system, root) = next("system information")?;
     if let Value::Dict(d) = root
@@ -35,13 +35,13 @@ pub(super) fn read(bytes: &[u8]) -> Result<Index> {
     let (index, root) = next("tensors")?;
     let (keys, key_list) = next("storage keys")?;
     let named = state_dict::flatten(&index, root)?;
-    let Value::List(key_list) = key_list else { invalid!("storage keys: expected a list, found {key_list:?}") };
+    let Value::List(key_list) = key_list else { invalid!("storage keys: expected a list, found {}", key_list.kind()) };
 
     let mut at = bytes.len() - rest.len();
     let types: HashMap<&str, _> = index.storages.iter().map(|s| (s.key, s.elem)).collect();
     let mut storages = HashMap::with_capacity(types.len());
     for &key in &keys.sequences[key_list] {
-        let Value::Str(key) = key else { invalid!("storage keys: expected text, found {key:?}") };
+        let Value::Str(key) = key else { invalid!("storage keys: expected text, found {}", key.kind()) };
         let Some(elem) = types.get(key) else { invalid!("storage {key} belongs to no tensor") };
         // Where the next one begins is known only of a type whose size is.
         let Some(elem) = elem else { invalid!("storage {key} has elements of a type that is not supported") };

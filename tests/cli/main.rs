@@ -8,6 +8,7 @@ mod bench;
 mod detector;
 mod device;
 mod eval;
+mod habits;
 mod resume;
 mod score;
 mod support;

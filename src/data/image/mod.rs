@@ -228,7 +228,7 @@ fn to_rgb(decoded: DynamicImage) -> Result<DynamicImage> {
         D::ImageLumaA16(p) => pixels::<2>(p.as_raw(), |&[v, _]| [v; 3]),
         D::ImageRgb16(p) => pixels::<3>(p.as_raw(), |&p| p),
         D::ImageRgba16(p) => pixels::<4>(p.as_raw(), |&[r, g, b, _]| [r, g, b]),
-        other => invalid!("samples of type {:?}, expected 8 or 16-bit integers", other.color()),
+        _ => invalid!("its samples are floating-point numbers, expected 8 or 16-bit integers"),
     };
     match image::RgbImage::from_raw(width, height, rgb) {
         Some(picture) => Ok(picture.into()),

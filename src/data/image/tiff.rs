@@ -116,7 +116,7 @@ fn decode_as(bytes: &[u8], max_pixels: u64, palette: bool) -> Result<Tiff> {
             }
         }
         (_, color) => {
-            invalid!("a kind of TIFF that cannot be read: samples {color:?}, expected integers of up to 16 bits")
+            invalid!("a kind of TIFF that cannot be read: {}, expected integers of up to 16 bits", named(color))
         }
     };
     Ok(Tiff { picture, indices, orientation, warnings })
@@ -137,7 +137,7 @@ fn planes_of_tiles(
             let (x, y) = (tile % across * tile_width, tile / across * tile_height);
             let index = u32::try_from(p * across * down + tile).map_err(|_| damaged(tiff::TiffError::IntSizeError))?;
             let DecodingResult::U8(values) = decoder.read_chunk(index).map_err(damaged)? else {
-                invalid!("a kind of TIFF that cannot be read: tiled planes of samples {color:?}, expected 8 bits");
+                invalid!("a kind of TIFF that cannot be read: tiled planes of {}, expected 8 bits", named(color));
             };
             let (w, h) = (tile_width.min(width - x), tile_height.min(height - y));
             if values.len() < w * h {
@@ -162,8 +162,25 @@ fn bytes_to_rgb(values: &[u8], color: ColorType) -> Result<Vec<u8>> {
         ColorType::Multiband { bit_depth: 8, num_samples: 2 } => {
             values.as_chunks::<2>().0.iter().flat_map(|&[v, _]| [v; 3]).collect()
         }
-        other => invalid!("a kind of TIFF that cannot be read: samples {other:?}"),
+        other => invalid!("a kind of TIFF that cannot be read: {}", named(other)),
     })
+}
+
+/// What its samples are, for errors.
+fn named(color: ColorType) -> String {
+    let bits = color.bit_depth();
+    let what = match color {
+        ColorType::Gray(_) => "gray",
+        ColorType::RGB(_) => "RGB",
+        ColorType::Palette(_) => "palette",
+        ColorType::GrayA(_) => "gray and alpha",
+        ColorType::RGBA(_) => "RGB and alpha",
+        ColorType::CMYK(_) | ColorType::CMYKA(_) => "CMYK",
+        ColorType::YCbCr(_) => "YCbCr",
+        ColorType::Lab(_) => "Lab",
+        _ => "many-channel",
+    };
+    format!("{what} samples of {bits} bits")
 }
 
 /// ITU-R 601 of full range, as libjpeg converts.

@@ -1,0 +1,49 @@
+//! What every program of a shell does: quiet, verbose, colours, completions, manual pages.
+
+use crate::support::*;
+
+#[test]
+fn quiet_and_verbose() {
+    let dir = folder();
+    let picture = full().join("test/good/000.png");
+    let run = |more: &[&str]| ckaad(&[&["score", "--model", text(model()), text(&picture)], more].concat()).ok();
+    let usual = run(&[]);
+    assert!(usual.err.contains("computing on the CPU"), "{usual:?}");
+    let quiet = run(&["-q"]);
+    assert_eq!((&quiet.err[..], &quiet.out), ("", &usual.out));
+    let verbose = run(&["--verbose"]);
+    assert!(verbose.err.contains("threads 1") && verbose.err.contains("took "), "{verbose:?}");
+    // Errors are told in any case.
+    ckaad(&["-q", "score", "--model", "nowhere", "x"]).fails(2, &["nowhere"]);
+    ckaad(&["-q", "-v", "devices"]).fails(2, &["--quiet"]);
+    // Nothing is computed on any device where there is nothing to compute.
+    let own = own_model(&dir);
+    assert_eq!(ckaad(&["threshold", "--model", text(&own), "--value", "0.5"]).ok().err, "");
+    assert_eq!(ckaad(&["info", text(&own)]).ok().err, "");
+}
+
+#[test]
+fn colours_only_where_they_are_seen() {
+    let picture = full().join("test/hole/000.png");
+    let args = ["score", "--model", text(model()), "--threshold", "0", text(&picture), "--color"];
+    let run = |when: &str| ckaad(&[&args[..], &[when]].concat()).ok().out;
+    assert!(run("always").contains("\u{1b}["));
+    let plain = run("auto");
+    assert!(plain.contains("  ANOMALOUS  ") && !plain.contains('\u{1b}'));
+    assert_eq!(run("never"), plain);
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let script = ckaad(&["completions", shell]).ok().out;
+        assert!(script.contains("ckaad") && script.contains("max-false-alarms"), "{shell}");
+    }
+    assert!(ckaad(&["man"]).ok().out.contains(".TH"));
+    let dir = folder();
+    ckaad(&["man", "--out", text(dir.path())]).ok();
+    for page in ["ckaad.1", "ckaad-train.1", "ckaad-weights-fetch.1"] {
+        let page = std::fs::read_to_string(dir.path().join(page)).unwrap_or_else(|e| panic!("{page}: {e}"));
+        assert!(page.contains(".SH"));
+    }
+}
