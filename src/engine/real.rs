@@ -34,7 +34,7 @@ pub trait Real:
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
     fn is_nan(self) -> bool;
-    /// `self * a + b`, fused where the build's target has the instruction (elsewhere it would be a slow library call).
+    /// `self * a + b`, each rounded: not every processor can do both at once, and all of them shall give the same bits.
     fn mul_add(self, a: Self, b: Self) -> Self;
     /// The larger of the two; NaN if either is NaN.
     fn maximum(self, other: Self) -> Self {
@@ -74,7 +74,7 @@ macro_rules! real {
             }
             #[inline(always)]
             fn mul_add(self, a: Self, b: Self) -> Self {
-                if cfg!(target_feature = "fma") { <$t>::mul_add(self, a, b) } else { self * a + b }
+                self * a + b
             }
         }
     };

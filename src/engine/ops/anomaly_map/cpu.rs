@@ -3,6 +3,7 @@
 use super::AnomalyMap;
 use crate::engine::ops::Args;
 use crate::engine::real::Real;
+use crate::engine::toolkit::cpu::microkernel::wide;
 use rayon::prelude::*;
 
 /// Neighbours and weight of output coordinate `o`: value = a + t * (b - a). Computed in f64, exact for every size in use.
@@ -31,10 +32,12 @@ fn upsample_sum<T: Real>(op: &AnomalyMap, inputs: &[&[T]], n: usize, map: &mut [
         rest = after;
         let rows = x[n * h * w..].par_chunks_exact(w);
         stretched.par_chunks_exact_mut(size).zip(rows).with_min_len(LINES).for_each(|(to, row)| {
-            for (ox, to) in to.iter_mut().enumerate() {
-                let (l, r, t) = source(ox, w, size);
-                *to = row[l] + (row[r] - row[l]) * T::of(t);
-            }
+            wide!({
+                for (ox, to) in to.iter_mut().enumerate() {
+                    let (l, r, t) = source(ox, w, size);
+                    *to = row[l] + (row[r] - row[l]) * T::of(t);
+                }
+            })
         });
     }
     let stretched = &*scratch;
@@ -45,9 +48,12 @@ fn upsample_sum<T: Real>(op: &AnomalyMap, inputs: &[&[T]], n: usize, map: &mut [
             let (top, bottom, t) = source(oy, h, size);
             let row = |i: usize| &stretched[(first + i) * size..][..size];
             let t = T::of(t);
-            for ((y, &upper), &lower) in y.iter_mut().zip(row(top)).zip(row(bottom)) {
-                *y += upper + (lower - upper) * t;
-            }
+            let (upper, lower) = (row(top), row(bottom));
+            wide!({
+                for ((y, &upper), &lower) in y.iter_mut().zip(upper).zip(lower) {
+                    *y += upper + (lower - upper) * t;
+                }
+            });
             first += h;
         }
     });
@@ -83,12 +89,12 @@ fn blur<T: Real>(op: &AnomalyMap, map: &mut [T], scratch: &mut [T]) {
                 for (i, p) in padded.iter_mut().enumerate() {
                     *p = x[mirror(i as isize - radius as isize, size)];
                 }
-                weigh(out, &op.taps, |offset| &padded[(radius as isize + offset) as usize..][..size]);
+                wide!(weigh(out, &op.taps, |offset| &padded[(radius as isize + offset) as usize..][..size]));
             }
         });
     let rows = &*rows;
     map.par_chunks_mut(size).with_min_len(LINES).enumerate().for_each(|(i, y)| {
-        weigh(y, &op.taps, |offset| &rows[mirror(i as isize + offset, size) * size..][..size]);
+        wide!(weigh(y, &op.taps, |offset| &rows[mirror(i as isize + offset, size) * size..][..size]));
     });
 }
 

@@ -11,6 +11,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::cpu::microkernel::wide;
 use crate::engine::toolkit::cpu::vector::{dot, dot_f64};
 use rayon::prelude::*;
 
@@ -99,9 +100,10 @@ impl Operation for Loss {
         let len = self.len;
         saved.par_chunks_mut(SAVED).enumerate().for_each(|(i, saved)| {
             let (a, b) = (&a[i * len..][..len], &b[i * len..][..len]);
-            saved[0] = T::of(dot_f64(a, a).sqrt().max(EPS));
-            saved[1] = T::of(dot_f64(b, b).sqrt().max(EPS));
-            saved[2] = T::of(dot_f64(a, b));
+            let [aa, bb, ab] = wide!([dot_f64(a, a), dot_f64(b, b), dot_f64(a, b)]);
+            saved[0] = T::of(aa.sqrt().max(EPS));
+            saved[1] = T::of(bb.sqrt().max(EPS));
+            saved[2] = T::of(ab);
         });
         let distance = |s: &[T]| 1.0 - s[2].f64() / (s[0].f64() * s[1].f64());
         loss[0] = T::of(saved.chunks_exact(SAVED).map(distance).sum::<f64>() / self.images as f64);
@@ -132,9 +134,11 @@ impl Operation for LossBwd {
             }
             let by_a = T::of(-scale / (length_a * length_b));
             let by_b = T::of(scale * product / (length_a * length_b.powi(3)));
-            for ((db, a), b) in db.iter_mut().zip(&a[i * len..]).zip(&b[i * len..]) {
-                *db = *a * by_a + *b * by_b;
-            }
+            wide!({
+                for ((db, a), b) in db.iter_mut().zip(&a[i * len..]).zip(&b[i * len..]) {
+                    *db = *a * by_a + *b * by_b;
+                }
+            });
         });
     }
 }
@@ -151,8 +155,9 @@ impl Operation for Map {
         for (([a, b], y), &(_, c)) in pairs.iter().zip(args.outputs).zip(&self.layers) {
             y.par_iter_mut().with_min_len(64).enumerate().for_each(|(i, y)| {
                 let (a, b) = (&a[i * c..][..c], &b[i * c..][..c]);
-                let length = |x: &[T]| dot(x, x).sqrt().maximum(T::of(EPS));
-                *y = T::ONE - dot(a, b) / (length(a) * length(b));
+                let [aa, bb, ab] = wide!([dot(a, a), dot(b, b), dot(a, b)]);
+                let length = |squares: T| squares.sqrt().maximum(T::of(EPS));
+                *y = T::ONE - ab / (length(aa) * length(bb));
             });
         }
     }

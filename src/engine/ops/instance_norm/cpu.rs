@@ -5,6 +5,7 @@
 use super::InstanceNorm;
 use crate::engine::ops::{Activation, Args};
 use crate::engine::real::Real;
+use crate::engine::toolkit::cpu::microkernel::wide;
 use rayon::prelude::*;
 
 /// Rows a block holds.
@@ -54,8 +55,8 @@ pub fn forward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
         .enumerate()
         .for_each(|(n, (((y, x), (mean, rstd)), scratch))| {
             let (partial, affine) = scratch.split_at_mut(partial);
-            partial.par_chunks_mut(2 * c).zip(x.par_chunks(block)).for_each(|(p, x)| block_moments(p, x, c));
-            merge_moments(op, partial, mean, rstd);
+            partial.par_chunks_mut(2 * c).zip(x.par_chunks(block)).for_each(|(p, x)| wide!(block_moments(p, x, c)));
+            wide!(merge_moments(op, partial, mean, rstd));
             // y = scale * x + shift
             let (scale, shift) = affine.split_at_mut(c);
             for i in 0..c {
@@ -68,13 +69,14 @@ pub fn forward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
                 y.par_chunks_mut(block).enumerate().for_each(|(b, y)| {
                     let x = &x[b * block..][..y.len()];
                     let residual = residual.map(|r| &r[b * block..][..y.len()]);
-                    apply(y, x, residual, mean, scale, shift, act)
+                    wide!(apply(y, x, residual, mean, scale, shift, act))
                 })
             });
         });
 }
 
 /// Mean and sum of squared deviations of each channel over one block.
+#[inline(always)]
 fn block_moments<T: Real>(p: &mut [T], x: &[T], c: usize) {
     let (mean, m2) = p.split_at_mut(c);
     mean.fill(T::ZERO);
@@ -93,6 +95,7 @@ fn block_moments<T: Real>(p: &mut [T], x: &[T], c: usize) {
 }
 
 /// Statistics of an image from those of its blocks (Chan et al.), in f64.
+#[inline(always)]
 fn merge_moments<T: Real>(op: &InstanceNorm, partial: &[T], mean: &mut [T], rstd: &mut [T]) {
     let (c, rows) = (op.c, op.rows);
     let count = |b: usize| BLOCK.min(rows - b * BLOCK) as f64;
@@ -150,7 +153,7 @@ pub fn backward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
         with_activation!(op.act, act => {
             partial.par_chunks_mut(2 * c).enumerate().for_each(|(b, p)| {
                 let at = b * block..((b + 1) * block).min(x.len());
-                block_sums(p, &dy[at.clone()], &x[at.clone()], &y[at], mean, rstd, act)
+                wide!(block_sums(p, &dy[at.clone()], &x[at.clone()], &y[at], mean, rstd, act))
             });
             for (i, sum) in sums.iter_mut().enumerate() {
                 *sum = T::of(partial.chunks_exact(2 * c).map(|p| p[i].f64()).sum());
@@ -158,7 +161,8 @@ pub fn backward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
             let (s1, s2) = sums.split_at(c);
             dx.par_chunks_mut(block).enumerate().for_each(|(b, dx)| {
                 let at = b * block..b * block + dx.len();
-                block_dx(dx, [&dy[at.clone()], &x[at.clone()], &y[at]], [mean, rstd, s1, s2], gamma, op.rows, act)
+                let given = [&dy[at.clone()], &x[at.clone()], &y[at]];
+                wide!(block_dx(dx, given, [mean, rstd, s1, s2], gamma, op.rows, act))
             });
         });
     });

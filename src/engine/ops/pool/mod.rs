@@ -9,6 +9,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::cpu::microkernel::wide;
 use rayon::prelude::*;
 
 /// Sizes of one pooling.
@@ -80,16 +81,18 @@ impl Pool {
         let taps = move |o: usize, size: usize| (o * stride).saturating_sub(pad)..(o * stride + kernel - pad).min(size);
         y.par_chunks_exact_mut(ow * c).enumerate().for_each(|(line, y)| {
             let (n, oy) = (line / oh, line % oh);
-            for (ox, y) in y.chunks_exact_mut(c).enumerate() {
-                y.fill(start);
-                for iy in taps(oy, h) {
-                    for ix in taps(ox, w) {
-                        let x = &x[((n * h + iy) * w + ix) * c..][..c];
-                        y.iter_mut().zip(x).for_each(|(y, x)| *y = take(*y, *x));
+            wide!({
+                for (ox, y) in y.chunks_exact_mut(c).enumerate() {
+                    y.fill(start);
+                    for iy in taps(oy, h) {
+                        for ix in taps(ox, w) {
+                            let x = &x[((n * h + iy) * w + ix) * c..][..c];
+                            y.iter_mut().zip(x).for_each(|(y, x)| *y = take(*y, *x));
+                        }
                     }
+                    y.iter_mut().for_each(|y| *y = finish(*y));
                 }
-                y.iter_mut().for_each(|y| *y = finish(*y));
-            }
+            })
         });
     }
 }

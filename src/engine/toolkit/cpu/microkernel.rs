@@ -58,6 +58,28 @@ pub trait Vectorised {
     fn run(self) -> Self::Output;
 }
 
+impl<R, F: FnOnce() -> R> Vectorised for F {
+    type Output = R;
+
+    #[inline(always)]
+    fn run(self) -> R {
+        self()
+    }
+}
+
+/// An expression, compiled for the widest registers of this machine as far as what it calls is inlined into it.
+macro_rules! wide {
+    ($job:expr) => {{
+        use $crate::engine::toolkit::cpu::microkernel::{Isa, vectorised};
+        vectorised(
+            Isa::detect(),
+            #[inline(always)]
+            || $job,
+        )
+    }};
+}
+pub(crate) use wide;
+
 /// Runs `job` compiled for `isa`.
 #[inline]
 pub fn vectorised<J: Vectorised>(isa: Isa, job: J) -> J::Output {
