@@ -8,6 +8,9 @@ use super::archive::{Index, Stored};
 use super::{pickle, state_dict};
 use crate::{Error, Result, invalid};
 
+/// Where each file of a zip lies, by name.
+type Files = HashMap<String, Range<usize>>;
+
 /// The tensors, and the bytes that they lie in where those are not the file's own: of a compressed zip.
 pub(super) fn read(bytes: &[u8]) -> Result<(Index, Option<Vec<u8>>)> {
     let (files, inflated) = directory(bytes)?;
@@ -15,7 +18,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<(Index, Option<Vec<u8>>)> {
     Ok((index, inflated))
 }
 
-fn index(bytes: &[u8], files: &HashMap<String, Range<usize>>) -> Result<Index> {
+fn index(bytes: &[u8], files: &Files) -> Result<Index> {
     let is_folder = |prefix: &str| prefix.is_empty() || prefix.ends_with('/');
     let candidates = files.iter().filter_map(|(name, range)| Some((name.strip_suffix("data.pkl")?, range)));
     let mut indices = candidates.filter(|(prefix, _)| is_folder(prefix));
@@ -55,7 +58,7 @@ fn index(bytes: &[u8], files: &HashMap<String, Range<usize>>) -> Result<Index> {
 const MAX_INFLATED: u64 = 4 << 30;
 
 /// Where each file of the zip lies: in the file itself if all are stored, as `torch.save` does, else in what comes back.
-fn directory(bytes: &[u8]) -> Result<(HashMap<String, Range<usize>>, Option<Vec<u8>>)> {
+fn directory(bytes: &[u8]) -> Result<(Files, Option<Vec<u8>>)> {
     let corrupt = |e: zip::result::ZipError| Error::Invalid(format!("corrupt or truncated zip file: {e}"));
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(corrupt)?;
     let mut files = HashMap::with_capacity(archive.len());

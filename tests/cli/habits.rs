@@ -47,3 +47,11 @@ fn completions_and_manual_pages() {
         assert!(page.contains(".SH"));
     }
 }
+
+/// What people download. With line numbers (`--profile profiling`) it is five times as large.
+#[cfg(not(debug_assertions))]
+#[test]
+fn the_program_is_small() {
+    let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_ckaad")).unwrap().len();
+    assert!(bytes < 25_000_000, "{bytes} bytes");
+}

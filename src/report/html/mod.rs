@@ -96,7 +96,7 @@ impl Report {
             h.push_str("<p>The model has no threshold: nothing is called anomalous. <code>ckaad threshold</code> sets one.</p>\n");
             return;
         };
-        let _ = write!(h, "<h2>At the model's threshold, {threshold:.4}</h2>\n");
+        let _ = writeln!(h, "<h2>At the model's threshold, {threshold:.4}</h2>");
         if !self.threshold_origin.is_empty() {
             let _ = writeln!(h, "<p class=\"soft\">{}.</p>", escape(&self.threshold_origin));
         }
@@ -119,7 +119,7 @@ impl Report {
         ];
         for (name, anomalous, normal, [left, right]) in rows {
             let _ = write!(h, "<tr><th scope=\"row\">{name}</th><td class=\"{left}\">{anomalous}</td>");
-            let _ = write!(h, "<td class=\"{right}\">{normal}</td></tr>\n");
+            let _ = writeln!(h, "<td class=\"{right}\">{normal}</td></tr>");
         }
         h.push_str("</tbody></table>\n</div>\n");
     }
@@ -161,9 +161,9 @@ impl Report {
         }
         h.push_str("<h2>Scores</h2>\n<div class=\"charts\">\n");
         let mut figure = |label: &str, svg: String, caption: &str| {
-            let _ = write!(
+            let _ = writeln!(
                 h,
-                "<figure role=\"img\" aria-label=\"{label}\">{svg}<figcaption>{caption}</figcaption></figure>\n"
+                "<figure role=\"img\" aria-label=\"{label}\">{svg}<figcaption>{caption}</figcaption></figure>"
             );
         };
         let marked = if self.operating.is_some() { " The dot is the model's threshold." } else { "" };
