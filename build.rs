@@ -4,7 +4,10 @@
 //! that does not fit stops the build with the command to run. Argument names and what is only read come from the `.cu`,
 //! types and layout from the PTX.
 
-use sha2::{Digest, Sha256};
+#[path = "src/engine/toolkit/cuda/ptx_file.rs"]
+mod ptx_file;
+
+use ptx_file::{PtxEntry, made_from, source_hash};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -38,6 +41,7 @@ struct Entry {
 
 fn main() {
     println!("cargo::rerun-if-changed=kernels");
+    println!("cargo::rerun-if-changed=src/engine/toolkit/cuda/ptx_file.rs");
     if let Err(message) = generate() {
         println!("cargo::error={message}");
         std::process::exit(1);
@@ -146,59 +150,20 @@ fn generate() -> Outcome<()> {
     Ok(())
 }
 
-/// SHA-256 over a source and the project's headers it includes, as `scripts/cuda_tools.py` computes it.
-fn source_hash(kernels: &Path, source: &Path) -> Outcome<String> {
-    fn visit(kernels: &Path, path: &Path, seen: &mut Vec<PathBuf>, digest: &mut Sha256) -> Outcome<()> {
-        if seen.iter().any(|p| p == path) {
-            return Ok(());
-        }
-        seen.push(path.into());
-        let text = std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
-        digest.update(&text);
-        for line in text.lines() {
-            if let Some(name) = line.strip_prefix("#include \"").and_then(|l| l.split('"').next()) {
-                visit(kernels, &kernels.join(name), seen, digest)?;
-            }
-        }
-        Ok(())
-    }
-    let mut digest = Sha256::new();
-    visit(kernels, source, &mut Vec::new(), &mut digest)?;
-    Ok(digest.finalize().iter().fold(String::new(), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    }))
-}
-
 /// The entries of one module, from both of its files.
 fn entries(kernels: &Path, source: &Path, ptx: &Path) -> Outcome<Vec<Entry>> {
     let text = std::fs::read_to_string(source).map_err(|e| e.to_string())?;
     let command = "run scripts/compile-kernels and commit kernels/ptx";
     let ptx = std::fs::read_to_string(ptx).map_err(|e| format!("{}: {e}; {command}", ptx.display()))?;
-    let made_from = ptx.lines().next().and_then(|l| l.strip_prefix("// source sha256 "));
-    if made_from != Some(source_hash(kernels, source)?.as_str()) {
+    if made_from(&ptx) != Some(source_hash(kernels, source)?.as_str()) {
         return Err(format!("its PTX was made from another version of it; {command}"));
     }
     let mut signatures = signatures(&text)?;
     let mut found = Vec::new();
-    const HEAD: &str = ".visible .entry ";
-    let mut end = ptx.find(HEAD).unwrap_or_default();
-    for part in ptx.split(HEAD).skip(1) {
-        let text = (end, end + HEAD.len() + part.len());
-        end = text.1;
-        let (name, rest) = part.split_once('(').ok_or("PTX: an entry without parameters")?;
-        let (list, rest) = rest.split_once(')').ok_or("PTX: an entry without an end")?;
-        let head = rest.split('{').next().unwrap_or_default();
-        let max_threads = head
-            .split(".maxntid ")
-            .nth(1)
-            .and_then(|l| l.split([',', '\n']).next())
-            .and_then(|n| n.trim().parse().ok())
-            .ok_or_else(|| format!("{name}: give it __launch_bounds__"))?;
+    for PtxEntry { name, parameters: layout, max_threads, text } in ptx_file::entries(&ptx)? {
         let signature = signatures.remove(name).ok_or_else(|| {
             format!("{name} is not spelled out as extern \"C\" __global__ void __launch_bounds__(N) {name}(...)")
         })?;
-        let layout = layout(list)?;
         if layout.len() != signature.len() {
             return Err(format!("{name}: {} arguments in the source, {} in PTX", signature.len(), layout.len()));
         }
@@ -243,31 +208,6 @@ fn argument(text: &str) -> Outcome<(String, Kind)> {
         _ => return Err(format!("argument {text:?}: expected [const] TYPE [*] NAME")),
     };
     Ok((words[words.len() - 1].into(), kind))
-}
-
-/// Offset and size of every parameter of a PTX entry.
-fn layout(list: &str) -> Outcome<Vec<(usize, usize)>> {
-    let mut offset: usize = 0;
-    let mut all = Vec::new();
-    for line in list.split(',').map(str::trim).filter(|l| !l.is_empty()) {
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let (size, align) = match words[..] {
-            [".param", ".align", align, ".b8", array] => {
-                let size = array.split_once('[').and_then(|(_, n)| n.strip_suffix(']')?.parse().ok());
-                (size, align.parse().ok())
-            }
-            [".param", kind, _] => {
-                let bits: Option<usize> = kind.get(2..).and_then(|b| b.parse().ok());
-                (bits.map(|b| b / 8), bits.map(|b| b / 8))
-            }
-            _ => (None, None),
-        };
-        let (Some(size), Some(align)) = (size, align) else { return Err(format!("PTX parameter {line:?}")) };
-        offset = offset.next_multiple_of(align);
-        all.push((offset, size));
-        offset += size;
-    }
-    Ok(all)
 }
 
 fn constant(name: &str) -> String {

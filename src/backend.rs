@@ -4,7 +4,7 @@
 use crate::engine::device::cuda::card;
 use crate::engine::device::{Backend, Device};
 use crate::engine::ops::optimizer::expect_trainable;
-use crate::engine::toolkit::cuda::{Choices, MeasuredOn, Number, Tuning};
+use crate::engine::toolkit::cuda::{Choices, MeasuredOn, Number, Tuning, replaced};
 use crate::weights::registry;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -72,6 +72,11 @@ impl Request {
         let number = self.number.unwrap_or(if device == Device::Cpu { Number::F32 } else { Number::Tf32 });
         if device == Device::Cpu && number != Number::F32 {
             return Err(Error::Usage(format!("--precision {number}: the CPU computes in f32 only")));
+        }
+        if device != Device::Cpu
+            && let Some(replaced) = replaced()?
+        {
+            notes.push(replaced.describe());
         }
         Ok(Chosen { backend: Backend { device, number, choices: Choices::Model }, notes })
     }

@@ -94,3 +94,84 @@ fn what_cannot_be_measured_is_refused() {
     ckaad(&["bench", "score", "--device", "cpu", "--pictures", "nowhere"]).fails(2, &["nowhere"]);
     ckaad(&["bench", "score", "--batch-size", "0"]).fails(2, &["--batch-size"]);
 }
+
+/// A changed kernel runs without building the program anew; what does not fit it is refused with what to do.
+#[test]
+fn ptx_from_a_folder() {
+    let dir = folder();
+    let kernels = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
+    let ptx = |name: &str| std::fs::read_to_string(kernels.join("ptx").join(name)).unwrap();
+    let picture = full().join("test/good/000.png");
+    let run = |folder: &std::path::Path| {
+        let mut command =
+            command(&["score", "--model", text(model()), "--device", "sim", "--format", "json", text(&picture)]);
+        command.env("CKAAD_PTX", folder);
+        run(command)
+    };
+    let score = |run: &Run| number(&run.json()[0]["score"]);
+    let built_in = run(&kernels.join("ptx")).ok();
+    assert!(built_in.err.contains("all as built in"), "{built_in:?}");
+    let changed = dir.path().join("anomaly_map.ptx");
+    // Sums become differences; no source lies beside it to be held against.
+    std::fs::write(&changed, ptx("anomaly_map.ptx").replace("add.f32", "sub.f32")).unwrap();
+    let other = run(dir.path()).ok();
+    assert!(other.err.contains("changed: anomaly_map"), "{other:?}");
+    assert_ne!(score(&other), score(&built_in));
+
+    // Made from another source than the one beside it.
+    std::fs::copy(kernels.join("anomaly_map.cu"), dir.path().join("anomaly_map.cu")).unwrap();
+    for header in std::fs::read_dir(&kernels).unwrap().map(|e| e.unwrap().path()) {
+        if header.extension().is_some_and(|e| e == "cuh") {
+            std::fs::copy(&header, dir.path().join(header.file_name().unwrap())).unwrap();
+        }
+    }
+    run(dir.path()).ok();
+    std::fs::write(dir.path().join("anomaly_map.cu"), "// changed\n").unwrap();
+    let refused = ["anomaly_map.ptx", "another version of", "scripts/compile-kernels anomaly_map"];
+    run(dir.path()).fails(2, &refused);
+    std::fs::remove_file(dir.path().join("anomaly_map.cu")).unwrap();
+    // Other parameters, a kernel that is not there, nothing of use.
+    let text_of = ptx("anomaly_map.ptx");
+    let first = text_of.find(".param .u64").unwrap();
+    let wider = format!("{}{}{}", &text_of[..first], ".param .u32", &text_of[first + ".param .u64".len()..]);
+    std::fs::write(&changed, wider).unwrap();
+    run(dir.path()).fails(2, &["anomaly_map.ptx", "parameters of", "cargo build"]);
+    std::fs::write(&changed, text_of.replacen(".visible .entry ", ".visible .entry other_", 1)).unwrap();
+    run(dir.path()).fails(2, &["anomaly_map.ptx", "has no kernel"]);
+    std::fs::remove_file(&changed).unwrap();
+    run(dir.path()).fails(2, &["CKAAD_PTX", "holds none of"]);
+    run(&dir.path().join("nowhere")).fails(2, &["CKAAD_PTX", "is no folder"]);
+}
+
+/// Ratios and shares of the numbers that the rows show.
+#[test]
+fn kernels_beside_a_baseline() {
+    let dir = folder();
+    let args = [&["bench", "kernels", "--device", "sim"], &SMALL[..]].concat();
+    let old = ckaad(&[&args[..], &["--format", "json"]].concat()).ok();
+    // As if every kernel had done twice as much.
+    let doubled: String = old
+        .json()
+        .into_iter()
+        .map(|mut part| {
+            part["instructions"] = (2 * part["instructions"].as_u64().unwrap()).into();
+            format!("{part}\n")
+        })
+        .collect();
+    let baseline = dir.path().join("old.json");
+    std::fs::write(&baseline, doubled).unwrap();
+    let new = ckaad(&[&args[..], &["--format", "json", "--sort", "time", "--baseline", text(&baseline)]].concat())
+        .ok()
+        .json();
+    assert_eq!(new.len(), old.lines().len());
+    assert!(new.iter().all(|p| number(&p["ratio"]) == 0.5), "the counts are the same in every run");
+    let shares: Vec<f64> = new.iter().map(|p| number(&p["share"])).collect();
+    assert!(shares.is_sorted_by(|a, b| a >= b) && (shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    let all: f64 = new.iter().map(|p| number(&p["instructions"])).sum();
+    assert!((shares[0] - number(&new[0]["instructions"]) / all).abs() < 1e-12);
+    let table = ckaad(&[&args[..], &["--baseline", text(&baseline)]].concat()).ok();
+    assert!(table.out.contains("0.500 of the baseline"), "{}", table.out);
+    std::fs::write(&baseline, "{}\n").unwrap();
+    ckaad(&[&args[..], &["--baseline", text(&baseline)]].concat()).fails(2, &["--baseline", "line 1", "instructions"]);
+    ckaad(&[&args[..], &["--sort", "ratio"]].concat()).fails(2, &["--baseline"]);
+}

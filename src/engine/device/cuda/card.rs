@@ -200,7 +200,7 @@ impl OpenCard {
         self.enter()?;
         let name = entry.name;
         let text = |t: String| CString::new(t).map_err(|_| Error::Device(format!("{name}: its PTX holds a zero byte")));
-        let (ptx, symbol) = (text(entry.ptx())?, text(name.into())?);
+        let (ptx, symbol) = (text(entry.ptx()?)?, text(name.into())?);
         let mut log = vec![0u8; LOG];
         use sys::CUjit_option_enum as J;
         let mut options = [J::CU_JIT_ERROR_LOG_BUFFER, J::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];

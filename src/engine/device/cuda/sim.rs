@@ -14,9 +14,14 @@ static TEXTS: LazyLock<Mutex<HashMap<Place, Arc<str>>>> = LazyLock::new(Mutex::d
 
 type Place = (usize, (usize, usize));
 
-fn text(entry: &Entry) -> Arc<str> {
+fn text(entry: &Entry) -> Result<Arc<str>> {
     let mut texts = TEXTS.lock().unwrap_or_else(PoisonError::into_inner);
-    texts.entry((entry.module, entry.text)).or_insert_with(|| entry.ptx().into()).clone()
+    if let Some(text) = texts.get(&(entry.module, entry.text)) {
+        return Ok(text.clone());
+    }
+    let text: Arc<str> = entry.ptx()?.into();
+    texts.insert((entry.module, entry.text), text.clone());
+    Ok(text)
 }
 
 /// An emulated device. All that is submitted is waited for at once, so that an error is returned where its cause is.
@@ -156,7 +161,7 @@ impl Driver for SimDriver {
     fn load(&mut self, entries: &[&'static Entry]) -> Result<()> {
         for entry in entries {
             if !self.modules.contains_key(entry.name) {
-                let module = self.device.load(entry.module().name, &text(entry)).map_err(fault)?;
+                let module = self.device.load(entry.module().name, &text(entry)?).map_err(fault)?;
                 self.modules.insert(entry.name, module);
             }
         }

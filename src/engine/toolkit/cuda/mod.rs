@@ -4,7 +4,9 @@ pub mod cards;
 mod decided;
 mod launch;
 mod norm_input;
+mod ptx_file;
 mod registry;
+mod replaced;
 pub mod tiling;
 mod tuning;
 
@@ -13,6 +15,7 @@ pub use decided::{Cut, Decided, Spread};
 pub use launch::{Buffer, Call, In, Launch, Launches, Operands, Out, Use};
 pub use norm_input::{Moments, NormInput};
 pub use registry::{Entry, MODULES, Module, entries};
+pub use replaced::{Replaced, replaced};
 pub use tuning::{Choices, MeasuredOn, Tuned, Tuning};
 
 use crate::{Result, invalid};

@@ -27,15 +27,13 @@ impl Entry {
     pub fn module(&self) -> &'static Module {
         &MODULES[self.module]
     }
+}
 
-    /// PTX with this kernel alone, in the lines where the file has it.
-    pub fn ptx(&self) -> String {
-        let Module { ptx, entries, .. } = self.module();
-        let head = entries.iter().map(|e| e.text.0).min().unwrap_or(0);
-        let (start, end) = self.text;
-        let left_out = ptx[head..start].matches('\n').count();
-        [&ptx[..head], &"\n".repeat(left_out), &ptx[start..end]].concat()
-    }
+/// A part of a PTX file behind what stands before its first kernel, in the lines where the file has it.
+pub(super) fn cut(ptx: &str, first: Option<usize>, (start, end): (usize, usize)) -> String {
+    let head = first.unwrap_or(0);
+    let left_out = ptx[head..start].matches('\n').count();
+    [&ptx[..head], &"\n".repeat(left_out), &ptx[start..end]].concat()
 }
 
 /// The kernels, each under its own name in capitals, and `MODULES`, which has all of them.
