@@ -62,7 +62,7 @@ fn made_up(folder: &Path) -> ckaad::Result<(PathBuf, PathBuf)> {
         batch: 4,
         seed: 0,
         shuffle: true,
-        calibrate: Calibrate::CrossValidation { folds: 2 },
+        calibrate: Calibrate::HoldOut(0.25),
         quantile: 0.98,
         cache: CacheKind::Memory,
         budget: usize::MAX,

@@ -1,6 +1,7 @@
 //! Speed, guarded without a GPU: what every kernel does, counted by the emulator, may not grow beyond what is recorded in
 //! `budgets.txt`. The counts are those of the shipped PTX, the same on every machine and in every run.
 //!
+//! `CKAAD_BUDGETS=instance_norm` counts the programs of one op alone, in seconds.
 //! `CKAAD_UPDATE_BUDGETS=1 cargo test --release --test kernels budgets` records anew; the difference belongs into the
 //! commit that causes it. [`LIMITS`] hold whatever is recorded.
 

@@ -5,6 +5,7 @@
 //! at once, and [`gemm`](super::gemm), which gives each of them its own tiles.
 
 use crate::engine::real::Real;
+#[cfg(target_arch = "x86_64")]
 use std::any::TypeId;
 use std::marker::PhantomData;
 use std::ops::Range;
