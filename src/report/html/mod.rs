@@ -96,11 +96,12 @@ impl Report {
             h.push_str("<p>The model has no threshold: nothing is called anomalous. <code>ckaad threshold</code> sets one.</p>\n");
             return;
         };
+        // Of pictures of which nothing is known there is nothing to be said here.
+        let Some(c) = self.operating else { return };
         let _ = writeln!(h, "<h2>At the model's threshold, {threshold:.4}</h2>");
         if !self.threshold_origin.is_empty() {
             let _ = writeln!(h, "<p class=\"soft\">{}.</p>", escape(&self.threshold_origin));
         }
-        let Some(c) = self.operating else { return };
         h.push_str("<div class=\"point\">\n<dl class=\"rates\">");
         for (name, value) in [
             ("recall: anomalous pictures found", c.recall()),

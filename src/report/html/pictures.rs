@@ -165,7 +165,9 @@ impl Report {
         let _ = write!(h, "</div><figcaption><span class=\"name\">{kind}{}</span>", escape(&row.name));
         let _ = write!(h, "<span>score {:.4}", row.score);
         if let Some(verdict) = verdict {
-            let _ = write!(h, " · <b class=\"{}\">{}</b>", if wrong { "miss" } else { "right" }, verdict.text);
+            // Where nobody knows better, what is called anomalous needs somebody's attention.
+            let alarm = wrong || !labelled && row.score >= self.threshold.unwrap_or(f64::INFINITY);
+            let _ = write!(h, " · <b class=\"{}\">{}</b>", if alarm { "miss" } else { "right" }, verdict.text);
         }
         h.push_str("</span></figcaption></figure>\n");
         Ok(())
