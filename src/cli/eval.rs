@@ -90,8 +90,8 @@ pub fn run(args: &Args) -> Result<bool> {
     let e = evaluate(&mut scorer, &set, config.threshold, args.pro, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     e.pictures.iter().for_each(|p| tell_warnings(&p.image.path, &p.shown));
-    for reason in left_out(&e) {
-        tell_left_out(&reason);
+    for reason in set.left_out.iter().chain(&left_out(&e)) {
+        tell_left_out(reason);
     }
     if let Some(path) = &args.report {
         let title = format!("Evaluation of {}", args.model.display());
@@ -111,6 +111,10 @@ pub fn run(args: &Args) -> Result<bool> {
     })?;
     let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
     expect_none_failed(e.unreadable.len() + masks, "read, or its mask could not")?;
+    if !set.left_out.is_empty() {
+        let folders = plural(set.left_out.len(), "folder");
+        return Err(Error::Invalid(format!("{folders} of the dataset could not be used")));
+    }
     Ok(true)
 }
 

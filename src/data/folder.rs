@@ -86,11 +86,13 @@ pub struct TestSet {
     pub taken_for_normal: Vec<String>,
     /// Of the folders that were listed.
     pub passed_over: PassedOver,
+    /// Folders that hold no pictures or cannot be read, each with the reason, which names it.
+    pub left_out: Vec<String>,
 }
 
 impl TestSet {
     /// Lists `root/test` and the masks in `root/ground_truth`. Which types are there is up to the dataset, but there
-    /// has to be at least one picture, and a folder in `test` has to hold some.
+    /// has to be at least one picture; a folder in `test` that holds none, or cannot be read, is left out.
     pub fn open(root: &Path) -> Result<Self> {
         check_root(root)?;
         let test = root.join("test");
@@ -112,7 +114,7 @@ impl TestSet {
         if kinds.is_empty() {
             invalid!("{}: no folders in it, expected good and one per defect type ({LAYOUT})", test.display());
         }
-        let masks = Masks::below(&root.join("ground_truth"));
+        let masks = Masks::below(&root.join("ground_truth"))?;
         let mut set = Self::default();
         for folder in kinds {
             let Some(kind) = folder.file_name().and_then(OsStr::to_str).map(str::to_owned) else {
@@ -122,9 +124,14 @@ impl TestSet {
             if normal && kind != NORMAL[0] {
                 set.taken_for_normal.push(kind.clone());
             }
-            set.add(&folder, &kind, !normal, &masks)?;
+            if let Err(e) = set.add(&folder, &kind, !normal, &masks) {
+                set.left_out.push(e.to_string());
+            }
         }
-        Ok(set)
+        match (&set.images[..], set.left_out.first()) {
+            ([], Some(why)) => Err(Error::Invalid(why.clone())),
+            _ => Ok(set),
+        }
     }
 
     /// All pictures below folders of normal and of anomalous ones, either of which may be missing, with masks below a third
@@ -181,9 +188,13 @@ struct Masks {
 }
 
 impl Masks {
-    /// Those below a folder that may not be there.
-    fn below(root: &Path) -> Self {
-        Self::open(root).unwrap_or_default()
+    /// Those below a folder that may not be there, or hold none.
+    fn below(root: &Path) -> Result<Self> {
+        match Self::open(root) {
+            Err(Error::Invalid(_)) => Ok(Self::default()),
+            _ if !root.exists() => Ok(Self::default()),
+            masks => masks,
+        }
     }
 
     fn open(root: &Path) -> Result<Self> {

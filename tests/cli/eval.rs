@@ -100,6 +100,22 @@ fn pictures_that_cannot_be_read_are_left_out_and_counted() {
     assert!(before == std::fs::read(&own).unwrap());
 }
 
+/// One empty folder among several does not keep the others from being evaluated.
+#[test]
+fn an_empty_defect_folder() {
+    let dir = folder();
+    for name in ["test/good/000.png", "test/stain/000.png"] {
+        let to = dir.path().join(name);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(full().join(name), to).unwrap();
+    }
+    std::fs::create_dir(dir.path().join("test/crack")).unwrap();
+    let run = ckaad(&["eval", "--model", text(model()), "--data", text(dir.path()), "--format", "json"]);
+    assert_eq!((run.code, &run.json()[0]["pictures"]["anomalous"]), (Some(2), &1.into()), "{run:?}");
+    assert!(run.err.contains("left out: ") && run.err.contains("crack: no pictures"), "{run:?}");
+    assert!(run.err.contains("1 folder of the dataset could not be used"), "{run:?}");
+}
+
 /// AUPRO and pixel AUROC are those of the pictures whose anomalies are known.
 #[test]
 fn masks_that_are_missing_or_say_nothing() {
