@@ -48,6 +48,9 @@ const ERROR: u8 = 2;
 /// Exit code of work that Ctrl-C ended, as shells report it.
 const INTERRUPTED: u8 = 130;
 
+/// Heading of the flags that every command takes.
+const GLOBAL: &str = "Every command";
+
 /// Detects and localises anomalies in pictures: trains a detector on pictures of what is normal, scores others
 #[derive(Parser)]
 #[command(
@@ -61,16 +64,16 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// No progress and no notices, only warnings and errors
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = GLOBAL)]
     quiet: bool,
     /// Say also what is computed where, and how long it took
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
     verbose: bool,
     /// When to colour: only on a terminal, always, or never
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = GLOBAL)]
     color: verbosity::Color,
     /// CPU threads [default: all]
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, global = true, value_name = "N", help_heading = GLOBAL, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 }
 

@@ -95,7 +95,7 @@ fn told(chosen: Result<Chosen>) -> Result<Backend> {
     let Chosen { backend, notes } = chosen?;
     notes.iter().for_each(|note| note!("{note}"));
     if verbosity::at_least(verbosity::VERBOSE) {
-        tell!("computing on {backend} in {}, {}", backend.number, backend.identity()?);
+        tell!("computing on {backend}, {}", backend.identity()?);
     }
     Ok(backend)
 }

@@ -160,7 +160,7 @@ impl<'a> Job<'a> {
         let s = self.s;
         let options = s.detector.options();
         let option = |name: &str| Some((name.to_string(), options.text(name)?.to_string()));
-        let device = format!("{}, {}, {}", s.backend, s.backend.number, s.backend.identity()?);
+        let device = format!("{}, {}", s.backend, s.backend.identity()?);
         Ok(Training {
             version: env!("CARGO_PKG_VERSION").into(),
             date: now()?,
