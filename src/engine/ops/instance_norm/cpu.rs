@@ -55,7 +55,10 @@ pub fn forward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
         .enumerate()
         .for_each(|(n, (((y, x), (mean, rstd)), scratch))| {
             let (partial, affine) = scratch.split_at_mut(partial);
-            partial.par_chunks_mut(2 * c).zip(x.par_chunks(block)).for_each(|(p, x)| wide!(block_moments(p, x, c)));
+            partial
+                .par_chunks_mut(2 * c)
+                .zip(x.par_chunks(block))
+                .for_each(|(p, x)| wide!(move block_moments(p, x, c)));
             wide!(merge_moments(op, partial, mean, rstd));
             // y = scale * x + shift
             let (scale, shift) = affine.split_at_mut(c);
@@ -65,12 +68,12 @@ pub fn forward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
             }
             let (scale, shift, mean) = (&*scale, &*shift, &*mean);
             let residual = residual.map(|r| &r[n * image..][..image]);
-            with_activation!(op.act, act => {
-                y.par_chunks_mut(block).enumerate().for_each(|(b, y)| {
-                    let x = &x[b * block..][..y.len()];
-                    let residual = residual.map(|r| &r[b * block..][..y.len()]);
-                    wide!(apply(y, x, residual, mean, scale, shift, act))
-                })
+            y.par_chunks_mut(block).enumerate().for_each(|(b, y)| {
+                let x = &x[b * block..][..y.len()];
+                let residual = residual.map(|r| &r[b * block..][..y.len()]);
+                // Told apart inside, where the compiler then knows which one it is.
+                let act = op.act;
+                wide!(move with_activation!(act, act => apply(y, x, residual, mean, scale, shift, act)))
             });
         });
 }
@@ -153,7 +156,7 @@ pub fn backward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
         with_activation!(op.act, act => {
             partial.par_chunks_mut(2 * c).enumerate().for_each(|(b, p)| {
                 let at = b * block..((b + 1) * block).min(x.len());
-                wide!(block_sums(p, &dy[at.clone()], &x[at.clone()], &y[at], mean, rstd, act))
+                wide!(move block_sums(p, &dy[at.clone()], &x[at.clone()], &y[at], mean, rstd, act))
             });
             for (i, sum) in sums.iter_mut().enumerate() {
                 *sum = T::of(partial.chunks_exact(2 * c).map(|p| p[i].f64()).sum());
@@ -162,7 +165,7 @@ pub fn backward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
             dx.par_chunks_mut(block).enumerate().for_each(|(b, dx)| {
                 let at = b * block..b * block + dx.len();
                 let given = [&dy[at.clone()], &x[at.clone()], &y[at]];
-                wide!(block_dx(dx, given, [mean, rstd, s1, s2], gamma, op.rows, act))
+                wide!(move block_dx(dx, given, [mean, rstd, s1, s2], gamma, op.rows, act))
             });
         });
     });

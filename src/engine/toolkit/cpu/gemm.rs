@@ -8,6 +8,7 @@
 //! Blocking: [`ROW_BLOCK`] x `DEPTH_BLOCK` of the left operand stay in L2 while panels of `b` stream past; one tile's
 //! rows and one panel stay in L1. Threads split rows, columns or both (see [`split`]).
 
+use super::microkernel::wide;
 use super::microkernel::{
     BLOCK, COLUMN_STRIDE, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut, Window,
     transpose_block,
@@ -106,26 +107,28 @@ pub fn multiply_rows<'a, T: Real, L: LeftRows<T>>(
     assert_eq!(out.len(), grid.n * grid.h * grid.w * grid.c);
     let out = TileOut::new(out);
     for_parts(parts, scratch, ROWS_SCRATCH, &|part, scratch: &mut [T]| {
-        for a in 0..grid.step_h {
-            for b in 0..grid.step_w {
-                let (h, w) = grid.phase(a, b);
-                let rows = grid.n * h * w;
-                if rows == 0 {
-                    continue;
+        wide!({
+            for a in 0..grid.step_h {
+                for b in 0..grid.step_w {
+                    let (h, w) = grid.phase(a, b);
+                    let rows = grid.n * h * w;
+                    if rows == 0 {
+                        continue;
+                    }
+                    let (by_rows, by_cols) = split(parts, rows, grid.c);
+                    if part >= by_rows * by_cols {
+                        continue;
+                    }
+                    // Whole tiles per thread, so that only one of them has a short one.
+                    let tiles = piece(rows.div_ceil(TILE_ROWS), part % by_rows, by_rows);
+                    let rows = tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(rows);
+                    let panels = piece(grid.c.div_ceil(PANEL), part / by_rows, by_cols);
+                    // SAFETY: no two (part, phase) share an element: phases hold different pixels, and within a phase the
+                    // parts hold different rows or different columns.
+                    unsafe { rows_part(isa, &grid, (a, b), &job(a, b), rows, panels, finish, &out, scratch) };
                 }
-                let (by_rows, by_cols) = split(parts, rows, grid.c);
-                if part >= by_rows * by_cols {
-                    continue;
-                }
-                // Whole tiles per thread, so that only one of them has a short one.
-                let tiles = piece(rows.div_ceil(TILE_ROWS), part % by_rows, by_rows);
-                let rows = tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(rows);
-                let panels = piece(grid.c.div_ceil(PANEL), part / by_rows, by_cols);
-                // SAFETY: no two (part, phase) share an element: phases hold different pixels, and within a phase the
-                // parts hold different rows or different columns.
-                unsafe { rows_part(isa, &grid, (a, b), &job(a, b), rows, panels, finish, &out, scratch) };
             }
-        }
+        })
     });
 }
 
@@ -238,10 +241,12 @@ pub fn for_windows<T: Real>(
     }
     let out = TileOut::new(out);
     for_parts(by_rows * by_cols, scratch, each, &|part, scratch: &mut [T]| {
-        let (i, j) = (part % by_rows, part / by_rows);
-        // SAFETY: the parts' rows follow each other, and so do their columns (asserted above).
-        let window = unsafe { Window::new(&out, row_len, rows(i), columns(j)) };
-        job((i, j), window, scratch);
+        wide!({
+            let (i, j) = (part % by_rows, part / by_rows);
+            // SAFETY: the parts' rows follow each other, and so do their columns (asserted above).
+            let window = unsafe { Window::new(&out, row_len, rows(i), columns(j)) };
+            job((i, j), window, scratch);
+        })
     });
 }
 
@@ -265,44 +270,46 @@ pub fn multiply_columns<T: Real>(
     let out = TileOut::new(out);
     let (by_rows, by_cols) = split(parts, rows, cols);
     for_parts(by_rows * by_cols, scratch, COLUMNS_SCRATCH, &|part, scratch: &mut [T]| {
-        let (packed_right, packed_left) = scratch.split_at_mut(PANEL_BLOCK * DEPTH_BLOCK * PANEL);
-        let tiles = piece(rows.div_ceil(TILE_ROWS), part % by_rows, by_rows);
-        let my_rows = tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(rows);
-        for panels in blocks(piece(cols.div_ceil(PANEL), part / by_rows, by_cols), PANEL_BLOCK) {
-            for depths in blocks(0..depth, DEPTH_BLOCK) {
-                right.fill(depths.clone(), panels.clone(), packed_right);
-                for rows_now in blocks(my_rows.clone(), ROW_BLOCK) {
-                    for (tile, to) in blocks(rows_now.clone(), TILE_ROWS)
-                        .zip(packed_left.chunks_exact_mut(DEPTH_BLOCK * COLUMN_STRIDE))
-                    {
-                        pack_columns(left, rows, depths.clone(), tile, to);
-                    }
-                    for panel in panels.clone() {
-                        let column = panel * PANEL;
-                        let panel_start = (panel - panels.start) * depths.len() * PANEL;
-                        for (i, tile) in blocks(rows_now.clone(), TILE_ROWS).enumerate() {
-                            let mut at = [0; TILE_ROWS];
-                            for (at, row) in at.iter_mut().zip(tile.clone()) {
-                                *at = row * cols + column;
+        wide!({
+            let (packed_right, packed_left) = scratch.split_at_mut(PANEL_BLOCK * DEPTH_BLOCK * PANEL);
+            let tiles = piece(rows.div_ceil(TILE_ROWS), part % by_rows, by_rows);
+            let my_rows = tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(rows);
+            for panels in blocks(piece(cols.div_ceil(PANEL), part / by_rows, by_cols), PANEL_BLOCK) {
+                for depths in blocks(0..depth, DEPTH_BLOCK) {
+                    right.fill(depths.clone(), panels.clone(), packed_right);
+                    for rows_now in blocks(my_rows.clone(), ROW_BLOCK) {
+                        for (tile, to) in blocks(rows_now.clone(), TILE_ROWS)
+                            .zip(packed_left.chunks_exact_mut(DEPTH_BLOCK * COLUMN_STRIDE))
+                        {
+                            pack_columns(left, rows, depths.clone(), tile, to);
+                        }
+                        for panel in panels.clone() {
+                            let column = panel * PANEL;
+                            let panel_start = (panel - panels.start) * depths.len() * PANEL;
+                            for (i, tile) in blocks(rows_now.clone(), TILE_ROWS).enumerate() {
+                                let mut at = [0; TILE_ROWS];
+                                for (at, row) in at.iter_mut().zip(tile.clone()) {
+                                    *at = row * cols + column;
+                                }
+                                let tile = Tile {
+                                    depth: depths.len(),
+                                    cols: (cols - column).min(PANEL),
+                                    layout: Layout::Columns,
+                                    a: &packed_left[i * DEPTH_BLOCK * COLUMN_STRIDE..],
+                                    b: &packed_right[panel_start..][..depths.len() * PANEL],
+                                    ahead: &[],
+                                    rows: &at[..tile.len()],
+                                    accumulate: depths.start > 0,
+                                    finish: None,
+                                };
+                                // SAFETY: parts hold different rows or different columns of `out`.
+                                unsafe { tile.store_into(isa, &out) };
                             }
-                            let tile = Tile {
-                                depth: depths.len(),
-                                cols: (cols - column).min(PANEL),
-                                layout: Layout::Columns,
-                                a: &packed_left[i * DEPTH_BLOCK * COLUMN_STRIDE..],
-                                b: &packed_right[panel_start..][..depths.len() * PANEL],
-                                ahead: &[],
-                                rows: &at[..tile.len()],
-                                accumulate: depths.start > 0,
-                                finish: None,
-                            };
-                            // SAFETY: parts hold different rows or different columns of `out`.
-                            unsafe { tile.store_into(isa, &out) };
                         }
                     }
                 }
             }
-        }
+        })
     });
 }
 

@@ -68,16 +68,24 @@ impl<R, F: FnOnce() -> R> Vectorised for F {
     }
 }
 
-/// An expression, compiled for the widest registers of this machine as far as what it calls is inlined into it.
+/// An expression, compiled for the widest registers of this machine as far as what it calls is inlined into it. With `move` it
+/// owns the slices that it names: their lengths, behind a reference, could change under the compiler's eyes, which keeps loops
+/// over several of them from being vectorised.
 macro_rules! wide {
-    ($job:expr) => {{
+    (move $job:expr) => {
+        wide!(@closure move || $job)
+    };
+    (@closure $closure:expr) => {{
         use $crate::engine::toolkit::cpu::microkernel::{Isa, vectorised};
         vectorised(
             Isa::detect(),
             #[inline(always)]
-            || $job,
+            $closure,
         )
     }};
+    ($job:expr) => {
+        wide!(@closure || $job)
+    };
 }
 pub(crate) use wide;
 
