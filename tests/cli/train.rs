@@ -176,7 +176,8 @@ fn cross_validation_leaves_each_picture_out() {
     let plain = dir.path().join("plain.safetensors");
     trained(&good, &plain, &["--holdout", "0"]);
     assert!(tensors(&plain) == tensors(&whole));
-    ckaad(&[&["train", "--normal", text(&good), "--out", "x", "--folds", "4"], &small[..]].concat())
+    let never = dir.path().join("never.safetensors");
+    ckaad(&[&["train", "--normal", text(&good), "--out", text(&never), "--folds", "4"], &small[..]].concat())
         .fails(2, &["4 folds of 3 normal pictures"]);
 }
 
