@@ -18,6 +18,8 @@
 mod common;
 #[path = "golden/patchcore.rs"]
 mod patchcore;
+#[path = "golden/regions.rs"]
+mod regions;
 
 use ckaad::detector::ckaad::scoring::{self, Judgement};
 use ckaad::detector::ckaad::step::{self, Hyper};

@@ -48,10 +48,10 @@ pub struct Args {
     #[command(flatten)]
     inputs: Inputs,
     /// Call pictures anomalous from this score on, whatever the model says
-    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SCORE", value_parser = finite, allow_negative_numbers = true)]
     threshold: Option<f64>,
     /// Call map values anomalous from this one on, whatever the model says
-    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "VALUE", value_parser = finite, allow_negative_numbers = true)]
     pixel_threshold: Option<f64>,
     /// Write every picture with its anomalies outlined and coloured, as PNG, into this folder
     #[arg(long, value_name = "DIR")]
@@ -223,6 +223,11 @@ impl Writer {
             (Format::Table, Err(e)) => format!("{:>10}{:<11}  {e}\n", "-", "  unreadable"),
         })
     }
+}
+
+/// A threshold: with one that is no number nothing would ever be anomalous.
+fn finite(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|v: &f64| v.is_finite()).ok_or_else(|| "expected a finite number".into())
 }
 
 /// A CSV field, quoted where it must be.

@@ -251,6 +251,17 @@ fn regions_and_thresholds_of_a_run() {
     assert!((x..x + w).contains(&centre[0]) && (y..y + h).contains(&centre[1]), "{line}");
 }
 
+#[test]
+fn thresholds_of_a_run_are_finite() {
+    let picture = full().join("test/good/000.png");
+    for flag in ["--threshold", "--pixel-threshold"] {
+        for value in ["nan", "inf", "-inf", "x"] {
+            let given = format!("{flag}={value}");
+            ckaad(&["score", "--model", text(model()), &given, text(&picture)]).fails(2, &[flag, "finite number"]);
+        }
+    }
+}
+
 /// Paths ended by zero bytes, in a file or on standard input.
 #[test]
 fn lists_of_any_names() {
