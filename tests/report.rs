@@ -109,8 +109,42 @@ fn a_legend_lies_below_where_there_is_room() {
     // No room, and nothing to explain.
     assert_eq!(with_legend(picture(16, 16), (16, 16), &scale).1, 16);
     assert_eq!(with_legend(picture(300, 20), (300, 20), &Scale { filled: false, ..scale }).1, 20);
-    // A large picture has a large legend.
-    assert_eq!(with_legend(picture(2400, 10), (2400, 10), &scale).1, 10 + 6 * 16);
+    // A large picture has a large legend, but none that is higher than a very wide picture.
+    assert_eq!(with_legend(picture(2400, 600), (2400, 600), &scale).1, 600 + 6 * 16);
+    assert_eq!(with_legend(picture(2400, 200), (2400, 200), &scale).1, 200 + 2 * 16);
+    assert_eq!(with_legend(picture(2400, 10), (2400, 10), &scale).1, 10 + 16);
+}
+
+/// Where the bar of colours begins, and the strip's pixels, of a picture 600 wide.
+fn strip(scale: &Scale) -> (usize, Vec<u8>) {
+    let (pixels, height) = with_legend(vec![9; 600 * 8 * 3], (600, 8), scale);
+    let middle = &pixels.as_chunks::<3>().0[600 * (8 + (height - 8) / 2)..][..600];
+    let bar = middle.iter().position(|[r, g, b]| r.abs_diff(*g).max(g.abs_diff(*b)) > 20).unwrap();
+    (bar, pixels[600 * 8 * 3..].to_vec())
+}
+
+#[test]
+fn a_legend_names_the_threshold_and_tells_small_ones_apart() {
+    let scale = Scale::above(0.25);
+    // The word and a space: ten letters of eight pixels. A map's lowest value is no threshold.
+    assert_eq!(strip(&scale).0, strip(&Scale { contour: false, ..scale }).0 + 80);
+    assert_ne!(strip(&Scale::above(0.0004)).1, strip(&Scale::above(0.00041)).1);
+}
+
+/// Of a tiny picture only the outer line is drawn: the inner would hide most of what it surrounds.
+#[test]
+fn a_tiny_anomaly_is_still_seen() {
+    let mut map = [0.0f32; 16 * 16];
+    (6..10).for_each(|y| map[y * 16 + 6..y * 16 + 10].fill(2.0));
+    let gray = vec![90u8; 16 * 16 * 3];
+    let count = |scale: &Scale, color: [u8; 3]| {
+        heatmap(&gray, (16, 16), &map, scale).as_chunks::<3>().0.iter().filter(|p| **p == color).count()
+    };
+    let scale = Scale::above(1.0);
+    // Four by four pixels; sixteen more touch a side of theirs, and twelve of their own lie at a border.
+    assert_eq!((count(&scale, [20; 3]), count(&scale, [255; 3]), count(&scale, [90; 3])), (16, 0, 256 - 32));
+    let only = Scale { filled: false, ..scale };
+    assert_eq!((count(&only, [20; 3]), count(&only, [255; 3])), (16, 12));
 }
 
 #[test]

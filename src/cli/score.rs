@@ -29,10 +29,11 @@ Maps and heat maps are named after the picture, in the subfolders of the folder 
 one name, later ones get -2, -3 and so on.
 
 A heat map shows the picture in its own size. Where the anomaly map is below the pixel threshold it is left as it is; above
-it is outlined and coloured, from blue at the threshold to red at twice of it, as the strip below says. Without a pixel
-threshold (of models by earlier versions) the picture's threshold takes its place, and without any the colours go from the
-map's lowest value to its highest. JSON lists the connected areas above the pixel threshold as `regions`, the highest
-first: box (x, y, width, height) and area in pixels of the picture, share of the picture, peak of the map, centroid.
+it is outlined and coloured, from blue at the threshold to red at twice of it, as the strip below says (a picture too narrow
+for a strip has none). Without a pixel threshold (of models by earlier versions) the picture's threshold takes its place,
+and without any the colours go from the map's lowest value to its highest. JSON lists the connected areas above the pixel
+threshold as `regions`, the highest first: box (x, y, width, height) and area in pixels of the picture, share of the
+picture, peak of the map, centroid.
 
 Examples:
   ckaad score --model screw.safetensors photo.jpg

@@ -8,6 +8,8 @@ const OPACITY: (f32, f32) = (0.3, 0.65);
 /// The contour's two lines, inside and outside: one of them shows on any picture.
 const INSIDE: [u8; 3] = [255, 255, 255];
 const OUTSIDE: [u8; 3] = [20, 20, 20];
+/// Pixels a coloured picture's shorter side needs for both lines: in a smaller one the inner would hide what it surrounds.
+const ROOM_FOR_BOTH: usize = 32;
 const PAPER: [u8; 3] = [250, 250, 250];
 const INK: [u8; 3] = [40, 40, 40];
 
@@ -47,7 +49,9 @@ impl Scale {
 pub fn heatmap(rgb: &[u8], (width, height): (usize, usize), map: &[f32], scale: &Scale) -> Vec<u8> {
     debug_assert_eq!(rgb.len(), width * height * 3);
     let values = stretched(map, map.len().isqrt(), width, height);
-    let line = (width.min(height) / 320).max(1);
+    let shorter = width.min(height);
+    let line = (shorter / 320).max(1);
+    let both = !scale.filled || shorter >= ROOM_FOR_BOTH;
     let inside = |x: usize, y: usize| values[y * width + x] >= scale.from;
     // Whether something `line` pixels away in one of four directions is on the other side.
     let borders = |x: usize, y: usize, here: bool| {
@@ -59,7 +63,7 @@ pub fn heatmap(rgb: &[u8], (width, height): (usize, usize), map: &[f32], scale: 
     out.par_chunks_exact_mut(width * 3).enumerate().for_each(|(y, row)| {
         for (x, pixel) in row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             let (v, here) = (values[y * width + x], inside(x, y));
-            if scale.contour && borders(x, y, here) {
+            if scale.contour && (both || !here) && borders(x, y, here) {
                 *pixel = if here { INSIDE } else { OUTSIDE };
             } else if here && scale.filled {
                 let t = scale.position(v);
@@ -73,31 +77,45 @@ pub fn heatmap(rgb: &[u8], (width, height): (usize, usize), map: &[f32], scale: 
     out
 }
 
-/// The same with a strip below that shows the colours and what they stand for, where the picture is wide enough for it.
-/// Returns the pixels and their height.
+/// The same with a strip below that shows the colours and what they stand for, where the picture is wide enough for it: its
+/// letters follow the width, or the height of a picture that is very wide. Returns the pixels and their height.
 pub fn with_legend(mut rgb: Vec<u8>, (width, height): (usize, usize), scale: &Scale) -> (Vec<u8>, usize) {
-    let text = |zoom: usize| Text { zoom, color: INK };
-    let (from, to) = (format!("{:.3}", scale.from), format!("{:.3}", scale.to));
-    let zoom = (width / 400).clamp(1, 8);
+    let zoom = (width.min(4 * height) / 400).clamp(1, 8);
     let (pad, line) = (4 * zoom, 8 * zoom);
-    let labels = text(zoom).width(&from) + text(zoom).width(&to);
-    let bar = width.saturating_sub(labels + 4 * pad).min(60 * line);
+    let text = Text { zoom, color: INK };
+    let to = number(scale.to);
+    let bar_beside = |from: &str| {
+        let labels = text.width(from) + text.width(&to);
+        width.saturating_sub(labels + 4 * pad).min(60 * line)
+    };
+    let mut from = number(scale.from);
+    let named = format!("threshold {from}");
+    if scale.contour && bar_beside(&named) >= 8 * line {
+        from = named;
+    }
+    let bar = bar_beside(&from);
     if !scale.filled || bar < 4 * line {
         return (rgb, height);
     }
     let strip = line + 2 * pad;
     rgb.extend(PAPER.repeat(width * strip));
     let below = &mut rgb[width * height * 3..];
-    text(zoom).draw(below, width, (pad, pad), &from);
-    let left = 2 * pad + text(zoom).width(&from);
+    text.draw(below, width, (pad, pad), &from);
+    let left = 2 * pad + text.width(&from);
     for x in 0..bar {
         let color = turbo(x as f32 / (bar - 1) as f32).map(|c| (255.0 * c).round() as u8);
         for y in pad..pad + line {
             below[(y * width + left + x) * 3..][..3].copy_from_slice(&color);
         }
     }
-    text(zoom).draw(below, width, (left + bar + pad, pad), &to);
+    text.draw(below, width, (left + bar + pad, pad), &to);
     (rgb, height + strip)
+}
+
+/// Three decimals, and of a smaller number three digits.
+fn number(v: f32) -> String {
+    let decimals = if v != 0.0 && v.is_finite() { 2 - v.abs().log10().floor() as i32 } else { 3 };
+    format!("{v:.0$}", decimals.clamp(3, 9) as usize)
 }
 
 /// A square map at another shape, between the centres of its values linearly interpolated.
