@@ -28,7 +28,8 @@ fn areas_are_scipys_and_scikit_images() {
         assert!(found.is_sorted_by(|a, b| a.peak >= b.peak), "{case}: the highest comes first");
         let mut found: Vec<[f64; 9]> = found.iter().map(row).collect();
         let mut right = get("regions").as_chunks::<9>().0.to_vec();
-        (in_order(&mut found), in_order(&mut right));
+        in_order(&mut found);
+        in_order(&mut right);
         assert_eq!(found.len(), right.len(), "case {case}");
         for (found, right) in found.iter().zip(&right) {
             // Sums of up to 4096 whole numbers are exact, a handful of products and quotients is not.
