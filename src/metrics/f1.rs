@@ -1,7 +1,7 @@
 //! The threshold with the best F1 on pictures whose labels are known: better than any threshold chosen without them. A picture is called anomalous when score >= threshold.
 
 use super::confusion::Confusion;
-use super::{check, descending};
+use super::{classes, descending};
 use crate::error::Result;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,11 +16,7 @@ pub struct BestF1 {
 /// Tries every score as threshold, as scikit-learn's `precision_recall_curve` does. `None`
 /// unless both classes occur: where all are anomalous, calling everything so is right.
 pub fn best_f1(scores: &[f64], labels: &[bool]) -> Result<Option<BestF1>> {
-    check(scores, labels)?;
-    let positives = labels.iter().filter(|&&l| l).count();
-    if positives == 0 || positives == labels.len() {
-        return Ok(None);
-    }
+    let Some((positives, _)) = classes(scores, labels)? else { return Ok(None) };
     let mut best = (f64::NEG_INFINITY, 0.0);
     let (mut tp, mut predicted) = (0usize, 0usize);
     for run in descending(scores) {

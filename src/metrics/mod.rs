@@ -25,6 +25,14 @@ fn check(scores: &[f64], labels: &[bool]) -> Result<()> {
     Ok(())
 }
 
+/// How many pictures are anomalous, and how many normal; `None` unless there are both.
+fn classes(scores: &[f64], labels: &[bool]) -> Result<Option<(usize, usize)>> {
+    check(scores, labels)?;
+    let positives = labels.iter().filter(|&&l| l).count();
+    let negatives = labels.len() - positives;
+    Ok((positives > 0 && negatives > 0).then_some((positives, negatives)))
+}
+
 /// Indices from the highest score to the lowest, in runs of equal scores.
 fn descending(scores: &[f64]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..scores.len()).collect();

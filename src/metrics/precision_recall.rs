@@ -1,7 +1,7 @@
 //! Precision over recall, and the average precision, as scikit-learn's `precision_recall_curve` and
 //! `average_precision_score`.
 
-use super::{check, descending};
+use super::{classes, descending};
 use crate::error::Result;
 
 /// The curve and its mean.
@@ -15,11 +15,7 @@ pub struct PrecisionRecall {
 
 /// `None` unless both classes occur.
 pub fn precision_recall(scores: &[f64], labels: &[bool]) -> Result<Option<PrecisionRecall>> {
-    check(scores, labels)?;
-    let positives = labels.iter().filter(|&&l| l).count();
-    if positives == 0 || positives == labels.len() {
-        return Ok(None);
-    }
+    let Some((positives, _)) = classes(scores, labels)? else { return Ok(None) };
     let (mut found, mut called, mut average) = (0usize, 0usize, 0.0);
     let mut points = vec![(0.0, 1.0)];
     for run in descending(scores) {

@@ -1,7 +1,7 @@
 //! The receiver operating characteristic of image scores and the area under it, with ties as in scikit-learn's
 //! `roc_auc_score`: a threshold cannot split equal scores, so they are one step of the curve.
 
-use super::{check, descending};
+use super::{classes, descending};
 use crate::error::Result;
 
 /// The curve and its area.
@@ -15,12 +15,7 @@ pub struct Roc {
 
 /// `None` unless both classes occur: AUROC compares pictures of one with pictures of the other.
 pub fn roc(scores: &[f64], labels: &[bool]) -> Result<Option<Roc>> {
-    check(scores, labels)?;
-    let positives = labels.iter().filter(|&&l| l).count();
-    let negatives = labels.len() - positives;
-    if positives == 0 || negatives == 0 {
-        return Ok(None);
-    }
+    let Some((positives, negatives)) = classes(scores, labels)? else { return Ok(None) };
     let (mut tp, mut fp, mut twice_area) = (0usize, 0usize, 0u128);
     let mut points = vec![(0.0, 0.0)];
     for run in descending(scores) {
