@@ -68,7 +68,6 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
     let per_kind = (SHOWN / kinds.len().max(1)).max(PER_KIND);
     let pictures: Vec<Row> = e.pictures.iter().map(picture).collect();
     let scale = config.pixel_threshold.or(e.threshold).map(Scale::above);
-    let all: Vec<f32> = e.pictures.iter().flat_map(|p| p.map.iter().copied()).collect();
     let report = Report {
         title: head.title,
         note: head.note,
@@ -85,7 +84,7 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
         pictures,
         gallery: choose(&judged, per_kind).into_iter().map(|i| shot(&e.pictures[i])).collect(),
         chosen: format!("of each kind up to {per_kind}, those judged worst first"),
-        scale: Some(scale.unwrap_or_else(|| Scale::of_map(&all))),
+        scale: Some(scale.unwrap_or_else(|| Scale::of_maps(e.pictures.iter().map(|p| &p.map[..])))),
     };
     let html = report.html()?;
     write_atomically(path, |f| f.write_all(html.as_bytes()))

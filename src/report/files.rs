@@ -53,7 +53,7 @@ impl MapFiles {
         }
         let (name, size) = (self.free_name(name), map.len().isqrt());
         if let Some(folder) = &self.heatmaps {
-            let scale = self.scale.unwrap_or_else(|| Scale::of_map(map));
+            let scale = self.scale.unwrap_or_else(|| Scale::of_maps([map].into_iter()));
             let (pixels, height) = with_legend(heatmap(rgb, shown, map, &scale), shown, &scale);
             let png = png_rgb(&pixels, shown.0, height)?;
             written.heatmap = Some(write(folder, &name, "png", |f| f.write_all(&png))?);

@@ -32,9 +32,10 @@ impl Scale {
         Scale { from: threshold as f32, to: 2.0 * threshold as f32, contour: true, filled: true }
     }
 
-    /// All of a map, for want of a threshold.
-    pub fn of_map(map: &[f32]) -> Self {
-        let (from, to) = map.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
+    /// All that maps hold, for want of a threshold.
+    pub fn of_maps<'a>(maps: impl Iterator<Item = &'a [f32]>) -> Self {
+        let (from, to) =
+            maps.flatten().fold((f32::INFINITY, f32::NEG_INFINITY), |(lo, hi), v| (lo.min(*v), hi.max(*v)));
         Scale { from, to, contour: false, filled: true }
     }
 

@@ -40,8 +40,8 @@ impl ScoredReport {
     /// Writes the report atomically. `model` and `command` say where it comes from.
     pub fn write(self, path: &Path, model: &str, command: String) -> Result<()> {
         let flagged = self.threshold.map(|t| self.rows.iter().filter(|r| r.score >= t).count());
-        let all: Vec<f32> = self.gallery.iter().flat_map(|s| s.map.iter().copied()).collect();
         let called = flagged.map(|n| format!("{n} of {} pictures are called anomalous.", self.rows.len()));
+        let scale = self.scale.unwrap_or_else(|| Scale::of_maps(self.gallery.iter().map(|s| &s.map[..])));
         let report = Report {
             title: "Scored pictures".into(),
             note: called.unwrap_or_default(),
@@ -51,7 +51,7 @@ impl ScoredReport {
             chosen: "those that scored highest".into(),
             pictures: self.rows,
             gallery: self.gallery,
-            scale: Some(self.scale.unwrap_or_else(|| Scale::of_map(&all))),
+            scale: Some(scale),
             ..Report::default()
         };
         let html = report.html()?;
