@@ -67,7 +67,7 @@ const F32: Tolerance = Tolerance {
     later: 5e-2,
     later_adversarial: 5e-2,
 };
-const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.3, ..F32 };
+const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.2, ..F32 };
 const BF16: Tolerance = Tolerance {
     features: 1e-2,
     reconstructions: 8e-2,

@@ -34,8 +34,9 @@ pub trait Real:
     fn sqrt(self) -> Self;
     fn abs(self) -> Self;
     fn is_nan(self) -> bool;
-    /// `self * a + b`, each rounded: not every processor can do both at once, and all of them shall give the same bits.
-    fn mul_add(self, a: Self, b: Self) -> Self;
+    /// `self * a + b`: rounded once where `FUSED`, which is for code that is compiled for an instruction that does so (elsewhere
+    /// it is a slow library call), else twice.
+    fn mul_add<const FUSED: bool>(self, a: Self, b: Self) -> Self;
     /// The larger of the two; NaN if either is NaN.
     fn maximum(self, other: Self) -> Self {
         if self > other || self.is_nan() { self } else { other }
@@ -73,8 +74,8 @@ macro_rules! real {
                 <$t>::abs(self)
             }
             #[inline(always)]
-            fn mul_add(self, a: Self, b: Self) -> Self {
-                self * a + b
+            fn mul_add<const FUSED: bool>(self, a: Self, b: Self) -> Self {
+                if FUSED { <$t>::mul_add(self, a, b) } else { self * a + b }
             }
         }
     };

@@ -7,7 +7,7 @@
 use super::projection::{Projection, dimensions};
 use crate::Result;
 use crate::detector::{Features, Progress};
-use crate::engine::toolkit::cpu::microkernel::{Isa, Vectorised, vectorised};
+use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
 use crate::engine::toolkit::cpu::vector::squared_distance;
 use crate::model::init::named_rng;
 use rand::RngExt;
@@ -137,9 +137,9 @@ impl Vectorised for Apart<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         for (to, other) in self.to.iter_mut().zip(self.centres.chunks_exact(self.centre.len())) {
-            *to = squared_distance(other, self.centre);
+            *to = squared_distance::<f32, FUSED>(other, self.centre);
         }
     }
 }
@@ -162,7 +162,7 @@ impl Vectorised for Update<'_> {
     type Output = (usize, f32);
 
     #[inline(always)]
-    fn run(self) -> Self::Output {
+    fn run<const FUSED: bool>(self) -> Self::Output {
         let mut farthest = (usize::MAX, f32::NEG_INFINITY);
         let (dimensions, own) = (self.centre.len(), self.between.len() as u32 - 1);
         for (i, (least, nearest)) in self.distances.iter_mut().zip(self.nearest).enumerate() {
@@ -171,7 +171,7 @@ impl Vectorised for Update<'_> {
                 let mut distance = 0.0;
                 let point = &self.points[i * dimensions..][..dimensions];
                 for (point, centre) in point.chunks(PIECE).zip(self.centre.chunks(PIECE)) {
-                    distance += squared_distance(point, centre);
+                    distance += squared_distance::<f32, FUSED>(point, centre);
                     // What is added is never negative, so neither is what the rest would add.
                     if distance >= *least {
                         break;

@@ -3,7 +3,7 @@
 use super::AnomalyMap;
 use crate::engine::ops::Args;
 use crate::engine::real::Real;
-use crate::engine::toolkit::cpu::microkernel::wide;
+use crate::engine::toolkit::cpu::isa::wide;
 use rayon::prelude::*;
 
 /// Neighbours and weight of output coordinate `o`: value = a + t * (b - a). Computed in f64, exact for every size in use.
@@ -89,24 +89,25 @@ fn blur<T: Real>(op: &AnomalyMap, map: &mut [T], scratch: &mut [T]) {
                 for (i, p) in padded.iter_mut().enumerate() {
                     *p = x[mirror(i as isize - radius as isize, size)];
                 }
-                wide!(weigh(out, &op.taps, |offset| &padded[(radius as isize + offset) as usize..][..size]));
+                let padded = &*padded;
+                wide!(FUSED => weigh::<T, FUSED>(out, &op.taps, |offset| &padded[(radius as isize + offset) as usize..][..size]));
             }
         });
     let rows = &*rows;
     map.par_chunks_mut(size).with_min_len(LINES).enumerate().for_each(|(i, y)| {
-        wide!(weigh(y, &op.taps, |offset| &rows[mirror(i as isize + offset, size) * size..][..size]));
+        wide!(FUSED => weigh::<T, FUSED>(y, &op.taps, |offset| &rows[mirror(i as isize + offset, size) * size..][..size]));
     });
 }
 
 /// `out[j] = sum over offsets of taps[|offset|] * line(offset)[j]`
 #[inline(always)]
-fn weigh<'a, T: Real>(out: &mut [T], taps: &[f64], line: impl Fn(isize) -> &'a [T]) {
+fn weigh<'a, T: Real, const FUSED: bool>(out: &mut [T], taps: &[f64], line: impl Fn(isize) -> &'a [T]) {
     let centre = T::of(taps[0]);
     out.iter_mut().zip(line(0)).for_each(|(o, x)| *o = *x * centre);
     for (k, tap) in taps.iter().enumerate().skip(1) {
         let tap = T::of(*tap);
         for ((o, a), b) in out.iter_mut().zip(line(-(k as isize))).zip(line(k as isize)) {
-            *o = (*a + *b).mul_add(tap, *o);
+            *o = (*a + *b).mul_add::<FUSED>(tap, *o);
         }
     }
 }

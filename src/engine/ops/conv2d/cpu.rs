@@ -12,7 +12,8 @@ use crate::engine::toolkit::cpu::gemm::{
     COLUMNS_SCRATCH, OutGrid, ROWS_SCRATCH, RowsJob, multiply_columns, multiply_rows, pack_plain_row, pack_transposed,
     packed_len as panels_len,
 };
-use crate::engine::toolkit::cpu::microkernel::{BLOCK, Finish, Isa, PANEL, transpose_block, vectorised};
+use crate::engine::toolkit::cpu::isa::{Isa, vectorised};
+use crate::engine::toolkit::cpu::microkernel::{BLOCK, Finish, PANEL, transpose_block};
 
 /// Filters as stored, or packed in advance by [`pack`] (forward) or [`pack_bwd_input`].
 #[derive(Clone, Copy)]

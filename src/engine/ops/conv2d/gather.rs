@@ -3,7 +3,8 @@
 
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{LeftRows, RightPanels};
-use crate::engine::toolkit::cpu::microkernel::{Isa, PANEL, ROW_STRIDE, Vectorised, vectorised};
+use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
+use crate::engine::toolkit::cpu::microkernel::{PANEL, ROW_STRIDE};
 use std::ops::Range;
 
 /// Runs up to this length are copied as if they had it: 7 pixels of 3 channels are 21.
@@ -117,7 +118,7 @@ impl<T: Real> Vectorised for FillRows<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let from = self.gather.from;
         self.gather.for_rows(self.rows, |row, image, top, left| {
             let to = &mut self.to[row * ROW_STRIDE..][..ROW_STRIDE];

@@ -11,9 +11,8 @@
 use super::gather::clip;
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{for_windows, multiply_panel, split};
-use crate::engine::toolkit::cpu::microkernel::{
-    BLOCK, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, Vectorised, Window, vectorised,
-};
+use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
+use crate::engine::toolkit::cpu::microkernel::{BLOCK, DEPTH_BLOCK, Finish, Layout, PANEL, ROW_STRIDE, Window};
 use crate::engine::toolkit::cpu::threads::{blocks, piece};
 use std::ops::Range;
 
@@ -168,7 +167,7 @@ impl<T: Real, F: Fn(usize, usize, &mut FilterBlock<T>)> Vectorised for Transform
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let mut g = [[[T::ZERO; LANES]; DEPTHS]; 9];
         for (panel, to) in self.panels.zip(self.to.chunks_exact_mut(packed_len(self.depth, PANEL))) {
             for p0 in (0..self.depth).step_by(DEPTHS) {
@@ -279,7 +278,7 @@ impl<T: Real, P: Fn(usize, usize) -> usize> Vectorised for TransformInput<'_, T,
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let s = self.sizes;
         for (t, tile) in self.tiles.enumerate() {
             let (image, i, j) = s.tile_at(tile);
@@ -319,7 +318,7 @@ impl<T: Real> Vectorised for TransformOutput<'_, '_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let s = self.sizes;
         let f = self.finish;
         let bias = f.bias.map(|b| lane(&b[self.column..]));

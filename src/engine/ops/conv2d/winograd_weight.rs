@@ -7,7 +7,8 @@
 use super::winograd::{FILTER, LANES, Lane, POINTS, SIDE, TILE, TransformInput, Winograd, axis, both_axes, lane};
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::multiply_panel;
-use crate::engine::toolkit::cpu::microkernel::{COLUMN_STRIDE, Isa, Layout, PANEL, Vectorised, vectorised};
+use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
+use crate::engine::toolkit::cpu::microkernel::{COLUMN_STRIDE, Layout, PANEL};
 use crate::engine::toolkit::cpu::threads::blocks;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -152,7 +153,7 @@ impl<T: Real> Vectorised for TransformGradient<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let s = self.sizes;
         let point = (self.tiles.len() + 1) * UNIT;
         let (low, high) = self.to.split_at_mut(POINTS * point);
@@ -190,7 +191,7 @@ impl<T: Real> Vectorised for TransformBack<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let c = self.row_len / 9;
         let mut d: [[Lane<T>; SIDE]; SIDE] = [[[T::ZERO; LANES]; SIDE]; SIDE];
         for (row, dw) in self.dw.chunks_exact_mut(self.row_len).enumerate() {

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
-use crate::engine::toolkit::cpu::microkernel::wide;
+use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::vector::{dot, dot_f64};
 use rayon::prelude::*;
 
@@ -100,7 +100,8 @@ impl Operation for Loss {
         let len = self.len;
         saved.par_chunks_mut(SAVED).enumerate().for_each(|(i, saved)| {
             let (a, b) = (&a[i * len..][..len], &b[i * len..][..len]);
-            let [aa, bb, ab] = wide!([dot_f64(a, a), dot_f64(b, b), dot_f64(a, b)]);
+            let [aa, bb, ab] =
+                wide!(FUSED => [dot_f64::<T, FUSED>(a, a), dot_f64::<T, FUSED>(b, b), dot_f64::<T, FUSED>(a, b)]);
             saved[0] = T::of(aa.sqrt().max(EPS));
             saved[1] = T::of(bb.sqrt().max(EPS));
             saved[2] = T::of(ab);
@@ -155,7 +156,8 @@ impl Operation for Map {
         for (([a, b], y), &(_, c)) in pairs.iter().zip(args.outputs).zip(&self.layers) {
             y.par_iter_mut().with_min_len(64).enumerate().for_each(|(i, y)| {
                 let (a, b) = (&a[i * c..][..c], &b[i * c..][..c]);
-                let [aa, bb, ab] = wide!([dot(a, a), dot(b, b), dot(a, b)]);
+                let [aa, bb, ab] =
+                    wide!(FUSED => [dot::<T, FUSED>(a, a), dot::<T, FUSED>(b, b), dot::<T, FUSED>(a, b)]);
                 let length = |squares: T| squares.sqrt().maximum(T::of(EPS));
                 *y = T::ONE - ab / (length(aa) * length(bb));
             });

@@ -5,7 +5,7 @@
 use super::InstanceNorm;
 use crate::engine::ops::{Activation, Args};
 use crate::engine::real::Real;
-use crate::engine::toolkit::cpu::microkernel::wide;
+use crate::engine::toolkit::cpu::isa::wide;
 use rayon::prelude::*;
 
 /// Rows a block holds.
@@ -58,7 +58,7 @@ pub fn forward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
             partial
                 .par_chunks_mut(2 * c)
                 .zip(x.par_chunks(block))
-                .for_each(|(p, x)| wide!(move block_moments(p, x, c)));
+                .for_each(|(p, x)| wide!(FUSED => block_moments::<T, FUSED>(p, x, c)));
             wide!(merge_moments(op, partial, mean, rstd));
             // y = scale * x + shift
             let (scale, shift) = affine.split_at_mut(c);
@@ -73,14 +73,14 @@ pub fn forward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
                 let residual = residual.map(|r| &r[b * block..][..y.len()]);
                 // Told apart inside, where the compiler then knows which one it is.
                 let act = op.act;
-                wide!(move with_activation!(act, act => apply(y, x, residual, mean, scale, shift, act)))
+                wide!(FUSED => with_activation!(act, act => apply::<T, FUSED>(y, x, residual, mean, scale, shift, act)))
             });
         });
 }
 
 /// Mean and sum of squared deviations of each channel over one block.
 #[inline(always)]
-fn block_moments<T: Real>(p: &mut [T], x: &[T], c: usize) {
+fn block_moments<T: Real, const FUSED: bool>(p: &mut [T], x: &[T], c: usize) {
     let (mean, m2) = p.split_at_mut(c);
     mean.fill(T::ZERO);
     m2.fill(T::ZERO);
@@ -92,7 +92,7 @@ fn block_moments<T: Real>(p: &mut [T], x: &[T], c: usize) {
     for row in x.chunks_exact(c) {
         for ((m2, m), x) in m2.iter_mut().zip(mean.iter()).zip(row) {
             let d = *x - *m;
-            *m2 = d.mul_add(d, *m2);
+            *m2 = d.mul_add::<FUSED>(d, *m2);
         }
     }
 }
@@ -119,21 +119,29 @@ fn merge_moments<T: Real>(op: &InstanceNorm, partial: &[T], mean: &mut [T], rstd
 }
 
 #[inline(always)]
-fn apply<T: Real>(y: &mut [T], x: &[T], residual: Option<&[T]>, mean: &[T], scale: &[T], shift: &[T], act: Activation) {
+fn apply<T: Real, const FUSED: bool>(
+    y: &mut [T],
+    x: &[T],
+    residual: Option<&[T]>,
+    mean: &[T],
+    scale: &[T],
+    shift: &[T],
+    act: Activation,
+) {
     let c = mean.len();
     let (scale, shift) = (&scale[..c], &shift[..c]);
     match residual {
         None => {
             for (y, x) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)) {
                 for i in 0..c {
-                    y[i] = act.apply((x[i] - mean[i]).mul_add(scale[i], shift[i]));
+                    y[i] = act.apply((x[i] - mean[i]).mul_add::<FUSED>(scale[i], shift[i]));
                 }
             }
         }
         Some(r) => {
             for ((y, x), r) in y.chunks_exact_mut(c).zip(x.chunks_exact(c)).zip(r.chunks_exact(c)) {
                 for i in 0..c {
-                    y[i] = act.apply((x[i] - mean[i]).mul_add(scale[i], shift[i]) + r[i]);
+                    y[i] = act.apply((x[i] - mean[i]).mul_add::<FUSED>(scale[i], shift[i]) + r[i]);
                 }
             }
         }
@@ -156,7 +164,8 @@ pub fn backward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
         with_activation!(op.act, act => {
             partial.par_chunks_mut(2 * c).enumerate().for_each(|(b, p)| {
                 let at = b * block..((b + 1) * block).min(x.len());
-                wide!(move block_sums(p, &dy[at.clone()], &x[at.clone()], &y[at], mean, rstd, act))
+                let (dy, x, y) = (&dy[at.clone()], &x[at.clone()], &y[at]);
+                wide!(FUSED => block_sums::<T, FUSED>(p, dy, x, y, mean, rstd, act))
             });
             for (i, sum) in sums.iter_mut().enumerate() {
                 *sum = T::of(partial.chunks_exact(2 * c).map(|p| p[i].f64()).sum());
@@ -165,7 +174,7 @@ pub fn backward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
             dx.par_chunks_mut(block).enumerate().for_each(|(b, dx)| {
                 let at = b * block..b * block + dx.len();
                 let given = [&dy[at.clone()], &x[at.clone()], &y[at]];
-                wide!(move block_dx(dx, given, [mean, rstd, s1, s2], gamma, op.rows, act))
+                wide!(block_dx(dx, given, [mean, rstd, s1, s2], gamma, op.rows, act))
             });
         });
     });
@@ -178,7 +187,15 @@ pub fn backward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
 
 /// Sums of dz and of dz * xhat over one block.
 #[inline(always)]
-fn block_sums<T: Real>(p: &mut [T], dy: &[T], x: &[T], y: &[T], mean: &[T], rstd: &[T], act: Activation) {
+fn block_sums<T: Real, const FUSED: bool>(
+    p: &mut [T],
+    dy: &[T],
+    x: &[T],
+    y: &[T],
+    mean: &[T],
+    rstd: &[T],
+    act: Activation,
+) {
     let c = mean.len();
     let rstd = &rstd[..c];
     let (s1, s2) = p.split_at_mut(c);
@@ -188,7 +205,7 @@ fn block_sums<T: Real>(p: &mut [T], dy: &[T], x: &[T], y: &[T], mean: &[T], rstd
         for i in 0..c {
             let dz = dy[i] * act.slope_at(y[i]);
             s1[i] += dz;
-            s2[i] = ((x[i] - mean[i]) * rstd[i]).mul_add(dz, s2[i]);
+            s2[i] = ((x[i] - mean[i]) * rstd[i]).mul_add::<FUSED>(dz, s2[i]);
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::vector::dot;
 use rayon::prelude::*;
 
@@ -54,7 +55,7 @@ impl Operation for L2Normalize {
         y.par_chunks_mut(block).zip(x.par_chunks(block)).zip(inverse.par_chunks_mut(BLOCK)).for_each(
             |((y, x), inv)| {
                 for ((y, x), inv) in y.chunks_exact_mut(self.c).zip(x.chunks_exact(self.c)).zip(inv) {
-                    *inv = T::ONE / dot(x, x).sqrt().maximum(T::of(EPS));
+                    *inv = T::ONE / wide!(FUSED => dot::<T, FUSED>(x, x)).sqrt().maximum(T::of(EPS));
                     y.iter_mut().zip(x).for_each(|(y, x)| *y = *x * *inv);
                 }
             },
@@ -75,7 +76,7 @@ impl Operation for L2NormalizeBwd {
         dx.par_chunks_mut(c).with_min_len(BLOCK).enumerate().for_each(|(i, dx)| {
             let (dy, y, inv) = (&dy[i * c..][..c], &y[i * c..][..c], inverse[i]);
             // Where the length was clamped to eps, y is a constant times x and the projection vanishes.
-            let along = if inv < T::of(1.0 / EPS) { dot(y, dy) } else { T::ZERO };
+            let along = if inv < T::of(1.0 / EPS) { wide!(FUSED => dot::<T, FUSED>(y, dy)) } else { T::ZERO };
             for ((dx, dy), y) in dx.iter_mut().zip(dy).zip(y) {
                 *dx = inv * (*dy - *y * along);
             }

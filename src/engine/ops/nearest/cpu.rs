@@ -5,9 +5,8 @@ use super::{MAX_NEIGHBOURS, Nearest};
 use crate::engine::ops::Args;
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{multiply_panel, pack_transposed, packed_len, split};
-use crate::engine::toolkit::cpu::microkernel::{
-    DEPTH_BLOCK, Isa, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Vectorised, vectorised,
-};
+use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised, wide};
+use crate::engine::toolkit::cpu::microkernel::{DEPTH_BLOCK, Layout, PANEL, ROW_STRIDE, TILE_ROWS};
 use crate::engine::toolkit::cpu::threads::{blocks, for_parts, piece};
 use crate::engine::toolkit::cpu::vector::{dot, squared_distance};
 use rayon::prelude::*;
@@ -141,10 +140,8 @@ fn search<T: Real>(
         let first = group.start * PANEL;
         for (i, square) in squares[..group.len() * PANEL].iter_mut().enumerate() {
             *square = if first + i < rows {
-                {
-                    let row = &bank[(first + i) * c..][..c];
-                    dot(row, row)
-                }
+                let row = &bank[(first + i) * c..][..c];
+                wide!(FUSED => dot::<T, FUSED>(row, row))
             } else {
                 infinity
             };
@@ -198,7 +195,7 @@ impl<T: Real> Vectorised for Select<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let (tiles, _) = self.products.as_chunks::<PANEL>();
         let squares: &[T; PANEL] = self.squares.try_into().expect("a panel's columns");
         let lists = self.keys.chunks_exact_mut(self.k).zip(self.rows.chunks_exact_mut(self.k));
@@ -230,12 +227,12 @@ impl<T: Real> Vectorised for Measure<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn run(self) {
+    fn run<const FUSED: bool>(self) {
         let c = self.x.len();
         let mut found = [(T::ZERO, T::ZERO, T::ZERO); MAX_NEIGHBOURS];
         let found = &mut found[..self.rows.len()];
         for (found, row) in found.iter_mut().zip(self.rows.iter()) {
-            let distance = squared_distance(self.x, &self.bank[row.f64() as usize * c..][..c]).sqrt();
+            let distance = squared_distance::<T, FUSED>(self.x, &self.bank[row.f64() as usize * c..][..c]).sqrt();
             // NaN counts as far.
             let key = if distance.is_nan() { -T::NEG_INFINITY } else { distance };
             *found = (key, *row, distance);

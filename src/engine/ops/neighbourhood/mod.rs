@@ -9,6 +9,7 @@ use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
+use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::vector::squared_distance;
 
 /// Inputs: distances (n, 1, 1, 1), patches (n, 1, 1, c), and k rows of the bank for each, (n, k, 1, c), the nearest first.
@@ -57,7 +58,7 @@ impl Operation for Neighbourhood {
             let mut distances = [0.0; MAX_NEIGHBOURS];
             let distances = &mut distances[..k];
             for (d, row) in distances.iter_mut().zip(neighbours[i * k * c..].chunks_exact(c)) {
-                *d = squared_distance(patch, row).sqrt().f64();
+                *d = wide!(FUSED => squared_distance::<T, FUSED>(patch, row)).sqrt().f64();
             }
             let most = distances.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let total: f64 = distances.iter().map(|d| (d - most).exp()).sum();

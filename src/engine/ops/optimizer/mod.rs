@@ -8,6 +8,7 @@ use super::{Args, Backward, Gradients, Operation};
 use crate::engine::real::Real;
 use crate::engine::tape::{NetId, Tape, Var, Whole};
 use crate::engine::tensor::{DType, Shape};
+use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::vector::dot;
 use crate::{Result, invalid};
 use rayon::prelude::*;
@@ -124,7 +125,10 @@ impl Operation for ClipGradNorm {
     fn run<T: Real>(&self, a: Args<'_, T>) {
         let [norm, grads, ..] = a.outputs;
         let partial = &mut a.scratch[..self.len.div_ceil(CHUNK)];
-        partial.par_iter_mut().zip(grads.par_chunks(CHUNK)).for_each(|(p, g)| *p = dot(g, g));
+        partial
+            .par_iter_mut()
+            .zip(grads.par_chunks(CHUNK))
+            .for_each(|(p, g)| *p = wide!(FUSED => dot::<T, FUSED>(g, g)));
         let total = partial.iter().map(|p| p.f64()).sum::<f64>().sqrt();
         norm[0] = T::of(total);
         let scale = self.max / (total + 1e-6);

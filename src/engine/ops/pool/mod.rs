@@ -9,7 +9,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
-use crate::engine::toolkit::cpu::microkernel::wide;
+use crate::engine::toolkit::cpu::isa::wide;
 use rayon::prelude::*;
 
 /// Sizes of one pooling.

@@ -8,9 +8,10 @@
 //! Blocking: [`ROW_BLOCK`] x `DEPTH_BLOCK` of the left operand stay in L2 while panels of `b` stream past; one tile's
 //! rows and one panel stay in L1. Threads split rows, columns or both (see [`split`]).
 
-use super::microkernel::wide;
+use super::isa::Isa;
+use super::isa::wide;
 use super::microkernel::{
-    BLOCK, COLUMN_STRIDE, DEPTH_BLOCK, Finish, Isa, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut, Window,
+    BLOCK, COLUMN_STRIDE, DEPTH_BLOCK, Finish, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut, Window,
     transpose_block,
 };
 use super::threads::{blocks, for_parts, piece};

@@ -2,8 +2,10 @@
 //! registers. AVX-512 and AVX2+FMA versions for `f32` are chosen at run time; a portable body serves everything else.
 //!
 //! Of the CPU engine only this module has `unsafe`, for intrinsics and for stores into an output that several threads write
-//! at once, and [`gemm`](super::gemm), which gives each of them its own tiles.
+//! at once, with [`isa`](super::isa), which calls what is compiled for an instruction set, and [`gemm`](super::gemm), which
+//! gives each thread its own tiles.
 
+use super::isa::{Isa, vectorised};
 use crate::engine::real::Real;
 #[cfg(target_arch = "x86_64")]
 use std::any::TypeId;
@@ -21,98 +23,6 @@ pub const ROW_STRIDE: usize = DEPTH_BLOCK + 16;
 pub const DEPTH_BLOCK: usize = 256;
 /// Elements per depth step of a left operand packed column by column.
 pub const COLUMN_STRIDE: usize = 16;
-
-/// Instruction set of the running machine, as far as the kernels care.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isa {
-    Portable,
-    Avx2,
-    Avx512,
-}
-
-impl Isa {
-    pub fn detect() -> Isa {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512vl")
-            {
-                return Isa::Avx512;
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Isa::Avx2;
-            }
-        }
-        Isa::Portable
-    }
-
-    /// True if this machine can run code for `self`.
-    pub fn available(self) -> bool {
-        self == Isa::Portable || self == Isa::detect() || (self == Isa::Avx2 && Isa::detect() == Isa::Avx512)
-    }
-}
-
-/// A loop that profits from wide registers. `run` must be `#[inline(always)]`, then it is compiled once per [`Isa`].
-pub trait Vectorised {
-    type Output;
-    fn run(self) -> Self::Output;
-}
-
-impl<R, F: FnOnce() -> R> Vectorised for F {
-    type Output = R;
-
-    #[inline(always)]
-    fn run(self) -> R {
-        self()
-    }
-}
-
-/// An expression, compiled for the widest registers of this machine as far as what it calls is inlined into it. With `move` it
-/// owns the slices that it names: their lengths, behind a reference, could change under the compiler's eyes, which keeps loops
-/// over several of them from being vectorised.
-macro_rules! wide {
-    (move $job:expr) => {
-        wide!(@closure move || $job)
-    };
-    (@closure $closure:expr) => {{
-        use $crate::engine::toolkit::cpu::microkernel::{Isa, vectorised};
-        vectorised(
-            Isa::detect(),
-            #[inline(always)]
-            $closure,
-        )
-    }};
-    ($job:expr) => {
-        wide!(@closure || $job)
-    };
-}
-pub(crate) use wide;
-
-/// Runs `job` compiled for `isa`.
-#[inline]
-pub fn vectorised<J: Vectorised>(isa: Isa, job: J) -> J::Output {
-    #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
-        fn avx512<J: Vectorised>(job: J) -> J::Output {
-            job.run()
-        }
-        #[target_feature(enable = "avx2,fma")]
-        fn avx2<J: Vectorised>(job: J) -> J::Output {
-            job.run()
-        }
-        match isa {
-            // SAFETY: an `Isa` other than `Portable` is only used on machines that have it (asserted here).
-            Isa::Avx512 if isa.available() => return unsafe { avx512(job) },
-            // SAFETY: as above.
-            Isa::Avx2 if isa.available() => return unsafe { avx2(job) },
-            _ => {}
-        }
-    }
-    let _ = isa;
-    job.run()
-}
 
 /// Rows and columns of [`transpose_block`].
 pub const BLOCK: usize = 16;
@@ -323,7 +233,8 @@ impl<T: Real> Finish<'_, T> {
 
 /// Any number type on any machine; the compiler vectorises it for the instruction set it is called under.
 mod portable {
-    use super::{PANEL, Tile, Vectorised};
+    use super::super::isa::Vectorised;
+    use super::{PANEL, Tile};
     use crate::engine::real::Real;
 
     pub const ROWS: usize = 4;
@@ -339,7 +250,7 @@ mod portable {
         type Output = [[T; COLS]; ROWS];
 
         #[inline(always)]
-        fn run(self) -> Self::Output {
+        fn run<const FUSED: bool>(self) -> Self::Output {
             let t = self.tile;
             let (row, step) = t.layout.strides();
             let last = t.rows.len() - 1;

@@ -7,13 +7,13 @@ const LANES: usize = 32;
 
 /// Sum of products, accumulated in `T` in 32 lanes. Inlined, for callers that are compiled for wide registers.
 #[inline(always)]
-pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
+pub fn dot<T: Real, const FUSED: bool>(a: &[T], b: &[T]) -> T {
     let mut lanes = [T::ZERO; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let tail: T = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| *a * *b).sum();
     for (a, b) in a_chunks.zip(b_chunks) {
         for i in 0..LANES {
-            lanes[i] = a[i].mul_add(b[i], lanes[i]);
+            lanes[i] = a[i].mul_add::<FUSED>(b[i], lanes[i]);
         }
     }
     lanes.into_iter().sum::<T>() + tail
@@ -21,13 +21,13 @@ pub fn dot<T: Real>(a: &[T], b: &[T]) -> T {
 
 /// Sum of squared differences, in 32 lanes. Inlined as `dot`.
 #[inline(always)]
-pub fn squared_distance<T: Real>(a: &[T], b: &[T]) -> T {
+pub fn squared_distance<T: Real, const FUSED: bool>(a: &[T], b: &[T]) -> T {
     let mut lanes = [T::ZERO; LANES];
     let ((a_chunks, a_tail), (b_chunks, b_tail)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a_chunks.iter().zip(b_chunks) {
         for i in 0..LANES {
             let d = a[i] - b[i];
-            lanes[i] = d.mul_add(d, lanes[i]);
+            lanes[i] = d.mul_add::<FUSED>(d, lanes[i]);
         }
     }
     let tail = |(a, b): (&T, &T)| (*a - *b) * (*a - *b);
@@ -36,7 +36,7 @@ pub fn squared_distance<T: Real>(a: &[T], b: &[T]) -> T {
 
 /// Sum of products of long slices: blocks in `T`, their sum in f64. Inlined as `dot`.
 #[inline(always)]
-pub fn dot_f64<T: Real>(a: &[T], b: &[T]) -> f64 {
+pub fn dot_f64<T: Real, const FUSED: bool>(a: &[T], b: &[T]) -> f64 {
     const BLOCK: usize = 4096;
-    a.chunks(BLOCK).zip(b.chunks(BLOCK)).map(|(a, b)| dot(a, b).f64()).sum()
+    a.chunks(BLOCK).zip(b.chunks(BLOCK)).map(|(a, b)| dot::<T, FUSED>(a, b).f64()).sum()
 }
