@@ -131,10 +131,9 @@ fn another_depth_is_refused_with_every_layer_that_is_too_many() {
     // The same in the layers that are used: nothing is cut.
     load(&path("resnet101"), "resnet50").unwrap();
     let error = load(&path("wide_resnet50_2"), "resnet50").unwrap_err();
-    assert!(
-        error.contains("layer1.0.conv1.weight") && error.contains("[128, 256, 1, 1]") || error.contains("expected ["),
-        "{error}"
-    );
+    for part in ["layer1.0.conv1.weight", "[128, 64, 1, 1]", "[64, 64, 1, 1]"] {
+        assert!(error.contains(part), "no {part} in {error}");
+    }
     let Pretrained::Random(random) = Pretrained::open("random", 0).unwrap() else { panic!("random") };
     assert!(random.names().is_empty());
 }

@@ -3,7 +3,7 @@
 
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{LeftRows, RightPanels};
-use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
+use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::microkernel::{PANEL, ROW_STRIDE};
 use std::ops::Range;
 
@@ -41,25 +41,6 @@ impl<T: Real> Gather<'_, T> {
         self.taps_h * self.taps_w * self.c
     }
 
-    /// Calls `each(row - rows.start, image, top, left)` with the position of every row's first tap.
-    #[inline(always)]
-    fn for_rows(&self, rows: Range<usize>, mut each: impl FnMut(usize, usize, isize, isize)) {
-        let (mut j, line) = (rows.start % self.rows_w, rows.start / self.rows_w);
-        let (mut i, mut image) = (line % self.rows_h, line / self.rows_h);
-        for row in 0..rows.len() {
-            let top = (i * self.step_h) as isize + self.first_h;
-            let left = (j * self.step_w) as isize + self.first_w;
-            each(row, image, top, left);
-            j += 1;
-            if j == self.rows_w {
-                (i, j) = (i + 1, 0);
-                if i == self.rows_h {
-                    (image, i) = (image + 1, 0);
-                }
-            }
-        }
-    }
-
     /// The part of depths `e` of one filter row (`taps_w * c` of them) that lies inside an image `w` pixels wide.
     #[inline(always)]
     fn inside(&self, left: isize, e: &Range<usize>) -> Range<usize> {
@@ -69,112 +50,138 @@ impl<T: Real> Gather<'_, T> {
         first..end.clamp(first, e.end)
     }
 
-    /// Calls `each(depth - depths.start, e, inside, source)` for every filter row that `depths` touches: `e` its depths
-    /// within the filter row, `inside` those inside the image, which start at `from[source]`.
+    /// Calls `each(row - rows.start, run)` for every row and every filter row that `depths` touches.
     #[inline(always)]
-    fn for_runs(
-        &self,
-        (image, top, left): (usize, isize, isize),
-        depths: &Range<usize>,
-        mut each: impl FnMut(usize, Range<usize>, Range<usize>, usize),
-    ) {
-        let run = self.taps_w * self.c;
-        let (mut u, mut e) = (depths.start / run, depths.start % run);
-        let mut k = depths.start;
-        while k < depths.end {
-            let len = (run - e).min(depths.end - k);
-            let y = top + u as isize;
-            let range = e..e + len;
-            if (0..self.h as isize).contains(&y) {
-                let inside = self.inside(left, &range);
-                let line = ((image * self.h + y as usize) * self.w) as isize;
-                let source =
-                    if inside.is_empty() { 0 } else { (line + left) * self.c as isize + inside.start as isize };
-                each(k - depths.start, range, inside, source as usize);
-            } else {
-                each(k - depths.start, range, e..e, 0);
+    fn for_runs(&self, rows: &Range<usize>, depths: &Range<usize>, mut each: impl FnMut(usize, Run)) {
+        let (mut j, line) = (rows.start % self.rows_w, rows.start / self.rows_w);
+        let (mut i, mut image) = (line % self.rows_h, line / self.rows_h);
+        for row in 0..rows.len() {
+            // The position of the row's first tap.
+            let top = (i * self.step_h) as isize + self.first_h;
+            let left = (j * self.step_w) as isize + self.first_w;
+            let run = self.taps_w * self.c;
+            let (mut u, mut e) = (depths.start / run, depths.start % run);
+            let mut k = depths.start;
+            while k < depths.end {
+                let len = (run - e).min(depths.end - k);
+                let (y, at, e_now) = (top + u as isize, k - depths.start, e..e + len);
+                let (inside, source) = if (0..self.h as isize).contains(&y) {
+                    let inside = self.inside(left, &e_now);
+                    let line = ((image * self.h + y as usize) * self.w) as isize;
+                    let first = (line + left) * self.c as isize + inside.start as isize;
+                    let source = if inside.is_empty() { 0 } else { first as usize };
+                    (inside, source)
+                } else {
+                    (e..e, 0)
+                };
+                each(row, Run { at, e: e_now, inside, source });
+                (k, u, e) = (k + len, u + 1, 0);
             }
-            (k, u, e) = (k + len, u + 1, 0);
+            j += 1;
+            if j == self.rows_w {
+                (i, j) = (i + 1, 0);
+                if i == self.rows_h {
+                    (image, i) = (image + 1, 0);
+                }
+            }
         }
     }
+}
+
+/// Depths of one row that lie in one filter row.
+struct Run {
+    /// The first of them, counted from the first depth wanted.
+    at: usize,
+    /// They, counted within the filter row, and those inside the image, which start at `from[source]`.
+    e: Range<usize>,
+    inside: Range<usize>,
+    source: usize,
 }
 
 impl<T: Real> LeftRows<T> for Gather<'_, T> {
     fn fill(&self, rows: Range<usize>, depths: Range<usize>, to: &mut [T]) {
         if !depths.is_empty() {
-            vectorised(Isa::detect(), FillRows { gather: self, rows, depths, to });
+            wide!(self.fill_rows(&rows, &depths, to));
         }
-    }
-}
-
-struct FillRows<'a, 'b, T> {
-    gather: &'a Gather<'b, T>,
-    rows: Range<usize>,
-    depths: Range<usize>,
-    to: &'a mut [T],
-}
-
-impl<T: Real> Vectorised for FillRows<'_, '_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<const FUSED: bool>(self) {
-        let from = self.gather.from;
-        self.gather.for_rows(self.rows, |row, image, top, left| {
-            let to = &mut self.to[row * ROW_STRIDE..][..ROW_STRIDE];
-            self.gather.for_runs((image, top, left), &self.depths, |at, e, inside, source| {
-                let to = &mut to[at..];
-                if inside.len() == e.len() {
-                    // Few channels make short runs. Copying a fixed length needs no call; what it brings past the run is
-                    // overwritten by the next one or never read.
-                    if e.len() <= SHORT
-                        && let (Some(to), Some(from)) = (to.get_mut(..SHORT), from.get(source..source + SHORT))
-                    {
-                        to.copy_from_slice(from);
-                    } else {
-                        to[..e.len()].copy_from_slice(&from[source..source + e.len()]);
-                    }
-                    return;
-                }
-                to[..inside.start - e.start].fill(T::ZERO);
-                to[inside.start - e.start..inside.end - e.start].copy_from_slice(&from[source..source + inside.len()]);
-                to[inside.end - e.start..e.len()].fill(T::ZERO);
-            });
-        });
     }
 }
 
 impl<T: Real> RightPanels<T> for Gather<'_, T> {
     fn fill(&self, pixels: Range<usize>, panels: Range<usize>, to: &mut [T]) {
+        wide!(self.fill_panels(&pixels, &panels, to));
+    }
+}
+
+/// All of it is inlined into what [`wide!`] compiles for the machine's registers.
+impl<T: Real> Gather<'_, T> {
+    #[inline(always)]
+    fn fill_rows(&self, rows: &Range<usize>, depths: &Range<usize>, to: &mut [T]) {
+        self.for_runs(
+            rows,
+            depths,
+            #[inline(always)]
+            |row, run| self.copy_run(&run, &mut to[row * ROW_STRIDE..][..ROW_STRIDE][run.at..]),
+        );
+    }
+
+    #[inline(always)]
+    fn copy_run(&self, run: &Run, to: &mut [T]) {
+        let Run { e, inside, source, .. } = run;
+        if inside.len() == e.len() {
+            // Few channels make short runs. Copying a fixed length needs no call; what it brings past the run is
+            // overwritten by the next one or never read.
+            if e.len() <= SHORT
+                && let (Some(to), Some(from)) = (to.get_mut(..SHORT), self.from.get(*source..source + SHORT))
+            {
+                to.copy_from_slice(from);
+            } else {
+                to[..e.len()].copy_from_slice(&self.from[*source..source + e.len()]);
+            }
+            return;
+        }
+        to[..inside.start - e.start].fill(T::ZERO);
+        to[inside.start - e.start..inside.end - e.start].copy_from_slice(&self.from[*source..source + inside.len()]);
+        to[inside.end - e.start..e.len()].fill(T::ZERO);
+    }
+
+    #[inline(always)]
+    fn fill_panels(&self, pixels: &Range<usize>, panels: &Range<usize>, to: &mut [T]) {
         let columns = panels.start * PANEL..(panels.end * PANEL).min(self.depth());
         let panel_len = pixels.len() * PANEL;
-        self.for_rows(pixels, |row, image, top, left| {
-            self.for_runs((image, top, left), &columns, |at, e, inside, source| {
-                let mut done = 0;
-                while done < e.len() {
-                    let (panel, lane) = ((at + done) / PANEL, (at + done) % PANEL);
-                    let len = (PANEL - lane).min(e.len() - done);
-                    let to = &mut to[panel * panel_len + row * PANEL + lane..][..len];
-                    let now = e.start + done..e.start + done + len;
-                    let first = inside.start.clamp(now.start, now.end);
-                    let end = inside.end.clamp(first, now.end);
-                    if first == now.start && end == now.end {
-                        let from = &self.from[source + first - inside.start..][..len];
-                        // A fixed length is copied without a call.
-                        match (<&mut [T; PANEL]>::try_from(&mut *to), <&[T; PANEL]>::try_from(from)) {
-                            (Ok(to), Ok(from)) => *to = *from,
-                            _ => to.copy_from_slice(from),
-                        }
-                    } else {
-                        to.fill(T::ZERO);
-                        if first < end {
-                            to[first - now.start..end - now.start]
-                                .copy_from_slice(&self.from[source + first - inside.start..][..end - first]);
-                        }
-                    }
-                    done += len;
+        self.for_runs(
+            pixels,
+            &columns,
+            #[inline(always)]
+            |row, run| self.spread_run(&run, &mut to[row * PANEL..], panel_len),
+        );
+    }
+
+    /// One pixel's depths `run`, over panels `panel_len` elements apart.
+    #[inline(always)]
+    fn spread_run(&self, Run { at, e, inside, source }: &Run, to: &mut [T], panel_len: usize) {
+        let mut done = 0;
+        while done < e.len() {
+            let (panel, lane) = ((at + done) / PANEL, (at + done) % PANEL);
+            let len = (PANEL - lane).min(e.len() - done);
+            let to = &mut to[panel * panel_len + lane..][..len];
+            let now = e.start + done..e.start + done + len;
+            let first = inside.start.clamp(now.start, now.end);
+            let end = inside.end.clamp(first, now.end);
+            if first == now.start && end == now.end {
+                let from = &self.from[source + first - inside.start..][..len];
+                // A fixed length is copied without a call.
+                match (<&mut [T; PANEL]>::try_from(&mut *to), <&[T; PANEL]>::try_from(from)) {
+                    (Ok(to), Ok(from)) => *to = *from,
+                    _ => to.copy_from_slice(from),
                 }
-            });
-        });
+            } else {
+                to.fill(T::ZERO);
+                if first < end {
+                    to[first - now.start..end - now.start]
+                        .copy_from_slice(&self.from[source + first - inside.start..][..end - first]);
+                }
+            }
+            done += len;
+        }
     }
 }

@@ -357,10 +357,17 @@ fn finish_lane<T: Real>(
             *value += added;
         }
     }
-    match slope {
-        // Not a product for ReLU: 0 * -inf is NaN.
-        Some(slope) if slope == T::ZERO => value.map(|v| if v < T::ZERO { T::ZERO } else { v }),
-        Some(slope) => value.map(|v| if v < T::ZERO { v * slope } else { v }),
-        None => value,
+    if let Some(slope) = slope {
+        // Loops, as `map` of an array is not inlined. Not a product for ReLU: 0 * -inf is NaN.
+        if slope == T::ZERO {
+            for v in &mut value {
+                *v = if *v < T::ZERO { T::ZERO } else { *v };
+            }
+        } else {
+            for v in &mut value {
+                *v = if *v < T::ZERO { *v * slope } else { *v };
+            }
+        }
     }
+    value
 }
