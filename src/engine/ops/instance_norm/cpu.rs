@@ -100,21 +100,30 @@ fn block_moments<T: Real, const FUSED: bool>(p: &mut [T], x: &[T], c: usize) {
 /// Statistics of an image from those of its blocks (Chan et al.), in f64.
 #[inline(always)]
 fn merge_moments<T: Real>(op: &InstanceNorm, partial: &[T], mean: &mut [T], rstd: &mut [T]) {
+    /// Channels whose sums are kept in registers.
+    const LANES: usize = 32;
     let (c, rows) = (op.c, op.rows);
-    let count = |b: usize| BLOCK.min(rows - b * BLOCK) as f64;
-    for i in 0..c {
-        let mut sum = 0.0;
+    for (group, (mean, rstd)) in mean.chunks_mut(LANES).zip(rstd.chunks_mut(LANES)).enumerate() {
+        let (at, lanes) = (group * LANES, mean.len());
+        let mut sum = [0.0; LANES];
         for (b, p) in partial.chunks_exact(2 * c).enumerate() {
-            sum += count(b) * p[i].f64();
+            let count = BLOCK.min(rows - b * BLOCK) as f64;
+            for (sum, p) in sum.iter_mut().zip(&p[at..at + lanes]) {
+                *sum += count * p.f64();
+            }
         }
-        let m = sum / rows as f64;
-        let mut m2 = 0.0;
+        let mut m2 = [0.0; LANES];
         for (b, p) in partial.chunks_exact(2 * c).enumerate() {
-            let d = p[i].f64() - m;
-            m2 += p[c + i].f64() + count(b) * d * d;
+            let count = BLOCK.min(rows - b * BLOCK) as f64;
+            for (i, m2) in m2[..lanes].iter_mut().enumerate() {
+                let d = p[at + i].f64() - sum[i] / rows as f64;
+                *m2 += p[c + at + i].f64() + count * d * d;
+            }
         }
-        mean[i] = T::of(m);
-        rstd[i] = T::of(1.0 / (m2 / rows as f64 + op.eps).sqrt());
+        for i in 0..lanes {
+            mean[i] = T::of(sum[i] / rows as f64);
+            rstd[i] = T::of(1.0 / (m2[i] / rows as f64 + op.eps).sqrt());
+        }
     }
 }
 

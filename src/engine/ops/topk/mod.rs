@@ -8,6 +8,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::cpu::isa::wide;
 use std::cmp::Ordering;
 
 /// Input: (n, h, w, 1). Output: (n, 1, 1, 1). `k` equal to `len` is the plain mean.
@@ -44,7 +45,7 @@ impl Operation for TopKMean {
     }
 
     fn scratch<T: Real>(&self, _: usize) -> usize {
-        if self.k == self.len { 0 } else { self.len }
+        if self.k == self.len { 0 } else { 2 * self.k }
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
@@ -55,13 +56,47 @@ impl Operation for TopKMean {
                 *y = mean(x);
                 continue;
             }
-            let largest = &mut a.scratch[..self.len];
-            largest.copy_from_slice(x);
-            largest.select_nth_unstable_by(self.k - 1, descending);
+            let largest = largest(x, self.k, &mut a.scratch[..2 * self.k]);
             // Sorted, so that the sum does not depend on how the selection left them.
-            let largest = &mut largest[..self.k];
             largest.sort_unstable_by(descending);
             *y = mean(largest);
         }
     }
+}
+
+/// The `k` largest of `x`, which has more, in any order. `found` has place for twice as many: whenever it is full, the smaller
+/// half is dropped, and what is not above the rest from then on is passed over, a chunk at a time.
+fn largest<'a, T: Real>(x: &[T], k: usize, found: &'a mut [T]) -> &'a mut [T] {
+    const CHUNK: usize = 64;
+    let (mut count, mut least) = (0, None);
+    for x in x.chunks(CHUNK) {
+        if least.is_some_and(|least| wide!(none_above(x, least))) {
+            continue;
+        }
+        for x in x {
+            if least.is_some_and(|least| *x <= least) {
+                continue;
+            }
+            found[count] = *x;
+            count += 1;
+            if count == found.len() {
+                let (_, last, _) = found.select_nth_unstable_by(k - 1, descending);
+                (count, least) = (k, Some(*last));
+            }
+        }
+    }
+    if count > k {
+        found[..count].select_nth_unstable_by(k - 1, descending);
+    }
+    &mut found[..k]
+}
+
+/// NaN counts as above.
+#[inline(always)]
+fn none_above<T: Real>(x: &[T], least: T) -> bool {
+    let mut none = true;
+    for x in x {
+        none &= *x <= least;
+    }
+    none
 }

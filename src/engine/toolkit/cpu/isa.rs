@@ -1,15 +1,25 @@
 //! Code compiled for several instruction sets, of which the running machine's widest is taken.
 
-/// Instruction set of the running machine, as far as the kernels care.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use std::sync::LazyLock;
+
+/// Instruction sets as far as the kernels care, each with all that the ones before it have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Isa {
     Portable,
     Avx2,
     Avx512,
 }
 
+/// The widest there is on this machine. Asked once: some loops that are told of it are short.
+static WIDEST: LazyLock<Isa> = LazyLock::new(Isa::look);
+
 impl Isa {
+    #[inline]
     pub fn detect() -> Isa {
+        *WIDEST
+    }
+
+    fn look() -> Isa {
         #[cfg(target_arch = "x86_64")]
         {
             // What `vectorised` enables for each.
@@ -26,8 +36,9 @@ impl Isa {
     }
 
     /// True if this machine can run code for `self`.
+    #[inline]
     pub fn available(self) -> bool {
-        self == Isa::Portable || self == Isa::detect() || (self == Isa::Avx2 && Isa::detect() == Isa::Avx512)
+        self <= Isa::detect()
     }
 }
 

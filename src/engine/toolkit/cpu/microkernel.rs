@@ -155,7 +155,8 @@ impl<T: Real> Tile<'_, T> {
         assert!(self.depth == 0 || self.a.len() > (count - 1) * row + (self.depth - 1) * step);
         assert!(self.b.len() >= self.depth * PANEL);
         let limit = self.finish.and_then(|f| f.residual).map_or(out.len, |r| r.len().min(out.len));
-        assert!(self.rows.iter().all(|&r| r + self.cols <= limit));
+        // Without branches: this is asked of every tile.
+        assert!(self.cols <= limit && self.rows.iter().fold(true, |all, &r| all & (r <= limit - self.cols)));
         assert!(self.finish.and_then(|f| f.bias).is_none_or(|b| b.len() >= self.cols));
         #[cfg(target_arch = "x86_64")]
         if TypeId::of::<T>() == TypeId::of::<f32>() && isa != Isa::Portable {

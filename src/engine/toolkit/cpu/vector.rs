@@ -10,7 +10,10 @@ const LANES: usize = 32;
 pub fn dot<T: Real, const FUSED: bool>(a: &[T], b: &[T]) -> T {
     let mut lanes = [T::ZERO; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail: T = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| *a * *b).sum();
+    let mut tail = T::ZERO;
+    for (a, b) in a_chunks.remainder().iter().zip(b_chunks.remainder()) {
+        tail += *a * *b;
+    }
     for (a, b) in a_chunks.zip(b_chunks) {
         for i in 0..LANES {
             lanes[i] = a[i].mul_add::<FUSED>(b[i], lanes[i]);
@@ -30,13 +33,21 @@ pub fn squared_distance<T: Real, const FUSED: bool>(a: &[T], b: &[T]) -> T {
             lanes[i] = d.mul_add::<FUSED>(d, lanes[i]);
         }
     }
-    let tail = |(a, b): (&T, &T)| (*a - *b) * (*a - *b);
-    lanes.into_iter().sum::<T>() + a_tail.iter().zip(b_tail).map(tail).sum::<T>()
+    let mut tail = T::ZERO;
+    for (a, b) in a_tail.iter().zip(b_tail) {
+        tail += (*a - *b) * (*a - *b);
+    }
+    lanes.into_iter().sum::<T>() + tail
 }
 
 /// Sum of products of long slices: blocks in `T`, their sum in f64. Inlined as `dot`.
 #[inline(always)]
 pub fn dot_f64<T: Real, const FUSED: bool>(a: &[T], b: &[T]) -> f64 {
     const BLOCK: usize = 4096;
-    a.chunks(BLOCK).zip(b.chunks(BLOCK)).map(|(a, b)| dot::<T, FUSED>(a, b).f64()).sum()
+    // A loop: a closure handed to an iterator is a function of its own, which need not be inlined.
+    let mut sum = 0.0;
+    for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+        sum += dot::<T, FUSED>(a, b).f64();
+    }
+    sum
 }
