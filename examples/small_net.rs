@@ -21,7 +21,7 @@ fn main() -> ckaad::Result<()> {
     let same = conv2d::Options { act: Activation::Relu, ..conv2d::Options::square(1, 1) };
     let hidden = t.conv2d(x, first, same)?;
     let found = t.conv2d(hidden, second, conv2d::Options::square(1, 0))?;
-    let loss = t.cosine_loss(y, found, 4)?;
+    let loss = t.cosine_loss(y, found, 0..4)?;
     // Appends the gradients' records, then the optimizer's.
     t.backward(loss, net)?;
     t.adam(Adam { net, lr: 0.01, betas: (0.9, 0.999), eps: 1e-8 })?;

@@ -1,6 +1,6 @@
 // Cosine distances between feature maps a and their reconstructions b, both (n, h, w, c).
 //
-// Loss, eq. (2): L = mean over images of 1 - a.b / (|a| |b|), each image one vector of len = h*w*c elements.
+// Loss, eq. (2): L = mean over images first..first+images of 1 - a.b / (|a| |b|), each image one vector of len = h*w*c elements.
 //   partial: a block of 256 threads sums a*a, b*b and a*b over one chunk of one image (grid: images * chunks) in f32.
 //   total:   one block; a warp adds the chunks of an image in f64 and saves |a|, |b| (at least 1e-8) and a.b in f32, then
 //            the warps' distances are added in order. Splitting an image is what fills the card: a batch has a few.
@@ -13,7 +13,7 @@
 // 16-byte loads when an image (loss) or a position (map) is made of whole 16 bytes, single elements otherwise.
 //
 // Shared memory: 32 bytes (partial), 64 bytes (total), none (bwd, map).
-// Registers on sm_90: loss 29 to 32, map 32 (38 on sm_86).
+// Registers on sm_90: loss 28 to 32, map 32 (38 on sm_86).
 // One launch moves, with e = bytes of an element: partial 2*e*images*len bytes, 6 flops per element; bwd 3*e*n*len bytes,
 //   3 flops per element; map 2*e bytes and 6 flops per element of all layers.
 // Chunk and block sizes were chosen without a GPU at hand: enough blocks for 100 multiprocessors at the encoder's sizes (8
@@ -58,9 +58,10 @@ template <class F> __device__ __forceinline__ F length(F square) {
 }
 
 template <class T>
-__device__ __forceinline__ void loss_partial(float* partial, const T* a, const T* b, u32 len, u32 chunk, u32 chunks) {
+__device__ __forceinline__ void loss_partial(float* partial, const T* a, const T* b, u32 first, u32 len, u32 chunk,
+                                             u32 chunks) {
     __shared__ float shared[THREADS / WARP];
-    const size_t image = (size_t)(blockIdx.x / chunks) * len;
+    const size_t image = (size_t)(first + blockIdx.x / chunks) * len;
     const u32 begin = blockIdx.x % chunks * chunk, end = min(begin + chunk, len);
     const Products sum = products(a + image, b + image, begin, end, len % LANES<T> == 0, threadIdx.x, THREADS);
     const float aa = block_sum(sum.aa, shared), bb = block_sum(sum.bb, shared), ab = block_sum(sum.ab, shared);
@@ -98,14 +99,15 @@ __device__ __forceinline__ void loss_total(float* loss, float* saved, const floa
 }
 
 template <class T>
-__device__ __forceinline__ void loss_bwd(T* db, const float* dy, const T* a, const T* b, const float* saved, u32 images,
-                                         u32 len, u32 chunk, u32 chunks, u32 swapped) {
+__device__ __forceinline__ void loss_bwd(T* db, const float* dy, const T* a, const T* b, const float* saved, u32 first,
+                                         u32 images, u32 len, u32 chunk, u32 chunks, u32 swapped) {
     const u32 image = blockIdx.x / chunks;
     const size_t at = (size_t)image * len;
     const u32 begin = blockIdx.x % chunks * chunk, end = min(begin + chunk, len);
     const bool vectors = len % LANES<T> == 0;
     a += at, b += at, db += at;
-    if (image >= images) {
+    // Images before the first one are far behind the last one, too.
+    if (image - first >= images) {
         if (vectors) {
             Vec<T> zero;
 #pragma unroll
@@ -117,7 +119,7 @@ __device__ __forceinline__ void loss_bwd(T* db, const float* dy, const T* a, con
         return;
     }
     const float scale = *dy / images;
-    const float* s = saved + 3 * image;
+    const float* s = saved + 3 * (image - first);
     const float la = s[swapped ? 1 : 0], lb = s[swapped ? 0 : 1];
     // In this order nothing leaves the range of f32, whatever the lengths.
     const float by_a = -scale / la / lb;
@@ -164,13 +166,13 @@ __device__ __forceinline__ void map(float* y0, float* y1, float* y2, float* y3, 
     if (lane == 0) y[at] = 1.0f - ab / (la * lb);
 }
 
-extern "C" __global__ void __launch_bounds__(256) cosine_loss_partial_f32(float* partial, const float* a, const float* b, u32 len, u32 chunk, u32 chunks) { loss_partial(partial, a, b, len, chunk, chunks); }
-extern "C" __global__ void __launch_bounds__(256) cosine_loss_partial_bf16(float* partial, const bf16* a, const bf16* b, u32 len, u32 chunk, u32 chunks) { loss_partial(partial, a, b, len, chunk, chunks); }
-extern "C" __global__ void __launch_bounds__(256) cosine_loss_partial_f16(float* partial, const f16* a, const f16* b, u32 len, u32 chunk, u32 chunks) { loss_partial(partial, a, b, len, chunk, chunks); }
+extern "C" __global__ void __launch_bounds__(256) cosine_loss_partial_f32(float* partial, const float* a, const float* b, u32 first, u32 len, u32 chunk, u32 chunks) { loss_partial(partial, a, b, first, len, chunk, chunks); }
+extern "C" __global__ void __launch_bounds__(256) cosine_loss_partial_bf16(float* partial, const bf16* a, const bf16* b, u32 first, u32 len, u32 chunk, u32 chunks) { loss_partial(partial, a, b, first, len, chunk, chunks); }
+extern "C" __global__ void __launch_bounds__(256) cosine_loss_partial_f16(float* partial, const f16* a, const f16* b, u32 first, u32 len, u32 chunk, u32 chunks) { loss_partial(partial, a, b, first, len, chunk, chunks); }
 extern "C" __global__ void __launch_bounds__(256) cosine_loss_total_f32(float* loss, float* saved, const float* partial, u32 images, u32 chunks) { loss_total(loss, saved, partial, images, chunks); }
-extern "C" __global__ void __launch_bounds__(256) cosine_loss_bwd_f32(float* db, const float* dy, const float* a, const float* b, const float* saved, u32 images, u32 len, u32 chunk, u32 chunks, u32 swapped) { loss_bwd(db, dy, a, b, saved, images, len, chunk, chunks, swapped); }
-extern "C" __global__ void __launch_bounds__(256) cosine_loss_bwd_bf16(bf16* db, const float* dy, const bf16* a, const bf16* b, const float* saved, u32 images, u32 len, u32 chunk, u32 chunks, u32 swapped) { loss_bwd(db, dy, a, b, saved, images, len, chunk, chunks, swapped); }
-extern "C" __global__ void __launch_bounds__(256) cosine_loss_bwd_f16(f16* db, const float* dy, const f16* a, const f16* b, const float* saved, u32 images, u32 len, u32 chunk, u32 chunks, u32 swapped) { loss_bwd(db, dy, a, b, saved, images, len, chunk, chunks, swapped); }
+extern "C" __global__ void __launch_bounds__(256) cosine_loss_bwd_f32(float* db, const float* dy, const float* a, const float* b, const float* saved, u32 first, u32 images, u32 len, u32 chunk, u32 chunks, u32 swapped) { loss_bwd(db, dy, a, b, saved, first, images, len, chunk, chunks, swapped); }
+extern "C" __global__ void __launch_bounds__(256) cosine_loss_bwd_bf16(bf16* db, const float* dy, const bf16* a, const bf16* b, const float* saved, u32 first, u32 images, u32 len, u32 chunk, u32 chunks, u32 swapped) { loss_bwd(db, dy, a, b, saved, first, images, len, chunk, chunks, swapped); }
+extern "C" __global__ void __launch_bounds__(256) cosine_loss_bwd_f16(f16* db, const float* dy, const f16* a, const f16* b, const float* saved, u32 first, u32 images, u32 len, u32 chunk, u32 chunks, u32 swapped) { loss_bwd(db, dy, a, b, saved, first, images, len, chunk, chunks, swapped); }
 extern "C" __global__ void __launch_bounds__(256) cosine_map_f32(float* y0, float* y1, float* y2, float* y3, const float* a0, const float* b0, const float* a1, const float* b1, const float* a2, const float* b2, const float* a3, const float* b3, CosineLayers p) { map(y0, y1, y2, y3, a0, b0, a1, b1, a2, b2, a3, b3, p); }
 extern "C" __global__ void __launch_bounds__(256) cosine_map_bf16(float* y0, float* y1, float* y2, float* y3, const bf16* a0, const bf16* b0, const bf16* a1, const bf16* b1, const bf16* a2, const bf16* b2, const bf16* a3, const bf16* b3, CosineLayers p) { map(y0, y1, y2, y3, a0, b0, a1, b1, a2, b2, a3, b3, p); }
 extern "C" __global__ void __launch_bounds__(256) cosine_map_f16(float* y0, float* y1, float* y2, float* y3, const f16* a0, const f16* b0, const f16* a1, const f16* b1, const f16* a2, const f16* b2, const f16* a3, const f16* b3, CosineLayers p) { map(y0, y1, y2, y3, a0, b0, a1, b1, a2, b2, a3, b3, p); }

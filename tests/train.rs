@@ -140,7 +140,7 @@ impl Steps for Alternating {
         let lows = energies.into_iter().map(|e| t.energy(e, Term::Low, 0..all)).collect::<ckaad::Result<_>>()?;
         let adv = sum(t, lows)?;
         let maps = b.maps.iter().zip(&b.recon);
-        let layers = maps.map(|(&f, &g)| t.cosine_loss(f, g, n)).collect::<ckaad::Result<_>>()?;
+        let layers = maps.map(|(&f, &g)| t.cosine_loss(f, g, 0..n)).collect::<ckaad::Result<_>>()?;
         let recon = sum(t, layers)?;
         let loss = t.weighted_sum(&[(1.0, recon), (0.02, adv)])?;
         t.backward(loss, b.ae)?;

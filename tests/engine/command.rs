@@ -11,7 +11,7 @@ fn one_op_as_a_table() {
     let out = gradcheck(&["--op", "energy"]);
     let text = String::from_utf8(out.stdout).unwrap();
     assert_eq!(out.status.code(), Some(0), "{text}");
-    assert_eq!(text.lines().count(), 11);
+    assert_eq!(text.lines().count(), 21);
     assert!(text.lines().all(|l| l.starts_with("energy ") && l.ends_with("  ok")), "{text}");
 }
 

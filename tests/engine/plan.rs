@@ -188,7 +188,7 @@ fn random_program(seed: usize) -> Program {
             outputs.push(vars[vars.len() - 1]);
         }
     }
-    let loss = t.cosine_loss(vars[vars.len() - 1], vars[vars.len() - 2], 2).unwrap();
+    let loss = t.cosine_loss(vars[vars.len() - 1], vars[vars.len() - 2], 0..2).unwrap();
     let more = t.energy(vars[vars.len() - 3], Term::Low, 0..2).unwrap();
     let loss = t.weighted_sum(&[(1.0, loss), (0.5, more)]).unwrap();
     outputs.push(loss);

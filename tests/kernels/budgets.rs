@@ -196,7 +196,7 @@ fn works() -> Vec<Work> {
             Case::new("add", "add", &[features, features], |t, v| t.add(v[0], v[1])),
             Case::new("activate", "activate", &[features], |t, v| t.activate(v[0], Activation::LeakyRelu(0.1))),
             Case::new("concat", "concat", &[features, features], |t, v| t.concat(v, Axis::Channels)),
-            Case::new("cosine_loss", "cosine_loss", &[features, features], |t, v| t.cosine_loss(v[0], v[1], 1)),
+            Case::new("cosine_loss", "cosine_loss", &[features, features], |t, v| t.cosine_loss(v[0], v[1], 0..1)),
             Case::new("cosine_map", "cosine_map", &[features, features], |t, v| Ok(t.cosine_map(&[(v[0], v[1])])?[0]))
                 .forward_only(),
             Case::new("energy", "energy", &[[2, 16, 16, 1]], |t, v| t.energy(v[0], Term::High { margin: 0.5 }, 0..1)),

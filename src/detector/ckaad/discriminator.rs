@@ -1,4 +1,5 @@
-//! Energy-based discriminators: low energy for features of normal images, the margin for generated and anomalous ones.
+//! Discriminators. Energy-based, they learn low energies for features of normal images, and the margin for generated and
+//! anomalous ones; in a GAN, their outputs are logits.
 //!
 //! Patch-level: an energy for every position of every layer, over channel-normalised maps. Image-level: one energy an
 //! image, over raw maps.

@@ -29,7 +29,7 @@ const fn option(name: &'static str, default: &'static str, rule: Rule, help: &'s
     OptionSpec { name, help, default: Some(default), rule, kept: false }
 }
 
-const OPTIONS: [OptionSpec; 7] = [
+const OPTIONS: [OptionSpec; 8] = [
     option("strategy", "ckapatch", Rule::OneOf(Strategy::NAMES), "What the auto-encoder is trained with"),
     option("lr", "0.001", Rule::NonNegative, "Learning rate of the auto-encoder"),
     option("d-lr", "0.0001", Rule::NonNegative, "Learning rate of the discriminator"),
@@ -40,6 +40,7 @@ const OPTIONS: [OptionSpec; 7] = [
         "Weight of generated features in the discriminator's loss; collected anomalies have 1 - gamma",
     ),
     option("adv", "0.02", Rule::NonNegative, "Weight of the adversarial term in the auto-encoder's loss"),
+    option("sub", "0.02", Rule::NonNegative, "Weight of the anomalies' reconstruction error that reconsub subtracts"),
     OptionSpec {
         name: "topk",
         help: "A picture's score is the mean of this many largest map values, or of `all`",
@@ -66,6 +67,7 @@ impl Ckaad {
             d_lr: options.number("d-lr")?,
             gamma: options.number("gamma")?,
             adv: options.number("adv")?,
+            sub: options.number("sub")?,
             ..Hyper::default()
         };
         let judgement = Judgement { topk: options.count_or_all("topk")?, sigma: options.number("sigma")? };
@@ -98,11 +100,15 @@ impl Steps for Ckaad {
     }
 
     fn losses(&self) -> &'static [&'static str] {
-        &["d_loss", "recon", "adv", "loss"]
+        if self.strategy.subtracts() {
+            &["recon", "recon_anomalous", "loss"]
+        } else {
+            &["d_loss", "recon", "adv", "loss"]
+        }
     }
 
     fn shown(&self) -> &'static [&'static str] {
-        &["recon", "d_loss", "adv"]
+        if self.strategy.subtracts() { &["recon", "recon_anomalous"] } else { &["recon", "d_loss", "adv"] }
     }
 
     fn record(&self, spec: &StepSpec) -> Result<Vec<Program>> {

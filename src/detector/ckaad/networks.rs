@@ -55,7 +55,7 @@ fn record(
 /// Reconstruction loss, eq. (2).
 fn reconstruction(s: &mut Scene) -> Result<Vec<Var>> {
     let recon = autoencoder::record(s.tape, s.ae, s.a, s.maps)?;
-    s.maps.iter().zip(recon).map(|(&f, g)| s.tape.cosine_loss(f, g, NORMAL)).collect()
+    s.maps.iter().zip(recon).map(|(&f, g)| s.tape.cosine_loss(f, g, 0..NORMAL)).collect()
 }
 
 /// The energies that a discriminator gives the reconstructions: gradients pass through a network that stays as it is.

@@ -7,11 +7,11 @@ use super::{autoencoder, discriminator};
 use crate::Result;
 use crate::detector::StepSpec;
 use crate::engine::ops::concat::Axis;
-use crate::engine::ops::energy::Term;
 use crate::engine::ops::optimizer::Adam;
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::model::{features, resnet};
 use crate::program::{Group, Network, Program, Role};
+use std::ops::Range;
 
 /// Settings of the alternating update. Defaults are the paper's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Hyper {
     pub gamma: f64,
     /// Weight of the adversarial term in the auto-encoder's loss.
     pub adv: f64,
+    /// Weight of the error over collected anomalies that is subtracted from the loss.
+    pub sub: f64,
     pub betas: (f64, f64),
     pub eps: f64,
     /// Gradient-norm clip of the discriminator.
@@ -32,14 +34,24 @@ pub struct Hyper {
 
 impl Default for Hyper {
     fn default() -> Self {
-        Hyper { lr: 1e-3, d_lr: 1e-4, gamma: 0.5, adv: 0.02, betas: (0.5, 0.999), eps: 1e-8, clip: 1.0, margin: 5.0 }
+        Hyper {
+            lr: 1e-3,
+            d_lr: 1e-4,
+            gamma: 0.5,
+            adv: 0.02,
+            sub: 0.02,
+            betas: (0.5, 0.999),
+            eps: 1e-8,
+            clip: 1.0,
+            margin: 5.0,
+        }
     }
 }
 
 /// Records one step of the alternating update (the reference's `Trainer.step`).
 ///
-/// Reports `recon` and `loss`, with a discriminator also `d_loss` and `adv`. Taps: `features` and `reconstructions` of the
-/// whole batch, `energies` of the features.
+/// Reports `recon` and `loss`, with a discriminator also `d_loss` and `adv`, where it is subtracted also `recon_anomalous`.
+/// Taps: `features` and `reconstructions` of the whole batch, `energies` (or logits) of the features.
 pub fn record(spec: &StepSpec, strategy: Strategy, h: Hyper) -> Result<Program> {
     let a = spec.architecture;
     let mut tape = Tape::new(spec.dtype);
@@ -54,18 +66,20 @@ pub fn record(spec: &StepSpec, strategy: Strategy, h: Hyper) -> Result<Program> 
     let mut energies = vec![];
 
     let mut adversarial = None;
-    if let Some(level) = strategy.discriminator() {
+    if let Some(adversary) = strategy.adversary(&h) {
+        let level = adversary.level;
         energies = discriminator::record(t, disc, a, level, &maps)?;
         let of_recon = discriminator::record(t, disc, a, level, &recon)?;
         t.set_label("d_loss");
-        let high = Term::High { margin: h.margin };
         let mut terms = vec![];
         for (&real, &fake) in energies.iter().zip(&of_recon) {
-            let low = t.energy(real, Term::Low, 0..n)?;
-            let fake = t.energy(fake, high, 0..n + m)?;
-            let mut layer = vec![(1.0, low), (h.gamma, fake)];
-            if m > 0 {
-                layer.push((1.0 - h.gamma, t.energy(real, high, n..n + m)?));
+            let (weight, generated) = adversary.generated;
+            let mut layer =
+                vec![(1.0, t.energy(real, adversary.normal, 0..n)?), (weight, t.energy(fake, generated, 0..n + m)?)];
+            if let Some((weight, collected)) = adversary.collected
+                && m > 0
+            {
+                layer.push((weight, t.energy(real, collected, n..n + m)?));
             }
             terms.push((1.0, t.weighted_sum(&layer)?));
         }
@@ -77,21 +91,29 @@ pub fn record(spec: &StepSpec, strategy: Strategy, h: Hyper) -> Result<Program> 
         // The generator's term is judged by the discriminator as it is after its update.
         let of_recon = discriminator::record(t, disc, a, level, &recon)?;
         t.set_label("adv_loss");
-        let lows: Vec<Var> = of_recon.iter().map(|&e| t.energy(e, Term::Low, 0..n + m)).collect::<Result<_>>()?;
-        let adv = t.weighted_sum(&lows.into_iter().map(|v| (1.0, v)).collect::<Vec<_>>())?;
+        let wanted: Vec<(f64, Var)> =
+            of_recon.iter().map(|&e| Ok((1.0, t.energy(e, adversary.wanted, 0..n + m)?))).collect::<Result<_>>()?;
+        let adv = t.weighted_sum(&wanted)?;
         adversarial = Some((t.output(d_loss), t.output(adv)));
     }
 
     t.set_label("recon_loss");
-    let per_layer: Vec<Var> = maps.iter().zip(&recon).map(|(&f, &g)| t.cosine_loss(f, g, n)).collect::<Result<_>>()?;
-    let rec = t.weighted_sum(&per_layer.into_iter().map(|v| (1.0, v)).collect::<Vec<_>>())?;
+    let error = |t: &mut Tape, images: Range<usize>| -> Result<Var> {
+        let layers = maps.iter().zip(&recon).map(|(&f, &g)| Ok((1.0, t.cosine_loss(f, g, images.clone())?)));
+        let layers: Vec<(f64, Var)> = layers.collect::<Result<_>>()?;
+        t.weighted_sum(&layers)
+    };
+    let rec = error(t, 0..n)?;
     let mut terms = vec![(1.0, rec)];
+    let subtracted = if strategy.subtracts() && m > 0 { Some(error(t, n..n + m)?) } else { None };
+    terms.extend(subtracted.map(|of_anomalies| (-h.sub, of_anomalies)));
     terms.extend(adversarial.map(|(_, adv)| (h.adv, adv)));
     let total = t.weighted_sum(&terms)?;
     t.backward(total, ae)?;
     t.set_label("ae.update");
     t.adam(Adam { net: ae, lr: h.lr, betas: h.betas, eps: h.eps })?;
     let mut reports = vec![("recon", t.output(rec)), ("loss", t.output(total))];
+    reports.extend(subtracted.map(|of_anomalies| ("recon_anomalous", t.output(of_anomalies))));
     let mut networks = vec![Network { id: backbone, trained: false }, Network { id: ae, trained: true }];
     if let Some((d_loss, adv)) = adversarial {
         reports.extend([("d_loss", d_loss), ("adv", adv)]);

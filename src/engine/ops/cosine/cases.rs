@@ -4,9 +4,10 @@ use crate::engine::ops::case::Case;
 
 pub fn cases() -> Vec<Case> {
     let x = [3, 2, 3, 4];
-    let loss =
-        |name: &str, images| Case::new("cosine_loss", name, &[x, x], move |t, v| t.cosine_loss(v[0], v[1], images));
-    let odd = |name: &str, x| Case::new("cosine_loss", name, &[x, x], |t, v| t.cosine_loss(v[0], v[1], 1));
+    let loss = |name: &str, first, end| {
+        Case::new("cosine_loss", name, &[x, x], move |t, v| t.cosine_loss(v[0], v[1], first..end))
+    };
+    let odd = |name: &str, x| Case::new("cosine_loss", name, &[x, x], |t, v| t.cosine_loss(v[0], v[1], 0..1));
     let map = |name: &str, x| {
         Case::new("cosine_map", name, &[x, x], |t, v| Ok(t.cosine_map(&[(v[0], v[1])])?[0])).forward_only()
     };
@@ -21,15 +22,20 @@ pub fn cases() -> Vec<Case> {
         .forward_only()
     };
     vec![
-        loss("whole batch", 3),
-        loss("first images", 2),
-        loss("one image", 1),
+        loss("whole batch", 0, 3),
+        loss("first images", 0, 2),
+        loss("one image", 0, 1),
+        loss("last images", 1, 3),
+        loss("in the middle", 1, 2),
         Case::new("cosine_loss", "with a part of itself", &[x, x], |t, v| {
             let sum = t.add(v[0], v[1])?;
-            t.cosine_loss(sum, v[0], 3)
+            t.cosine_loss(sum, v[0], 0..3)
         }),
         odd("odd length", [2, 3, 3, 5]),
         odd("several chunks", [2, 24, 24, 16]),
+        Case::new("cosine_loss", "last image in several chunks", &[[3, 24, 24, 16]; 2], |t, v| {
+            t.cosine_loss(v[0], v[1], 2..3)
+        }),
         odd("several chunks, odd length", [1, 29, 29, 11]),
         map("small", x),
         map("long vectors", [1, 2, 2, 70]),

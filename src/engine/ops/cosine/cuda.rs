@@ -23,19 +23,25 @@ impl Loss {
     fn chunks(&self) -> usize {
         self.len.div_ceil(CHUNK)
     }
+
+    /// The first image, and how many there are.
+    fn range(&self) -> Result<(u32, u32)> {
+        Ok((size32("images", self.images.start)?, size32("images", self.images.len())?))
+    }
 }
 
 impl CudaOperation for Loss {
     /// Three sums per chunk.
     fn decide(&self, _: &Target) -> Decided {
-        Decided::scratch(self.images * self.chunks() * SAVED * size_of::<f32>())
+        Decided::scratch(self.images.len() * self.chunks() * SAVED * size_of::<f32>())
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
-        let (images, len, chunks) = (size32("images", self.images)?, size32("image", self.len)?, self.chunks() as u32);
-        let blocks = size32("chunks", self.images * self.chunks())?;
+        let (first, images) = self.range()?;
+        let (len, chunks) = (size32("image", self.len)?, self.chunks() as u32);
+        let blocks = size32("chunks", self.images.len() * self.chunks())?;
         let (a, b, partial) = (l.input(0), l.input(1), l.scratch());
-        let call = kernels::cosine_loss_partial(l.number(), partial, a, b, len, CHUNK as u32, chunks)?;
+        let call = kernels::cosine_loss_partial(l.number(), partial, a, b, first, len, CHUNK as u32, chunks)?;
         l.launch(call, [blocks, 1, 1], [THREADS, 1, 1], 0)?;
         let call = kernels::cosine_loss_total_f32(l.output(0), l.output(1), partial.read(), images, chunks)?;
         l.launch(call, [1, 1, 1], [THREADS, 1, 1], 0)
@@ -44,14 +50,14 @@ impl CudaOperation for Loss {
 
 impl CudaOperation for LossBwd {
     fn launch(&self, l: &mut Launches) -> Result<()> {
-        let Loss { images, len } = self.forward;
+        let len = self.forward.len;
         let (dy, a, b, saved, db) = (l.input(0), l.input(1), l.input(2), l.input(3), l.output(0));
         let chunks = self.forward.chunks();
         let blocks = size32("chunks", db.elements() as usize / len * chunks)?;
-        let (images, len, chunks) = (size32("images", images)?, size32("image", len)?, chunks as u32);
-        let swapped = self.swapped as u32;
-        let call =
-            kernels::cosine_loss_bwd(l.number(), db, dy, a, b, saved, images, len, CHUNK as u32, chunks, swapped)?;
+        let (first, images) = self.forward.range()?;
+        let (len, chunks) = (size32("image", len)?, chunks as u32);
+        let (number, chunk, swapped) = (l.number(), CHUNK as u32, self.swapped as u32);
+        let call = kernels::cosine_loss_bwd(number, db, dy, a, b, saved, first, images, len, chunk, chunks, swapped)?;
         l.launch(call, [blocks, 1, 1], [THREADS, 1, 1], 0)
     }
 }

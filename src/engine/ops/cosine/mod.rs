@@ -1,6 +1,6 @@
 //! Cosine distances between feature maps and their reconstructions.
 //!
-//! [`Loss`], the paper's eq. (2): mean over images of 1 - cos(flattened map, flattened reconstruction).
+//! [`Loss`], the paper's eq. (2): mean over some images of 1 - cos(flattened map, flattened reconstruction).
 //! [`Map`], eq. (14): 1 - cos over channels at every position. Both as PyTorch's `cosine_similarity` (lengths at least 1e-8).
 
 pub mod cases;
@@ -14,13 +14,14 @@ use crate::engine::tensor::Shape;
 use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::vector::{dot, dot_f64};
 use rayon::prelude::*;
+use std::ops::Range;
 
 const EPS: f64 = 1e-8;
 
-/// Inputs: a, b (n, h, w, c). Outputs: the loss over the first `images` images, then |a|, |b| and a.b of each.
+/// Inputs: a, b (n, h, w, c). Outputs: the loss over `images` of the batch, then |a|, |b| and a.b of each of these.
 #[derive(Clone, Debug)]
 pub struct Loss {
-    pub images: usize,
+    pub images: Range<usize>,
     /// Elements of one image.
     pub len: usize,
 }
@@ -51,14 +52,15 @@ impl Tape {
         if sa == sb { Ok(sa) } else { Err(self.shape_error(op, format!("shapes differ: {sa} and {sb}"))) }
     }
 
-    /// Mean over the first `images` images of 1 - cos(a, b), each image flattened to one vector.
-    pub fn cosine_loss(&mut self, a: Var, b: Var, images: usize) -> Result<Var> {
+    /// Mean over the images `images` of 1 - cos(a, b), each image flattened to one vector.
+    pub fn cosine_loss(&mut self, a: Var, b: Var, images: Range<usize>) -> Result<Var> {
         let s = self.same_shape(Loss::NAME, a, b)?;
-        if images == 0 || images > s.n() {
-            return Err(self.shape_error(Loss::NAME, format!("{images} images of a batch of {}", s.n())));
+        if images.is_empty() || images.end > s.n() {
+            return Err(self.shape_error(Loss::NAME, format!("images {images:?} of a batch of {}", s.n())));
         }
+        let saved = Shape([images.len(), 1, 1, SAVED]);
         let op = Loss { images, len: s.len() / s.n() };
-        let outputs = self.record(op, vec![a, b], &[Shape::SCALAR, Shape([images, 1, 1, SAVED])])?;
+        let outputs = self.record(op, vec![a, b], &[Shape::SCALAR, saved])?;
         self.exact(outputs[1]);
         Ok(self.exact(outputs[0]))
     }
@@ -97,9 +99,10 @@ impl Operation for Loss {
 
     fn run<T: Real>(&self, args: Args<'_, T>) {
         let ([a, b, ..], [loss, saved, ..]) = (args.inputs, args.outputs);
-        let len = self.len;
+        let Loss { images, len } = self;
         saved.par_chunks_mut(SAVED).enumerate().for_each(|(i, saved)| {
-            let (a, b) = (&a[i * len..][..len], &b[i * len..][..len]);
+            let at = (images.start + i) * len;
+            let (a, b) = (&a[at..][..*len], &b[at..][..*len]);
             let [aa, bb, ab] =
                 wide!(FUSED => [dot_f64::<T, FUSED>(a, a), dot_f64::<T, FUSED>(b, b), dot_f64::<T, FUSED>(a, b)]);
             saved[0] = T::of(aa.sqrt().max(EPS));
@@ -107,7 +110,7 @@ impl Operation for Loss {
             saved[2] = T::of(ab);
         });
         let distance = |s: &[T]| 1.0 - s[2].f64() / (s[0].f64() * s[1].f64());
-        loss[0] = T::of(saved.chunks_exact(SAVED).map(distance).sum::<f64>() / self.images as f64);
+        loss[0] = T::of(saved.chunks_exact(SAVED).map(distance).sum::<f64>() / images.len() as f64);
     }
 }
 
@@ -121,14 +124,14 @@ impl Operation for LossBwd {
     /// d(1 - cos)/db = -(a / (|a| |b|) - cos * b / |b|^2)
     fn run<T: Real>(&self, args: Args<'_, T>) {
         let ([dy, a, b, saved, ..], [db, ..]) = (args.inputs, args.outputs);
-        let Loss { images, len } = self.forward;
-        let scale = dy[0].f64() / images as f64;
-        db.par_chunks_mut(len).enumerate().for_each(|(i, db)| {
-            if i >= images {
+        let Loss { images, len } = &self.forward;
+        let scale = dy[0].f64() / images.len() as f64;
+        db.par_chunks_mut(*len).enumerate().for_each(|(i, db)| {
+            if !images.contains(&i) {
                 db.fill(T::ZERO);
                 return;
             }
-            let s = &saved[i * SAVED..][..SAVED];
+            let s = &saved[(i - images.start) * SAVED..][..SAVED];
             let (mut length_a, mut length_b, product) = (s[0].f64(), s[1].f64(), s[2].f64());
             if self.swapped {
                 std::mem::swap(&mut length_a, &mut length_b);

@@ -1,5 +1,6 @@
-//! The terms of the energy losses over a range of the batch: mean |E|, which is low for what is real, and
-//! mean max(0, margin - |E|), which pushes energies of generated or anomalous features up to the margin.
+//! The terms of a discriminator's losses over a range of the batch. Its outputs E are energies: mean |E|, which is low for
+//! what is real, and mean max(0, margin - |E|), which pushes those of generated or anomalous features up to the margin. Or
+//! they are logits: the binary cross-entropy with "real" or "generated", as PyTorch's `binary_cross_entropy_with_logits`.
 
 pub mod cases;
 mod cuda;
@@ -17,6 +18,51 @@ pub enum Term {
     Low,
     /// mean max(0, margin - |E|)
     High { margin: f64 },
+    /// mean ln(1 + exp(-E)): the cross-entropy with 1
+    Real,
+    /// mean ln(1 + exp(E)): the cross-entropy with 0
+    Generated,
+}
+
+impl Term {
+    /// Its value for one output. NaN stays NaN.
+    fn value(self, e: f64) -> f64 {
+        match self {
+            Term::Low => e.abs(),
+            Term::High { margin } => {
+                let d = margin - e.abs();
+                if d < 0.0 { 0.0 } else { d }
+            }
+            Term::Real => softplus(-e),
+            Term::Generated => softplus(e),
+        }
+    }
+
+    /// The slope of the value.
+    fn slope(self, e: f64) -> f64 {
+        match self {
+            Term::Low => sign(e),
+            Term::High { margin } if e.abs() <= margin => -sign(e),
+            Term::High { .. } => 0.0,
+            Term::Real => -sigmoid(-e),
+            Term::Generated => sigmoid(e),
+        }
+    }
+}
+
+/// ln(1 + exp(x)), without overflow.
+fn softplus(x: f64) -> f64 {
+    let above = if x < 0.0 { 0.0 } else { x };
+    above + (-x.abs()).exp().ln_1p()
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// -1, 0 or 1, of NaN 0.
+fn sign(x: f64) -> f64 {
+    if x == 0.0 || x.is_nan() { 0.0 } else { x.signum() }
 }
 
 /// Input: E (n, h, w, 1). Output: a scalar.
@@ -34,7 +80,7 @@ pub struct EnergyBwd {
 }
 
 impl Tape {
-    /// Mean energy term over the images `images` of `e` (n, h, w, 1).
+    /// The mean of a term over the images `images` of `e` (n, h, w, 1).
     pub fn energy(&mut self, e: Var, term: Term, images: Range<usize>) -> Result<Var> {
         let s = self.shape(e);
         if images.is_empty() || images.end > s.n() {
@@ -59,15 +105,8 @@ impl Operation for Energy {
     /// One scalar an image position: a few thousand values, summed in f64 by one thread.
     fn run<T: Real>(&self, a: Args<'_, T>) {
         let ([e, ..], [y, ..]) = (a.inputs, a.outputs);
-        let value = |e: &T| match self.term {
-            Term::Low => e.f64().abs(),
-            // NaN must not be clamped away.
-            Term::High { margin } => {
-                let d = margin - e.f64().abs();
-                if d < 0.0 { 0.0 } else { d }
-            }
-        };
-        y[0] = T::of(e[self.range.clone()].iter().map(value).sum::<f64>() / self.range.len() as f64);
+        let sum: f64 = e[self.range.clone()].iter().map(|e| self.term.value(e.f64())).sum();
+        y[0] = T::of(sum / self.range.len() as f64);
     }
 }
 
@@ -84,18 +123,7 @@ impl Operation for EnergyBwd {
         let scale = dy[0] * T::of(1.0 / range.len() as f64);
         de.fill(T::ZERO);
         for (de, e) in de[range.clone()].iter_mut().zip(&e[range.clone()]) {
-            let sign = if *e > T::ZERO {
-                scale
-            } else if *e < T::ZERO {
-                -scale
-            } else {
-                T::ZERO
-            };
-            *de = match self.forward.term {
-                Term::Low => sign,
-                Term::High { margin } if e.abs() <= T::of(margin) => -sign,
-                Term::High { .. } => T::ZERO,
-            };
+            *de = scale * T::of(self.forward.term.slope(e.f64()));
         }
     }
 }
