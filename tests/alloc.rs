@@ -2,7 +2,7 @@
 
 use ckaad::detector::ckaad::scoring::{self, Judgement};
 use ckaad::detector::ckaad::step::{self, Hyper};
-use ckaad::detector::ckaad::strategy::Strategy;
+use ckaad::detector::ckaad::strategy::{Normalization, Strategy};
 use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::tape::Var;
@@ -71,7 +71,7 @@ fn nothing_is_allocated_while_running() {
                 anomalous_feed: Feed::Pixels,
                 dtype: DType::F32,
             };
-            let p = step::record(&spec, strategy, Hyper::default()).unwrap();
+            let p = step::record(&spec, strategy, Normalization::Instance, Hyper::default()).unwrap();
             let mut s = session(&p, &a);
             let (input, output) = (p.inputs().next().unwrap(), p.report("loss").unwrap());
             let pixels = picture_bytes(&*s, input);
@@ -85,7 +85,7 @@ fn nothing_is_allocated_while_running() {
             assert_eq!(count, 0, "training with {strategy:?}");
         }
         let spec = BatchSpec { architecture: &a, batch: 2, feed: Feed::Pixels, dtype: DType::F32 };
-        let p = scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
+        let p = scoring::record(&spec, Normalization::Instance, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
         let mut s = session(&p, &a);
         let (input, output) = (p.inputs().next().unwrap(), p.report("map").unwrap());
         let pixels = picture_bytes(&*s, input);

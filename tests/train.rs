@@ -13,6 +13,7 @@ use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::Shape;
 use ckaad::model::features::{self, Feed};
 use ckaad::model::init::RandomBackbone;
+use ckaad::model::layers::Norm;
 use ckaad::model::{Architecture, TensorSource};
 use ckaad::program::{Group, Network, Program, Role};
 use ckaad::train::events::{Ended, EpochLog, Event};
@@ -76,7 +77,7 @@ fn begin(spec: &StepSpec) -> ckaad::Result<Begun> {
     assert_eq!((spec.normal_feed, spec.anomalous_feed), (Feed::Features, Feed::Features));
     let all = spec.normal + spec.anomalous;
     let (vars, maps) = features::record(&mut tape, ae, spec.architecture, all, Feed::Features)?;
-    let recon = autoencoder::record(&mut tape, ae, spec.architecture, &maps)?;
+    let recon = autoencoder::record(&mut tape, ae, spec.architecture, Norm::Instance, &maps)?;
     let pictures = vec![(Role::Normal, spec.normal), (Role::Anomalous, spec.anomalous)];
     Ok(Begun { tape, group: Group { pictures, feed: Feed::Features, vars }, ae, disc, maps, recon })
 }

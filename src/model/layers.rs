@@ -1,12 +1,15 @@
 //! Layers of networks, recorded with their parameters under PyTorch's names.
 
 use super::Architecture;
+use crate::engine::ops::batch_norm::BatchStatistics;
 use crate::engine::ops::{Activation, conv2d, instance_norm};
 use crate::engine::params::Init;
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::{Result, invalid};
 
 const NORM_EPS: f64 = 1e-5;
+/// Of running statistics, as PyTorch's default.
+const MOMENTUM: f64 = 0.1;
 
 /// How the convolutions of a network are initialised.
 #[derive(Clone, Copy)]
@@ -17,11 +20,22 @@ pub enum ConvInit {
     Default,
 }
 
+/// What the affine norms of a network take their statistics from.
+pub enum Norm<'a> {
+    /// Every picture alone.
+    Instance,
+    /// The batch, in training. What running statistics are to learn from it is added here; see [`update_running`].
+    Batch(&'a mut Vec<BatchStatistics>),
+    /// What was learned of batches, in scoring.
+    Running,
+}
+
 /// Records layers of one network, naming their parameters.
 pub struct Recorder<'a> {
     pub tape: &'a mut Tape,
     pub net: NetId,
     pub conv_init: ConvInit,
+    pub norm: Norm<'a>,
 }
 
 impl Recorder<'_> {
@@ -59,14 +73,27 @@ impl Recorder<'_> {
         self.tape.conv_transpose2d(x, w, [2; 2], [0; 2], [0; 2])
     }
 
-    /// Affine instance norm, parameters `<name>.weight` and `<name>.bias`, with residual and activation fused.
+    /// Affine norm, parameters `<name>.weight` and `<name>.bias`, for a batch norm also `<name>.running_mean` and
+    /// `<name>.running_var`, with residual and activation fused.
     pub fn norm(&mut self, x: Var, name: &str, residual: Option<Var>, act: Activation) -> Result<Var> {
         self.label(name);
         let c = self.channels(x);
         let gamma = self.tape.param(self.net, &format!("{name}.weight"), &[c], Init::Ones)?;
         let beta = self.tape.param(self.net, &format!("{name}.bias"), &[c], Init::Zeros)?;
         let o = instance_norm::Options { affine: Some((gamma, beta)), residual, act };
-        self.tape.instance_norm(x, NORM_EPS, o)
+        if let Norm::Instance = self.norm {
+            return self.tape.instance_norm(x, NORM_EPS, o);
+        }
+        let running = ["running_mean", "running_var"].map(|what| format!("{name}.{what}"));
+        let mean = self.tape.param(self.net, &running[0], &[c], Init::Zeros)?;
+        let var = self.tape.param(self.net, &running[1], &[c], Init::Ones)?;
+        let Norm::Batch(statistics) = &mut self.norm else {
+            return self.tape.batch_norm_by(x, [mean, var], (gamma, beta), NORM_EPS, o);
+        };
+        let count = self.tape.shape(x).len() / c;
+        let (y, [mean, rstd]) = self.tape.batch_norm(x, NORM_EPS, o)?;
+        statistics.push(BatchStatistics { running, mean, rstd, count, eps: NORM_EPS });
+        Ok(y)
     }
 
     /// Instance norm without parameters.
@@ -74,6 +101,12 @@ impl Recorder<'_> {
         self.label(name);
         self.tape.instance_norm(x, NORM_EPS, instance_norm::Options { act, ..Default::default() })
     }
+}
+
+/// Updates the running statistics of a network from its batches, one after the other. To be recorded after all its layers, and
+/// before its parameters' own update, which is what rounds them where programs keep 16 bits.
+pub fn update_running(tape: &mut Tape, net: NetId, batches: &[BatchStatistics]) -> Result<()> {
+    batches.iter().try_for_each(|batch| tape.running_stats(net, batch, MOMENTUM))
 }
 
 /// Refuses feature maps that do not belong to the architecture.

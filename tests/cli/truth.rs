@@ -8,6 +8,7 @@ use crate::common::{fill, golden_tensor};
 use crate::support::*;
 use ckaad::detector::BatchSpec;
 use ckaad::detector::ckaad::scoring::{self, Judgement};
+use ckaad::detector::ckaad::strategy::Normalization;
 use ckaad::engine::tensor::DType;
 use ckaad::model::features::Feed;
 use ckaad::model::{Architecture, resnet};
@@ -40,7 +41,7 @@ fn a_picture_scores_as_in_pytorch() {
         .map(|(name, shape)| (name.clone(), shape.clone(), fill(&name, &shape, false)))
         .collect();
     let spec = BatchSpec { architecture: &architecture, batch: 1, feed: Feed::Pixels, dtype: DType::F32 };
-    let recorded = scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
+    let recorded = scoring::record(&spec, Normalization::Instance, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
     for e in recorded.tape.layout(recorded.network("ae").unwrap()).entries() {
         held.push((format!("ae.{}", e.name), e.file_shape.clone(), golden_tensor("ae", e)));
     }

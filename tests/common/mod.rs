@@ -39,8 +39,12 @@ impl Golden {
     }
 
     pub fn metadata(&self, key: &str) -> String {
+        self.find_metadata(key).unwrap_or_else(|| panic!("no metadata {key}"))
+    }
+
+    pub fn find_metadata(&self, key: &str) -> Option<String> {
         let (_, meta) = SafeTensors::read_metadata(&self.0).expect("a golden file has a header");
-        meta.metadata().as_ref().and_then(|m| m.get(key)).unwrap_or_else(|| panic!("no metadata {key}")).clone()
+        meta.metadata().as_ref().and_then(|m| m.get(key)).cloned()
     }
 
     /// The values of a tensor as f64, whatever they are stored as.

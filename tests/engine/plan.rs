@@ -6,7 +6,7 @@
 use crate::common::uniform;
 use ckaad::detector::ckaad::scoring::{self, Judgement};
 use ckaad::detector::ckaad::step::{self, Hyper};
-use ckaad::detector::ckaad::strategy::Strategy;
+use ckaad::detector::ckaad::strategy::{Normalization, Strategy};
 use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::cuda::{self};
 use ckaad::engine::device::{Session, cpu};
@@ -284,12 +284,12 @@ fn training_and_scoring_do_not_overlap() {
                 anomalous_feed,
                 dtype: DType::F32,
             };
-            let p = step::record(&spec, strategy, Hyper::default()).unwrap();
+            let p = step::record(&spec, strategy, Normalization::Instance, Hyper::default()).unwrap();
             check_plan(&p.tape, &p.reports.iter().map(|(_, v)| *v).collect::<Vec<_>>());
         }
     }
     let spec = BatchSpec { architecture: &architecture, batch: 2, feed: Feed::Pixels, dtype: DType::F32 };
-    let p = scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
+    let p = scoring::record(&spec, Normalization::Instance, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
     check_plan(&p.tape, &p.reports.iter().map(|(_, v)| *v).collect::<Vec<_>>());
 }
 
@@ -404,7 +404,7 @@ fn training_in_bf16_takes_less_memory() {
             anomalous_feed: Feed::Features,
             dtype: number.storage(),
         };
-        let p = step::record(&spec, Strategy::CkaPatch, Hyper::default()).unwrap();
+        let p = step::record(&spec, Strategy::CkaPatch, Normalization::Instance, Hyper::default()).unwrap();
         let target = Target { number, multiprocessors: 100, capability: (9, 0), choices: Choices::Model };
         let plan = cuda::plan(&p.tape, &target).unwrap();
         (p, plan)
@@ -465,7 +465,7 @@ fn decisions_are_made_once() {
     }
     let architecture = Architecture::new("resnet18", &[2, 3], 128).unwrap();
     let spec = BatchSpec { architecture: &architecture, batch: 1, feed: Feed::Pixels, dtype: DType::F32 };
-    let p = scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
+    let p = scoring::record(&spec, Normalization::Instance, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
     let target = Target { number: Number::Tf32, multiprocessors: 100, capability: (9, 0), choices: Choices::Model };
     let device = Counting { target: target.clone(), calls: Default::default() };
     let plan = Plan::new(&p.tape, &device).unwrap();

@@ -10,15 +10,18 @@ use ckaad::Result;
 use ckaad::bench::roofline::Card;
 use ckaad::detector::ckaad::scoring::{self, Judgement};
 use ckaad::detector::ckaad::step::{self, Hyper};
-use ckaad::detector::ckaad::strategy::Strategy;
+use ckaad::detector::ckaad::strategy::{Normalization, Strategy};
 use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::Cost;
 use ckaad::engine::device::Session;
 use ckaad::engine::device::cuda::{self, CudaSession, SimDriver};
+use ckaad::engine::ops::batch_norm::BatchStatistics;
 use ckaad::engine::ops::case::{Case, Recorded};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
+use ckaad::engine::params::Init;
+use ckaad::engine::tape::{Tape, Var, Whole};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::tiling::{Choice, Variant};
 use ckaad::engine::toolkit::cuda::{Choices, MODULES, Number, Target};
@@ -193,6 +196,8 @@ fn works() -> Vec<Work> {
         [
             norm("instance_norm-64x64x64", [1, 64, 64, 64]),
             norm("instance_norm-16x16x256", features),
+            batch_norm("batch_norm", [2, 16, 16, 256]),
+            Case::new("running_stats", "running_stats", &[[1, 4, 4, 256]], running_stats).forward_only(),
             Case::new("add", "add", &[features, features], |t, v| t.add(v[0], v[1])),
             Case::new("activate", "activate", &[features], |t, v| t.activate(v[0], Activation::LeakyRelu(0.1))),
             Case::new("concat", "concat", &[features, features], |t, v| t.concat(v, Axis::Channels)),
@@ -238,6 +243,26 @@ fn works() -> Vec<Work> {
     all
 }
 
+/// By statistics that stand in one tensor for scale and shift, too.
+fn batch_norm(name: &str, x: [usize; 4]) -> Case {
+    Case::new("batch_norm", name, &[x, [1, 1, 1, x[3]], x], |t, v| {
+        let o = instance_norm::Options { affine: None, residual: Some(v[2]), act: Activation::Relu };
+        t.batch_norm_by(v[0], [v[1]; 2], (v[1], v[1]), 1e-5, o)
+    })
+    .forward_only()
+}
+
+fn running_stats(t: &mut Tape, v: &[Var]) -> Result<Var> {
+    let (net, c) = (t.network("net"), t.shape(v[0]).c());
+    let running = ["mean", "var"].map(String::from);
+    for name in &running {
+        t.param(net, name, &[c], Init::Zeros)?;
+    }
+    let (_, [mean, rstd]) = t.batch_norm(v[0], 1e-5, instance_norm::Options::default())?;
+    t.running_stats(net, &BatchStatistics { running, mean, rstd, count: 16, eps: 1e-5 }, 0.1)?;
+    t.whole(net, Whole::Params)
+}
+
 /// Patches against a bank of five and a half tiles.
 fn nearest(name: &str, k: usize) -> Case {
     let inputs = [[1, 14, 14, 64], [350, 1, 1, 64]];
@@ -251,7 +276,7 @@ fn resize(name: &str, pixels: [usize; 4]) -> Case {
 
 fn score(a: &Architecture, dtype: DType) -> Result<ckaad::program::Program> {
     let spec = BatchSpec { architecture: a, batch: 1, feed: Feed::Pixels, dtype };
-    scoring::record(&spec, Judgement { sigma: 4.0, topk: Some(100) })
+    scoring::record(&spec, Normalization::Instance, Judgement { sigma: 4.0, topk: Some(100) })
 }
 
 impl Work {
@@ -275,7 +300,7 @@ impl Work {
                     anomalous_feed: Feed::Features,
                     dtype,
                 };
-                of(a, step::record(&spec, *strategy, Hyper::default())?, "loss")?
+                of(a, step::record(&spec, *strategy, Normalization::Instance, Hyper::default())?, "loss")?
             }
             What::Op(case) => {
                 let mut p = case.record(dtype)?;

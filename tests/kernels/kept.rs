@@ -3,7 +3,7 @@
 use crate::common::driver;
 use ckaad::detector::StepSpec;
 use ckaad::detector::ckaad::step::{self, Hyper};
-use ckaad::detector::ckaad::strategy::Strategy;
+use ckaad::detector::ckaad::strategy::{Normalization, Strategy};
 use ckaad::engine::device::cuda::{CudaSession, Driver, SimDriver};
 use ckaad::engine::device::{Backend, Session};
 use ckaad::engine::ops::Activation;
@@ -128,7 +128,7 @@ fn training() -> (Architecture, Program) {
         anomalous_feed: Feed::Features,
         dtype: DType::F32,
     };
-    let p = step::record(&spec, Strategy::CkaPatch, Hyper::default()).unwrap();
+    let p = step::record(&spec, Strategy::CkaPatch, Normalization::Instance, Hyper::default()).unwrap();
     (a, p)
 }
 

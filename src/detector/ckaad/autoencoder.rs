@@ -1,20 +1,21 @@
 //! The auto-encoder of feature maps: fuse all layers at the coarsest size, encode with residual blocks, decode back to
-//! every layer. All norms are affine instance norms, whatever the authors' names (`ln*`, `bn*`) suggest.
+//! every layer. All norms are affine and of one kind, the paper's choice being instance norms, whatever the authors' names
+//! (`ln*`, `bn*`) suggest.
 
 use crate::Result;
 use crate::engine::ops::concat::Axis;
 use crate::engine::ops::{Activation, conv2d};
 use crate::engine::tape::{NetId, Tape, Var};
-use crate::model::layers::{ConvInit, Recorder, expect_maps};
+use crate::model::layers::{ConvInit, Norm, Recorder, expect_maps};
 use crate::model::{Architecture, Backbone};
 
 /// Name of the network, and its prefix in model files.
 pub const NETWORK: &str = "ae";
 
 /// Records the auto-encoder over feature maps (finest first); returns reconstructions of the same shapes.
-pub fn record(tape: &mut Tape, net: NetId, a: &Architecture, maps: &[Var]) -> Result<Vec<Var>> {
+pub fn record(tape: &mut Tape, net: NetId, a: &Architecture, norm: Norm, maps: &[Var]) -> Result<Vec<Var>> {
     expect_maps(tape, maps, a)?;
-    let mut r = Recorder { tape, net, conv_init: ConvInit::KaimingFanOut };
+    let mut r = Recorder { tape, net, conv_init: ConvInit::KaimingFanOut, norm };
     let code = encode(&mut r, a, maps)?;
     decode(&mut r, a, code)
 }

@@ -9,7 +9,7 @@ use crate::engine::ops::{Activation, conv2d};
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::Shape;
 use crate::model::Architecture;
-use crate::model::layers::{ConvInit, Recorder, expect_maps};
+use crate::model::layers::{ConvInit, Norm, Recorder, expect_maps};
 use crate::{Result, invalid};
 
 /// Name of the network, and its prefix in model files.
@@ -26,7 +26,7 @@ pub enum Level {
 /// level, a single (n, 1, 1, 1) at image level.
 pub fn record(tape: &mut Tape, net: NetId, a: &Architecture, level: Level, maps: &[Var]) -> Result<Vec<Var>> {
     expect_maps(tape, maps, a)?;
-    let mut r = Recorder { tape, net, conv_init: ConvInit::Default };
+    let mut r = Recorder { tape, net, conv_init: ConvInit::Default, norm: Norm::Instance };
     match level {
         Level::Patch => maps.iter().enumerate().map(|(i, &m)| patch(&mut r, i, m)).collect(),
         Level::Image => Ok(vec![image(&mut r, maps)?]),

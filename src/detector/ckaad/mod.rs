@@ -15,7 +15,7 @@ use crate::program::Program;
 use scoring::Judgement;
 use std::sync::Arc;
 use step::Hyper;
-use strategy::Strategy;
+use strategy::{Normalization, Strategy};
 
 pub const METHOD: Method = Method {
     name: "ckaad",
@@ -29,8 +29,15 @@ const fn option(name: &'static str, default: &'static str, rule: Rule, help: &'s
     OptionSpec { name, help, default: Some(default), rule, kept: false }
 }
 
-const OPTIONS: [OptionSpec; 8] = [
+const OPTIONS: [OptionSpec; 9] = [
     option("strategy", "ckapatch", Rule::OneOf(Strategy::NAMES), "What the auto-encoder is trained with"),
+    OptionSpec {
+        name: "norm",
+        help: "Whose statistics normalise the auto-encoder's maps",
+        default: Some("instance"),
+        rule: Rule::OneOf(Normalization::NAMES),
+        kept: true,
+    },
     option("lr", "0.001", Rule::NonNegative, "Learning rate of the auto-encoder"),
     option("d-lr", "0.0001", Rule::NonNegative, "Learning rate of the discriminator"),
     option(
@@ -56,6 +63,7 @@ const OPTIONS: [OptionSpec; 8] = [
 struct Ckaad {
     options: Options,
     strategy: Strategy,
+    normalization: Normalization,
     hyper: Hyper,
     judgement: Judgement,
 }
@@ -72,7 +80,8 @@ impl Ckaad {
         };
         let judgement = Judgement { topk: options.count_or_all("topk")?, sigma: options.number("sigma")? };
         let strategy = Strategy::find(options.text("strategy").unwrap_or_default())?;
-        Ok(Ckaad { options, strategy, hyper, judgement })
+        let normalization = Normalization::find(options.text("norm").unwrap_or_default())?;
+        Ok(Ckaad { options, strategy, normalization, hyper, judgement })
     }
 }
 
@@ -90,7 +99,7 @@ impl Detector for Ckaad {
     }
 
     fn scoring(&self, spec: &BatchSpec) -> Result<Program> {
-        scoring::record(spec, self.judgement)
+        scoring::record(spec, self.normalization, self.judgement)
     }
 }
 
@@ -112,6 +121,6 @@ impl Steps for Ckaad {
     }
 
     fn record(&self, spec: &StepSpec) -> Result<Vec<Program>> {
-        Ok(vec![step::record(spec, self.strategy, self.hyper)?])
+        Ok(vec![step::record(spec, self.strategy, self.normalization, self.hyper)?])
     }
 }

@@ -9,10 +9,12 @@ use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::DType;
 use crate::model::Architecture;
 use crate::model::features::{self, Feed};
+use crate::model::layers::Norm;
 use crate::program::{Group, Network, Program, Role};
 
-pub const LOSSES: [(&str, RecordLoss); 4] = [
+pub const LOSSES: [(&str, RecordLoss); 5] = [
     ("autoencoder", |a, dtype| record(a, dtype, autoencoder::NETWORK, reconstruction)),
+    ("autoencoder-batch-norm", |a, dtype| record(a, dtype, autoencoder::NETWORK, batch_normalised)),
     ("autoencoder-adversarial", |a, dtype| record(a, dtype, autoencoder::NETWORK, adversarial)),
     ("patch-discriminator", |a, dtype| record(a, dtype, discriminator::NETWORK, |s| discriminate(s, Level::Patch))),
     ("image-discriminator", |a, dtype| record(a, dtype, discriminator::NETWORK, |s| discriminate(s, Level::Image))),
@@ -54,13 +56,22 @@ fn record(
 
 /// Reconstruction loss, eq. (2).
 fn reconstruction(s: &mut Scene) -> Result<Vec<Var>> {
-    let recon = autoencoder::record(s.tape, s.ae, s.a, s.maps)?;
+    reconstruction_with(s, Norm::Instance)
+}
+
+/// The same with batch norms in training.
+fn batch_normalised(s: &mut Scene) -> Result<Vec<Var>> {
+    reconstruction_with(s, Norm::Batch(&mut vec![]))
+}
+
+fn reconstruction_with(s: &mut Scene, norm: Norm) -> Result<Vec<Var>> {
+    let recon = autoencoder::record(s.tape, s.ae, s.a, norm, s.maps)?;
     s.maps.iter().zip(recon).map(|(&f, g)| s.tape.cosine_loss(f, g, 0..NORMAL)).collect()
 }
 
 /// The energies that a discriminator gives the reconstructions: gradients pass through a network that stays as it is.
 fn adversarial(s: &mut Scene) -> Result<Vec<Var>> {
-    let recon = autoencoder::record(s.tape, s.ae, s.a, s.maps)?;
+    let recon = autoencoder::record(s.tape, s.ae, s.a, Norm::Instance, s.maps)?;
     let energies = discriminator::record(s.tape, s.discriminator, s.a, Level::Patch, &recon)?;
     energies.into_iter().map(|e| s.tape.energy(e, Term::Low, 0..PICTURES)).collect()
 }

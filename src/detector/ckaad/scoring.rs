@@ -1,8 +1,10 @@
 //! Scoring as one program: features, reconstruction, error maps, upsampling, blur, score.
 
 use super::autoencoder;
+use super::strategy::Normalization;
 use crate::detector::BatchSpec;
 use crate::engine::tape::{Tape, Var};
+use crate::model::layers::Norm;
 use crate::model::{features, resnet};
 use crate::program::{Group, Network, Program, Role};
 use crate::{Result, invalid};
@@ -17,7 +19,7 @@ pub struct Judgement {
 }
 
 /// Records scoring of a batch, eq. (14).
-pub fn record(spec: &BatchSpec, judgement: Judgement) -> Result<Program> {
+pub fn record(spec: &BatchSpec, normalization: Normalization, judgement: Judgement) -> Result<Program> {
     let a = spec.architecture;
     let Judgement { sigma, topk } = judgement;
     if sigma < 0.0 || sigma.is_nan() {
@@ -28,7 +30,11 @@ pub fn record(spec: &BatchSpec, judgement: Judgement) -> Result<Program> {
     let backbone = t.network(resnet::NETWORK);
     let ae = t.network(autoencoder::NETWORK);
     let (vars, maps) = features::record(t, backbone, a, spec.batch, spec.feed)?;
-    let recon = autoencoder::record(t, ae, a, &maps)?;
+    let norm = match normalization {
+        Normalization::Instance => Norm::Instance,
+        Normalization::Batch => Norm::Running,
+    };
+    let recon = autoencoder::record(t, ae, a, norm, &maps)?;
     t.set_label("anomaly_map");
     let pairs: Vec<(Var, Var)> = maps.into_iter().zip(recon).collect();
     let errors = t.cosine_map(&pairs)?;

@@ -1,14 +1,15 @@
 //! One training step as one program: features, reconstruction, the discriminator's update, then the auto-encoder's.
 //!
-//! Normal and anomalous images run as one batch, which instance norm permits: no sample sees another.
+//! Normal and anomalous images run as one batch where the norm permits it: with instance norms no sample sees another.
 
-use super::strategy::Strategy;
+use super::strategy::{Normalization, Strategy};
 use super::{autoencoder, discriminator};
 use crate::Result;
 use crate::detector::StepSpec;
 use crate::engine::ops::concat::Axis;
 use crate::engine::ops::optimizer::Adam;
 use crate::engine::tape::{NetId, Tape, Var};
+use crate::model::layers::{self, Norm};
 use crate::model::{features, resnet};
 use crate::program::{Group, Network, Program, Role};
 use std::ops::Range;
@@ -48,11 +49,12 @@ impl Default for Hyper {
     }
 }
 
-/// Records one step of the alternating update (the reference's `Trainer.step`).
+/// Records one step of the alternating update (the reference's `Trainer.step`). To a batch norm, normal and anomalous pictures
+/// are two batches, the normal ones first.
 ///
 /// Reports `recon` and `loss`, with a discriminator also `d_loss` and `adv`, where it is subtracted also `recon_anomalous`.
 /// Taps: `features` and `reconstructions` of the whole batch, `energies` (or logits) of the features.
-pub fn record(spec: &StepSpec, strategy: Strategy, h: Hyper) -> Result<Program> {
+pub fn record(spec: &StepSpec, strategy: Strategy, normalization: Normalization, h: Hyper) -> Result<Program> {
     let a = spec.architecture;
     let mut tape = Tape::new(spec.dtype);
     let t = &mut tape;
@@ -61,8 +63,17 @@ pub fn record(spec: &StepSpec, strategy: Strategy, h: Hyper) -> Result<Program> 
     let disc = t.network(discriminator::NETWORK);
     let n = spec.normal;
     let m = if strategy.uses_anomalies() { spec.anomalous } else { 0 };
-    let (groups, maps) = batch(t, backbone, spec, m)?;
-    let recon = autoencoder::record(t, ae, a, &maps)?;
+    let mut statistics = vec![];
+    let Batch { groups, maps: of_groups } = batch(t, backbone, spec, m, normalization == Normalization::Batch)?;
+    let maps = joined(t, &of_groups)?;
+    let recon = match normalization {
+        Normalization::Instance => autoencoder::record(t, ae, a, Norm::Instance, &maps)?,
+        Normalization::Batch => {
+            let of_group = |maps: &Vec<Var>| autoencoder::record(t, ae, a, Norm::Batch(&mut statistics), maps);
+            let recon = of_groups.iter().map(of_group).collect::<Result<Vec<_>>>()?;
+            joined(t, &recon)?
+        }
+    };
     let mut energies = vec![];
 
     let mut adversarial = None;
@@ -111,6 +122,7 @@ pub fn record(spec: &StepSpec, strategy: Strategy, h: Hyper) -> Result<Program> 
     let total = t.weighted_sum(&terms)?;
     t.backward(total, ae)?;
     t.set_label("ae.update");
+    layers::update_running(t, ae, &statistics)?;
     t.adam(Adam { net: ae, lr: h.lr, betas: h.betas, eps: h.eps })?;
     let mut reports = vec![("recon", t.output(rec)), ("loss", t.output(total))];
     reports.extend(subtracted.map(|of_anomalies| ("recon_anomalous", t.output(of_anomalies))));
@@ -123,25 +135,39 @@ pub fn record(spec: &StepSpec, strategy: Strategy, h: Hyper) -> Result<Program> 
     Ok(Program { tape, groups, networks, reports, taps })
 }
 
-/// Records the features of `spec.normal` normal and `m` anomalous pictures, as one batch where both groups come alike.
-fn batch(t: &mut Tape, backbone: NetId, spec: &StepSpec, m: usize) -> Result<(Vec<Group>, Vec<Var>)> {
-    let (a, n) = (spec.architecture, spec.normal);
-    let normal = (Role::Normal, n);
-    let anomalous = (Role::Anomalous, m);
-    let mut group = |pictures: &[(Role, usize)], feed| -> Result<(Group, Vec<Var>)> {
-        let of_all = pictures.iter().map(|(_, n)| n).sum();
-        let (vars, maps) = features::record(t, backbone, a, of_all, feed)?;
-        Ok((Group { pictures: pictures.into(), feed, vars }, maps))
+/// Features of a step's pictures.
+struct Batch {
+    groups: Vec<Group>,
+    /// Of each group, finest layer first.
+    maps: Vec<Vec<Var>>,
+}
+
+/// Records the features of `spec.normal` normal and `m` anomalous pictures, as one group unless they come in different forms or
+/// are to be kept `apart`.
+fn batch(t: &mut Tape, backbone: NetId, spec: &StepSpec, m: usize, apart: bool) -> Result<Batch> {
+    let (normal, anomalous) = ((Role::Normal, spec.normal), (Role::Anomalous, m));
+    let together = !apart && spec.normal_feed == spec.anomalous_feed;
+    let groups = match m {
+        0 => vec![(vec![normal], spec.normal_feed)],
+        _ if together => vec![(vec![normal, anomalous], spec.normal_feed)],
+        _ => vec![(vec![normal], spec.normal_feed), (vec![anomalous], spec.anomalous_feed)],
     };
-    if m == 0 || spec.normal_feed == spec.anomalous_feed {
-        let pictures = if m == 0 { vec![normal] } else { vec![normal, anomalous] };
-        let (all, maps) = group(&pictures, spec.normal_feed)?;
-        return Ok((vec![all], maps));
+    let mut batch = Batch { groups: vec![], maps: vec![] };
+    for (pictures, feed) in groups {
+        let of_all = pictures.iter().map(|(_, n)| n).sum();
+        let (vars, maps) = features::record(t, backbone, spec.architecture, of_all, feed)?;
+        batch.groups.push(Group { pictures, feed, vars });
+        batch.maps.push(maps);
     }
-    let (good, of_normal) = group(&[normal], spec.normal_feed)?;
-    let (bad, of_anomalous) = group(&[anomalous], spec.anomalous_feed)?;
+    Ok(batch)
+}
+
+/// Maps of several groups as those of one batch.
+fn joined(t: &mut Tape, maps: &[Vec<Var>]) -> Result<Vec<Var>> {
+    let [first, rest @ ..] = maps else { return Ok(vec![]) };
+    if rest.is_empty() {
+        return Ok(first.clone());
+    }
     t.set_label("batch");
-    let join = |(&x, &y): (&Var, &Var)| t.concat(&[x, y], Axis::Batch);
-    let maps = of_normal.iter().zip(&of_anomalous).map(join).collect::<Result<Vec<Var>>>()?;
-    Ok((vec![good, bad], maps))
+    (0..first.len()).map(|i| t.concat(&maps.iter().map(|m| m[i]).collect::<Vec<_>>(), Axis::Batch)).collect()
 }

@@ -1,4 +1,4 @@
-//! What the auto-encoder is trained with, as properties: whoever trains, plans or measures asks for these, never for a name.
+//! What the auto-encoder is trained with and normalised by, as properties: whoever trains, plans or measures asks for these, never for a name.
 
 use super::discriminator::Level;
 use super::step::Hyper;
@@ -86,5 +86,28 @@ impl Strategy {
     /// Whether a step takes anomalous pictures beside normal ones.
     pub fn uses_anomalies(self) -> bool {
         self != Strategy::Recon
+    }
+}
+
+/// What the auto-encoder's norms take their statistics from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Normalization {
+    /// Every picture alone, the paper's choice.
+    Instance,
+    /// The batch in training, what was learned of batches in scoring.
+    Batch,
+}
+
+impl Normalization {
+    /// Names, each with a line of help.
+    pub const NAMES: &[(&str, &str)] =
+        &[("instance", "Every picture's own"), ("batch", "The batch's in training, running ones in scoring")];
+
+    pub fn find(name: &str) -> Result<Self> {
+        match name {
+            "instance" => Ok(Normalization::Instance),
+            "batch" => Ok(Normalization::Batch),
+            _ => Err(Error::Usage(format!("unknown norm '{name}'"))),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 // Structs that kernels take by value, as the kernel sources name them.
 use super::anomaly_map::cuda::{GaussianTaps, UpsampleMaps};
+use super::batch_norm::cuda::RunningUpdate;
 use super::concat::cuda::ConcatParts;
 use super::conv2d::Conv2d;
 use super::cosine::cuda::CosineLayers;

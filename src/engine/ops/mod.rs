@@ -8,6 +8,7 @@ pub mod activation;
 pub mod add;
 pub mod anomaly_map;
 pub mod argmax;
+pub mod batch_norm;
 pub mod case;
 pub mod concat;
 pub mod conv2d;
@@ -180,6 +181,7 @@ operations! {
     Add(add::Add),
     AnomalyMap(anomaly_map::AnomalyMap),
     ArgMax(argmax::ArgMax),
+    BatchNorm(batch_norm::BatchNorm),
     ClipGradNorm(optimizer::ClipGradNorm),
     Concat(concat::Concat),
     ConcatBwd(concat::ConcatBwd),
@@ -205,6 +207,7 @@ operations! {
     Nearest(nearest::Nearest),
     Neighbourhood(neighbourhood::Neighbourhood),
     Preprocess(preprocess::Preprocess),
+    RunningStats(batch_norm::RunningStats),
     TopKMean(topk::TopKMean),
     WeightedSum(weighted_sum::WeightedSum),
     WeightedSumBwd(weighted_sum::WeightedSumBwd),
@@ -220,6 +223,7 @@ pub fn cases() -> Vec<case::Case> {
         conv_transpose2d::cases::cases(),
         fill::cases::cases(),
         instance_norm::cases::cases(),
+        batch_norm::cases::cases(),
         l2_normalize::cases::cases(),
         pool::cases::cases(),
         interpolate::cases::cases(),

@@ -45,6 +45,11 @@ pub struct Options {
 impl Tape {
     /// Instance normalisation of `x` (n, h, w, c), eps 1e-5 unless told otherwise.
     pub fn instance_norm(&mut self, x: Var, eps: f64, o: Options) -> Result<Var> {
+        Ok(self.instance_norm_with_stats(x, eps, o)?[0])
+    }
+
+    /// The same; also returns mean and 1 / sqrt(var + eps), (n, 1, 1, c) each.
+    pub fn instance_norm_with_stats(&mut self, x: Var, eps: f64, o: Options) -> Result<[Var; 3]> {
         let s = self.shape(x);
         let mut inputs = vec![x];
         if let Some((gamma, beta)) = o.affine {
@@ -74,9 +79,7 @@ impl Tape {
         };
         let stats = Shape([s.n(), 1, 1, s.c()]);
         let outputs = self.record(op, inputs, &[s, stats, stats])?;
-        self.exact(outputs[1]);
-        self.exact(outputs[2]);
-        Ok(outputs[0])
+        Ok([outputs[0], self.exact(outputs[1]), self.exact(outputs[2])])
     }
 }
 
