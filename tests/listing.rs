@@ -2,7 +2,7 @@
 
 use ckaad::data::folder::TrainSet;
 use ckaad::data::listing::{Given, Refused, below, each};
-use ckaad::output::Outputs;
+use ckaad::output::{Kind, Outputs};
 use std::fs;
 use std::path::Path;
 
@@ -112,7 +112,7 @@ fn outputs_are_not_read() {
     let error = Outputs::default().folder("--maps", &root.join("in")).err().unwrap().to_string();
     assert!(error.contains("--maps") && error.contains("empty or a new folder"), "{error}");
     // A file by another name.
-    let outputs = Outputs::default().file("--out", &root.join("in/../report.html")).unwrap();
+    let outputs = Outputs::default().file("--out", &root.join("in/../report.html"), Kind::Page).unwrap();
     assert!(outputs.expect_apart(&root.join("report.html")).unwrap_err().to_string().contains("--out"));
     outputs.expect_apart(&root.join("in/a.png")).unwrap();
 }
@@ -126,20 +126,66 @@ fn links_do_not_hide_that_it_is_the_same_file() {
     std::os::unix::fs::symlink(root.join("w.pth"), root.join("soft")).unwrap();
     fs::hard_link(root.join("w.pth"), root.join("hard")).unwrap();
     for name in ["soft", "hard", "w.pth"] {
-        let outputs = Outputs::default().file("--out", &root.join(name)).unwrap();
+        let outputs = Outputs::default().file("--out", &root.join(name), Kind::Page).unwrap();
         assert!(outputs.expect_apart(&root.join("w.pth")).is_err(), "{name}");
-        assert!(outputs.file("--log", &root.join("w.pth")).is_err(), "{name}");
+        assert!(outputs.file("--log", &root.join("w.pth"), Kind::Page).is_err(), "{name}");
     }
 }
 
 #[test]
 fn where_nothing_can_be_written() {
     let folder = tempfile::tempdir().unwrap();
-    for (path, word) in [("no/such/model", "no folder"), ("", "is a folder")] {
-        let error = Outputs::default().file("--out", &folder.path().join(path)).err().unwrap();
+    let root = folder.path();
+    fs::write(root.join("picture.png"), b"\x89PNG\r\n\x1a\n and more than sixteen bytes").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("nowhere/model", root.join("link")).unwrap();
+    for (path, word) in [
+        ("no/such/model", "no folder"),
+        ("", "is a folder"),
+        ("model/", "name of a folder"),
+        ("picture.png", "already there, and no model file"),
+        #[cfg(unix)]
+        ("link", "no folder"),
+    ] {
+        let path = if path.is_empty() { root.to_path_buf() } else { root.join(path) };
+        let error = Outputs::default().file("--out", &path, Kind::Tensors).err().unwrap();
         assert_eq!(error.kind(), ckaad::error::Kind::Usage);
         assert!(error.to_string().contains(word), "{error}");
     }
+}
+
+#[test]
+fn two_outputs_in_one_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    fs::create_dir(root.join("in")).unwrap();
+    let outputs = || Outputs::default().file("--out", &root.join("m"), Kind::Tensors).unwrap();
+    let error = outputs().file("--log", &root.join("in/../m"), Kind::JsonLines).err().unwrap().to_string();
+    assert!(error.contains("--log") && error.contains("is the same as --out"), "{error}");
+    outputs().file("--log", &root.join("m.log"), Kind::JsonLines).unwrap();
+    let maps = || Outputs::default().folder("--heatmaps", &root.join("h")).unwrap();
+    let error = maps().file("--report", &root.join("h/a.html"), Kind::Page).err().unwrap().to_string();
+    assert!(error.contains("lies in the folder of --heatmaps"), "{error}");
+    let report = Outputs::default().file("--report", &root.join("g/a.html"), Kind::Page);
+    assert!(report.is_err());
+    assert!(maps().folder("--maps", &root.join("h/maps")).is_err());
+}
+
+#[test]
+fn only_its_own_kind_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x");
+    let mut model = 2u64.to_le_bytes().to_vec();
+    model.extend(b"{}");
+    let kinds = [Kind::Page, Kind::Tensors, Kind::JsonLines];
+    let contents: [&[u8]; 5] = [b"", b"<!DOCTYPE html><html>", &model, b"{\"epoch\":1}\n", b"a list of pictures\n"];
+    let mut taken = Vec::new();
+    for content in contents {
+        fs::write(&path, content).unwrap();
+        taken.push(kinds.map(|kind| Outputs::default().file("--out", &path, kind).is_ok()));
+    }
+    let [no, yes] = [false, true];
+    assert_eq!(taken, [[yes; 3], [yes, no, no], [no, yes, no], [no, no, yes], [no; 3]]);
 }
 
 #[test]

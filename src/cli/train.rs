@@ -9,7 +9,7 @@ use crate::detector::provenance::{Calibration, ENOUGH, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
-use crate::output::{Outputs, expect_new};
+use crate::output::{Kind, Outputs, expect_new};
 use crate::train::events::{Ended, EpochLog, Event, Losses};
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
@@ -146,14 +146,14 @@ fn open_log(args: &Args) -> Result<File> {
 
 /// Refuses to write where nothing can be written, where something is already, and over what is read.
 fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, set: &TrainSet) -> Result<()> {
-    let mut outputs = vec![("--out", args.out.clone())];
+    let mut outputs = vec![("--out", args.out.clone(), Kind::Tensors)];
     if let Learning::Steps(_) = detector.learning() {
-        outputs.push(("--log", log_path(args)));
-        outputs.push(("--out, its checkpoint", path_of(&args.out)));
+        outputs.push(("--log", log_path(args), Kind::JsonLines));
+        outputs.push(("--out, its checkpoint", path_of(&args.out), Kind::Tensors));
     }
     let mut written = Outputs::default();
-    for (flag, path) in &outputs {
-        written = written.file(flag, path)?;
+    for (flag, path, kind) in &outputs {
+        written = written.file(flag, path, *kind)?;
         if !args.resume && !args.force {
             let advice = match detector.learning() {
                 Learning::Steps(_) => "--resume goes on from its checkpoint, --force replaces it",

@@ -11,56 +11,102 @@ use same_file::Handle;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+/// What a file holds that is written. Something of another kind is never replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// HTML
+    Page,
+    /// A model or a checkpoint, as safetensors.
+    Tensors,
+    /// A log, an object a line.
+    JsonLines,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Page => "report",
+            Kind::Tensors => "model file",
+            Kind::JsonLines => "log",
+        }
+    }
+
+    /// Whether a file of `len` bytes that begins so is one.
+    fn is(self, begin: &[u8], len: u64) -> bool {
+        match self {
+            Kind::Page => begin.get(..15).is_some_and(|b| b.eq_ignore_ascii_case(b"<!doctype html>")),
+            Kind::JsonLines => begin.first() == Some(&b'{'),
+            Kind::Tensors => begin.split_first_chunk::<8>().is_some_and(|(header, rest)| {
+                u64::from_le_bytes(*header) <= len.saturating_sub(8) && rest.first() == Some(&b'{')
+            }),
+        }
+    }
+}
+
 /// The files and folders that a command will write, each with the flag that named it, to hold what it reads against.
 ///
 /// Two paths are the same when they lead to the same file, whatever links and spellings lie between.
 #[derive(Default)]
 pub struct Outputs {
+    /// Those that are there already.
     files: Vec<(String, Handle)>,
     folders: Vec<(String, Handle)>,
+    /// All of them, resolved.
+    places: Vec<(String, PathBuf)>,
 }
 
 impl Outputs {
-    /// Adds a file. It has to be possible to write it: its folder exists and can be written into, and it is no folder itself.
-    pub fn file(mut self, flag: &str, path: &Path) -> Result<Self> {
+    /// Adds a file. It has to be possible to write it: its folder exists and can be written into, and it is no folder itself. What
+    /// is there already may be replaced only if it is of this kind, too, or empty.
+    pub fn file(mut self, flag: &str, path: &Path, kind: Kind) -> Result<Self> {
         let named = |what: String| Error::Usage(format!("{flag} {}: {what}", path.display()));
-        let Ok(found) = std::fs::metadata(path) else {
-            let folder = folder_of(path);
-            if !folder.is_dir() {
-                return Err(named(format!("there is no folder {}; make it first", folder.display())));
-            }
-            expect_room(&folder).map_err(|e| named(format!("cannot write into {}: {e}", folder.display())))?;
-            return Ok(self);
-        };
-        if found.is_dir() {
+        if path.as_os_str().as_encoded_bytes().ends_with(std::path::MAIN_SEPARATOR_STR.as_bytes()) {
+            return Err(named("is the name of a folder, expected that of a file".into()));
+        }
+        let found = std::fs::metadata(path).ok();
+        if found.as_ref().is_some_and(|m| m.is_dir()) {
             return Err(named("is a folder, expected the name of a file".into()));
         }
         // Devices and pipes are written as they are: there is nothing to lose, and opening a pipe waits for its reader.
-        if found.is_file() {
-            let target = std::fs::canonicalize(path).map_err(|e| Error::io(path, e))?;
-            let folder = folder_of(&target);
-            expect_room(&folder).map_err(|e| named(format!("cannot write into {}: {e}", folder.display())))?;
+        if found.as_ref().is_some_and(|m| !m.is_file()) {
+            return Ok(self);
+        }
+        let target = resolved(path);
+        let folder = folder_of(&target);
+        if !folder.is_dir() {
+            return Err(named(format!("there is no folder {}; make it first", folder.display())));
+        }
+        expect_room(&folder).map_err(|e| named(format!("cannot write into {}: {e}", folder.display())))?;
+        if let Some(found) = found {
+            let mut begin = Vec::new();
+            let read = std::fs::File::open(path).and_then(|f| f.take(16).read_to_end(&mut begin));
+            if found.len() > 0 && (read.is_err() || !kind.is(&begin, found.len())) {
+                return Err(named(format!("already there, and no {}; name another file", kind.name())));
+            }
             let handle = Handle::from_path(path).map_err(|e| Error::io(path, e))?;
             if let Some((other, _)) = self.files.iter().find(|(_, h)| *h == handle) {
-                return Err(named(format!("{other} is the same file; name another")));
+                return Err(named(format!("is the same file as {other}; name another")));
             }
             self.files.push((flag.to_string(), handle));
         }
-        Ok(self)
+        self.place(flag, path, target)
     }
 
-    /// Adds an HTML page. What is there already may be replaced only if it is one, too.
-    pub fn report(self, flag: &str, path: &Path) -> Result<Self> {
-        let mut begin = [0; 15];
-        let found = std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.len() > 0);
-        if found {
-            let read = std::fs::File::open(path).and_then(|mut f| f.read_exact(&mut begin));
-            if read.is_err() || !begin.eq_ignore_ascii_case(b"<!doctype html>") {
-                let path = path.display();
-                return Err(Error::Usage(format!("{flag} {path}: already there, and no report; name another file")));
+    /// Refuses two outputs in one place, or one in the folder of another.
+    fn place(mut self, flag: &str, path: &Path, target: PathBuf) -> Result<Self> {
+        for (other, taken) in &self.places {
+            let named =
+                |what: &str| Err(Error::Usage(format!("{flag} {}: {what} {other}; name another", path.display())));
+            if *taken == target {
+                return named("is the same as");
+            } else if target.starts_with(taken) {
+                return named("lies in the folder of");
+            } else if taken.starts_with(&target) {
+                return named("is the folder of");
             }
         }
-        self.file(flag, path)
+        self.places.push((flag.to_string(), target));
+        Ok(self)
     }
 
     /// Adds a folder in which files will be written, and makes it where there is none. One that holds somebody else's files
@@ -68,7 +114,7 @@ impl Outputs {
     pub fn folder(mut self, flag: &str, path: &Path) -> Result<Self> {
         folder::make(flag, path)?;
         self.folders.push((flag.to_string(), Handle::from_path(path).map_err(|e| Error::io(path, e))?));
-        Ok(self)
+        self.place(flag, path, resolved(path))
     }
 
     /// Refuses to read a file or a folder that would be written over.
@@ -96,6 +142,18 @@ impl Outputs {
             }
         }
         Ok(())
+    }
+}
+
+/// Where a path leads, as far as there is something: through links, also one whose target is still to be written.
+fn resolved(path: &Path) -> PathBuf {
+    if let Ok(found) = std::fs::canonicalize(path) {
+        return found;
+    }
+    let folder = folder_of(path);
+    match std::fs::read_link(path) {
+        Ok(target) if target != path => resolved(&folder.join(target)),
+        _ => std::fs::canonicalize(&folder).unwrap_or(folder).join(path.file_name().unwrap_or_default()),
     }
 }
 
