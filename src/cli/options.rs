@@ -186,6 +186,10 @@ pub fn share(text: &str) -> std::result::Result<f64, String> {
 
 /// A share, as a number from 0 to 1 or in percent.
 pub fn percentage(text: &str) -> std::result::Result<f64, String> {
+    // Who writes 1 more likely means 1 % than all of them.
+    if text.trim() == "1" {
+        return Err("is that 1% or 100%? give the sign, or a share below 1".into());
+    }
     let value = match text.strip_suffix('%') {
         Some(percent) => percent.trim().parse::<f64>().ok().map(|p| p / 100.0),
         None => text.parse().ok(),

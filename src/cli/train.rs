@@ -235,7 +235,12 @@ pub fn run(args: &Args) -> Result<bool> {
         Ended::Finished { threshold, calibration } => {
             let text = match threshold {
                 Some(t) => format!("threshold {t:.5}"),
-                None => "no threshold: nothing was held back; `ckaad threshold` sets one".to_string(),
+                None => {
+                    tell!(
+                        "ckaad: warning: no picture was held back, so the model has no threshold; `ckaad threshold` sets one"
+                    );
+                    "no threshold".to_string()
+                }
             };
             note!("{} written ({text})", args.out.display());
             if let (Some(calibration), Some(threshold)) = (calibration, threshold) {
@@ -335,7 +340,9 @@ impl Teller {
                 self.line(&format!("{normal} normal pictures, {held_back} held back, {anomalous} anomalous{pseudo}"));
             }
             Event::Start { epoch, step } => {
-                if (epoch, step) != (0, 0) {
+                if epoch == self.epochs {
+                    self.line(&format!("all {epoch} epochs were done before; only the threshold is taken again"));
+                } else if (epoch, step) != (0, 0) {
                     self.line(&format!("resumed in epoch {}, after step {step}", epoch + 1));
                 }
                 *lock(&self.behind) = Some(epoch);

@@ -72,9 +72,14 @@ impl Calibration {
         Calibration { origin, quantile, scores: sorted(|o| o.0), peaks: sorted(|o| o.1) }
     }
 
-    /// Of pictures, and of pixels: the same quantile of the pictures' highest map values.
+    /// Of pictures, and of pixels: the same quantile of the pictures' highest map values. At quantile 1 just above all of them,
+    /// since a score at the threshold is anomalous.
     pub fn thresholds(&self) -> Result<(f64, f64)> {
-        Ok((quantile(&self.scores, self.quantile)?, quantile(&self.peaks, self.quantile)?))
+        let of = |values: &[f64]| {
+            let found = quantile(values, self.quantile)?;
+            Ok(if self.quantile == 1.0 { found.next_up() } else { found })
+        };
+        Ok((of(&self.scores)?, of(&self.peaks)?))
     }
 
     /// How many of the pictures a threshold calls anomalous.
@@ -114,9 +119,12 @@ impl Calibration {
         if n < ENOUGH {
             return Some(format!("{n} scores say little about the rate of false alarms: at least {ENOUGH} are needed"));
         }
+        if tail <= 0.0 {
+            return Some("no number of scores shows that there will be no false alarm".into());
+        }
         // So many pictures have to be there for one of them to lie above.
         let needed = (1.0 / tail).ceil();
-        if tail > 0.0 && (n as f64) < needed {
+        if (n as f64) < needed {
             return Some(format!(
                 "{n} scores cannot tell a false-alarm rate of {:.2} % from none: {needed} would be needed",
                 100.0 * tail
@@ -160,6 +168,9 @@ mod tests {
         );
         assert_eq!(c.doubt(), None);
         assert!(Calibration { quantile: 0.98, ..c.clone() }.doubt().unwrap().contains("50 would be needed"));
+        let none = Calibration { quantile: 1.0, ..c.clone() };
+        assert_eq!(none.flagged(none.thresholds().unwrap().0), 0);
+        assert!(none.doubt().unwrap().contains("no false alarm"));
         let few = Calibration::new(Origin::HeldBack, 0.98, &outcomes[..6]);
         assert!(few.doubt().unwrap().contains("6 scores say little"));
         let back: Calibration = serde_json::from_str(&serde_json::to_string(&c).unwrap()).unwrap();

@@ -6,7 +6,7 @@ use crate::engine::ops::{Activation, conv2d};
 use crate::engine::params::{Init, Layout, Values};
 use crate::engine::real::Real;
 use crate::engine::tape::{NetId, Tape, Var};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 /// Name of the network, and its prefix in model files.
@@ -142,7 +142,7 @@ fn depth<'a>(names: &[&'a str]) -> (BTreeMap<&'a str, usize>, bool) {
         if let (Some(layer @ ("layer1" | "layer2" | "layer3" | "layer4")), Some(block)) = (layer, block) {
             let count = blocks.entry(layer).or_default();
             *count = (*count).max(block.saturating_add(1));
-            bottleneck |= what == Some("conv3");
+            bottleneck |= block == 0 && what == Some("conv3");
         }
     }
     (blocks, bottleneck)
@@ -164,7 +164,7 @@ fn expect_depth(a: &Architecture, source: &dyn TensorSource) -> Result<()> {
         missing.extend((found.unwrap_or(0)..expected).map(|block| format!("layer{layer}.{block}")));
     }
     if surplus.is_empty() && missing.is_empty() && bottleneck == a.backbone.bottleneck {
-        return Ok(());
+        return expect_no_more(a, source, &names);
     }
     let same = |b: &&Backbone| {
         let blocks = (1..=4).all(|l| found.get(&*format!("layer{l}")).is_none_or(|n| *n == b.blocks[l - 1]));
@@ -186,6 +186,27 @@ fn expect_depth(a: &Architecture, source: &dyn TensorSource) -> Result<()> {
         "{}: holds {what}, expected {}'s ({details}); give the matching --backbone",
         source.describe(),
         a.backbone.name
+    )
+}
+
+/// Refuses layers in the used part of the network that it does not have: without them it would compute something else.
+fn expect_no_more(a: &Architecture, source: &dyn TensorSource, names: &[&str]) -> Result<()> {
+    const NORM: [&str; 5] = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
+    let mut known = HashSet::new();
+    for c in convs(a) {
+        known.extend(NORM.map(|what| format!("{}.{what}", c.norm)));
+        known.insert(format!("{}.weight", c.name));
+    }
+    let used = |name: &str| (1..=a.layers[a.layers.len() - 1]).any(|layer| name.starts_with(&format!("layer{layer}.")));
+    let more: BTreeSet<&str> = names.iter().copied().filter(|name| used(name) && !known.contains(*name)).collect();
+    if more.is_empty() {
+        return Ok(());
+    }
+    crate::invalid!(
+        "{}: holds more than {} has, which would be left out: {}",
+        source.describe(),
+        a.backbone.name,
+        more.into_iter().collect::<Vec<_>>().join(", ")
     )
 }
 

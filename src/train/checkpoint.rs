@@ -124,6 +124,15 @@ pub fn read(
     }
     let position = archive.metadata().get(POSITION).ok_or_else(|| lacks(POSITION))?;
     let position = Position::from_text(position, start.sums.names).ok_or_else(|| lacks(POSITION))?;
+    if position.epoch > s.epochs || position.epoch == s.epochs && position.step > 0 {
+        let done = position.epoch;
+        return Err(Error::Usage(format!(
+            "{}: has {done} epochs behind it, more than --epochs {}; give at least {}, or leave --resume out to train anew",
+            path.display(),
+            s.epochs,
+            done + usize::from(position.step > 0)
+        )));
+    }
     let names =
         |part: &Part| part.program.trained().map(|n| part.program.tape.layout(n).network.clone()).collect::<Vec<_>>();
     let trained: HashSet<String> = parts.iter().flat_map(names).collect();

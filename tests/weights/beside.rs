@@ -137,3 +137,22 @@ fn another_depth_is_refused_with_every_layer_that_is_too_many() {
     let Pretrained::Random(random) = Pretrained::open("random", 0).unwrap() else { panic!("random") };
     assert!(random.names().is_empty());
 }
+
+#[test]
+fn layers_that_a_network_does_not_have_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |more: &[(&str, &[usize])], name: &str| {
+        let more: Held = more.iter().map(|(n, s)| (n.to_string(), s.to_vec())).collect();
+        load(&written(folder.path(), name, &[tensors("resnet18", ""), more].concat()), "resnet18")
+    };
+    let error = with(&[("layer2.0.se.fc.weight", &[8, 128]), ("layer1.1.conv3.weight", &[8])], "se").unwrap_err();
+    assert!(
+        error.contains("more than resnet18") && error.contains(": layer1.1.conv3.weight, layer2.0.se.fc.weight"),
+        "{error}"
+    );
+    // A bias that the network has no place for would be lost, too.
+    assert!(with(&[("layer1.0.conv1.bias", &[64])], "bias").unwrap_err().contains("layer1.0.conv1.bias"));
+    // What lies behind the layers in use, or counts batches, is no matter.
+    with(&[("layer4.0.se.weight", &[8]), ("layer1.0.bn1.num_batches_tracked", &[1]), ("head.weight", &[8])], "rest")
+        .unwrap();
+}

@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Result<bool> {
         workload.fill(&mut *session, &program)?;
         parts.extend(parts::measure(&mut *session, backend.number, card.as_ref(), args.repetitions)?);
     }
-    let baseline = args.baseline.as_ref().map(|path| Baseline::read(path, sim)).transpose()?;
+    let baseline = args.baseline.as_ref().map(|path| Baseline::read(path, sim, &parts)).transpose()?;
     let rows = rows(&parts, args.sort, baseline);
     match args.common.format {
         Format::Table => print(&table(&rows))?,
@@ -121,11 +121,12 @@ fn cost(measured: &Measured) -> f64 {
 struct Baseline(HashMap<(String, String), VecDeque<f64>>);
 
 impl Baseline {
-    /// Reads what `--format json` wrote; `counted` says which of its numbers is meant.
-    fn read(path: &Path, counted: bool) -> Result<Self> {
+    /// Reads what `--format json` wrote of the same program as `parts`; `counted` says which of its numbers is meant.
+    fn read(path: &Path, counted: bool, parts: &[Part]) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
         let key = if counted { "instructions" } else { "median_s" };
         let mut all: HashMap<_, VecDeque<f64>> = HashMap::new();
+        let mut multiply_adds = 0;
         for (i, line) in text.lines().enumerate() {
             let value: Value = serde_json::from_str(line).unwrap_or_default();
             let (Some(name), Some(layer), Some(cost)) =
@@ -138,7 +139,16 @@ impl Baseline {
                     i + 1
                 )));
             };
+            multiply_adds += value["multiply_adds"].as_u64().unwrap_or(0);
             all.entry((name.into(), layer.into())).or_default().push_back(cost);
+        }
+        let here: u64 = parts.iter().map(|p| p.multiply_adds).sum();
+        if multiply_adds != here {
+            return Err(Error::Usage(format!(
+                "--baseline {}: of another program, with {multiply_adds} multiply-adds instead of {here}; measure it with the \
+                 same --work, networks, --image-size and --batch-size",
+                path.display()
+            )));
         }
         Ok(Baseline(all))
     }
