@@ -284,6 +284,20 @@ fn report_is_well_formed_and_holds_its_numbers() {
     }
 }
 
+/// Of one class there is neither precision nor accuracy, only the rate of that class.
+#[test]
+fn tiles_of_one_class() {
+    for (counts, tiles) in [([0, 0, 1, 7], ["false alarms", "12.5 %"]), ([1, 3, 0, 0], ["recall", "25.0 %"])] {
+        let [true_positives, false_negatives, false_positives, true_negatives] = counts;
+        let c = Confusion { true_positives, false_negatives, false_positives, true_negatives };
+        let html = Report { threshold: Some(1.0), operating: Some(c), ..Default::default() }.html().unwrap();
+        let text = check_well_formed(&html);
+        assert!(tiles.iter().all(|t| text.contains(t)), "{text}");
+        assert!(!text.contains("precision") && !text.contains("accuracy"), "{text}");
+        assert_eq!(html.matches("<dd>").count(), 1);
+    }
+}
+
 #[test]
 fn empty_reports_and_equal_scores_render() {
     check_well_formed(&Report::default().html().unwrap());

@@ -125,7 +125,7 @@ fn tell_set(set: &TestSet, of_dataset: bool) {
         note!("ckaad: test/{kind} is taken for the normal pictures");
     }
     let [normal, anomalous] = [false, true].map(|a| set.images.iter().any(|i| i.anomalous == a));
-    let why = "there is no AUROC, F1 or accuracy of one class";
+    let why = "there is no AUROC, F1, precision or accuracy of one class";
     if !normal && of_dataset {
         let names = NORMAL.join(", ");
         tell!(
@@ -212,7 +212,7 @@ fn operating_point(e: &Evaluation, config: &Config) -> Result<String> {
         let of = plural(c.normal(), "normal picture");
         line(format!("{alarms} among {of} ({})", percent(c.false_alarm_rate())));
     }
-    if c.anomalous() > 0 && c.normal() > 0 {
+    if c.both() {
         line(format!("precision {}, accuracy {}", percent(c.precision()), percent(c.accuracy())));
     }
     let origin = origin(config, Some(threshold))?;

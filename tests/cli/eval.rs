@@ -192,7 +192,12 @@ fn one_class_has_no_auroc() {
     assert!(run.err.contains("there are no anomalous pictures"), "{run:?}");
     let all = &ckaad(&[&args[..], &["--format", "json"]].concat()).ok().json()[0];
     assert!(all["image_auroc"].is_null() && all["best_f1"].is_null() && all["operating_point"]["recall"].is_null());
-    assert!(all["operating_point"]["false_alarm_rate"].is_f64());
+    let point = &all["operating_point"];
+    assert!(point["false_alarm_rate"].is_f64() && point["accuracy"].is_null() && point["precision"].is_null(), "{all}");
+    let hole = full().join("test/hole");
+    let args = ["eval", "--model", text(model()), "--anomalous", text(&hole), "--format", "json"];
+    let point = &ckaad(&args).ok().json()[0]["operating_point"];
+    assert!(point["recall"].is_f64() && point["accuracy"].is_null() && point["precision"].is_null(), "{point}");
 
     // Normal pictures that nobody can tell from defects.
     let dir = folder();

@@ -109,6 +109,10 @@ impl Report {
             ("precision: right among those called anomalous", c.precision()),
             ("accuracy", c.accuracy()),
         ] {
+            // Of one class there is no more than its own rate.
+            if value.is_none() && !c.both() {
+                continue;
+            }
             let value = value.map_or("–".to_string(), |v| format!("{:.1} %", 100.0 * v));
             let _ = write!(h, "<div><dt>{name}</dt><dd>{value}</dd></div>");
         }
