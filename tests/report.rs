@@ -294,8 +294,22 @@ fn tiles_of_one_class() {
         let text = check_well_formed(&html);
         assert!(tiles.iter().all(|t| text.contains(t)), "{text}");
         assert!(!text.contains("precision") && !text.contains("accuracy"), "{text}");
-        assert_eq!(html.matches("<dd>").count(), 1);
+        assert_eq!((html.matches("<dd>").count(), html.matches("scope=\"row\"").count()), (1, 1));
     }
+}
+
+/// A report of good pictures alone has nothing to say of anomalous ones, and no columns of dashes.
+#[test]
+fn of_one_class_only_what_there_is() {
+    let pictures = vec![row("a.png", Some(false), 0.2), row("b.png", Some(false), 0.7)];
+    let metrics = vec![MetricsRow { name: "overall".into(), ..Default::default() }];
+    let html = Report { pictures, metrics, ..Default::default() }.html().unwrap();
+    let text = check_well_formed(&html);
+    assert!(!html.contains("Metrics") && !html.contains("--anomalous)"), "{text}");
+    assert!(html.contains("var(--normal)\"></i>normal"));
+    let html = sample().html().unwrap();
+    assert!(html.contains(">AUPRO@0.3</th>") && !html.contains(">pixel AUROC</th>"));
+    assert!(html.contains("var(--normal)\"></i>normal") && html.contains("var(--anomalous)\"></i>anomalous"));
 }
 
 #[test]
