@@ -284,6 +284,16 @@ fn report_is_well_formed_and_holds_its_numbers() {
     }
 }
 
+/// 320 pixels are less than a telephone's screen of 360 or one of three columns leaves a chart: none is shrunk.
+#[test]
+fn text_of_charts_can_be_read() {
+    let html = sample().html().unwrap();
+    assert_eq!(html.matches("viewBox=\"0 0 320 ").count(), 3);
+    let sizes: Vec<f64> =
+        html.split("font-size=\"").skip(1).map(|s| s.split('"').next().unwrap().parse().unwrap()).collect();
+    assert!(sizes.len() > 30 && sizes.iter().all(|s| *s >= 12.0), "{sizes:?}");
+}
+
 /// Of one class there is neither precision nor accuracy, only the rate of that class.
 #[test]
 fn tiles_of_one_class() {
