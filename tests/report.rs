@@ -191,13 +191,13 @@ fn sample() -> Report {
         metrics: vec![
             MetricsRow {
                 name: "all".into(),
-                pictures: 4,
+                anomalous: 4,
                 recall: Some(0.25),
                 image_auroc: Some(0.98765),
                 best: Some(best),
                 ..Default::default()
             },
-            MetricsRow { name: "hole".into(), pictures: 2, aupro: Some(0.43219), ..Default::default() },
+            MetricsRow { name: "hole".into(), anomalous: 2, aupro: Some(0.43219), ..Default::default() },
         ],
         pro_definition: "exact".into(),
         roc: vec![(0.0, 0.0), (0.0, 0.5), (1.0, 1.0)],
@@ -313,8 +313,17 @@ fn tiles_of_one_class() {
 fn of_one_class_only_what_there_is() {
     let pictures = vec![row("a.png", Some(false), 0.2), row("b.png", Some(false), 0.7)];
     let metrics = vec![MetricsRow { name: "overall".into(), ..Default::default() }];
-    let html = Report { pictures, metrics, ..Default::default() }.html().unwrap();
+    let shot = Shot { size: 1, shown: (1, 1), rgb: vec![9; 3], map: vec![0.0], ..Default::default() };
+    let good = Shot { row: pictures[0].clone(), ..shot.clone() };
+    let mut report = Report { pictures, metrics, gallery: vec![good], scale: Some(Scale::above(1.0)), ..sample() };
+    report.operating = None;
+    let html = report.html().unwrap();
     let text = check_well_formed(&html);
+    assert!(!html.contains("ground truth") && html.contains("--columns: 2"), "{text}");
+    // Beside anomalous pictures a good one is as large as these.
+    report.gallery.push(Shot { row: row("c.png", Some(true), 0.1), ..shot });
+    let mixed = report.html().unwrap();
+    assert_eq!((mixed.matches("ground truth").count(), mixed.matches("--columns: 3").count()), (1, 2));
     assert!(!html.contains("Metrics") && !html.contains("--anomalous)"), "{text}");
     assert!(html.contains("var(--normal)\"></i>normal"));
     let html = sample().html().unwrap();

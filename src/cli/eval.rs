@@ -229,8 +229,8 @@ pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<Stri
         let width = e.per_type.iter().map(|t| t.0.len()).chain([7]).max().unwrap_or(7);
         let _ = writeln!(
             text,
-            "\n{:<width$} {:>6} {:>8} {:>11} {:>11} {:>9} {:>16}",
-            "type", "images", "found", "image AUROC", "pixel AUROC", "AUPRO@0.3", "best F1"
+            "\n{:<width$} {:>9} {:>8} {:>11} {:>11} {:>9} {:>16}",
+            "type", "anomalous", "found", "image AUROC", "pixel AUROC", "AUPRO@0.3", "best F1"
         );
         let overall = [("overall", e.count(true), &e.overall)];
         let types = e.per_type.iter().map(|(kind, count, m)| (kind.as_str(), *count, m));
@@ -238,7 +238,7 @@ pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<Stri
             let found = percent(m.operating.and_then(|c| c.recall()));
             let [a, p, r] = [m.image_auroc, m.pixel_auroc, m.aupro30].map(number);
             let best = m.best.map_or("-".into(), |b| format!("{:.4} at {:.4}", b.f1, b.threshold));
-            let _ = writeln!(text, "{name:<width$} {count:>6} {found:>8} {a:>11} {p:>11} {r:>9} {best:>16}");
+            let _ = writeln!(text, "{name:<width$} {count:>9} {found:>8} {a:>11} {p:>11} {r:>9} {best:>16}");
         }
         let _ = writeln!(text, "best F1: at the threshold that fits these very pictures best; {}", pro.describe());
     }

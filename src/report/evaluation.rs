@@ -48,16 +48,16 @@ pub fn left_out(e: &Evaluation) -> Vec<String> {
 
 /// Writes the report atomically.
 pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProDefinition) -> Result<()> {
-    let row = |name: &str, pictures: usize, m: &Metrics| MetricsRow {
+    let row = |name: &str, anomalous: usize, m: &Metrics| MetricsRow {
         name: name.to_string(),
-        pictures,
+        anomalous,
         recall: m.operating.and_then(|c| c.recall()),
         image_auroc: m.image_auroc,
         pixel_auroc: m.pixel_auroc,
         aupro: m.aupro30,
         best: m.best,
     };
-    let mut metrics = vec![row("overall", e.pictures.len(), &e.overall)];
+    let mut metrics = vec![row("overall", e.count(true), &e.overall)];
     metrics.extend(e.per_type.iter().map(|(kind, count, m)| row(kind, *count, m)));
     let scores: Vec<f64> = e.pictures.iter().map(|p| p.score).collect();
     let labels: Vec<bool> = e.pictures.iter().map(|p| p.image.anomalous).collect();
@@ -114,9 +114,8 @@ fn shot(p: &Judged) -> Shot {
         shown: (p.shown.width, p.shown.height),
         rgb: p.pixels.clone(),
         mask: match &p.truth {
-            Truth::Normal => Some(vec![0; p.map.len()]),
             Truth::Marked(mask) => Some(mask.clone()),
-            Truth::Unknown(_) => None,
+            Truth::Normal | Truth::Unknown(_) => None,
         },
         map: p.map.clone(),
     }

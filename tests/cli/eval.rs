@@ -181,6 +181,14 @@ fn the_operating_point() {
     assert!(lines[0].starts_with("At the model's threshold, "), "{table:?}");
     assert!(table.out.contains(&format!("{} of 6 anomalous pictures found", count(true, true))), "{table:?}");
     assert!(table.out.contains("held back from training"), "{table:?}");
+    // The table and the report count the same pictures, and say which.
+    let dir = folder();
+    let report = dir.path().join("r.html");
+    evaluated(full(), &["--report", text(&report)]);
+    let html = std::fs::read_to_string(&report).unwrap();
+    assert!(html.contains(">anomalous</th>") && html.contains(">overall</th><td>6</td>"));
+    let overall = lines.iter().find(|l| l.starts_with("overall")).unwrap();
+    assert!(table.out.contains("type    anomalous ") && overall.split_whitespace().nth(1) == Some("6"), "{table:?}");
 }
 
 #[test]

@@ -51,7 +51,8 @@ pub struct Report {
 #[derive(Clone, Debug, Default)]
 pub struct MetricsRow {
     pub name: String,
-    pub pictures: usize,
+    /// Anomalous pictures.
+    pub anomalous: usize,
     pub recall: Option<f64>,
     pub image_auroc: Option<f64>,
     pub pixel_auroc: Option<f64>,
@@ -147,12 +148,12 @@ impl Report {
             return;
         }
         h.push_str("<h2>Metrics</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Metrics\"><table>\n<thead><tr>");
-        for head in ["", "pictures"].into_iter().chain(columns.iter().map(|c| c.0)) {
+        for head in ["", "anomalous"].into_iter().chain(columns.iter().map(|c| c.0)) {
             let _ = write!(h, "<th scope=\"col\">{head}</th>");
         }
         h.push_str("</tr></thead>\n<tbody>\n");
         for row in &self.metrics {
-            let _ = write!(h, "<tr><th scope=\"row\">{}</th><td>{}</td>", escape(&row.name), row.pictures);
+            let _ = write!(h, "<tr><th scope=\"row\">{}</th><td>{}</td>", escape(&row.name), row.anomalous);
             for (head, value) in &columns {
                 match value(row) {
                     Some(v) if *head == FOUND => drop(write!(h, "<td>{:.1} %</td>", 100.0 * v)),
@@ -162,7 +163,7 @@ impl Report {
             }
             h.push_str("</tr>\n");
         }
-        h.push_str("</tbody></table></div>\n<p class=\"soft\">");
+        h.push_str("</tbody></table></div>\n<p class=\"soft\">Anomalous: how many such pictures there are. ");
         let shown = |head: &str| columns.iter().any(|c| c.0 == head);
         let best = "The best F1 is at the threshold that fits these very pictures best, which nobody knows beforehand.";
         let pro = format!("{}.", escape(&self.pro_definition));
