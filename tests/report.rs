@@ -188,6 +188,7 @@ fn sample() -> Report {
         threshold_origin: "0.98-quantile of 6 normal pictures".into(),
         operating: Some(Confusion { true_positives: 1, false_negatives: 3, false_positives: 1, true_negatives: 7 }),
         left_out: vec!["<c>.png: damaged".into()],
+        warnings: vec!["<d>.png: odd".into()],
         metrics: vec![
             MetricsRow {
                 name: "all".into(),
@@ -267,6 +268,7 @@ fn report_is_well_formed_and_holds_its_numbers() {
         "normal: missed",
         "my folder&quot;",
         "&lt;c&gt;.png: damaged",
+        "&lt;d&gt;.png: odd",
     ] {
         assert!(text.contains(part), "{part} is missing");
     }

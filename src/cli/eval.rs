@@ -7,13 +7,13 @@ use crate::data::folder::{NORMAL, TestSet};
 use crate::detector::file::{Config, ModelFile};
 use crate::metrics::confusion::Confusion;
 use crate::output::Outputs;
-use crate::report::evaluation::{self, Head, left_out, origin};
+use crate::report::evaluation::{self, Head, left_out, origin, warnings};
 use crate::score::evaluate::{Evaluation, Metrics, NoMask, ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Evaluate a model on pictures that are known to be normal or anomalous
 #[derive(clap::Args, Debug)]
@@ -174,6 +174,8 @@ fn object(e: &Evaluation, args: &Args) -> Value {
         "unreadable_mask": e.without_mask(|why| matches!(why, NoMask::Unreadable(_))),
     });
     object["left_out"] = left_out(e).into();
+    let warning = |(path, warning): (&Path, &str)| json!({"path": path.display().to_string(), "warning": warning});
+    object["warnings"] = warnings(e).into_iter().map(warning).collect();
     object["ms_per_image"] = e.ms_per_image.into();
     object["pro_definition"] = args.pro.describe().into();
     if args.scores {

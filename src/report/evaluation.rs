@@ -46,6 +46,11 @@ pub fn left_out(e: &Evaluation) -> Vec<String> {
     all
 }
 
+/// Pictures that may not look as they were meant, and why.
+pub fn warnings(e: &Evaluation) -> Vec<(&Path, &str)> {
+    e.pictures.iter().flat_map(|p| p.shown.warnings.iter().map(|w| (&*p.image.path, &**w))).collect()
+}
+
 /// Writes the report atomically.
 pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProDefinition) -> Result<()> {
     let row = |name: &str, anomalous: usize, m: &Metrics| MetricsRow {
@@ -77,6 +82,7 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
         threshold_origin: origin(config, e.threshold)?,
         operating: e.overall.operating,
         left_out: left_out(e),
+        warnings: warnings(e).into_iter().map(|(path, text)| format!("{}: {text}", path.display())).collect(),
         metrics,
         pro_definition: pro.describe().to_string(),
         roc: roc(&scores, &labels)?.map(|r| r.points).unwrap_or_default(),

@@ -100,6 +100,28 @@ fn pictures_that_cannot_be_read_are_left_out_and_counted() {
     assert!(before == std::fs::read(&own).unwrap());
 }
 
+/// Whoever reads the results reads there what standard error said while they were made.
+#[test]
+fn warnings_reach_the_results() {
+    let dir = folder();
+    let (good, report) = (dir.path().join("good"), dir.path().join("r.html"));
+    std::fs::create_dir(&good).unwrap();
+    let odd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/odd/extraneous.jpg");
+    std::fs::copy(odd, good.join("<odd>.jpg")).unwrap();
+    let args =
+        ["eval", "--model", text(model()), "--normal", text(&good), "--format", "json", "--report", text(&report)];
+    let run = ckaad(&args).ok();
+    let found = run.json()[0]["warnings"].clone();
+    let warning = &found[0];
+    assert_eq!(found.as_array().unwrap().len(), 1, "{run:?}");
+    assert!(warning["path"] == text(&good.join("<odd>.jpg")) && run.err.contains("<odd>.jpg: "), "{run:?}");
+    let reason = warning["warning"].as_str().unwrap();
+    assert!(reason.contains("7 extraneous bytes"), "{warning}");
+    let html = std::fs::read_to_string(&report).unwrap();
+    assert!(html.contains("<h2>Warnings</h2>") && html.contains(&format!("&lt;odd&gt;.jpg: {reason}</li>")));
+    assert_eq!(evaluated(full(), &[])["warnings"], serde_json::json!([]));
+}
+
 /// One empty folder among several does not keep the others from being evaluated.
 #[test]
 fn an_empty_defect_folder() {

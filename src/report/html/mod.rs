@@ -30,6 +30,8 @@ pub struct Report {
     pub operating: Option<Confusion>,
     /// Pictures and masks that do not count, and why.
     pub left_out: Vec<String>,
+    /// Pictures that may not look as they were meant, and why.
+    pub warnings: Vec<String>,
     /// The first row is the whole set, the others one defect type each.
     pub metrics: Vec<MetricsRow>,
     /// Which definition of AUPRO the table shows, for its caption.
@@ -79,12 +81,14 @@ impl Report {
         self.write_charts(&mut h)?;
         self.write_gallery(&mut h)?;
         self.write_table(&mut h);
-        if !self.left_out.is_empty() {
-            h.push_str("<h2>Left out</h2>\n<ul>\n");
-            for reason in &self.left_out {
-                let _ = writeln!(h, "<li>{}</li>", escape(reason));
+        for (title, lines) in [("Left out", &self.left_out), ("Warnings", &self.warnings)] {
+            if !lines.is_empty() {
+                let _ = writeln!(h, "<h2>{title}</h2>\n<ul>");
+                for line in lines {
+                    let _ = writeln!(h, "<li>{}</li>", escape(line));
+                }
+                h.push_str("</ul>\n");
             }
-            h.push_str("</ul>\n");
         }
         let _ = writeln!(h, "<h2>What was run</h2>\n<pre><code>{}</code></pre>\n<dl>", escape(&self.command));
         for (name, value) in &self.settings {
