@@ -24,15 +24,15 @@ many of them are called anomalous.
 
 First comes what the model's own threshold makes of the pictures. The best F1 is at the threshold that fits these very
 pictures best, which nobody knows beforehand. AUPRO is exact and over the whole test set, up to a false positive rate of 0.3;
-values of --pro paper are higher and cannot be compared with it. Pictures that cannot be read are left out, and those without
-a usable mask are left out of pixel metrics; both are counted.
+values of --pro paper are higher and cannot be compared with it. Pictures and folders that cannot be read, and defect types
+without pictures, are left out, and pictures without a usable mask are left out of pixel metrics; all are named.
 
 Examples:
   ckaad eval --model screw.safetensors --data screw --report screw.html
   ckaad eval --model screw.safetensors --normal fresh/good --anomalous fresh/bad
   ckaad eval --model screw.safetensors --data screw --format json | jq '.operating_point.recall'
 
-Exit codes: 0 all evaluated; 2 wrong use, or some picture or mask could not be read (the others are evaluated).")]
+Exit codes: 0 all evaluated; 2 wrong use, or some picture, mask or folder could not be used (the others are evaluated).")]
 pub struct Args {
     /// Model file that `ckaad train` wrote
     #[arg(long, value_name = "FILE")]
@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let e = evaluate(&mut scorer, &set, config.threshold, args.pro, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     e.pictures.iter().for_each(|p| tell_warnings(&p.image.path, &p.shown));
-    for reason in set.left_out.iter().chain(&left_out(&e)) {
+    for reason in &left_out(&e) {
         tell_left_out(reason);
     }
     if let Some(path) = &args.report {

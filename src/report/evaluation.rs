@@ -2,12 +2,12 @@
 
 use super::heatmap::Scale;
 use super::html::{MetricsRow, Report, Row, Shot, choose};
-use crate::Result;
 use crate::detector::file::Config;
 use crate::metrics::precision_recall::precision_recall;
 use crate::metrics::roc::roc;
 use crate::output::write_atomically;
 use crate::score::evaluate::{Evaluation, Judged, Metrics, NoMask, ProDefinition, Truth};
+use crate::{Error, Result};
 use std::path::Path;
 
 /// Pictures in the gallery, at most, and at least of each kind: a page of megabytes opens at once, one of hundreds does not.
@@ -25,7 +25,8 @@ pub struct Head {
 
 /// What does not count in an evaluation, and why: one line each.
 pub fn left_out(e: &Evaluation) -> Vec<String> {
-    let mut all: Vec<String> = e.unreadable.iter().map(|e| e.to_string()).collect();
+    let mut all = e.folders.clone();
+    all.extend(e.unreadable.iter().map(Error::to_string));
     for p in &e.pictures {
         if let Truth::Unknown(why) = &p.truth {
             let name = p.image.path.display();
