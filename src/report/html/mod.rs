@@ -62,6 +62,9 @@ pub struct MetricsRow {
     pub best: Option<BestF1>,
 }
 
+/// A column's head, and what of a row stands in it.
+type Column = (&'static str, fn(&MetricsRow) -> Option<f64>);
+
 /// The column of [`MetricsRow::recall`].
 const FOUND: &str = "found";
 
@@ -139,7 +142,7 @@ impl Report {
 
     fn write_metrics(&self, h: &mut String) {
         // A column without any number, as of AUPRO without masks, says nothing.
-        let mut columns: Vec<(&str, fn(&MetricsRow) -> Option<f64>)> = vec![
+        let mut columns: Vec<Column> = vec![
             (FOUND, |row| row.recall),
             ("image AUROC", |row| row.image_auroc),
             ("pixel AUROC", |row| row.pixel_auroc),
