@@ -188,16 +188,17 @@ fn sample() -> Report {
         threshold_origin: "0.98-quantile of 6 normal pictures".into(),
         operating: Some(Confusion { true_positives: 1, false_negatives: 3, false_positives: 1, true_negatives: 7 }),
         left_out: vec!["<c>.png: damaged".into()],
+        warnings: vec!["<d>.png: odd".into()],
         metrics: vec![
             MetricsRow {
                 name: "all".into(),
-                pictures: 4,
+                anomalous: 4,
                 recall: Some(0.25),
                 image_auroc: Some(0.98765),
                 best: Some(best),
                 ..Default::default()
             },
-            MetricsRow { name: "hole".into(), pictures: 2, aupro: Some(0.43219), ..Default::default() },
+            MetricsRow { name: "hole".into(), anomalous: 2, aupro: Some(0.43219), ..Default::default() },
         ],
         pro_definition: "exact".into(),
         roc: vec![(0.0, 0.0), (0.0, 0.5), (1.0, 1.0)],
@@ -267,6 +268,7 @@ fn report_is_well_formed_and_holds_its_numbers() {
         "normal: missed",
         "my folder&quot;",
         "&lt;c&gt;.png: damaged",
+        "&lt;d&gt;.png: odd",
     ] {
         assert!(text.contains(part), "{part} is missing");
     }
@@ -282,6 +284,53 @@ fn report_is_well_formed_and_holds_its_numbers() {
     for outside in ["src=\"http", "href=", "url(", "@import"] {
         assert!(!html.contains(outside), "{outside}");
     }
+}
+
+/// 320 pixels are less than a telephone's screen of 360 or one of three columns leaves a chart: none is shrunk.
+#[test]
+fn text_of_charts_can_be_read() {
+    let html = sample().html().unwrap();
+    assert_eq!(html.matches("viewBox=\"0 0 320 ").count(), 3);
+    let sizes: Vec<f64> =
+        html.split("font-size=\"").skip(1).map(|s| s.split('"').next().unwrap().parse().unwrap()).collect();
+    assert!(sizes.len() > 30 && sizes.iter().all(|s| *s >= 12.0), "{sizes:?}");
+}
+
+/// Of one class there is neither precision nor accuracy, only the rate of that class.
+#[test]
+fn tiles_of_one_class() {
+    for (counts, tiles) in [([0, 0, 1, 7], ["false alarms", "12.5 %"]), ([1, 3, 0, 0], ["recall", "25.0 %"])] {
+        let [true_positives, false_negatives, false_positives, true_negatives] = counts;
+        let c = Confusion { true_positives, false_negatives, false_positives, true_negatives };
+        let html = Report { threshold: Some(1.0), operating: Some(c), ..Default::default() }.html().unwrap();
+        let text = check_well_formed(&html);
+        assert!(tiles.iter().all(|t| text.contains(t)), "{text}");
+        assert!(!text.contains("precision") && !text.contains("accuracy"), "{text}");
+        assert_eq!((html.matches("<dd>").count(), html.matches("scope=\"row\"").count()), (1, 1));
+    }
+}
+
+/// A report of good pictures alone has nothing to say of anomalous ones, and no columns of dashes.
+#[test]
+fn of_one_class_only_what_there_is() {
+    let pictures = vec![row("a.png", Some(false), 0.2), row("b.png", Some(false), 0.7)];
+    let metrics = vec![MetricsRow { name: "overall".into(), ..Default::default() }];
+    let shot = Shot { size: 1, shown: (1, 1), rgb: vec![9; 3], map: vec![0.0], ..Default::default() };
+    let good = Shot { row: pictures[0].clone(), ..shot.clone() };
+    let mut report = Report { pictures, metrics, gallery: vec![good], scale: Some(Scale::above(1.0)), ..sample() };
+    report.operating = None;
+    let html = report.html().unwrap();
+    let text = check_well_formed(&html);
+    assert!(!html.contains("ground truth") && html.contains("--columns: 2"), "{text}");
+    // Beside anomalous pictures a good one is as large as these.
+    report.gallery.push(Shot { row: row("c.png", Some(true), 0.1), ..shot });
+    let mixed = report.html().unwrap();
+    assert_eq!((mixed.matches("ground truth").count(), mixed.matches("--columns: 3").count()), (1, 2));
+    assert!(!html.contains("Metrics") && !html.contains("--anomalous)"), "{text}");
+    assert!(html.contains("var(--normal)\"></i>normal"));
+    let html = sample().html().unwrap();
+    assert!(html.contains(">AUPRO@0.3</th>") && !html.contains(">pixel AUROC</th>"));
+    assert!(html.contains("var(--normal)\"></i>normal") && html.contains("var(--anomalous)\"></i>anomalous"));
 }
 
 #[test]

@@ -7,13 +7,13 @@ use crate::data::folder::{NORMAL, TestSet};
 use crate::detector::file::{Config, ModelFile};
 use crate::metrics::confusion::Confusion;
 use crate::output::{Kind, Outputs};
-use crate::report::evaluation::{self, Head, left_out, origin};
+use crate::report::evaluation::{self, Head, left_out, origin, warnings};
 use crate::score::evaluate::{Evaluation, Metrics, NoMask, ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Evaluate a model on pictures that are known to be normal or anomalous
 #[derive(clap::Args, Debug)]
@@ -24,15 +24,15 @@ many of them are called anomalous.
 
 First comes what the model's own threshold makes of the pictures. The best F1 is at the threshold that fits these very
 pictures best, which nobody knows beforehand. AUPRO is exact and over the whole test set, up to a false positive rate of 0.3;
-values of --pro paper are higher and cannot be compared with it. Pictures that cannot be read are left out, and those without
-a usable mask are left out of pixel metrics; both are counted.
+values of --pro paper are higher and cannot be compared with it. Pictures and folders that cannot be read, and defect types
+without pictures, are left out, and pictures without a usable mask are left out of pixel metrics; all are named.
 
 Examples:
   ckaad eval --model screw.safetensors --data screw --report screw.html
   ckaad eval --model screw.safetensors --normal fresh/good --anomalous fresh/bad
   ckaad eval --model screw.safetensors --data screw --format json | jq '.operating_point.recall'
 
-Exit codes: 0 all evaluated; 2 wrong use, or some picture or mask could not be read (the others are evaluated).")]
+Exit codes: 0 all evaluated; 2 wrong use, or some picture, mask or folder could not be used (the others are evaluated).")]
 pub struct Args {
     /// Model file that `ckaad train` wrote
     #[arg(long, value_name = "FILE")]
@@ -90,7 +90,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let e = evaluate(&mut scorer, &set, config.threshold, args.pro, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     e.pictures.iter().for_each(|p| tell_warnings(&p.image.path, &p.shown));
-    for reason in set.left_out.iter().chain(&left_out(&e)) {
+    for reason in &left_out(&e) {
         tell_left_out(reason);
     }
     if let Some(path) = &args.report {
@@ -125,7 +125,7 @@ fn tell_set(set: &TestSet, of_dataset: bool) {
         note!("ckaad: test/{kind} is taken for the normal pictures");
     }
     let [normal, anomalous] = [false, true].map(|a| set.images.iter().any(|i| i.anomalous == a));
-    let why = "there is no AUROC, F1 or accuracy of one class";
+    let why = "there is no AUROC, F1, precision or accuracy of one class";
     if !normal && of_dataset {
         let names = NORMAL.join(", ");
         tell!(
@@ -174,6 +174,8 @@ fn object(e: &Evaluation, args: &Args) -> Value {
         "unreadable_mask": e.without_mask(|why| matches!(why, NoMask::Unreadable(_))),
     });
     object["left_out"] = left_out(e).into();
+    let warning = |(path, warning): (&Path, &str)| json!({"path": path.display().to_string(), "warning": warning});
+    object["warnings"] = warnings(e).into_iter().map(warning).collect();
     object["ms_per_image"] = e.ms_per_image.into();
     object["pro_definition"] = args.pro.describe().into();
     if args.scores {
@@ -212,7 +214,7 @@ fn operating_point(e: &Evaluation, config: &Config) -> Result<String> {
         let of = plural(c.normal(), "normal picture");
         line(format!("{alarms} among {of} ({})", percent(c.false_alarm_rate())));
     }
-    if c.anomalous() > 0 && c.normal() > 0 {
+    if c.both() {
         line(format!("precision {}, accuracy {}", percent(c.precision()), percent(c.accuracy())));
     }
     let origin = origin(config, Some(threshold))?;
@@ -229,8 +231,8 @@ pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<Stri
         let width = e.per_type.iter().map(|t| t.0.len()).chain([7]).max().unwrap_or(7);
         let _ = writeln!(
             text,
-            "\n{:<width$} {:>6} {:>8} {:>11} {:>11} {:>9} {:>16}",
-            "type", "images", "found", "image AUROC", "pixel AUROC", "AUPRO@0.3", "best F1"
+            "\n{:<width$} {:>9} {:>8} {:>11} {:>11} {:>9} {:>16}",
+            "type", "anomalous", "found", "image AUROC", "pixel AUROC", "AUPRO@0.3", "best F1"
         );
         let overall = [("overall", e.count(true), &e.overall)];
         let types = e.per_type.iter().map(|(kind, count, m)| (kind.as_str(), *count, m));
@@ -238,7 +240,7 @@ pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<Stri
             let found = percent(m.operating.and_then(|c| c.recall()));
             let [a, p, r] = [m.image_auroc, m.pixel_auroc, m.aupro30].map(number);
             let best = m.best.map_or("-".into(), |b| format!("{:.4} at {:.4}", b.f1, b.threshold));
-            let _ = writeln!(text, "{name:<width$} {count:>6} {found:>8} {a:>11} {p:>11} {r:>9} {best:>16}");
+            let _ = writeln!(text, "{name:<width$} {count:>9} {found:>8} {a:>11} {p:>11} {r:>9} {best:>16}");
         }
         let _ = writeln!(text, "best F1: at the threshold that fits these very pictures best; {}", pro.describe());
     }

@@ -16,9 +16,10 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::image::Source;
-use super::listing::{self, Listing, PassedOver, entries};
+use super::listing::{self, PassedOver, entries};
 use crate::error::{Error, Result};
 use crate::invalid;
+use crate::output::is_ours;
 
 const LAYOUT: &str = "a dataset holds train/good, test/good, test/<type> and ground_truth/<type>/<stem>_mask.png";
 
@@ -86,7 +87,7 @@ pub struct TestSet {
     pub taken_for_normal: Vec<String>,
     /// Of the folders that were listed.
     pub passed_over: PassedOver,
-    /// Folders that hold no pictures or cannot be read, each with the reason, which names it.
+    /// Folders that hold no pictures or cannot be read, also of masks, each with the reason, which names it.
     pub left_out: Vec<String>,
 }
 
@@ -114,8 +115,8 @@ impl TestSet {
         if kinds.is_empty() {
             invalid!("{}: no folders in it, expected good and one per defect type ({LAYOUT})", test.display());
         }
-        let masks = Masks::below(&root.join("ground_truth"))?;
         let mut set = Self::default();
+        let masks = Masks::below(&root.join("ground_truth"), &mut set.left_out)?;
         for folder in kinds {
             let Some(kind) = folder.file_name().and_then(OsStr::to_str).map(str::to_owned) else {
                 invalid!("{}: a defect type's name has to be UTF-8", folder.display());
@@ -128,19 +129,21 @@ impl TestSet {
                 set.left_out.push(e.to_string());
             }
         }
-        match (&set.images[..], set.left_out.first()) {
-            ([], Some(why)) => Err(Error::Invalid(why.clone())),
-            _ => Ok(set),
-        }
+        set.expect_any()
     }
 
     /// All pictures below folders of normal and of anomalous ones, either of which may be missing, with masks below a third
     /// one that are called as their pictures are. Folders in that of the anomalous ones are defect types.
     pub fn of_folders(normal: Option<&Path>, anomalous: Option<&Path>, masks: Option<&Path>) -> Result<Self> {
-        let masks = masks.map_or_else(|| Ok(Masks::default()), Masks::open)?;
         let mut set = Self::default();
+        // What is not there at all was mistyped.
+        for folder in [normal, anomalous, masks].into_iter().flatten().filter(|f| !f.is_dir()) {
+            entries(folder).map_err(|e| Error::io(folder, e))?;
+        }
+        let masks = masks.map_or_else(|| Ok(Masks::default()), |folder| Masks::open(folder, &mut set.left_out))?;
         if let Some(folder) = anomalous {
             set.add(folder, "anomalous", true, &masks)?;
+            set.leave_out_empty(folder);
             for image in &mut set.images {
                 let below = image.path.strip_prefix(folder).ok().and_then(|p| p.components().next());
                 let kind = below.map(|c| c.as_os_str().to_string_lossy().into_owned());
@@ -153,11 +156,33 @@ impl TestSet {
         if let Some(folder) = normal {
             set.add(folder, NORMAL[0], false, &masks)?;
         }
-        Ok(set)
+        set.expect_any()
+    }
+
+    /// The set, unless all of it was left out: masks come first there, folders of pictures last.
+    fn expect_any(self) -> Result<Self> {
+        match (&self.images[..], self.left_out.last()) {
+            ([], Some(why)) => Err(Error::Invalid(why.clone())),
+            _ => Ok(self),
+        }
+    }
+
+    /// Defect types without any picture, in a folder whose pictures were added.
+    fn leave_out_empty(&mut self, folder: &Path) {
+        let mut kinds = entries(folder).unwrap_or_default();
+        kinds.retain(|k| k.is_dir() && !is_ours(k) && !self.images.iter().any(|i| i.path.starts_with(k)));
+        kinds.sort();
+        // One that cannot be read is left out already.
+        let empty =
+            kinds.iter().filter_map(|kind| listing::below(kind).err().filter(|e| matches!(e, Error::Invalid(_))));
+        self.left_out.extend(empty.map(|e| e.to_string()));
     }
 
     fn add(&mut self, folder: &Path, kind: &str, anomalous: bool, masks: &Masks) -> Result<()> {
-        let found = pictures(folder)?;
+        let mut unreadable = Vec::new();
+        let found = listing::readable(folder, &mut unreadable);
+        let found = found.map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))?;
+        self.left_out.extend(unreadable.iter().map(Error::to_string));
         self.passed_over.add(found.passed_over);
         for path in found.pictures {
             let name = path.strip_prefix(folder).unwrap_or(&path);
@@ -189,17 +214,22 @@ struct Masks {
 
 impl Masks {
     /// Those below a folder that may not be there, or hold none.
-    fn below(root: &Path) -> Result<Self> {
-        match Self::open(root) {
+    fn below(root: &Path, left_out: &mut Vec<String>) -> Result<Self> {
+        if !root.exists() {
+            return Ok(Self::default());
+        }
+        match Self::open(root, left_out) {
             Err(Error::Invalid(_)) => Ok(Self::default()),
-            _ if !root.exists() => Ok(Self::default()),
             masks => masks,
         }
     }
 
-    fn open(root: &Path) -> Result<Self> {
-        let mut masks = Self::default();
-        for path in listing::below(root)?.pictures {
+    /// Those below a folder; what cannot be read of it goes to `left_out`.
+    fn open(root: &Path, left_out: &mut Vec<String>) -> Result<Self> {
+        let (mut masks, mut unreadable) = (Self::default(), Vec::new());
+        let found = listing::readable(root, &mut unreadable)?.pictures;
+        left_out.extend(unreadable.iter().map(Error::to_string));
+        for path in found {
             let below = path.strip_prefix(root).unwrap_or(&path);
             masks.folders.entry(key(below.parent().unwrap_or(Path::new("")))).or_default().push(path.clone());
             masks.files.entry(key(&below.with_extension(""))).or_insert(path);
@@ -235,9 +265,4 @@ fn check_root(root: &Path) -> Result<()> {
         invalid!("{}: not a folder, expected a dataset ({LAYOUT})", root.display());
     }
     Ok(())
-}
-
-/// The pictures below `folder`, sorted by name; none is an error.
-fn pictures(folder: &Path) -> Result<Listing> {
-    listing::below(folder).map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))
 }

@@ -85,18 +85,24 @@ pub struct Listing {
 /// Lists the pictures in `folder` and in all folders below it, also where links lead to one. None at all is an error, as is
 /// a folder that cannot be read. A folder that this program wrote maps into is left out, unless it is `folder` itself.
 pub fn below(folder: &Path) -> Result<Listing> {
-    let mut failed = None;
-    let listing = walk(folder, &mut |path, e| failed = failed.take().or(Some(Error::io(path, e))));
-    if let Some(e) = failed {
-        return Err(e);
-    }
-    if listing.pictures.is_empty() {
+    let mut unreadable = Vec::new();
+    let listing = readable(folder, &mut unreadable)?;
+    unreadable.into_iter().next().map_or(Ok(listing), Err)
+}
+
+/// The same, going on without folders that cannot be read, which are added to `unreadable`: where there are any, it may be
+/// that no picture is left.
+pub fn readable(folder: &Path, unreadable: &mut Vec<Error>) -> Result<Listing> {
+    let mut failed = Vec::new();
+    let listing = walk(folder, &mut |path, e| failed.push(Error::io(path, e)));
+    if listing.pictures.is_empty() && failed.is_empty() {
         let but = match &listing.passed_over {
             none if none.is_empty() => String::new(),
             some => format!("; passed over: {some}"),
         };
         invalid!("{}: no pictures in this folder or below it ({}){but}", folder.display(), EXTENSIONS.join(", "));
     }
+    unreadable.append(&mut failed);
     Ok(listing)
 }
 

@@ -50,14 +50,19 @@ impl Confusion {
         share(self.false_positives, self.normal())
     }
 
-    /// Share of those called anomalous that are.
-    pub fn precision(&self) -> Option<f64> {
-        share(self.true_positives, self.true_positives + self.false_positives)
+    /// Whether there are pictures of both classes: of one, precision and accuracy only say again how many of it are found.
+    pub fn both(&self) -> bool {
+        self.anomalous() > 0 && self.normal() > 0
     }
 
-    /// Share of all that are called what they are.
+    /// Share of those called anomalous that are; `None` of one class.
+    pub fn precision(&self) -> Option<f64> {
+        self.both().then(|| share(self.true_positives, self.true_positives + self.false_positives))?
+    }
+
+    /// Share of all that are called what they are; `None` of one class.
     pub fn accuracy(&self) -> Option<f64> {
-        share(self.true_positives + self.true_negatives, self.anomalous() + self.normal())
+        self.both().then(|| share(self.true_positives + self.true_negatives, self.anomalous() + self.normal()))?
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::heatmap::Scale;
 use super::html::{MetricsRow, Report, Row, Shot, choose};
-use crate::Result;
 use crate::detector::file::Config;
 use crate::metrics::precision_recall::precision_recall;
 use crate::metrics::roc::roc;
 use crate::output::write_atomically;
 use crate::score::evaluate::{Evaluation, Judged, Metrics, NoMask, ProDefinition, Truth};
+use crate::{Error, Result};
 use std::path::Path;
 
 /// Pictures in the gallery, at most, and at least of each kind: a page of megabytes opens at once, one of hundreds does not.
@@ -25,7 +25,8 @@ pub struct Head {
 
 /// What does not count in an evaluation, and why: one line each.
 pub fn left_out(e: &Evaluation) -> Vec<String> {
-    let mut all: Vec<String> = e.unreadable.iter().map(|e| e.to_string()).collect();
+    let mut all = e.folders.clone();
+    all.extend(e.unreadable.iter().map(Error::to_string));
     for p in &e.pictures {
         if let Truth::Unknown(why) = &p.truth {
             let name = p.image.path.display();
@@ -46,18 +47,23 @@ pub fn left_out(e: &Evaluation) -> Vec<String> {
     all
 }
 
+/// Pictures that may not look as they were meant, and why.
+pub fn warnings(e: &Evaluation) -> Vec<(&Path, &str)> {
+    e.pictures.iter().flat_map(|p| p.shown.warnings.iter().map(|w| (&*p.image.path, &**w))).collect()
+}
+
 /// Writes the report atomically.
 pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProDefinition) -> Result<()> {
-    let row = |name: &str, pictures: usize, m: &Metrics| MetricsRow {
+    let row = |name: &str, anomalous: usize, m: &Metrics| MetricsRow {
         name: name.to_string(),
-        pictures,
+        anomalous,
         recall: m.operating.and_then(|c| c.recall()),
         image_auroc: m.image_auroc,
         pixel_auroc: m.pixel_auroc,
         aupro: m.aupro30,
         best: m.best,
     };
-    let mut metrics = vec![row("overall", e.pictures.len(), &e.overall)];
+    let mut metrics = vec![row("overall", e.count(true), &e.overall)];
     metrics.extend(e.per_type.iter().map(|(kind, count, m)| row(kind, *count, m)));
     let scores: Vec<f64> = e.pictures.iter().map(|p| p.score).collect();
     let labels: Vec<bool> = e.pictures.iter().map(|p| p.image.anomalous).collect();
@@ -77,6 +83,7 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
         threshold_origin: origin(config, e.threshold)?,
         operating: e.overall.operating,
         left_out: left_out(e),
+        warnings: warnings(e).into_iter().map(|(path, text)| format!("{}: {text}", path.display())).collect(),
         metrics,
         pro_definition: pro.describe().to_string(),
         roc: roc(&scores, &labels)?.map(|r| r.points).unwrap_or_default(),
@@ -114,9 +121,8 @@ fn shot(p: &Judged) -> Shot {
         shown: (p.shown.width, p.shown.height),
         rgb: p.pixels.clone(),
         mask: match &p.truth {
-            Truth::Normal => Some(vec![0; p.map.len()]),
             Truth::Marked(mask) => Some(mask.clone()),
-            Truth::Unknown(_) => None,
+            Truth::Normal | Truth::Unknown(_) => None,
         },
         map: p.map.clone(),
     }

@@ -119,6 +119,8 @@ pub struct Evaluation {
     pub pictures: Vec<Judged>,
     /// Pictures that could not be read and count nowhere, each with the reason, which names it.
     pub unreadable: Vec<Error>,
+    /// Folders that were left out of the set, each with the reason, which names it.
+    pub folders: Vec<String>,
 }
 
 impl Evaluation {
@@ -188,7 +190,7 @@ pub fn evaluate(
         let count = pictures.iter().filter(|p| p.image.kind == kind).count();
         per_type.push((kind.to_string(), count, of(&|p| p.image.kind == kind || !p.image.anomalous)?));
     }
-    Ok(Evaluation { overall, per_type, ms_per_image, threshold, pictures, unreadable })
+    Ok(Evaluation { overall, per_type, ms_per_image, threshold, pictures, unreadable, folders: set.left_out.clone() })
 }
 
 fn metrics(pictures: &[&Judged], threshold: Option<f64>, size: usize, pro: ProDefinition) -> Result<Metrics> {

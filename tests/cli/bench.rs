@@ -171,6 +171,8 @@ fn kernels_beside_a_baseline() {
     assert!((shares[0] - number(&new[0]["instructions"]) / all).abs() < 1e-12);
     let table = ckaad(&[&args[..], &["--baseline", text(&baseline)]].concat()).ok();
     assert!(table.out.contains("0.500 of the baseline"), "{}", table.out);
+    let other = ckaad(&[&args[..], &["--batch-size", "2", "--baseline", text(&baseline)]].concat());
+    other.fails(2, &["--baseline", "of another program", "--batch-size"]);
     std::fs::write(&baseline, "{}\n").unwrap();
     ckaad(&[&args[..], &["--baseline", text(&baseline)]].concat()).fails(2, &["--baseline", "line 1", "instructions"]);
     ckaad(&[&args[..], &["--sort", "ratio"]].concat()).fails(2, &["--baseline"]);

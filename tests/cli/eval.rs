@@ -100,6 +100,28 @@ fn pictures_that_cannot_be_read_are_left_out_and_counted() {
     assert!(before == std::fs::read(&own).unwrap());
 }
 
+/// Whoever reads the results reads there what standard error said while they were made.
+#[test]
+fn warnings_reach_the_results() {
+    let dir = folder();
+    let (good, report) = (dir.path().join("good"), dir.path().join("r.html"));
+    std::fs::create_dir(&good).unwrap();
+    let odd = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/odd/extraneous.jpg");
+    std::fs::copy(odd, good.join("<odd>.jpg")).unwrap();
+    let args =
+        ["eval", "--model", text(model()), "--normal", text(&good), "--format", "json", "--report", text(&report)];
+    let run = ckaad(&args).ok();
+    let found = run.json()[0]["warnings"].clone();
+    let warning = &found[0];
+    assert_eq!(found.as_array().unwrap().len(), 1, "{run:?}");
+    assert!(warning["path"] == text(&good.join("<odd>.jpg")) && run.err.contains("<odd>.jpg: "), "{run:?}");
+    let reason = warning["warning"].as_str().unwrap();
+    assert!(reason.contains("7 extraneous bytes"), "{warning}");
+    let html = std::fs::read_to_string(&report).unwrap();
+    assert!(html.contains("<h2>Warnings</h2>") && html.contains(&format!("&lt;odd&gt;.jpg: {reason}</li>")));
+    assert_eq!(evaluated(full(), &[])["warnings"], serde_json::json!([]));
+}
+
 /// One empty folder among several does not keep the others from being evaluated.
 #[test]
 fn an_empty_defect_folder() {
@@ -114,6 +136,59 @@ fn an_empty_defect_folder() {
     assert_eq!((run.code, &run.json()[0]["pictures"]["anomalous"]), (Some(2), &1.into()), "{run:?}");
     assert!(run.err.contains("left out: ") && run.err.contains("crack: no pictures"), "{run:?}");
     assert!(run.err.contains("1 folder of the dataset could not be used"), "{run:?}");
+    assert!(run.json()[0]["left_out"][0].as_str().unwrap().contains("crack: no pictures"), "{run:?}");
+    let bad = dir.path().join("test");
+    let run = ckaad(&["eval", "--model", text(model()), "--anomalous", text(&bad)]);
+    assert_eq!((run.code, run.err.matches("crack: no pictures").count()), (Some(2), 1), "{run:?}");
+    assert!(run.out.contains("of 2 anomalous pictures found"), "{run:?}");
+    // What is not there at all is no part of a set.
+    let run = ckaad(&["eval", "--model", text(model()), "--normal", text(&bad), "--anomalous", text(&bad.join("x"))]);
+    assert_eq!(run.fails(2, &["test/x: "]).out, "");
+}
+
+/// Nor does one that cannot be read, of pictures or of masks.
+#[cfg(unix)]
+#[test]
+fn a_folder_that_cannot_be_read() {
+    use std::fs::{Permissions, copy, create_dir_all, read_dir, set_permissions};
+    use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+    let dir = folder();
+    let root = dir.path();
+    set_permissions(root, Permissions::from_mode(0o755)).unwrap();
+    for name in ["test/good/000.png", "test/hole/000.png", "test/stain/000.png", "ground_truth/hole/000_mask.png"] {
+        let to = root.join(name);
+        create_dir_all(to.parent().unwrap()).unwrap();
+        copy(full().join(name), to).unwrap();
+    }
+    // The superuser reads everything: somebody else has to run the program, who may not reach where it was built.
+    let [program, own, stain, masks] =
+        ["ckaad", "m.safetensors", "test/stain", "ground_truth/hole"].map(|p| root.join(p));
+    copy(env!("CARGO_BIN_EXE_ckaad"), &program).unwrap();
+    copy(model(), &own).unwrap();
+    let lock = |mode| [&stain, &masks].map(|f| set_permissions(f, Permissions::from_mode(mode)).unwrap());
+    lock(0);
+    let eval = |args: &[&str]| {
+        let mut command = std::process::Command::new(&program);
+        if read_dir(&stain).is_ok() {
+            command.uid(65534);
+        }
+        command.args(["eval", "--format", "json", "--model", text(&own)]).args(args);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        run(command)
+    };
+    let [good, bad] = ["test/good", "test"].map(|p| root.join(p));
+    let of_dataset = eval(&["--data", text(root)]);
+    let of_folders = eval(&["--normal", text(&good), "--anomalous", text(&bad)]);
+    lock(0o755);
+    for (run, anomalous, folders) in
+        [(of_dataset, 1, &["ground_truth/hole", "test/stain"][..]), (of_folders, 2, &["test/stain"])]
+    {
+        assert_eq!((run.code, &run.json()[0]["pictures"]["anomalous"]), (Some(2), &anomalous.into()), "{run:?}");
+        for name in folders {
+            let line = format!("left out: {}: Permission denied (os error 13)\n", text(&root.join(name)));
+            assert_eq!(run.err.matches(&line).count(), 1, "{run:?}");
+        }
+    }
 }
 
 /// AUPRO and pixel AUROC are those of the pictures whose anomalies are known.
@@ -181,6 +256,14 @@ fn the_operating_point() {
     assert!(lines[0].starts_with("At the model's threshold, "), "{table:?}");
     assert!(table.out.contains(&format!("{} of 6 anomalous pictures found", count(true, true))), "{table:?}");
     assert!(table.out.contains("held back from training"), "{table:?}");
+    // The table and the report count the same pictures, and say which.
+    let dir = folder();
+    let report = dir.path().join("r.html");
+    evaluated(full(), &["--report", text(&report)]);
+    let html = std::fs::read_to_string(&report).unwrap();
+    assert!(html.contains(">anomalous</th>") && html.contains(">overall</th><td>6</td>"));
+    let overall = lines.iter().find(|l| l.starts_with("overall")).unwrap();
+    assert!(table.out.contains("type    anomalous ") && overall.split_whitespace().nth(1) == Some("6"), "{table:?}");
 }
 
 #[test]
@@ -192,7 +275,12 @@ fn one_class_has_no_auroc() {
     assert!(run.err.contains("there are no anomalous pictures"), "{run:?}");
     let all = &ckaad(&[&args[..], &["--format", "json"]].concat()).ok().json()[0];
     assert!(all["image_auroc"].is_null() && all["best_f1"].is_null() && all["operating_point"]["recall"].is_null());
-    assert!(all["operating_point"]["false_alarm_rate"].is_f64());
+    let point = &all["operating_point"];
+    assert!(point["false_alarm_rate"].is_f64() && point["accuracy"].is_null() && point["precision"].is_null(), "{all}");
+    let hole = full().join("test/hole");
+    let args = ["eval", "--model", text(model()), "--anomalous", text(&hole), "--format", "json"];
+    let point = &ckaad(&args).ok().json()[0]["operating_point"];
+    assert!(point["recall"].is_f64() && point["accuracy"].is_null() && point["precision"].is_null(), "{point}");
 
     // Normal pictures that nobody can tell from defects.
     let dir = folder();

@@ -6,9 +6,10 @@ use plotters::prelude::*;
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
-/// As wide as a telephone shows it, so that its text is there as large as it says.
-const SIZE: (u32, u32) = (350, 270);
-const FONT: (&str, i32) = ("sans-serif", 12);
+/// No wider than three in a row and a telephone show it, so that it never shrinks and its text with it.
+const SIZE: (u32, u32) = (320, 256);
+/// Plotters writes 1 / 1.24 of the size: these are 12 pixels.
+const FONT: (&str, i32) = ("sans-serif", 15);
 const NORMAL: RGBColor = RGBColor(0x3b, 0x7e, 0xa1);
 const ANOMALOUS: RGBColor = RGBColor(0xc8, 0x55, 0x3d);
 const GRAY: RGBColor = RGBColor(0x80, 0x88, 0x90);
@@ -36,8 +37,8 @@ impl Curve<'_> {
         chart(|area| {
             let mut chart = ChartBuilder::on(&area)
                 .margin(8)
-                .x_label_area_size(38)
-                .y_label_area_size(46)
+                .x_label_area_size(42)
+                .y_label_area_size(48)
                 .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
             chart
                 .configure_mesh()
@@ -83,8 +84,8 @@ pub fn histogram(scores: &[(f64, Option<bool>)], threshold: Option<f64>) -> Resu
     chart(|area| {
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
-            .x_label_area_size(38)
-            .y_label_area_size(46)
+            .x_label_area_size(42)
+            .y_label_area_size(48)
             .build_cartesian_2d(lo..hi, 0.0..high)?;
         chart
             .configure_mesh()

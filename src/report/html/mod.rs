@@ -30,6 +30,8 @@ pub struct Report {
     pub operating: Option<Confusion>,
     /// Pictures and masks that do not count, and why.
     pub left_out: Vec<String>,
+    /// Pictures that may not look as they were meant, and why.
+    pub warnings: Vec<String>,
     /// The first row is the whole set, the others one defect type each.
     pub metrics: Vec<MetricsRow>,
     /// Which definition of AUPRO the table shows, for its caption.
@@ -47,17 +49,24 @@ pub struct Report {
     pub scale: Option<Scale>,
 }
 
-/// One line of the metrics table; `None` is shown as a dash.
+/// One line of the metrics table; `None` is shown as a dash, and a column of them not at all.
 #[derive(Clone, Debug, Default)]
 pub struct MetricsRow {
     pub name: String,
-    pub pictures: usize,
+    /// Anomalous pictures.
+    pub anomalous: usize,
     pub recall: Option<f64>,
     pub image_auroc: Option<f64>,
     pub pixel_auroc: Option<f64>,
     pub aupro: Option<f64>,
     pub best: Option<BestF1>,
 }
+
+/// A column's head, and what of a row stands in it.
+type Column = (&'static str, fn(&MetricsRow) -> Option<f64>);
+
+/// The column of [`MetricsRow::recall`].
+const FOUND: &str = "found";
 
 impl Report {
     /// The whole HTML file.
@@ -75,12 +84,14 @@ impl Report {
         self.write_charts(&mut h)?;
         self.write_gallery(&mut h)?;
         self.write_table(&mut h);
-        if !self.left_out.is_empty() {
-            h.push_str("<h2>Left out</h2>\n<ul>\n");
-            for reason in &self.left_out {
-                let _ = writeln!(h, "<li>{}</li>", escape(reason));
+        for (title, lines) in [("Left out", &self.left_out), ("Warnings", &self.warnings)] {
+            if !lines.is_empty() {
+                let _ = writeln!(h, "<h2>{title}</h2>\n<ul>");
+                for line in lines {
+                    let _ = writeln!(h, "<li>{}</li>", escape(line));
+                }
+                h.push_str("</ul>\n");
             }
-            h.push_str("</ul>\n");
         }
         let _ = writeln!(h, "<h2>What was run</h2>\n<pre><code>{}</code></pre>\n<dl>", escape(&self.command));
         for (name, value) in &self.settings {
@@ -109,6 +120,10 @@ impl Report {
             ("precision: right among those called anomalous", c.precision()),
             ("accuracy", c.accuracy()),
         ] {
+            // Of one class there is no more than its own rate.
+            if value.is_none() && !c.both() {
+                continue;
+            }
             let value = value.map_or("–".to_string(), |v| format!("{:.1} %", 100.0 * v));
             let _ = write!(h, "<div><dt>{name}</dt><dd>{value}</dd></div>");
         }
@@ -118,7 +133,7 @@ impl Report {
             ("anomalous", c.true_positives, c.false_negatives, ["right", "miss"]),
             ("normal", c.false_positives, c.true_negatives, ["miss", "right"]),
         ];
-        for (name, anomalous, normal, [left, right]) in rows {
+        for (name, anomalous, normal, [left, right]) in rows.into_iter().filter(|r| r.1 + r.2 > 0) {
             let _ = write!(h, "<tr><th scope=\"row\">{name}</th><td class=\"{left}\">{anomalous}</td>");
             let _ = writeln!(h, "<td class=\"{right}\">{normal}</td></tr>");
         }
@@ -126,34 +141,50 @@ impl Report {
     }
 
     fn write_metrics(&self, h: &mut String) {
-        if self.metrics.is_empty() {
+        // A column without any number, as of AUPRO without masks, says nothing.
+        let mut columns: Vec<Column> = vec![
+            (FOUND, |row| row.recall),
+            ("image AUROC", |row| row.image_auroc),
+            ("pixel AUROC", |row| row.pixel_auroc),
+            ("AUPRO@0.3", |row| row.aupro),
+            ("best F1", |row| row.best.map(|b| b.f1)),
+            ("at threshold", |row| row.best.map(|b| b.threshold)),
+        ];
+        columns.retain(|(_, value)| self.metrics.iter().any(|row| value(row).is_some()));
+        if columns.is_empty() {
             return;
         }
         h.push_str("<h2>Metrics</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Metrics\"><table>\n<thead><tr>");
-        for head in ["", "pictures", "found", "image AUROC", "pixel AUROC", "AUPRO@0.3", "best F1", "at threshold"] {
+        for head in ["", "anomalous"].into_iter().chain(columns.iter().map(|c| c.0)) {
             let _ = write!(h, "<th scope=\"col\">{head}</th>");
         }
         h.push_str("</tr></thead>\n<tbody>\n");
         for row in &self.metrics {
-            let _ = write!(h, "<tr><th scope=\"row\">{}</th><td>{}</td>", escape(&row.name), row.pictures);
-            match row.recall {
-                Some(v) => drop(write!(h, "<td>{:.1} %</td>", 100.0 * v)),
-                None => h.push_str("<td>–</td>"),
-            }
-            let (f1, at) = (row.best.map(|b| b.f1), row.best.map(|b| b.threshold));
-            for value in [row.image_auroc, row.pixel_auroc, row.aupro, f1, at] {
-                match value {
+            let _ = write!(h, "<tr><th scope=\"row\">{}</th><td>{}</td>", escape(&row.name), row.anomalous);
+            for (head, value) in &columns {
+                match value(row) {
+                    Some(v) if *head == FOUND => drop(write!(h, "<td>{:.1} %</td>", 100.0 * v)),
                     Some(v) => drop(write!(h, "<td>{v:.4}</td>")),
                     None => h.push_str("<td>–</td>"),
                 }
             }
             h.push_str("</tr>\n");
         }
-        h.push_str("</tbody></table></div>\n<p class=\"soft\">A defect type's row compares its pictures with all normal ones. Found: share of the anomalous ");
-        h.push_str(
-            "pictures that the model's threshold finds. The best F1 is at the threshold that fits these very pictures ",
-        );
-        let _ = writeln!(h, "best, which nobody knows beforehand. {}.</p>", escape(&self.pro_definition));
+        h.push_str("</tbody></table></div>\n<p class=\"soft\">Anomalous: how many such pictures there are. ");
+        let shown = |head: &str| columns.iter().any(|c| c.0 == head);
+        let best = "The best F1 is at the threshold that fits these very pictures best, which nobody knows beforehand.";
+        let pro = format!("{}.", escape(&self.pro_definition));
+        for (head, sentence) in [
+            ("image AUROC", "A defect type's row compares its pictures with all normal ones."),
+            (FOUND, "Found: share of the anomalous pictures that the model's threshold finds."),
+            ("best F1", best),
+            ("AUPRO@0.3", &pro),
+        ] {
+            if shown(head) {
+                let _ = write!(h, "{sentence} ");
+            }
+        }
+        h.push_str("</p>\n");
     }
 
     fn write_charts(&self, h: &mut String) -> Result<()> {
@@ -188,7 +219,8 @@ impl Report {
         let mut caption = String::from("Pictures per score");
         if scores.iter().any(|s| s.1.is_some()) {
             caption.push(':');
-            for name in ["normal", "anomalous"] {
+            let classes = [("normal", false), ("anomalous", true)];
+            for (name, _) in classes.iter().filter(|c| scores.iter().any(|s| s.1 == Some(c.1))) {
                 let _ = write!(caption, "<i class=\"key\" style=\"background: var(--{name})\"></i>{name}");
             }
         }

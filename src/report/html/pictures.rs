@@ -29,7 +29,7 @@ pub struct Shot {
     /// Width and height of the picture as it is shown, which the planes are stretched to.
     pub shown: (usize, usize),
     pub rgb: Vec<u8>,
-    /// Non-zero where an anomaly is; `None` where that is not known.
+    /// Non-zero where an anomaly is; `None` where that is not known, and of a normal picture.
     pub mask: Option<Vec<u8>>,
     pub map: Vec<f32>,
 }
@@ -133,7 +133,9 @@ impl Report {
         let wrong = verdict.as_ref().is_some_and(|v| v.wrong);
         let _ = write!(h, "<figure class=\"{}\">", if wrong { "shot wrong" } else { "shot" });
         let labelled = row.anomalous.is_some();
-        let _ = write!(h, "<div class=\"planes\" style=\"--columns: {}\">", if labelled { 3 } else { 2 });
+        // Pictures without a mask are as large as those beside them that have one.
+        let masks = self.gallery.iter().any(|s| s.row.anomalous == Some(true));
+        let _ = write!(h, "<div class=\"planes\" style=\"--columns: {}\">", if masks { 3 } else { 2 });
         let named = |e: Error| e.within(&row.name);
         let mut plane = |what: &str, kind: &str, bytes: Vec<u8>| {
             let (name, data, (w, height)) = (escape(&row.name), STANDARD.encode(bytes), shot.shown);
@@ -150,7 +152,7 @@ impl Report {
                 let mask: Vec<u8> = mask.iter().map(|&m| if m != 0 { 255 } else { 0 }).collect();
                 plane("ground truth", "png", png_gray(&mask, size, size).map_err(named)?);
             }
-            None if labelled => {
+            None if row.anomalous == Some(true) => {
                 let (w, height) = shot.shown;
                 let _ = write!(
                     h,
