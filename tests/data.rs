@@ -332,3 +332,32 @@ fn synthetic_defects_change_pixels_where_the_mask_says() {
         assert!((15.0..100.0).contains(&contrast), "{defect:?}: {contrast} levels");
     }
 }
+
+/// Masks in odd places are no pictures: beside their pictures, in a folder below theirs.
+#[test]
+fn masks_are_not_taken_for_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(root, "sm/a.jpg sm/a_mask.png sm/b.jpg sm/B_GT.png sm/b_mask.png sm/c_mask.png good/x.png good/x_mask.png");
+    let [good, sm] = ["good", "sm"].map(|p| root.join(p));
+    for masks in [None, Some(&*sm)] {
+        let set = TestSet::of_folders(Some(&good), Some(&sm), masks).unwrap();
+        let found: Vec<_> = set.images.iter().map(|i| (i.path.file_name().unwrap(), i.masks.len())).collect();
+        let expected = [("a.jpg", 1), ("b.jpg", 1), ("c_mask.png", 0), ("x.png", 0)];
+        assert_eq!(found, expected.map(|(name, masks)| (name.as_ref(), masks)));
+        assert_eq!(set.masks_beside, 2);
+        assert_eq!(set.passed_over.to_string(), "2 files called as masks of pictures beside them");
+    }
+    let train = TrainSet::of_folders(&sm, None).unwrap();
+    assert_eq!(names(&train.good, root), "sm/a.jpg sm/b.jpg sm/c_mask.png");
+    assert_eq!(train.passed_over.to_string(), "3 files called as masks of pictures beside them");
+
+    touch(root, "fl/a.jpg fl/mk/a.png");
+    let fl = root.join("fl");
+    for (anomalous, masks) in [(&fl, fl.join("mk")), (&sm, root.to_path_buf())] {
+        let set = TestSet::of_folders(None, Some(anomalous), Some(&masks)).unwrap();
+        assert!(set.images.iter().all(|i| i.path.parent() == Some(anomalous)), "{set:?}");
+    }
+    let set = TestSet::of_folders(None, Some(&fl), Some(&fl.join("mk"))).unwrap();
+    assert_eq!(set.images[0].masks, [fl.join("mk/a.png")]);
+}

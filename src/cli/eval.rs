@@ -121,6 +121,9 @@ pub fn run(args: &Args) -> Result<bool> {
 /// What the folders were taken for, where that is not as expected.
 fn tell_set(set: &TestSet, of_dataset: bool) {
     tell_passed_over(&set.passed_over);
+    if set.masks_beside > 0 {
+        note!("ckaad: {} taken for those of the pictures beside them", plural(set.masks_beside, "mask"));
+    }
     for kind in &set.taken_for_normal {
         note!("ckaad: test/{kind} is taken for the normal pictures");
     }

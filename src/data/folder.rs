@@ -9,11 +9,14 @@
 //! ```
 //!
 //! Masks may also be called `<stem>` or `<stem>_GT`, with any picture's extension, and may be several in a folder `<stem>`; the
-//! folder of normal pictures may be called as [`NORMAL`] has it. Nothing is decoded here.
+//! folder of normal pictures may be called as [`NORMAL`] has it. A file called `<stem>_mask` or `<stem>_GT` beside its picture
+//! is no picture, either. Nothing is decoded here.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use same_file::is_same_file;
 
 use super::image::Source;
 use super::listing::{self, Listing, PassedOver, entries};
@@ -55,7 +58,8 @@ impl TrainSet {
         let mut set = Self::default();
         for (folder, sources) in [(Some(normal), &mut set.good), (anomalous, &mut set.anomalous)] {
             let Some(folder) = folder else { continue };
-            let found = listing::below(folder)?;
+            let mut found = listing::below(folder)?;
+            found.passed_over.masks += take_masks(&mut found.pictures).len();
             sources.extend(found.pictures.into_iter().map(Source::from));
             set.passed_over.add(found.passed_over);
         }
@@ -84,6 +88,8 @@ pub struct TestSet {
     pub images: Vec<TestImage>,
     /// Folders that were taken for normal pictures, other than `good`.
     pub taken_for_normal: Vec<String>,
+    /// Masks that were found beside their pictures.
+    pub masks_beside: usize,
     /// Of the folders that were listed.
     pub passed_over: PassedOver,
     /// Folders that hold no pictures or cannot be read, each with the reason, which names it.
@@ -124,7 +130,7 @@ impl TestSet {
             if normal && kind != NORMAL[0] {
                 set.taken_for_normal.push(kind.clone());
             }
-            if let Err(e) = set.add(&folder, &kind, !normal, &masks) {
+            if let Err(e) = set.add(&folder, &kind, !normal, &masks, None) {
                 set.left_out.push(e.to_string());
             }
         }
@@ -135,12 +141,17 @@ impl TestSet {
     }
 
     /// All pictures below folders of normal and of anomalous ones, either of which may be missing, with masks below a third
-    /// one that are called as their pictures are. Folders in that of the anomalous ones are defect types.
+    /// one that are called as their pictures are. Folders in that of the anomalous ones are defect types. Where one of the
+    /// three lies in another, its files are its own only.
     pub fn of_folders(normal: Option<&Path>, anomalous: Option<&Path>, masks: Option<&Path>) -> Result<Self> {
-        let masks = masks.map_or_else(|| Ok(Masks::default()), Masks::open)?;
+        let root = masks;
+        let pictures: Vec<&Path> = normal.into_iter().chain(anomalous).collect();
+        // Masks in the very folder of the pictures are found beside them.
+        let apart = masks.filter(|m| !pictures.iter().any(|p| is_same_file(m, p).unwrap_or(false)));
+        let masks = apart.map_or_else(|| Ok(Masks::default()), |m| Masks::open(m, &pictures))?;
         let mut set = Self::default();
         if let Some(folder) = anomalous {
-            set.add(folder, "anomalous", true, &masks)?;
+            set.add(folder, "anomalous", true, &masks, root)?;
             for image in &mut set.images {
                 let below = image.path.strip_prefix(folder).ok().and_then(|p| p.components().next());
                 let kind = below.map(|c| c.as_os_str().to_string_lossy().into_owned());
@@ -151,19 +162,29 @@ impl TestSet {
             set.images.sort_by(|a, b| (&a.kind, &a.path).cmp(&(&b.kind, &b.path)));
         }
         if let Some(folder) = normal {
-            set.add(folder, NORMAL[0], false, &masks)?;
+            set.add(folder, NORMAL[0], false, &masks, root)?;
         }
         Ok(set)
     }
 
-    fn add(&mut self, folder: &Path, kind: &str, anomalous: bool, masks: &Masks) -> Result<()> {
-        let found = pictures(folder)?;
-        self.passed_over.add(found.passed_over);
+    /// Adds the pictures below `folder`, but not those in the folder of the masks.
+    fn add(&mut self, folder: &Path, kind: &str, anomalous: bool, masks: &Masks, without: Option<&Path>) -> Result<()> {
+        let mut found = pictures(folder, without)?;
+        let mut beside = take_masks(&mut found.pictures);
+        let count = beside.len();
+        let mut taken = 0;
         for path in found.pictures {
             let name = path.strip_prefix(folder).unwrap_or(&path);
-            let masks = if anomalous { masks.of(kind, name) } else { vec![] };
+            let mut masks = if anomalous { masks.of(kind, name) } else { vec![] };
+            if anomalous && masks.is_empty() {
+                masks.extend(beside.remove(&key(&path.with_extension(""))));
+                taken += masks.len();
+            }
             self.images.push(TestImage { kind: kind.to_string(), anomalous, masks, path });
         }
+        self.masks_beside += taken;
+        found.passed_over.masks += count - taken;
+        self.passed_over.add(found.passed_over);
         Ok(())
     }
 
@@ -190,16 +211,17 @@ struct Masks {
 impl Masks {
     /// Those below a folder that may not be there, or hold none.
     fn below(root: &Path) -> Result<Self> {
-        match Self::open(root) {
+        match Self::open(root, &[]) {
             Err(Error::Invalid(_)) => Ok(Self::default()),
             _ if !root.exists() => Ok(Self::default()),
             masks => masks,
         }
     }
 
-    fn open(root: &Path) -> Result<Self> {
+    /// Those below `root`, but not in the folders of `pictures`.
+    fn open(root: &Path, pictures: &[&Path]) -> Result<Self> {
         let mut masks = Self::default();
-        for path in listing::below(root)?.pictures {
+        for path in listing::below_without(root, pictures)?.pictures {
             let below = path.strip_prefix(root).unwrap_or(&path);
             masks.folders.entry(key(below.parent().unwrap_or(Path::new("")))).or_default().push(path.clone());
             masks.files.entry(key(&below.with_extension(""))).or_insert(path);
@@ -224,7 +246,24 @@ impl Masks {
     }
 }
 
-/// A relative path, the same on every system and in every case.
+/// Takes away the files that are called as the mask of a picture beside them, and gives them by their picture's key.
+fn take_masks(pictures: &mut Vec<PathBuf>) -> BTreeMap<String, PathBuf> {
+    let keys: HashSet<String> = pictures.iter().map(|p| key(&p.with_extension(""))).collect();
+    let mut masks = BTreeMap::new();
+    pictures.retain(|path| {
+        let own = key(&path.with_extension(""));
+        let endings = MASK_ENDINGS.iter().filter(|ending| !ending.is_empty());
+        let mut of = endings.filter_map(|ending| own.strip_suffix(ending)).filter(|of| keys.contains(*of));
+        let Some(of) = of.next() else { return true };
+        // A second mask of one picture stays out as well, under its own name.
+        let of = if masks.contains_key(of) { own.clone() } else { of.to_string() };
+        masks.insert(of, path.clone());
+        false
+    });
+    masks
+}
+
+/// A path, the same on every system and in every case.
 fn key(path: &Path) -> String {
     let parts: Vec<String> = path.components().map(|c| c.as_os_str().to_string_lossy().to_lowercase()).collect();
     parts.join("/")
@@ -237,7 +276,7 @@ fn check_root(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The pictures below `folder`, sorted by name; none is an error.
-fn pictures(folder: &Path) -> Result<Listing> {
-    listing::below(folder).map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))
+/// The pictures below `folder`, but not below `without`, sorted by name; none is an error.
+fn pictures(folder: &Path, without: Option<&Path>) -> Result<Listing> {
+    listing::below_without(folder, without.as_slice()).map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))
 }

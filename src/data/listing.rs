@@ -30,6 +30,8 @@ pub struct PassedOver {
     links: usize,
     /// Folders that this program wrote heat maps or maps into.
     outputs: usize,
+    /// Files called as masks of pictures beside them, where nobody asked for masks.
+    pub(super) masks: usize,
 }
 
 impl PassedOver {
@@ -43,6 +45,7 @@ impl PassedOver {
         self.special += other.special;
         self.links += other.links;
         self.outputs += other.outputs;
+        self.masks += other.masks;
     }
 }
 
@@ -70,6 +73,11 @@ impl fmt::Display for PassedOver {
             "links that lead nowhere or to folders read already",
         );
         part(self.outputs, "folder of maps written by ckaad", "folders of maps written by ckaad");
+        part(
+            self.masks,
+            "file called as the mask of a picture beside it",
+            "files called as masks of pictures beside them",
+        );
         f.write_str(&parts.join(", "))
     }
 }
@@ -85,8 +93,14 @@ pub struct Listing {
 /// Lists the pictures in `folder` and in all folders below it, also where links lead to one. None at all is an error, as is
 /// a folder that cannot be read. A folder that this program wrote maps into is left out, unless it is `folder` itself.
 pub fn below(folder: &Path) -> Result<Listing> {
+    below_without(folder, &[])
+}
+
+/// The same without what lies below the folders `others`, which mean something else. Whoever named them knows: they do not
+/// count as passed over.
+pub fn below_without(folder: &Path, others: &[&Path]) -> Result<Listing> {
     let mut failed = None;
-    let listing = walk(folder, &mut |path, e| failed = failed.take().or(Some(Error::io(path, e))));
+    let listing = walk(folder, others, &mut |path, e| failed = failed.take().or(Some(Error::io(path, e))));
     if let Some(e) = failed {
         return Err(e);
     }
@@ -101,8 +115,9 @@ pub fn below(folder: &Path) -> Result<Listing> {
 }
 
 /// The same, with folders that cannot be read handed to `unreadable`.
-fn walk(root: &Path, unreadable: &mut dyn FnMut(&Path, std::io::Error)) -> Listing {
+fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io::Error)) -> Listing {
     let mut listing = Listing::default();
+    let others: HashSet<PathBuf> = others.iter().filter_map(|o| std::fs::canonicalize(o).ok()).collect();
     let mut seen = HashSet::new();
     let mut open = vec![root.to_path_buf()];
     // Real folders come first, so that a link to one that lies elsewhere in the tree is what is passed over.
@@ -116,6 +131,9 @@ fn walk(root: &Path, unreadable: &mut dyn FnMut(&Path, std::io::Error)) -> Listi
                 continue;
             }
         };
+        if folder != root && others.contains(&resolved) {
+            continue;
+        }
         if !seen.insert(resolved) {
             listing.passed_over.links += 1;
             continue;
@@ -243,7 +261,8 @@ fn expand(
         return take(Ok(Source::from(path).into()));
     }
     let mut refused = Vec::new();
-    let listing = walk(&path, &mut |path, e| refused.push(Refused { path: path.into(), error: Error::io(path, e) }));
+    let listing =
+        walk(&path, &[], &mut |path, e| refused.push(Refused { path: path.into(), error: Error::io(path, e) }));
     if listing.pictures.is_empty() && refused.is_empty() {
         let error = format!("{}: no pictures in this folder or below it ({})", path.display(), EXTENSIONS.join(", "));
         refused.push(Refused { path: path.clone(), error: Error::Invalid(error) });
