@@ -361,3 +361,18 @@ fn masks_are_not_taken_for_pictures() {
     let set = TestSet::of_folders(None, Some(&fl), Some(&fl.join("mk"))).unwrap();
     assert_eq!(set.images[0].masks, [fl.join("mk/a.png")]);
 }
+
+/// What lies where nothing is looked for is said.
+#[test]
+fn datasets_with_more_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(root, "train/good/a.png train/bad/1.png train/bad/2.png train/x.png train/anomalous/a.png");
+    touch(root, "test/good/a.png test/y.png test/z.png test/notes.txt");
+    let train = TrainSet::open(root).unwrap();
+    assert_eq!((train.good.len(), train.anomalous.len()), (1, 1));
+    assert_eq!(train.passed_over.to_string(), "1 picture in train itself, folder train/bad (2 pictures)");
+    let test = TestSet::open(root).unwrap();
+    assert_eq!(test.images.len(), 1);
+    assert_eq!(test.passed_over.to_string(), "1 file that is no picture by name (1 .txt), 2 pictures in test itself");
+}

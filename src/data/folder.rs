@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use same_file::is_same_file;
 
 use super::image::Source;
-use super::listing::{self, Listing, PassedOver, entries};
+use super::listing::{self, Listing, PassedOver};
 use crate::error::{Error, Result};
 use crate::invalid;
 
@@ -37,10 +37,12 @@ pub struct TrainSet {
 }
 
 impl TrainSet {
-    /// Lists `root/train`. A missing or empty `train/good` is an error, as is a `train/anomalous` without pictures.
+    /// Lists `root/train`; other folders in it are passed over. A missing or empty `train/good` is an error, as is a
+    /// `train/anomalous` without pictures.
     pub fn open(root: &Path) -> Result<Self> {
         check_root(root)?;
-        let good = root.join("train/good");
+        let train = root.join("train");
+        let good = train.join("good");
         if !good.is_dir()
             && let Ok(flat) = listing::below(root)
         {
@@ -49,8 +51,15 @@ impl TrainSet {
                 "{root}: there is no train/good in it ({LAYOUT}). If the pictures below it ({found}) are all normal: --normal {root}"
             );
         }
-        let anomalous = root.join("train/anomalous");
-        Self::of_folders(&good, anomalous.exists().then_some(&*anomalous))
+        let anomalous = train.join("anomalous");
+        let mut set = Self::of_folders(&good, anomalous.exists().then_some(&*anomalous))?;
+        let (folders, loose) = listing::folders(&train, "train")?;
+        set.passed_over.add(loose);
+        for folder in folders.iter().filter(|f| **f != good && **f != anomalous) {
+            let name = folder.file_name().unwrap_or_default().display();
+            set.passed_over.folder(&format!("train/{name}"), folder);
+        }
+        Ok(set)
     }
 
     /// All pictures below a folder of normal ones and, if there is one, a folder of anomalous ones.
@@ -114,14 +123,12 @@ impl TestSet {
                 Err(_) => invalid!("{}: no such folder ({LAYOUT})", test.display()),
             }
         }
-        let all = entries(&test).map_err(|e| Error::io(&test, e))?;
-        let mut kinds: Vec<PathBuf> = all.into_iter().filter(|p| p.is_dir()).collect();
-        kinds.sort();
+        let (kinds, passed_over) = listing::folders(&test, "test")?;
         if kinds.is_empty() {
             invalid!("{}: no folders in it, expected good and one per defect type ({LAYOUT})", test.display());
         }
         let masks = Masks::below(&root.join("ground_truth"))?;
-        let mut set = Self::default();
+        let mut set = Self { passed_over, ..Self::default() };
         for folder in kinds {
             let Some(kind) = folder.file_name().and_then(OsStr::to_str).map(str::to_owned) else {
                 invalid!("{}: a defect type's name has to be UTF-8", folder.display());

@@ -32,11 +32,19 @@ pub struct PassedOver {
     outputs: usize,
     /// Files called as masks of pictures beside them, where nobody asked for masks.
     pub(super) masks: usize,
+    /// What lies in a dataset where nothing of it is looked for, each in words.
+    out_of_place: Vec<String>,
 }
 
 impl PassedOver {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// A folder of a dataset that is none of those it may hold; `name` is its path there.
+    pub(super) fn folder(&mut self, name: &str, folder: &Path) {
+        let count = walk(folder, &[], &mut |_, _| ()).pictures.len();
+        self.out_of_place.push(format!("folder {name} ({})", pictures(count)));
     }
 
     /// Adds what another walk passed over.
@@ -46,6 +54,13 @@ impl PassedOver {
         self.links += other.links;
         self.outputs += other.outputs;
         self.masks += other.masks;
+        self.out_of_place.extend(other.out_of_place);
+    }
+
+    /// A file that is no picture by name.
+    fn other(&mut self, file: &Path) {
+        let kind = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        *self.others.entry(kind).or_default() += 1;
     }
 }
 
@@ -78,8 +93,13 @@ impl fmt::Display for PassedOver {
             "file called as the mask of a picture beside it",
             "files called as masks of pictures beside them",
         );
+        parts.extend(self.out_of_place.iter().cloned());
         f.write_str(&parts.join(", "))
     }
+}
+
+fn pictures(count: usize) -> String {
+    format!("{count} picture{}", if count == 1 { "" } else { "s" })
 }
 
 /// The pictures below a folder.
@@ -152,8 +172,7 @@ fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io
             } else if is_picture(&entry) {
                 listing.pictures.push(entry);
             } else {
-                let kind = entry.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-                *listing.passed_over.others.entry(kind).or_default() += 1;
+                listing.passed_over.other(&entry);
             }
         }
     }
@@ -276,8 +295,26 @@ fn expand(
     refused.into_iter().map(Err).chain(listing.pictures.into_iter().map(meant)).all(take)
 }
 
+/// The folders in `folder`, sorted, and what else is in it. `name` is its path in a dataset.
+pub(super) fn folders(folder: &Path, name: &str) -> Result<(Vec<PathBuf>, PassedOver)> {
+    let (mut folders, mut passed_over, mut loose) = (Vec::new(), PassedOver::default(), 0);
+    for entry in entries(folder).map_err(|e| Error::io(folder, e))? {
+        match std::fs::metadata(&entry) {
+            Ok(found) if found.is_dir() => folders.push(entry),
+            Ok(_) if is_picture(&entry) => loose += 1,
+            Ok(_) => passed_over.other(&entry),
+            Err(_) => passed_over.links += 1,
+        }
+    }
+    folders.sort();
+    if loose > 0 {
+        passed_over.out_of_place.push(format!("{} in {name} itself", pictures(loose)));
+    }
+    Ok((folders, passed_over))
+}
+
 /// Everything in `folder` that is not hidden, unsorted.
-pub(super) fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
