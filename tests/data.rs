@@ -376,3 +376,23 @@ fn datasets_with_more_in_them() {
     assert_eq!(test.images.len(), 1);
     assert_eq!(test.passed_over.to_string(), "1 file that is no picture by name (1 .txt), 2 pictures in test itself");
 }
+
+/// Whoever calls them so in `test` does in `train`.
+#[test]
+fn normal_pictures_to_train_on_by_other_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(
+        root,
+        "a/train/Good/1.png a/train/Anomalous/2.png b/train/ok/1.png b/train/normal/2.png c/train/x/1.png c/test/2.png",
+    );
+    for (data, good, anomalous, taken) in [("a", 1, 1, &["Good"][..]), ("b", 2, 0, &["normal", "ok"])] {
+        let set = TrainSet::open(&root.join(data)).unwrap();
+        assert_eq!((set.good.len(), set.anomalous.len()), (good, anomalous), "{data}");
+        assert_eq!(set.taken_for_normal, taken);
+    }
+    let error = TrainSet::open(&root.join("c")).unwrap_err().to_string();
+    assert!(error.contains("no train/good") && error.ends_with("--normal DIR"), "{error}");
+    let error = TestSet::open(&root.join("a")).unwrap_err().to_string();
+    assert!(error.contains("no test in it") && error.ends_with("--normal DIR"), "{error}");
+}

@@ -193,6 +193,9 @@ pub fn run(args: &Args) -> Result<bool> {
     let weights = Pretrained::open(args.weights.as_ref().unwrap_or(&args.networks.backbone), args.seed)?;
     expect_outputs(args, &*detector, &weights, &set)?;
     tell_passed_over(&set.passed_over);
+    for kind in &set.taken_for_normal {
+        note!("ckaad: train/{kind} is taken for the normal pictures");
+    }
     let backend = args.device.training_backend()?;
     let calibrate = calibration(args, &*detector, set.good.len());
     let settings = Settings {

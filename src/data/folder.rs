@@ -32,51 +32,71 @@ pub struct TrainSet {
     pub good: Vec<Source>,
     /// Empty when there are none, as in a dataset without `train/anomalous`.
     pub anomalous: Vec<Source>,
+    /// Folders that were taken for normal pictures, other than `good`.
+    pub taken_for_normal: Vec<String>,
     /// Of the folders that were listed.
     pub passed_over: PassedOver,
 }
 
 impl TrainSet {
-    /// Lists `root/train`; other folders in it are passed over. A missing or empty `train/good` is an error, as is a
-    /// `train/anomalous` without pictures.
+    /// Lists `root/train`; other folders in it than of [`NORMAL`] names and `anomalous` are passed over. A missing or empty
+    /// `train/good` is an error, as is a `train/anomalous` without pictures.
     pub fn open(root: &Path) -> Result<Self> {
         check_root(root)?;
         let train = root.join("train");
-        let good = train.join("good");
-        if !good.is_dir()
-            && let Ok(flat) = listing::below(root)
-        {
-            let (found, root) = (flat.pictures.len(), root.display());
-            invalid!(
-                "{root}: there is no train/good in it ({LAYOUT}). If the pictures below it ({found}) are all normal: --normal {root}"
-            );
+        let (folders, passed_over) = match train.is_dir() {
+            true => listing::folders(&train, "train")?,
+            false => Default::default(),
+        };
+        let mut set = Self { passed_over, ..Self::default() };
+        let mut found = false;
+        for folder in folders {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            if is_normal(&name) {
+                found = true;
+                set.good.extend(set.passed_over.pictures(&folder)?);
+                if name != NORMAL[0] {
+                    set.taken_for_normal.push(name.into_owned());
+                }
+            } else if name.eq_ignore_ascii_case("anomalous") {
+                set.anomalous.extend(set.passed_over.pictures(&folder)?);
+            } else {
+                set.passed_over.folder(&format!("train/{name}"), &folder);
+            }
         }
-        let anomalous = train.join("anomalous");
-        let mut set = Self::of_folders(&good, anomalous.exists().then_some(&*anomalous))?;
-        let (folders, loose) = listing::folders(&train, "train")?;
-        set.passed_over.add(loose);
-        for folder in folders.iter().filter(|f| **f != good && **f != anomalous) {
-            let name = folder.file_name().unwrap_or_default().display();
-            set.passed_over.folder(&format!("train/{name}"), folder);
+        if !found {
+            let advice = advice(root, "test", "all normal", &format!("--normal {}", root.display()));
+            invalid!("{}: there is no train/good in it ({LAYOUT}){advice}", root.display());
         }
-        Ok(set)
+        set.expect_apart()
     }
 
     /// All pictures below a folder of normal ones and, if there is one, a folder of anomalous ones.
     pub fn of_folders(normal: &Path, anomalous: Option<&Path>) -> Result<Self> {
         let mut set = Self::default();
-        for (folder, sources) in [(Some(normal), &mut set.good), (anomalous, &mut set.anomalous)] {
-            let Some(folder) = folder else { continue };
-            let mut found = listing::below(folder)?;
-            found.passed_over.masks += take_masks(&mut found.pictures).len();
-            sources.extend(found.pictures.into_iter().map(Source::from));
-            set.passed_over.add(found.passed_over);
+        set.good = set.passed_over.pictures(normal)?;
+        if let Some(folder) = anomalous {
+            set.anomalous = set.passed_over.pictures(folder)?;
         }
-        let names: HashSet<&Path> = set.good.iter().map(Source::path).collect();
-        if let Some(both) = set.anomalous.iter().find(|s| names.contains(s.path())) {
+        set.expect_apart()
+    }
+
+    fn expect_apart(self) -> Result<Self> {
+        let names: HashSet<&Path> = self.good.iter().map(Source::path).collect();
+        if let Some(both) = self.anomalous.iter().find(|s| names.contains(s.path())) {
             invalid!("{}: given as a normal picture and as an anomalous one", both.path().display());
         }
-        Ok(set)
+        Ok(self)
+    }
+}
+
+impl PassedOver {
+    /// The pictures below a folder; what else is there is added.
+    fn pictures(&mut self, folder: &Path) -> Result<Vec<Source>> {
+        let mut found = listing::below(folder)?;
+        found.passed_over.masks += take_masks(&mut found.pictures).len();
+        self.add(found.passed_over);
+        Ok(found.pictures.into_iter().map(Source::from).collect())
     }
 }
 
@@ -112,16 +132,13 @@ impl TestSet {
         check_root(root)?;
         let test = root.join("test");
         if !test.exists() {
-            match listing::below(root) {
-                Ok(flat) => {
-                    let (found, root) = (flat.pictures.len(), root.display());
-                    invalid!(
-                        "{root}: there is no test in it ({LAYOUT}). If the pictures below it ({found}) are all of one kind: \
-                         --normal {root} or --anomalous {root}"
-                    );
-                }
-                Err(_) => invalid!("{}: no such folder ({LAYOUT})", test.display()),
+            let given = root.display();
+            let flags = format!("--normal {given} or --anomalous {given}");
+            let advice = advice(root, "train", "all of one kind", &flags);
+            if advice.is_empty() {
+                invalid!("{}: no such folder ({LAYOUT})", test.display());
             }
+            invalid!("{given}: there is no test in it ({LAYOUT}){advice}");
         }
         let (kinds, passed_over) = listing::folders(&test, "test")?;
         if kinds.is_empty() {
@@ -133,7 +150,7 @@ impl TestSet {
             let Some(kind) = folder.file_name().and_then(OsStr::to_str).map(str::to_owned) else {
                 invalid!("{}: a defect type's name has to be UTF-8", folder.display());
             };
-            let normal = NORMAL.iter().any(|name| name.eq_ignore_ascii_case(&kind));
+            let normal = is_normal(&kind);
             if normal && kind != NORMAL[0] {
                 set.taken_for_normal.push(kind.clone());
             }
@@ -203,6 +220,20 @@ impl TestSet {
 
 /// Names of folders of normal pictures, in any case; the first is that of the datasets.
 pub const NORMAL: [&str; 4] = ["good", "ok", "normal", "nominal"];
+
+fn is_normal(name: &str) -> bool {
+    NORMAL.iter().any(|normal| normal.eq_ignore_ascii_case(name))
+}
+
+/// How to name the pictures below a folder that is no dataset; nothing where there are none. One with the folder `other` is a
+/// dataset with a part missing, and not all of its pictures are of one kind.
+fn advice(root: &Path, other: &str, kind: &str, flags: &str) -> String {
+    match listing::below(root) {
+        Ok(_) if root.join(other).is_dir() => ". If the pictures are in another folder: --normal DIR".into(),
+        Ok(flat) => format!(". If the pictures below it ({}) are {kind}: {flags}", flat.pictures.len()),
+        Err(_) => String::new(),
+    }
+}
 
 /// What follows the picture's name in its mask's, in the order in which they are looked for.
 const MASK_ENDINGS: [&str; 3] = ["_mask", "", "_gt"];
