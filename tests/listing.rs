@@ -91,6 +91,13 @@ fn pipes_links_and_locked_folders() {
     let (found, passed_over) = listed(paths(root, "in"), &Outputs::default(), root);
     assert_eq!(found, ["in/a.png", "in/d.png", "in/linked/c.png", "in/sub/b.png"]);
     assert_eq!(passed_over, "1 pipe or device, 3 links that lead nowhere or to folders read already");
+    // A pipe that is named has its writer, as that of `<(...)`; one in a list may wait for ever.
+    let (found, _) = listed(paths(root, "in/pipe.png"), &Outputs::default(), root);
+    assert_eq!(found, ["in/pipe.png"]);
+    let lines = format!("{0}/in/pipe.png\n{0}/in/a.png\n", root.display());
+    let (found, _) = listed(vec![list(lines.leak().as_bytes(), b'\n')], &Outputs::default(), root);
+    assert!(found[0].starts_with("[in/pipe.png: ") && found[0].contains("a pipe, a socket or a device"), "{found:?}");
+    assert_eq!(found[1..], ["in/a.png"]);
 }
 
 #[test]

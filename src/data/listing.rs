@@ -221,7 +221,7 @@ pub struct Refused {
 
 /// Hands the pictures that `given` stands for to `take`, in order, until it returns false: a file as it is (also when missing
 /// or oddly named, its reader will say so), a folder as all pictures below it. A folder without pictures, one that cannot be
-/// read, and what `outputs` would write over come as [`Refused`]. Returns what was passed over.
+/// read, what `outputs` would write over, and pipes and devices in a list come as [`Refused`]. Returns what was passed over.
 pub fn each(given: Vec<Given>, outputs: &Outputs, take: &mut dyn FnMut(Listed) -> bool) -> Result<PassedOver> {
     let mut passed_over = PassedOver::default();
     for given in given {
@@ -252,6 +252,12 @@ pub fn each(given: Vec<Given>, outputs: &Outputs, take: &mut dyn FnMut(Listed) -
                 continue;
             }
             let go_on = match text.to_path() {
+                // Nobody may ever write into a pipe that a list happens to hold.
+                Ok(path) if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) => {
+                    let error =
+                        format!("{}: a pipe, a socket or a device, expected a file or a folder", path.display());
+                    take(Err(Refused { path: path.to_path_buf(), error: Error::Invalid(error) }))
+                }
                 Ok(path) => expand(path.to_path_buf(), outputs, &mut passed_over, take),
                 Err(_) => {
                     let error = format!("{name}: line {number} is no path on this system: it is not UTF-8");
