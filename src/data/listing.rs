@@ -1,7 +1,8 @@
 //! Which pictures are meant: what the arguments of a command stand for, and what a folder holds.
 //!
 //! Nothing is decoded here. Pictures are told by extension (any case), hidden files are skipped, and lists are sorted
-//! by the bytes of the names, so that a seed means the same on every machine. Whatever else is skipped is counted.
+//! by the bytes of the names, so that a seed means the same on every machine. Whatever is skipped is counted, but for what
+//! systems leave in every folder.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -30,6 +31,8 @@ pub struct PassedOver {
     links: usize,
     /// Folders that this program wrote heat maps or maps into.
     outputs: usize,
+    /// Hidden files and folders.
+    hidden: usize,
     /// Files called as masks of pictures beside them, where nobody asked for masks.
     pub(super) masks: usize,
     /// What lies in a dataset where nothing of it is looked for, each in words.
@@ -53,6 +56,7 @@ impl PassedOver {
         self.special += other.special;
         self.links += other.links;
         self.outputs += other.outputs;
+        self.hidden += other.hidden;
         self.masks += other.masks;
         self.out_of_place.extend(other.out_of_place);
     }
@@ -88,6 +92,7 @@ impl fmt::Display for PassedOver {
             "links that lead nowhere or to folders read already",
         );
         part(self.outputs, "folder of maps written by ckaad", "folders of maps written by ckaad");
+        part(self.hidden, "hidden file or folder", "hidden files and folders");
         part(
             self.masks,
             "file called as the mask of a picture beside it",
@@ -144,7 +149,7 @@ fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io
     let mut linked = Vec::new();
     while let Some(folder) = open.pop().or_else(|| linked.pop()) {
         let resolved = std::fs::canonicalize(&folder);
-        let (resolved, entries) = match resolved.and_then(|r| Ok((r, entries(&folder)?))) {
+        let (resolved, (entries, hidden)) = match resolved.and_then(|r| Ok((r, entries(&folder)?))) {
             Ok(read) => read,
             Err(e) => {
                 unreadable(&folder, e);
@@ -158,6 +163,7 @@ fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io
             listing.passed_over.links += 1;
             continue;
         }
+        listing.passed_over.hidden += hidden;
         for entry in entries {
             let Ok(found) = std::fs::metadata(&entry) else {
                 listing.passed_over.links += 1;
@@ -304,7 +310,9 @@ fn expand(
 /// The folders in `folder`, sorted, and what else is in it. `name` is its path in a dataset.
 pub(super) fn folders(folder: &Path, name: &str) -> Result<(Vec<PathBuf>, PassedOver)> {
     let (mut folders, mut passed_over, mut loose) = (Vec::new(), PassedOver::default(), 0);
-    for entry in entries(folder).map_err(|e| Error::io(folder, e))? {
+    let (entries, hidden) = entries(folder).map_err(|e| Error::io(folder, e))?;
+    passed_over.hidden = hidden;
+    for entry in entries {
         match std::fs::metadata(&entry) {
             Ok(found) if found.is_dir() => folders.push(entry),
             Ok(_) if is_picture(&entry) => loose += 1,
@@ -319,16 +327,26 @@ pub(super) fn folders(folder: &Path, name: &str) -> Result<(Vec<PathBuf>, Passed
     Ok((folders, passed_over))
 }
 
-/// Everything in `folder` that is not hidden, unsorted.
-fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
+/// What systems and this program leave in folders (in lower case), which nobody takes for pictures. Files of macOS that begin
+/// with `._` are such, too.
+const LITTER: [&str; 6] = [".ckaad-output", ".directory", ".ds_store", ".localized", "desktop.ini", "thumbs.db"];
+
+/// Everything in `folder` that is not hidden, unsorted, and how much is.
+fn entries(folder: &Path) -> std::io::Result<(Vec<PathBuf>, usize)> {
+    let (mut paths, mut hidden) = (Vec::new(), 0);
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+        let name = entry.file_name().to_string_lossy().to_lowercase();
+        if name.starts_with("._") || LITTER.contains(&name.as_str()) {
+            continue;
+        }
+        if name.starts_with('.') {
+            hidden += 1;
+        } else {
             paths.push(entry.path());
         }
     }
-    Ok(paths)
+    Ok((paths, hidden))
 }
 
 fn is_picture(path: &Path) -> bool {
