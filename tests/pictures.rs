@@ -72,6 +72,39 @@ fn what_may_not_look_as_it_was_meant_comes_with_a_warning() {
     }
 }
 
+/// Of several frames or pages one is taken, which is said.
+#[test]
+fn animations_and_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let frames =
+        |count: u8| (0..count).map(|i| image::Frame::new(image::RgbaImage::from_pixel(5, 4, [i, 0, 9, 255].into())));
+    for count in [1, 2, 3] {
+        let file = std::fs::File::create(at(&format!("{count}.gif"))).unwrap();
+        image::codecs::gif::GifEncoder::new(file).encode_frames(frames(count)).unwrap();
+        let mut pages =
+            tiff::encoder::TiffEncoder::new(std::fs::File::create(at(&format!("{count}.tif"))).unwrap()).unwrap();
+        for _ in 0..count {
+            pages.write_image::<tiff::encoder::colortype::Gray8>(5, 4, &[7; 20]).unwrap();
+        }
+    }
+    let animated = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(name);
+    for (path, words) in [
+        (at("1.gif"), None),
+        (at("2.gif"), Some("has 2 frames; the first is taken")),
+        (at("3.gif"), Some("has 3 frames; the first is taken")),
+        (at("1.tif"), None),
+        (at("3.tif"), Some("has 3 pages; the first is taken")),
+        (animated("animated.png"), Some("has 2 frames; the first is taken")),
+        (animated("animated.webp"), Some("has 2 frames; the first is taken")),
+        (animated("rgb.webp"), None),
+        (animated("rgb.png"), None),
+    ] {
+        let found = Picture::read(&path).unwrap().warnings;
+        assert_eq!(found.first().map(String::as_str), words, "{}", path.display());
+    }
+}
+
 /// libjpeg fills a hole with gray and goes on.
 #[test]
 fn damage_in_the_middle_of_a_jpeg_is_an_error() {
