@@ -345,8 +345,8 @@ fn masks_are_not_taken_for_pictures() {
         let found: Vec<_> = set.images.iter().map(|i| (i.path.file_name().unwrap(), i.masks.len())).collect();
         let expected = [("a.jpg", 1), ("b.jpg", 1), ("c_mask.png", 0), ("x.png", 0)];
         assert_eq!(found, expected.map(|(name, masks)| (name.as_ref(), masks)));
-        assert_eq!(set.masks_beside, 2);
-        assert_eq!(set.passed_over.to_string(), "2 files called as masks of pictures beside them");
+        assert_eq!((set.masks_beside, set.second_masks.len()), (2, 1));
+        assert_eq!(set.passed_over.to_string(), "1 file called as the mask of a picture beside it");
     }
     let train = TrainSet::of_folders(&sm, None).unwrap();
     assert_eq!(names(&train.good, root), "sm/a.jpg sm/b.jpg sm/c_mask.png");
@@ -395,4 +395,24 @@ fn normal_pictures_to_train_on_by_other_names() {
     assert!(error.contains("no train/good") && error.ends_with("--normal DIR"), "{error}");
     let error = TestSet::open(&root.join("a")).unwrap_err().to_string();
     assert!(error.contains("no test in it") && error.ends_with("--normal DIR"), "{error}");
+}
+
+/// Of two masks one is taken, and what is no picture's is said; neither is a mask of a normal picture.
+#[test]
+fn masks_too_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(root, "test/good/0.png test/bad/a.png test/bad/b.png test/bad/c.png test/bad/c_mask.png test/bad/c_gt.png");
+    touch(root, "Ground_Truth/good/0_mask.png Ground_Truth/bad/a.png Ground_Truth/bad/a_mask.png");
+    touch(root, "Ground_Truth/bad/b-mask.png Ground_Truth/bad/x.png Ground_Truth/y.png");
+    let set = TestSet::open(root).unwrap();
+    let masks: Vec<&[PathBuf]> = set.images.iter().map(|i| &i.masks[..]).collect();
+    let at = |name: &str| root.join(name);
+    let (a, b) = ([at("Ground_Truth/bad/a_mask.png")], [at("Ground_Truth/bad/b-mask.png")]);
+    let c = [at("test/bad/c_mask.png")];
+    assert_eq!(masks, [&a[..], &b, &c, &[]]);
+    let second = [(a[0].clone(), at("Ground_Truth/bad/a.png")), (c[0].clone(), at("test/bad/c_gt.png"))];
+    assert_eq!(set.second_masks, second);
+    assert_eq!(set.masks_of_none, ["Ground_Truth/bad/x.png", "Ground_Truth/y.png"].map(at));
+    assert!(set.passed_over.is_empty());
 }

@@ -8,9 +8,9 @@
 //! DIR/ground_truth/<type>/<stem>_mask.png
 //! ```
 //!
-//! Masks may also be called `<stem>` or `<stem>_GT`, with any picture's extension, and may be several in a folder `<stem>`; the
-//! folder of normal pictures may be called as [`NORMAL`] has it. A file called `<stem>_mask` or `<stem>_GT` beside its picture
-//! is no picture, either. Nothing is decoded here.
+//! Masks may also be called `<stem>-mask`, `<stem>` or `<stem>_GT`, with any picture's extension, and may be several in a folder
+//! `<stem>`; the folder of normal pictures may be called as [`NORMAL`] has it. A file called as a mask (but not just `<stem>`)
+//! beside its picture is no picture, either. Nothing is decoded here.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -94,7 +94,7 @@ impl PassedOver {
     /// The pictures below a folder; what else is there is added.
     fn pictures(&mut self, folder: &Path) -> Result<Vec<Source>> {
         let mut found = listing::below(folder)?;
-        found.passed_over.masks += take_masks(&mut found.pictures).len();
+        found.passed_over.masks += take_masks(&mut found.pictures).values().map(Vec::len).sum::<usize>();
         self.add(found.passed_over);
         Ok(found.pictures.into_iter().map(Source::from).collect())
     }
@@ -119,6 +119,10 @@ pub struct TestSet {
     pub taken_for_normal: Vec<String>,
     /// Masks that were found beside their pictures.
     pub masks_beside: usize,
+    /// Masks that are not taken, as another one of their picture is: each behind that one.
+    pub second_masks: Vec<(PathBuf, PathBuf)>,
+    /// Masks that belong to no picture.
+    pub masks_of_none: Vec<PathBuf>,
     /// Of the folders that were listed.
     pub passed_over: PassedOver,
     /// Folders that hold no pictures or cannot be read, each with the reason, which names it.
@@ -144,7 +148,7 @@ impl TestSet {
         if kinds.is_empty() {
             invalid!("{}: no folders in it, expected good and one per defect type ({LAYOUT})", test.display());
         }
-        let masks = Masks::below(&root.join("ground_truth"))?;
+        let mut masks = Masks::of_dataset(root)?;
         let mut set = Self { passed_over, ..Self::default() };
         for folder in kinds {
             let Some(kind) = folder.file_name().and_then(OsStr::to_str).map(str::to_owned) else {
@@ -154,10 +158,11 @@ impl TestSet {
             if normal && kind != NORMAL[0] {
                 set.taken_for_normal.push(kind.clone());
             }
-            if let Err(e) = set.add(&folder, &kind, !normal, &masks, None) {
+            if let Err(e) = set.add(&folder, &kind, !normal, &mut masks, None) {
                 set.left_out.push(e.to_string());
             }
         }
+        set.masks_of_none = masks.unused();
         match (&set.images[..], set.left_out.first()) {
             ([], Some(why)) => Err(Error::Invalid(why.clone())),
             _ => Ok(set),
@@ -172,10 +177,10 @@ impl TestSet {
         let pictures: Vec<&Path> = normal.into_iter().chain(anomalous).collect();
         // Masks in the very folder of the pictures are found beside them.
         let apart = masks.filter(|m| !pictures.iter().any(|p| is_same_file(m, p).unwrap_or(false)));
-        let masks = apart.map_or_else(|| Ok(Masks::default()), |m| Masks::open(m, &pictures))?;
+        let mut masks = apart.map_or_else(|| Ok(Masks::default()), |m| Masks::open(m, &pictures))?;
         let mut set = Self::default();
         if let Some(folder) = anomalous {
-            set.add(folder, "anomalous", true, &masks, root)?;
+            set.add(folder, "anomalous", true, &mut masks, root)?;
             for image in &mut set.images {
                 let below = image.path.strip_prefix(folder).ok().and_then(|p| p.components().next());
                 let kind = below.map(|c| c.as_os_str().to_string_lossy().into_owned());
@@ -186,27 +191,44 @@ impl TestSet {
             set.images.sort_by(|a, b| (&a.kind, &a.path).cmp(&(&b.kind, &b.path)));
         }
         if let Some(folder) = normal {
-            set.add(folder, NORMAL[0], false, &masks, root)?;
+            set.add(folder, NORMAL[0], false, &mut masks, root)?;
         }
+        set.masks_of_none = masks.unused();
         Ok(set)
     }
 
     /// Adds the pictures below `folder`, but not those in the folder of the masks.
-    fn add(&mut self, folder: &Path, kind: &str, anomalous: bool, masks: &Masks, without: Option<&Path>) -> Result<()> {
+    fn add(
+        &mut self,
+        folder: &Path,
+        kind: &str,
+        anomalous: bool,
+        masks: &mut Masks,
+        without: Option<&Path>,
+    ) -> Result<()> {
         let mut found = pictures(folder, without)?;
         let mut beside = take_masks(&mut found.pictures);
-        let count = beside.len();
+        let count: usize = beside.values().map(Vec::len).sum();
         let mut taken = 0;
         for path in found.pictures {
             let name = path.strip_prefix(folder).unwrap_or(&path);
-            let mut masks = if anomalous { masks.of(kind, name) } else { vec![] };
-            if anomalous && masks.is_empty() {
-                masks.extend(beside.remove(&key(&path.with_extension(""))));
-                taken += masks.len();
+            let (mut masks, mut others) = masks.of(kind, name);
+            if !anomalous {
+                // They may be there, all black.
+                (masks, others) = (vec![], vec![]);
+            } else if masks.is_empty()
+                && let Some(all) = beside.remove(&key(&path.with_extension("")))
+            {
+                taken += all.len();
+                self.masks_beside += 1;
+                let mut all = all.into_iter();
+                (masks, others) = (all.by_ref().take(1).collect(), all.collect());
+            }
+            if let Some(first) = masks.first() {
+                self.second_masks.extend(others.into_iter().map(|other| (first.clone(), other)));
             }
             self.images.push(TestImage { kind: kind.to_string(), anomalous, masks, path });
         }
-        self.masks_beside += taken;
         found.passed_over.masks += count - taken;
         self.passed_over.add(found.passed_over);
         Ok(())
@@ -236,23 +258,28 @@ fn advice(root: &Path, other: &str, kind: &str, flags: &str) -> String {
 }
 
 /// What follows the picture's name in its mask's, in the order in which they are looked for.
-const MASK_ENDINGS: [&str; 3] = ["_mask", "", "_gt"];
+const MASK_ENDINGS: [&str; 4] = ["_mask", "-mask", "", "_gt"];
 
 /// Mask files by where they lie below their folder, in lower case and without extension.
 #[derive(Default)]
 struct Masks {
-    files: BTreeMap<String, PathBuf>,
+    files: BTreeMap<String, Vec<PathBuf>>,
     /// The files of each folder.
     folders: BTreeMap<String, Vec<PathBuf>>,
+    /// Of some picture.
+    used: HashSet<PathBuf>,
 }
 
 impl Masks {
-    /// Those below a folder that may not be there, or hold none.
-    fn below(root: &Path) -> Result<Self> {
-        match Self::open(root, &[]) {
-            Err(Error::Invalid(_)) => Ok(Self::default()),
-            _ if !root.exists() => Ok(Self::default()),
-            masks => masks,
+    /// Those of a dataset, whose folder of masks may not be there, or hold none, and may be written in capitals.
+    fn of_dataset(root: &Path) -> Result<Self> {
+        const NAME: &str = "ground_truth";
+        let folders = listing::folders(root, "")?.0;
+        let named = |f: &&PathBuf| f.file_name().is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+        // Of several that in small letters, which come last.
+        match folders.iter().rfind(named).map(|folder| Self::open(folder, &[])) {
+            None | Some(Err(Error::Invalid(_))) => Ok(Self::default()),
+            Some(masks) => masks,
         }
     }
 
@@ -262,43 +289,59 @@ impl Masks {
         for path in listing::below_without(root, pictures)?.pictures {
             let below = path.strip_prefix(root).unwrap_or(&path);
             masks.folders.entry(key(below.parent().unwrap_or(Path::new("")))).or_default().push(path.clone());
-            masks.files.entry(key(&below.with_extension(""))).or_insert(path);
+            masks.files.entry(key(&below.with_extension(""))).or_default().push(path);
         }
         Ok(masks)
     }
 
     /// The masks of a picture: a file called as it is, or all files in a folder called as it is (as in MVTec LOCO), in the
-    /// folder of its type or beside the types' folders.
-    fn of(&self, kind: &str, name: &Path) -> Vec<PathBuf> {
+    /// folder of its type or beside the types' folders. And those that could be it as well.
+    fn of(&mut self, kind: &str, name: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let stem = name.with_extension("");
         for place in [Path::new(kind).join(&stem), stem] {
             let key = key(&place);
-            if let Some(file) = MASK_ENDINGS.iter().find_map(|ending| self.files.get(&format!("{key}{ending}"))) {
-                return vec![file.clone()];
-            }
-            if let Some(files) = self.folders.get(&key) {
-                return files.clone();
+            let files = MASK_ENDINGS.iter().filter_map(|ending| self.files.get(&format!("{key}{ending}")));
+            let mut found: Vec<PathBuf> = files.flatten().cloned().collect();
+            let single = !found.is_empty();
+            found.extend(self.folders.get(&key).into_iter().flatten().cloned());
+            if !found.is_empty() {
+                self.used.extend(found.iter().cloned());
+                let others = if single { found.split_off(1) } else { vec![] };
+                return (found, others);
             }
         }
-        vec![]
+        (vec![], vec![])
+    }
+
+    /// Those that were no picture's so far.
+    fn unused(&self) -> Vec<PathBuf> {
+        let mut unused: Vec<PathBuf> =
+            self.files.values().flatten().filter(|f| !self.used.contains(*f)).cloned().collect();
+        unused.sort();
+        unused
     }
 }
 
-/// Takes away the files that are called as the mask of a picture beside them, and gives them by their picture's key.
-fn take_masks(pictures: &mut Vec<PathBuf>) -> BTreeMap<String, PathBuf> {
+/// Takes away the files that are called as masks of a picture beside them, and gives them by their picture's key, in the order
+/// of [`MASK_ENDINGS`].
+fn take_masks(pictures: &mut Vec<PathBuf>) -> BTreeMap<String, Vec<PathBuf>> {
     let keys: HashSet<String> = pictures.iter().map(|p| key(&p.with_extension(""))).collect();
-    let mut masks = BTreeMap::new();
+    let mut masks: BTreeMap<String, Vec<(usize, PathBuf)>> = BTreeMap::new();
     pictures.retain(|path| {
         let own = key(&path.with_extension(""));
-        let endings = MASK_ENDINGS.iter().filter(|ending| !ending.is_empty());
-        let mut of = endings.filter_map(|ending| own.strip_suffix(ending)).filter(|of| keys.contains(*of));
-        let Some(of) = of.next() else { return true };
-        // A second mask of one picture stays out as well, under its own name.
-        let of = if masks.contains_key(of) { own.clone() } else { of.to_string() };
-        masks.insert(of, path.clone());
+        let of = |(rank, ending): (usize, &&str)| {
+            let of = own.strip_suffix(ending).filter(|of| !ending.is_empty() && keys.contains(*of))?;
+            Some((rank, of.to_string()))
+        };
+        let Some((rank, of)) = MASK_ENDINGS.iter().enumerate().find_map(of) else { return true };
+        masks.entry(of).or_default().push((rank, path.clone()));
         false
     });
-    masks
+    let in_order = |(of, mut masks): (String, Vec<(usize, PathBuf)>)| {
+        masks.sort();
+        (of, masks.into_iter().map(|(_, path)| path).collect())
+    };
+    masks.into_iter().map(in_order).collect()
 }
 
 /// A path, the same on every system and in every case.
