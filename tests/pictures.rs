@@ -1,6 +1,6 @@
 //! Odd pictures and masks, against what Pillow makes of them (`odd/make.py`).
 
-use ckaad::data::image::{Picture, Source, load_mask};
+use ckaad::data::image::{Picture, Source, load_mask, load_masks};
 use ckaad::data::resize::bilinear;
 use image::metadata::Orientation;
 use sha2::{Digest, Sha256};
@@ -189,4 +189,21 @@ fn masks_are_turned_with_their_pictures() {
     assert_eq!(marked(&write("square.png", 8, 8, (0, 1)), &square), [(7, 6)]);
     let error = load_mask(&write("other.png", 3, 5, (0, 0)), &turned, 8).unwrap_err().to_string();
     assert!(error.contains("other.png") && error.contains("3 x 5") && error.contains("2 x 4"), "{error}");
+}
+
+/// Half a pixel from either file is a whole one.
+#[test]
+fn masks_in_several_files_are_those_in_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, marked: fn(u32, u32) -> bool| {
+        let path = folder.path().join(name);
+        let value = |x, y| image::Luma([if marked(x, y) { 255 } else { 0 }]);
+        image::GrayImage::from_fn(50, 40, value).save(&path).unwrap();
+        path
+    };
+    let one = write("one.png", |x, y| x + y < 30);
+    let (even, odd) =
+        (write("even.png", |x, y| x + y < 30 && x % 2 == 0), write("odd.png", |x, y| x + y < 30 && x % 2 == 1));
+    let together = load_masks([&*even, &*odd], &shown(50, 40), 16).unwrap();
+    assert!(together.contains(&1) && together == load_mask(&one, &shown(50, 40), 16).unwrap());
 }
