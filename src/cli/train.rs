@@ -2,7 +2,7 @@
 
 use super::detector::DetectorArgs;
 use super::inputs::tell_passed_over;
-use super::options::{Device, Networks, count, named, percentage, share};
+use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
 use crate::data::folder::TrainSet;
 use crate::detector::provenance::{Calibration, ENOUGH, Origin};
@@ -334,8 +334,9 @@ impl Teller {
                 self.advance("training", (epoch - 1) * steps + step, self.epochs * steps, message);
             }
             Event::Data { normal, held_back, anomalous, elastic } => {
+                let normal = plural(normal, "normal picture");
                 let pseudo = if elastic { ", anomalies by elastic distortion" } else { "" };
-                self.line(&format!("{normal} normal pictures, {held_back} held back, {anomalous} anomalous{pseudo}"));
+                self.line(&format!("{normal}, {held_back} held back, {anomalous} anomalous{pseudo}"));
             }
             Event::Start { epoch, step } => {
                 if (epoch, step) != (0, 0) {

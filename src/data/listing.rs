@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::image::Source;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plural};
 use crate::invalid;
 use crate::output::{Outputs, is_ours};
 
@@ -47,7 +47,7 @@ impl PassedOver {
     /// A folder of a dataset that is none of those it may hold; `name` is its path there.
     pub(super) fn folder(&mut self, name: &str, folder: &Path) {
         let count = walk(folder, &[], &mut |_, _| ()).pictures.len();
-        self.out_of_place.push(format!("folder {name} ({})", pictures(count)));
+        self.out_of_place.push(format!("folder {name} ({})", plural(count, "picture")));
     }
 
     /// Adds what another walk passed over.
@@ -101,10 +101,6 @@ impl fmt::Display for PassedOver {
         parts.extend(self.out_of_place.iter().cloned());
         f.write_str(&parts.join(", "))
     }
-}
-
-fn pictures(count: usize) -> String {
-    format!("{count} picture{}", if count == 1 { "" } else { "s" })
 }
 
 /// The pictures below a folder.
@@ -322,7 +318,7 @@ pub(super) fn folders(folder: &Path, name: &str) -> Result<(Vec<PathBuf>, Passed
     }
     folders.sort();
     if loose > 0 {
-        passed_over.out_of_place.push(format!("{} in {name} itself", pictures(loose)));
+        passed_over.out_of_place.push(format!("{} in {name} itself", plural(loose, "picture")));
     }
     Ok((folders, passed_over))
 }
