@@ -19,8 +19,8 @@ use std::path::PathBuf;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 --data holds test/good/*, test/<type>/* and, for pixel metrics, ground_truth/<type>/<stem>_mask.png. Without such a folder
-name two: --normal, --anomalous, and --masks with files that are called as their pictures are. Good pictures alone say how
-many of them are called anomalous.
+name two: --normal, --anomalous, and --masks with files that are called as their pictures are. Masks may lie beside their
+pictures, too, as <stem>_mask.png. Good pictures alone say how many of them are called anomalous.
 
 First comes what the model's own threshold makes of the pictures. The best F1 is at the threshold that fits these very
 pictures best, which nobody knows beforehand. AUPRO is exact and over the whole test set, up to a false positive rate of 0.3;

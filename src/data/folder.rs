@@ -170,8 +170,8 @@ impl TestSet {
     }
 
     /// All pictures below folders of normal and of anomalous ones, either of which may be missing, with masks below a third
-    /// one that are called as their pictures are. Folders in that of the anomalous ones are defect types. Where one of the
-    /// three lies in another, its files are its own only.
+    /// one that are called as their pictures are. Folders in that of the anomalous ones are defect types. Where the
+    /// masks' folder lies in one of the others, or one of them in it, no file is taken for both.
     pub fn of_folders(normal: Option<&Path>, anomalous: Option<&Path>, masks: Option<&Path>) -> Result<Self> {
         let root = masks;
         let pictures: Vec<&Path> = normal.into_iter().chain(anomalous).collect();
