@@ -77,6 +77,11 @@ macro_rules! device_error {
     ($($arg:tt)*) => { return Err($crate::Error::Device(format!($($arg)*))) };
 }
 
+/// `1 picture`, `2 pictures`.
+pub fn plural(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

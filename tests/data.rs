@@ -332,3 +332,87 @@ fn synthetic_defects_change_pixels_where_the_mask_says() {
         assert!((15.0..100.0).contains(&contrast), "{defect:?}: {contrast} levels");
     }
 }
+
+/// Masks in odd places are no pictures: beside their pictures, in a folder below theirs.
+#[test]
+fn masks_are_not_taken_for_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(root, "sm/a.jpg sm/a_mask.png sm/b.jpg sm/B_GT.png sm/b_mask.png sm/c_mask.png good/x.png good/x_mask.png");
+    let [good, sm] = ["good", "sm"].map(|p| root.join(p));
+    for masks in [None, Some(&*sm)] {
+        let set = TestSet::of_folders(Some(&good), Some(&sm), masks).unwrap();
+        let found: Vec<_> = set.images.iter().map(|i| (i.path.file_name().unwrap(), i.masks.len())).collect();
+        let expected = [("a.jpg", 1), ("b.jpg", 1), ("c_mask.png", 0), ("x.png", 0)];
+        assert_eq!(found, expected.map(|(name, masks)| (name.as_ref(), masks)));
+        assert_eq!((set.masks_beside, set.second_masks.len()), (2, 1));
+        assert_eq!(set.passed_over.to_string(), "1 file called as the mask of a picture beside it");
+    }
+    let train = TrainSet::of_folders(&sm, None).unwrap();
+    assert_eq!(names(&train.good, root), "sm/a.jpg sm/b.jpg sm/c_mask.png");
+    assert_eq!(train.passed_over.to_string(), "3 files called as masks of pictures beside them");
+
+    touch(root, "fl/a.jpg fl/mk/a.png");
+    let fl = root.join("fl");
+    for (anomalous, masks) in [(&fl, fl.join("mk")), (&sm, root.to_path_buf())] {
+        let set = TestSet::of_folders(None, Some(anomalous), Some(&masks)).unwrap();
+        assert!(set.images.iter().all(|i| i.path.parent() == Some(anomalous)), "{set:?}");
+    }
+    let set = TestSet::of_folders(None, Some(&fl), Some(&fl.join("mk"))).unwrap();
+    assert_eq!(set.images[0].masks, [fl.join("mk/a.png")]);
+}
+
+/// What lies where nothing is looked for is said.
+#[test]
+fn datasets_with_more_in_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(root, "train/good/a.png train/bad/1.png train/bad/2.png train/x.png train/anomalous/a.png");
+    touch(root, "test/good/a.png test/y.png test/z.png test/notes.txt");
+    let train = TrainSet::open(root).unwrap();
+    assert_eq!((train.good.len(), train.anomalous.len()), (1, 1));
+    assert_eq!(train.passed_over.to_string(), "1 picture in train itself, folder train/bad (2 pictures)");
+    let test = TestSet::open(root).unwrap();
+    assert_eq!(test.images.len(), 1);
+    assert_eq!(test.passed_over.to_string(), "1 file that is no picture by name (1 .txt), 2 pictures in test itself");
+}
+
+/// Whoever calls them so in `test` does in `train`.
+#[test]
+fn normal_pictures_to_train_on_by_other_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(
+        root,
+        "a/train/Good/1.png a/train/Anomalous/2.png b/train/ok/1.png b/train/normal/2.png c/train/x/1.png c/test/2.png",
+    );
+    for (data, good, anomalous, taken) in [("a", 1, 1, &["Good"][..]), ("b", 2, 0, &["normal", "ok"])] {
+        let set = TrainSet::open(&root.join(data)).unwrap();
+        assert_eq!((set.good.len(), set.anomalous.len()), (good, anomalous), "{data}");
+        assert_eq!(set.taken_for_normal, taken);
+    }
+    let error = TrainSet::open(&root.join("c")).unwrap_err().to_string();
+    assert!(error.contains("no train/good") && error.ends_with("--normal DIR"), "{error}");
+    let error = TestSet::open(&root.join("a")).unwrap_err().to_string();
+    assert!(error.contains("no test in it") && error.ends_with("--normal DIR"), "{error}");
+}
+
+/// Of two masks one is taken, and what is no picture's is said; neither is a mask of a normal picture.
+#[test]
+fn masks_too_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(root, "test/good/0.png test/bad/a.png test/bad/b.png test/bad/c.png test/bad/c_mask.png test/bad/c_gt.png");
+    touch(root, "Ground_Truth/good/0_mask.png Ground_Truth/bad/a.png Ground_Truth/bad/a_mask.png");
+    touch(root, "Ground_Truth/bad/b-mask.png Ground_Truth/bad/x.png Ground_Truth/y.png");
+    let set = TestSet::open(root).unwrap();
+    let masks: Vec<&[PathBuf]> = set.images.iter().map(|i| &i.masks[..]).collect();
+    let at = |name: &str| root.join(name);
+    let (a, b) = ([at("Ground_Truth/bad/a_mask.png")], [at("Ground_Truth/bad/b-mask.png")]);
+    let c = [at("test/bad/c_mask.png")];
+    assert_eq!(masks, [&a[..], &b, &c, &[]]);
+    let second = [(a[0].clone(), at("Ground_Truth/bad/a.png")), (c[0].clone(), at("test/bad/c_gt.png"))];
+    assert_eq!(set.second_masks, second);
+    assert_eq!(set.masks_of_none, ["Ground_Truth/bad/x.png", "Ground_Truth/y.png"].map(at));
+    assert!(set.passed_over.is_empty());
+}

@@ -41,6 +41,7 @@ fn one_bad_item_does_not_end_a_list() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     touch(root, "in/b/2.png in/b/1.jpg in/a.png in/c.txt in/.d/3.png single.dat empty/x.txt in/z.JFIF in/y.gif");
+    touch(root, "in/.DS_Store in/Thumbs.db in/._a.png in/b/.4.png");
     let lines = format!("\u{feff}{0}/single.dat\r\n\n{0}/in/b\n{0}/missing.png", root.display());
     let mut given = paths(root, "single.dat empty in");
     given.push(list(lines.leak().as_bytes(), b'\n'));
@@ -50,7 +51,8 @@ fn one_bad_item_does_not_end_a_list() {
     let expected =
         "single.dat in/a.png in/b/1.jpg in/b/2.png in/y.gif in/z.JFIF single.dat in/b/1.jpg in/b/2.png missing.png";
     assert_eq!(rest.join(" "), expected);
-    assert_eq!(passed_over, "2 files that are no pictures by name (2 .txt)");
+    // The hidden file twice: its folder was given twice.
+    assert_eq!(passed_over, "2 files that are no pictures by name (2 .txt), 3 hidden files and folders");
 }
 
 #[test]
@@ -91,6 +93,13 @@ fn pipes_links_and_locked_folders() {
     let (found, passed_over) = listed(paths(root, "in"), &Outputs::default(), root);
     assert_eq!(found, ["in/a.png", "in/d.png", "in/linked/c.png", "in/sub/b.png"]);
     assert_eq!(passed_over, "1 pipe or device, 3 links that lead nowhere or to folders read already");
+    // A pipe that is named has its writer, as that of `<(...)`; one in a list may wait for ever.
+    let (found, _) = listed(paths(root, "in/pipe.png"), &Outputs::default(), root);
+    assert_eq!(found, ["in/pipe.png"]);
+    let lines = format!("{0}/in/pipe.png\n{0}/in/a.png\n", root.display());
+    let (found, _) = listed(vec![list(lines.leak().as_bytes(), b'\n')], &Outputs::default(), root);
+    assert!(found[0].starts_with("[in/pipe.png: ") && found[0].contains("a pipe, a socket or a device"), "{found:?}");
+    assert_eq!(found[1..], ["in/a.png"]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Odd pictures and masks, against what Pillow makes of them (`odd/make.py`).
 
-use ckaad::data::image::{Picture, Source, load_mask};
+use ckaad::data::image::{Picture, Source, load_mask, load_masks};
 use ckaad::data::resize::bilinear;
 use image::metadata::Orientation;
 use sha2::{Digest, Sha256};
@@ -69,6 +69,39 @@ fn what_may_not_look_as_it_was_meant_comes_with_a_warning() {
     }
     for name in ["rgb.gif", "cmyk.jpg", "palette.tif", "mask_255.png"] {
         assert_eq!(Picture::read(&file(name)).unwrap().warnings, [""; 0], "{name}");
+    }
+}
+
+/// Of several frames or pages one is taken, which is said.
+#[test]
+fn animations_and_pages() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let frames =
+        |count: u8| (0..count).map(|i| image::Frame::new(image::RgbaImage::from_pixel(5, 4, [i, 0, 9, 255].into())));
+    for count in [1, 2, 3] {
+        let file = std::fs::File::create(at(&format!("{count}.gif"))).unwrap();
+        image::codecs::gif::GifEncoder::new(file).encode_frames(frames(count)).unwrap();
+        let mut pages =
+            tiff::encoder::TiffEncoder::new(std::fs::File::create(at(&format!("{count}.tif"))).unwrap()).unwrap();
+        for _ in 0..count {
+            pages.write_image::<tiff::encoder::colortype::Gray8>(5, 4, &[7; 20]).unwrap();
+        }
+    }
+    let animated = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pictures").join(name);
+    for (path, words) in [
+        (at("1.gif"), None),
+        (at("2.gif"), Some("has 2 frames; the first is taken")),
+        (at("3.gif"), Some("has 3 frames; the first is taken")),
+        (at("1.tif"), None),
+        (at("3.tif"), Some("has 3 pages; the first is taken")),
+        (animated("animated.png"), Some("has 2 frames; the first is taken")),
+        (animated("animated.webp"), Some("has 2 frames; the first is taken")),
+        (animated("rgb.webp"), None),
+        (animated("rgb.png"), None),
+    ] {
+        let found = Picture::read(&path).unwrap().warnings;
+        assert_eq!(found.first().map(String::as_str), words, "{}", path.display());
     }
 }
 
@@ -156,4 +189,21 @@ fn masks_are_turned_with_their_pictures() {
     assert_eq!(marked(&write("square.png", 8, 8, (0, 1)), &square), [(7, 6)]);
     let error = load_mask(&write("other.png", 3, 5, (0, 0)), &turned, 8).unwrap_err().to_string();
     assert!(error.contains("other.png") && error.contains("3 x 5") && error.contains("2 x 4"), "{error}");
+}
+
+/// Half a pixel from either file is a whole one.
+#[test]
+fn masks_in_several_files_are_those_in_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, marked: fn(u32, u32) -> bool| {
+        let path = folder.path().join(name);
+        let value = |x, y| image::Luma([if marked(x, y) { 255 } else { 0 }]);
+        image::GrayImage::from_fn(50, 40, value).save(&path).unwrap();
+        path
+    };
+    let one = write("one.png", |x, y| x + y < 30);
+    let (even, odd) =
+        (write("even.png", |x, y| x + y < 30 && x % 2 == 0), write("odd.png", |x, y| x + y < 30 && x % 2 == 1));
+    let together = load_masks([&*even, &*odd], &shown(50, 40), 16).unwrap();
+    assert!(together.contains(&1) && together == load_mask(&one, &shown(50, 40), 16).unwrap());
 }

@@ -1,6 +1,6 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
-use super::inputs::{expect_none_failed, tell_left_out, tell_passed_over, tell_warnings};
+use super::inputs::{Failed, tell_left_out, tell_passed_over, tell_warnings};
 use super::options::{Device, Format, command_line, count, named, plural, print};
 use super::progress;
 use crate::data::folder::{NORMAL, TestSet};
@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 --data holds test/good/*, test/<type>/* and, for pixel metrics, ground_truth/<type>/<stem>_mask.png. Without such a folder
-name two: --normal, --anomalous, and --masks with files that are called as their pictures are. Good pictures alone say how
-many of them are called anomalous.
+name two: --normal, --anomalous, and --masks with files that are called as their pictures are. Masks may lie beside their
+pictures, too, as <stem>_mask.png. Good pictures alone say how many of them are called anomalous.
 
 First comes what the model's own threshold makes of the pictures. The best F1 is at the threshold that fits these very
 pictures best, which nobody knows beforehand. AUPRO is exact and over the whole test set, up to a false positive rate of 0.3;
@@ -110,7 +110,7 @@ pub fn run(args: &Args) -> Result<bool> {
         Format::Json => format!("{}\n", object(&e, args)),
     })?;
     let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
-    expect_none_failed(e.unreadable.len() + masks, "read, or its mask could not")?;
+    Failed::pictures(e.unreadable.len() + masks).expect_none("read, or its mask could not")?;
     if !set.left_out.is_empty() {
         let folders = plural(set.left_out.len(), "folder");
         return Err(Error::Invalid(format!("{folders} of the dataset could not be used")));
@@ -121,6 +121,19 @@ pub fn run(args: &Args) -> Result<bool> {
 /// What the folders were taken for, where that is not as expected.
 fn tell_set(set: &TestSet, of_dataset: bool) {
     tell_passed_over(&set.passed_over);
+    match set.masks_beside {
+        0 => {}
+        1 => note!("ckaad: 1 mask taken for that of the picture beside it"),
+        n => note!("ckaad: {n} masks taken for those of the pictures beside them"),
+    }
+    if let Some((taken, other)) = set.second_masks.first() {
+        let (count, taken, other) = (plural(set.second_masks.len(), "mask"), taken.display(), other.display());
+        tell!("ckaad: warning: {count} not taken, as there is another of the same picture: {taken}, not {other}");
+    }
+    if let Some(first) = set.masks_of_none.first() {
+        let count = plural(set.masks_of_none.len(), "mask");
+        tell!("ckaad: warning: {count} without a picture, as {}", first.display());
+    }
     for kind in &set.taken_for_normal {
         note!("ckaad: test/{kind} is taken for the normal pictures");
     }

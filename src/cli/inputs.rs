@@ -1,7 +1,7 @@
 //! The pictures that a command is given.
 
 use super::options::plural;
-use crate::data::image::Picture;
+use crate::data::image::{Picture, Source};
 use crate::data::listing::{Given, PassedOver};
 use crate::output::Outputs;
 use crate::{Error, Result};
@@ -76,10 +76,32 @@ pub fn tell_left_out(reason: &dyn std::fmt::Display) {
     tell!("ckaad: left out: {reason}");
 }
 
-/// The error that a run ends with after it has gone on without some pictures.
-pub fn expect_none_failed(failed: usize, what: &str) -> Result<()> {
-    if failed > 0 {
-        return Err(Error::Invalid(format!("{} could not be {what}", plural(failed, "picture"))));
+/// What a run has gone on without.
+#[derive(Default)]
+pub struct Failed {
+    pictures: usize,
+    /// What is no file at all: missing, or a folder without pictures.
+    paths: usize,
+}
+
+impl Failed {
+    pub fn pictures(pictures: usize) -> Self {
+        Failed { pictures, paths: 0 }
     }
-    Ok(())
+
+    pub fn add(&mut self, source: &Source) {
+        let picture = matches!(source, Source::Bytes { .. }) || source.path().is_file();
+        *if picture { &mut self.pictures } else { &mut self.paths } += 1;
+    }
+
+    /// The error that the run ends with.
+    pub fn expect_none(&self, what: &str) -> Result<()> {
+        let counts = [(self.pictures, "picture"), (self.paths, "path")];
+        let counts: Vec<String> =
+            counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, thing)| plural(n, thing)).collect();
+        if counts.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Invalid(format!("{} could not be {what}", counts.join(" and "))))
+    }
 }

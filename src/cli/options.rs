@@ -5,6 +5,7 @@ use crate::backend::{Chosen, Measurements, Request};
 use crate::bench::roofline::Card;
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::toolkit::cuda::Number;
+pub use crate::error::plural;
 use crate::model::Architecture;
 use crate::{Error, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -169,11 +170,6 @@ fn quoted(argument: &str) -> String {
 /// A card of whose data sheet we know.
 pub fn card(text: &str) -> std::result::Result<Card, String> {
     Card::named(text).ok_or_else(|| format!("expected one of {}", Card::names().join(", ")))
-}
-
-/// `1 picture`, `2 pictures`.
-pub fn plural(count: usize, thing: &str) -> String {
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// A number from 0 to 1.

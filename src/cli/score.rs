@@ -1,6 +1,6 @@
 //! `ckaad score`: scores pictures with a trained model, one line each.
 
-use super::inputs::{Inputs, expect_none_failed, tell_passed_over, tell_warnings};
+use super::inputs::{Failed, Inputs, tell_passed_over, tell_warnings};
 use super::options::{Device, command_line, count, print, print_colored};
 use super::progress;
 use crate::data::listing;
@@ -131,13 +131,15 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     // When lines go to a file, a spinner on the terminal shows that work goes on.
     let bar = (!io::stdout().is_terminal()).then(|| progress::spinner("scored"));
-    let mut failed = 0;
+    let mut failed = Failed::default();
     let passed_over = pipeline::run(
         &mut scorer,
         args.heatmaps.is_some(),
         move |take| listing::each(given, &outputs, take),
         |outcome| {
-            failed += usize::from(outcome.result.is_err());
+            if outcome.result.is_err() {
+                failed.add(&outcome.picture.source);
+            }
             bar.iter().for_each(|b| b.inc(1));
             writer.write(outcome)
         },
@@ -147,7 +149,7 @@ pub fn run(args: &Args) -> Result<bool> {
     if let (Some(path), Some(report)) = (&args.report, writer.report) {
         report.write(path, &args.model.display().to_string(), command_line())?;
     }
-    expect_none_failed(failed, "scored")?;
+    failed.expect_none("scored")?;
     Ok(true)
 }
 

@@ -1,6 +1,6 @@
 //! `ckaad threshold`: sets the score from which a model calls a picture anomalous.
 
-use super::inputs::{Inputs, expect_none_failed, tell_left_out, tell_passed_over, tell_warnings};
+use super::inputs::{Failed, Inputs, tell_left_out, tell_passed_over, tell_warnings};
 use super::options::{Device, count, percentage, print, share};
 use super::progress;
 use super::train::tell_calibration;
@@ -54,7 +54,7 @@ pub fn run(args: &Args) -> Result<bool> {
     if args.out.is_some() && !args.force {
         expect_new("--out", out, "--force replaces it")?;
     }
-    let mut failed = 0;
+    let mut failed = Failed::default();
     let calibration = match args.value {
         Some(_) if !args.inputs.is_empty() => {
             return Err(Error::Usage("--value sets the threshold itself: leave the pictures out".into()));
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<bool> {
                             outcomes.push((scored.score, f64::from(scored.peak())));
                         }
                         Err(e) => {
-                            failed += 1;
+                            failed.add(&outcome.picture.source);
                             tell_left_out(&e);
                         }
                     }
@@ -109,6 +109,6 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let before = before.map_or("none".to_string(), |t| format!("{t:.5}"));
     print(&format!("{}: threshold {threshold:.5} (before: {before})\n", out.display()))?;
-    expect_none_failed(failed, "read; the threshold is that of the others")?;
+    failed.expect_none("read; the threshold is that of the others")?;
     Ok(true)
 }

@@ -2,7 +2,7 @@
 
 use super::detector::DetectorArgs;
 use super::inputs::tell_passed_over;
-use super::options::{Device, Networks, count, named, percentage, share};
+use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
 use crate::data::folder::TrainSet;
 use crate::detector::provenance::{Calibration, ENOUGH, Origin};
@@ -193,6 +193,9 @@ pub fn run(args: &Args) -> Result<bool> {
     let weights = Pretrained::open(args.weights.as_ref().unwrap_or(&args.networks.backbone), args.seed)?;
     expect_outputs(args, &*detector, &weights, &set)?;
     tell_passed_over(&set.passed_over);
+    for kind in &set.taken_for_normal {
+        note!("ckaad: train/{kind} is taken for the normal pictures");
+    }
     let backend = args.device.training_backend()?;
     let calibrate = calibration(args, &*detector, set.good.len());
     let settings = Settings {
@@ -336,8 +339,9 @@ impl Teller {
                 self.advance("training", (epoch - 1) * steps + step, self.epochs * steps, message);
             }
             Event::Data { normal, held_back, anomalous, elastic } => {
+                let normal = plural(normal, "normal picture");
                 let pseudo = if elastic { ", anomalies by elastic distortion" } else { "" };
-                self.line(&format!("{normal} normal pictures, {held_back} held back, {anomalous} anomalous{pseudo}"));
+                self.line(&format!("{normal}, {held_back} held back, {anomalous} anomalous{pseudo}"));
             }
             Event::Start { epoch, step } => {
                 if epoch == self.epochs {

@@ -8,8 +8,9 @@
 //! DIR/ground_truth/<type>/<stem>_mask.png
 //! ```
 //!
-//! Masks may also be called `<stem>` or `<stem>_GT`, with any picture's extension, and may be several in a folder `<stem>`; the
-//! folder of normal pictures may be called as [`NORMAL`] has it. Nothing is decoded here.
+//! Masks may also be called `<stem>-mask`, `<stem>` or `<stem>_GT`, with any picture's extension, and may be several in a folder
+//! `<stem>`; the folder of normal pictures may be called as [`NORMAL`] has it. A file called as a mask (but not just `<stem>`)
+//! beside its picture is no picture, either. Nothing is decoded here.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -20,6 +21,7 @@ use super::listing::{self, PassedOver, entries};
 use crate::error::{Error, Result};
 use crate::invalid;
 use crate::output::is_ours;
+use same_file::is_same_file;
 
 const LAYOUT: &str = "a dataset holds train/good, test/good, test/<type> and ground_truth/<type>/<stem>_mask.png";
 
@@ -30,41 +32,71 @@ pub struct TrainSet {
     pub good: Vec<Source>,
     /// Empty when there are none, as in a dataset without `train/anomalous`.
     pub anomalous: Vec<Source>,
+    /// Folders that were taken for normal pictures, other than `good`.
+    pub taken_for_normal: Vec<String>,
     /// Of the folders that were listed.
     pub passed_over: PassedOver,
 }
 
 impl TrainSet {
-    /// Lists `root/train`. A missing or empty `train/good` is an error, as is a `train/anomalous` without pictures.
+    /// Lists `root/train`; other folders in it than of [`NORMAL`] names and `anomalous` are passed over. A missing or empty
+    /// `train/good` is an error, as is a `train/anomalous` without pictures.
     pub fn open(root: &Path) -> Result<Self> {
         check_root(root)?;
-        let good = root.join("train/good");
-        if !good.is_dir()
-            && let Ok(flat) = listing::below(root)
-        {
-            let (found, root) = (flat.pictures.len(), root.display());
-            invalid!(
-                "{root}: there is no train/good in it ({LAYOUT}). If the pictures below it ({found}) are all normal: --normal {root}"
-            );
+        let train = root.join("train");
+        let (folders, passed_over) = match train.is_dir() {
+            true => listing::folders(&train, "train")?,
+            false => Default::default(),
+        };
+        let mut set = Self { passed_over, ..Self::default() };
+        let mut found = false;
+        for folder in folders {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            if is_normal(&name) {
+                found = true;
+                set.good.extend(set.passed_over.pictures(&folder)?);
+                if name != NORMAL[0] {
+                    set.taken_for_normal.push(name.into_owned());
+                }
+            } else if name.eq_ignore_ascii_case("anomalous") {
+                set.anomalous.extend(set.passed_over.pictures(&folder)?);
+            } else {
+                set.passed_over.folder(&format!("train/{name}"), &folder);
+            }
         }
-        let anomalous = root.join("train/anomalous");
-        Self::of_folders(&good, anomalous.exists().then_some(&*anomalous))
+        if !found {
+            let advice = advice(root, "test", "all normal", &format!("--normal {}", root.display()));
+            invalid!("{}: there is no train/good in it ({LAYOUT}){advice}", root.display());
+        }
+        set.expect_apart()
     }
 
     /// All pictures below a folder of normal ones and, if there is one, a folder of anomalous ones.
     pub fn of_folders(normal: &Path, anomalous: Option<&Path>) -> Result<Self> {
         let mut set = Self::default();
-        for (folder, sources) in [(Some(normal), &mut set.good), (anomalous, &mut set.anomalous)] {
-            let Some(folder) = folder else { continue };
-            let found = listing::below(folder)?;
-            sources.extend(found.pictures.into_iter().map(Source::from));
-            set.passed_over.add(found.passed_over);
+        set.good = set.passed_over.pictures(normal)?;
+        if let Some(folder) = anomalous {
+            set.anomalous = set.passed_over.pictures(folder)?;
         }
-        let names: HashSet<&Path> = set.good.iter().map(Source::path).collect();
-        if let Some(both) = set.anomalous.iter().find(|s| names.contains(s.path())) {
+        set.expect_apart()
+    }
+
+    fn expect_apart(self) -> Result<Self> {
+        let names: HashSet<&Path> = self.good.iter().map(Source::path).collect();
+        if let Some(both) = self.anomalous.iter().find(|s| names.contains(s.path())) {
             invalid!("{}: given as a normal picture and as an anomalous one", both.path().display());
         }
-        Ok(set)
+        Ok(self)
+    }
+}
+
+impl PassedOver {
+    /// The pictures below a folder; what else is there is added.
+    fn pictures(&mut self, folder: &Path) -> Result<Vec<Source>> {
+        let mut found = listing::below(folder)?;
+        found.passed_over.masks += take_masks(&mut found.pictures).values().map(Vec::len).sum::<usize>();
+        self.add(found.passed_over);
+        Ok(found.pictures.into_iter().map(Source::from).collect())
     }
 }
 
@@ -85,6 +117,12 @@ pub struct TestSet {
     pub images: Vec<TestImage>,
     /// Folders that were taken for normal pictures, other than `good`.
     pub taken_for_normal: Vec<String>,
+    /// Masks that were found beside their pictures.
+    pub masks_beside: usize,
+    /// Masks that are not taken, as another one of their picture is: each behind that one.
+    pub second_masks: Vec<(PathBuf, PathBuf)>,
+    /// Masks that belong to no picture.
+    pub masks_of_none: Vec<PathBuf>,
     /// Of the folders that were listed.
     pub passed_over: PassedOver,
     /// Folders that hold no pictures or cannot be read, also of masks, each with the reason, which names it.
@@ -98,51 +136,55 @@ impl TestSet {
         check_root(root)?;
         let test = root.join("test");
         if !test.exists() {
-            match listing::below(root) {
-                Ok(flat) => {
-                    let (found, root) = (flat.pictures.len(), root.display());
-                    invalid!(
-                        "{root}: there is no test in it ({LAYOUT}). If the pictures below it ({found}) are all of one kind: \
-                         --normal {root} or --anomalous {root}"
-                    );
-                }
-                Err(_) => invalid!("{}: no such folder ({LAYOUT})", test.display()),
+            let given = root.display();
+            let flags = format!("--normal {given} or --anomalous {given}");
+            let advice = advice(root, "train", "all of one kind", &flags);
+            if advice.is_empty() {
+                invalid!("{}: no such folder ({LAYOUT})", test.display());
             }
+            invalid!("{given}: there is no test in it ({LAYOUT}){advice}");
         }
-        let all = entries(&test).map_err(|e| Error::io(&test, e))?;
-        let mut kinds: Vec<PathBuf> = all.into_iter().filter(|p| p.is_dir()).collect();
-        kinds.sort();
+        let (kinds, passed_over) = listing::folders(&test, "test")?;
         if kinds.is_empty() {
             invalid!("{}: no folders in it, expected good and one per defect type ({LAYOUT})", test.display());
         }
-        let mut set = Self::default();
-        let masks = Masks::below(&root.join("ground_truth"), &mut set.left_out)?;
+        let mut set = Self { passed_over, ..Self::default() };
+        let mut masks = Masks::of_dataset(root, &mut set.left_out)?;
         for folder in kinds {
             let Some(kind) = folder.file_name().and_then(OsStr::to_str).map(str::to_owned) else {
                 invalid!("{}: a defect type's name has to be UTF-8", folder.display());
             };
-            let normal = NORMAL.iter().any(|name| name.eq_ignore_ascii_case(&kind));
+            let normal = is_normal(&kind);
             if normal && kind != NORMAL[0] {
                 set.taken_for_normal.push(kind.clone());
             }
-            if let Err(e) = set.add(&folder, &kind, !normal, &masks) {
+            if let Err(e) = set.add(&folder, &kind, !normal, &mut masks, None) {
                 set.left_out.push(e.to_string());
             }
         }
+        set.masks_of_none = masks.unused();
         set.expect_any()
     }
 
     /// All pictures below folders of normal and of anomalous ones, either of which may be missing, with masks below a third
-    /// one that are called as their pictures are. Folders in that of the anomalous ones are defect types.
+    /// one that are called as their pictures are. Folders in that of the anomalous ones are defect types. Where the
+    /// masks' folder lies in one of the others, or one of them in it, no file is taken for both.
     pub fn of_folders(normal: Option<&Path>, anomalous: Option<&Path>, masks: Option<&Path>) -> Result<Self> {
         let mut set = Self::default();
         // What is not there at all was mistyped.
         for folder in [normal, anomalous, masks].into_iter().flatten().filter(|f| !f.is_dir()) {
             entries(folder).map_err(|e| Error::io(folder, e))?;
         }
-        let masks = masks.map_or_else(|| Ok(Masks::default()), |folder| Masks::open(folder, &mut set.left_out))?;
+        let root = masks;
+        let pictures: Vec<&Path> = normal.into_iter().chain(anomalous).collect();
+        // Masks in the very folder of the pictures are found beside them.
+        let apart = masks.filter(|m| !pictures.iter().any(|p| is_same_file(m, p).unwrap_or(false)));
+        let mut masks = match apart {
+            Some(folder) => Masks::open(folder, &pictures, &mut set.left_out)?,
+            None => Masks::default(),
+        };
         if let Some(folder) = anomalous {
-            set.add(folder, "anomalous", true, &masks)?;
+            set.add(folder, "anomalous", true, &mut masks, root)?;
             set.leave_out_empty(folder);
             for image in &mut set.images {
                 let below = image.path.strip_prefix(folder).ok().and_then(|p| p.components().next());
@@ -154,8 +196,9 @@ impl TestSet {
             set.images.sort_by(|a, b| (&a.kind, &a.path).cmp(&(&b.kind, &b.path)));
         }
         if let Some(folder) = normal {
-            set.add(folder, NORMAL[0], false, &masks)?;
+            set.add(folder, NORMAL[0], false, &mut masks, root)?;
         }
+        set.masks_of_none = masks.unused();
         set.expect_any()
     }
 
@@ -169,7 +212,7 @@ impl TestSet {
 
     /// Defect types without any picture, in a folder whose pictures were added.
     fn leave_out_empty(&mut self, folder: &Path) {
-        let mut kinds = entries(folder).unwrap_or_default();
+        let (mut kinds, _) = entries(folder).unwrap_or_default();
         kinds.retain(|k| k.is_dir() && !is_ours(k) && !self.images.iter().any(|i| i.path.starts_with(k)));
         kinds.sort();
         // One that cannot be read is left out already.
@@ -178,17 +221,43 @@ impl TestSet {
         self.left_out.extend(empty.map(|e| e.to_string()));
     }
 
-    fn add(&mut self, folder: &Path, kind: &str, anomalous: bool, masks: &Masks) -> Result<()> {
+    /// Adds the pictures below `folder`, but not those in the folder of the masks.
+    fn add(
+        &mut self,
+        folder: &Path,
+        kind: &str,
+        anomalous: bool,
+        masks: &mut Masks,
+        without: Option<&Path>,
+    ) -> Result<()> {
         let mut unreadable = Vec::new();
-        let found = listing::readable(folder, &mut unreadable);
-        let found = found.map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))?;
+        let found = listing::readable(folder, without.as_slice(), &mut unreadable);
+        let mut found = found.map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))?;
         self.left_out.extend(unreadable.iter().map(Error::to_string));
-        self.passed_over.add(found.passed_over);
+        let mut beside = take_masks(&mut found.pictures);
+        let count: usize = beside.values().map(Vec::len).sum();
+        let mut taken = 0;
         for path in found.pictures {
             let name = path.strip_prefix(folder).unwrap_or(&path);
-            let masks = if anomalous { masks.of(kind, name) } else { vec![] };
+            let (mut masks, mut others) = masks.of(kind, name);
+            if !anomalous {
+                // They may be there, all black.
+                (masks, others) = (vec![], vec![]);
+            } else if masks.is_empty()
+                && let Some(all) = beside.remove(&key(&path.with_extension("")))
+            {
+                taken += all.len();
+                self.masks_beside += 1;
+                let mut all = all.into_iter();
+                (masks, others) = (all.by_ref().take(1).collect(), all.collect());
+            }
+            if let Some(first) = masks.first() {
+                self.second_masks.extend(others.into_iter().map(|other| (first.clone(), other)));
+            }
             self.images.push(TestImage { kind: kind.to_string(), anomalous, masks, path });
         }
+        found.passed_over.masks += count - taken;
+        self.passed_over.add(found.passed_over);
         Ok(())
     }
 
@@ -201,60 +270,110 @@ impl TestSet {
 /// Names of folders of normal pictures, in any case; the first is that of the datasets.
 pub const NORMAL: [&str; 4] = ["good", "ok", "normal", "nominal"];
 
+fn is_normal(name: &str) -> bool {
+    NORMAL.iter().any(|normal| normal.eq_ignore_ascii_case(name))
+}
+
+/// How to name the pictures below a folder that is no dataset; nothing where there are none. One with the folder `other` is a
+/// dataset with a part missing, and not all of its pictures are of one kind.
+fn advice(root: &Path, other: &str, kind: &str, flags: &str) -> String {
+    match listing::below(root) {
+        Ok(_) if root.join(other).is_dir() => ". If the pictures are in another folder: --normal DIR".into(),
+        Ok(flat) => format!(". If the pictures below it ({}) are {kind}: {flags}", flat.pictures.len()),
+        Err(_) => String::new(),
+    }
+}
+
 /// What follows the picture's name in its mask's, in the order in which they are looked for.
-const MASK_ENDINGS: [&str; 3] = ["_mask", "", "_gt"];
+const MASK_ENDINGS: [&str; 4] = ["_mask", "-mask", "", "_gt"];
 
 /// Mask files by where they lie below their folder, in lower case and without extension.
 #[derive(Default)]
 struct Masks {
-    files: BTreeMap<String, PathBuf>,
+    files: BTreeMap<String, Vec<PathBuf>>,
     /// The files of each folder.
     folders: BTreeMap<String, Vec<PathBuf>>,
+    /// Of some picture.
+    used: HashSet<PathBuf>,
 }
 
 impl Masks {
-    /// Those below a folder that may not be there, or hold none.
-    fn below(root: &Path, left_out: &mut Vec<String>) -> Result<Self> {
-        if !root.exists() {
-            return Ok(Self::default());
-        }
-        match Self::open(root, left_out) {
-            Err(Error::Invalid(_)) => Ok(Self::default()),
-            masks => masks,
+    /// Those of a dataset, whose folder of masks may not be there, or hold none, and may be written in capitals.
+    fn of_dataset(root: &Path, left_out: &mut Vec<String>) -> Result<Self> {
+        const NAME: &str = "ground_truth";
+        let folders = listing::folders(root, "")?.0;
+        let named = |f: &&PathBuf| f.file_name().is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+        // Of several that in small letters, which come last.
+        match folders.iter().rfind(named).map(|folder| Self::open(folder, &[], left_out)) {
+            None | Some(Err(Error::Invalid(_))) => Ok(Self::default()),
+            Some(masks) => masks,
         }
     }
 
-    /// Those below a folder; what cannot be read of it goes to `left_out`.
-    fn open(root: &Path, left_out: &mut Vec<String>) -> Result<Self> {
+    /// Those below `root`, but not in the folders of `pictures`; what cannot be read of it goes to `left_out`.
+    fn open(root: &Path, pictures: &[&Path], left_out: &mut Vec<String>) -> Result<Self> {
         let (mut masks, mut unreadable) = (Self::default(), Vec::new());
-        let found = listing::readable(root, &mut unreadable)?.pictures;
+        let found = listing::readable(root, pictures, &mut unreadable)?.pictures;
         left_out.extend(unreadable.iter().map(Error::to_string));
         for path in found {
             let below = path.strip_prefix(root).unwrap_or(&path);
             masks.folders.entry(key(below.parent().unwrap_or(Path::new("")))).or_default().push(path.clone());
-            masks.files.entry(key(&below.with_extension(""))).or_insert(path);
+            masks.files.entry(key(&below.with_extension(""))).or_default().push(path);
         }
         Ok(masks)
     }
 
     /// The masks of a picture: a file called as it is, or all files in a folder called as it is (as in MVTec LOCO), in the
-    /// folder of its type or beside the types' folders.
-    fn of(&self, kind: &str, name: &Path) -> Vec<PathBuf> {
+    /// folder of its type or beside the types' folders. And those that could be it as well.
+    fn of(&mut self, kind: &str, name: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let stem = name.with_extension("");
         for place in [Path::new(kind).join(&stem), stem] {
             let key = key(&place);
-            if let Some(file) = MASK_ENDINGS.iter().find_map(|ending| self.files.get(&format!("{key}{ending}"))) {
-                return vec![file.clone()];
-            }
-            if let Some(files) = self.folders.get(&key) {
-                return files.clone();
+            let files = MASK_ENDINGS.iter().filter_map(|ending| self.files.get(&format!("{key}{ending}")));
+            let mut found: Vec<PathBuf> = files.flatten().cloned().collect();
+            let single = !found.is_empty();
+            found.extend(self.folders.get(&key).into_iter().flatten().cloned());
+            if !found.is_empty() {
+                self.used.extend(found.iter().cloned());
+                let others = if single { found.split_off(1) } else { vec![] };
+                return (found, others);
             }
         }
-        vec![]
+        (vec![], vec![])
+    }
+
+    /// Those that were no picture's so far.
+    fn unused(&self) -> Vec<PathBuf> {
+        let mut unused: Vec<PathBuf> =
+            self.files.values().flatten().filter(|f| !self.used.contains(*f)).cloned().collect();
+        unused.sort();
+        unused
     }
 }
 
-/// A relative path, the same on every system and in every case.
+/// Takes away the files that are called as masks of a picture beside them, and gives them by their picture's key, in the order
+/// of [`MASK_ENDINGS`].
+fn take_masks(pictures: &mut Vec<PathBuf>) -> BTreeMap<String, Vec<PathBuf>> {
+    let keys: HashSet<String> = pictures.iter().map(|p| key(&p.with_extension(""))).collect();
+    let mut masks: BTreeMap<String, Vec<(usize, PathBuf)>> = BTreeMap::new();
+    pictures.retain(|path| {
+        let own = key(&path.with_extension(""));
+        let of = |(rank, ending): (usize, &&str)| {
+            let of = own.strip_suffix(ending).filter(|of| !ending.is_empty() && keys.contains(*of))?;
+            Some((rank, of.to_string()))
+        };
+        let Some((rank, of)) = MASK_ENDINGS.iter().enumerate().find_map(of) else { return true };
+        masks.entry(of).or_default().push((rank, path.clone()));
+        false
+    });
+    let in_order = |(of, mut masks): (String, Vec<(usize, PathBuf)>)| {
+        masks.sort();
+        (of, masks.into_iter().map(|(_, path)| path).collect())
+    };
+    masks.into_iter().map(in_order).collect()
+}
+
+/// A path, the same on every system and in every case.
 fn key(path: &Path) -> String {
     let parts: Vec<String> = path.components().map(|c| c.as_os_str().to_string_lossy().to_lowercase()).collect();
     parts.join("/")

@@ -1,7 +1,8 @@
 //! Which pictures are meant: what the arguments of a command stand for, and what a folder holds.
 //!
 //! Nothing is decoded here. Pictures are told by extension (any case), hidden files are skipped, and lists are sorted
-//! by the bytes of the names, so that a seed means the same on every machine. Whatever else is skipped is counted.
+//! by the bytes of the names, so that a seed means the same on every machine. Whatever is skipped is counted, but for what
+//! systems leave in every folder.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use bstr::ByteSlice;
 
 use super::image::Source;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plural};
 use crate::invalid;
 use crate::output::{Outputs, is_ours};
 
@@ -30,11 +31,23 @@ pub struct PassedOver {
     links: usize,
     /// Folders that this program wrote heat maps or maps into.
     outputs: usize,
+    /// Hidden files and folders.
+    hidden: usize,
+    /// Files called as masks of pictures beside them, where nobody asked for masks.
+    pub(super) masks: usize,
+    /// What lies in a dataset where nothing of it is looked for, each in words.
+    out_of_place: Vec<String>,
 }
 
 impl PassedOver {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// A folder of a dataset that is none of those it may hold; `name` is its path there.
+    pub(super) fn folder(&mut self, name: &str, folder: &Path) {
+        let count = walk(folder, &[], &mut |_, _| ()).pictures.len();
+        self.out_of_place.push(format!("folder {name} ({})", plural(count, "picture")));
     }
 
     /// Adds what another walk passed over.
@@ -43,6 +56,15 @@ impl PassedOver {
         self.special += other.special;
         self.links += other.links;
         self.outputs += other.outputs;
+        self.hidden += other.hidden;
+        self.masks += other.masks;
+        self.out_of_place.extend(other.out_of_place);
+    }
+
+    /// A file that is no picture by name.
+    fn other(&mut self, file: &Path) {
+        let kind = file.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        *self.others.entry(kind).or_default() += 1;
     }
 }
 
@@ -70,6 +92,13 @@ impl fmt::Display for PassedOver {
             "links that lead nowhere or to folders read already",
         );
         part(self.outputs, "folder of maps written by ckaad", "folders of maps written by ckaad");
+        part(self.hidden, "hidden file or folder", "hidden files and folders");
+        part(
+            self.masks,
+            "file called as the mask of a picture beside it",
+            "files called as masks of pictures beside them",
+        );
+        parts.extend(self.out_of_place.iter().cloned());
         f.write_str(&parts.join(", "))
     }
 }
@@ -85,16 +114,22 @@ pub struct Listing {
 /// Lists the pictures in `folder` and in all folders below it, also where links lead to one. None at all is an error, as is
 /// a folder that cannot be read. A folder that this program wrote maps into is left out, unless it is `folder` itself.
 pub fn below(folder: &Path) -> Result<Listing> {
+    below_without(folder, &[])
+}
+
+/// The same without what lies below the folders `others`, which mean something else. Whoever named them knows: they do not
+/// count as passed over.
+pub fn below_without(folder: &Path, others: &[&Path]) -> Result<Listing> {
     let mut unreadable = Vec::new();
-    let listing = readable(folder, &mut unreadable)?;
+    let listing = readable(folder, others, &mut unreadable)?;
     unreadable.into_iter().next().map_or(Ok(listing), Err)
 }
 
 /// The same, going on without folders that cannot be read, which are added to `unreadable`: where there are any, it may be
 /// that no picture is left.
-pub fn readable(folder: &Path, unreadable: &mut Vec<Error>) -> Result<Listing> {
+pub fn readable(folder: &Path, others: &[&Path], unreadable: &mut Vec<Error>) -> Result<Listing> {
     let mut failed = Vec::new();
-    let listing = walk(folder, &mut |path, e| failed.push(Error::io(path, e)));
+    let listing = walk(folder, others, &mut |path, e| failed.push(Error::io(path, e)));
     if listing.pictures.is_empty() && failed.is_empty() {
         let but = match &listing.passed_over {
             none if none.is_empty() => String::new(),
@@ -107,25 +142,30 @@ pub fn readable(folder: &Path, unreadable: &mut Vec<Error>) -> Result<Listing> {
 }
 
 /// The same, with folders that cannot be read handed to `unreadable`.
-fn walk(root: &Path, unreadable: &mut dyn FnMut(&Path, std::io::Error)) -> Listing {
+fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io::Error)) -> Listing {
     let mut listing = Listing::default();
+    let others: HashSet<PathBuf> = others.iter().filter_map(|o| std::fs::canonicalize(o).ok()).collect();
     let mut seen = HashSet::new();
     let mut open = vec![root.to_path_buf()];
     // Real folders come first, so that a link to one that lies elsewhere in the tree is what is passed over.
     let mut linked = Vec::new();
     while let Some(folder) = open.pop().or_else(|| linked.pop()) {
         let resolved = std::fs::canonicalize(&folder);
-        let (resolved, entries) = match resolved.and_then(|r| Ok((r, entries(&folder)?))) {
+        let (resolved, (entries, hidden)) = match resolved.and_then(|r| Ok((r, entries(&folder)?))) {
             Ok(read) => read,
             Err(e) => {
                 unreadable(&folder, e);
                 continue;
             }
         };
+        if folder != root && others.contains(&resolved) {
+            continue;
+        }
         if !seen.insert(resolved) {
             listing.passed_over.links += 1;
             continue;
         }
+        listing.passed_over.hidden += hidden;
         for entry in entries {
             let Ok(found) = std::fs::metadata(&entry) else {
                 listing.passed_over.links += 1;
@@ -140,8 +180,7 @@ fn walk(root: &Path, unreadable: &mut dyn FnMut(&Path, std::io::Error)) -> Listi
             } else if is_picture(&entry) {
                 listing.pictures.push(entry);
             } else {
-                let kind = entry.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-                *listing.passed_over.others.entry(kind).or_default() += 1;
+                listing.passed_over.other(&entry);
             }
         }
     }
@@ -190,7 +229,7 @@ pub struct Refused {
 
 /// Hands the pictures that `given` stands for to `take`, in order, until it returns false: a file as it is (also when missing
 /// or oddly named, its reader will say so), a folder as all pictures below it. A folder without pictures, one that cannot be
-/// read, and what `outputs` would write over come as [`Refused`]. Returns what was passed over.
+/// read, what `outputs` would write over, and pipes and devices in a list come as [`Refused`]. Returns what was passed over.
 pub fn each(given: Vec<Given>, outputs: &Outputs, take: &mut dyn FnMut(Listed) -> bool) -> Result<PassedOver> {
     let mut passed_over = PassedOver::default();
     for given in given {
@@ -221,6 +260,12 @@ pub fn each(given: Vec<Given>, outputs: &Outputs, take: &mut dyn FnMut(Listed) -
                 continue;
             }
             let go_on = match text.to_path() {
+                // Nobody may ever write into a pipe that a list happens to hold.
+                Ok(path) if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) => {
+                    let error =
+                        format!("{}: a pipe, a socket or a device, expected a file or a folder", path.display());
+                    take(Err(Refused { path: path.to_path_buf(), error: Error::Invalid(error) }))
+                }
                 Ok(path) => expand(path.to_path_buf(), outputs, &mut passed_over, take),
                 Err(_) => {
                     let error = format!("{name}: line {number} is no path on this system: it is not UTF-8");
@@ -249,7 +294,8 @@ fn expand(
         return take(Ok(Source::from(path).into()));
     }
     let mut refused = Vec::new();
-    let listing = walk(&path, &mut |path, e| refused.push(Refused { path: path.into(), error: Error::io(path, e) }));
+    let listing =
+        walk(&path, &[], &mut |path, e| refused.push(Refused { path: path.into(), error: Error::io(path, e) }));
     if listing.pictures.is_empty() && refused.is_empty() {
         let error = format!("{}: no pictures in this folder or below it ({})", path.display(), EXTENSIONS.join(", "));
         refused.push(Refused { path: path.clone(), error: Error::Invalid(error) });
@@ -263,16 +309,46 @@ fn expand(
     refused.into_iter().map(Err).chain(listing.pictures.into_iter().map(meant)).all(take)
 }
 
-/// Everything in `folder` that is not hidden, unsorted.
-pub(super) fn entries(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
+/// The folders in `folder`, sorted, and what else is in it. `name` is its path in a dataset.
+pub(super) fn folders(folder: &Path, name: &str) -> Result<(Vec<PathBuf>, PassedOver)> {
+    let (mut folders, mut passed_over, mut loose) = (Vec::new(), PassedOver::default(), 0);
+    let (entries, hidden) = entries(folder).map_err(|e| Error::io(folder, e))?;
+    passed_over.hidden = hidden;
+    for entry in entries {
+        match std::fs::metadata(&entry) {
+            Ok(found) if found.is_dir() => folders.push(entry),
+            Ok(_) if is_picture(&entry) => loose += 1,
+            Ok(_) => passed_over.other(&entry),
+            Err(_) => passed_over.links += 1,
+        }
+    }
+    folders.sort();
+    if loose > 0 {
+        passed_over.out_of_place.push(format!("{} in {name} itself", plural(loose, "picture")));
+    }
+    Ok((folders, passed_over))
+}
+
+/// What systems and this program leave in folders (in lower case), which nobody takes for pictures. Files of macOS that begin
+/// with `._` are such, too.
+const LITTER: [&str; 6] = [".ckaad-output", ".directory", ".ds_store", ".localized", "desktop.ini", "thumbs.db"];
+
+/// Everything in `folder` that is not hidden, unsorted, and how much is.
+pub fn entries(folder: &Path) -> std::io::Result<(Vec<PathBuf>, usize)> {
+    let (mut paths, mut hidden) = (Vec::new(), 0);
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+        let name = entry.file_name().to_string_lossy().to_lowercase();
+        if name.starts_with("._") || LITTER.contains(&name.as_str()) {
+            continue;
+        }
+        if name.starts_with('.') {
+            hidden += 1;
+        } else {
             paths.push(entry.path());
         }
     }
-    Ok(paths)
+    Ok((paths, hidden))
 }
 
 fn is_picture(path: &Path) -> bool {

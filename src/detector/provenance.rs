@@ -1,5 +1,6 @@
 //! Where a model comes from, as its file tells: what it was trained on and with, and what its thresholds rest on.
 
+use crate::error::plural;
 use crate::metrics::quantile::quantile;
 use crate::{Error, Result, invalid};
 use serde::{Deserialize, Serialize};
@@ -101,9 +102,9 @@ impl Calibration {
             invalid!("a threshold without any score");
         };
         let (flagged, median) = (self.flagged(threshold), quantile(&self.scores, 0.5)?);
-        let pictures = if n == 1 { "picture" } else { "pictures" };
+        let pictures = plural(n, "normal picture");
         Ok(format!(
-            "{}-quantile of {n} normal {pictures} {origin} (scores {low:.4} to {high:.4}, median {median:.4}); {flagged} of \
+            "{}-quantile of {pictures} {origin} (scores {low:.4} to {high:.4}, median {median:.4}); {flagged} of \
              them ({:.1} %) would be called anomalous",
             self.quantile,
             100.0 * flagged as f64 / n as f64
@@ -117,7 +118,9 @@ impl Calibration {
             return None;
         }
         if n < ENOUGH {
-            return Some(format!("{n} scores say little about the rate of false alarms: at least {ENOUGH} are needed"));
+            let scores = plural(n, "score");
+            let say = if n == 1 { "says" } else { "say" };
+            return Some(format!("{scores} {say} little about the rate of false alarms: at least {ENOUGH} are needed"));
         }
         if tail <= 0.0 {
             return Some("no number of scores shows that there will be no false alarm".into());
@@ -173,6 +176,8 @@ mod tests {
         assert!(none.doubt().unwrap().contains("no false alarm"));
         let few = Calibration::new(Origin::HeldBack, 0.98, &outcomes[..6]);
         assert!(few.doubt().unwrap().contains("6 scores say little"));
+        let one = Calibration::new(Origin::HeldBack, 0.98, &outcomes[..1]);
+        assert!(one.doubt().unwrap().contains("1 score says little"));
         let back: Calibration = serde_json::from_str(&serde_json::to_string(&c).unwrap()).unwrap();
         assert_eq!(back, c);
     }

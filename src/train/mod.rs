@@ -21,6 +21,7 @@ use crate::data::folder::TrainSet;
 use crate::detector::Learning;
 use crate::detector::provenance::Origin;
 use crate::engine::ops::optimizer::expect_trainable;
+use crate::error::plural;
 use crate::model::{TensorSource, resnet};
 use crate::{Error, Result};
 use events::{Ended, Event};
@@ -63,7 +64,8 @@ fn expect_folds(folds: usize, pictures: usize) -> Result<()> {
     if (2..=pictures).contains(&folds) {
         return Ok(());
     }
-    let text = format!("{folds} folds of {pictures} normal pictures: expected at least 2, and no more than pictures");
+    let (folds, of) = (plural(folds, "fold"), plural(pictures, "normal picture"));
+    let text = format!("{folds} of {of}: expected at least 2, and no more than pictures");
     Err(Error::Usage(text))
 }
 

@@ -36,6 +36,7 @@ fn scoring_is_measured_stage_by_stage() {
     let real = ["bench", "score", "--device", "cpu", "--model", text(model()), "--pictures", text(&pictures)];
     check_stages(&json(&real).remove(0), &["total", "decode"]);
     let table = ckaad(&real).ok();
+    assert!(table.out.contains(", 1 picture, on "), "{}", table.out);
     assert!(table.lines().iter().any(|l| l.starts_with("decode")) && table.out.contains("pictures/s"), "{}", table.out);
 }
 

@@ -344,3 +344,32 @@ fn threshold_changes_nothing_but_itself() {
     assert_eq!(metadata(&own, "threshold").as_deref(), Some("0.625"), "--out leaves the old file alone");
     assert!(tensors(&other) == tensors(model()));
 }
+
+/// Masks are no pictures; what becomes of odd ones is said, and of pictures in odd places.
+#[test]
+fn what_is_not_taken_is_said() {
+    let dir = folder();
+    let copy = |from: &str, to: &str| {
+        let to = dir.path().join(to);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(full().join(from), to).unwrap();
+    };
+    copy("test/good/000.png", "test/good/000.png");
+    copy("test/good/001.png", "test/001.png");
+    copy("test/hole/000.png", "test/hole/000.png");
+    for to in ["test/hole/000_mask.png", "test/hole/000_GT.png", "ground_truth/hole/x_mask.png"] {
+        copy("ground_truth/hole/000_mask.png", to);
+    }
+    let run = ckaad(&["eval", "--model", text(model()), "--data", text(dir.path()), "--format", "json"]).ok();
+    let found = &run.json()[0];
+    assert_eq!((&found["pictures"]["normal"], &found["pictures"]["anomalous"]), (&1.into(), &1.into()), "{run:?}");
+    assert!(found["pixel_auroc"].is_f64());
+    for words in [
+        "passed over: 1 picture in test itself",
+        "1 mask taken for that of the picture beside it",
+        "warning: 1 mask not taken, as there is another of the same picture: ",
+        "warning: 1 mask without a picture, as ",
+    ] {
+        assert!(run.err.contains(words), "no \"{words}\" in {run:?}");
+    }
+}

@@ -52,7 +52,11 @@ fn unreadable_pictures_get_their_line_and_the_others_are_scored() {
         let run = |format| ckaad(&[&args(format)[..], &paths[..]].concat());
 
         let json = run("json");
-        assert_eq!((json.code, json.err.contains("2 pictures could not be scored")), (Some(2), true), "{json:?}");
+        assert_eq!(
+            (json.code, json.err.contains("1 picture and 1 path could not be scored")),
+            (Some(2), true),
+            "{json:?}"
+        );
         let lines = json.json();
         assert_eq!(lines.iter().map(|l| l["path"].as_str().unwrap()).collect::<Vec<_>>(), paths);
         for l in &lines[1..3] {
@@ -278,4 +282,16 @@ fn lists_of_any_names() {
     let out = child.wait_with_output().unwrap();
     assert_eq!(String::from_utf8(out.stdout).unwrap().lines().count(), 4);
     ckaad(&[&args[..], &[text(&list), text(&odd)]].concat()).fails(2, &["--files0-from"]);
+}
+
+/// A path that leads nowhere is no picture.
+#[test]
+fn paths_and_pictures_are_counted_apart() {
+    let dir = folder();
+    let bad = dir.path().join("bad.png");
+    std::fs::write(&bad, "no picture").unwrap();
+    let nowhere = dir.path().join("nowhere");
+    let args = ["score", "--model", text(model()), text(&nowhere)];
+    ckaad(&args).fails(2, &["error: 1 path could not be scored"]);
+    ckaad(&[&args[..], &[text(&bad)]].concat()).fails(2, &["1 picture and 1 path could not be scored"]);
 }

@@ -179,6 +179,14 @@ fn cross_validation_leaves_each_picture_out() {
     let never = dir.path().join("never.safetensors");
     ckaad(&[&["train", "--normal", text(&good), "--out", text(&never), "--folds", "4"], &small[..]].concat())
         .fails(2, &["4 folds of 3 normal pictures"]);
+    // One is one in words, too.
+    let one = dir.path().join("one");
+    std::fs::create_dir(&one).unwrap();
+    std::fs::copy(full().join("train/good/000.png"), one.join("a.png")).unwrap();
+    ckaad(&[&["train", "--normal", text(&one), "--out", text(&never), "--folds", "1"], &small[..]].concat())
+        .fails(2, &["1 fold of 1 normal picture:"]);
+    let run = trained(&one, &never, &["--holdout", "0"]);
+    assert!(run.err.contains("1 normal picture, 0 held back"), "{run:?}");
 }
 
 #[test]
@@ -198,13 +206,16 @@ fn nothing_is_replaced_unasked() {
     std::fs::copy(full().join("train/good/000.png"), &picture).unwrap();
     let flags = ["--force", "--weights", "random", "--detector", "patchcore"];
     let args = ["train", "--normal", text(dir.path()), "--out", text(&picture)];
-    ckaad(&[&args[..], &flags].concat()).fails(2, &["a.png", "--out would replace it"]);
+    ckaad(&[&args[..], &flags].concat()).fails(2, &["a.png", "already there, and no model file"]);
     ckaad(&["threshold", "--model", text(&w), "--out", text(&picture), "--force", text(&picture)])
-        .fails(2, &["a.png", "--out would replace it"]);
+        .fails(2, &["a.png", "already there, and no model file"]);
     ckaad(&["threshold", "--model", text(&w), "--out", text(&picture), "--value", "1"]).fails(2, &["already there"]);
+    // One that is listed below a folder, too.
+    ckaad(&["threshold", "--model", text(&w), "--out", text(&picture), "--force", text(&at("p"))])
+        .fails(2, &["a.png", "already there, and no model file"]);
     assert_eq!(std::fs::read(&picture).unwrap(), std::fs::read(full().join("train/good/000.png")).unwrap());
     // Leftovers of an interrupted run are an unfinished model.
-    std::fs::write(at("m.checkpoint.safetensors"), "x").unwrap();
+    std::fs::copy(model(), at("m.checkpoint.safetensors")).unwrap();
     train(full(), &at("m.safetensors"), "").fails(2, &["m.checkpoint.safetensors", "already there", "--resume"]);
     let run = train(full(), &at("m.safetensors"), "--force").ok();
     assert!(run.err.contains("m.checkpoint.safetensors (") && run.err.contains("MB) is for --resume"), "{run:?}");

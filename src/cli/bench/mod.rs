@@ -9,6 +9,7 @@ use crate::bench::Stats;
 use crate::engine::device::cuda::{self, card};
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::tape::Tape;
+use crate::error::plural;
 use crate::model::Architecture;
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -107,14 +108,14 @@ impl Report<'_> {
         let a = self.architecture;
         let layers: Vec<String> = a.layers.iter().map(usize::to_string).collect();
         let mut out = format!(
-            "{} of {} at {} px, layers {}, {} pictures, on {}, {} repetitions{}\n\n{:<14} {:>10} {:>10} {:>10} {:>10}\n",
+            "{} of {} at {} px, layers {}, {}, on {}, {}{}\n\n{:<14} {:>10} {:>10} {:>10} {:>10}\n",
             self.work,
             a.backbone.name,
             a.image_size,
             layers.join(","),
-            self.images,
+            plural(self.images, "picture"),
             describe(self.backend)?,
-            self.stages[0].1.repetitions,
+            plural(self.stages[0].1.repetitions, "repetition"),
             self.launches.map_or_else(String::new, |n| format!(", {n} launches")),
             "",
             "median",

@@ -17,10 +17,19 @@ use crate::invalid;
 /// turned as `picture` was, unless only the shape of the turned picture is its own. Then it is resized as the picture is and
 /// split in the middle.
 pub fn load_mask(path: &Path, picture: &Picture, size: usize) -> Result<Vec<u8>> {
+    load_masks([path], picture, size)
+}
+
+/// The same of several masks that mark a picture's anomalies together: whether they come in one file or in many.
+pub fn load_masks<'a>(paths: impl IntoIterator<Item = &'a Path>, picture: &Picture, size: usize) -> Result<Vec<u8>> {
     let (width, height) = (picture.width, picture.height);
-    let bytes = read_file(path)?;
-    let marks = guard::guarded(|| marks(&bytes, picture)).map_err(|e| e.within(path.display()))?;
-    let mut small = resize::bilinear::<1>(&marks, (width, height), (size, size));
+    let mut all = vec![0; width * height];
+    for path in paths {
+        let bytes = read_file(path)?;
+        let marks = guard::guarded(|| marks(&bytes, picture)).map_err(|e| e.within(path.display()))?;
+        all.iter_mut().zip(marks).for_each(|(a, m)| *a |= m);
+    }
+    let mut small = resize::bilinear::<1>(&all, (width, height), (size, size));
     for v in &mut small {
         *v = u8::from(*v > 127);
     }

@@ -5,13 +5,14 @@
 //! alpha is dropped (not blended), of an animation the first frame counts. A file that is damaged, too large or of
 //! another kind is an error that names it; one that may not look as it was meant comes with warnings.
 
+mod frames;
 mod guard;
 mod jpeg;
 mod mask;
 mod orientation;
 mod tiff;
 
-pub use mask::load_mask;
+pub use mask::{load_mask, load_masks};
 
 use std::borrow::Cow;
 use std::io::{Cursor, Read};
@@ -167,7 +168,8 @@ impl Decoded {
         expect_size(width.into(), height.into(), MAX_PIXELS)?;
         let orientation = decoder.exif_metadata().ok().flatten().and_then(|block| orientation::of_block(&block));
         let picture = DynamicImage::from_decoder(decoder).map_err(reason)?;
-        Ok(Decoded { picture, format, orientation, indices: None, warnings: vec![] })
+        let warnings = frames::warning(frames::count(bytes, format), "frames").into_iter().collect();
+        Ok(Decoded { picture, format, orientation, indices: None, warnings })
     }
 }
 

@@ -119,7 +119,19 @@ fn decode_as(bytes: &[u8], max_pixels: u64, palette: bool) -> Result<Tiff> {
             invalid!("a kind of TIFF that cannot be read: {}, expected integers of up to 16 bits", named(color))
         }
     };
+    warnings.extend(super::frames::warning(1 + further_pages(&mut decoder), "pages"));
     Ok(Tiff { picture, indices, orientation, warnings })
+}
+
+/// Pages behind the one that was read. Smaller versions of a page and its transparency are no pages (TIFF 6.0, NewSubfileType).
+fn further_pages(decoder: &mut Decoder<Cursor<&[u8]>>) -> usize {
+    const NO_PAGE: u32 = 1 | 4;
+    let mut pages = 0;
+    while decoder.more_images() && decoder.next_image().is_ok() {
+        let kind = decoder.find_tag_unsigned::<u32>(Tag::NewSubfileType).ok().flatten();
+        pages += usize::from(kind.unwrap_or(0) & NO_PAGE == 0);
+    }
+    pages
 }
 
 /// The planes of an 8-bit picture of tiles, one behind the other.
