@@ -2,7 +2,7 @@
 
 use ckaad::data::folder::TrainSet;
 use ckaad::data::listing::{Given, Refused, below, each};
-use ckaad::output::{Kind, Outputs};
+use ckaad::output::{Kind, OurFolder, Outputs};
 use std::fs;
 use std::path::Path;
 
@@ -177,7 +177,25 @@ fn two_outputs_in_one_place() {
     assert!(error.contains("lies in the folder of --heatmaps"), "{error}");
     let report = Outputs::default().file("--report", &root.join("g/a.html"), Kind::Page);
     assert!(report.is_err());
-    assert!(maps().folder("--maps", &root.join("h/maps")).is_err());
+    // Folders may be shared.
+    maps().folder("--maps", &root.join("h")).unwrap();
+}
+
+#[test]
+fn somebody_elses_file_in_a_folder_of_ours_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("maps");
+    Outputs::default().folder("--maps", &root).unwrap();
+    let open = || OurFolder::open(root.clone()).unwrap();
+    open().write(Path::new("a.b/x.png"), |f| f.write_all(b"1")).unwrap();
+    // By a later run, ours is replaced.
+    fs::write(root.join("user.png"), "own").unwrap();
+    let mut again = open();
+    again.write(Path::new("a.b/x.png"), |f| f.write_all(b"2")).unwrap();
+    let error = again.write(Path::new("user.png"), |f| f.write_all(b"3")).unwrap_err().to_string();
+    assert!(error.contains("user.png") && error.contains("not written by ckaad"), "{error}");
+    assert_eq!(fs::read(root.join("a.b/x.png")).unwrap(), b"2");
+    assert_eq!(fs::read(root.join("user.png")).unwrap(), b"own");
 }
 
 #[test]

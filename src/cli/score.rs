@@ -123,7 +123,7 @@ pub fn run(args: &Args) -> Result<bool> {
         format: args.format,
         threshold,
         pixel_threshold,
-        files: MapFiles::new(args.heatmaps.clone(), args.maps.clone(), format, scale),
+        files: MapFiles::new(args.heatmaps.clone(), args.maps.clone(), format, scale)?,
         report: args.report.as_ref().map(|_| ScoredReport::new(threshold, scale)),
     };
     if args.format == Format::Csv {

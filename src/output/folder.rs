@@ -1,14 +1,18 @@
-//! A folder for one command's files. A hidden mark in it says whose they are: later runs may replace them, and lists of
-//! pictures pass them over. A folder without the mark may hold somebody's only copy.
+//! A folder for one command's files. A hidden mark in it says whose it is and names what was written: later runs may replace
+//! that, and nothing else, and lists of pictures pass the folder over. A folder without the mark may hold somebody's only copy.
 
-use super::write_atomically;
+use super::{folder_of, write_atomically};
 use crate::{Error, Result};
-use std::path::Path;
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 const MARK: &str = ".ckaad-output";
-const SAYS: &[u8] = b"The files in this folder were written by ckaad, which may replace them.\n";
+/// Behind this line stand the names, each ended by a zero byte.
+const SAYS: &[u8] = b"The files named here were written by ckaad, which may replace them.\n";
 
-/// Whether the files of a folder are ours.
+/// Whether a folder is marked.
 pub fn is_ours(folder: &Path) -> bool {
     folder.join(MARK).is_file()
 }
@@ -26,4 +30,48 @@ pub fn make(flag: &str, path: &Path) -> Result<()> {
         )));
     }
     write_atomically(&path.join(MARK), |f| f.write_all(SAYS))
+}
+
+/// A marked folder while files are written into it.
+pub struct OurFolder {
+    path: PathBuf,
+    /// What earlier runs and this one wrote, by names below the folder.
+    names: HashSet<Vec<u8>>,
+    mark: File,
+}
+
+impl OurFolder {
+    /// The folder is marked.
+    pub fn open(path: PathBuf) -> Result<Self> {
+        let mark = path.join(MARK);
+        let found = std::fs::read(&mark).map_err(|e| Error::io(&mark, e))?;
+        let names = found.strip_prefix(SAYS).unwrap_or_default().split(|b| *b == 0).map(Vec::from).collect();
+        let file = File::options().append(true).open(&mark).map_err(|e| Error::io(&mark, e))?;
+        Ok(OurFolder { path, names, mark: file })
+    }
+
+    /// Writes a file under a name below the folder, making folders on the way. Somebody else's file is not replaced.
+    pub fn write(
+        &mut self,
+        name: &Path,
+        content: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+    ) -> Result<PathBuf> {
+        let path = self.path.join(name);
+        let bytes = name.as_os_str().as_encoded_bytes();
+        if !self.names.contains(bytes) {
+            if path.symlink_metadata().is_ok() {
+                return Err(Error::Usage(format!(
+                    "{}: already there, and not written by ckaad; move it, or name another folder",
+                    path.display()
+                )));
+            }
+            let mark = [bytes, b"\0"].concat();
+            self.mark.write_all(&mark).map_err(|e| Error::io(self.path.join(MARK), e))?;
+            self.names.insert(bytes.to_vec());
+        }
+        let folder = folder_of(&path);
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        write_atomically(&path, content)?;
+        Ok(path)
+    }
 }

@@ -4,7 +4,7 @@ mod atomic;
 mod folder;
 
 pub use atomic::write_atomically;
-pub use folder::is_ours;
+pub use folder::{OurFolder, is_ours};
 
 use crate::{Error, Result};
 use same_file::Handle;
@@ -51,8 +51,8 @@ pub struct Outputs {
     /// Those that are there already.
     files: Vec<(String, Handle)>,
     folders: Vec<(String, Handle)>,
-    /// All of them, resolved.
-    places: Vec<(String, PathBuf)>,
+    /// All of them, resolved, and whether it is a folder.
+    places: Vec<(String, PathBuf, bool)>,
 }
 
 impl Outputs {
@@ -89,12 +89,12 @@ impl Outputs {
             }
             self.files.push((flag.to_string(), handle));
         }
-        self.place(flag, path, target)
+        self.place(flag, path, target, false)
     }
 
-    /// Refuses two outputs in one place, or one in the folder of another.
-    fn place(mut self, flag: &str, path: &Path, target: PathBuf) -> Result<Self> {
-        for (other, taken) in &self.places {
+    /// Refuses a file in the place or in the folder of another output. Folders may be shared.
+    fn place(mut self, flag: &str, path: &Path, target: PathBuf, is_folder: bool) -> Result<Self> {
+        for (other, taken, _) in self.places.iter().filter(|(.., folder)| !(is_folder && *folder)) {
             let named =
                 |what: &str| Err(Error::Usage(format!("{flag} {}: {what} {other}; name another", path.display())));
             if *taken == target {
@@ -105,7 +105,7 @@ impl Outputs {
                 return named("is the folder of");
             }
         }
-        self.places.push((flag.to_string(), target));
+        self.places.push((flag.to_string(), target, is_folder));
         Ok(self)
     }
 
@@ -114,7 +114,7 @@ impl Outputs {
     pub fn folder(mut self, flag: &str, path: &Path) -> Result<Self> {
         folder::make(flag, path)?;
         self.folders.push((flag.to_string(), Handle::from_path(path).map_err(|e| Error::io(path, e))?));
-        self.place(flag, path, resolved(path))
+        self.place(flag, path, resolved(path), true)
     }
 
     /// Refuses to read a file or a folder that would be written over.

@@ -3,8 +3,8 @@
 use super::encode::png_rgb;
 use super::heatmap::{Scale, heatmap, with_legend};
 use super::maps::{write_npy, write_tiff};
-use crate::output::{folder_of, write_atomically};
-use crate::{Error, Result};
+use crate::Result;
+use crate::output::OurFolder;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -17,11 +17,11 @@ pub enum MapFormat {
 
 /// Where the files of one run go, and what they look like.
 pub struct MapFiles {
-    pub heatmaps: Option<PathBuf>,
-    pub maps: Option<PathBuf>,
-    pub format: MapFormat,
+    heatmaps: Option<OurFolder>,
+    maps: Option<OurFolder>,
+    format: MapFormat,
     /// Of the heat maps; without one each has its own, from its map's lowest value to its highest.
-    pub scale: Option<Scale>,
+    scale: Option<Scale>,
     /// Names already used, without extension and in lower case: not every system tells a.png from A.png.
     taken: HashSet<String>,
 }
@@ -34,9 +34,15 @@ pub struct Written {
 }
 
 impl MapFiles {
-    /// The folders have to exist.
-    pub fn new(heatmaps: Option<PathBuf>, maps: Option<PathBuf>, format: MapFormat, scale: Option<Scale>) -> Self {
-        MapFiles { heatmaps, maps, format, scale, taken: HashSet::new() }
+    /// The folders are among a command's [`Outputs`](crate::output::Outputs), which made them.
+    pub fn new(
+        heatmaps: Option<PathBuf>,
+        maps: Option<PathBuf>,
+        format: MapFormat,
+        scale: Option<Scale>,
+    ) -> Result<Self> {
+        let open = |folder: Option<PathBuf>| folder.map(OurFolder::open).transpose();
+        Ok(MapFiles { heatmaps: open(heatmaps)?, maps: open(maps)?, format, scale, taken: HashSet::new() })
     }
 
     /// Whether nothing is wanted.
@@ -52,16 +58,16 @@ impl MapFiles {
             return Ok(written);
         }
         let (name, size) = (self.free_name(name), map.len().isqrt());
-        if let Some(folder) = &self.heatmaps {
+        if let Some(folder) = &mut self.heatmaps {
             let scale = self.scale.unwrap_or_else(|| Scale::of_maps([map].into_iter()));
             let (pixels, height) = with_legend(heatmap(rgb, shown, map, &scale), shown, &scale);
             let png = png_rgb(&pixels, shown.0, height)?;
-            written.heatmap = Some(write(folder, &name, "png", |f| f.write_all(&png))?);
+            written.heatmap = Some(folder.write(&with(&name, "png"), |f| f.write_all(&png))?);
         }
-        if let Some(folder) = &self.maps {
+        if let Some(folder) = &mut self.maps {
             written.map = Some(match self.format {
-                MapFormat::Npy => write(folder, &name, "npy", |f| write_npy(f, map, size, size))?,
-                MapFormat::Tiff => write(folder, &name, "tiff", |f| write_tiff(f, map, size, size))?,
+                MapFormat::Npy => folder.write(&with(&name, "npy"), |f| write_npy(f, map, size, size))?,
+                MapFormat::Tiff => folder.write(&with(&name, "tiff"), |f| write_tiff(f, map, size, size))?,
             });
         }
         Ok(written)
@@ -82,19 +88,10 @@ impl MapFiles {
     }
 }
 
-fn write(
-    folder: &Path,
-    name: &Path,
-    extension: &str,
-    content: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
-) -> Result<PathBuf> {
-    // Not `with_extension`: a name may hold dots.
-    let mut path = folder.join(name).into_os_string();
-    path.push(".");
-    path.push(extension);
-    let path = PathBuf::from(path);
-    let folder = folder_of(&path);
-    std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
-    write_atomically(&path, content)?;
-    Ok(path)
+/// Not `with_extension`: a name may hold dots.
+fn with(name: &Path, extension: &str) -> PathBuf {
+    let mut name = name.as_os_str().to_owned();
+    name.push(".");
+    name.push(extension);
+    name.into()
 }
