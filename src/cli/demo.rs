@@ -35,8 +35,9 @@ pub struct Args {
     /// ResNet-18 weights: a file, or a name from `ckaad weights list` [default: a random backbone]
     #[arg(long, default_value = "random", hide_default_value = true, value_name = "FILE|NAME")]
     weights: String,
-    #[arg(long, default_value_t = 60, value_parser = count)]
-    epochs: usize,
+    /// Passes over the training pictures [default: 60]
+    #[arg(long, value_parser = count)]
+    epochs: Option<usize>,
     #[arg(long, default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
@@ -46,6 +47,7 @@ pub struct Args {
 }
 
 const IMAGE_SIZE: usize = 128;
+const EPOCHS: usize = 60;
 /// Lies in every folder the demo wrote to, so that it never deletes anybody else's pictures.
 const MARK: &str = ".made-by-ckaad-demo";
 
@@ -54,6 +56,11 @@ pub fn run(args: &Args) -> Result<bool> {
     let started = Instant::now();
     // The usual 4 pixels belong to pictures of 256.
     let detector = args.detector.detector_with(&[("sigma", "2")])?;
+    if let (Learning::Fit(_), Some(_)) = (detector.learning(), args.epochs) {
+        let name = detector.method().name;
+        return Err(Error::Usage(format!("--epochs: {name} is fitted in one go, there are no steps; leave it out")));
+    }
+    let epochs = args.epochs.unwrap_or(EPOCHS);
     let weights = Pretrained::open(&args.weights, args.seed)?;
     let note = match &weights {
         Pretrained::Random(_) => {
@@ -88,7 +95,7 @@ pub fn run(args: &Args) -> Result<bool> {
         architecture: Architecture::new("resnet18", &[1, 2], IMAGE_SIZE)?,
         backend: backend.clone(),
         detector: detector.clone(),
-        epochs: args.epochs,
+        epochs,
         batch: 8,
         seed: args.seed,
         shuffle: true,
@@ -101,7 +108,7 @@ pub fn run(args: &Args) -> Result<bool> {
         out: model_path.clone(),
         weights: weights.describe(),
     };
-    let teller = Teller::new(args.epochs, &*detector, None);
+    let teller = Teller::new(epochs, &*detector, None);
     train::run(&settings, TrainSet::open(&data)?, &weights, &|e| teller.tell(e), &AtomicBool::new(false))?;
     teller.finish();
 
@@ -117,7 +124,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let settings = [
         ("Pictures", format!("woven textures, {IMAGE_SIZE} px, generated with seed {}", args.seed)),
         ("Backbone", format!("ResNet-18, layers 1 and 2, weights: {}", weights.describe())),
-        ("Training", training(args, &*detector)),
+        ("Training", training(epochs, &*detector)),
         ("Time", format!("{seconds:.0} s in all, {:.1} ms to score a picture", e.ms_per_image)),
     ];
     let settings = settings.map(|(name, value)| (name.to_string(), value)).into();
@@ -130,12 +137,14 @@ pub fn run(args: &Args) -> Result<bool> {
 }
 
 /// One line on how it was trained.
-fn training(args: &Args, detector: &dyn Detector) -> String {
-    let name = detector.method().name;
-    match (detector.learning(), detector.options().text("strategy")) {
-        (Learning::Steps(_), Some(strategy)) => format!("{name}, {strategy}: {} epochs, batch size 8", args.epochs),
-        (Learning::Steps(_), None) => format!("{name}: {} epochs, batch size 8", args.epochs),
-        (Learning::Fit(_), _) => format!("{name}: fitted at once"),
+fn training(epochs: usize, detector: &dyn Detector) -> String {
+    let options = detector.options();
+    let changed = options.specs().iter().filter(|spec| options.text(spec.name) != spec.default);
+    let changed = changed.filter_map(|spec| Some(format!(", {} {}", spec.name, options.text(spec.name)?)));
+    let name = detector.method().name.to_string() + &changed.collect::<String>();
+    match detector.learning() {
+        Learning::Steps(_) => format!("{name}: {epochs} epochs, batch size 8"),
+        Learning::Fit(_) => format!("{name}: fitted at once"),
     }
 }
 

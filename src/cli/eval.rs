@@ -38,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
     /// Folder with test/good and test/<type>
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["normal", "anomalous"])]
+    #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Folder of normal pictures
     #[arg(long, value_name = "DIR", conflicts_with = "data")]
@@ -70,6 +70,9 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<bool> {
     if args.scores && args.format != Format::Json {
         return Err(Error::Usage("--scores: a list for --format json".into()));
+    }
+    if [&args.data, &args.normal, &args.anomalous].iter().all(|folder| folder.is_none()) {
+        return Err(Error::Usage("which pictures? --normal DIR, --anomalous DIR or both, or --data DIR".into()));
     }
     let model = ModelFile::open(&args.model)?;
     let set = match &args.data {

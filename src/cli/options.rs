@@ -86,6 +86,11 @@ impl Device {
         told(self.request().choose())
     }
 
+    /// The same for a run that may turn out to have nothing to compute: standard error hears of it by [`tell_device`].
+    pub fn chosen(&self) -> Result<Chosen> {
+        self.request().choose()
+    }
+
     /// As [`Device::backend`], without what `ckaad tune` measured.
     pub fn untuned_backend(&self) -> Result<Backend> {
         told(self.request().choose_untuned())
@@ -93,12 +98,19 @@ impl Device {
 }
 
 fn told(chosen: Result<Chosen>) -> Result<Backend> {
-    let Chosen { backend, notes } = chosen?;
+    let chosen = chosen?;
+    tell_device(&chosen)?;
+    Ok(chosen.backend)
+}
+
+/// Says on standard error what is to be known of the device.
+pub fn tell_device(chosen: &Chosen) -> Result<()> {
+    let Chosen { backend, notes } = chosen;
     notes.iter().for_each(|note| note!("{note}"));
     if verbosity::at_least(verbosity::VERBOSE) {
         tell!("computing on {backend}, {}", backend.identity()?);
     }
-    Ok(backend)
+    Ok(())
 }
 
 /// Which networks.

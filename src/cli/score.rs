@@ -1,7 +1,7 @@
 //! `ckaad score`: scores pictures with a trained model, one line each.
 
 use super::inputs::{Failed, Inputs, tell_passed_over, tell_warnings};
-use super::options::{Device, command_line, count, print, print_colored};
+use super::options::{Device, command_line, count, print, print_colored, tell_device};
 use super::progress;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
@@ -104,8 +104,8 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     outputs.expect_apart(&args.model)?;
     let given = args.inputs.given(&outputs)?;
-    let backend = args.device.backend()?;
-    let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
+    let chosen = args.device.chosen()?;
+    let mut scorer = Scorer::from_file(&model, args.batch_size, &chosen.backend)?;
     let format = match args.map_format {
         MapFormat::Npy => files::MapFormat::Npy,
         MapFormat::Tiff => files::MapFormat::Tiff,
@@ -131,14 +131,17 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     // When lines go to a file, a spinner on the terminal shows that work goes on.
     let bar = (!io::stdout().is_terminal()).then(|| progress::spinner("scored"));
-    let mut failed = Failed::default();
+    let (mut failed, mut seen, mut untold) = (Failed::default(), 0, Some(chosen));
     let passed_over = pipeline::run(
         &mut scorer,
         args.heatmaps.is_some(),
         move |take| listing::each(given, &outputs, take),
         |outcome| {
+            seen += 1;
             if outcome.result.is_err() {
                 failed.add(&outcome.picture.source);
+            } else {
+                untold.take().map_or(Ok(()), |chosen| tell_device(&chosen))?;
             }
             bar.iter().for_each(|b| b.inc(1));
             writer.write(outcome)
@@ -146,6 +149,9 @@ pub fn run(args: &Args) -> Result<bool> {
     )?;
     bar.iter().for_each(|b| b.finish_and_clear());
     tell_passed_over(&passed_over);
+    if seen == 0 {
+        tell!("ckaad: warning: the list names no picture");
+    }
     if let (Some(path), Some(report)) = (&args.report, writer.report) {
         report.write(path, &args.model.display().to_string(), command_line())?;
     }

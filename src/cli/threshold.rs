@@ -1,7 +1,7 @@
 //! `ckaad threshold`: sets the score from which a model calls a picture anomalous.
 
 use super::inputs::{Failed, Inputs, tell_left_out, tell_passed_over, tell_warnings};
-use super::options::{Device, count, percentage, print, share};
+use super::options::{Device, count, percentage, print, share, tell_device};
 use super::progress;
 use super::train::tell_calibration;
 use crate::data::listing;
@@ -63,8 +63,9 @@ pub fn run(args: &Args) -> Result<bool> {
         Some(v) => return Err(Error::Usage(format!("--value {v}: expected a finite number"))),
         None => {
             let given = args.inputs.given(&outputs)?;
-            let backend = args.device.backend()?;
-            let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
+            let chosen = args.device.chosen()?;
+            let mut scorer = Scorer::from_file(&model, args.batch_size, &chosen.backend)?;
+            let mut untold = Some(chosen);
             let mut outcomes = Vec::new();
             let bar = progress::spinner("scored");
             let passed_over = pipeline::run(
@@ -74,6 +75,7 @@ pub fn run(args: &Args) -> Result<bool> {
                 |outcome| {
                     match outcome.result {
                         Ok((picture, scored)) => {
+                            untold.take().map_or(Ok(()), |chosen| tell_device(&chosen))?;
                             tell_warnings(outcome.picture.source.path(), &picture.shown);
                             outcomes.push((scored.score, f64::from(scored.peak())));
                         }

@@ -49,7 +49,7 @@ the same losses, bit for bit, when the number of threads is the same.
 moments stay f32, and so does the model file. f16 is for scoring.")]
 pub struct Args {
     /// Folder with train/good and, optionally, train/anomalous
-    #[arg(long, value_name = "DIR", required_unless_present = "normal")]
+    #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Folder of normal pictures (with all folders below), in place of --data
     #[arg(long, value_name = "DIR", conflicts_with = "data")]

@@ -60,7 +60,7 @@ fn expect_finite(values: &Values<f32>) -> Result<()> {
     match values.layout.entries().iter().find(broken) {
         None => Ok(()),
         Some(e) => invalid!(
-            "training diverged: {}.{} holds values that are not numbers; nothing was written. Try a lower --lr",
+            "training diverged: {}.{} holds values that are not numbers; nothing was written. Try a lower learning rate",
             values.layout.network,
             e.name
         ),

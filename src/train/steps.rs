@@ -127,7 +127,7 @@ impl<'a> Run<'a> {
         }
         if !losses.values.iter().all(|l| l.is_finite()) {
             invalid!(
-                "training diverged in epoch {}, step {}: losses {}; nothing was written since the last checkpoint. Try a lower --lr",
+                "training diverged in epoch {}, step {}: losses {}; nothing was written since the last checkpoint. Try a lower learning rate",
                 at.epoch + 1,
                 at.step + 1,
                 losses.names.iter().zip(&losses.values).map(|(n, v)| format!("{n} {v}")).collect::<Vec<_>>().join(", ")

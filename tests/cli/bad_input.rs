@@ -68,7 +68,7 @@ fn diverging_training_leaves_the_old_model() {
     let dir = folder();
     let path = own_model(&dir);
     let before = std::fs::read(&path).unwrap();
-    train(full(), &path, "--lr 1e30 --epochs 5 --force").fails(2, &["diverged", "lower --lr"]);
+    train(full(), &path, "--lr 1e30 --epochs 5 --force").fails(2, &["diverged", "lower learning rate"]);
     assert!(before == std::fs::read(&path).unwrap());
 }
 

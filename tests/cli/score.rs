@@ -285,6 +285,16 @@ fn lists_of_any_names() {
 }
 
 /// A path that leads nowhere is no picture.
+/// Nothing is said of the device where nothing was computed.
+#[test]
+fn a_list_of_nothing() {
+    let dir = folder();
+    let list = dir.path().join("list");
+    std::fs::write(&list, "").unwrap();
+    let run = ckaad(&["score", "--model", text(model()), "--files0-from", text(&list)]).ok();
+    assert!(run.err.contains("names no picture") && !run.err.contains("computing"), "{run:?}");
+}
+
 #[test]
 fn paths_and_pictures_are_counted_apart() {
     let dir = folder();

@@ -133,7 +133,7 @@ fn good_pictures_alone() {
 
     ckaad(&["train", "--data", text(&good), "--out", "x"]).fails(2, &["--normal "]);
     ckaad(&["train", "--normal", text(&good), "--data", "x"]).fails(2, &["--data", "--normal"]);
-    ckaad(&["train", "--out", "x"]).fails(2, &["--data <DIR>"]);
+    ckaad(&["train", "--out", "x"]).fails(2, &["--normal DIR", "--data DIR"]);
 }
 
 /// With as many parts as pictures every one is scored by a detector that learned from all others: training by hand gives
