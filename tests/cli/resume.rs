@@ -4,7 +4,8 @@ use crate::support::*;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-const CASES: [(&str, &str); 3] = [("recon", "recon"), ("labelled", "ckapatch"), ("elastic", "ckapatch")];
+const CASES: [(&str, &str); 4] =
+    [("recon", "recon"), ("labelled", "ckapatch"), ("elastic", "ckapatch"), ("batch-norm", "reconsub --norm batch")];
 
 fn data(case: &str) -> &'static Path {
     if case == "labelled" { full() } else { plain() }
@@ -29,6 +30,12 @@ fn in_parts_as_in_one_go() {
         train(data(case), &parts, &format!("{flags} --epochs 2")).ok();
         let resumed = train(data(case), &parts, &format!("{flags} --epochs 4 --resume")).ok();
         assert!(resumed.err.contains("resumed in epoch 3"), "{resumed:?}");
+        same(&whole, &parts);
+        // What was done is not undone, nor called by another number of epochs.
+        train(data(case), &parts, &format!("{flags} --epochs 3 --resume"))
+            .fails(2, &["4 epochs behind it", "--epochs 3"]);
+        let again = train(data(case), &parts, &format!("{flags} --epochs 4 --resume")).ok();
+        assert!(again.err.contains("all 4 epochs were done before"), "{again:?}");
         same(&whole, &parts);
     }
 }

@@ -99,6 +99,8 @@ fn good_pictures_alone() {
     let path = dir.path().join("m.safetensors");
     let good = full().join("train/good");
     let small = ["--weights", "random", "--image-size", "64", "--layers", "1,2", "--detector", "patchcore"];
+    let args = ["train", "--normal", text(&good), "--out", text(&path), "--max-false-alarms", "1"];
+    ckaad(&args).fails(2, &["--max-false-alarms", "1% or 100%"]);
     let args = ["train", "--normal", text(&good), "--out", text(&path), "--max-false-alarms", "25%"];
     let run = ckaad(&[&args[..], &small].concat()).ok();
     // Nine pictures are too few to hold some back: all of them are scored by banks that did not see them.
