@@ -62,7 +62,7 @@ fn nothing_is_allocated_while_running() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     pool.install(|| {
         let a = Architecture::new("resnet18", &[2, 3], 64).unwrap();
-        for strategy in [Strategy::CkaPatch, Strategy::CkaImage] {
+        for strategy in [Strategy::ReconSub, Strategy::Gan, Strategy::CkaPatch, Strategy::CkaImage] {
             let spec = StepSpec {
                 architecture: &a,
                 normal: 2,

@@ -274,7 +274,7 @@ fn sessions_agree_bit_for_bit() {
 #[test]
 fn training_and_scoring_do_not_overlap() {
     let architecture = Architecture::new("resnet18", &[2, 3], 64).unwrap();
-    for strategy in [Strategy::Recon, Strategy::CkaPatch, Strategy::CkaImage] {
+    for strategy in [Strategy::Recon, Strategy::ReconSub, Strategy::Gan, Strategy::CkaPatch, Strategy::CkaImage] {
         for (normal_feed, anomalous_feed) in [(Feed::Pixels, Feed::Pixels), (Feed::Features, Feed::Pixels)] {
             let spec = StepSpec {
                 architecture: &architecture,
