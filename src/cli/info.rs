@@ -37,7 +37,7 @@ fn options(config: &Config) -> Vec<(String, String)> {
         return training.options.clone().into_iter().collect();
     }
     let options = config.detector.options();
-    let kept = options.specs().iter().filter(|spec| spec.kept);
+    let kept = options.specs().iter().filter(|spec| spec.need.in_scoring());
     kept.filter_map(|spec| Some((spec.name.to_string(), options.text(spec.name)?.to_string()))).collect()
 }
 

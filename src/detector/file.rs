@@ -184,7 +184,7 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
         }
     }
     let mut options = Options::new(method.options);
-    for spec in method.options.iter().filter(|s| s.kept) {
+    for spec in method.options.iter().filter(|s| s.need.in_scoring()) {
         let Some(text) = take(&key_of(spec)) else { continue };
         // As version 1 read it.
         let all = nameless && matches!(spec.rule, Rule::CountOrAll) && text.trim() == "0";
@@ -242,7 +242,7 @@ fn metadata(c: &Config) -> Result<BTreeMap<String, String>> {
     put("std", join(&a.std));
     put("detector", c.detector.method().name.into());
     let options = c.detector.options();
-    for spec in options.specs().iter().filter(|s| s.kept) {
+    for spec in options.specs().iter().filter(|s| s.need.in_scoring()) {
         if let Some(text) = options.text(spec.name) {
             put(&key_of(spec), text.into());
         }

@@ -14,8 +14,27 @@ pub struct OptionSpec {
     /// None: not set unless somebody does.
     pub default: Option<&'static str>,
     pub rule: Rule,
-    /// Whether scoring needs it: a model file holds it then.
-    pub kept: bool,
+    pub need: Need,
+}
+
+/// What an option matters to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A run resumes only with the same.
+    Training,
+    /// A model file holds it.
+    Scoring,
+    Both,
+}
+
+impl Need {
+    pub fn in_training(self) -> bool {
+        self != Need::Scoring
+    }
+
+    pub fn in_scoring(self) -> bool {
+        self != Need::Training
+    }
 }
 
 /// What an option may be.
@@ -68,7 +87,7 @@ pub const SIGMA: OptionSpec = OptionSpec {
     help: "Standard deviation of the map's Gaussian blur, in pixels",
     default: Some("4"),
     rule: Rule::Sigma,
-    kept: true,
+    need: Need::Scoring,
 };
 
 /// Options with their values, each checked by its rule.

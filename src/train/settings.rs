@@ -91,7 +91,7 @@ impl Key {
             "computed": s.backend.identity()?,
         });
         let options = s.detector.options();
-        for spec in options.specs().iter().filter(|spec| !spec.kept) {
+        for spec in options.specs().iter().filter(|spec| spec.need.in_training()) {
             key[spec.name] = json!(options.text(spec.name));
         }
         match key {

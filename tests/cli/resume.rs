@@ -114,6 +114,7 @@ fn other_settings_or_weights_are_refused_by_name() {
         ("--strategy ckapatch --seed 1", "seed 0"),
         ("--strategy ckapatch --batch-size 2", "batch 4"),
         ("--strategy ckapatch --lr 0.5", "lr 0.001"),
+        ("--strategy ckapatch --norm batch", "norm instance"),
         ("--strategy ckapatch --layers 2,3 --image-size 64", "layers [1,2]"),
         ("--strategy ckapatch --holdout 0.3", "holdout 0.1"),
         ("--strategy ckapatch --no-shuffle", "shuffle true"),

@@ -8,7 +8,7 @@ pub mod scoring;
 pub mod step;
 pub mod strategy;
 
-use super::options::{OptionSpec, Options, Rule, SIGMA};
+use super::options::{Need, OptionSpec, Options, Rule, SIGMA};
 use super::{BatchSpec, Detector, Learning, Method, StepSpec, Steps};
 use crate::Result;
 use crate::program::Program;
@@ -26,7 +26,7 @@ pub const METHOD: Method = Method {
 };
 
 const fn option(name: &'static str, default: &'static str, rule: Rule, help: &'static str) -> OptionSpec {
-    OptionSpec { name, help, default: Some(default), rule, kept: false }
+    OptionSpec { name, help, default: Some(default), rule, need: Need::Training }
 }
 
 const OPTIONS: [OptionSpec; 9] = [
@@ -36,7 +36,7 @@ const OPTIONS: [OptionSpec; 9] = [
         help: "Whose statistics normalise the auto-encoder's maps",
         default: Some("instance"),
         rule: Rule::OneOf(Normalization::NAMES),
-        kept: true,
+        need: Need::Both,
     },
     option("lr", "0.001", Rule::NonNegative, "Learning rate of the auto-encoder"),
     option("d-lr", "0.0001", Rule::NonNegative, "Learning rate of the discriminator"),
@@ -53,7 +53,7 @@ const OPTIONS: [OptionSpec; 9] = [
         help: "A picture's score is the mean of this many largest map values, or of `all`",
         default: Some("100"),
         rule: Rule::CountOrAll,
-        kept: true,
+        need: Need::Scoring,
     },
     SIGMA,
 ];

@@ -6,7 +6,7 @@ pub mod coreset;
 pub mod projection;
 pub mod scoring;
 
-use super::options::{OptionSpec, Options, Rule, SIGMA};
+use super::options::{Need, OptionSpec, Options, Rule, SIGMA};
 use super::{BatchSpec, Detector, Features, Fit, Fitted, Learning, Method, Progress};
 use crate::engine::ops::nearest::MAX_NEIGHBOURS;
 use crate::engine::params::{Init, Layout, Values};
@@ -30,21 +30,21 @@ const OPTIONS: [OptionSpec; 4] = [
         help: "Share of the normal patches that the memory bank keeps",
         default: Some("0.1"),
         rule: Rule::Share,
-        kept: false,
+        need: Need::Training,
     },
     OptionSpec {
         name: "bank-rows",
         help: "Patches that the memory bank keeps [default: as --coreset says; plan and bench: of 200 pictures]",
         default: None,
         rule: Rule::Count,
-        kept: true,
+        need: Need::Scoring,
     },
     OptionSpec {
         name: "neighbours",
         help: "Patches of the bank around the nearest one that the picture's score is weighted by",
         default: Some("9"),
         rule: Rule::CountUpTo(MAX_NEIGHBOURS),
-        kept: true,
+        need: Need::Scoring,
     },
     SIGMA,
 ];
