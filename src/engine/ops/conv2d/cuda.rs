@@ -1,4 +1,4 @@
-//! Grid choice and launches of the convolution (kernels/conv2d.cu).
+//! Grid choice and launches of the convolution (kernels/conv2d.cu, kernels/conv2d_bwd.cu).
 
 use super::{Activation, BwdBias, BwdInput, BwdWeight, Conv2d, Forward};
 use crate::Result;
