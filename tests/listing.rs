@@ -2,7 +2,7 @@
 
 use ckaad::data::folder::TrainSet;
 use ckaad::data::listing::{Given, Refused, below, each};
-use ckaad::output::{Kind, OurFolder, Outputs};
+use ckaad::output::{FileKind, OurFolder, Outputs};
 use std::fs;
 use std::path::Path;
 
@@ -121,7 +121,7 @@ fn outputs_are_not_read() {
     let error = Outputs::default().folder("--maps", &root.join("in")).err().unwrap().to_string();
     assert!(error.contains("--maps") && error.contains("empty or a new folder"), "{error}");
     // A file by another name.
-    let outputs = Outputs::default().file("--out", &root.join("in/../report.html"), Kind::Page).unwrap();
+    let outputs = Outputs::default().file("--out", &root.join("in/../report.html"), FileKind::Page).unwrap();
     assert!(outputs.expect_apart(&root.join("report.html")).unwrap_err().to_string().contains("--out"));
     outputs.expect_apart(&root.join("in/a.png")).unwrap();
 }
@@ -135,9 +135,9 @@ fn links_do_not_hide_that_it_is_the_same_file() {
     std::os::unix::fs::symlink(root.join("w.pth"), root.join("soft")).unwrap();
     fs::hard_link(root.join("w.pth"), root.join("hard")).unwrap();
     for name in ["soft", "hard", "w.pth"] {
-        let outputs = Outputs::default().file("--out", &root.join(name), Kind::Page).unwrap();
+        let outputs = Outputs::default().file("--out", &root.join(name), FileKind::Page).unwrap();
         assert!(outputs.expect_apart(&root.join("w.pth")).is_err(), "{name}");
-        assert!(outputs.file("--log", &root.join("w.pth"), Kind::Page).is_err(), "{name}");
+        assert!(outputs.file("--log", &root.join("w.pth"), FileKind::Page).is_err(), "{name}");
     }
 }
 
@@ -157,7 +157,7 @@ fn where_nothing_can_be_written() {
         ("link", "no folder"),
     ] {
         let path = if path.is_empty() { root.to_path_buf() } else { root.join(path) };
-        let error = Outputs::default().file("--out", &path, Kind::Tensors).err().unwrap();
+        let error = Outputs::default().file("--out", &path, FileKind::Tensors).err().unwrap();
         assert_eq!(error.kind(), ckaad::error::Kind::Usage);
         assert!(error.to_string().contains(word), "{error}");
     }
@@ -168,14 +168,14 @@ fn two_outputs_in_one_place() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     fs::create_dir(root.join("in")).unwrap();
-    let outputs = || Outputs::default().file("--out", &root.join("m"), Kind::Tensors).unwrap();
-    let error = outputs().file("--log", &root.join("in/../m"), Kind::JsonLines).err().unwrap().to_string();
+    let outputs = || Outputs::default().file("--out", &root.join("m"), FileKind::Tensors).unwrap();
+    let error = outputs().file("--log", &root.join("in/../m"), FileKind::JsonLines).err().unwrap().to_string();
     assert!(error.contains("--log") && error.contains("is the same as --out"), "{error}");
-    outputs().file("--log", &root.join("m.log"), Kind::JsonLines).unwrap();
+    outputs().file("--log", &root.join("m.log"), FileKind::JsonLines).unwrap();
     let maps = || Outputs::default().folder("--heatmaps", &root.join("h")).unwrap();
-    let error = maps().file("--report", &root.join("h/a.html"), Kind::Page).err().unwrap().to_string();
+    let error = maps().file("--report", &root.join("h/a.html"), FileKind::Page).err().unwrap().to_string();
     assert!(error.contains("lies in the folder of --heatmaps"), "{error}");
-    let report = Outputs::default().file("--report", &root.join("g/a.html"), Kind::Page);
+    let report = Outputs::default().file("--report", &root.join("g/a.html"), FileKind::Page);
     assert!(report.is_err());
     // Folders may be shared.
     maps().folder("--maps", &root.join("h")).unwrap();
@@ -196,6 +196,12 @@ fn somebody_elses_file_in_a_folder_of_ours_stays() {
     assert!(error.contains("user.png") && error.contains("not written by ckaad"), "{error}");
     assert_eq!(fs::read(root.join("a.b/x.png")).unwrap(), b"2");
     assert_eq!(fs::read(root.join("user.png")).unwrap(), b"own");
+    // A mark of an earlier version names nothing yet.
+    fs::write(root.join(".ckaad-output"), "Another line.\n").unwrap();
+    assert!(open().write(Path::new("a.b/x.png"), |f| f.write_all(b"4")).is_err());
+    for content in [b"5", b"6"] {
+        open().write(Path::new("y.png"), |f| f.write_all(content)).unwrap();
+    }
 }
 
 #[test]
@@ -204,7 +210,7 @@ fn only_its_own_kind_is_replaced() {
     let path = folder.path().join("x");
     let mut model = 2u64.to_le_bytes().to_vec();
     model.extend(b"{}");
-    let kinds = [Kind::Page, Kind::Tensors, Kind::JsonLines];
+    let kinds = [FileKind::Page, FileKind::Tensors, FileKind::JsonLines];
     let contents: [&[u8]; 5] = [b"", b"<!DOCTYPE html><html>", &model, b"{\"epoch\":1}\n", b"a list of pictures\n"];
     let mut taken = Vec::new();
     for content in contents {

@@ -1,6 +1,6 @@
 //! Odd pictures and masks, against what Pillow makes of them (`odd/make.py`).
 
-use ckaad::data::image::{Picture, Source, load_mask, load_masks};
+use ckaad::data::image::{Picture, Source, load_mask};
 use ckaad::data::resize::bilinear;
 use image::metadata::Orientation;
 use sha2::{Digest, Sha256};
@@ -147,7 +147,7 @@ fn masks_mark_whatever_is_not_zero() {
         "mask_black_palette.png",
     ] {
         for size in [16, 64] {
-            let found = load_mask(&file(name), &shown(37, 29), size).unwrap();
+            let found = load_mask(&[file(name)], &shown(37, 29), size).unwrap();
             let right: Vec<u8> =
                 bilinear::<1>(&small, (37, 29), (size, size)).into_iter().map(|v| u8::from(v > 127)).collect();
             assert!(found == right, "{name} at {size}");
@@ -155,7 +155,7 @@ fn masks_mark_whatever_is_not_zero() {
     }
     // 900 of 160 x 120 pixels are marked, by the files' makers.
     for name in ["mask_values_0_1.png", "mask_values_0_3.png", "mask_palette_index1.png"] {
-        let found = load_mask(&file(name), &shown(160, 120), 240).unwrap();
+        let found = load_mask(&[file(name)], &shown(160, 120), 240).unwrap();
         let share = found.iter().map(|&v| f64::from(v)).sum::<f64>() / found.len() as f64;
         assert!((share - 900.0 / 19200.0).abs() < 0.002, "{name}: {share}");
     }
@@ -172,7 +172,7 @@ fn masks_are_turned_with_their_pictures() {
         path
     };
     let marked = |mask: &Path, picture: &Picture| {
-        let found = load_mask(mask, picture, 8).unwrap();
+        let found = load_mask(&[mask], picture, 8).unwrap();
         found.iter().enumerate().filter(|(_, v)| **v != 0).map(|(i, _)| (i % 8, i / 8)).collect::<Vec<_>>()
     };
     // Stored 4 wide and 2 high, shown 2 wide and 4 high: turned clockwise, the left column becomes the upper row.
@@ -187,7 +187,7 @@ fn masks_are_turned_with_their_pictures() {
     // Of a square nobody can tell: it is taken for stored as its picture is.
     let square = Picture { orientation: Orientation::Rotate180, ..shown(8, 8) };
     assert_eq!(marked(&write("square.png", 8, 8, (0, 1)), &square), [(7, 6)]);
-    let error = load_mask(&write("other.png", 3, 5, (0, 0)), &turned, 8).unwrap_err().to_string();
+    let error = load_mask(&[write("other.png", 3, 5, (0, 0))], &turned, 8).unwrap_err().to_string();
     assert!(error.contains("other.png") && error.contains("3 x 5") && error.contains("2 x 4"), "{error}");
 }
 
@@ -204,6 +204,6 @@ fn masks_in_several_files_are_those_in_one() {
     let one = write("one.png", |x, y| x + y < 30);
     let (even, odd) =
         (write("even.png", |x, y| x + y < 30 && x % 2 == 0), write("odd.png", |x, y| x + y < 30 && x % 2 == 1));
-    let together = load_masks([&*even, &*odd], &shown(50, 40), 16).unwrap();
-    assert!(together.contains(&1) && together == load_mask(&one, &shown(50, 40), 16).unwrap());
+    let together = load_mask(&[even, odd], &shown(50, 40), 16).unwrap();
+    assert!(together.contains(&1) && together == load_mask(&[&one], &shown(50, 40), 16).unwrap());
 }

@@ -10,7 +10,7 @@ use crate::detector::file::ModelFile;
 use crate::detector::{Detector, Learning};
 use crate::model::pretrained::Pretrained;
 use crate::model::{Architecture, TensorSource};
-use crate::output::{Kind, Outputs};
+use crate::output::{FileKind, Outputs};
 use crate::report::evaluation::{self, Head};
 use crate::score::evaluate::{ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
@@ -76,7 +76,7 @@ pub fn run(args: &Args) -> Result<bool> {
         // An earlier demo's model is removed below.
         let written = args.out.join("model.safetensors");
         Outputs::default()
-            .file("--out", &written, Kind::Tensors)
+            .file("--out", &written, FileKind::Tensors)
             .map_or(Ok(()), |outputs| outputs.expect_apart(file.archive.path()))?;
     }
     let data = args.out.join("data");

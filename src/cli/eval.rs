@@ -6,7 +6,7 @@ use super::progress;
 use crate::data::folder::{NORMAL, TestSet};
 use crate::detector::file::{Config, ModelFile};
 use crate::metrics::confusion::Confusion;
-use crate::output::{Kind, Outputs};
+use crate::output::{FileKind, Outputs};
 use crate::report::evaluation::{self, Head, left_out, origin, warnings};
 use crate::score::evaluate::{Evaluation, Metrics, NoMask, ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
@@ -80,7 +80,7 @@ pub fn run(args: &Args) -> Result<bool> {
         None => TestSet::of_folders(args.normal.as_deref(), args.anomalous.as_deref(), args.masks.as_deref())?,
     };
     if let Some(report) = &args.report {
-        let outputs = Outputs::default().file("--report", report, Kind::Page)?;
+        let outputs = Outputs::default().file("--report", report, FileKind::Page)?;
         outputs.expect_apart(&args.model)?;
         let files = set.images.iter().flat_map(|i| i.masks.iter().chain([&i.path]));
         files.into_iter().try_for_each(|file| outputs.expect_apart(file))?;

@@ -5,7 +5,7 @@ use super::options::{Device, command_line, count, print, print_colored, tell_dev
 use super::progress;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
-use crate::output::{Kind, Outputs};
+use crate::output::{FileKind, Outputs};
 use crate::report::files::{self, MapFiles, Written};
 use crate::report::heatmap::Scale;
 use crate::report::scored::ScoredReport;
@@ -95,7 +95,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let model = ModelFile::open(&args.model)?;
     let mut outputs = Outputs::default();
     if let Some(report) = &args.report {
-        outputs = outputs.file("--report", report, Kind::Page)?;
+        outputs = outputs.file("--report", report, FileKind::Page)?;
     }
     for (flag, folder) in [("--heatmaps", &args.heatmaps), ("--maps", &args.maps)] {
         if let Some(folder) = folder {

@@ -7,7 +7,7 @@ use super::train::tell_calibration;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
 use crate::detector::provenance::{Calibration, Origin};
-use crate::output::{Kind, Outputs, expect_new};
+use crate::output::{FileKind, Outputs, expect_new};
 use crate::score::pipeline;
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
@@ -50,7 +50,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<bool> {
     let model = ModelFile::open(&args.model)?;
     let out = args.out.as_ref().unwrap_or(&args.model);
-    let outputs = Outputs::default().file("--out", out, Kind::Tensors)?;
+    let outputs = Outputs::default().file("--out", out, FileKind::Tensors)?;
     if args.out.is_some() && !args.force {
         expect_new("--out", out, "--force replaces it")?;
     }

@@ -9,7 +9,7 @@ use crate::detector::provenance::{Calibration, ENOUGH, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
-use crate::output::{Kind, Outputs, expect_new};
+use crate::output::{FileKind, Outputs, expect_new};
 use crate::train::events::{Ended, EpochLog, Event, Losses};
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
@@ -146,10 +146,10 @@ fn open_log(args: &Args) -> Result<File> {
 
 /// Refuses to write where nothing can be written, where something is already, and over what is read.
 fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, set: &TrainSet) -> Result<()> {
-    let mut outputs = vec![("--out", args.out.clone(), Kind::Tensors)];
+    let mut outputs = vec![("--out", args.out.clone(), FileKind::Tensors)];
     if let Learning::Steps(_) = detector.learning() {
-        outputs.push(("--log", log_path(args), Kind::JsonLines));
-        outputs.push(("--out, its checkpoint", path_of(&args.out), Kind::Tensors));
+        outputs.push(("--log", log_path(args), FileKind::JsonLines));
+        outputs.push(("--out, its checkpoint", path_of(&args.out), FileKind::Tensors));
     }
     let mut written = Outputs::default();
     for (flag, path, kind) in &outputs {

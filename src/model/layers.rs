@@ -88,7 +88,7 @@ impl Recorder<'_> {
         let mean = self.tape.param(self.net, &running[0], &[c], Init::Zeros)?;
         let var = self.tape.param(self.net, &running[1], &[c], Init::Ones)?;
         let Norm::Batch(statistics) = &mut self.norm else {
-            return self.tape.batch_norm_by(x, [mean, var], (gamma, beta), NORM_EPS, o);
+            return self.tape.batch_norm_by(x, [mean, var], NORM_EPS, o);
         };
         let count = self.tape.shape(x).len() / c;
         let (y, [mean, rstd]) = self.tape.batch_norm(x, NORM_EPS, o)?;

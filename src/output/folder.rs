@@ -45,7 +45,9 @@ impl OurFolder {
     pub fn open(path: PathBuf) -> Result<Self> {
         let mark = path.join(MARK);
         let found = std::fs::read(&mark).map_err(|e| Error::io(&mark, e))?;
-        let names = found.strip_prefix(SAYS).unwrap_or_default().split(|b| *b == 0).map(Vec::from).collect();
+        // Whatever an earlier version's line said.
+        let names = found.splitn(2, |b| *b == b'\n').nth(1).unwrap_or_default();
+        let names = names.split(|b| *b == 0).map(Vec::from).collect();
         let file = File::options().append(true).open(&mark).map_err(|e| Error::io(&mark, e))?;
         Ok(OurFolder { path, names, mark: file })
     }

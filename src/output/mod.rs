@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// What a file holds that is written. Something of another kind is never replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// HTML
     Page,
     /// A model or a checkpoint, as safetensors.
@@ -22,21 +22,21 @@ pub enum Kind {
     JsonLines,
 }
 
-impl Kind {
+impl FileKind {
     fn name(self) -> &'static str {
         match self {
-            Kind::Page => "report",
-            Kind::Tensors => "model file",
-            Kind::JsonLines => "log",
+            FileKind::Page => "report",
+            FileKind::Tensors => "model file",
+            FileKind::JsonLines => "log",
         }
     }
 
     /// Whether a file of `len` bytes that begins so is one.
     fn is(self, begin: &[u8], len: u64) -> bool {
         match self {
-            Kind::Page => begin.get(..15).is_some_and(|b| b.eq_ignore_ascii_case(b"<!doctype html>")),
-            Kind::JsonLines => begin.first() == Some(&b'{'),
-            Kind::Tensors => begin.split_first_chunk::<8>().is_some_and(|(header, rest)| {
+            FileKind::Page => begin.get(..15).is_some_and(|b| b.eq_ignore_ascii_case(b"<!doctype html>")),
+            FileKind::JsonLines => begin.first() == Some(&b'{'),
+            FileKind::Tensors => begin.split_first_chunk::<8>().is_some_and(|(header, rest)| {
                 u64::from_le_bytes(*header) <= len.saturating_sub(8) && rest.first() == Some(&b'{')
             }),
         }
@@ -58,7 +58,7 @@ pub struct Outputs {
 impl Outputs {
     /// Adds a file. It has to be possible to write it: its folder exists and can be written into, and it is no folder itself. What
     /// is there already may be replaced only if it is of this kind, too, or empty.
-    pub fn file(mut self, flag: &str, path: &Path, kind: Kind) -> Result<Self> {
+    pub fn file(mut self, flag: &str, path: &Path, kind: FileKind) -> Result<Self> {
         let named = |what: String| Error::Usage(format!("{flag} {}: {what}", path.display()));
         if path.as_os_str().as_encoded_bytes().ends_with(std::path::MAIN_SEPARATOR_STR.as_bytes()) {
             return Err(named("is the name of a folder, expected that of a file".into()));

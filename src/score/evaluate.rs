@@ -3,7 +3,7 @@
 use super::pipeline;
 use super::scorer::Scorer;
 use crate::data::folder::{TestImage, TestSet};
-use crate::data::image::{Picture, Source, load_masks};
+use crate::data::image::{Picture, Source, load_mask};
 use crate::data::listing::Meant;
 use crate::metrics::confusion::Confusion;
 use crate::metrics::f1::{BestF1, best_f1};
@@ -11,7 +11,6 @@ use crate::metrics::pro::{PixelCurve, aupro_paper};
 use crate::metrics::roc::roc;
 use crate::{Error, Result, invalid};
 use rayon::prelude::*;
-use std::path::PathBuf;
 use std::time::Instant;
 
 /// Which area under the per-region-overlap curve.
@@ -230,7 +229,7 @@ fn truth(image: &TestImage, shown: &Picture, size: usize) -> Truth {
     if image.masks.is_empty() {
         return Truth::Unknown(NoMask::Missing);
     }
-    match load_masks(image.masks.iter().map(PathBuf::as_path), shown, size) {
+    match load_mask(&image.masks, shown, size) {
         Ok(mask) if mask.contains(&1) => Truth::Marked(mask),
         Ok(_) => Truth::Unknown(NoMask::Empty),
         Err(e) => Truth::Unknown(NoMask::Unreadable(e.to_string())),

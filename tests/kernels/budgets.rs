@@ -246,8 +246,8 @@ fn works() -> Vec<Work> {
 /// By statistics that stand in one tensor for scale and shift, too.
 fn batch_norm(name: &str, x: [usize; 4]) -> Case {
     Case::new("batch_norm", name, &[x, [1, 1, 1, x[3]], x], |t, v| {
-        let o = instance_norm::Options { affine: None, residual: Some(v[2]), act: Activation::Relu };
-        t.batch_norm_by(v[0], [v[1]; 2], (v[1], v[1]), 1e-5, o)
+        let o = instance_norm::Options { affine: Some((v[1], v[1])), residual: Some(v[2]), act: Activation::Relu };
+        t.batch_norm_by(v[0], [v[1]; 2], 1e-5, o)
     })
     .forward_only()
 }

@@ -15,16 +15,11 @@ use crate::invalid;
 /// palette that is all black the index, of a mask that is all of one colour its alpha. JPEGs, whose black is not quite black,
 /// are split in the middle. The mask has to share its picture's shape: where it says nothing of its own orientation, it is
 /// turned as `picture` was, unless only the shape of the turned picture is its own. Then it is resized as the picture is and
-/// split in the middle.
-pub fn load_mask(path: &Path, picture: &Picture, size: usize) -> Result<Vec<u8>> {
-    load_masks([path], picture, size)
-}
-
-/// The same of several masks that mark a picture's anomalies together: whether they come in one file or in many.
-pub fn load_masks<'a>(paths: impl IntoIterator<Item = &'a Path>, picture: &Picture, size: usize) -> Result<Vec<u8>> {
+/// split in the middle. Several files mark a picture's anomalies together, as if they were one.
+pub fn load_mask(paths: &[impl AsRef<Path>], picture: &Picture, size: usize) -> Result<Vec<u8>> {
     let (width, height) = (picture.width, picture.height);
     let mut all = vec![0; width * height];
-    for path in paths {
+    for path in paths.iter().map(AsRef::as_ref) {
         let bytes = read_file(path)?;
         let marks = guard::guarded(|| marks(&bytes, picture)).map_err(|e| e.within(path.display()))?;
         all.iter_mut().zip(marks).for_each(|(a, m)| *a |= m);

@@ -12,7 +12,7 @@ mod mask;
 mod orientation;
 mod tiff;
 
-pub use mask::{load_mask, load_masks};
+pub use mask::load_mask;
 
 use std::borrow::Cow;
 use std::io::{Cursor, Read};

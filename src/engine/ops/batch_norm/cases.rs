@@ -39,10 +39,9 @@ pub fn cases() -> Vec<Case> {
     let by = |name: &str, x: [usize; 4], residual: bool, act| {
         let c = [1, 1, 1, x[3]];
         Case::new("batch_norm", name, &[x, c, c, c, x], move |t, v| {
-            let affine = (v[2], v[3]);
-            let o = Options { affine: None, residual: residual.then_some(v[4]), act };
+            let o = Options { affine: Some((v[2], v[3])), residual: residual.then_some(v[4]), act };
             let var = t.activate(v[3], Activation::LeakyRelu(-1.0))?;
-            t.batch_norm_by(v[0], [v[1], var], affine, EPS, o)
+            t.batch_norm_by(v[0], [v[1], var], EPS, o)
         })
         .forward_only()
     };

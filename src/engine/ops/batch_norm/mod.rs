@@ -83,30 +83,13 @@ impl Tape {
         Ok(())
     }
 
-    /// Normalisation of `x` (n, h, w, c) by running statistics [mean, variance], each (c), as in scoring.
-    pub fn batch_norm_by(
-        &mut self,
-        x: Var,
-        running: [Var; 2],
-        affine: (Var, Var),
-        eps: f64,
-        o: Options,
-    ) -> Result<Var> {
+    /// Normalisation of `x` (n, h, w, c) by running statistics [mean, variance], each (c), as in scoring. Has to be affine.
+    pub fn batch_norm_by(&mut self, x: Var, running: [Var; 2], eps: f64, o: Options) -> Result<Var> {
+        if o.affine.is_none() {
+            return Err(self.shape_error(BatchNorm::NAME, "has neither scale nor shift".into()));
+        }
         let s = self.shape(x);
-        let mut inputs = vec![x, running[0], running[1], affine.0, affine.1];
-        for v in &inputs[1..] {
-            if self.shape(*v) != Shape::vector(s.c()) {
-                let what = format!("statistics, scale and shift of {} values each, found {}", s.c(), self.shape(*v));
-                return Err(self.shape_error(BatchNorm::NAME, what));
-            }
-        }
-        if let Some(r) = o.residual {
-            if self.shape(r) != s {
-                let what = format!("residual of shape {}, expected {s}", self.shape(r));
-                return Err(self.shape_error(BatchNorm::NAME, what));
-            }
-            inputs.push(r);
-        }
+        let inputs = self.norm_inputs(BatchNorm::NAME, x, &running, &o)?;
         self.record1(BatchNorm { c: s.c(), eps, residual: o.residual.is_some(), act: o.act }, inputs, s)
     }
 }
@@ -119,11 +102,11 @@ impl Operation for BatchNorm {
     }
 
     fn scratch<T: Real>(&self, _: usize) -> usize {
-        2 * self.c
+        self.c
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
-        cpu::normalise(self, a)
+        cpu::forward(self, a)
     }
 }
 

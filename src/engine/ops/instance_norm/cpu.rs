@@ -66,16 +66,21 @@ pub fn forward<T: Real>(op: &InstanceNorm, a: Args<'_, T>) {
                 scale[i] = gamma.map_or(rstd[i], |g| g[i] * rstd[i]);
                 shift[i] = beta.map_or(T::ZERO, |b| b[i]);
             }
-            let (scale, shift, mean) = (&*scale, &*shift, &*mean);
             let residual = residual.map(|r| &r[n * image..][..image]);
-            y.par_chunks_mut(block).enumerate().for_each(|(b, y)| {
-                let x = &x[b * block..][..y.len()];
-                let residual = residual.map(|r| &r[b * block..][..y.len()]);
-                // Told apart inside, where the compiler then knows which one it is.
-                let act = op.act;
-                wide!(FUSED => with_activation!(act, act => apply::<T, FUSED>(y, x, residual, mean, scale, shift, act)))
-            });
+            normalise(y, x, residual, [mean, scale, shift], op.act);
         });
+}
+
+/// `y = act((x - mean) * scale + shift + residual)`, row by row of as many channels as there are means.
+pub fn normalise<T: Real>(y: &mut [T], x: &[T], residual: Option<&[T]>, per_channel: [&[T]; 3], act: Activation) {
+    let [mean, scale, shift] = per_channel;
+    let block = BLOCK * mean.len();
+    y.par_chunks_mut(block).enumerate().for_each(|(b, y)| {
+        let x = &x[b * block..][..y.len()];
+        let residual = residual.map(|r| &r[b * block..][..y.len()]);
+        // Told apart inside, where the compiler then knows which one it is.
+        wide!(FUSED => with_activation!(act, act => apply::<T, FUSED>(y, x, residual, mean, scale, shift, act)))
+    });
 }
 
 /// Mean and sum of squared deviations of each channel over one block.

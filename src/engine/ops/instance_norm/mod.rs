@@ -3,7 +3,7 @@
 //! `y = act(gamma * (x - mean) * rstd + beta + residual)`.
 
 pub mod cases;
-mod cpu;
+pub(super) mod cpu;
 mod cuda;
 
 use super::{Activation, Args, Backward, Gradients, Operation};
@@ -51,23 +51,7 @@ impl Tape {
     /// The same; also returns mean and 1 / sqrt(var + eps), (n, 1, 1, c) each.
     pub fn instance_norm_with_stats(&mut self, x: Var, eps: f64, o: Options) -> Result<[Var; 3]> {
         let s = self.shape(x);
-        let mut inputs = vec![x];
-        if let Some((gamma, beta)) = o.affine {
-            for v in [gamma, beta] {
-                if self.shape(v) != Shape::vector(s.c()) {
-                    let what = format!("scale and shift must have {} values, found {}", s.c(), self.shape(v));
-                    return Err(self.shape_error(InstanceNorm::NAME, what));
-                }
-                inputs.push(v);
-            }
-        }
-        if let Some(r) = o.residual {
-            if self.shape(r) != s {
-                let what = format!("residual of shape {}, expected {s}", self.shape(r));
-                return Err(self.shape_error(InstanceNorm::NAME, what));
-            }
-            inputs.push(r);
-        }
+        let inputs = self.norm_inputs(InstanceNorm::NAME, x, &[], &o)?;
         let op = InstanceNorm {
             n: s.n(),
             rows: s.h() * s.w(),
@@ -80,6 +64,29 @@ impl Tape {
         let stats = Shape([s.n(), 1, 1, s.c()]);
         let outputs = self.record(op, inputs, &[s, stats, stats])?;
         Ok([outputs[0], self.exact(outputs[1]), self.exact(outputs[2])])
+    }
+
+    /// The inputs of the norm `op`: x, statistics that it is given, scale and shift, the residual. All but x and the residual are
+    /// of one value a channel.
+    pub(super) fn norm_inputs(&self, op: &str, x: Var, statistics: &[Var], o: &Options) -> Result<Vec<Var>> {
+        let s = self.shape(x);
+        let affine = o.affine.map(|(gamma, beta)| [gamma, beta]);
+        let mut inputs = vec![x];
+        for v in statistics.iter().chain(affine.iter().flatten()) {
+            if self.shape(*v) != Shape::vector(s.c()) {
+                let what = format!("statistics, scale and shift must have {} values, found {}", s.c(), self.shape(*v));
+                return Err(self.shape_error(op, what));
+            }
+            inputs.push(*v);
+        }
+        if let Some(r) = o.residual {
+            if self.shape(r) != s {
+                let what = format!("residual of shape {}, expected {s}", self.shape(r));
+                return Err(self.shape_error(op, what));
+            }
+            inputs.push(r);
+        }
+        Ok(inputs)
     }
 }
 
