@@ -82,6 +82,11 @@ impl Program {
         self.networks.iter().map(|n| n.id).find(|id| self.tape.layout(*id).network == name)
     }
 
+    /// Whether it changes the backbone, so that features of pictures do not stay what they are.
+    pub fn trains_backbone(&self) -> bool {
+        self.trained().any(|id| self.tape.layout(id).network == resnet::NETWORK)
+    }
+
     /// The networks whose parameters it changes.
     pub fn trained(&self) -> impl Iterator<Item = NetId> {
         self.networks.iter().filter(|n| n.trained).map(|n| n.id)
@@ -92,13 +97,14 @@ impl Program {
         self.groups.iter().flat_map(|g| g.vars.iter().copied())
     }
 
-    /// Fills the networks of a session of this program: the backbone with its weights, all others with fresh ones.
+    /// Fills the networks of a session of this program: the backbone with its weights, all others with fresh ones. A backbone that
+    /// the program trains is not folded, and not filled.
     pub fn fill(&self, session: &mut dyn Session, backbone: &Values<f32>, seed: u64) -> Result<()> {
         for network in &self.networks {
             let layout = self.tape.layout(network.id);
             if layout.network != resnet::NETWORK {
                 session.write_params(network.id, &init::network(layout, seed))?;
-            } else if !layout.is_empty() {
+            } else if !layout.is_empty() && !network.trained {
                 session.write_params(network.id, backbone)?;
             }
         }

@@ -3,22 +3,29 @@
 use ckaad::data::folder::TrainSet;
 use ckaad::data::synthetic::{self, Spec};
 use ckaad::detector::ckaad::{self as paper, autoencoder, discriminator, discriminator::Level};
+use ckaad::detector::file::{Config, Prefixed};
 use ckaad::detector::options::Options;
 use ckaad::detector::{BatchSpec, Detector, Features, Fit, Fitted, Learning, Method, Progress, StepSpec, Steps};
 use ckaad::engine::device::Backend;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::optimizer::Adam;
+use ckaad::engine::ops::{Activation, conv2d};
 use ckaad::engine::params::{Init, Layout, Values};
 use ckaad::engine::tape::{NetId, Tape, Var};
-use ckaad::engine::tensor::Shape;
+use ckaad::engine::tensor::{DType, Shape};
 use ckaad::model::features::{self, Feed};
 use ckaad::model::init::RandomBackbone;
-use ckaad::model::layers::Norm;
-use ckaad::model::{Architecture, TensorSource};
+use ckaad::model::layers::{self, ConvInit, Norm, Recorder};
+use ckaad::model::{Architecture, TensorSource, network, resnet};
+use ckaad::output::Place;
 use ckaad::program::{Group, Network, Program, Role};
+use ckaad::score::scorer::Scorer;
 use ckaad::train::events::{Ended, EpochLog, Event};
 use ckaad::train::features::CacheKind;
+use ckaad::train::pictures::Pictures;
 use ckaad::train::settings::{Calibrate, Settings};
+use ckaad::weights::Archive;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
@@ -212,7 +219,7 @@ impl Fit for Average {
         Ok(p)
     }
 
-    fn fit(&self, features: &dyn Features, _: u64, progress: &mut Progress) -> ckaad::Result<Fitted> {
+    fn fit(&self, features: &dyn Features, _: &Place, _: u64, progress: &mut Progress) -> ckaad::Result<Fitted> {
         let mut layout = Layout::new("average");
         let Shape([_, h, w, c]) = features.shape();
         layout.add("map", &[1, c, h, w], Init::Zeros)?;
@@ -224,6 +231,101 @@ impl Fit for Average {
             progress("averaging", picture + 1, features.len())?;
         }
         Ok(Fitted { detector: Arc::new(Average { options: self.options.clone() }), networks: vec![mean] })
+    }
+}
+
+/// A step that trains the backbone itself: its first layer, with batch norm, towards low outputs of a head behind it.
+#[derive(Debug)]
+struct Pretraining {
+    options: Options,
+}
+
+static PRETRAINING: Method = Method {
+    name: "pretraining",
+    summary: "",
+    options: &[],
+    detector: |options| Ok(Arc::new(Pretraining { options })),
+    networks: &[],
+};
+
+impl Pretraining {
+    fn head(&self, t: &mut Tape, map: Var) -> ckaad::Result<(NetId, Var)> {
+        let head = t.network("head");
+        let mut r = Recorder { tape: t, net: head, conv_init: ConvInit::KaimingFanOut, norm: Norm::Instance };
+        Ok((head, r.conv(map, "out", 1, 1, conv2d::Options::square(1, 0))?))
+    }
+}
+
+impl Detector for Pretraining {
+    fn method(&self) -> &'static Method {
+        &PRETRAINING
+    }
+
+    fn options(&self) -> &Options {
+        &self.options
+    }
+
+    fn learning(&self) -> Learning<'_> {
+        Learning::Steps(self)
+    }
+
+    fn scoring(&self, spec: &BatchSpec) -> ckaad::Result<Program> {
+        let mut t = Tape::new(spec.dtype);
+        let id = t.network("backbone");
+        let (vars, maps) = features::record(&mut t, id, spec.architecture, spec.batch, spec.feed)?;
+        let (head, out) = self.head(&mut t, maps[0])?;
+        let map = t.anomaly_map(&[out], spec.architecture.image_size, 4.0)?;
+        let score = t.topk_mean(map, None)?;
+        let reports = vec![("map", t.output(map)), ("score", t.output(score))];
+        let groups = vec![Group { pictures: vec![(Role::Scored, spec.batch)], feed: spec.feed, vars }];
+        let networks = [id, head].map(|id| Network { id, trained: false });
+        Ok(Program { tape: t, groups, networks: networks.into(), reports, taps: vec![] })
+    }
+}
+
+impl Steps for Pretraining {
+    fn uses_anomalies(&self) -> bool {
+        false
+    }
+
+    fn trains_backbone(&self) -> bool {
+        true
+    }
+
+    fn losses(&self) -> &'static [&'static str] {
+        &["loss"]
+    }
+
+    fn shown(&self) -> &'static [&'static str] {
+        self.losses()
+    }
+
+    fn record(&self, spec: &StepSpec) -> ckaad::Result<Vec<Program>> {
+        assert_eq!(spec.normal_feed, Feed::Pixels, "no features may be kept");
+        let (a, n) = (spec.architecture, spec.normal);
+        let mut t = Tape::new(spec.dtype);
+        let id = t.network("backbone");
+        let pixels = t.input(Shape([n, a.image_size, a.image_size, 3]), DType::U8)?;
+        let x = t.preprocess(pixels, a.image_size, a.mean, a.std)?;
+        let mut statistics = vec![];
+        let norm = Norm::Batch(&mut statistics);
+        let mut r = Recorder { tape: &mut t, net: id, conv_init: ConvInit::KaimingFanOut, norm };
+        let x = r.conv(x, "conv1", 64, 7, conv2d::Options::square(2, 3))?;
+        let x = r.norm(x, "bn1", None, Activation::Relu)?;
+        for (name, shape) in resnet::tensors(a) {
+            t.param(id, &name, &shape, Init::Zeros)?;
+        }
+        let (head, out) = self.head(&mut t, x)?;
+        let loss = t.energy(out, Term::Low, 0..n)?;
+        t.backward(loss, id)?;
+        t.backward(loss, head)?;
+        layers::update_running(&mut t, id, &statistics)?;
+        t.adam(adam(id, 1e-2))?;
+        t.adam(adam(head, 1e-2))?;
+        let groups = vec![Group { pictures: vec![(Role::Normal, n)], feed: Feed::Pixels, vars: vec![pixels] }];
+        let networks = [id, head].map(|id| Network { id, trained: true }).into();
+        let reports = vec![("loss", t.output(loss))];
+        Ok(vec![Program { tape: t, groups, networks, reports, taps: vec![] }])
     }
 }
 
@@ -288,9 +390,9 @@ fn alternating_programs() {
         assert!(f.losses.values.iter().all(|v| *v != 0.0), "every loss is reported by one of the programs");
     }
     let tensors = |folder: &Path| {
-        let file = ckaad::weights::Archive::open(folder.join("model.safetensors")).unwrap();
+        let file = Archive::open(folder.join("model.safetensors")).unwrap();
         let all = file.tensors().map(|t| (t.name.to_string(), t.f32().iter().map(|v| v.to_bits()).collect()));
-        all.collect::<std::collections::BTreeMap<String, Vec<u32>>>()
+        all.collect::<BTreeMap<String, Vec<u32>>>()
     };
     assert!(tensors(whole.path()) == tensors(parts.path()));
 }
@@ -327,6 +429,46 @@ fn a_fit_without_gradients() {
     let Ended::Finished { threshold: Some(threshold), .. } = ended else { panic!("not finished") };
     assert!(threshold.abs() < 1e-6, "{threshold}");
     assert_eq!(stages.into_inner().unwrap().last(), Some(&("averaging", 5, 5)));
-    let file = ckaad::weights::Archive::open(&settings.out).unwrap();
+    let file = Archive::open(&settings.out).unwrap();
     assert_eq!(file.f32("average.map", &[1, 64, 16, 16]).unwrap().len(), 64 * 16 * 16);
+}
+
+/// Scores of held-back pictures, the model file and a resumed run are of the backbone that was trained: other weights where the step
+/// has gradients, those that it began with elsewhere.
+#[test]
+fn a_backbone_is_trained() {
+    let (whole, parts) = (folder(), folder());
+    let detector = || (PRETRAINING.detector)(Options::new(&[])).unwrap();
+    train(whole.path(), detector(), 2, false).unwrap();
+    train(parts.path(), detector(), 1, false).unwrap();
+    train(parts.path(), detector(), 2, true).unwrap();
+    let tensors = |folder: &Path, prefix: &str| {
+        let file = Archive::open(folder.join("model.safetensors")).unwrap();
+        let own = file.tensors().filter(|t| t.name.starts_with(prefix));
+        own.map(|t| (t.name.to_string(), t.f32().to_vec())).collect::<BTreeMap<String, Vec<f32>>>()
+    };
+    let found = tensors(whole.path(), "");
+    assert_eq!(found, tensors(parts.path(), ""));
+    let a = settings(whole.path(), detector()).unwrap().architecture;
+    for (name, shape) in resnet::tensors(&a) {
+        let first_layer = name.starts_with("conv1") || name.starts_with("bn1");
+        let (now, before) = (&found[&format!("backbone.{name}")], BACKBONE.tensor(&name, &shape).unwrap());
+        assert_eq!(**now != *before, first_layer, "{name}");
+    }
+    let archive = Archive::open(whole.path().join("model.safetensors")).unwrap();
+    let of = |prefix| Prefixed { archive: &archive, prefix };
+    let mut layout = Layout::new("head");
+    layout.add("out.weight", &[1, 64, 1, 1], Init::Zeros).unwrap();
+    let (backbone, head) = (resnet::load(&a, &of("backbone.")).unwrap(), network(&of("head."), &layout).unwrap());
+    let config = Config::new(detector(), a.clone());
+    let mut scorer = Scorer::new(&config, &backbone, &[head], 1, &Backend::CPU).unwrap();
+    let threshold: f64 = archive.metadata()["threshold"].parse().unwrap();
+    let set = TrainSet::open(&whole.path().join("data")).unwrap();
+    let pictures = Pictures::open(set.good, a.image_size, usize::MAX, &|_| ()).unwrap();
+    let mut one = vec![0; pictures.each()];
+    let held_back = (0..pictures.len()).any(|i| {
+        pictures.gather(&[i], &mut one).unwrap();
+        (scorer.score(&[&one]).unwrap()[0].score - threshold).abs() <= 1e-6 * threshold.abs()
+    });
+    assert!(held_back, "the threshold is the score of the one picture that was held back");
 }

@@ -92,7 +92,7 @@ pub struct Args {
     /// Where features of the training pictures are kept between epochs
     #[arg(long, value_parser = named(CacheKind::NAMES, CacheKind::find), default_value = "auto")]
     pub feature_cache: CacheKind,
-    /// Memory that decoded pictures, and again that features, may take
+    /// Memory that decoded pictures, and again that features and what a detector is fitted from, may take; the rest is in files
     #[arg(long, default_value_t = 2048, value_name = "MB")]
     pub cache_budget: usize,
     /// Epochs between checkpoints; 0 writes one only when interrupted [default: 10]

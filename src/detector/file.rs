@@ -12,8 +12,7 @@ use super::options::{OptionSpec, Options, Rule};
 use super::provenance::{Calibration, Training};
 use super::{Detector, METHODS, Method};
 use crate::engine::device::Session;
-use crate::engine::params::{Layout, Values};
-use crate::engine::real::Real;
+use crate::engine::params::Values;
 use crate::engine::tape::NetId;
 use crate::model::{Architecture, TensorSource, resnet};
 use crate::program::Program;
@@ -135,17 +134,6 @@ impl ModelFile {
     }
 }
 
-/// The parameters of a network other than the backbone, from a model file or checkpoint.
-pub fn network<T: Real>(archive: &Archive, layout: &Layout) -> Result<Values<T>> {
-    let mut values = Values::zeros(Arc::new(layout.clone()));
-    for e in layout.entries() {
-        let tensor = archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
-        let tensor: Vec<T> = tensor.iter().map(|x| T::of(*x as f64)).collect();
-        values.set_from_file(&e.name, &tensor)?;
-    }
-    Ok(values)
-}
-
 fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
     let mut extra = metadata.clone();
     let mut take = |key: &str| extra.remove(key);
@@ -265,9 +253,9 @@ fn metadata(c: &Config) -> Result<BTreeMap<String, String>> {
 /// Everything a model file or checkpoint is written from.
 pub struct Contents<'a> {
     pub config: &'a Config,
-    /// Where the backbone's tensors come from: they are stored as they were, not folded.
+    /// Where the tensors of a frozen backbone come from: they are stored as they were, not folded.
     pub backbone: &'a dyn TensorSource,
-    /// All others.
+    /// All others, and a backbone that was trained.
     pub networks: &'a [Values<f32>],
     /// What a checkpoint keeps besides, by name.
     pub state: Vec<(String, &'a [f32])>,
@@ -276,11 +264,13 @@ pub struct Contents<'a> {
 /// Writes a model file atomically.
 pub fn save(path: &Path, c: &Contents) -> Result<()> {
     let mut held: Vec<(String, Vec<usize>, Cow<[f32]>)> = Vec::new();
+    let (trained, networks): (Vec<_>, Vec<_>) = c.networks.iter().partition(|v| v.layout.network == resnet::NETWORK);
+    let backbone = trained.first().map_or(c.backbone, |trained| *trained as &dyn TensorSource);
     for (name, shape) in resnet::tensors(&c.config.architecture) {
-        let values = c.backbone.tensor(&name, &shape)?;
+        let values = backbone.tensor(&name, &shape)?;
         held.push((format!("{}.{name}", resnet::NETWORK), shape, values));
     }
-    for values in c.networks {
+    for values in networks {
         for e in values.layout.entries() {
             held.push((
                 format!("{}.{}", values.layout.network, e.name),

@@ -14,6 +14,7 @@ use crate::engine::params::Values;
 use crate::engine::tensor::{DType, Shape};
 use crate::model::Architecture;
 use crate::model::features::Feed;
+use crate::output::Place;
 use crate::program::Program;
 use crate::{Error, Result};
 use options::{OptionSpec, Options};
@@ -71,6 +72,12 @@ pub trait Steps {
     /// Whether a step takes anomalous pictures beside normal ones.
     fn uses_anomalies(&self) -> bool;
 
+    /// Whether a step changes the backbone, which is frozen otherwise: then it takes pixels, as no features can be kept, and records
+    /// a backbone that is not folded, with parameters of torchvision's names.
+    fn trains_backbone(&self) -> bool {
+        false
+    }
+
     /// What a log holds of every epoch, in its order; what no program reports is 0 there.
     fn losses(&self) -> &'static [&'static str];
 
@@ -88,8 +95,9 @@ pub trait Fit {
     /// kept of every picture.
     fn features(&self, spec: &BatchSpec) -> Result<Program>;
 
-    /// Learns. `progress` hears the name of a stage, how much of it is done, and of how much; its errors end the work.
-    fn fit(&self, features: &dyn Features, seed: u64, progress: &mut Progress) -> Result<Fitted>;
+    /// Learns. What is made of every picture's features on the way goes to `place`. `progress` hears the name of a stage, how
+    /// much of it is done, and of how much; its errors end the work.
+    fn fit(&self, features: &dyn Features, place: &Place, seed: u64, progress: &mut Progress) -> Result<Fitted>;
 }
 
 pub type Progress<'a> = dyn FnMut(&'static str, usize, usize) -> Result<()> + 'a;

@@ -9,8 +9,10 @@ pub mod layers;
 pub mod pretrained;
 pub mod resnet;
 
-use crate::{Error, Result};
+use crate::engine::params::{Layout, Values};
+use crate::{Error, Result, invalid};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Channels of the four ResNet layers, before a bottleneck's expansion.
 pub const PLANES: [usize; 4] = [64, 128, 256, 512];
@@ -116,4 +118,31 @@ pub trait TensorSource {
 
     /// What error messages call it: the file.
     fn describe(&self) -> String;
+}
+
+/// A network's parameters, each from the tensor of its name.
+pub fn network(source: &dyn TensorSource, layout: &Layout) -> Result<Values<f32>> {
+    let mut values = Values::zeros(Arc::new(layout.clone()));
+    for e in layout.entries() {
+        values.set_from_file(&e.name, &source.tensor(&e.name, &e.file_shape)?)?;
+    }
+    Ok(values)
+}
+
+/// The tensors of a network, as files have them.
+impl TensorSource for Values<f32> {
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
+        match self.layout.find(name) {
+            Some(e) if e.file_shape == shape => Ok(self.to_file(e).into()),
+            _ => invalid!("network {} has no parameter {name} of shape {shape:?}", self.layout.network),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        self.layout.entries().iter().map(|e| e.name.as_str()).collect()
+    }
+
+    fn describe(&self) -> String {
+        format!("network {}", self.layout.network)
+    }
 }

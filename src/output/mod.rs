@@ -2,9 +2,11 @@
 
 mod atomic;
 mod folder;
+mod spill;
 
 pub use atomic::write_atomically;
 pub use folder::{OurFolder, is_ours};
+pub use spill::{Place, Spill};
 
 use crate::{Error, Result};
 use same_file::Handle;

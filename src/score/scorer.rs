@@ -42,7 +42,7 @@ impl Scored {
 }
 
 impl Scorer {
-    /// Plans scoring for up to `batch` pictures at a time. `networks`: those beside the backbone.
+    /// Plans scoring for up to `batch` pictures at a time. `backbone` is folded; `networks` are those beside it.
     pub fn new(
         config: &Config,
         backbone: &Values<f32>,
@@ -53,8 +53,8 @@ impl Scorer {
         Self::filled(config, batch, backend, |session, program| {
             for network in &program.networks {
                 let name = &program.tape.layout(network.id).network;
-                let other = networks.iter().find(|v| v.layout.network == *name);
-                match other.or((name == resnet::NETWORK).then_some(backbone)) {
+                let other = || networks.iter().find(|v| v.layout.network == *name);
+                match (name == resnet::NETWORK).then_some(backbone).or_else(other) {
                     Some(values) => session.write_params(network.id, values)?,
                     None => invalid!("scoring needs network {name}, which is not there"),
                 }

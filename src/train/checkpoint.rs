@@ -5,10 +5,10 @@ use super::events::Losses;
 use super::job::Job;
 use super::part::{Part, parameters};
 use super::settings::{Key, Settings};
-use crate::detector::file::{Config, Contents, network, save};
+use crate::detector::file::{Config, Contents, Prefixed, save};
 use crate::engine::params::{Parameter, Values};
 use crate::engine::tape::{State, Tape};
-use crate::model::{TensorSource, resnet};
+use crate::model::{TensorSource, network, resnet};
 use crate::weights::Archive;
 use crate::{Error, Result, invalid};
 use std::collections::HashSet;
@@ -116,7 +116,8 @@ pub fn read(
     let lacks = |key: &str| Error::Invalid(format!("{}: not a checkpoint, it lacks `{key}`", path.display()));
     let then = archive.metadata().get(SETTINGS).ok_or_else(|| lacks(SETTINGS))?;
     key.expect(then).map_err(|e| e.within(path.display()))?;
-    for (name, shape) in resnet::tensors(&s.architecture) {
+    let frozen = !parts.iter().any(|part| part.program.trains_backbone());
+    for (name, shape) in resnet::tensors(&s.architecture).into_iter().filter(|_| frozen) {
         let then = archive.f32(&format!("{}.{name}", resnet::NETWORK), &shape)?;
         if *then != *backbone.tensor(&name, &shape)? {
             invalid!("{}: cannot resume with other backbone weights: {name} differs", path.display());
@@ -140,7 +141,8 @@ pub fn read(
         for n in &part.program.networks {
             let layout = part.program.tape.layout(n.id);
             if trained.contains(&layout.network) {
-                part.session.write_params(n.id, &network::<f32>(&archive, layout)?)?;
+                let source = Prefixed { archive: &archive, prefix: &format!("{}.", layout.network) };
+                part.session.write_params(n.id, &network(&source, layout)?)?;
             }
         }
         for state in part.program.tape.states() {

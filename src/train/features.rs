@@ -10,13 +10,11 @@ use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape, Tensor};
 use crate::model::features::{self, Feed};
 use crate::model::{Architecture, resnet};
+use crate::output::{Place, Spill};
 use crate::program::{Group, Network, Program, Role};
 use crate::{Error, Result, invalid};
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 /// Where features are kept between epochs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,16 +47,16 @@ impl CacheKind {
             _ => Err(Error::Usage(format!("unknown feature cache '{name}': expected auto, memory, disk or off"))),
         }
     }
-}
 
-/// Where a cache may be made.
-#[derive(Clone, Copy, Debug)]
-pub struct Place<'a> {
-    pub kind: CacheKind,
-    /// Bytes it may take in memory.
-    pub budget: usize,
-    /// Folder for a file cache, which has no name there and vanishes with the process.
-    pub folder: &'a Path,
+    /// Where features are kept, if they are: in memory with `budget` bytes for them, in a file in `folder`.
+    pub fn place(self, budget: usize, folder: &Path) -> Option<Place<'_>> {
+        Some(match self {
+            CacheKind::Auto => Place { budget, folder },
+            CacheKind::Memory => Place::memory(),
+            CacheKind::Disk => Place { budget: 0, folder },
+            CacheKind::Off => return None,
+        })
+    }
 }
 
 /// Records the backbone alone over `batch` pictures; reports the map of each layer.
@@ -107,53 +105,22 @@ impl Report {
 }
 
 enum Store {
-    Memory(Vec<u8>),
-    Disk(Mutex<File>),
+    Host(Spill),
     /// What the training session keeps.
     Device,
 }
 
-impl Store {
-    fn write(&mut self, at: usize, bytes: &[u8]) -> Result<()> {
-        match self {
-            Store::Memory(all) => all[at..at + bytes.len()].copy_from_slice(bytes),
-            Store::Disk(file) => {
-                let file = file.get_mut().unwrap_or_else(PoisonError::into_inner);
-                file.seek(SeekFrom::Start(at as u64)).and_then(|_| file.write_all(bytes)).map_err(of_cache)?;
-            }
-            Store::Device => invalid!("features on the device cannot be changed"),
-        }
-        Ok(())
-    }
-
-    fn read(&self, from: Range<usize>, to: &mut [u8]) -> Result<()> {
-        match self {
-            Store::Memory(all) => to.copy_from_slice(&all[from]),
-            Store::Disk(file) => {
-                let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-                file.seek(SeekFrom::Start(from.start as u64)).and_then(|_| file.read_exact(to)).map_err(of_cache)?;
-            }
-            Store::Device => invalid!("features on the device cannot be read back"),
-        }
-        Ok(())
-    }
-}
-
-fn of_cache(e: std::io::Error) -> Error {
-    Error::io("(feature cache)", e)
-}
-
 impl FeatureCache {
-    /// Runs a program, of the backbone and what follows it, over the pictures of these indices; `None` for
-    /// [`CacheKind::Off`]. `progress` hears how many pictures are done and may stop the work.
+    /// Runs a program, of the backbone and what follows it, over the pictures of these indices. `progress` hears how many
+    /// pictures are done and may stop the work.
     pub fn build(
-        place: Place,
+        place: &Place,
         program: &Program,
         backbone: &Values<f32>,
         backend: &Backend,
         pictures: (&Pictures, &[usize]),
         progress: &mut dyn FnMut(usize) -> Result<()>,
-    ) -> Result<Option<Self>> {
+    ) -> Result<Self> {
         let (pictures, indices) = pictures;
         let mut bytes = 0;
         let mut reports = Vec::new();
@@ -164,18 +131,7 @@ impl FeatureCache {
             reports.push(Report { shape, dtype: info.dtype, start: bytes, each });
             bytes += indices.len() * each;
         }
-        let Place { kind, budget, folder } = place;
-        let in_memory = match kind {
-            CacheKind::Off => return Ok(None),
-            CacheKind::Memory => true,
-            CacheKind::Disk => false,
-            CacheKind::Auto => bytes <= budget,
-        };
-        let mut store = if in_memory {
-            Store::Memory(vec![0; bytes])
-        } else {
-            Store::Disk(Mutex::new(tempfile::tempfile_in(folder).map_err(|e| Error::io(folder, e))?))
-        };
+        let mut kept = Spill::new(place, bytes)?;
         let mut session = backend.open(program.tape.clone())?;
         for network in &program.networks {
             session.write_params(network.id, backbone)?;
@@ -193,30 +149,38 @@ impl FeatureCache {
             session.run()?;
             for (report, (_, v)) in reports.iter().zip(&program.reports) {
                 let place = report.bytes(start..start + chosen.len());
-                match &mut store {
+                match kept.memory_mut() {
                     // Straight from the device to where it stays.
-                    Store::Memory(all) if chosen.len() == batch => session.read_bytes(*v, &mut all[place])?,
-                    store => {
+                    Some(all) if chosen.len() == batch => session.read_bytes(*v, &mut all[place])?,
+                    _ => {
                         map.resize(batch * report.each, 0);
                         session.read_bytes(*v, &mut map)?;
-                        store.write(place.start, &map[..place.len()])?;
+                        kept.write(place.start, &map[..place.len()])?;
                     }
                 }
             }
             progress(start + chosen.len())?;
         }
-        Ok(Some(FeatureCache { reports, pictures: indices.len(), store, batch: Vec::new() }))
+        Ok(FeatureCache { reports, pictures: indices.len(), store: Store::Host(kept), batch: Vec::new() })
     }
 
     /// Moves features from the host's memory to that of `session`'s device if they fit, so that a step copies none to it;
     /// says whether. From then on they can be written to this session only.
     pub fn keep_on_device(&mut self, session: &mut dyn Session) -> Result<bool> {
-        let Store::Memory(all) = &self.store else { return Ok(false) };
-        let kept = session.keep(all)?;
+        let Store::Host(Spill::Memory(all)) = &self.store else { return Ok(false) };
+        let kept = session.keep(bytemuck::cast_slice(all))?;
         if kept {
             self.store = Store::Device;
         }
         Ok(kept)
+    }
+
+    /// Bytes that it takes in the host's memory.
+    pub fn in_memory(&self) -> usize {
+        match &self.store {
+            Store::Host(kept) => kept.in_memory(),
+            Store::Device => 0,
+        }
     }
 
     /// Fills inputs, one per report, with the features of these pictures.
@@ -226,13 +190,13 @@ impl FeatureCache {
         }
         for (&v, report) in inputs.iter().zip(&self.reports) {
             let parts = indices.iter().map(|&i| report.bytes(i..i + 1));
-            if let Store::Device = self.store {
+            let Store::Host(kept) = &self.store else {
                 session.write_kept(v, &parts.collect::<Vec<_>>())?;
                 continue;
-            }
+            };
             self.batch.resize(indices.len() * report.each, 0);
             for (part, to) in parts.zip(self.batch.chunks_exact_mut(report.each)) {
-                self.store.read(part, to)?;
+                kept.read(part, to)?;
             }
             session.write_bytes(v, &self.batch)?;
         }
@@ -256,7 +220,8 @@ impl Features for FeatureCache {
             invalid!("feature cache: asked for {} values of picture {picture} of {}", to.len(), self.pictures);
         }
         let mut tensor = Tensor::zeros(report.shape, report.dtype);
-        self.store.read(report.bytes(picture..picture + 1), tensor.bytes_mut())?;
+        let Store::Host(kept) = &self.store else { invalid!("features on the device cannot be read back") };
+        kept.read(report.bytes(picture..picture + 1), tensor.bytes_mut())?;
         to.iter_mut().zip(tensor.to_vec::<f32>()).for_each(|(to, v)| *to = v);
         Ok(())
     }

@@ -24,13 +24,15 @@ pub fn run(how: &dyn Fit, job: &Job) -> Result<Learned> {
     let s = job.s;
     let batch = s.batch.min(job.normal.len());
     let spec = BatchSpec { architecture: &s.architecture, batch, feed: Feed::Pixels, dtype: s.backend.dtype() };
-    let Some(features) = job.features(&how.features(&spec)?, &job.normal)? else {
+    let program = how.features(&spec)?;
+    let (Some(mut place), Some(features)) = (job.place(), job.features(&program, &job.normal)?) else {
         invalid!("features of all pictures must be kept somewhere");
     };
+    place.budget = place.budget.saturating_sub(features.in_memory());
     let mut progress = |stage, done, of| {
         (job.events)(Event::Fitting(stage, done, of));
         job.expect_to_go_on()
     };
-    let fitted = how.fit(&features, s.seed, &mut progress)?;
+    let fitted = how.fit(&features, &place, s.seed, &mut progress)?;
     Ok(Learned { detector: fitted.detector, networks: fitted.networks })
 }

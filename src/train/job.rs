@@ -2,7 +2,7 @@
 
 use super::checkpoint::path_of;
 use super::events::{Ended, Event};
-use super::features::{FeatureCache, Place};
+use super::features::FeatureCache;
 use super::pictures::Pictures;
 use super::settings::Settings;
 use crate::data::folder::TrainSet;
@@ -10,8 +10,9 @@ use crate::detector::file::{Config, Contents, save};
 use crate::detector::provenance::{Calibration, Origin, Training, now};
 use crate::detector::{Detector, Learning};
 use crate::engine::params::Values;
-use crate::model::TensorSource;
 use crate::model::init::named_rng;
+use crate::model::{TensorSource, resnet};
+use crate::output::Place;
 use crate::program::Program;
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
@@ -108,16 +109,21 @@ impl<'a> Job<'a> {
         if self.stopped() { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    /// What `program` reports of the pictures of these indices, in memory or beside the model file.
+    /// Where features are kept, if they are: in memory or beside the model file.
+    pub fn place(&self) -> Option<Place<'_>> {
+        let folder = self.s.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.s.cache.place(self.s.budget, folder)
+    }
+
+    /// What `program` reports of the pictures of these indices, if it is kept.
     pub fn features(&self, program: &Program, indices: &[usize]) -> Result<Option<FeatureCache>> {
-        let s = self.s;
-        let folder = s.out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let place = Place { kind: s.cache, budget: s.budget, folder };
+        let Some(place) = self.place() else { return Ok(None) };
         let mut heard = |done: usize| {
             (self.events)(Event::Features(done, indices.len()));
             self.expect_to_go_on()
         };
-        FeatureCache::build(place, program, &self.backbone, &s.backend, (&self.pictures, indices), &mut heard)
+        let pictures = (&*self.pictures, indices);
+        FeatureCache::build(&place, program, &self.backbone, &self.s.backend, pictures, &mut heard).map(Some)
     }
 
     /// What the model file says before there is a threshold.
@@ -130,7 +136,10 @@ impl<'a> Job<'a> {
     pub fn outcomes(&self, learned: &Learned) -> Result<Vec<(f64, f64)>> {
         let batch = self.s.batch.min(self.normal.len());
         let config = self.config(learned.detector.clone());
-        let mut scorer = Scorer::new(&config, &self.backbone, &learned.networks, batch, &self.s.backend)?;
+        let trained = learned.networks.iter().find(|v| v.layout.network == resnet::NETWORK);
+        let trained = trained.map(|v| resnet::load(&self.s.architecture, v)).transpose()?;
+        let backbone = trained.as_ref().unwrap_or(&self.backbone);
+        let mut scorer = Scorer::new(&config, backbone, &learned.networks, batch, &self.s.backend)?;
         let mut all = Vec::new();
         for batch in self.held_back.chunks(scorer.batch()) {
             let mut pixels = vec![0; batch.len() * self.pictures.each()];

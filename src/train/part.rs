@@ -4,6 +4,7 @@ use super::job::Job;
 use crate::engine::device::Session;
 use crate::engine::params::Values;
 use crate::engine::tape::NetId;
+use crate::model::{network, resnet};
 use crate::program::Program;
 use crate::{Result, invalid};
 use std::collections::HashSet;
@@ -20,6 +21,12 @@ impl Part {
     pub fn open(program: Program, job: &Job) -> Result<Self> {
         let mut session = job.s.backend.open(program.tape.clone())?;
         program.fill(&mut *session, &job.backbone, job.s.seed)?;
+        for net in program.trained() {
+            let layout = program.tape.layout(net);
+            if layout.network == resnet::NETWORK {
+                session.write_params(net, &network(job.source, layout)?)?;
+            }
+        }
         Ok(Part { program, session })
     }
 }

@@ -46,7 +46,10 @@ impl<'a> Run<'a> {
             (_, false) => s.batch.min(job.anomalous.len()),
         };
         let all: Vec<usize> = (0..job.pictures.len()).collect();
-        let cache = job.features(&features::program(&s.architecture, n, s.backend.dtype())?, &all)?;
+        let cache = match how.trains_backbone() {
+            true => None,
+            false => job.features(&features::program(&s.architecture, n, s.backend.dtype())?, &all)?,
+        };
         let feed = if cache.is_some() { Feed::Features } else { Feed::Pixels };
         let spec = StepSpec {
             architecture: &s.architecture,

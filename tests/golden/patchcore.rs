@@ -12,6 +12,7 @@ use ckaad::engine::params::Init;
 use ckaad::engine::tape::Tape;
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::Number;
+use ckaad::output::Place;
 
 fn golden() -> Golden {
     Golden::open("golden/patchcore.safetensors")
@@ -163,8 +164,8 @@ fn coreset_is_anomalibs() {
     let matrix: Vec<f32> = g.get("projection").into_iter().map(|x| x as f32).collect();
     let projection = Projection::from_matrix(&matrix, c).unwrap();
     assert_eq!(projection.dimensions(), dimensions(features.rows.len() / c));
-    let (points, d) = coreset::project(&features, Some(&projection), &mut |_, _, _| Ok(())).unwrap();
-    let chosen = coreset::farthest_first(&points, d, expected[0], expected.len(), &mut |_, _, _| Ok(())).unwrap();
+    let points = coreset::project(&features, Some(&projection), &Place::memory(), &mut |_, _, _| Ok(())).unwrap();
+    let chosen = coreset::farthest_first(&points, expected[0], expected.len(), &mut |_, _, _| Ok(())).unwrap();
     assert_eq!(chosen, expected);
     // Rounded to f32.
     let found = radius(&features.rows, c, &chosen);
@@ -184,7 +185,7 @@ fn coresets_of_own_projections_cover_as_well() {
     assert!(dimensions(shape[0]) < shape[1]);
     let count = (shape[0] as f64 * g.metadata("ratio").parse::<f64>().unwrap()) as usize;
     let of = |seed| {
-        let chosen = coreset::choose(&features, count, seed, &mut |_, _, _| Ok(())).unwrap();
+        let chosen = coreset::choose(&features, count, &Place::memory(), seed, &mut |_, _, _| Ok(())).unwrap();
         assert_eq!(chosen.len(), count);
         radius(&features.rows, shape[1], &chosen)
     };

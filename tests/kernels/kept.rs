@@ -14,7 +14,7 @@ use ckaad::model::features::Feed;
 use ckaad::model::init::{self, RandomBackbone};
 use ckaad::model::{Architecture, resnet};
 use ckaad::program::Program;
-use ckaad::train::features::{self, CacheKind, FeatureCache, Place};
+use ckaad::train::features::{self, CacheKind, FeatureCache};
 use ckaad::train::pictures::Pictures;
 use std::ops::Range;
 
@@ -144,11 +144,11 @@ fn cache(a: &Architecture, kind: CacheKind) -> FeatureCache {
     };
     let pictures =
         Pictures::open((0..PICTURES).map(|i| draw(i).into()).collect(), a.image_size, usize::MAX, &|_| ()).unwrap();
-    let place = Place { kind, budget: 0, folder: folder.path() };
+    let place = kind.place(0, folder.path()).unwrap();
     let backbone = resnet::load(a, &RandomBackbone { seed: 0 }).unwrap();
     let (program, all) = (features::program(a, 2, DType::F32).unwrap(), Vec::from_iter(0..PICTURES));
     let of = (&pictures, &all[..]);
-    FeatureCache::build(place, &program, &backbone, &Backend::CPU, of, &mut |_| Ok(())).unwrap().unwrap()
+    FeatureCache::build(&place, &program, &backbone, &Backend::CPU, of, &mut |_| Ok(())).unwrap()
 }
 
 /// Parameters after two steps, as bits.

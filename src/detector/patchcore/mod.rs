@@ -12,6 +12,7 @@ use crate::engine::ops::nearest::MAX_NEIGHBOURS;
 use crate::engine::params::{Init, Layout, Values};
 use crate::engine::tape::{Tape, Var};
 use crate::model::{Architecture, features, resnet};
+use crate::output::Place;
 use crate::program::{Group, Network, Program, Role};
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -150,9 +151,9 @@ impl Fit for PatchCore {
         Ok(p)
     }
 
-    fn fit(&self, features: &dyn Features, seed: u64, progress: &mut Progress) -> Result<Fitted> {
+    fn fit(&self, features: &dyn Features, place: &Place, seed: u64, progress: &mut Progress) -> Result<Fitted> {
         let each = features.shape().h() * features.shape().w();
-        let chosen = coreset::choose(features, self.rows(features.len() * each)?, seed, progress)?;
+        let chosen = coreset::choose(features, self.rows(features.len() * each)?, place, seed, progress)?;
         let mut layout = Layout::new(NETWORK);
         layout.add(BANK, &[chosen.len(), features.shape().c()], Init::Zeros)?;
         let mut bank = Values::zeros(Arc::new(layout));
