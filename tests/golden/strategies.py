@@ -12,44 +12,18 @@ import sys
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
 sys.path.insert(0, sys.argv[1])
 import ckaad_torch as R
+from losses import step
 
 SIZE, LAYERS, NORMAL, ANOMALOUS, STEPS, SUB = 64, (2, 3), 3, 2, 3, 0.1
-BCE = F.binary_cross_entropy_with_logits
 
 
 def images(tag, n):
     return (2 * R.uniform(f"input.{tag}", n * 3 * SIZE * SIZE)).view(n, 3, SIZE, SIZE).double()
-
-
-def against(outputs, target):
-    return sum(BCE(o, torch.full_like(o, target)) for o in outputs)
-
-
-def step(strategy, d, real, bad, recon, recon_bad, update):
-    """Losses of one step; `update` applies the discriminator's gradients."""
-    rec = R.reconstruction_loss(real, recon)
-    if strategy == "recon":
-        return dict(recon=rec, loss=rec)
-    if strategy == "reconsub":
-        of_bad = R.reconstruction_loss(bad, recon_bad)
-        return dict(recon=rec, recon_anomalous=of_bad, loss=rec - SUB * of_bad)
-    fake = [torch.cat(p) for p in zip(recon, recon_bad)]
-    detached = [f.detach() for f in fake]
-    if strategy == "gan":
-        d_loss = against(d(real), 1.0) + against(d(detached), 0.0)
-        update(d_loss)
-        adv = against(d(fake), 1.0)
-    else:
-        d_loss = R.low_energy(d(real)) + 0.5 * R.high_energy(d(bad)) + 0.5 * R.high_energy(d(detached))
-        update(d_loss)
-        adv = R.low_energy(d(fake))
-    return dict(d_loss=d_loss, recon=rec, adv=adv, loss=rec + 0.02 * adv)
 
 
 def case(strategy, norm):
@@ -91,7 +65,7 @@ def case(strategy, norm):
             nn.utils.clip_grad_norm_(d.parameters(), 1.0)
             opt_d.step()
 
-        losses = step(strategy, d, real, bad, recon, recon_bad, update)
+        losses = step(strategy, d, real, bad, recon, recon_bad, update, SUB)
         opt_ae.zero_grad()
         losses["loss"].backward()
         if n == 0:

@@ -1,0 +1,135 @@
+"""Trains the PyTorch reference by each strategy and evaluates it, beside `ckaad experiment` at equal settings.
+
+    python bench/pytorch/strategies.py REFERENCE DATA WEIGHTS --out runs.jsonl --strategies recon,ckapatch --seeds 1,2,3
+
+REFERENCE is the folder of ckaad_torch.py and train_torch.py, whose networks, pictures, order of batches and metrics these
+are; losses of the strategies that it lacks are those of tests/golden/strategies.py. Features of a frozen backbone are
+computed once. One JSON line a run, with AUROC of each kind of anomaly; runs that the file already has are not run again.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.metrics import precision_recall_curve, roc_auc_score
+from torch import nn
+
+sys.path.insert(0, sys.argv[1])
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests/golden"))
+import ckaad_torch as R
+import train_torch as T
+from losses import step
+
+
+def features(backbone, pictures):
+    with torch.no_grad():
+        parts = [backbone(T.tensor(pictures[i : i + 16])) for i in range(0, len(pictures), 16)]
+    return [torch.cat(layer) for layer in zip(*parts)]
+
+
+def train(a, strategy, norm, seed, backbone, normal, bad, log):
+    R.norm2d = nn.BatchNorm2d if norm == "batch" else lambda c: nn.InstanceNorm2d(c, affine=True)
+    torch.manual_seed(seed)
+    g = np.random.default_rng(seed)
+    channels, sizes = [m.shape[1] for m in normal], [m.shape[2] for m in normal]
+    ae = R.AutoEncoder("resnet18", backbone.channels)
+    d = R.ImageDiscriminator(channels, sizes) if strategy in ("gan", "ckaimg") else R.PatchDiscriminator(channels)
+    opt_ae = torch.optim.Adam(ae.parameters(), lr=a.lr, betas=(0.5, 0.999))
+    opt_d = torch.optim.Adam(d.parameters(), lr=1e-4, betas=(0.5, 0.999))
+
+    def update(d_loss):
+        opt_d.zero_grad()
+        d_loss.backward()
+        nn.utils.clip_grad_norm_(d.parameters(), 1.0)
+        opt_d.step()
+
+    for epoch in range(a.epochs):
+        start, logs, order = time.perf_counter(), [], g.permutation(len(normal[0]))
+        for s in range(0, len(order) - a.batch + 1, a.batch):
+            real = [m[order[s : s + a.batch]] for m in normal]
+            recon, fake, recon_bad = ae(real), None, None
+            if strategy != "recon":
+                chosen = g.integers(0, len(bad[0]), min(a.batch, len(bad[0])))
+                fake = [m[chosen] for m in bad]
+                recon_bad = ae(fake)
+            losses = step(strategy, d, real, fake, recon, recon_bad, update, a.sub)
+            opt_ae.zero_grad()
+            losses["loss"].backward()
+            opt_ae.step()
+            logs.append({k: float(v.detach()) for k, v in losses.items()})
+        log({"epoch": epoch + 1, "seconds": round(time.perf_counter() - start, 2)} | {k: round(float(np.mean([l[k] for l in logs])), 5) for k in logs[0]})
+    return ae.eval()
+
+
+def evaluate(a, ae, test, kinds, masks):
+    maps = []
+    with torch.no_grad():
+        for s in range(0, len(kinds), 16):
+            f = [m[s : s + 16] for m in test]
+            maps.append(R.anomaly_maps(f, ae(f), a.size).numpy())
+    maps, labels = np.concatenate(maps), kinds != "good"
+    scores = R.image_scores(torch.from_numpy(maps)).numpy()
+    pr, rc, th = precision_recall_curve(labels, scores)
+    f1 = 2 * pr * rc / np.maximum(pr + rc, 1e-16)
+    out = {"image_auroc": roc_auc_score(labels, scores), "best_f1": f1.max(), "accuracy": ((scores >= th[f1[:-1].argmax()]) == labels).mean()}
+    for kind in sorted(set(kinds[labels])):
+        of = ~labels | (kinds == kind)
+        out[f"image_auroc.{kind}"] = roc_auc_score(labels[of], scores[of])
+    if masks.any():
+        out |= {"pixel_auroc": roc_auc_score(masks.ravel(), maps.ravel()), "aupro30": T.aupro(maps, masks)}
+    return {k: round(float(v), 5) for k, v in out.items()}
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("reference", type=Path)
+    p.add_argument("data", type=Path)
+    p.add_argument("weights", type=Path)
+    p.add_argument("--out", type=Path, required=True)
+    p.add_argument("--strategies", default="recon,reconsub,gan,ckaimg,ckapatch")
+    p.add_argument("--norm", default="instance", choices=["instance", "batch"])
+    p.add_argument("--seeds", default="1,2,3")
+    p.add_argument("--size", type=int, default=128)
+    p.add_argument("--epochs", type=int, default=10)
+    p.add_argument("--batch", type=int, default=16)
+    p.add_argument("--lr", type=float, default=1e-3)
+    p.add_argument("--sub", type=float, default=0.02)
+    p.add_argument("--threads", type=int, default=2)
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    backbone = R.Backbone("resnet18", (2, 3))
+    backbone.load_state_dict({k: v for k, v in T.load_file(a.weights).items() if k in backbone.state_dict()}, strict=False)
+    backbone.eval()
+    normal = features(backbone, T.load(T.pictures(a.data / "train/good"), a.size))
+    bad = T.pictures(a.data / "train/anomalous")
+    bad = features(backbone, T.load(bad, a.size)) if bad else None
+    files = [f for kind in sorted((a.data / "test").iterdir()) for f in T.pictures(kind)]
+    kinds = np.array([f.parent.name for f in files])
+    test = features(backbone, T.load(files, a.size))
+    masks = []
+    for f in files:
+        m = a.data / "ground_truth" / f.parent.name / f"{f.stem}_mask.png"
+        masks.append(np.asarray(Image.open(m).convert("L").resize((a.size, a.size), Image.BILINEAR)) > 127 if m.exists() else np.zeros((a.size, a.size), bool))
+    masks = np.stack(masks).astype(np.uint8)
+    same = ("strategy", "norm", "seed", "epochs", "size", "batch", "lr", "data", "sub")
+    done = {tuple(json.loads(line)[k] for k in same) for line in a.out.read_text().splitlines()} if a.out.exists() else set()
+    for seed in map(int, a.seeds.split(",")):
+        for strategy in a.strategies.split(","):
+            run = dict(data=a.data.resolve().name, strategy=strategy, norm=a.norm, seed=seed, epochs=a.epochs, size=a.size, batch=a.batch, lr=a.lr, sub=a.sub)
+            if tuple(run[k] for k in same) in done:
+                continue
+            start = time.perf_counter()
+            ae = train(a, strategy, a.norm, seed, backbone, normal, bad, lambda line: print(json.dumps(run | line), file=sys.stderr, flush=True))
+            line = json.dumps(run | evaluate(a, ae, test, kinds, masks) | {"seconds": round(time.perf_counter() - start, 1)})
+            with a.out.open("a") as out:
+                out.write(line + "\n")
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
