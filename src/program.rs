@@ -79,7 +79,7 @@ impl Program {
 
     /// The network `name`.
     pub fn network(&self, name: &str) -> Option<NetId> {
-        self.networks.iter().map(|n| n.id).find(|id| self.tape.layout(*id).network == name)
+        self.networks.iter().map(|n| n.id).find(|id| self.tape.parameters(*id).network == name)
     }
 
     /// The networks whose parameters it changes.
@@ -95,10 +95,10 @@ impl Program {
     /// Fills the networks of a session of this program: the backbone with its weights, all others with fresh ones.
     pub fn fill(&self, session: &mut dyn Session, backbone: &Values<f32>, seed: u64) -> Result<()> {
         for network in &self.networks {
-            let layout = self.tape.layout(network.id);
-            if layout.network != resnet::NETWORK {
-                session.write_params(network.id, &init::network(layout, seed))?;
-            } else if !layout.is_empty() {
+            let parameters = self.tape.parameters(network.id);
+            if parameters.network != resnet::NETWORK {
+                session.write_params(network.id, &init::network(parameters, seed))?;
+            } else if !parameters.is_empty() {
                 session.write_params(network.id, backbone)?;
             }
         }

@@ -8,7 +8,7 @@ use ckaad::detector::{BatchSpec, Detector, Features, Fit, Fitted, Learning, Meth
 use ckaad::engine::device::Backend;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::optimizer::Adam;
-use ckaad::engine::params::{Init, Layout, Values};
+use ckaad::engine::params::{Init, Parameters, Values};
 use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::Shape;
 use ckaad::model::features::{self, Feed};
@@ -213,10 +213,10 @@ impl Fit for Average {
     }
 
     fn fit(&self, features: &dyn Features, _: u64, progress: &mut Progress) -> ckaad::Result<Fitted> {
-        let mut layout = Layout::new("average");
+        let mut parameters = Parameters::new("average");
         let Shape([_, h, w, c]) = features.shape();
-        layout.add("map", &[1, c, h, w], Init::Zeros)?;
-        let mut mean = Values::zeros(Arc::new(layout));
+        parameters.add("map", &[1, c, h, w], Init::Zeros)?;
+        let mut mean = Values::zeros(Arc::new(parameters));
         let mut one = vec![0.0; features.shape().len()];
         for picture in 0..features.len() {
             features.read(picture, &mut one)?;

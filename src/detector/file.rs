@@ -12,7 +12,7 @@ use super::options::{OptionSpec, Options, Rule};
 use super::provenance::{Calibration, Training};
 use super::{Detector, METHODS, Method};
 use crate::engine::device::Session;
-use crate::engine::params::{Layout, Values};
+use crate::engine::params::{Parameters, Values};
 use crate::engine::real::Real;
 use crate::engine::tape::NetId;
 use crate::model::{Architecture, TensorSource, resnet};
@@ -99,20 +99,20 @@ impl ModelFile {
         let mut memory: Vec<f32> = Vec::new();
         let mut take = |session: &mut dyn Session, net: NetId, index: usize, values: &[f32]| {
             memory.resize(values.len(), 0.0);
-            session.tape().layout(net).entries()[index].from_file(values, &mut memory)?;
+            session.tape().parameters(net).entries()[index].from_file(values, &mut memory)?;
             session.write_param(net, index, &memory)
         };
         for network in &program.networks {
-            let layout = session.tape().layout(network.id).clone();
-            if layout.network == resnet::NETWORK {
+            let parameters = session.tape().parameters(network.id).clone();
+            if parameters.network == resnet::NETWORK {
                 let source = Prefixed { archive: &self.archive, prefix: "backbone." };
                 resnet::each_folded(&self.config.architecture, &source, |index, values| {
                     take(session, network.id, index, values)
                 })?;
                 continue;
             }
-            for (index, e) in layout.entries().iter().enumerate() {
-                let values = self.archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
+            for (index, e) in parameters.entries().iter().enumerate() {
+                let values = self.archive.f32(&format!("{}.{}", parameters.network, e.name), &e.file_shape)?;
                 take(session, network.id, index, &values)?;
             }
         }
@@ -136,10 +136,10 @@ impl ModelFile {
 }
 
 /// The parameters of a network other than the backbone, from a model file or checkpoint.
-pub fn network<T: Real>(archive: &Archive, layout: &Layout) -> Result<Values<T>> {
-    let mut values = Values::zeros(Arc::new(layout.clone()));
-    for e in layout.entries() {
-        let tensor = archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
+pub fn network<T: Real>(archive: &Archive, parameters: &Parameters) -> Result<Values<T>> {
+    let mut values = Values::zeros(Arc::new(parameters.clone()));
+    for e in parameters.entries() {
+        let tensor = archive.f32(&format!("{}.{}", parameters.network, e.name), &e.file_shape)?;
         let tensor: Vec<T> = tensor.iter().map(|x| T::of(*x as f64)).collect();
         values.set_from_file(&e.name, &tensor)?;
     }
@@ -281,9 +281,9 @@ pub fn save(path: &Path, c: &Contents) -> Result<()> {
         held.push((format!("{}.{name}", resnet::NETWORK), shape, values));
     }
     for values in c.networks {
-        for e in values.layout.entries() {
+        for e in values.parameters.entries() {
             held.push((
-                format!("{}.{}", values.layout.network, e.name),
+                format!("{}.{}", values.parameters.network, e.name),
                 e.file_shape.clone(),
                 values.to_file(e).into(),
             ));

@@ -29,7 +29,7 @@ pub fn expect_one_trainer(parts: &[Part]) -> Result<()> {
     let mut trained = HashSet::new();
     for part in parts {
         for net in part.program.trained() {
-            let name = &part.program.tape.layout(net).network;
+            let name = &part.program.tape.parameters(net).network;
             if !trained.insert(name.clone()) {
                 invalid!("two programs of a step train network {name}: only one may");
             }
@@ -45,9 +45,9 @@ pub fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
     }
     let trained: Vec<NetId> = parts[from].program.trained().collect();
     for net in trained {
-        let values = parameters(&*parts[from].session, net)?;
+        let values = read_params(&*parts[from].session, net)?;
         for (_, part) in parts.iter_mut().enumerate().filter(|(i, _)| *i != from) {
-            if let Some(theirs) = part.program.network(&values.layout.network) {
+            if let Some(theirs) = part.program.network(&values.parameters.network) {
                 part.session.write_params(theirs, &values)?;
             }
         }
@@ -56,8 +56,8 @@ pub fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
 }
 
 /// The parameters of one network as they are in a session.
-pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
-    let mut values = Values::zeros(Arc::new(session.tape().layout(net).clone()));
+pub fn read_params(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
+    let mut values = Values::zeros(Arc::new(session.tape().parameters(net).clone()));
     session.read_params(net, &mut values)?;
     Ok(values)
 }
