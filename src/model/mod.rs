@@ -10,6 +10,7 @@ pub mod pretrained;
 pub mod resnet;
 
 use crate::{Error, Result};
+use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 
 /// Channels of the four ResNet layers, before a bottleneck's expansion.
@@ -43,22 +44,30 @@ impl Backbone {
         BACKBONES.iter().find(|b| b.name == name).ok_or_else(unknown)
     }
 
+    fn name_of<S: Serializer>(backbone: &&'static Backbone, to: S) -> std::result::Result<S::Ok, S::Error> {
+        backbone.name.serialize(to)
+    }
+
     /// Output channels of a block over its planes.
     pub fn expansion(&self) -> usize {
         if self.bottleneck { 4 } else { 1 }
     }
 }
 
-/// What the networks are built from: which backbone, which of its layers, and for which picture size.
-#[derive(Clone, Debug, PartialEq)]
+/// What the networks are built from: which backbone, which of its layers, and for which picture size. Serialized, it is what
+/// people choose of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Architecture {
+    #[serde(serialize_with = "Backbone::name_of")]
     pub backbone: &'static Backbone,
     /// Consecutive layers, 1 to 4, finest first.
     pub layers: Vec<usize>,
     /// Side of the square pictures in pixels.
     pub image_size: usize,
     /// Normalisation of pixels, per channel, where 1 is white: `(v - mean) / std`.
+    #[serde(skip)]
     pub mean: [f64; 3],
+    #[serde(skip)]
     pub std: [f64; 3],
 }
 
