@@ -31,7 +31,8 @@ enum Kind {
     Value(String),
 }
 
-struct Entry {
+/// A kernel, as its source and its PTX declare it.
+struct Declaration {
     name: String,
     arguments: Vec<Argument>,
     max_threads: u32,
@@ -129,17 +130,17 @@ fn generate() -> Outcome<()> {
     for (index, source) in sources.iter().enumerate() {
         let stem = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let path = kernels.join("ptx").join(format!("{stem}.ptx"));
-        let entries = entries(&kernels, source, &path).map_err(|m| format!("{}: {m}", source.display()))?;
-        let names: Vec<String> = entries.iter().map(|e| format!("&{}", constant(&e.name))).collect();
+        let declarations = declarations(&kernels, source, &path).map_err(|m| format!("{}: {m}", source.display()))?;
+        let names: Vec<String> = declarations.iter().map(|d| format!("&{}", constant(&d.name))).collect();
         let text = path.display().to_string();
         let _ = writeln!(
             modules,
             "    Module {{ name: {stem:?}, ptx: include_str!({text:?}), entries: &[{}] }},",
             names.join(", ")
         );
-        write_registry(&mut registry, &entries, index);
-        write_entries(&mut code, &entries);
-        write_families(&mut code, &entries);
+        write_registry(&mut registry, &declarations, index);
+        write_functions(&mut code, &declarations);
+        write_families(&mut code, &declarations);
     }
     let _ = write!(registry, "/// Every PTX module.\npub static MODULES: &[Module] = &[\n{modules}];\n");
     let tiles = tiles(&kernels)?;
@@ -150,8 +151,8 @@ fn generate() -> Outcome<()> {
     Ok(())
 }
 
-/// The entries of one module, from both of its files.
-fn entries(kernels: &Path, source: &Path, ptx: &Path) -> Outcome<Vec<Entry>> {
+/// The kernels of one module, as both of its files declare them.
+fn declarations(kernels: &Path, source: &Path, ptx: &Path) -> Outcome<Vec<Declaration>> {
     let text = std::fs::read_to_string(source).map_err(|e| e.to_string())?;
     let command = "run scripts/compile-kernels and commit kernels/ptx";
     let ptx = std::fs::read_to_string(ptx).map_err(|e| format!("{}: {e}; {command}", ptx.display()))?;
@@ -172,7 +173,7 @@ fn entries(kernels: &Path, source: &Path, ptx: &Path) -> Outcome<Vec<Entry>> {
             .zip(layout)
             .map(|((name, kind), (offset, size))| Argument { name, kind, offset, size })
             .collect();
-        found.push(Entry { name: name.into(), arguments, max_threads, text });
+        found.push(Declaration { name: name.into(), arguments, max_threads, text });
     }
     match signatures.keys().next() {
         Some(missing) => Err(format!("{missing} is not in its PTX; {command}")),
@@ -215,13 +216,13 @@ fn constant(name: &str) -> String {
 }
 
 /// `name: Type, ...` of a constructor.
-fn parameters(entry: &Entry) -> String {
+fn parameters(d: &Declaration) -> String {
     let of = |a: &Argument| match &a.kind {
         Kind::Pointer { written: true, .. } => format!("{}: Out", a.name),
         Kind::Pointer { written: false, .. } => format!("{}: In", a.name),
         Kind::Value(of) => format!("{}: {of}", a.name),
     };
-    entry.arguments.iter().map(of).collect::<Vec<_>>().join(", ")
+    d.arguments.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// The element type a buffer must have; none for scratch memory of integers.
@@ -236,31 +237,31 @@ fn dtype(element: &str) -> &'static str {
 }
 
 /// A constant per kernel.
-fn write_registry(code: &mut String, entries: &[Entry], module: usize) {
-    for e in entries {
-        let (name, all) = (&e.name, constant(&e.name));
-        let end = e.arguments.iter().map(|a| a.offset + a.size).max().unwrap_or(0);
-        let layout: Vec<String> = e.arguments.iter().map(|a| format!("({}, {})", a.offset, a.size)).collect();
+fn write_registry(code: &mut String, declarations: &[Declaration], module: usize) {
+    for d in declarations {
+        let (name, all) = (&d.name, constant(&d.name));
+        let end = d.arguments.iter().map(|a| a.offset + a.size).max().unwrap_or(0);
+        let layout: Vec<String> = d.arguments.iter().map(|a| format!("({}, {})", a.offset, a.size)).collect();
         let _ = writeln!(
             code,
             "pub static {all}: Entry = Entry {{ name: {name:?}, module: {module}, max_threads: {}, parameters: &[{}], \
              bytes: {end}, text: {:?} }};",
-            e.max_threads,
+            d.max_threads,
             layout.join(", "),
-            e.text
+            d.text
         );
     }
 }
 
 /// A function per kernel.
-fn write_entries(code: &mut String, entries: &[Entry]) {
-    for e in entries {
-        let (name, all) = (&e.name, constant(&e.name));
+fn write_functions(code: &mut String, declarations: &[Declaration]) {
+    for d in declarations {
+        let (name, all) = (&d.name, constant(&d.name));
         let _ = writeln!(code, "/// Arguments of `{name}`.");
         let _ = writeln!(code, "#[allow(dead_code, clippy::too_many_arguments)]");
-        let _ = writeln!(code, "pub fn {name}({}) -> Result<Call> {{", parameters(e));
+        let _ = writeln!(code, "pub fn {name}({}) -> Result<Call> {{", parameters(d));
         let _ = writeln!(code, "    let mut call = Call::new(&{all});");
-        for a in &e.arguments {
+        for a in &d.arguments {
             let arg = &a.name;
             let _ = match &a.kind {
                 Kind::Pointer { element, written: true } => {
@@ -281,15 +282,15 @@ fn write_entries(code: &mut String, entries: &[Entry]) {
     }
 }
 
-/// Entries that differ in their last word alone, a number type, also get one function that picks by it.
-fn write_families(code: &mut String, entries: &[Entry]) {
+/// Kernels that differ in their last word alone, a number type, also get one function that picks by it.
+fn write_families(code: &mut String, declarations: &[Declaration]) {
     const NUMBERS: [(&str, &str); 4] = [("f32", "F32"), ("tf32", "Tf32"), ("bf16", "Bf16"), ("f16", "F16")];
-    let mut families: BTreeMap<&str, Vec<(&Entry, &str)>> = BTreeMap::new();
-    for e in entries {
-        if let Some((stem, last)) = e.name.rsplit_once('_')
+    let mut families: BTreeMap<&str, Vec<(&Declaration, &str)>> = BTreeMap::new();
+    for d in declarations {
+        if let Some((stem, last)) = d.name.rsplit_once('_')
             && let Some((_, number)) = NUMBERS.iter().find(|n| n.0 == last)
         {
-            families.entry(stem).or_default().push((e, number));
+            families.entry(stem).or_default().push((d, number));
         }
     }
     for (stem, members) in families.into_iter().filter(|(_, m)| m.len() > 1) {
@@ -298,8 +299,8 @@ fn write_families(code: &mut String, entries: &[Entry]) {
         let _ = writeln!(code, "#[allow(dead_code, clippy::too_many_arguments)]");
         let _ = writeln!(code, "pub fn {stem}(number: Number, {}) -> Result<Call> {{", parameters(members[0].0));
         let _ = writeln!(code, "    match number {{");
-        for (e, number) in &members {
-            let _ = writeln!(code, "        Number::{number} => {}({}),", e.name, names.join(", "));
+        for (d, number) in &members {
+            let _ = writeln!(code, "        Number::{number} => {}({}),", d.name, names.join(", "));
         }
         if members.len() < NUMBERS.len() {
             let _ = writeln!(code, "        other => Err(no_variant({stem:?}, other)),");

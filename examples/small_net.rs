@@ -31,7 +31,7 @@ fn main() -> ckaad::Result<()> {
     // Where: a session plans all memory at once. `ckaad::backend` chooses a GPU instead, where there is one.
     let mut session = cpu::session(t)?;
     println!("\n{}\n", session.plan().usage);
-    let fresh = init::network(session.tape().layout(net), 0);
+    let fresh = init::network(session.tape().parameters(net), 0);
     session.write_params(net, &fresh)?;
     // Every pixel's target is a fixed mixture of its three channels.
     let inputs: Vec<f32> = (0..4 * 8 * 8 * 3).map(|i| (i as f32 * 0.7).sin()).collect();

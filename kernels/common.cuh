@@ -119,11 +119,21 @@ __device__ __forceinline__ float activate(float x, float slope) {
 // Its derivative, from the result; at 0 that of the negative side, as in PyTorch.
 __device__ __forceinline__ float activation_slope(float y, float slope) { return y > 0.0f ? 1.0f : slope; }
 
-// Sum over a warp, the same bits in every lane. In f32, or in f64 for what is left of a long sum.
-template <class F> __device__ __forceinline__ F warp_sum(F x) {
+// Sums each of a thread's values over every `stride`-th of `span` neighbouring threads of a warp (powers of two), the same bits
+// in each of them.
+template <class F, u32 W> __device__ __forceinline__ void warp_sums(F (&v)[W], u32 span, u32 stride) {
 #pragma unroll
-    for (u32 offset = WARP / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(FULL, x, offset);
-    return x;
+    for (u32 offset = span / 2; offset >= stride; offset /= 2) {
+#pragma unroll
+        for (u32 i = 0; i < W; ++i) v[i] += __shfl_xor_sync(FULL, v[i], offset);
+    }
+}
+
+// Sum over a warp, or `span` neighbouring threads of it. In f32, or in f64 for what is left of a long sum.
+template <class F> __device__ __forceinline__ F warp_sum(F x, u32 span = WARP) {
+    F v[1] = {x};
+    warp_sums(v, span, 1);
+    return v[0];
 }
 
 // Sum over a block of whole warps, the same bits in every thread. `shared` holds one number per warp; it may be used

@@ -58,10 +58,7 @@ template <class T, u32 W> __device__ __forceinline__ void forget(Pack<T, W>& x) 
 // Sums each of a thread's values over the rows of the block, times `scale`: the same bits in all rows. A barrier.
 template <u32 W> __device__ __forceinline__ void sum_rows(float (&v)[W], u32 lanes, float scale, Shared& s) {
     const u32 warp = threadIdx.x / WARP, thread = threadIdx.x % WARP, lane = threadIdx.x % lanes;
-    for (u32 offset = WARP / 2; offset >= lanes; offset /= 2) {
-#pragma unroll
-        for (u32 i = 0; i < W; ++i) v[i] += __shfl_xor_sync(FULL, v[i], offset);
-    }
+    warp_sums(v, WARP, lanes);
     if (thread < lanes) {
 #pragma unroll
         for (u32 i = 0; i < W; ++i) s.warp[warp][lane * W + i] = v[i];

@@ -18,12 +18,6 @@
 
 constexpr float EPS = 1e-12f;
 
-// Sum over `lanes` neighbouring threads, the same bits in each.
-__device__ __forceinline__ float lane_sum(float x, u32 lanes) {
-    for (u32 offset = lanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(FULL, x, offset);
-    return x;
-}
-
 template <class T, u32 W>
 __device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* inverse, const T* __restrict__ x, u32 rows, u32 c,
                                           u32 lanes) {
@@ -38,7 +32,7 @@ __device__ __forceinline__ void fwd_packs(T* __restrict__ y, float* inverse, con
 #pragma unroll
         for (u32 k = 0; k < W; ++k) squares += f[k] * f[k];
     }
-    const float norm = sqrtf(lane_sum(squares, lanes));
+    const float norm = sqrtf(warp_sum(squares, lanes));
     // Written so that NaN passes through.
     const float inv = 1.0f / (norm <= EPS ? EPS : norm);
     if (lane == 0 && row < rows) inverse[row] = inv;
@@ -73,7 +67,7 @@ __device__ __forceinline__ void bwd_packs(T* __restrict__ dx, const T* __restric
 #pragma unroll
         for (u32 k = 0; k < W; ++k) along += d[k] * f[k];
     }
-    along = lane_sum(along, lanes);
+    along = warp_sum(along, lanes);
     if (row >= rows) return;
     const float inv = inverse[row];
     // Where the length was clamped, y is a constant times x.

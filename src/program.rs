@@ -79,12 +79,12 @@ impl Program {
 
     /// The network `name`.
     pub fn network(&self, name: &str) -> Option<NetId> {
-        self.networks.iter().map(|n| n.id).find(|id| self.tape.layout(*id).network == name)
+        self.networks.iter().map(|n| n.id).find(|id| self.tape.parameters(*id).network == name)
     }
 
     /// Whether it changes the backbone, so that features of pictures do not stay what they are.
     pub fn trains_backbone(&self) -> bool {
-        self.trained().any(|id| self.tape.layout(id).network == resnet::NETWORK)
+        self.trained().any(|id| self.tape.parameters(id).network == resnet::NETWORK)
     }
 
     /// The networks whose parameters it changes.
@@ -101,10 +101,10 @@ impl Program {
     /// the program trains is not folded, and not filled.
     pub fn fill(&self, session: &mut dyn Session, backbone: &Values<f32>, seed: u64) -> Result<()> {
         for network in &self.networks {
-            let layout = self.tape.layout(network.id);
-            if layout.network != resnet::NETWORK {
-                session.write_params(network.id, &init::network(layout, seed))?;
-            } else if !layout.is_empty() && !network.trained {
+            let parameters = self.tape.parameters(network.id);
+            if parameters.network != resnet::NETWORK {
+                session.write_params(network.id, &init::network(parameters, seed))?;
+            } else if !parameters.is_empty() && !network.trained {
                 session.write_params(network.id, backbone)?;
             }
         }

@@ -125,7 +125,7 @@ fn session<T: Real>(case: &Case, p: &Program, open: Open) -> Box<dyn Session> {
     let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
     s.write_params(p.network("backbone").unwrap(), &backbone).unwrap();
     for net in p.trained() {
-        s.write_params(net, &golden_values::<T>(p.tape.layout(net))).unwrap();
+        s.write_params(net, &golden_values::<T>(p.tape.parameters(net))).unwrap();
     }
     s
 }
@@ -155,19 +155,19 @@ fn check_map(case: &Case, s: &dyn Session, v: Var, name: &str, tolerance: f64) {
 }
 
 fn check_gradients<T: Real>(case: &Case, s: &dyn Session, net: NetId, tolerance: f64) {
-    let layout = Arc::new(s.tape().layout(net).clone());
-    let mut grads = Values::<T>::zeros(layout.clone());
+    let parameters = Arc::new(s.tape().parameters(net).clone());
+    let mut grads = Values::<T>::zeros(parameters.clone());
     s.read_grads(net, &mut grads).unwrap();
     // The discriminator's gradients are clipped to norm 1 by the step; the golden ones are not.
-    let golden_norm = |name: &str| case.golden.get(&format!("grad_norm.{}.{name}", layout.network))[0];
-    let clip = if layout.network == "discriminator" {
-        let total = layout.entries().iter().map(|e| golden_norm(&e.name).powi(2)).sum::<f64>().sqrt();
+    let golden_norm = |name: &str| case.golden.get(&format!("grad_norm.{}.{name}", parameters.network))[0];
+    let clip = if parameters.network == "discriminator" {
+        let total = parameters.entries().iter().map(|e| golden_norm(&e.name).powi(2)).sum::<f64>().sqrt();
         (1.0 / (total + 1e-6)).min(1.0)
     } else {
         1.0
     };
-    assert!(!layout.entries().is_empty());
-    for e in layout.entries() {
+    assert!(!parameters.entries().is_empty());
+    for e in parameters.entries() {
         let found = as_f64(&grads.to_file(e));
         if e.name.contains("running_") {
             assert!(found.iter().all(|g| *g == 0.0), "{} has a gradient", e.name);
@@ -177,7 +177,7 @@ fn check_gradients<T: Real>(case: &Case, s: &dyn Session, net: NetId, tolerance:
         let expected = golden_norm(&e.name) * clip;
         let error = ((norm - expected) / expected).abs();
         assert!(error <= tolerance, "gradient norm of {}: {norm:e}, expected {expected:e}", e.name);
-        let head: Vec<f64> = case.golden.get(&format!("grad_head.{}.{}", layout.network, e.name));
+        let head: Vec<f64> = case.golden.get(&format!("grad_head.{}.{}", parameters.network, e.name));
         let head: Vec<f64> = head.iter().map(|g| g * clip).collect();
         // Heads are compared on the scale of the whole tensor: single values may be tiny sums of large terms.
         let scale = (expected / (found.len() as f64).sqrt() * (head.len() as f64).sqrt()).max(f64::MIN_POSITIVE);
@@ -228,14 +228,14 @@ fn check_training<T: Real>(file: &str, t: &Tolerance, steps: usize, dtype: DType
 /// Parameters after all steps.
 fn check_parameters<T: Real>(case: &Case, p: &Program, s: &dyn Session, t: &Tolerance) {
     for net in p.trained() {
-        let layout = Arc::new(p.tape.layout(net).clone());
-        let mut after = Values::<T>::zeros(layout.clone());
+        let parameters = Arc::new(p.tape.parameters(net).clone());
+        let mut after = Values::<T>::zeros(parameters.clone());
         s.read_params(net, &mut after).unwrap();
-        for e in layout.entries() {
+        for e in parameters.entries() {
             let v = as_f64(&after.to_file(e));
             let norm = v.iter().map(|x| x * x).sum::<f64>().sqrt();
             let mean = v.iter().sum::<f64>() / v.len() as f64;
-            let expected = case.golden.get(&format!("after.{}.{}", layout.network, e.name));
+            let expected = case.golden.get(&format!("after.{}.{}", parameters.network, e.name));
             // On the scale of one value of the tensor. A value whose gradient is nearly 0 may move either way in Adam's
             // first steps, in f64 too, and one such value of 512 shifts the norm by 1e-5.
             let scale = (expected[0] / (v.len() as f64).sqrt()).max(1e-3);
@@ -271,7 +271,7 @@ fn check_scores<T: Real>(file: &str, t: &Tolerance, dtype: DType, open: Open) {
             let backbone: Values<T> = resnet::load(&case.architecture, &common::GoldenBackbone).unwrap();
             s.write_params(p.network("backbone").unwrap(), &backbone).unwrap();
             let ae = p.network("ae").unwrap();
-            s.write_params(ae, &golden_values::<T>(p.tape.layout(ae))).unwrap();
+            s.write_params(ae, &golden_values::<T>(p.tape.parameters(ae))).unwrap();
             let pictures = common::pictures("normal", case.normal, case.architecture.image_size);
             s.write_values(p.inputs().next().unwrap(), &pictures).unwrap();
             s.run().unwrap();

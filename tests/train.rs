@@ -10,7 +10,7 @@ use ckaad::engine::device::Backend;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::optimizer::Adam;
 use ckaad::engine::ops::{Activation, conv2d};
-use ckaad::engine::params::{Init, Layout, Values};
+use ckaad::engine::params::{Init, Parameters, Values};
 use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::model::features::{self, Feed};
@@ -220,10 +220,10 @@ impl Fit for Average {
     }
 
     fn fit(&self, features: &dyn Features, _: &Place, _: u64, progress: &mut Progress) -> ckaad::Result<Fitted> {
-        let mut layout = Layout::new("average");
+        let mut parameters = Parameters::new("average");
         let Shape([_, h, w, c]) = features.shape();
-        layout.add("map", &[1, c, h, w], Init::Zeros)?;
-        let mut mean = Values::zeros(Arc::new(layout));
+        parameters.add("map", &[1, c, h, w], Init::Zeros)?;
+        let mut mean = Values::zeros(Arc::new(parameters));
         let mut one = vec![0.0; features.shape().len()];
         for picture in 0..features.len() {
             features.read(picture, &mut one)?;
@@ -457,9 +457,9 @@ fn a_backbone_is_trained() {
     }
     let archive = Archive::open(whole.path().join("model.safetensors")).unwrap();
     let of = |prefix| Prefixed { archive: &archive, prefix };
-    let mut layout = Layout::new("head");
-    layout.add("out.weight", &[1, 64, 1, 1], Init::Zeros).unwrap();
-    let (backbone, head) = (resnet::load(&a, &of("backbone.")).unwrap(), network(&of("head."), &layout).unwrap());
+    let mut parameters = Parameters::new("head");
+    parameters.add("out.weight", &[1, 64, 1, 1], Init::Zeros).unwrap();
+    let (backbone, head) = (resnet::load(&a, &of("backbone.")).unwrap(), network(&of("head."), &parameters).unwrap());
     let config = Config::new(detector(), a.clone());
     let mut scorer = Scorer::new(&config, &backbone, &[head], 1, &Backend::CPU).unwrap();
     let threshold: f64 = archive.metadata()["threshold"].parse().unwrap();

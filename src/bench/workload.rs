@@ -70,8 +70,8 @@ impl Workload {
         let spec = BatchSpec { architecture, batch: 1, feed: Feed::Features, dtype: DType::F32 };
         let program = self.detector.scoring(&spec)?;
         let others =
-            program.networks.iter().map(|n| program.tape.layout(n.id)).filter(|l| l.network != resnet::NETWORK);
-        Ok((self.random_backbone()?, others.map(|layout| init::network(layout, 0)).collect()))
+            program.networks.iter().map(|n| program.tape.parameters(n.id)).filter(|l| l.network != resnet::NETWORK);
+        Ok((self.random_backbone()?, others.map(|parameters| init::network(parameters, 0)).collect()))
     }
 }
 

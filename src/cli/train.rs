@@ -5,7 +5,7 @@ use super::inputs::tell_passed_over;
 use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
 use crate::data::folder::TrainSet;
-use crate::detector::provenance::{Calibration, ENOUGH, Origin};
+use crate::detector::provenance::{Calibration, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
@@ -23,7 +23,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 const EPOCHS: usize = 100;
-const HOLDOUT: f64 = 0.1;
 const CHECKPOINT_EVERY: usize = 10;
 
 /// Train a detector on a folder of pictures
@@ -168,18 +167,6 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
     set.good.iter().chain(&set.anomalous).try_for_each(|picture| written.expect_apart(picture.path()))
 }
 
-/// With few pictures a part of them says nothing: where learning is quick, all are scored by detectors that did not see them.
-fn calibration(args: &Args, detector: &dyn Detector, normal: usize) -> Calibrate {
-    const FOLDS: usize = 5;
-    let usual = Calibrate::HoldOut(args.holdout.unwrap_or(HOLDOUT));
-    let few = usual.held_back(normal) < ENOUGH && normal >= FOLDS;
-    match (args.folds, detector.learning()) {
-        (Some(folds), _) => Calibrate::CrossValidation { folds },
-        (None, Learning::Fit(_)) if args.holdout.is_none() && few => Calibrate::CrossValidation { folds: FOLDS },
-        _ => usual,
-    }
-}
-
 pub fn run(args: &Args) -> Result<bool> {
     let architecture = args.networks.architecture()?;
     let detector = args.detector.detector()?;
@@ -197,7 +184,11 @@ pub fn run(args: &Args) -> Result<bool> {
         note!("ckaad: train/{kind} is taken for the normal pictures");
     }
     let backend = args.device.training_backend()?;
-    let calibrate = calibration(args, &*detector, set.good.len());
+    let calibrate = match (args.folds, args.holdout) {
+        (Some(folds), _) => Calibrate::CrossValidation { folds },
+        (None, Some(share)) => Calibrate::HoldOut(share),
+        (None, None) => Calibrate::usual(detector.learning(), set.good.len()),
+    };
     let settings = Settings {
         architecture,
         backend,

@@ -98,20 +98,20 @@ impl ModelFile {
         let mut memory: Vec<f32> = Vec::new();
         let mut take = |session: &mut dyn Session, net: NetId, index: usize, values: &[f32]| {
             memory.resize(values.len(), 0.0);
-            session.tape().layout(net).entries()[index].from_file(values, &mut memory)?;
+            session.tape().parameters(net).entries()[index].from_file(values, &mut memory)?;
             session.write_param(net, index, &memory)
         };
         for network in &program.networks {
-            let layout = session.tape().layout(network.id).clone();
-            if layout.network == resnet::NETWORK {
+            let parameters = session.tape().parameters(network.id).clone();
+            if parameters.network == resnet::NETWORK {
                 let source = Prefixed { archive: &self.archive, prefix: "backbone." };
                 resnet::each_folded(&self.config.architecture, &source, |index, values| {
                     take(session, network.id, index, values)
                 })?;
                 continue;
             }
-            for (index, e) in layout.entries().iter().enumerate() {
-                let values = self.archive.f32(&format!("{}.{}", layout.network, e.name), &e.file_shape)?;
+            for (index, e) in parameters.entries().iter().enumerate() {
+                let values = self.archive.f32(&format!("{}.{}", parameters.network, e.name), &e.file_shape)?;
                 take(session, network.id, index, &values)?;
             }
         }
@@ -264,16 +264,17 @@ pub struct Contents<'a> {
 /// Writes a model file atomically.
 pub fn save(path: &Path, c: &Contents) -> Result<()> {
     let mut held: Vec<(String, Vec<usize>, Cow<[f32]>)> = Vec::new();
-    let (trained, networks): (Vec<_>, Vec<_>) = c.networks.iter().partition(|v| v.layout.network == resnet::NETWORK);
+    let (trained, networks): (Vec<_>, Vec<_>) =
+        c.networks.iter().partition(|v| v.parameters.network == resnet::NETWORK);
     let backbone = trained.first().map_or(c.backbone, |trained| *trained as &dyn TensorSource);
     for (name, shape) in resnet::tensors(&c.config.architecture) {
         let values = backbone.tensor(&name, &shape)?;
         held.push((format!("{}.{name}", resnet::NETWORK), shape, values));
     }
     for values in networks {
-        for e in values.layout.entries() {
+        for e in values.parameters.entries() {
             held.push((
-                format!("{}.{}", values.layout.network, e.name),
+                format!("{}.{}", values.parameters.network, e.name),
                 e.file_shape.clone(),
                 values.to_file(e).into(),
             ));

@@ -30,9 +30,9 @@ fn checked(p: &Program) -> Result<NetId> {
 }
 
 /// A session with the given parameters.
-fn session(p: &Program, tape: Tape, parameters: &[Values<f64>], open: Open) -> Result<Box<dyn Session>> {
+fn session(p: &Program, tape: Tape, values: &[Values<f64>], open: Open) -> Result<Box<dyn Session>> {
     let mut session = open(tape)?;
-    for (net, values) in p.networks.iter().zip(parameters) {
+    for (net, values) in p.networks.iter().zip(values) {
         session.write_params(net.id, values)?;
     }
     Ok(session)
@@ -51,7 +51,7 @@ fn run(p: &Program, session: &mut dyn Session) -> Result<()> {
 fn gradients(
     record: RecordLoss,
     a: &Architecture,
-    parameters: &[Values<f64>],
+    values: &[Values<f64>],
     dtype: DType,
     open: Open,
 ) -> Result<Values<f64>> {
@@ -59,15 +59,15 @@ fn gradients(
     let net = checked(&p)?;
     let mut tape = p.tape.clone();
     tape.backward(p.report("loss")?, net)?;
-    let mut session = session(&p, tape, parameters, open)?;
+    let mut session = session(&p, tape, values, open)?;
     run(&p, &mut *session)?;
-    let layout = Arc::new(p.tape.layout(net).clone());
+    let parameters = Arc::new(p.tape.parameters(net).clone());
     if dtype == DType::F64 {
-        let mut gradient = Values::zeros(layout);
+        let mut gradient = Values::zeros(parameters);
         session.read_grads(net, &mut gradient)?;
         return Ok(gradient);
     }
-    let mut narrow = Values::<f32>::zeros(layout);
+    let mut narrow = Values::<f32>::zeros(parameters);
     session.read_grads(net, &mut narrow)?;
     Ok(narrow.cast())
 }
@@ -79,36 +79,36 @@ pub fn check(name: &str, record: RecordLoss, dtype: DType, open: Open) -> Result
     let a = Architecture::new("resnet18", &[2, 3], 64)?;
     let p = record(&a, DType::F64)?;
     let net = checked(&p)?;
-    let layout = Arc::new(p.tape.layout(net).clone());
-    let mut parameters: Vec<Values<f64>> =
-        p.networks.iter().map(|n| init::network(p.tape.layout(n.id), 0).cast()).collect();
+    let parameters = Arc::new(p.tape.parameters(net).clone());
+    let mut values: Vec<Values<f64>> =
+        p.networks.iter().map(|n| init::network(p.tape.parameters(n.id), 0).cast()).collect();
     let narrow = dtype.exact() != dtype;
     if narrow {
-        parameters.iter_mut().flat_map(|v| &mut v.data).for_each(|x| *x = dtype.round(*x));
+        values.iter_mut().flat_map(|v| &mut v.data).for_each(|x| *x = dtype.round(*x));
     }
-    let gradient = gradients(record, &a, &parameters, dtype, open)?;
+    let gradient = gradients(record, &a, &values, dtype, open)?;
     if narrow {
-        let expected = gradients(record, &a, &parameters, DType::F64, &cpu::session)?;
-        let what = format!("{} parameters, as one vector", layout.count());
+        let expected = gradients(record, &a, &values, DType::F64, &cpu::session)?;
+        let what = format!("{} parameters, as one vector", parameters.count());
         return Ok(Report::norms(name, &what, &gradient.data, &expected.data, NORM));
     }
-    let mut session = session(&p, p.tape.clone(), &parameters, &cpu::session)?;
+    let mut session = session(&p, p.tape.clone(), &values, &cpu::session)?;
     let mut moved = p
         .networks
         .iter()
-        .zip(parameters)
+        .zip(values)
         .find(|(n, _)| n.id == net)
         .map(|(_, v)| v)
-        .unwrap_or_else(|| Values::zeros(layout.clone()));
+        .unwrap_or_else(|| Values::zeros(parameters.clone()));
     let start = moved.clone();
     let (mut slopes, mut differences) = (Vec::new(), Vec::new());
     for k in 0..DIRECTIONS {
         // Every tensor moves in proportion to its size, so that none drowns in the others.
-        let mut direction = vec![0.0; layout.len()];
-        for e in layout.entries() {
-            let values = &start.data[e.range.clone()];
-            let size = (values.iter().map(|v| v * v).sum::<f64>() / values.len() as f64).sqrt().max(0.1);
-            let u = uniform(&format!("gradcheck.direction.{k}.{}", e.name), values.len());
+        let mut direction = vec![0.0; parameters.len()];
+        for e in parameters.entries() {
+            let tensor = &start.data[e.range.clone()];
+            let size = (tensor.iter().map(|v| v * v).sum::<f64>() / tensor.len() as f64).sqrt().max(0.1);
+            let u = uniform(&format!("gradcheck.direction.{k}.{}", e.name), tensor.len());
             direction[e.range.clone()].iter_mut().zip(u).for_each(|(d, u)| *d = size * u as f64);
         }
         let mut loss = |step: f64| -> Result<f64> {
@@ -121,5 +121,5 @@ pub fn check(name: &str, record: RecordLoss, dtype: DType, open: Open) -> Result
         differences.push((loss(STEP)? - loss(-STEP)?) / (2.0 * STEP));
         slopes.push(gradient.data.iter().zip(&direction).map(|(g, d)| g * d).sum());
     }
-    Ok(Report::new(name, &format!("{} parameters, {DIRECTIONS} directions", layout.count()), &slopes, &differences))
+    Ok(Report::new(name, &format!("{} parameters, {DIRECTIONS} directions", parameters.count()), &slopes, &differences))
 }

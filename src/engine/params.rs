@@ -56,7 +56,7 @@ impl Parameter {
 
 /// Names, shapes and places of one network's parameters.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct Parameters {
     /// Prefix in model files: `ae`, `discriminator`, `backbone`.
     pub network: String,
     entries: Vec<Parameter>,
@@ -65,9 +65,9 @@ pub struct Layout {
     sealed: bool,
 }
 
-impl Layout {
+impl Parameters {
     pub fn new(network: &str) -> Self {
-        Layout { network: network.to_string(), entries: Vec::new(), index: HashMap::new(), len: 0, sealed: false }
+        Parameters { network: network.to_string(), entries: Vec::new(), index: HashMap::new(), len: 0, sealed: false }
     }
 
     /// Index of the parameter `name`, which is added at its first mention. Asking for another shape is an error.
@@ -134,19 +134,19 @@ impl Layout {
 /// Values of one network's parameters (or of anything shaped like them: gradients, moments) in host memory.
 #[derive(Clone)]
 pub struct Values<T> {
-    pub layout: Arc<Layout>,
+    pub parameters: Arc<Parameters>,
     pub data: Vec<T>,
 }
 
 impl<T: Real> Values<T> {
-    pub fn zeros(layout: Arc<Layout>) -> Self {
-        let data = vec![T::ZERO; layout.len()];
-        Values { layout, data }
+    pub fn zeros(parameters: Arc<Parameters>) -> Self {
+        let data = vec![T::ZERO; parameters.len()];
+        Values { parameters, data }
     }
 
     fn entry(&self, name: &str) -> Result<&Parameter> {
-        let missing = || Error::Invalid(format!("network {} has no parameter {name}", self.layout.network));
-        self.layout.find(name).ok_or_else(missing)
+        let missing = || Error::Invalid(format!("network {} has no parameter {name}", self.parameters.network));
+        self.parameters.find(name).ok_or_else(missing)
     }
 
     /// Stores values that come in PyTorch's order (`file_shape`).
@@ -173,7 +173,7 @@ impl<T: Real> Values<T> {
 
     /// The same values in another number type.
     pub fn cast<U: Real>(&self) -> Values<U> {
-        Values { layout: self.layout.clone(), data: self.data.iter().map(|x| U::of(x.f64())).collect() }
+        Values { parameters: self.parameters.clone(), data: self.data.iter().map(|x| U::of(x.f64())).collect() }
     }
 }
 

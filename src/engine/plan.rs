@@ -6,7 +6,7 @@ mod shared;
 
 use crate::engine::ops::Op;
 use crate::engine::tape::{Record, Tape, Var};
-use crate::engine::toolkit::cuda::{Cut, NormInput};
+use crate::engine::toolkit::cuda::{Cut, SideOutput};
 use crate::{Result, invalid};
 use fixed::Fixed;
 use shared::Shared;
@@ -24,10 +24,10 @@ pub struct Decision {
     pub scratch: usize,
     /// Of the weights (input 1) rearranged for this device, should they be frozen; 0 if it takes them as they are.
     pub packed: usize,
-    /// What it leaves, in place of its scratch memory, for the record right behind it.
-    pub leaves: Option<NormInput>,
+    /// What it leaves, in place of its scratch memory, for the record right behind it, which asked for it.
+    pub leaves: Option<SideOutput>,
     /// What the record before leaves for this one.
-    pub takes: Option<NormInput>,
+    pub takes: Option<SideOutput>,
 }
 
 /// A device that decides.

@@ -4,7 +4,7 @@
 //! records. Nothing runs here, and nothing is hidden in closures: `println!("{tape}")` shows the whole program.
 
 use crate::engine::ops::{Activation, Backward, Op, Operation, dispatch, fill};
-use crate::engine::params::{Init, Layout};
+use crate::engine::params::{Init, Parameters};
 use crate::engine::tensor::{DType, Shape};
 use crate::{Error, Result, invalid};
 use std::collections::{HashMap, HashSet};
@@ -80,7 +80,7 @@ pub struct Record {
 pub struct Tape {
     pub(crate) vars: Vec<VarInfo>,
     pub(crate) records: Vec<Record>,
-    pub(crate) nets: Vec<Layout>,
+    pub(crate) nets: Vec<Parameters>,
     pub(crate) outputs: Vec<Var>,
     params: HashMap<(usize, usize), Var>,
     wholes: HashMap<(NetId, Whole), Var>,
@@ -111,11 +111,11 @@ impl Tape {
 
     /// Declares a network; its parameters are added as they are used.
     pub fn network(&mut self, name: &str) -> NetId {
-        self.nets.push(Layout::new(name));
+        self.nets.push(Parameters::new(name));
         NetId(self.nets.len() - 1)
     }
 
-    pub fn layout(&self, net: NetId) -> &Layout {
+    pub fn parameters(&self, net: NetId) -> &Parameters {
         &self.nets[net.0]
     }
 
@@ -136,18 +136,18 @@ impl Tape {
         self.params.get(&(net.0, index)).copied()
     }
 
-    /// All of a network's parameters or gradients as one variable, with `layout(net).len()` elements. The network can have
+    /// All of a network's parameters or gradients as one variable, with `parameters(net).len()` elements. The network can have
     /// no more parameters from then on.
     pub fn whole(&mut self, net: NetId, what: Whole) -> Result<Var> {
         if let Some(v) = self.find_whole(net, what) {
             return Ok(v);
         }
-        let layout = &mut self.nets[net.0];
-        if layout.is_empty() {
-            invalid!("network {} has no parameters to train: record its layers first", layout.network);
+        let parameters = &mut self.nets[net.0];
+        if parameters.is_empty() {
+            invalid!("network {} has no parameters to train: record its layers first", parameters.network);
         }
-        layout.seal();
-        let shape = Shape::vector(layout.len()).check()?;
+        parameters.seal();
+        let shape = Shape::vector(parameters.len()).check()?;
         let dtype = if what == Whole::Rounded { self.dtype } else { self.dtype.exact() };
         let v = self.var(shape, dtype, Storage::Whole { net, what });
         self.wholes.insert((net, what), v);
@@ -316,10 +316,10 @@ impl Tape {
             let Storage::Param { net, index } = self.info(param).storage else { unreachable!("wrt holds parameters") };
             let (found, kept) = (self.info(grad).dtype, self.dtype.exact());
             if found != kept {
-                let (layout, entry) = (&self.nets[net.0], &self.nets[net.0].entries()[index]);
+                let (parameters, entry) = (&self.nets[net.0], &self.nets[net.0].entries()[index]);
                 invalid!(
                     "the gradient of {}.{} comes in {found}; the optimizer takes {kept}",
-                    layout.network,
+                    parameters.network,
                     entry.name
                 );
             }

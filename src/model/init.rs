@@ -3,7 +3,7 @@
 use super::TensorSource;
 use crate::Result;
 use crate::engine::hash::fnv1a;
-use crate::engine::params::{Init, Layout, Values};
+use crate::engine::params::{Init, Parameters, Values};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal, StandardNormal, Uniform};
@@ -20,10 +20,10 @@ pub fn named_rng(seed: u64, name: &str) -> ChaCha8Rng {
 }
 
 /// Draws every parameter of a network as its layers declare.
-pub fn network(layout: &Layout, seed: u64) -> Values<f32> {
-    let mut values = Values::zeros(Arc::new(layout.clone()));
-    for e in layout.entries() {
-        let mut rng = named_rng(seed, &format!("{}.{}", layout.network, e.name));
+pub fn network(parameters: &Parameters, seed: u64) -> Values<f32> {
+    let mut values = Values::zeros(Arc::new(parameters.clone()));
+    for e in parameters.entries() {
+        let mut rng = named_rng(seed, &format!("{}.{}", parameters.network, e.name));
         let out = &mut values.data[e.range.clone()];
         match e.init {
             Init::Zeros => {}

@@ -46,7 +46,7 @@ impl Recorder<'_> {
 
     /// Names what is recorded next, behind the network's name.
     pub fn label(&mut self, name: &str) {
-        let label = format!("{}.{name}", self.tape.layout(self.net).network);
+        let label = format!("{}.{name}", self.tape.parameters(self.net).network);
         self.tape.set_label(label);
     }
 

@@ -9,8 +9,9 @@ pub mod layers;
 pub mod pretrained;
 pub mod resnet;
 
-use crate::engine::params::{Layout, Values};
+use crate::engine::params::{Parameters, Values};
 use crate::{Error, Result, invalid};
+use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -45,22 +46,30 @@ impl Backbone {
         BACKBONES.iter().find(|b| b.name == name).ok_or_else(unknown)
     }
 
+    fn name_of<S: Serializer>(backbone: &&'static Backbone, to: S) -> std::result::Result<S::Ok, S::Error> {
+        backbone.name.serialize(to)
+    }
+
     /// Output channels of a block over its planes.
     pub fn expansion(&self) -> usize {
         if self.bottleneck { 4 } else { 1 }
     }
 }
 
-/// What the networks are built from: which backbone, which of its layers, and for which picture size.
-#[derive(Clone, Debug, PartialEq)]
+/// What the networks are built from: which backbone, which of its layers, and for which picture size. Serialized, it is what
+/// people choose of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Architecture {
+    #[serde(serialize_with = "Backbone::name_of")]
     pub backbone: &'static Backbone,
     /// Consecutive layers, 1 to 4, finest first.
     pub layers: Vec<usize>,
     /// Side of the square pictures in pixels.
     pub image_size: usize,
     /// Normalisation of pixels, per channel, where 1 is white: `(v - mean) / std`.
+    #[serde(skip)]
     pub mean: [f64; 3],
+    #[serde(skip)]
     pub std: [f64; 3],
 }
 
@@ -121,9 +130,9 @@ pub trait TensorSource {
 }
 
 /// A network's parameters, each from the tensor of its name.
-pub fn network(source: &dyn TensorSource, layout: &Layout) -> Result<Values<f32>> {
-    let mut values = Values::zeros(Arc::new(layout.clone()));
-    for e in layout.entries() {
+pub fn network(source: &dyn TensorSource, parameters: &Parameters) -> Result<Values<f32>> {
+    let mut values = Values::zeros(Arc::new(parameters.clone()));
+    for e in parameters.entries() {
         values.set_from_file(&e.name, &source.tensor(&e.name, &e.file_shape)?)?;
     }
     Ok(values)
@@ -132,17 +141,17 @@ pub fn network(source: &dyn TensorSource, layout: &Layout) -> Result<Values<f32>
 /// The tensors of a network, as files have them.
 impl TensorSource for Values<f32> {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
-        match self.layout.find(name) {
+        match self.parameters.find(name) {
             Some(e) if e.file_shape == shape => Ok(self.to_file(e).into()),
-            _ => invalid!("network {} has no parameter {name} of shape {shape:?}", self.layout.network),
+            _ => invalid!("network {} has no parameter {name} of shape {shape:?}", self.parameters.network),
         }
     }
 
     fn names(&self) -> Vec<&str> {
-        self.layout.entries().iter().map(|e| e.name.as_str()).collect()
+        self.parameters.entries().iter().map(|e| e.name.as_str()).collect()
     }
 
     fn describe(&self) -> String {
-        format!("network {}", self.layout.network)
+        format!("network {}", self.parameters.network)
     }
 }

@@ -3,7 +3,7 @@
 use super::{Architecture, BACKBONES, Backbone, PLANES, TensorSource};
 use crate::Result;
 use crate::engine::ops::{Activation, conv2d};
-use crate::engine::params::{Init, Layout, Values};
+use crate::engine::params::{Init, Parameters, Values};
 use crate::engine::real::Real;
 use crate::engine::tape::{NetId, Tape, Var};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -99,16 +99,16 @@ pub fn fold<T: Real>(weight: &[f32], [gamma, beta, mean, var]: [&[f32]; 4], eps:
 
 /// Reads the weights, each batch norm folded into its convolution.
 pub fn load<T: Real>(a: &Architecture, source: &dyn TensorSource) -> Result<Values<T>> {
-    let layout = Arc::new(layout(a)?);
-    let mut values = Values::zeros(layout.clone());
+    let parameters = Arc::new(parameters(a)?);
+    let mut values = Values::zeros(parameters.clone());
     each_folded(a, source, |index, v| {
-        let e = &layout.entries()[index];
+        let e = &parameters.entries()[index];
         e.from_file(v, &mut values.data[e.range.clone()])
     })?;
     Ok(values)
 }
 
-/// Hands out the folded weights and biases, in file order, with their index in the network's layout.
+/// Hands out the folded weights and biases, in file order, with their index in the network's parameters.
 pub fn each_folded<T: Real>(
     a: &Architecture,
     source: &dyn TensorSource,
@@ -124,7 +124,7 @@ pub fn each_folded<T: Real>(
             crate::invalid!("{file}: {}.running_var holds a negative variance: the weights are broken", c.norm);
         }
         let (weight, bias) = fold::<T>(&weight, [&gamma, &beta, &mean, &var], BATCH_NORM_EPS);
-        // Each convolution has two entries in the layout.
+        // Each convolution has two parameters.
         take(2 * i, &weight)?;
         take(2 * i + 1, &bias)?;
     }
@@ -211,13 +211,13 @@ fn expect_no_more(a: &Architecture, source: &dyn TensorSource, names: &[&str]) -
 }
 
 /// The folded network's parameters, in recording order.
-fn layout(a: &Architecture) -> Result<Layout> {
-    let mut layout = Layout::new(NETWORK);
+fn parameters(a: &Architecture) -> Result<Parameters> {
+    let mut parameters = Parameters::new(NETWORK);
     for c in convs(a) {
-        layout.add(&format!("{}.weight", c.name), &c.shape, Init::Zeros)?;
-        layout.add(&format!("{}.bias", c.name), &c.shape[..1], Init::Zeros)?;
+        parameters.add(&format!("{}.weight", c.name), &c.shape, Init::Zeros)?;
+        parameters.add(&format!("{}.bias", c.name), &c.shape[..1], Init::Zeros)?;
     }
-    Ok(layout)
+    Ok(parameters)
 }
 
 /// Records the backbone over normalised pictures (n, size, size, 3); returns the chosen layers' maps, finest first.

@@ -52,8 +52,8 @@ impl Scorer {
     ) -> Result<Self> {
         Self::filled(config, batch, backend, |session, program| {
             for network in &program.networks {
-                let name = &program.tape.layout(network.id).network;
-                let other = || networks.iter().find(|v| v.layout.network == *name);
+                let name = &program.tape.parameters(network.id).network;
+                let other = || networks.iter().find(|v| v.parameters.network == *name);
                 match (name == resnet::NETWORK).then_some(backbone).or_else(other) {
                     Some(values) => session.write_params(network.id, values)?,
                     None => invalid!("scoring needs network {name}, which is not there"),

@@ -3,7 +3,7 @@
 
 use super::events::Losses;
 use super::job::Job;
-use super::part::{Part, parameters};
+use super::part::{Part, read_params};
 use super::settings::{Key, Settings};
 use crate::detector::file::{Config, Contents, Prefixed, save};
 use crate::engine::params::{Parameter, Values};
@@ -57,11 +57,11 @@ pub fn expect_to_resume(s: &Settings) -> Result<()> {
 /// Refuses parameters that are not numbers: a step's losses are computed before its update, and do not show it.
 fn expect_finite(values: &Values<f32>) -> Result<()> {
     let broken = |e: &&Parameter| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
-    match values.layout.entries().iter().find(broken) {
+    match values.parameters.entries().iter().find(broken) {
         None => Ok(()),
         Some(e) => invalid!(
             "training diverged: {}.{} holds values that are not numbers; nothing was written. Try a lower learning rate",
-            values.layout.network,
+            values.parameters.network,
             e.name
         ),
     }
@@ -72,7 +72,7 @@ pub fn networks(parts: &[Part]) -> Result<Vec<Values<f32>>> {
     let mut all = Vec::new();
     for part in parts {
         for net in part.program.trained() {
-            let values = parameters(&*part.session, net)?;
+            let values = read_params(&*part.session, net)?;
             expect_finite(&values)?;
             all.push(values);
         }
@@ -98,7 +98,7 @@ pub fn write(path: &Path, job: &Job, config: &Config, key: &Key, position: &Posi
 }
 
 fn state_name(tape: &Tape, state: &State) -> String {
-    format!("train.{}.{}", tape.layout(state.net).network, state.name)
+    format!("train.{}.{}", tape.parameters(state.net).network, state.name)
 }
 
 /// Restores sessions from the checkpoint; returns where the run was.
@@ -134,15 +134,16 @@ pub fn read(
             done + usize::from(position.step > 0)
         )));
     }
-    let names =
-        |part: &Part| part.program.trained().map(|n| part.program.tape.layout(n).network.clone()).collect::<Vec<_>>();
+    let names = |part: &Part| {
+        part.program.trained().map(|n| part.program.tape.parameters(n).network.clone()).collect::<Vec<_>>()
+    };
     let trained: HashSet<String> = parts.iter().flat_map(names).collect();
     for part in parts {
         for n in &part.program.networks {
-            let layout = part.program.tape.layout(n.id);
-            if trained.contains(&layout.network) {
-                let source = Prefixed { archive: &archive, prefix: &format!("{}.", layout.network) };
-                part.session.write_params(n.id, &network(&source, layout)?)?;
+            let parameters = part.program.tape.parameters(n.id);
+            if trained.contains(&parameters.network) {
+                let source = Prefixed { archive: &archive, prefix: &format!("{}.", parameters.network) };
+                part.session.write_params(n.id, &network(&source, parameters)?)?;
             }
         }
         for state in part.program.tape.states() {

@@ -30,7 +30,7 @@ pub struct Feeder<'a> {
 }
 
 /// The pictures of one step.
-pub struct Chosen<'a> {
+pub struct StepPictures<'a> {
     pub normal: &'a [usize],
     /// Empty where they are distorted normal ones.
     pub anomalous: Vec<usize>,
@@ -75,11 +75,11 @@ impl<'a> Feeder<'a> {
     }
 
     /// Fills the inputs of one program.
-    pub fn fill(&mut self, session: &mut dyn Session, program: &Program, chosen: &Chosen) -> Result<()> {
+    pub fn fill(&mut self, session: &mut dyn Session, program: &Program, pictures: &StepPictures) -> Result<()> {
         for group in &program.groups {
             if group.feed == Feed::Features {
                 let indices: Vec<usize> =
-                    group.pictures.iter().flat_map(|(role, _)| chosen.of(*role)).copied().collect();
+                    group.pictures.iter().flat_map(|(role, _)| pictures.of(*role)).copied().collect();
                 match &mut self.cache {
                     Some(cache) => cache.write(session, &group.vars, &indices)?,
                     None => invalid!("the step takes features, and none are kept"),
@@ -93,9 +93,9 @@ impl<'a> Feeder<'a> {
                 let pixels;
                 (pixels, rest) = rest.split_at_mut(count * each);
                 let distorted = *role == Role::Anomalous && self.distort;
-                self.job.pictures.gather(if distorted { chosen.normal } else { chosen.of(*role) }, pixels)?;
+                self.job.pictures.gather(if distorted { pictures.normal } else { pictures.of(*role) }, pixels)?;
                 if distorted {
-                    distort(self.job, pixels, chosen.at);
+                    distort(self.job, pixels, pictures.at);
                 }
             }
             match group.vars[..] {
@@ -119,7 +119,7 @@ impl<'a> Feeder<'a> {
     }
 }
 
-impl Chosen<'_> {
+impl StepPictures<'_> {
     fn of(&self, role: Role) -> &[usize] {
         match role {
             Role::Normal => self.normal,

@@ -136,7 +136,7 @@ impl<'a> Job<'a> {
     pub fn outcomes(&self, learned: &Learned) -> Result<Vec<(f64, f64)>> {
         let batch = self.s.batch.min(self.normal.len());
         let config = self.config(learned.detector.clone());
-        let trained = learned.networks.iter().find(|v| v.layout.network == resnet::NETWORK);
+        let trained = learned.networks.iter().find(|v| v.parameters.network == resnet::NETWORK);
         let trained = trained.map(|v| resnet::load(&self.s.architecture, v)).transpose()?;
         let backbone = trained.as_ref().unwrap_or(&self.backbone);
         let mut scorer = Scorer::new(&config, backbone, &learned.networks, batch, &self.s.backend)?;

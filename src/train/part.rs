@@ -22,9 +22,9 @@ impl Part {
         let mut session = job.s.backend.open(program.tape.clone())?;
         program.fill(&mut *session, &job.backbone, job.s.seed)?;
         for net in program.trained() {
-            let layout = program.tape.layout(net);
-            if layout.network == resnet::NETWORK {
-                session.write_params(net, &network(job.source, layout)?)?;
+            let parameters = program.tape.parameters(net);
+            if parameters.network == resnet::NETWORK {
+                session.write_params(net, &network(job.source, parameters)?)?;
             }
         }
         Ok(Part { program, session })
@@ -36,7 +36,7 @@ pub fn expect_one_trainer(parts: &[Part]) -> Result<()> {
     let mut trained = HashSet::new();
     for part in parts {
         for net in part.program.trained() {
-            let name = &part.program.tape.layout(net).network;
+            let name = &part.program.tape.parameters(net).network;
             if !trained.insert(name.clone()) {
                 invalid!("two programs of a step train network {name}: only one may");
             }
@@ -52,9 +52,9 @@ pub fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
     }
     let trained: Vec<NetId> = parts[from].program.trained().collect();
     for net in trained {
-        let values = parameters(&*parts[from].session, net)?;
+        let values = read_params(&*parts[from].session, net)?;
         for (_, part) in parts.iter_mut().enumerate().filter(|(i, _)| *i != from) {
-            if let Some(theirs) = part.program.network(&values.layout.network) {
+            if let Some(theirs) = part.program.network(&values.parameters.network) {
                 part.session.write_params(theirs, &values)?;
             }
         }
@@ -63,8 +63,8 @@ pub fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
 }
 
 /// The parameters of one network as they are in a session.
-pub fn parameters(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
-    let mut values = Values::zeros(Arc::new(session.tape().layout(net).clone()));
+pub fn read_params(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
+    let mut values = Values::zeros(Arc::new(session.tape().parameters(net).clone()));
     session.read_params(net, &mut values)?;
     Ok(values)
 }

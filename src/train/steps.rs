@@ -4,7 +4,7 @@ use super::Outcome;
 use super::checkpoint::{self, Position};
 use super::events::{EpochLog, Event, Losses};
 use super::features;
-use super::feeder::{Chosen, Feeder};
+use super::feeder::{Feeder, StepPictures};
 use super::job::{Job, Learned};
 use super::part::{Part, expect_one_trainer, hand_over};
 use super::settings::{Calibrate, DataKey, Key};
@@ -115,11 +115,11 @@ impl<'a> Run<'a> {
     /// Runs every program once, on the same pictures.
     fn step(&mut self, normal: &[usize]) -> Result<Losses> {
         let at = &self.at;
-        let chosen = Chosen { normal, anomalous: self.feeder.anomalous(at), at };
+        let pictures = StepPictures { normal, anomalous: self.feeder.anomalous(at), at };
         let mut losses = Losses::zero(at.sums.names);
         for i in 0..self.parts.len() {
             let Part { program, session } = &mut self.parts[i];
-            self.feeder.fill(&mut **session, program, &chosen)?;
+            self.feeder.fill(&mut **session, program, &pictures)?;
             session.run()?;
             for (name, value) in losses.names.iter().zip(&mut losses.values) {
                 if let Ok(v) = program.report(name) {

@@ -130,105 +130,48 @@ impl<'a> Machine<'a> {
     fn step(&mut self) -> Result<Option<Value<'a>>> {
         let opcode = self.take(1)?[0];
         match opcode {
-            // PROTO
-            0x80 => self.protocol()?,
             // STOP
             b'.' => return self.pop().map(Some),
-            // MARK
+            // PROTO, FRAME: how much follows is seen anyway.
+            0x80 => self.protocol()?,
+            0x95 => drop(self.take(8)?),
+            // MARK, POP, POP_MARK, DUP
             b'(' => self.marks.push(self.stack.len()),
+            b'0' => drop(self.pop()?),
+            b'1' => self.pop_group()?,
+            b'2' => self.duplicate()?,
+            // NONE, NEWTRUE, NEWFALSE
             b'N' => self.stack.push(Value::None),
             0x88 | 0x89 => self.stack.push(Value::Bool(opcode == 0x88)),
             // BININT, BININT1, BININT2, LONG1, BINFLOAT
             b'J' | b'K' | b'M' | 0x8a | b'G' => self.number(opcode)?,
             // BINUNICODE, BINSTRING, SHORT_BINSTRING, SHORT_BINUNICODE, BINUNICODE8
-            b'X' | b'T' | b'U' | 0x8c | 0x8d => {
-                let length = self.length(matches!(opcode, b'U' | 0x8c), opcode == 0x8d)?;
-                self.string(length)?;
-            }
+            b'X' | b'T' | b'U' | 0x8c | 0x8d => self.string(opcode)?,
             // BINBYTES, SHORT_BINBYTES, BINBYTES8, BYTEARRAY8
-            b'B' | b'C' | 0x8e | 0x96 => {
-                let length = self.length(opcode == b'C', matches!(opcode, 0x8e | 0x96))?;
-                self.take(length)?;
-                self.opaque("builtins", "bytes");
-            }
-            // FRAME says how much follows, which is seen anyway.
-            0x95 => drop(self.take(8)?),
-            // POP, POP_MARK, DUP
-            b'0' => drop(self.pop()?),
-            b'1' => {
-                let mark = self.pop_mark()?;
-                self.stack.truncate(mark);
-            }
-            b'2' => {
-                let &value = self.stack.last().ok_or_else(|| self.underflow())?;
-                self.stack.push(value);
-            }
-            // EMPTY_SET, FROZENSET, ADDITEMS
-            0x8f => self.opaque("builtins", "set"),
-            0x91 => {
-                let mark = self.pop_mark()?;
-                self.stack.truncate(mark);
-                self.opaque("builtins", "frozenset");
-            }
-            0x90 => {
-                let mark = self.pop_mark()?;
-                self.append(mark)?;
-            }
+            b'B' | b'C' | 0x8e | 0x96 => self.bytes(opcode)?,
             // EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3, TUPLE
-            b')' | 0x85..=0x87 | b't' => {
-                let from = match opcode {
-                    b')' => self.stack.len(),
-                    b't' => self.pop_mark()?,
-                    _ => self.top(usize::from(opcode - 0x84))?,
-                };
-                self.tuple(from);
-            }
-            // EMPTY_LIST, EMPTY_DICT
+            b')' | 0x85..=0x87 | b't' => self.tuple(opcode)?,
+            // EMPTY_LIST, EMPTY_DICT, EMPTY_SET, FROZENSET
             b']' => self.list(),
             b'}' => self.dict(),
-            // APPEND, APPENDS, SETITEM, SETITEMS
-            b'a' | b'e' => {
-                let from = if opcode == b'a' { self.top(1)? } else { self.pop_mark()? };
-                self.append(from)?;
+            0x8f => self.opaque("builtins", "set"),
+            0x91 => {
+                self.pop_group()?;
+                self.opaque("builtins", "frozenset");
             }
-            b's' | b'u' => {
-                let from = if opcode == b's' { self.top(2)? } else { self.pop_mark()? };
-                self.set_items(from)?;
-            }
-            // BINPUT, LONG_BINPUT, BINGET, LONG_BINGET
-            b'q' | b'r' | b'h' | b'j' => {
-                let slot = if matches!(opcode, b'q' | b'h') { u32::from(self.take(1)?[0]) } else { self.u32()? };
-                if matches!(opcode, b'q' | b'r') { self.remember(slot)? } else { self.recall(slot)? }
-            }
-            // MEMOIZE
-            0x94 => self.remember(self.memo.len() as u32)?,
-            b'c' => {
-                let (module, name) = (self.line()?, self.line()?);
-                self.global(module, name);
-            }
-            // STACK_GLOBAL
-            0x93 => {
-                let (name, module) = (self.pop()?, self.pop()?);
-                let (Value::Str(module), Value::Str(name)) = (module, name) else {
-                    return Err(self.unexpected("the name of something to import", &[module, name]));
-                };
-                self.global(module, name);
-            }
-            // BINPERSID
-            b'Q' => {
-                let id = self.pop()?;
-                self.storage(id)?;
-            }
+            // APPEND, APPENDS, ADDITEMS, SETITEM, SETITEMS
+            b'a' | b'e' | 0x90 => self.append(opcode)?,
+            b's' | b'u' => self.set_items(opcode)?,
+            // BINPUT, LONG_BINPUT, MEMOIZE, BINGET, LONG_BINGET
+            b'q' | b'r' | 0x94 => self.remember(opcode)?,
+            b'h' | b'j' => self.recall(opcode)?,
+            // GLOBAL, STACK_GLOBAL, BINPERSID
+            b'c' => self.global_of_lines()?,
+            0x93 => self.global_of_stack()?,
+            b'Q' => self.storage()?,
+            // REDUCE, NEWOBJ, NEWOBJ_EX, BUILD
             b'R' => self.reduce()?,
-            // NEWOBJ, NEWOBJ_EX: an object of a class, none of which are known.
-            0x81 | 0x92 => {
-                let arguments = if opcode == 0x92 { 2 } else { 1 };
-                for _ in 0..arguments {
-                    self.pop()?;
-                }
-                let class = self.pop()?;
-                self.made_by(class)?;
-            }
+            0x81 | 0x92 => self.new_object(opcode)?,
             b'b' => self.build(opcode)?,
             other => return Err(self.refuse(other)?),
         }
@@ -266,9 +209,37 @@ impl<'a> Machine<'a> {
         self.stack.len().checked_sub(count).ok_or_else(|| self.underflow())
     }
 
+    /// What lies above the last mark is dropped.
+    fn pop_group(&mut self) -> Result<()> {
+        let mark = self.pop_mark()?;
+        self.stack.truncate(mark);
+        Ok(())
+    }
+
+    fn duplicate(&mut self) -> Result<()> {
+        let &value = self.stack.last().ok_or_else(|| self.underflow())?;
+        self.stack.push(value);
+        Ok(())
+    }
+
     fn list(&mut self) {
         self.out.sequences.push(Vec::new());
         self.stack.push(Value::List(self.out.sequences.len() - 1));
+    }
+
+    fn global_of_lines(&mut self) -> Result<()> {
+        let (module, name) = (self.line()?, self.line()?);
+        self.global(module, name);
+        Ok(())
+    }
+
+    fn global_of_stack(&mut self) -> Result<()> {
+        let (name, module) = (self.pop()?, self.pop()?);
+        let (Value::Str(module), Value::Str(name)) = (module, name) else {
+            return Err(self.unexpected("the name of something to import", &[module, name]));
+        };
+        self.global(module, name);
+        Ok(())
     }
 
     /// Something by its name.
@@ -293,6 +264,16 @@ impl<'a> Machine<'a> {
             other => return Err(self.unexpected("something to call", &[other])),
         }
         Ok(())
+    }
+
+    /// An object of a class, none of which are known.
+    fn new_object(&mut self, opcode: u8) -> Result<()> {
+        let arguments = if opcode == 0x92 { 2 } else { 1 };
+        for _ in 0..arguments {
+            self.pop()?;
+        }
+        let class = self.pop()?;
+        self.made_by(class)
     }
 
     /// A length of 1, 4 or 8 bytes.
@@ -359,10 +340,18 @@ impl<'a> Machine<'a> {
             .map_err(|_| Error::Invalid(format!("the pickle's text before byte {} is not UTF-8", self.at)))
     }
 
-    fn string(&mut self, length: usize) -> Result<()> {
+    fn string(&mut self, opcode: u8) -> Result<()> {
+        let length = self.length(matches!(opcode, b'U' | 0x8c), opcode == 0x8d)?;
         let bytes = self.take(length)?;
         let text = self.utf8(bytes)?;
         self.stack.push(Value::Str(text));
+        Ok(())
+    }
+
+    fn bytes(&mut self, opcode: u8) -> Result<()> {
+        let length = self.length(opcode == b'C', matches!(opcode, 0x8e | 0x96))?;
+        self.take(length)?;
+        self.opaque("builtins", "bytes");
         Ok(())
     }
 
@@ -415,10 +404,16 @@ impl<'a> Machine<'a> {
         ))
     }
 
-    fn tuple(&mut self, from: usize) {
+    fn tuple(&mut self, opcode: u8) -> Result<()> {
+        let from = match opcode {
+            b')' => self.stack.len(),
+            b't' => self.pop_mark()?,
+            _ => self.top(usize::from(opcode - 0x84))?,
+        };
         let items = self.stack.drain(from..).collect();
         self.out.sequences.push(items);
         self.stack.push(Value::Tuple(self.out.sequences.len() - 1));
+        Ok(())
     }
 
     fn dict(&mut self) {
@@ -426,7 +421,8 @@ impl<'a> Machine<'a> {
         self.stack.push(Value::Dict(self.out.dicts.len() - 1));
     }
 
-    fn append(&mut self, from: usize) -> Result<()> {
+    fn append(&mut self, opcode: u8) -> Result<()> {
+        let from = if opcode == b'a' { self.top(1)? } else { self.pop_mark()? };
         let items = self.stack.split_off(from);
         match self.stack.last() {
             Some(&Value::List(list)) => self.out.sequences[list].extend(items),
@@ -437,7 +433,8 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn set_items(&mut self, from: usize) -> Result<()> {
+    fn set_items(&mut self, opcode: u8) -> Result<()> {
+        let from = if opcode == b's' { self.top(2)? } else { self.pop_mark()? };
         let items = self.stack.split_off(from);
         let (pairs, rest) = items.as_chunks::<2>();
         match self.stack.last() {
@@ -452,13 +449,20 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn remember(&mut self, slot: u32) -> Result<()> {
+    /// A memo slot, in 1 or 4 bytes.
+    fn slot(&mut self, short: bool) -> Result<u32> {
+        if short { Ok(u32::from(self.take(1)?[0])) } else { self.u32() }
+    }
+
+    fn remember(&mut self, opcode: u8) -> Result<()> {
+        let slot = if opcode == 0x94 { self.memo.len() as u32 } else { self.slot(opcode == b'q')? };
         let &value = self.stack.last().ok_or_else(|| self.underflow())?;
         self.memo.insert(slot, value);
         Ok(())
     }
 
-    fn recall(&mut self, slot: u32) -> Result<()> {
+    fn recall(&mut self, opcode: u8) -> Result<()> {
+        let slot = self.slot(opcode == b'h')?;
         let &value = self
             .memo
             .get(&slot)
@@ -483,7 +487,8 @@ impl<'a> Machine<'a> {
     }
 
     /// `("storage", class, key, location, count[, view])`, the view being None or `(key, offset, count)`.
-    fn storage(&mut self, id: Value<'a>) -> Result<()> {
+    fn storage(&mut self) -> Result<()> {
+        let id = self.pop()?;
         let parts = self.sequence(id).unwrap_or_default();
         let &[Value::Str("storage"), Value::Global(Global::Storage(elem)), Value::Str(key), _, count, ref rest @ ..] =
             parts

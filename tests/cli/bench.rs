@@ -50,6 +50,9 @@ fn a_training_step_is_measured_with_and_without_cached_features() {
         assert!((images * median - 2.0).abs() < 1e-9, "one normal and one anomalous picture a step: {line}");
         assert_eq!(line["features"], features);
     }
+    let fit = ["bench", "train", "--device", "cpu", "--batch-size", "1", "--detector", "patchcore"];
+    let table = ckaad(&[&fit, &SMALL[..]].concat()).ok();
+    assert!(table.out.contains("features of one batch") && !table.out.contains("step"), "{}", table.out);
 }
 
 #[test]

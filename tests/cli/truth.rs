@@ -42,7 +42,7 @@ fn a_picture_scores_as_in_pytorch() {
         .collect();
     let spec = BatchSpec { architecture: &architecture, batch: 1, feed: Feed::Pixels, dtype: DType::F32 };
     let recorded = scoring::record(&spec, Normalization::Instance, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
-    for e in recorded.tape.layout(recorded.network("ae").unwrap()).entries() {
+    for e in recorded.tape.parameters(recorded.network("ae").unwrap()).entries() {
         held.push((format!("ae.{}", e.name), e.file_shape.clone(), golden_tensor("ae", e)));
     }
     let tensors: Vec<Tensor> = held.iter().map(|(n, s, v)| Tensor::new(n.as_str(), s, v).unwrap()).collect();

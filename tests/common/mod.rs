@@ -5,7 +5,7 @@ use ckaad::Result;
 use ckaad::engine::device::cuda::gpu::GpuDriver;
 use ckaad::engine::device::cuda::{Driver, SimDriver};
 pub use ckaad::engine::ops::case::uniform;
-use ckaad::engine::params::{Layout, Parameter, Values};
+use ckaad::engine::params::{Parameter, Parameters, Values};
 use ckaad::engine::real::Real;
 use ckaad::model::TensorSource;
 use safetensors::SafeTensors;
@@ -97,10 +97,10 @@ impl TensorSource for GoldenBackbone {
 }
 
 /// The reference's reproducible parameters of a network.
-pub fn golden_values<T: Real>(layout: &Layout) -> Values<T> {
-    let mut values = Values::zeros(Arc::new(layout.clone()));
-    for e in layout.entries() {
-        let v: Vec<T> = golden_tensor(&layout.network, e).into_iter().map(|x| T::of(x as f64)).collect();
+pub fn golden_values<T: Real>(parameters: &Parameters) -> Values<T> {
+    let mut values = Values::zeros(Arc::new(parameters.clone()));
+    for e in parameters.entries() {
+        let v: Vec<T> = golden_tensor(&parameters.network, e).into_iter().map(|x| T::of(x as f64)).collect();
         values.set_from_file(&e.name, &v).unwrap();
     }
     values

@@ -69,9 +69,9 @@ fn parameters_that_share_a_gradient() {
     tape.output(loss);
     tape.backward(loss, net).unwrap();
     let mut session = cpu::session(tape.clone()).unwrap();
-    let layout = Arc::new(tape.layout(net).clone());
-    let mut values = Values::<f64>::zeros(layout.clone());
-    for e in layout.entries() {
+    let parameters = Arc::new(tape.parameters(net).clone());
+    let mut values = Values::<f64>::zeros(parameters.clone());
+    for e in parameters.entries() {
         let u: Vec<f64> = uniform(&e.name, e.range.len()).into_iter().map(f64::from).collect();
         values.set_from_file(&e.name, &u).unwrap();
     }
@@ -81,7 +81,7 @@ fn parameters_that_share_a_gradient() {
         session.scalar(loss).unwrap()
     };
     let mut differences = Vec::new();
-    for e in layout.entries() {
+    for e in parameters.entries() {
         for i in e.range.clone() {
             let mut moved = values.clone();
             moved.data[i] += 1e-6;
@@ -91,9 +91,9 @@ fn parameters_that_share_a_gradient() {
         }
     }
     loss_at(&values);
-    let mut grads = Values::<f64>::zeros(layout.clone());
+    let mut grads = Values::<f64>::zeros(parameters.clone());
     session.read_grads(net, &mut grads).unwrap();
-    let found: Vec<f64> = layout.entries().iter().flat_map(|e| grads.data[e.range.clone()].to_vec()).collect();
+    let found: Vec<f64> = parameters.entries().iter().flat_map(|e| grads.data[e.range.clone()].to_vec()).collect();
     let e = relative_error(&found, &differences);
     assert!(e < 1e-6, "{found:?}\n{differences:?}");
 }

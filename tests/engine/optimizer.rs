@@ -35,7 +35,7 @@ impl Update {
         let norm = t.clip_grad_norm(net, s.clip).unwrap();
         t.output(norm);
         t.adam(Adam { net, lr: s.lr, betas: s.betas, eps: s.eps }).unwrap();
-        let places = t.layout(net).entries().iter().flat_map(|e| e.range.clone()).collect();
+        let places = t.parameters(net).entries().iter().flat_map(|e| e.range.clone()).collect();
         Update { session: cpu::session(t).unwrap(), net, norm, places }
     }
 
@@ -55,7 +55,7 @@ impl Update {
     }
 
     fn write(&mut self, what: &str, values: &[f64]) {
-        let mut all = vec![0.0; self.session.tape().layout(self.net).len()];
+        let mut all = vec![0.0; self.session.tape().parameters(self.net).len()];
         self.places.iter().zip(values).for_each(|(i, v)| all[*i] = *v);
         self.session.write_values(self.var(what), &all).unwrap();
     }

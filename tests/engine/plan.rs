@@ -201,9 +201,9 @@ fn random_program(seed: usize) -> Program {
 
 /// Fills inputs and parameters of a session and runs it once; `tag` chooses the inputs.
 fn run(p: &Program, s: &mut dyn Session, tag: &str) -> Vec<u64> {
-    let layout = Arc::new(p.tape.layout(p.net).clone());
-    let mut values = Values::<f64>::zeros(layout.clone());
-    values.data.iter_mut().zip(uniform("parameters", layout.len())).for_each(|(v, u)| *v = 0.3 * u as f64);
+    let parameters = Arc::new(p.tape.parameters(p.net).clone());
+    let mut values = Values::<f64>::zeros(parameters.clone());
+    values.data.iter_mut().zip(uniform("parameters", parameters.len())).for_each(|(v, u)| *v = 0.3 * u as f64);
     s.write_params(p.net, &values).unwrap();
     for (i, v) in p.inputs.iter().enumerate() {
         let u = uniform(&format!("{tag} {i}"), p.tape.shape(*v).len());
@@ -416,7 +416,7 @@ fn training_in_bf16_takes_less_memory() {
     assert!(b.activations * 10 <= a.activations * 8, "{b} in bf16, {a} in tf32");
     assert_eq!(b.optimizer, a.optimizer);
     for net in bf16s.trained() {
-        let len = bf16s.tape.layout(net).len();
+        let len = bf16s.tape.parameters(net).len();
         let bytes = |what| bf16s.tape.find_whole(net, what).map(|v| narrow.range(v).unwrap().len());
         assert_eq!(bytes(Whole::Rounded), Some(2 * len));
         assert_eq!([Whole::Params, Whole::Grads].map(bytes), [Some(4 * len); 2]);

@@ -1,4 +1,4 @@
-//! What outlives a run: states that ops declare, and whole networks, whose layout is closed once something works on all of it.
+//! What outlives a run: states that ops declare, and whole networks, closed once something works on all of them.
 
 use ckaad::engine::device::cpu;
 use ckaad::engine::ops::energy::Term;
@@ -30,7 +30,7 @@ fn the_optimizer_declares_its_state() {
     t.adam(ADAM(net)).unwrap();
     t.adam(ADAM(net)).unwrap();
     let states: Vec<(&str, Shape)> = t.states().iter().map(|s| (&*s.name, t.shape(s.var))).collect();
-    let all = Shape::vector(t.layout(net).len());
+    let all = Shape::vector(t.parameters(net).len());
     assert_eq!(states, [("moment1", all), ("moment2", all), ("steps", Shape::SCALAR)]);
     let text = t.to_string();
     let line =
@@ -105,31 +105,31 @@ fn a_network_without_parameters_is_not_trained() {
 fn gradients_that_nobody_takes_cannot_be_read() {
     let mut t = Tape::new(DType::F32);
     let (net, _) = layer(&mut t);
-    let mut values = Values::<f32>::zeros(Arc::new(t.layout(net).clone()));
+    let mut values = Values::<f32>::zeros(Arc::new(t.parameters(net).clone()));
     assert!(t.find_whole(net, Whole::Grads).is_none() && !t.trains(net));
     let session = cpu::session(t).unwrap();
     let message = session.read_grads(net, &mut values).unwrap_err().to_string();
     assert!(message.contains("no gradients of network net"), "{message}");
 }
 
-/// Single parameters and gradients are parts of the whole, at the layout's places.
+/// Single parameters and gradients are parts of the whole, at their own places.
 #[test]
 fn single_parameters_are_parts_of_the_whole() {
     let mut t = Tape::new(DType::F32);
     let (net, loss) = layer(&mut t);
     t.backward(loss, net).unwrap();
     t.adam(ADAM(net)).unwrap();
-    let layout = Arc::new(t.layout(net).clone());
+    let parameters = Arc::new(t.parameters(net).clone());
     let [params, grads] = [Whole::Params, Whole::Grads].map(|what| t.find_whole(net, what).unwrap());
     let mut session = cpu::session(t).unwrap();
-    let mut values = Values::<f32>::zeros(layout.clone());
-    values.data[layout.entries()[0].range.clone()].iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
+    let mut values = Values::<f32>::zeros(parameters.clone());
+    values.data[parameters.entries()[0].range.clone()].iter_mut().enumerate().for_each(|(i, v)| *v = i as f32);
     session.write_params(net, &values).unwrap();
     assert_eq!(session.read::<f32>(params).unwrap(), values.data);
-    let mut found = Values::<f32>::zeros(layout.clone());
+    let mut found = Values::<f32>::zeros(parameters.clone());
     session.read_params(net, &mut found).unwrap();
     assert_eq!(found.data, values.data);
-    session.write(grads, &vec![0.5f32; layout.len()]).unwrap();
+    session.write(grads, &vec![0.5f32; parameters.len()]).unwrap();
     session.read_grads(net, &mut found).unwrap();
     assert!(found.data.iter().all(|g| *g == 0.5));
 }

@@ -48,7 +48,7 @@ fn check_map_of_scoring<T: Real>(file: &str, t: &Tolerance, dtype: DType, open: 
     let p = scoring::record(&spec, case.normalization, Judgement { sigma: 0.0, topk: None }).unwrap();
     let mut s = session::<T>(&case, &p, open);
     let ae = p.network("ae").unwrap();
-    s.write_params(ae, &golden_values::<T>(p.tape.layout(ae))).unwrap();
+    s.write_params(ae, &golden_values::<T>(p.tape.parameters(ae))).unwrap();
     run(&case, &p, &mut *s);
     let e = relative_error(&s.read_values(p.report("map").unwrap()).unwrap(), &case.golden.get("map.raw"));
     assert!(e <= t.reconstructions, "relative error {e:e}");

@@ -156,7 +156,7 @@ fn trained(p: &Program, cache: &mut FeatureCache, keep: bool) -> Vec<u32> {
     let mut session = CudaSession::new(p.tape.clone(), driver(), Number::F32).unwrap();
     let session: &mut dyn Session = &mut session;
     let nets = ["ae", "discriminator"].map(|name| p.network(name).unwrap());
-    let mut values = nets.map(|net| init::network(p.tape.layout(net), 0));
+    let mut values = nets.map(|net| init::network(p.tape.parameters(net), 0));
     for (net, v) in nets.into_iter().zip(&values) {
         session.write_params(net, v).unwrap();
     }

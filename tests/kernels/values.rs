@@ -142,7 +142,7 @@ fn adam(kind: Number) {
             let w = t.param(net, "weight", &[len], Init::Zeros).unwrap();
             t.adam(Adam { net, lr, betas, eps }).unwrap();
             let tape = t.clone();
-            let layout = Arc::new(t.layout(net).clone());
+            let parameters = Arc::new(t.parameters(net).clone());
             let number = |name: &str, scale: f64| -> Vec<f64> {
                 uniform(name, len).into_iter().map(|u| (u as f64 * scale) as f32 as f64).collect()
             };
@@ -158,7 +158,7 @@ fn adam(kind: Number) {
             let grads = tape.find_whole(net, Whole::Grads).unwrap();
             for (var, from) in [(grads, &g), (state("moment1"), &m), (state("moment2"), &v)] {
                 let mut values = from.clone();
-                values.resize(layout.len(), 0.0);
+                values.resize(parameters.len(), 0.0);
                 session.write_values(var, &values).unwrap();
             }
             session.write(state("steps"), &[done as f32]).unwrap();
@@ -171,7 +171,7 @@ fn adam(kind: Number) {
                 p[i] - lr * m / (v.sqrt() + eps)
             };
             let expected: Vec<f64> = (0..len).map(update).collect();
-            let mut found = Values::<f32>::zeros(layout);
+            let mut found = Values::<f32>::zeros(parameters);
             session.read_params(net, &mut found).unwrap();
             assert_eq!(rounded.is_some(), kind == Number::Bf16);
             if let Some(rounded) = rounded {
@@ -196,7 +196,7 @@ fn small_updates_are_not_lost() {
     let w = t.param(net, "weight", &[3], Init::Ones).unwrap();
     // 1 and the next smaller bf16 are 2^-8 apart; with equal gradients every step is lr.
     t.adam(Adam { net, lr: 1e-4, betas: (0.9, 0.999), eps: 0.0 }).unwrap();
-    let (len, all) = (t.layout(net).len(), |what| t.find_whole(net, what).unwrap());
+    let (len, all) = (t.parameters(net).len(), |what| t.find_whole(net, what).unwrap());
     let (grads, rounded) = (all(Whole::Grads), all(Whole::Rounded));
     let mut session = session(t, Number::Bf16).unwrap();
     let session: &mut dyn Session = &mut session;
@@ -219,7 +219,7 @@ fn nan_gradients_reach_the_parameters() {
     let norm = t.clip_grad_norm(net, 1.0).unwrap();
     t.output(norm);
     t.adam(Adam { net, lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8 }).unwrap();
-    let mut values = Values::<f32>::zeros(Arc::new(t.layout(net).clone()));
+    let mut values = Values::<f32>::zeros(Arc::new(t.parameters(net).clone()));
     values.data[1] = f32::NAN;
     let mut session = session(t, Number::F32).unwrap();
     let session: &mut dyn Session = &mut session;

@@ -3,10 +3,10 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     for path in std::env::args().skip(1) {
         let module = ptxsim::Module::parse(&path, &std::fs::read_to_string(&path)?)?;
-        for entry in module.entries() {
-            let params: Vec<String> = entry.params.iter().map(|p| format!("{} {}", p.kind, p.name)).collect();
-            println!("{path}:{}: {}({})", entry.line, entry.name, params.join(", "));
-            let (shared, local, threads) = (entry.static_shared, entry.local, entry.max_threads);
+        for kernel in module.kernels() {
+            let params: Vec<String> = kernel.params.iter().map(|p| format!("{} {}", p.kind, p.name)).collect();
+            println!("{path}:{}: {}({})", kernel.line, kernel.name, params.join(", "));
+            let (shared, local, threads) = (kernel.static_shared, kernel.local, kernel.max_threads);
             println!("  {shared} bytes of static shared memory, {local} of local, at most {threads:?} threads");
         }
     }

@@ -85,5 +85,5 @@ pub use lower::class::Class;
 pub use run::counters::Counters;
 pub use run::launch::{Launch, Options};
 pub use run::memory::Memory;
-pub use run::module::{Entry, Module, Param};
+pub use run::module::{Kernel, Module, Param};
 pub use run::view::{Access, Buffer};

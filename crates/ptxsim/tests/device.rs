@@ -351,11 +351,11 @@ fn modules_are_parsed_once_and_keep_their_variables_apart() {
     assert_eq!(count(&mut devices[0], again, out[0]), 5);
 
     // The same in memory, not merely equal.
-    let entries = |d: &Device, m: ModuleId| std::ptr::from_ref(d.module(m).unwrap().entries());
-    assert_eq!(entries(&devices[0], modules[0]), entries(&devices[1], modules[1]));
+    let kernels = |d: &Device, m: ModuleId| std::ptr::from_ref(d.module(m).unwrap().kernels());
+    assert_eq!(kernels(&devices[0], modules[0]), kernels(&devices[1], modules[1]));
     let renamed = devices[0].load("other.ptx", &text).unwrap();
     assert_eq!(devices[0].module(renamed).unwrap().name(), "other.ptx");
-    assert_ne!(entries(&devices[0], modules[0]), entries(&devices[0], renamed));
+    assert_ne!(kernels(&devices[0], modules[0]), kernels(&devices[0], renamed));
 
     for _ in 0..2 {
         let error = devices[0].load("counter.ptx", &text[..text.len() / 2]).unwrap_err().to_string();

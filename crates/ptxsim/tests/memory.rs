@@ -101,7 +101,7 @@ fn shared_local_and_generic() {
 #[test]
 fn parameters_by_value() {
     let text = format!(
-        "{HEAD}.visible .entry k(.param .u8 a, .param .align 8 .b8 s[24], .param .f32 f, .param .u64 out) {{\n\
+        "{HEAD}.visible .kernel k(.param .u8 a, .param .align 8 .b8 s[24], .param .f32 f, .param .u64 out) {{\n\
          .reg .b64 %rd<9>; .reg .b32 %r<9>; .reg .f32 %f<3>; .reg .b16 %h<3>;\n\
          ld.param.u64 %rd1, [out]; ld.param.u8 %h1, [a]; ld.param.u32 %r1, [s+4]; ld.param.u64 %rd2, [s+16]; \
          ld.param.f32 %f1, [f]; mov.b64 %rd3, s; add.u64 %rd3, %rd3, 8; ld.param.u32 %r2, [%rd3];\n\
@@ -109,11 +109,11 @@ fn parameters_by_value() {
          st.global.f32 [%rd1+24], %f1; ret; }}"
     );
     let module = Module::parse("t", &text).unwrap();
-    let entry = &module.entries()[0];
+    let kernel = &module.kernels()[0];
     let layout: Vec<_> =
-        entry.params.iter().map(|p| (p.name.as_str(), p.offset, p.size, p.align, p.kind.as_str())).collect();
+        kernel.params.iter().map(|p| (p.name.as_str(), p.offset, p.size, p.align, p.kind.as_str())).collect();
     assert_eq!(layout, [("a", 0, 1, 1, "u8"), ("s", 8, 24, 8, "b8"), ("f", 32, 4, 4, "f32"), ("out", 40, 8, 8, "u64")]);
-    assert_eq!(entry.params_size, 48);
+    assert_eq!(kernel.params_size, 48);
     let mut memory = Memory::new(1 << 16);
     let out = memory.alloc(28).unwrap();
     let mut params = vec![0u8; 48];

@@ -139,7 +139,7 @@ fn launch_fixture(module: &Module, threads: usize) -> Option<(Vec<f32>, u32)> {
     let mut params: Vec<u8> = [out, at, count].iter().flat_map(|a| a.to_le_bytes()).collect();
     params.extend((n as u32).to_le_bytes());
     params.extend(20.0f32.to_le_bytes());
-    let entry = &module.entries().first()?.name;
+    let entry = &module.kernels().first()?.name;
     let launch =
         Launch { entry, grid: [3, 1, 1], block: [64, 1, 1], dynamic_shared: 0, params: &params, buffers: None };
     let options = Options { instructions: Some(20_000), threads, ..Options::default() };
@@ -158,8 +158,8 @@ fn launch_fixture(module: &Module, threads: usize) -> Option<(Vec<f32>, u32)> {
 #[test]
 fn the_fixture_computes_what_its_source_says() {
     let module = Module::parse("fixture.ptx", FIXTURE).unwrap();
-    let entry = &module.entries()[0];
-    assert_eq!((entry.name.as_str(), entry.max_threads, entry.static_shared), ("fixture", Some(64), 8));
+    let kernel = &module.kernels()[0];
+    assert_eq!((kernel.name.as_str(), kernel.max_threads, kernel.static_shared), ("fixture", Some(64), 8));
     let input: Vec<f32> = (0..150).map(|i| i as f32 / 8.0 - 5.0).collect();
     let (out, count) = launch_fixture(&module, 2).unwrap();
     assert_eq!(out, truth(&input, 150, 20.0, 3));

@@ -6,6 +6,7 @@ use crate::bench::repeat;
 use crate::bench::workload::{Kind, Workload, random_input};
 use crate::cli::detector::DetectorArgs;
 use crate::cli::options::count;
+use crate::detector::Learning;
 use crate::engine::device::Session;
 use crate::engine::tape::Var;
 use crate::engine::tensor::DType;
@@ -23,7 +24,7 @@ pub struct Args {
     batch_size: usize,
     #[command(flatten)]
     detector: DetectorArgs,
-    /// Whether the backbone runs on the normal pictures in every step, or their features come from a cache
+    /// Whether the backbone runs on the normal pictures in every step, or their features come from a cache; a fit has no steps
     #[arg(long, value_enum, default_value_t = Features::Computed)]
     features: Features,
 }
@@ -77,6 +78,11 @@ pub fn run(args: &Args) -> Result<bool> {
         Ok(seconds)
     })?;
     let images = programs.iter().map(Program::pictures).max().unwrap_or(0);
+    let note = match workload.detector.learning() {
+        Learning::Fit(_) => "features of one batch of normal pictures; what is fitted to all of them is not measured",
+        Learning::Steps(_) if cached => "features of normal pictures from a cache",
+        Learning::Steps(_) => "features of normal pictures computed in every step",
+    };
     let report = Report {
         work: "train",
         architecture: &workload.architecture,
@@ -87,7 +93,7 @@ pub fn run(args: &Args) -> Result<bool> {
         images_per_s: images as f64 / total.median_s,
         stages: vec![("total", total), ("write", write), ("compute", compute), ("read", read)],
         more: ("features", json!(if cached { "cached" } else { "computed" })),
-        note: format!("features of normal pictures {}", if cached { "from a cache" } else { "computed in every step" }),
+        note: note.into(),
     };
     report.print(args.common.format)?;
     Ok(true)

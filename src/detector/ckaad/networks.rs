@@ -44,7 +44,7 @@ fn record(
     let (vars, maps) = features::record(&mut tape, ae, a, PICTURES, Feed::Features)?;
     let terms = terms(&mut Scene { tape: &mut tape, a, maps: &maps, ae, discriminator })?;
     let loss = tape.weighted_sum(&terms.into_iter().map(|v| (1.0, v)).collect::<Vec<_>>())?;
-    let network = |id| Network { id, trained: tape.layout(id).network == trained };
+    let network = |id| Network { id, trained: tape.parameters(id).network == trained };
     Ok(Program {
         groups: vec![Group { pictures: vec![(Role::Normal, PICTURES)], feed: Feed::Features, vars }],
         networks: [ae, discriminator].map(network).into(),

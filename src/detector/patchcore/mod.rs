@@ -9,7 +9,7 @@ pub mod scoring;
 use super::options::{Need, OptionSpec, Options, Rule, SIGMA};
 use super::{BatchSpec, Detector, Features, Fit, Fitted, Learning, Method, Progress};
 use crate::engine::ops::nearest::MAX_NEIGHBOURS;
-use crate::engine::params::{Init, Layout, Values};
+use crate::engine::params::{Init, Parameters, Values};
 use crate::engine::tape::{Tape, Var};
 use crate::model::{Architecture, features, resnet};
 use crate::output::Place;
@@ -154,9 +154,9 @@ impl Fit for PatchCore {
     fn fit(&self, features: &dyn Features, place: &Place, seed: u64, progress: &mut Progress) -> Result<Fitted> {
         let each = features.shape().h() * features.shape().w();
         let chosen = coreset::choose(features, self.rows(features.len() * each)?, place, seed, progress)?;
-        let mut layout = Layout::new(NETWORK);
-        layout.add(BANK, &[chosen.len(), features.shape().c()], Init::Zeros)?;
-        let mut bank = Values::zeros(Arc::new(layout));
+        let mut parameters = Parameters::new(NETWORK);
+        parameters.add(BANK, &[chosen.len(), features.shape().c()], Init::Zeros)?;
+        let mut bank = Values::zeros(Arc::new(parameters));
         let rows = coreset::rows(features, &chosen)?;
         bank.data[..rows.len()].copy_from_slice(&rows);
         let options = self.options.clone().with("bank-rows", &chosen.len().to_string())?;

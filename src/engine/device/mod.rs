@@ -121,10 +121,10 @@ impl dyn Session + '_ {
         Ok(self.read_values(v)?[0])
     }
 
-    /// Fills a network's parameters. The values must have this program's layout for the network.
+    /// Fills a network's parameters. The values must be of the same parameters as the program's.
     pub fn write_params<T: Real>(&mut self, net: NetId, values: &Values<T>) -> Result<()> {
-        self.expect_layout(net, values)?;
-        for (index, e) in values.layout.entries().iter().enumerate() {
+        self.expect_length(net, values)?;
+        for (index, e) in values.parameters.entries().iter().enumerate() {
             self.write_param(net, index, &values.data[e.range.clone()])?;
         }
         Ok(())
@@ -132,8 +132,8 @@ impl dyn Session + '_ {
 
     /// Reads a network's parameters into `values`.
     pub fn read_params<T: Real>(&self, net: NetId, values: &mut Values<T>) -> Result<()> {
-        self.expect_layout(net, values)?;
-        for (index, e) in values.layout.entries().iter().enumerate() {
+        self.expect_length(net, values)?;
+        for (index, e) in values.parameters.entries().iter().enumerate() {
             if let Some(v) = self.tape().param_var(net, index) {
                 self.read_numbers(v, &mut values.data[e.range.clone()])?;
             }
@@ -143,15 +143,15 @@ impl dyn Session + '_ {
 
     /// Reads the gradients of a network's parameters into `values`.
     pub fn read_grads<T: Real>(&self, net: NetId, values: &mut Values<T>) -> Result<()> {
-        self.expect_layout(net, values)?;
+        self.expect_length(net, values)?;
         match self.tape().find_whole(net, Whole::Grads) {
             Some(v) => self.read_numbers(v, &mut values.data),
-            None => invalid!("this program takes no gradients of network {}", self.tape().layout(net).network),
+            None => invalid!("this program takes no gradients of network {}", self.tape().parameters(net).network),
         }
     }
 
-    fn expect_layout<T>(&self, net: NetId, values: &Values<T>) -> Result<()> {
-        let ours = self.tape().layout(net);
+    fn expect_length<T>(&self, net: NetId, values: &Values<T>) -> Result<()> {
+        let ours = self.tape().parameters(net);
         if ours.len() != values.data.len() {
             invalid!("network {}: expected {} values, found {}", ours.network, ours.len(), values.data.len());
         }
@@ -160,10 +160,10 @@ impl dyn Session + '_ {
 
     /// Fills the `index`-th parameter of a network, values in memory order.
     pub fn write_param<T: Real>(&mut self, net: NetId, index: usize, values: &[T]) -> Result<()> {
-        let (tape, entry) = (self.tape(), self.tape().layout(net).entries().get(index));
+        let (tape, entry) = (self.tape(), self.tape().parameters(net).entries().get(index));
         match (tape.param_var(net, index), entry) {
             (Some(v), Some(e)) if e.range.len() == values.len() => self.write_numbers(v, values),
-            _ => invalid!("{} has no parameter {index} of {} values", tape.layout(net).network, values.len()),
+            _ => invalid!("{} has no parameter {index} of {} values", tape.parameters(net).network, values.len()),
         }
     }
 
@@ -193,7 +193,7 @@ impl Recorded {
         }
         for (i, info) in self.tape.vars.iter().enumerate() {
             let Storage::Param { net, index } = info.storage else { continue };
-            let name = &self.tape.layout(net).entries()[index].name;
+            let name = &self.tape.parameters(net).entries()[index].name;
             let values: Vec<f64> = uniform(name, info.shape.len()).into_iter().map(f64::from).collect();
             session.write_values(Var(i as u32), &values)?;
         }

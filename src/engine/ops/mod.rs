@@ -23,7 +23,6 @@ pub mod kernels;
 pub mod l2_normalize;
 pub mod nearest;
 pub mod neighbourhood;
-pub mod norm_input;
 pub mod optimizer;
 pub mod pool;
 pub mod preprocess;

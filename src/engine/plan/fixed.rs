@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// A network as a whole. All is empty for frozen networks, whose parameters are placed one by one: weights that every use
 /// takes packed are not kept as they were.
-struct Network {
+struct NetworkRanges {
     params: Range<usize>,
     /// Empty but in programs of 16 bits.
     rounded: Range<usize>,
@@ -16,7 +16,7 @@ struct Network {
 }
 
 pub struct Fixed {
-    networks: Vec<Network>,
+    networks: Vec<NetworkRanges>,
     states: Vec<Range<usize>>,
     /// Rearranged weights of each record.
     packed: Vec<Option<Range<usize>>>,
@@ -38,13 +38,13 @@ impl Fixed {
     /// A trained network, and the states of any.
     fn place_network(&mut self, tape: &Tape, net: NetId, arena: &mut Arena, usage: &mut Usage) {
         let (kept, exact) = (tape.dtype(), tape.dtype().exact());
-        let elements = if tape.trains(net) { tape.layout(net).len() } else { 0 };
+        let elements = if tape.trains(net) { tape.parameters(net).len() } else { 0 };
         let params = arena.take(elements * exact.size());
         let rounded = arena.take(if kept == exact { 0 } else { elements * kept.size() });
         let grads = arena.take(elements * exact.size());
         usage.parameters += params.len() + rounded.len();
         usage.optimizer += grads.len();
-        self.networks.push(Network { params, rounded, grads });
+        self.networks.push(NetworkRanges { params, rounded, grads });
         for (state, place) in tape.states().iter().zip(&mut self.states).filter(|(s, _)| s.net == net) {
             *place = arena.take(bytes_of(tape, state.var));
             usage.optimizer += if tape.shape(state.var) == Shape::SCALAR { 0 } else { place.len() };
@@ -102,7 +102,7 @@ impl Fixed {
     /// Where the numbers are that `root`, a trained parameter of a 16-bit program, is a rounded copy of.
     pub fn master(&self, tape: &Tape, root: Var) -> Option<Range<usize>> {
         let Storage::Param { net, index } = tape.info(root).storage else { return None };
-        let Network { params, rounded, .. } = &self.networks[net.0];
+        let NetworkRanges { params, rounded, .. } = &self.networks[net.0];
         (!rounded.is_empty()).then(|| within(tape, params, net, index, tape.dtype().exact().size()))
     }
 
@@ -119,6 +119,6 @@ impl Fixed {
 
 /// The bytes of a network's `index`-th parameter in those of all.
 fn within(tape: &Tape, all: &Range<usize>, net: NetId, index: usize, element: usize) -> Range<usize> {
-    let r = &tape.layout(net).entries()[index].range;
+    let r = &tape.parameters(net).entries()[index].range;
     all.start + r.start * element..all.start + r.end * element
 }

@@ -12,11 +12,11 @@ fuzz_target!(|text: &str| {
     if memory.write(address, &[1; 2048]).is_err() {
         return;
     }
-    for entry in module.entries() {
-        let params: Vec<u8> = address.to_le_bytes().into_iter().cycle().take(entry.params_size).collect();
-        let block = entry.required_block.unwrap_or([entry.max_threads.unwrap_or(64).clamp(1, 64), 1, 1]);
+    for kernel in module.kernels() {
+        let params: Vec<u8> = address.to_le_bytes().into_iter().cycle().take(kernel.params_size).collect();
+        let block = kernel.required_block.unwrap_or([kernel.max_threads.unwrap_or(64).clamp(1, 64), 1, 1]);
         let launch =
-            Launch { entry: &entry.name, grid: [2, 1, 1], block, dynamic_shared: 256, params: &params, buffers: None };
+            Launch { entry: &kernel.name, grid: [2, 1, 1], block, dynamic_shared: 256, params: &params, buffers: None };
         let options = Options { threads: 1, instructions: Some(20_000), ..Options::default() };
         if let Err(fault) = module.launch(&memory, &launch, &options) {
             assert!(!fault.to_string().is_empty());

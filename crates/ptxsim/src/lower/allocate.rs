@@ -3,7 +3,7 @@
 //!
 //! Lanes of a warp diverge, but every write is masked: what holds for the control flow of one lane holds for all.
 
-use crate::lower::op::{Ins, NONE, Op, P_SINK, P_TRUE, Program, Role, SINK};
+use crate::lower::op::{Ins, NONE, Op, P_SINK, P_TRUE, Role, Routine, SINK};
 use crate::text::ty::Bank;
 
 /// Numbers of all banks in one space.
@@ -69,12 +69,12 @@ struct BasicBlock {
 }
 
 /// Where an instruction may go on.
-fn successors(program: &Program, at: usize, returns: &[usize]) -> Vec<usize> {
-    let ins = &program.code[at];
+fn successors(routine: &Routine, at: usize, returns: &[usize]) -> Vec<usize> {
+    let ins = &routine.code[at];
     let guarded = ins.guard != P_TRUE;
     let mut next: Vec<usize> = match &ins.op {
         Op::Bra(to) => vec![*to as usize],
-        Op::BrxIdx { table, .. } => program.tables[*table as usize].iter().map(|&t| t as usize).collect(),
+        Op::BrxIdx { table, .. } => routine.tables[*table as usize].iter().map(|&t| t as usize).collect(),
         Op::Call { target, .. } => vec![*target as usize],
         Op::Ret { .. } => returns.to_vec(),
         Op::Exit | Op::Trap => vec![],
@@ -86,28 +86,28 @@ fn successors(program: &Program, at: usize, returns: &[usize]) -> Vec<usize> {
     next
 }
 
-/// Renumbers the registers of a program.
-pub fn allocate(program: &mut Program) {
-    let numbers = Numbers { w: program.w, d: program.d, total: program.w + program.d + program.p };
+/// Renumbers the registers of a routine.
+pub fn allocate(routine: &mut Routine) {
+    let numbers = Numbers { w: routine.w, d: routine.d, total: routine.w + routine.d + routine.p };
     // Constants and special registers keep a register of their own.
     let mut fixed = Bits::new(numbers.total);
     for (bank, reg) in [(Bank::W, SINK), (Bank::D, SINK), (Bank::P, P_TRUE), (Bank::P, P_SINK)] {
         fixed.set(numbers.of(bank, reg));
     }
-    for &(reg, _) in &program.const_w {
+    for &(reg, _) in &routine.const_w {
         fixed.set(numbers.of(Bank::W, reg));
     }
-    for &(reg, _) in &program.const_d {
+    for &(reg, _) in &routine.const_d {
         fixed.set(numbers.of(Bank::D, reg));
     }
-    for &(reg, _) in &program.specials {
+    for &(reg, _) in &routine.specials {
         fixed.set(numbers.of(Bank::W, reg));
     }
 
     let mut touched: Vec<Vec<(usize, Role)>> = vec![];
-    for at in 0..program.code.len() {
+    for at in 0..routine.code.len() {
         let mut list = vec![];
-        program.visit(at, &mut |bank, reg, role| {
+        routine.visit(at, &mut |bank, reg, role| {
             let number = numbers.of(bank, *reg);
             if !fixed.has(number) {
                 list.push((number, role));
@@ -115,7 +115,7 @@ pub fn allocate(program: &mut Program) {
         });
         touched.push(list);
     }
-    let mut blocks = blocks(program, &touched, numbers.total);
+    let mut blocks = blocks(routine, &touched, numbers.total);
     liveness(&mut blocks);
 
     // Intervals in half steps: an instruction reads at 2i and writes at 2i + 1.
@@ -139,34 +139,34 @@ pub fn allocate(program: &mut Program) {
             }
         }
     }
-    let entry = blocks.iter().find(|b| b.start == program.start as usize);
+    let entry = blocks.iter().find(|b| b.start == routine.start as usize);
     let unset: Vec<usize> = entry.map_or(vec![], |b| b.live_in.iter().collect());
 
-    let map = scan(&numbers, &intervals, &fixed, &unset, program);
-    for at in 0..program.code.len() {
-        program.visit(at, &mut |bank, reg, _| {
+    let map = scan(&numbers, &intervals, &fixed, &unset, routine);
+    for at in 0..routine.code.len() {
+        routine.visit(at, &mut |bank, reg, _| {
             *reg = map[numbers.of(bank, *reg)];
         });
     }
-    for (reg, _) in &mut program.const_w {
+    for (reg, _) in &mut routine.const_w {
         *reg = map[numbers.of(Bank::W, *reg)];
     }
-    for (reg, _) in &mut program.const_d {
+    for (reg, _) in &mut routine.const_d {
         *reg = map[numbers.of(Bank::D, *reg)];
     }
-    for (reg, _) in &mut program.specials {
+    for (reg, _) in &mut routine.specials {
         *reg = map[numbers.of(Bank::W, *reg)];
     }
-    program.unset = unset.iter().map(|&n| (numbers.bank(n), map[n])).collect();
+    routine.unset = unset.iter().map(|&n| (numbers.bank(n), map[n])).collect();
 }
 
-fn blocks(program: &Program, touched: &[Vec<(usize, Role)>], total: usize) -> Vec<BasicBlock> {
-    let n = program.code.len();
+fn blocks(routine: &Routine, touched: &[Vec<(usize, Role)>], total: usize) -> Vec<BasicBlock> {
+    let n = routine.code.len();
     let call = |(i, ins): (usize, &Ins)| matches!(ins.op, Op::Call { .. }).then_some(i + 1);
-    let returns: Vec<usize> = program.code.iter().enumerate().filter_map(call).collect();
-    let next: Vec<Vec<usize>> = (0..n).map(|at| successors(program, at, &returns)).collect();
+    let returns: Vec<usize> = routine.code.iter().enumerate().filter_map(call).collect();
+    let next: Vec<Vec<usize>> = (0..n).map(|at| successors(routine, at, &returns)).collect();
     let mut leader = vec![false; n + 1];
-    leader[program.start as usize] = true;
+    leader[routine.start as usize] = true;
     leader[0] = true;
     for (at, list) in next.iter().enumerate() {
         if list.len() != 1 || list[0] != at + 1 {
@@ -193,7 +193,7 @@ fn blocks(program: &Program, touched: &[Vec<(usize, Role)>], total: usize) -> Ve
                 live_in: Bits::new(total),
             };
             for at in start..end {
-                let certain = program.code[at].guard == P_TRUE;
+                let certain = routine.code[at].guard == P_TRUE;
                 for &(number, role) in &touched[at] {
                     if role == Role::Use && !block.defs.has(number) {
                         block.uses.set(number);
@@ -232,7 +232,7 @@ fn liveness(blocks: &mut [BasicBlock]) {
 }
 
 /// New numbers. Registers read before any write start at 0 (they are zeroed when a block starts).
-fn scan(numbers: &Numbers, intervals: &[(u32, u32)], fixed: &Bits, unset: &[usize], program: &mut Program) -> Vec<u16> {
+fn scan(numbers: &Numbers, intervals: &[(u32, u32)], fixed: &Bits, unset: &[usize], routine: &mut Routine) -> Vec<u16> {
     let mut map = vec![NONE; numbers.total];
     for bank in [Bank::W, Bank::D, Bank::P] {
         let mut order: Vec<(u32, u32, usize)> = (0..numbers.total)
@@ -277,9 +277,9 @@ fn scan(numbers: &Numbers, intervals: &[(u32, u32)], fixed: &Bits, unset: &[usiz
             }
         }
         match bank {
-            Bank::W => program.w = count.into(),
-            Bank::D => program.d = count.into(),
-            Bank::P => program.p = count.into(),
+            Bank::W => routine.w = count.into(),
+            Bank::D => routine.d = count.into(),
+            Bank::P => routine.p = count.into(),
         }
     }
     map

@@ -1,11 +1,11 @@
-//! From parsed functions to a runnable program: places variables, numbers registers, lays out the code of an entry and
+//! From parsed functions to a runnable routine: places variables, numbers registers, lays out the code of an entry and
 //! of the functions it calls. What single instructions become is in `instruction`.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::lower::allocate::allocate;
 use crate::lower::class::Class;
-use crate::lower::op::{Address, Alu, Args, Ins, NONE, Op, P_SINK, P_TRUE, Program, SINK, Special};
+use crate::lower::op::{Address, Alu, Args, Ins, NONE, Op, P_SINK, P_TRUE, Routine, SINK, Special};
 use crate::lower::windows::{LOCAL_WINDOW, SHARED_WINDOW};
 use crate::text::ast::{Ast, Function, Instr, Stmt, Var, original};
 use crate::text::parse::Error;
@@ -26,7 +26,7 @@ pub struct Place {
 /// State while one entry is lowered.
 pub struct Lower<'a> {
     pub ast: &'a Ast,
-    pub program: Program,
+    pub routine: Routine,
     places: HashMap<String, Place>,
     /// Registers of the function being lowered: bank and number, once used.
     regs: Vec<Option<u16>>,
@@ -53,10 +53,10 @@ pub struct Lower<'a> {
 }
 
 /// Lowers one entry. `globals`: places of module-level variables.
-pub fn lower(ast: &Ast, entry: &Function, globals: &HashMap<String, Place>) -> Result<Program> {
+pub fn lower(ast: &Ast, entry: &Function, globals: &HashMap<String, Place>) -> Result<Routine> {
     let mut lower = Lower {
         ast,
-        program: Program { w: 1, p: 2, d: 1, granule: 2, ..Program::default() },
+        routine: Routine { w: 1, p: 2, d: 1, granule: 2, ..Routine::default() },
         places: globals.clone(),
         regs: vec![],
         types: &[],
@@ -81,10 +81,10 @@ pub fn lower(ast: &Ast, entry: &Function, globals: &HashMap<String, Place>) -> R
         let start = param_offset(&mut at, param);
         lower.places.insert(param.name.clone(), Place { space: Space::Param, address: start });
     }
-    lower.program.start = lower.function(entry)?;
-    lower.program.local = u32::try_from(lower.local).unwrap_or(0);
-    allocate(&mut lower.program);
-    Ok(lower.program)
+    lower.routine.start = lower.function(entry)?;
+    lower.routine.local = u32::try_from(lower.local).unwrap_or(0);
+    allocate(&mut lower.routine);
+    Ok(lower.routine)
 }
 
 /// Offset of the next parameter.
@@ -153,7 +153,7 @@ impl<'a> Lower<'a> {
             self.places.insert(var.name.clone(), Place { space: Space::Shared, address: base });
         }
         match (u32::try_from(at), u32::try_from(base)) {
-            (Ok(at), Ok(base)) => (self.program.static_shared, self.program.dynamic_base) = (at, base),
+            (Ok(at), Ok(base)) => (self.routine.static_shared, self.routine.dynamic_base) = (at, base),
             _ => return self.fail("static shared memory over 4 GiB"),
         }
         Ok(())
@@ -210,12 +210,12 @@ impl<'a> Lower<'a> {
         self.leave();
         for (at, label) in std::mem::take(&mut self.pending) {
             let target = self.labels[label].unwrap_or(0);
-            if let Op::Bra(to) = &mut self.program.code[at].op {
+            if let Op::Bra(to) = &mut self.routine.code[at].op {
                 *to = target;
             }
         }
         for (table, labels) in std::mem::take(&mut self.pending_tables) {
-            self.program.tables[table] = labels.iter().map(|&l| self.labels[l].unwrap_or(0)).collect();
+            self.routine.tables[table] = labels.iter().map(|&l| self.labels[l].unwrap_or(0)).collect();
         }
         self.active.pop();
         Ok(start)
@@ -267,7 +267,7 @@ impl<'a> Lower<'a> {
     }
 
     pub fn here(&self) -> Result<u32> {
-        u32::try_from(self.program.code.len()).or_else(|_| self.fail("too many instructions"))
+        u32::try_from(self.routine.code.len()).or_else(|_| self.fail("too many instructions"))
     }
 
     fn instruction(&mut self, f: &'a Function, instr: &'a Instr) -> Result<()> {
@@ -285,7 +285,7 @@ impl<'a> Lower<'a> {
     pub fn push(&mut self, op: Op, class: Class) {
         let class = self.class.take().map(|_| class);
         let line = self.line as u32;
-        self.program.code.push(Ins { op, guard: self.guard, flip: self.flip, line, class });
+        self.routine.code.push(Ins { op, guard: self.guard, flip: self.flip, line, class });
     }
 
     pub fn leave(&mut self) {
@@ -297,13 +297,13 @@ impl<'a> Lower<'a> {
     }
 
     pub fn branch(&mut self, label: usize) {
-        self.pending.push((self.program.code.len(), label));
+        self.pending.push((self.routine.code.len(), label));
         self.push(Op::Bra(0), Class::Control);
     }
 
     pub fn jump_table(&mut self, index: u16, labels: Vec<usize>) {
-        let table = self.program.tables.len();
-        self.program.tables.push(vec![]);
+        let table = self.routine.tables.len();
+        self.routine.tables.push(vec![]);
         self.pending_tables.push((table, labels));
         self.push(Op::BrxIdx { index, table: table as u32 }, Class::Control);
     }
@@ -324,15 +324,15 @@ impl<'a> Lower<'a> {
 
     pub fn new_reg(&mut self, bank: Bank) -> Result<u16> {
         let mut count = match bank {
-            Bank::W => self.program.w,
-            Bank::D => self.program.d,
-            Bank::P => self.program.p,
+            Bank::W => self.routine.w,
+            Bank::D => self.routine.d,
+            Bank::P => self.routine.p,
         };
         let n = self.number(&mut count)?;
         match bank {
-            Bank::W => self.program.w = count,
-            Bank::D => self.program.d = count,
-            Bank::P => self.program.p = count,
+            Bank::W => self.routine.w = count,
+            Bank::D => self.routine.d = count,
+            Bank::P => self.routine.p = count,
         }
         Ok(n)
     }
@@ -365,7 +365,7 @@ impl<'a> Lower<'a> {
             return Ok(reg);
         }
         let reg = self.new_reg(Bank::W)?;
-        self.program.const_w.push((reg, value));
+        self.routine.const_w.push((reg, value));
         self.words.insert(value, reg);
         Ok(reg)
     }
@@ -375,17 +375,17 @@ impl<'a> Lower<'a> {
             return Ok(reg);
         }
         let reg = self.new_reg(Bank::D)?;
-        self.program.const_d.push((reg, value));
+        self.routine.const_d.push((reg, value));
         self.longs.insert(value, reg);
         Ok(reg)
     }
 
     fn special(&mut self, special: Special) -> Result<u16> {
-        if let Some((reg, _)) = self.program.specials.iter().find(|(_, s)| *s == special) {
+        if let Some((reg, _)) = self.routine.specials.iter().find(|(_, s)| *s == special) {
             return Ok(*reg);
         }
         let reg = self.new_word()?;
-        self.program.specials.push((reg, special));
+        self.routine.specials.push((reg, special));
         Ok(reg)
     }
 

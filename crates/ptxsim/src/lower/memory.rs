@@ -106,15 +106,15 @@ impl<'a> Lower<'a> {
             _ => Class::Constant,
         };
         let op = MemOp { space, width: ty.bytes(), n, signed: ty.is_signed(), reg_bits, bank, regs, addr, strong };
-        let index = self.program.mem.len() as u32;
-        self.program.mem.push(op);
+        let index = self.routine.mem.len() as u32;
+        self.routine.mem.push(op);
         self.push(if load { Op::Ld(index) } else { Op::St(index) }, class);
         Ok(())
     }
 
     /// The race shadow must tell accesses of this many bytes apart.
     fn touch_shared(&mut self, bytes: u32) {
-        self.program.granule = self.program.granule.min(bytes.trailing_zeros());
+        self.routine.granule = self.routine.granule.min(bytes.trailing_zeros());
     }
 
     fn atomic(&mut self, m: &mut Mods, instr: &Instr) -> Result<()> {
@@ -164,13 +164,13 @@ impl<'a> Lower<'a> {
         let b = self.src(&rest[1], ty)?;
         let c = self.maybe(rest.get(2), ty)?;
         if space != Space::Shared && (dst != NONE || ty.is_float() || kind == AtomKind::Exch || kind == AtomKind::Cas) {
-            self.program.ordered = true;
+            self.routine.ordered = true;
         }
         if space != Space::Global {
             self.touch_shared(ty.bytes());
         }
-        let index = self.program.atoms.len() as u32;
-        self.program.atoms.push(AtomOp { kind, ty, space, bank: ty.bank(), dst, addr, b, c });
+        let index = self.routine.atoms.len() as u32;
+        self.routine.atoms.push(AtomOp { kind, ty, space, bank: ty.bank(), dst, addr, b, c });
         self.push(Op::Atom(index), Class::Atomic);
         Ok(())
     }
@@ -222,8 +222,8 @@ impl<'a> Lower<'a> {
         let (shared, _) = self.address(to, Space::Shared)?;
         let (global, _) = self.address(from, Space::Global)?;
         self.touch_shared(bytes);
-        let index = self.program.copies.len() as u32;
-        self.program.copies.push(CpAsync { shared, global, bytes, src_size, ignore, ignore_negated });
+        let index = self.routine.copies.len() as u32;
+        self.routine.copies.push(CpAsync { shared, global, bytes, src_size, ignore, ignore_negated });
         self.push(Op::CpAsync(index), class);
         Ok(())
     }
@@ -345,8 +345,8 @@ impl<'a> Lower<'a> {
             [id, count] => (bar.id, bar.count) = (self.src(id, Ty::U32)?, self.src(count, Ty::U32)?),
             _ => return self.fail(format!("`{}` with a wrong number of operands", m.opcode)),
         }
-        let index = self.program.bars.len() as u32;
-        self.program.bars.push(bar);
+        let index = self.routine.bars.len() as u32;
+        self.routine.bars.push(bar);
         self.push(Op::Bar(index), Class::Barrier);
         Ok(())
     }
@@ -360,8 +360,8 @@ impl<'a> Lower<'a> {
     }
 
     fn push_warp(&mut self, op: WarpOp) -> Result<()> {
-        let index = self.program.warps.len() as u32;
-        self.program.warps.push(op);
+        let index = self.routine.warps.len() as u32;
+        self.routine.warps.push(op);
         self.push(Op::Warp(index), Class::Warp);
         Ok(())
     }
@@ -471,8 +471,8 @@ impl<'a> Lower<'a> {
         let [d, a] = self.operands(instr)?;
         let dst = self.fragment(d, n, true)?;
         let (addr, _) = self.address(a, Space::Shared)?;
-        let index = self.program.matrices.len() as u32;
-        self.program.matrices.push(LdMatrix { n: n as u32, trans, dst, addr });
+        let index = self.routine.matrices.len() as u32;
+        self.routine.matrices.push(LdMatrix { n: n as u32, trans, dst, addr });
         self.push(Op::LdMatrix(index), Class::LoadMatrix);
         Ok(())
     }
@@ -504,8 +504,8 @@ impl<'a> Lower<'a> {
             c: self.fragment(c, 4, false)?,
             d: self.fragment(d, 4, true)?,
         };
-        let index = self.program.mmas.len() as u32;
-        self.program.mmas.push(op);
+        let index = self.routine.mmas.len() as u32;
+        self.routine.mmas.push(op);
         self.push(Op::Mma(index), Class::Mma);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! From syntax to decoded operations: an entry and all it calls become one [`Program`](op::Program) of compact operations
+//! From syntax to decoded operations: an entry and all it calls become one [`Routine`](op::Routine) of compact operations
 //! on numbered registers. Whatever is not supported is refused here, with its line.
 //!
 //! An arithmetic operation carries the function that computes it, so those functions are here too ([`lanes`]); operations

@@ -1,4 +1,4 @@
-//! The decoded program: compact operations on numbered registers. Immediates and special registers are registers too,
+//! The decoded routine: compact operations on numbered registers. Immediates and special registers are registers too,
 //! filled before a block starts, so that an operation only ever names registers.
 
 use crate::lower::class::Class;
@@ -327,7 +327,7 @@ pub struct Ins {
 
 /// One entry, ready to run.
 #[derive(Clone, Default)]
-pub struct Program {
+pub struct Routine {
     pub code: Vec<Ins>,
     pub start: u32,
     pub mem: Vec<MemOp>,
@@ -365,7 +365,7 @@ pub enum Role {
     Def,
 }
 
-impl Program {
+impl Routine {
     /// Calls `see` for every register that the operation at `at` names.
     pub fn visit(&mut self, at: usize, see: &mut dyn FnMut(Bank, &mut u16, Role)) {
         use Role::{Def, Use};

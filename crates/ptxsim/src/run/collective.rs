@@ -12,8 +12,8 @@ fn lanes(mask: u32) -> impl Iterator<Item = usize> {
 impl Block<'_> {
     /// Executes for lanes `m`; false if some of the lanes named are elsewhere and must come first.
     pub fn warp_op(&mut self, warp: &mut Warp, index: u32, m: u32) -> Outcome<bool> {
-        let program = self.program;
-        let op = &program.warps[index as usize];
+        let routine = self.routine;
+        let op = &routine.warps[index as usize];
         let masks = warp.regs.w[op.mask as usize].0;
         if m == !0 && masks.iter().all(|&v| v == !0) {
             execute(&mut warp.regs, op, !0)?;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::error::FaultKind;
-use crate::lower::op::{Args, Op, Program};
+use crate::lower::op::{Args, Op, Routine};
 use crate::run::access::pattern::{GlobalPatterns, SharedPatterns};
 use crate::run::counters::Counters;
 use crate::run::mma::mma;
@@ -53,7 +53,7 @@ const TURN: u64 = 1 << 16;
 
 /// State of one block while it runs, and of the thread that runs it.
 pub struct Block<'a> {
-    pub program: &'a Program,
+    pub routine: &'a Routine,
     pub view: &'a View<'a>,
     pub lock64: &'a std::sync::Mutex<()>,
     pub params: &'a [u32],
@@ -104,7 +104,7 @@ impl Block<'_> {
 
     /// The interpreter: one operation after another, until the warp has to stop.
     fn steps(&mut self, warp: &mut Warp, given: u64, fuel: &mut u64) -> Outcome<Stop> {
-        let program = self.program;
+        let routine = self.routine;
         loop {
             if !warp.others.is_empty() {
                 warp.merge();
@@ -114,7 +114,7 @@ impl Block<'_> {
             }
             *fuel -= 1;
             let pc = warp.pc as usize;
-            let ins = &program.code[pc];
+            let ins = &routine.code[pc];
             self.hits[pc] += 1;
             let m = warp.active & (warp.regs.p[ins.guard as usize] ^ ins.flip);
             // Most of what runs, so first, and even where no lane takes part.
@@ -144,7 +144,7 @@ impl Block<'_> {
     /// own, so that the loop around arithmetic stays short: inlined, it makes that a tenth slower.
     #[inline(never)]
     fn execute(&mut self, warp: &mut Warp, op: &Op, m: u32, ran: u64) -> Outcome<Flow> {
-        let program = self.program;
+        let routine = self.routine;
         match op {
             Op::Ld(i) => self.load(warp, *i, m)?,
             Op::St(i) => self.store(warp, *i, m)?,
@@ -153,7 +153,7 @@ impl Block<'_> {
             Op::CpCommit => commit_copies(warp, m),
             Op::CpWait(n) => self.wait_copies(warp, *n, m),
             Op::Mma(i) => match self.converge(warp, m, "mma")? {
-                true => mma(&mut warp.regs, &program.mmas[*i as usize]),
+                true => mma(&mut warp.regs, &routine.mmas[*i as usize]),
                 false => return Ok(Flow::Elsewhere),
             },
             Op::LdMatrix(i) => match self.converge(warp, m, "ldmatrix")? {
@@ -170,7 +170,7 @@ impl Block<'_> {
             },
             Op::ActiveMask { dst } => warp.regs.w[*dst as usize].put(m, &[m; 32]),
             Op::Clock { dst, bank, high } => read_clock(warp, (*dst, *bank, *high), m, ran),
-            Op::BrxIdx { index, table } => return self.jump_table(warp, *index, &program.tables[*table as usize], m),
+            Op::BrxIdx { index, table } => return self.jump_table(warp, *index, &routine.tables[*table as usize], m),
             Op::Call { target, link } => {
                 let back = warp.pc + 1;
                 warp.regs.w[*link as usize].put(m, &[back; 32]);
@@ -250,7 +250,7 @@ impl Block<'_> {
             .others
             .iter()
             .filter(|g| g.pc != here)
-            .map(|g| format!("lanes {:#010x} at line {}", g.mask, self.program.code[g.pc as usize].line))
+            .map(|g| format!("lanes {:#010x} at line {}", g.mask, self.routine.code[g.pc as usize].line))
             .collect();
         warp.pc = here;
         trap(

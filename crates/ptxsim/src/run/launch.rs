@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::error::{Fault, FaultKind};
 use crate::lower::class::Class;
-use crate::lower::op::{BarKind, NONE, Op, Program, Special};
+use crate::lower::op::{BarKind, NONE, Op, Routine, Special};
 use crate::run::access::pattern::{GlobalPatterns, SharedPatterns};
 use crate::run::counters::Counters;
 use crate::run::exec::{Block, Outcome, Stop, Trap, trap};
 use crate::run::memory::Memory;
-use crate::run::module::{Entry, Module};
+use crate::run::module::{Kernel, Module};
 use crate::run::shared::{Clock, Shared};
 use crate::run::view::{Buffer, View};
 use crate::run::warp::{State, Warp};
@@ -26,7 +26,7 @@ pub struct Launch<'a> {
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub dynamic_shared: u32,
-    /// Parameters as the `.entry` lays them out: each at the next multiple of its alignment ([`Entry::params`]).
+    /// Parameters as the `.entry` lays them out: each at the next multiple of its alignment ([`Kernel::params`]).
     pub params: &'a [u8],
     /// Ranges this launch may touch; `None`: every allocation, for reading and writing.
     pub buffers: Option<&'a [Buffer]>,
@@ -86,7 +86,7 @@ fn refuse(kernel: &str, message: String) -> Fault {
 }
 
 /// Why the launch cannot be, if so.
-fn check(entry: &Entry, launch: &Launch, options: &Options) -> Result<(), String> {
+fn check(kernel: &Kernel, launch: &Launch, options: &Options) -> Result<(), String> {
     let ([gx, gy, gz], [bx, by, bz]) = (launch.grid, launch.block);
     let threads = volume(launch.block);
     if volume(launch.grid) == 0 || threads == 0 {
@@ -98,23 +98,23 @@ fn check(entry: &Entry, launch: &Launch, options: &Options) -> Result<(), String
     if threads > 1024 || bx > 1024 || by > 1024 || bz > 64 {
         return Err(format!("block ({bx}, {by}, {bz}): at most 1024 threads, at most 64 in z"));
     }
-    if let Some(limit) = entry.max_threads
+    if let Some(limit) = kernel.max_threads
         && threads > u64::from(limit)
     {
         return Err(format!("block of {threads} threads, but the kernel declares at most {limit} (.maxntid)"));
     }
-    if let Some(exact) = entry.required_block
+    if let Some(exact) = kernel.required_block
         && exact != launch.block
     {
         return Err(format!("block ({bx}, {by}, {bz}), but the kernel requires {exact:?} (.reqntid)"));
     }
-    let shared = u64::from(entry.dynamic_base) + u64::from(launch.dynamic_shared);
+    let shared = u64::from(kernel.dynamic_base) + u64::from(launch.dynamic_shared);
     if shared > options.max_shared.into() {
-        let (fixed, dynamic, limit) = (entry.static_shared, launch.dynamic_shared, options.max_shared);
+        let (fixed, dynamic, limit) = (kernel.static_shared, launch.dynamic_shared, options.max_shared);
         return Err(format!("{fixed} bytes of static and {dynamic} of dynamic shared memory, the limit is {limit}"));
     }
-    if launch.params.len() != entry.params_size {
-        return Err(format!("{} bytes of parameters, the kernel takes {}", launch.params.len(), entry.params_size));
+    if launch.params.len() != kernel.params_size {
+        return Err(format!("{} bytes of parameters, the kernel takes {}", launch.params.len(), kernel.params_size));
     }
     Ok(())
 }
@@ -131,17 +131,17 @@ impl Module {
     /// Blocks run in any order; kernels whose result could depend on it (atomics that return a value or add floats in
     /// global memory) run them in ascending order on one thread, so results never depend on `threads`.
     pub fn launch(&self, memory: &Memory, launch: &Launch, options: &Options) -> Result<Counters, Fault> {
-        let Some((entry, program)) = self.find(launch.entry) else {
-            let names: Vec<&str> = self.entries().iter().map(|e| e.name.as_str()).collect();
+        let Some((kernel, routine)) = self.find(launch.entry) else {
+            let names: Vec<&str> = self.kernels().iter().map(|k| k.name.as_str()).collect();
             return Err(refuse(
                 launch.entry,
                 format!("no such entry in {}; there are: {}", self.name(), names.join(", ")),
             ));
         };
-        check(entry, launch, options).map_err(|message| refuse(&entry.name, message))?;
+        check(kernel, launch, options).map_err(|message| refuse(&kernel.name, message))?;
         let run = Run {
             module: self,
-            program,
+            routine,
             launch,
             options,
             view: View::new(memory, self.globals(), launch.buffers),
@@ -152,7 +152,7 @@ impl Module {
             lock64: Mutex::new(()),
             result: Mutex::new((Counters::default(), None)),
         };
-        let threads = if program.ordered { 1 } else { options.threads.max(1) };
+        let threads = if routine.ordered { 1 } else { options.threads.max(1) };
         let threads = threads.min(usize::try_from(volume(launch.grid)).unwrap_or(usize::MAX));
         if threads == 1 {
             run.worker();
@@ -179,7 +179,7 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 /// A launch under way, shared by its threads.
 struct Run<'a> {
     module: &'a Module,
-    program: &'a Program,
+    routine: &'a Routine,
     launch: &'a Launch<'a>,
     options: &'a Options,
     view: View<'a>,
@@ -194,23 +194,23 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn worker(&self) {
-        let (program, launch) = (self.program, self.launch);
+        let (routine, launch) = (self.routine, self.launch);
         let threads = volume(launch.block) as u32;
         let warps = threads.div_ceil(32);
-        let shared_size = program.dynamic_base.max(program.static_shared) + launch.dynamic_shared;
-        let slots = program.mem.len() + program.copies.len() + program.atoms.len();
-        let partial = program.bars.iter().any(|b| b.count != NONE);
+        let shared_size = routine.dynamic_base.max(routine.static_shared) + launch.dynamic_shared;
+        let slots = routine.mem.len() + routine.copies.len() + routine.atoms.len();
+        let partial = routine.bars.iter().any(|b| b.count != NONE);
         let mut block = Block {
-            program,
+            routine,
             view: &self.view,
             lock64: &self.lock64,
             params: &self.params,
             params_len: launch.params.len() as u32,
             checks: self.options.checks,
-            shared: Shared::new(shared_size, program.granule, self.options.checks, partial),
+            shared: Shared::new(shared_size, routine.granule, self.options.checks, partial),
             clocks: vec![],
             dirty: vec![false; warps as usize],
-            hits: vec![0; program.code.len()],
+            hits: vec![0; routine.code.len()],
             counters: Counters::default(),
             global_patterns: GlobalPatterns::new(),
             shared_patterns: SharedPatterns::new(),
@@ -219,7 +219,7 @@ impl Run<'_> {
             index: 0,
             failed: &self.failed,
         };
-        let mut pool: Vec<Warp> = (0..warps).map(|id| Warp::new(id, program)).collect();
+        let mut pool: Vec<Warp> = (0..warps).map(|id| Warp::new(id, routine)).collect();
         for warp in &mut pool {
             self.fixed_specials(warp, shared_size);
         }
@@ -241,13 +241,13 @@ impl Run<'_> {
             }
         }
         let mut counters = std::mem::take(&mut block.counters);
-        for (ins, hits) in program.code.iter().zip(&block.hits) {
+        for (ins, hits) in routine.code.iter().zip(&block.hits) {
             if let Some(class) = ins.class {
                 counters.instructions[class as usize] += hits;
                 if class == Class::Mma
                     && let Op::Mma(i) = ins.op
                 {
-                    counters.mma_flops += hits * 2 * 16 * 8 * u64::from(program.mmas[i as usize].k);
+                    counters.mma_flops += hits * 2 * 16 * 8 * u64::from(routine.mmas[i as usize].k);
                 }
             }
         }
@@ -262,8 +262,8 @@ impl Run<'_> {
         block.dirty.fill(false);
         for warp in pool {
             let lanes = (threads - warp.id * 32).min(32);
-            warp.restart(self.program, if lanes == 32 { !0 } else { (1 << lanes) - 1 });
-            for &(reg, special) in &self.program.specials {
+            warp.restart(self.routine, if lanes == 32 { !0 } else { (1 << lanes) - 1 });
+            for &(reg, special) in &self.routine.specials {
                 if let Special::Ctaid(axis) = special {
                     warp.regs.w[reg as usize].0 = [ctaid[axis as usize]; 32];
                 }
@@ -275,7 +275,7 @@ impl Run<'_> {
     fn fixed_specials(&self, warp: &mut Warp, shared_size: u32) {
         let launch = self.launch;
         let warps = (volume(launch.block) as u32).div_ceil(32);
-        for &(reg, special) in &self.program.specials {
+        for &(reg, special) in &self.routine.specials {
             warp.regs.w[reg as usize].0 = std::array::from_fn(|lane| {
                 let (lane, bit) = (lane as u32, 1u32 << lane);
                 match special {
@@ -300,7 +300,7 @@ impl Run<'_> {
     }
 
     fn fault(&self, index: u64, warp: &Warp, trap: Trap) -> Fault {
-        let line = self.program.code.get(warp.pc as usize).map_or(0, |ins| ins.line as usize);
+        let line = self.routine.code.get(warp.pc as usize).map_or(0, |ins| ins.line as usize);
         Fault {
             kind: trap.kind,
             kernel: self.launch.entry.into(),
@@ -364,7 +364,7 @@ fn describe(block: &Block, warps: &[Warp], bars: &[Barrier; 16]) -> String {
         let lines: Vec<String> = (0..warps.len())
             .filter(|w| bar.waiting >> w & 1 != 0)
             .filter_map(|w| match warps[w].state {
-                State::Waiting { pc } => Some(format!("warp {w} at line {}", block.program.code[pc as usize].line)),
+                State::Waiting { pc } => Some(format!("warp {w} at line {}", block.routine.code[pc as usize].line)),
                 _ => None,
             })
             .collect();
@@ -383,8 +383,8 @@ fn arrive(
     op: u32,
     lanes: u32,
 ) -> Outcome<()> {
-    let program = block.program;
-    let op = &program.bars[op as usize];
+    let routine = block.routine;
+    let op = &routine.bars[op as usize];
     let warp = &mut warps[id];
     let lane = lanes.trailing_zeros() & 31;
     let uniform = |reg: u16| {
@@ -460,8 +460,8 @@ fn try_release(block: &mut Block, warps: &mut [Warp], bar: &mut Barrier) -> Outc
         let State::Waiting { pc } = warp.state else { continue };
         warp.state = State::Ready;
         block.dirty[id] = false;
-        if let Op::Bar(op) = block.program.code[pc as usize].op {
-            let op = &block.program.bars[op as usize];
+        if let Op::Bar(op) = block.routine.code[pc as usize].op {
+            let op = &block.routine.bars[op as usize];
             let holds = match op.kind {
                 BarKind::RedAnd => bar.count == bar.total,
                 BarKind::RedOr => bar.count > 0,

@@ -1,4 +1,4 @@
-//! A loaded module: its entries ready to run, its variables in memory of their own.
+//! A loaded module: its kernels ready to run, its variables in memory of their own.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::ParseError;
 use crate::lower::entry::{Place, lower, param_offset};
-use crate::lower::op::Program;
+use crate::lower::op::Routine;
 use crate::lower::windows::GLOBALS;
 use crate::run::memory::Allocation;
 use crate::text::ast::{Ast, original};
@@ -24,8 +24,8 @@ pub struct Module {
 pub(crate) struct Image {
     name: String,
     lines: Vec<String>,
-    entries: Vec<Entry>,
-    programs: Vec<Program>,
+    kernels: Vec<Kernel>,
+    routines: Vec<Routine>,
     variables: Vec<Variable>,
 }
 
@@ -38,7 +38,7 @@ struct Variable {
 
 /// A kernel, as its `.entry` declares it.
 #[derive(Clone, Debug)]
-pub struct Entry {
+pub struct Kernel {
     /// Name after `.entry`.
     pub name: String,
     /// Parameters, in order.
@@ -76,7 +76,7 @@ pub struct Param {
 
 impl fmt::Debug for Module {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Module").field("name", &self.name()).field("entries", &self.entries()).finish_non_exhaustive()
+        f.debug_struct("Module").field("name", &self.name()).field("kernels", &self.kernels()).finish_non_exhaustive()
     }
 }
 
@@ -85,9 +85,9 @@ impl Image {
         let fail = |(line, message)| ParseError { name: name.into(), line, message };
         let ast = parse(text).map_err(fail)?;
         let (variables, places) = variables(&ast).map_err(fail)?;
-        let (mut entries, mut programs) = (vec![], vec![]);
+        let (mut kernels, mut routines) = (vec![], vec![]);
         for f in ast.functions.iter().filter(|f| f.entry) {
-            let program = lower(&ast, f, &places).map_err(fail)?;
+            let routine = lower(&ast, f, &places).map_err(fail)?;
             let mut at = 0;
             let params: Vec<Param> = f
                 .params
@@ -100,21 +100,21 @@ impl Image {
                     kind: kind(p.ty),
                 })
                 .collect();
-            entries.push(Entry {
+            kernels.push(Kernel {
                 name: f.name.clone(),
                 params,
                 params_size: at as usize,
-                static_shared: program.static_shared as usize,
-                dynamic_base: program.dynamic_base,
+                static_shared: routine.static_shared as usize,
+                dynamic_base: routine.dynamic_base,
                 max_threads: f.max_threads.map(|t| t.iter().fold(1, |n: u32, &t| n.saturating_mul(t))),
                 required_block: f.exact_threads,
-                local: program.local,
+                local: routine.local,
                 line: f.line,
             });
-            programs.push(program);
+            routines.push(routine);
         }
         let lines = text.lines().map(|l| l.trim().to_string()).collect();
-        Ok(Image { name: name.into(), lines, entries, programs, variables })
+        Ok(Image { name: name.into(), lines, kernels, routines, variables })
     }
 }
 
@@ -144,14 +144,14 @@ impl Module {
     }
 
     /// All kernels, in the order of the text.
-    pub fn entries(&self) -> &[Entry] {
-        &self.image.entries
+    pub fn kernels(&self) -> &[Kernel] {
+        &self.image.kernels
     }
 
-    pub(crate) fn find(&self, entry: &str) -> Option<(&Entry, &Program)> {
-        let Image { entries, programs, .. } = &*self.image;
-        let i = entries.iter().position(|e| e.name == entry)?;
-        Some((&entries[i], &programs[i]))
+    pub(crate) fn find(&self, entry: &str) -> Option<(&Kernel, &Routine)> {
+        let Image { kernels, routines, .. } = &*self.image;
+        let i = kernels.iter().position(|k| k.name == entry)?;
+        Some((&kernels[i], &routines[i]))
     }
 
     pub(crate) fn globals(&self) -> &[(Allocation, bool)] {

@@ -1,6 +1,6 @@
 //! One warp: registers, lanes that run together, lanes that wait elsewhere, asynchronous copies under way.
 
-use crate::lower::op::{D, Program, Regs, W};
+use crate::lower::op::{D, Regs, Routine, W};
 use crate::text::ty::Bank;
 
 /// Lanes at the same place.
@@ -52,17 +52,17 @@ pub struct Warp {
 }
 
 impl Warp {
-    pub fn new(id: u32, program: &Program) -> Warp {
+    pub fn new(id: u32, routine: &Routine) -> Warp {
         let mut regs =
-            Regs { w: vec![W([0; 32]); program.w], d: vec![D([0; 32]); program.d], p: vec![0; program.p.max(2)] };
+            Regs { w: vec![W([0; 32]); routine.w], d: vec![D([0; 32]); routine.d], p: vec![0; routine.p.max(2)] };
         regs.p[0] = !0;
-        for &(reg, value) in &program.const_w {
+        for &(reg, value) in &routine.const_w {
             regs.w[reg as usize] = W([value; 32]);
         }
-        for &(reg, value) in &program.const_d {
+        for &(reg, value) in &routine.const_d {
             regs.d[reg as usize] = D([value; 32]);
         }
-        let words = program.local.div_ceil(4) as usize * 32;
+        let words = routine.local.div_ceil(4) as usize * 32;
         Warp {
             id,
             regs,
@@ -80,8 +80,8 @@ impl Warp {
     }
 
     /// Ready for another block: lanes `mask` start.
-    pub fn restart(&mut self, program: &Program, mask: u32) {
-        self.pc = program.start;
+    pub fn restart(&mut self, routine: &Routine, mask: u32) {
+        self.pc = routine.start;
         self.active = mask;
         self.live = mask;
         self.state = State::Ready;
@@ -90,7 +90,7 @@ impl Warp {
         self.commits = [0; 32];
         self.clock = 0;
         self.local_written.fill(0);
-        for &(bank, reg) in &program.unset {
+        for &(bank, reg) in &routine.unset {
             match bank {
                 Bank::W => self.regs.w[reg as usize] = W([0; 32]),
                 Bank::D => self.regs.d[reg as usize] = D([0; 32]),

@@ -2,12 +2,12 @@
 
 use super::{Copies, Copy, Driver, Graph, nvtx};
 use crate::engine::device::{Profile, Session};
-use crate::engine::ops::{Op, Operation, dispatch, norm_input};
+use crate::engine::ops::{Op, Operation, dispatch};
 use crate::engine::plan::{Decision, Plan, Planner, Step};
 use crate::engine::tape::{Record, Storage, Tape, Var, Whole};
 use crate::engine::tensor::{DType, Tensor};
 use crate::engine::toolkit::cuda::{
-    Buffer, Choices, CudaOperation, Decided, Entry, Launch, Launches, NormInput, Number, Operands, Target,
+    Buffer, Choices, CudaOperation, Entry, Launch, Launches, Number, Operands, Schedule, SideOutput, Target,
 };
 use crate::{Error, Result, invalid};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,8 +15,10 @@ use std::ops::Range;
 
 impl Planner for Target {
     fn decide(&self, op: &Op, next: Option<(&Op, &Decision)>) -> Decision {
-        let Decided { cut, scratch } = dispatch!(op, o => CudaOperation::decide(o, self));
-        let leaves = next.and_then(|(next, decision)| norm_input::of((op, &cut), (next, &decision.cut), self.number));
+        let Schedule { cut, scratch, offers } = dispatch!(op, o => CudaOperation::schedule(o, self));
+        let leaves = offers.filter(|offer| {
+            next.is_some_and(|(next, decision)| dispatch!(next, o => o.takes(offer, &decision.cut, self.number)))
+        });
         Decision { cut, scratch, packed: 0, leaves, takes: None }
     }
 }
@@ -294,7 +296,7 @@ fn operands(record: &Record, tape: &Tape, step: &Step, base: u64) -> Operands {
     let of_step = |ranges: &[Range<usize>], vars: &[Var]| -> Vec<Buffer> {
         ranges.iter().zip(vars).map(|(r, v)| buffer(r, tape.info(*v).dtype)).collect()
     };
-    let beside = |what: Option<NormInput>, range| what.map(|what| (what, buffer(range, DType::F32)));
+    let beside = |what: Option<SideOutput>, range| what.map(|what| (what, buffer(range, DType::F32)));
     let in_place = |r: &Range<usize>| if r.is_empty() { step.outputs[0].clone() } else { r.clone() };
     let inputs: Vec<Range<usize>> = step.inputs.iter().map(in_place).collect();
     Operands {

@@ -3,7 +3,7 @@
 use super::{AnomalyMap, MAX_SIGMA};
 use crate::engine::ops::MAX_OPERANDS;
 use crate::engine::ops::kernels;
-use crate::engine::toolkit::cuda::{CudaOperation, Decided, In, Launches, Target, size32};
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Schedule, Target, size32};
 use crate::{Result, invalid};
 
 const THREADS: u32 = 256;
@@ -40,8 +40,8 @@ impl AnomalyMap {
 
 impl CudaOperation for AnomalyMap {
     /// Of wide blurs the maps between the two axes.
-    fn decide(&self, _: &Target) -> Decided {
-        Decided::scratch(if self.radius() > TILE_RADIUS {
+    fn schedule(&self, _: &Target) -> Schedule {
+        Schedule::scratch(if self.radius() > TILE_RADIUS {
             self.n * self.size * self.size * size_of::<f32>()
         } else {
             0

@@ -72,10 +72,10 @@ impl Tape {
             return Err(self.shape_error(RunningStats::NAME, what.into()));
         }
         let params = self.whole(net, Whole::Params)?;
-        let place = |name: &String| match self.layout(net).find(name) {
+        let place = |name: &String| match self.parameters(net).find(name) {
             Some(p) if p.range.len() == c => Ok(p.range.start),
             Some(p) => invalid!("running statistics {name} of {} values, expected {c}", p.range.len()),
-            None => invalid!("{} has no {name} to keep running statistics in", self.layout(net).network),
+            None => invalid!("{} has no {name} to keep running statistics in", self.parameters(net).network),
         };
         let [mean_at, var_at] = [place(&batch.running[0])?, place(&batch.running[1])?];
         let op = RunningStats { c, count: batch.count, eps: batch.eps, momentum, mean_at, var_at };

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::engine::ops::kernels;
 use crate::engine::toolkit::cuda::tiling::{Pass, Product, Tiling, Variant};
 use crate::engine::toolkit::cuda::{
-    Call, CudaOperation, Cut, Decided, In, Launches, Moments, NormInput, Number, Out, Target, size32,
+    Call, CudaOperation, Cut, In, Launches, Moments, Number, Out, Schedule, SideOutput, Target, size32,
 };
 
 /// What is added to a product before it is stored.
@@ -37,8 +37,8 @@ impl Tiling {
         let (mut partial, mut moments) = (if split { l.scratch() } else { Out::NONE }, Out::NONE);
         let leaves = l.leaves();
         match leaves {
-            Some((NormInput::Parts { .. }, to)) => partial = to,
-            Some((NormInput::Moments(m), to)) => (x, moments) = (m.tiles(), to),
+            Some((SideOutput::Parts { .. }, to)) => partial = to,
+            Some((SideOutput::Moments(m), to)) => (x, moments) = (m.tiles(), to),
             None => {}
         }
         let call = call(self.variant, if split { Out::NONE } else { y }, partial, moments, splits)?;
@@ -109,20 +109,23 @@ fn check(p: &Conv2d) -> Result<()> {
 
 impl Forward {
     /// Whether it adds nothing to the product.
-    pub fn is_plain(&self) -> bool {
+    fn is_plain(&self) -> bool {
         !self.bias && !self.residual && self.act == Activation::None
     }
 
     /// The groups of positions whose moments it can leave.
-    pub fn moments(&self, tiling: &Tiling) -> Moments {
+    fn moments(&self, tiling: &Tiling) -> Moments {
         let p = &self.sizes;
         Moments::new(tiling, [p.n, p.oh * p.ow, 1, p.k])
     }
 }
 
 impl CudaOperation for Forward {
-    fn decide(&self, t: &Target) -> Decided {
-        Decided::product(forward(&self.sizes).tiling(t))
+    fn schedule(&self, t: &Target) -> Schedule {
+        let tiling = forward(&self.sizes).tiling(t);
+        // What is added to the product comes after its sums, and before the result that moments would be of.
+        let offers = if self.is_plain() { tiling.side_output(Some(self.moments(&tiling))) } else { None };
+        Schedule { offers, ..Schedule::product(tiling) }
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
@@ -161,8 +164,8 @@ pub fn launch_bwd_input(p: Conv2d, l: &mut Launches) -> Result<()> {
 }
 
 impl CudaOperation for BwdInput {
-    fn decide(&self, t: &Target) -> Decided {
-        Decided::product(bwd_input(&self.sizes).tiling(t))
+    fn schedule(&self, t: &Target) -> Schedule {
+        Schedule::product(bwd_input(&self.sizes).tiling(t))
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
@@ -171,8 +174,8 @@ impl CudaOperation for BwdInput {
 }
 
 impl CudaOperation for BwdWeight {
-    fn decide(&self, t: &Target) -> Decided {
-        Decided::product(bwd_weight(&self.sizes).tiling(t))
+    fn schedule(&self, t: &Target) -> Schedule {
+        Schedule::product(bwd_weight(&self.sizes).tiling(t))
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
@@ -218,9 +221,9 @@ impl BwdBias {
 const BIAS_THREADS: usize = 256;
 
 impl CudaOperation for BwdBias {
-    fn decide(&self, t: &Target) -> Decided {
+    fn schedule(&self, t: &Target) -> Schedule {
         let blocks = self.blocks(t);
-        Decided { cut: Cut::Parts(blocks), scratch: blocks * self.k * size_of::<f32>() }
+        Schedule::new(Cut::Parts(blocks), blocks * self.k * size_of::<f32>())
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {

@@ -12,7 +12,7 @@ use super::gather::clip;
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{for_windows, multiply_panel, split};
 use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
-use crate::engine::toolkit::cpu::microkernel::{BLOCK, DEPTH_BLOCK, Finish, Layout, PANEL, ROW_STRIDE, Window};
+use crate::engine::toolkit::cpu::microkernel::{BLOCK, DEPTH_BLOCK, Finish, PANEL, Packing, ROW_STRIDE, Window};
 use crate::engine::toolkit::cpu::threads::{blocks, piece};
 use std::ops::Range;
 
@@ -250,7 +250,7 @@ impl Winograd {
                             let b = &u[at..][..depths.len() * PANEL];
                             let out = &mut m[..tiles.len() * PANEL];
                             let ahead = u.get(at + b.len()..).map_or(&[][..], |u| &u[..u.len().min(b.len())]);
-                            multiply_panel(isa, Layout::Rows, depths.len(), a, b, ahead, depths.start > 0, out);
+                            multiply_panel(isa, Packing::Rows, depths.len(), a, b, ahead, depths.start > 0, out);
                         }
                     }
                     let column = panel * PANEL;

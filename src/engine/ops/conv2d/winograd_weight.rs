@@ -8,7 +8,7 @@ use super::winograd::{FILTER, LANES, Lane, POINTS, SIDE, TILE, TransformInput, W
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::multiply_panel;
 use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
-use crate::engine::toolkit::cpu::microkernel::{COLUMN_STRIDE, Layout, PANEL};
+use crate::engine::toolkit::cpu::microkernel::{COLUMN_STRIDE, PANEL, Packing};
 use crate::engine::toolkit::cpu::threads::blocks;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -129,7 +129,7 @@ impl Winograd {
                     for (unit, sums) in sums.chunks_exact_mut(UNIT * PANEL).enumerate() {
                         let unit = first_row / UNIT + i * UNITS + unit;
                         let a = &z[(unit * POINTS + point) * (depth + 1) * UNIT..];
-                        multiply_panel(isa, Layout::Columns, depth, a, b, &[], !first, sums);
+                        multiply_panel(isa, Packing::Columns, depth, a, b, &[], !first, sums);
                     }
                 }
                 if last {

@@ -5,7 +5,7 @@ use crate::Result;
 use crate::engine::ops::conv2d::cuda::{Extras, bwd_input, launch_bwd_input};
 use crate::engine::ops::kernels;
 use crate::engine::toolkit::cuda::tiling::{Pass, Product, Tiling, Variant};
-use crate::engine::toolkit::cuda::{CudaOperation, Decided, Launches, Moments, Target};
+use crate::engine::toolkit::cuda::{CudaOperation, Launches, Moments, Schedule, Target};
 
 impl ConvTranspose2d {
     /// One product of all input pixels with the channels of all taps, if taps do not overlap and leave no pixel out.
@@ -25,15 +25,16 @@ impl ConvTranspose2d {
     }
 
     /// The groups of positions whose moments it can leave.
-    pub fn moments(&self, tiling: &Tiling) -> Option<Moments> {
+    fn moments(&self, tiling: &Tiling) -> Option<Moments> {
         let p = &self.sizes;
         self.whole().map(|_| Moments::new(tiling, [p.n, p.oh * p.ow, p.r * p.s, p.c]))
     }
 }
 
 impl CudaOperation for ConvTranspose2d {
-    fn decide(&self, t: &Target) -> Decided {
-        Decided::product(self.product().tiling(t))
+    fn schedule(&self, t: &Target) -> Schedule {
+        let tiling = self.product().tiling(t);
+        Schedule { offers: tiling.side_output(self.moments(&tiling)), ..Schedule::product(tiling) }
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {

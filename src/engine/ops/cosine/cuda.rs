@@ -3,7 +3,7 @@
 use super::{Loss, LossBwd, MAX_LAYERS, Map, SAVED};
 use crate::Result;
 use crate::engine::ops::kernels;
-use crate::engine::toolkit::cuda::{CudaOperation, Decided, In, Launches, Out, Target, size32};
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Out, Schedule, Target, size32};
 
 const THREADS: u32 = 256;
 /// Positions of the map that a block takes: one a warp.
@@ -32,8 +32,8 @@ impl Loss {
 
 impl CudaOperation for Loss {
     /// Three sums per chunk.
-    fn decide(&self, _: &Target) -> Decided {
-        Decided::scratch(self.images.len() * self.chunks() * SAVED * size_of::<f32>())
+    fn schedule(&self, _: &Target) -> Schedule {
+        Schedule::scratch(self.images.len() * self.chunks() * SAVED * size_of::<f32>())
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {

@@ -4,7 +4,7 @@ use super::{InstanceNorm, InstanceNormBwd};
 use crate::Result;
 use crate::engine::ops::kernels;
 use crate::engine::toolkit::cuda::{
-    CudaOperation, Cut, Decided, In, Launches, Moments, NormInput, Number, Out, Spread, Target, size32,
+    CudaOperation, Cut, In, Launches, Moments, Number, Out, Schedule, SideOutput, Spread, Target, size32,
 };
 
 const THREADS: u32 = 256;
@@ -49,17 +49,26 @@ fn partial_sums(op: &InstanceNorm, spread: &Spread) -> usize {
 impl InstanceNorm {
     /// Whether taking statistics from a convolution moves fewer bytes. A map in one launch is read once anyway; of a larger
     /// one, every split reads all groups' moments, which must be less than the rows that need not be read for them.
-    pub fn gains_from(&self, m: &Moments, spread: &Spread, number: Number) -> bool {
+    fn gains_from(&self, m: &Moments, spread: &Spread, number: Number) -> bool {
         let moments = 2 * spread.splits as usize * m.groups * size_of::<f32>();
         spread.splits > 1 && moments <= self.rows * number.storage().size()
     }
 }
 
 impl CudaOperation for InstanceNorm {
-    fn decide(&self, t: &Target) -> Decided {
+    fn schedule(&self, t: &Target) -> Schedule {
         let spread = spread(self, t);
         let scratch = if spread.splits > 1 { partial_sums(self, &spread) } else { 0 };
-        Decided { cut: Cut::Spread(spread), scratch }
+        Schedule::new(Cut::Spread(spread), scratch)
+    }
+
+    fn takes(&self, offer: &SideOutput, cut: &Cut, number: Number) -> bool {
+        let Cut::Spread(spread) = cut else { return false };
+        match offer {
+            // A larger map is split over blocks that each would have to add and write first.
+            SideOutput::Parts { .. } => spread.splits == 1,
+            SideOutput::Moments(moments) => self.gains_from(moments, spread, number),
+        }
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {
@@ -74,7 +83,7 @@ impl CudaOperation for InstanceNorm {
         let (y, mean, rstd) = (l.output(0), l.output(1), l.output(2));
         if splits == 1 {
             let (sum, x, parts, count) = match taken {
-                Some((NormInput::Parts { splits, count }, parts)) => {
+                Some((SideOutput::Parts { splits, count }, parts)) => {
                     (l.left_to_write(), In::NONE, parts, [splits, count])
                 }
                 _ => (Out::NONE, x, In::NONE, [0, 0]),
@@ -87,7 +96,7 @@ impl CudaOperation for InstanceNorm {
             return l.launch(call, grid, block, 0);
         }
         let (partial, [groups, group_rows, map]) = match taken {
-            Some((NormInput::Moments(m), partial)) => (partial, [m.groups, m.rows, m.map].map(|v| v as u32)),
+            Some((SideOutput::Moments(m), partial)) => (partial, [m.groups, m.rows, m.map].map(|v| v as u32)),
             _ => {
                 let partial = l.scratch();
                 let call = kernels::instance_norm_stats(number, partial, x, rows, c, lanes, split_rows)?;
@@ -104,10 +113,10 @@ impl CudaOperation for InstanceNorm {
 }
 
 impl CudaOperation for InstanceNormBwd {
-    fn decide(&self, t: &Target) -> Decided {
+    fn schedule(&self, t: &Target) -> Schedule {
         let spread = spread(&self.forward, t);
         let needed = spread.splits > 1 || self.forward.affine;
-        Decided { cut: Cut::Spread(spread), scratch: if needed { partial_sums(&self.forward, &spread) } else { 0 } }
+        Schedule::new(Cut::Spread(spread), if needed { partial_sums(&self.forward, &spread) } else { 0 })
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {

@@ -6,7 +6,7 @@ use crate::engine::ops::Args;
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{multiply_panel, pack_transposed, packed_len, split};
 use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised, wide};
-use crate::engine::toolkit::cpu::microkernel::{DEPTH_BLOCK, Layout, PANEL, ROW_STRIDE, TILE_ROWS};
+use crate::engine::toolkit::cpu::microkernel::{DEPTH_BLOCK, PANEL, Packing, ROW_STRIDE, TILE_ROWS};
 use crate::engine::toolkit::cpu::threads::{blocks, for_parts, piece};
 use crate::engine::toolkit::cpu::vector::{dot, squared_distance};
 use rayon::prelude::*;
@@ -163,7 +163,7 @@ fn search<T: Real>(
                     let ahead = &next[..next.len().min(depth.len() * PANEL)];
                     multiply_panel(
                         isa,
-                        Layout::Rows,
+                        Packing::Rows,
                         depth.len(),
                         left,
                         panel_of(&depth),

@@ -3,7 +3,7 @@
 use super::Nearest;
 use crate::Result;
 use crate::engine::ops::kernels;
-use crate::engine::toolkit::cuda::{CudaOperation, Cut, Decided, Launches, Target, size32};
+use crate::engine::toolkit::cuda::{CudaOperation, Cut, Launches, Schedule, Target, size32};
 
 const WARP: u32 = 32;
 /// Of the launches in which a warp takes a row.
@@ -53,10 +53,10 @@ impl Nearest {
 
 impl CudaOperation for Nearest {
     /// Scratch memory: the bank's squared lengths, then the lists.
-    fn decide(&self, t: &Target) -> Decided {
+    fn schedule(&self, t: &Target) -> Schedule {
         let wanted = self.wanted(t);
         let scratch = self.squares() + self.lists(&self.parts(wanted));
-        Decided { cut: Cut::Parts(wanted as usize), scratch }
+        Schedule::new(Cut::Parts(wanted as usize), scratch)
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {

@@ -4,7 +4,7 @@
 use super::{Adam, ClipGradNorm};
 use crate::Result;
 use crate::engine::ops::kernels;
-use crate::engine::toolkit::cuda::{CudaOperation, Decided, Launches, Number, Target, size32};
+use crate::engine::toolkit::cuda::{CudaOperation, Launches, Number, Schedule, Target, size32};
 
 const THREADS: u32 = 256;
 /// Elements a block takes: 16 bytes a thread. Whole networks are whole cache lines.
@@ -53,8 +53,8 @@ impl ClipGradNorm {
 }
 
 impl CudaOperation for ClipGradNorm {
-    fn decide(&self, _: &Target) -> Decided {
-        Decided::scratch(self.partials() as usize * size_of::<f32>())
+    fn schedule(&self, _: &Target) -> Schedule {
+        Schedule::scratch(self.partials() as usize * size_of::<f32>())
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {

@@ -5,7 +5,7 @@ use super::resize::{rows_first, taps};
 use crate::Result;
 use crate::engine::ops::kernels;
 use crate::engine::tensor::DType;
-use crate::engine::toolkit::cuda::{CudaOperation, Decided, In, Launches, Out, Target, size32};
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Out, Schedule, Target, size32};
 use std::ops::Range;
 
 const THREADS: usize = 256;
@@ -118,8 +118,8 @@ fn blocks(threads: usize) -> Result<u32> {
 }
 
 impl CudaOperation for Preprocess {
-    fn decide(&self, _: &Target) -> Decided {
-        Decided::scratch(self.parts().between.end)
+    fn schedule(&self, _: &Target) -> Schedule {
+        Schedule::scratch(self.parts().between.end)
     }
 
     fn launch(&self, l: &mut Launches) -> Result<()> {

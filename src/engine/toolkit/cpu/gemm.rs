@@ -11,7 +11,7 @@
 use super::isa::Isa;
 use super::isa::wide;
 use super::microkernel::{
-    BLOCK, COLUMN_STRIDE, DEPTH_BLOCK, Finish, Layout, PANEL, ROW_STRIDE, TILE_ROWS, Tile, TileOut, Window,
+    BLOCK, COLUMN_STRIDE, DEPTH_BLOCK, Finish, PANEL, Packing, ROW_STRIDE, TILE_ROWS, Tile, TileOut, Window,
     transpose_block,
 };
 use super::threads::{blocks, for_parts, piece};
@@ -181,7 +181,7 @@ unsafe fn rows_part<T: Real, L: LeftRows<T>>(
                     let tile = Tile {
                         depth: depth.len(),
                         cols,
-                        layout: Layout::Rows,
+                        packing: Packing::Rows,
                         a: &scratch[tile.start * ROW_STRIDE..],
                         b,
                         ahead: &ahead[piece(ahead.len(), i, tiles)],
@@ -197,12 +197,12 @@ unsafe fn rows_part<T: Real, L: LeftRows<T>>(
     }
 }
 
-/// One thread's `out[rows, columns] = a * b` for packed operands: `a` in `layout`, `b` one panel, `out` row-major with
+/// One thread's `out[rows, columns] = a * b` for packed operands: `a` in `packing`, `b` one panel, `out` row-major with
 /// rows of `PANEL`. With `accumulate`, added to `out`. `ahead`: what will be read next, see [`Tile`].
 #[allow(clippy::too_many_arguments)]
 pub fn multiply_panel<T: Real>(
     isa: Isa,
-    layout: Layout,
+    packing: Packing,
     depth: usize,
     a: &[T],
     b: &[T],
@@ -218,10 +218,10 @@ pub fn multiply_panel<T: Real>(
         for (at, row) in at.iter_mut().zip(tile.clone()) {
             *at = row * PANEL;
         }
-        let a = &a[tile.start * layout.strides().0..];
+        let a = &a[tile.start * packing.strides().0..];
         let ahead = &ahead[piece(ahead.len(), i, tiles)];
         let rows = &at[..tile.len()];
-        let tile = Tile { depth, cols: PANEL, layout, a, b, ahead, rows, accumulate, finish: None };
+        let tile = Tile { depth, cols: PANEL, packing, a, b, ahead, rows, accumulate, finish: None };
         // SAFETY: `out` is borrowed exclusively and not shared.
         unsafe { tile.store_into(isa, &out) };
     }
@@ -295,7 +295,7 @@ pub fn multiply_columns<T: Real>(
                                 let tile = Tile {
                                     depth: depths.len(),
                                     cols: (cols - column).min(PANEL),
-                                    layout: Layout::Columns,
+                                    packing: Packing::Columns,
                                     a: &packed_left[i * DEPTH_BLOCK * COLUMN_STRIDE..],
                                     b: &packed_right[panel_start..][..depths.len() * PANEL],
                                     ahead: &[],

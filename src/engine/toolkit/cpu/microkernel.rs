@@ -49,19 +49,19 @@ pub fn transpose_block<T: Real>(isa: Isa, from: &[T], from_stride: usize, to: &m
 
 /// How a packed left operand lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub enum Packing {
     /// Element (row, depth) at `row * ROW_STRIDE + depth`.
     Rows,
     /// Element (row, depth) at `row + depth * COLUMN_STRIDE`.
     Columns,
 }
 
-impl Layout {
+impl Packing {
     /// Distance between rows and between depth steps.
     pub const fn strides(self) -> (usize, usize) {
         match self {
-            Layout::Rows => (ROW_STRIDE, 1),
-            Layout::Columns => (1, COLUMN_STRIDE),
+            Packing::Rows => (ROW_STRIDE, 1),
+            Packing::Columns => (1, COLUMN_STRIDE),
         }
     }
 }
@@ -85,7 +85,7 @@ impl<T> Finish<'_, T> {
 pub struct Tile<'a, T> {
     pub depth: usize,
     pub cols: usize,
-    pub layout: Layout,
+    pub packing: Packing,
     pub a: &'a [T],
     /// One panel, `[depth][PANEL]`.
     pub b: &'a [T],
@@ -149,7 +149,7 @@ impl<T: Real> Tile<'_, T> {
     /// No other thread may touch this tile's elements of `out` at the same time. (Bounds are checked here.)
     #[inline]
     pub unsafe fn store_into(&self, isa: Isa, out: &TileOut<'_, T>) {
-        let (row, step) = self.layout.strides();
+        let (row, step) = self.packing.strides();
         let count = self.rows.len();
         assert!((1..=TILE_ROWS).contains(&count) && (1..=PANEL).contains(&self.cols));
         assert!(self.depth == 0 || self.a.len() > (count - 1) * row + (self.depth - 1) * step);
@@ -181,11 +181,11 @@ impl<T: Real> Tile<'_, T> {
             // SAFETY: T is f32; every address the kernel forms was checked above; the machine has the instructions; the
             // caller promises that the tile is this thread's.
             unsafe {
-                match (isa, self.layout) {
-                    (Isa::Avx512, Layout::Rows) => x86::avx512::<ROW_STRIDE, 1>(&job),
-                    (Isa::Avx512, Layout::Columns) => x86::avx512::<1, COLUMN_STRIDE>(&job),
-                    (_, Layout::Rows) => x86::avx2::<ROW_STRIDE, 1>(&job),
-                    (_, Layout::Columns) => x86::avx2::<1, COLUMN_STRIDE>(&job),
+                match (isa, self.packing) {
+                    (Isa::Avx512, Packing::Rows) => x86::avx512::<ROW_STRIDE, 1>(&job),
+                    (Isa::Avx512, Packing::Columns) => x86::avx512::<1, COLUMN_STRIDE>(&job),
+                    (_, Packing::Rows) => x86::avx2::<ROW_STRIDE, 1>(&job),
+                    (_, Packing::Columns) => x86::avx2::<1, COLUMN_STRIDE>(&job),
                 }
             }
             return;
@@ -253,7 +253,7 @@ mod portable {
         #[inline(always)]
         fn run<const FUSED: bool>(self) -> Self::Output {
             let t = self.tile;
-            let (row, step) = t.layout.strides();
+            let (row, step) = t.packing.strides();
             let last = t.rows.len() - 1;
             // Rows past the end repeat the last one; the caller drops them.
             let starts: [usize; ROWS] = std::array::from_fn(|i| (self.r0 + i).min(last) * row);

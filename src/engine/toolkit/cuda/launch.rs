@@ -1,7 +1,7 @@
 //! Launches as data: which kernel, over which grid, with which arguments.
 
 use super::tiling::Tiling;
-use super::{Cut, Entry, NormInput, Number, Spread};
+use super::{Cut, Entry, Number, SideOutput, Spread};
 use crate::engine::tensor::DType;
 use crate::{Result, invalid};
 use std::ops::Range;
@@ -178,10 +178,10 @@ pub struct Operands {
     pub outputs: Vec<Buffer>,
     pub scratch: Buffer,
     pub cut: Cut,
-    /// What this record leaves for the next, an instance norm, and where.
-    pub leaves: Option<(NormInput, Buffer)>,
-    /// What the record before, a convolution, leaves for this one, and where.
-    pub takes: Option<(NormInput, Buffer)>,
+    /// What this record leaves for the next, and where.
+    pub leaves: Option<(SideOutput, Buffer)>,
+    /// What the record before leaves for this one, and where.
+    pub takes: Option<(SideOutput, Buffer)>,
 }
 
 /// What an op launches from, and where its launches go.
@@ -215,7 +215,7 @@ impl Launches {
         self.number
     }
 
-    /// How the product was decided to be cut.
+    /// How the product is cut.
     pub fn tiling(&self) -> Result<Tiling> {
         match self.operands.cut {
             Cut::Product(tiling) => Ok(tiling),
@@ -223,7 +223,7 @@ impl Launches {
         }
     }
 
-    /// How the norm was decided to be spread.
+    /// How the norm is spread.
     pub fn spread(&self) -> Result<Spread> {
         match self.operands.cut {
             Cut::Spread(spread) => Ok(spread),
@@ -231,7 +231,7 @@ impl Launches {
         }
     }
 
-    /// In how many parts the reduction was decided to be.
+    /// In how many parts the reduction is.
     pub fn parts(&self) -> Result<usize> {
         match self.operands.cut {
             Cut::Parts(parts) => Ok(parts),
@@ -258,13 +258,13 @@ impl Launches {
         Out { buffer: self.operands.scratch, update: false }
     }
 
-    /// What this record leaves for the next, an instance norm, and where.
-    pub fn leaves(&self) -> Option<(NormInput, Out)> {
+    /// What this record leaves for the next, and where.
+    pub fn leaves(&self) -> Option<(SideOutput, Out)> {
         self.operands.leaves.map(|(what, buffer)| (what, Out { buffer, update: false }))
     }
 
-    /// What the record before, a convolution, leaves for this one, and where.
-    pub fn takes(&self) -> Option<(NormInput, In)> {
+    /// What the record before leaves for this one, and where.
+    pub fn takes(&self) -> Option<(SideOutput, In)> {
         self.operands.takes.map(|(what, buffer)| (what, In(buffer)))
     }
 

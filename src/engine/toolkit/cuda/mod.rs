@@ -1,21 +1,21 @@
 //! Kernels and launches as data, and how matrix products are cut: what the ops' `cuda.rs` are written in.
 
 pub mod cards;
-mod decided;
 mod launch;
-mod norm_input;
 mod ptx_file;
 mod registry;
 mod replaced;
+mod schedule;
+mod side_output;
 pub mod tiling;
 mod tuning;
 
 pub use super::Number;
-pub use decided::{Cut, Decided, Spread};
 pub use launch::{Buffer, Call, In, Launch, Launches, Operands, Out, Use};
-pub use norm_input::{Moments, NormInput};
 pub use registry::{Entry, MODULES, Module, entries};
 pub use replaced::{Replaced, replaced};
+pub use schedule::{Cut, Schedule, Spread};
+pub use side_output::{Moments, SideOutput};
 pub use tuning::{Choices, MeasuredOn, Tuned, Tuning};
 
 use crate::{Result, invalid};
@@ -31,12 +31,17 @@ pub struct Target {
 
 /// How an op runs as kernels. Every op has its own in `cuda.rs`.
 pub trait CudaOperation {
-    /// Decides how the op is cut on such a device. Called once, when its program is planned.
-    fn decide(&self, _: &Target) -> Decided {
-        Decided::default()
+    /// How the op runs on such a device. Called once, when its program is planned.
+    fn schedule(&self, _: &Target) -> Schedule {
+        Schedule::default()
     }
 
-    /// Records the launches that compute the outputs, cut as was decided.
+    /// Whether the op, cut so, gains from what the record before offers beside its result, which it reads as its first input.
+    fn takes(&self, _: &SideOutput, _: &Cut, _: Number) -> bool {
+        false
+    }
+
+    /// Records the launches that compute the outputs, as scheduled.
     fn launch(&self, l: &mut Launches) -> Result<()>;
 }
 

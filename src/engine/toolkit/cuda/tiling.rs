@@ -4,7 +4,7 @@
 //! model of it. The model's constants are from data sheets, published micro-benchmarks and ptxas, not from our own timings.
 
 use super::cards::Multiprocessor;
-use crate::engine::toolkit::cuda::{Number, Target};
+use crate::engine::toolkit::cuda::{Moments, Number, SideOutput, Target};
 use serde::{Deserialize, Serialize};
 
 /// What a product computes. Decides how its operands lie in shared memory.
@@ -135,6 +135,15 @@ pub struct Tiling {
 }
 
 impl Tiling {
+    /// What the product leaves for the record behind it, which would otherwise read the result: sums that it has yet to add up,
+    /// or else these moments, if it can have any.
+    pub fn side_output(&self, moments: Option<Moments>) -> Option<SideOutput> {
+        match self.splits {
+            1 => moments.map(SideOutput::Moments),
+            splits => Some(SideOutput::Parts { splits, count: self.count }),
+        }
+    }
+
     /// Bytes of the splits' partial sums.
     pub fn workspace(&self) -> usize {
         if self.splits > 1 { self.splits * self.count * size_of::<f32>() } else { 0 }

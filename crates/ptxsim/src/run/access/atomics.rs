@@ -13,9 +13,9 @@ use crate::text::ty::{Bank, Space, Ty};
 
 impl Block<'_> {
     pub fn atomic(&mut self, warp: &mut Warp, index: u32, m: u32) -> Outcome<()> {
-        let program = self.program;
-        let op = &program.atoms[index as usize];
-        let slot = (program.mem.len() + program.copies.len() + index as usize) as u32;
+        let routine = self.routine;
+        let op = &routine.atoms[index as usize];
+        let slot = (routine.mem.len() + routine.copies.len() + index as usize) as u32;
         let addrs = addresses(&warp.regs, &op.addr, m);
         match op.space {
             Space::Generic => {

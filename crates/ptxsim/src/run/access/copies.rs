@@ -10,9 +10,9 @@ use crate::run::warp::{Copy, Warp};
 
 impl Block<'_> {
     pub fn copy_async(&mut self, warp: &mut Warp, index: u32, m: u32) -> Outcome<()> {
-        let program = self.program;
-        let op = &program.copies[index as usize];
-        let slot = (program.mem.len() + index as usize) as u32;
+        let routine = self.routine;
+        let op = &routine.copies[index as usize];
+        let slot = (routine.mem.len() + index as usize) as u32;
         let to = addresses(&warp.regs, &op.shared, m);
         let from = addresses(&warp.regs, &op.global, m);
         let bytes = op.bytes;

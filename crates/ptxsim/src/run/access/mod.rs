@@ -106,8 +106,8 @@ fn pack(regs: &Regs, op: &MemOp) -> Raw {
 
 impl Block<'_> {
     pub fn load(&mut self, warp: &mut Warp, index: u32, m: u32) -> Outcome<()> {
-        let program = self.program;
-        let op = &program.mem[index as usize];
+        let routine = self.routine;
+        let op = &routine.mem[index as usize];
         if op.space == Space::Param && op.addr.base == NONE {
             return self.load_param(warp, op, m);
         }
@@ -182,7 +182,7 @@ impl Block<'_> {
     }
 
     fn local_address(&self, a: u64, size: u32, lane: usize, verb: &str) -> Outcome<usize> {
-        let limit = u64::from(self.program.local);
+        let limit = u64::from(self.routine.local);
         if a >= limit || u64::from(size) > limit - a {
             let message = format!("{verb} of {size} bytes in local memory of {limit} bytes");
             return trap(FaultKind::OutOfBounds, lane as u32, Some(a), message);
@@ -210,8 +210,8 @@ impl Block<'_> {
     }
 
     pub fn store(&mut self, warp: &mut Warp, index: u32, m: u32) -> Outcome<()> {
-        let program = self.program;
-        let op = &program.mem[index as usize];
+        let routine = self.routine;
+        let op = &routine.mem[index as usize];
         let raw = pack(&warp.regs, op);
         if op.space == Space::Shared {
             let addrs = self.shared_offsets(&warp.regs, &op.addr, m, op.width * op.n, "store")?;

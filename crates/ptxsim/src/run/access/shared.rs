@@ -124,8 +124,8 @@ impl Block<'_> {
     }
 
     pub fn load_matrix(&mut self, warp: &mut Warp, index: u32) -> Outcome<()> {
-        let program = self.program;
-        let op = &program.matrices[index as usize];
+        let routine = self.routine;
+        let op = &routine.matrices[index as usize];
         let n = op.n as usize;
         let rows = if n == 4 { !0 } else { (1u32 << (8 * n)) - 1 };
         let addrs = self.shared_offsets(&warp.regs, &op.addr, rows, 16, "ldmatrix row")?;

@@ -12,7 +12,7 @@ fn values(len: usize, seed: u32) -> Vec<f32> {
         .collect()
 }
 
-/// Every instruction set, layout, tile shape and way to finish against sums in `f64`: relative error 1e-5 per
+/// Every instruction set, packing, tile shape and way to finish against sums in `f64`: relative error 1e-5 per
 /// element of order one. Elements outside the tile must stay as they were.
 #[test]
 fn every_kernel_follows_the_definition() {
@@ -21,7 +21,7 @@ fn every_kernel_follows_the_definition() {
     let (a, b) = (values(TILE_ROWS * ROW_STRIDE, 1), values(depth * PANEL, 2));
     let (old, bias, residual) = (values(TILE_ROWS * ROW, 3), values(PANEL, 4), values(TILE_ROWS * ROW, 5));
     for isa in [Isa::Portable, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| isa.available()) {
-        for layout in [Layout::Rows, Layout::Columns] {
+        for packing in [Packing::Rows, Packing::Columns] {
             for count in 1..=TILE_ROWS {
                 for cols in [1, 3, 8, 15, 16, 17, 24, 31, 32] {
                     for mode in 0..6 {
@@ -31,7 +31,7 @@ fn every_kernel_follows_the_definition() {
                         let tile = Tile {
                             depth,
                             cols,
-                            layout,
+                            packing,
                             a: &a,
                             b: &b,
                             // A hint: no result may depend on it.
@@ -43,7 +43,7 @@ fn every_kernel_follows_the_definition() {
                         let mut out = old.clone();
                         // SAFETY: one thread.
                         unsafe { tile.store_into(isa, &TileOut::new(&mut out)) };
-                        let (row, step) = layout.strides();
+                        let (row, step) = packing.strides();
                         let mut want: Vec<f64> = old.iter().map(|&v| v as f64).collect();
                         for i in 0..count {
                             for j in 0..cols {
@@ -60,7 +60,7 @@ fn every_kernel_follows_the_definition() {
                         }
                         for (at, (got, want)) in out.iter().zip(&want).enumerate() {
                             let off = (*got as f64 - want).abs();
-                            assert!(off < 1e-5, "{isa:?} {layout:?} {count}x{cols} mode {mode} at {at}: {got} {want}");
+                            assert!(off < 1e-5, "{isa:?} {packing:?} {count}x{cols} mode {mode} at {at}: {got} {want}");
                         }
                     }
                 }

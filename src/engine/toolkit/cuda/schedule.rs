@@ -1,5 +1,6 @@
-//! What is decided of an op when its program is planned: once, for its launches and its neighbours' to read.
+//! How an op runs on a device: settled once, when its program is planned, for its launches and its neighbours' to read.
 
+use super::SideOutput;
 use super::tiling::Tiling;
 
 /// How an op's work is cut into blocks.
@@ -28,21 +29,29 @@ pub struct Spread {
     pub split_rows: u32,
 }
 
-/// An op's cut, and bytes of scratch memory its launches need.
+/// How an op runs, whatever stands beside it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Decided {
+pub struct Schedule {
     pub cut: Cut,
+    /// Bytes of scratch memory its launches need.
     pub scratch: usize,
+    /// What it can leave for the record right behind it.
+    pub offers: Option<SideOutput>,
 }
 
-impl Decided {
+impl Schedule {
+    /// Offers nothing.
+    pub fn new(cut: Cut, scratch: usize) -> Self {
+        Schedule { cut, scratch, offers: None }
+    }
+
     /// A product, with room for the partial sums of its splits.
     pub fn product(tiling: Tiling) -> Self {
-        Decided { cut: Cut::Product(tiling), scratch: tiling.workspace() }
+        Schedule::new(Cut::Product(tiling), tiling.workspace())
     }
 
     /// As sizes alone say, with so many bytes.
     pub fn scratch(scratch: usize) -> Self {
-        Decided { cut: Cut::Plain, scratch }
+        Schedule::new(Cut::Plain, scratch)
     }
 }

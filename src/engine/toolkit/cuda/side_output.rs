@@ -1,13 +1,14 @@
-//! What a convolution leaves for the instance norm right behind it, so that the norm reads its input once.
+//! What a record leaves for the one right behind it, beside its results: a convolution for an instance norm, so that the norm
+//! reads its input once.
 //!
 //! The tape says nothing of it: a convolution and a norm are records of their own, and the convolution's result, which the
-//! backward pass reads, is written in any case. The plan keeps what is handed on from the one record to the other.
+//! backward pass reads, is written in any case. One op offers, the next takes it or not, and the plan finds the memory.
 
 use super::tiling::Tiling;
 
-/// What a convolution leaves for an instance norm.
+/// What a record leaves for the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NormInput {
+pub enum SideOutput {
     /// The sums that the splits of the depth came to, `count` numbers each. The norm adds them up and also writes the
     /// convolution's result: one launch and one reading less than with a launch that only adds.
     Parts { splits: usize, count: usize },
@@ -42,11 +43,11 @@ impl Moments {
     }
 }
 
-impl NormInput {
+impl SideOutput {
     pub fn bytes(&self) -> usize {
         let numbers = match self {
-            NormInput::Parts { splits, count } => splits * count,
-            NormInput::Moments(m) => 2 * m.n * m.groups * m.c,
+            SideOutput::Parts { splits, count } => splits * count,
+            SideOutput::Moments(m) => 2 * m.n * m.groups * m.c,
         };
         numbers * size_of::<f32>()
     }
