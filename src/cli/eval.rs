@@ -1,8 +1,9 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
 use super::inputs::{Failed, tell_left_out, tell_passed_over, tell_warnings};
+use super::message::plain;
 use super::options::{Device, Format, command_line, count, named, plural, print};
-use super::progress;
+use super::{path, progress};
 use crate::data::folder::{NORMAL, TestSet};
 use crate::detector::file::{Config, ModelFile};
 use crate::metrics::confusion::Confusion;
@@ -131,11 +132,11 @@ fn tell_set(set: &TestSet, of_dataset: bool) {
     }
     if let Some((taken, other)) = set.second_masks.first() {
         let (count, taken, other) = (plural(set.second_masks.len(), "mask"), taken.display(), other.display());
-        tell!("ckaad: warning: {count} not taken, as there is another of the same picture: {taken}, not {other}");
+        warning!("{count} not taken, as there is another of the same picture: {taken}, not {other}");
     }
     if let Some(first) = set.masks_of_none.first() {
         let count = plural(set.masks_of_none.len(), "mask");
-        tell!("ckaad: warning: {count} without a picture, as {}", first.display());
+        warning!("{count} without a picture, as {}", first.display());
     }
     for kind in &set.taken_for_normal {
         note!("ckaad: test/{kind} is taken for the normal pictures");
@@ -144,8 +145,8 @@ fn tell_set(set: &TestSet, of_dataset: bool) {
     let why = "there is no AUROC, F1, precision or accuracy of one class";
     if !normal && of_dataset {
         let names = NORMAL.join(", ");
-        tell!(
-            "ckaad: warning: none of the folders in test is one of normal pictures (called {names}): all count as defect types; {why}"
+        warning!(
+            "none of the folders in test is one of normal pictures (called {names}): all count as defect types; {why}"
         );
     } else if !normal || !anomalous {
         let missing = if normal { "anomalous" } else { "normal" };
@@ -190,16 +191,22 @@ fn object(e: &Evaluation, args: &Args) -> Value {
         "unreadable_mask": e.without_mask(|why| matches!(why, NoMask::Unreadable(_))),
     });
     object["left_out"] = left_out(e).into();
-    let warning = |(path, warning): (&Path, &str)| json!({"path": path.display().to_string(), "warning": warning});
+    let warning = |(path, warning): (&Path, &str)| {
+        let mut object = path::object(path);
+        object["warning"] = warning.into();
+        object
+    };
     object["warnings"] = warnings(e).into_iter().map(warning).collect();
     object["ms_per_image"] = e.ms_per_image.into();
     object["pro_definition"] = args.pro.describe().into();
     if args.scores {
         let one = |p: &crate::score::evaluate::Judged| {
-            json!({
-                "path": p.image.path.display().to_string(), "type": p.image.kind, "anomalous": p.image.anomalous,
-                "score": p.score, "called_anomalous": e.threshold.map(|t| p.score >= t), "truth": p.truth.name(),
-            })
+            let mut object = json!({
+                "type": p.image.kind, "anomalous": p.image.anomalous, "score": p.score,
+                "called_anomalous": e.threshold.map(|t| p.score >= t), "truth": p.truth.name(),
+            });
+            path::put(&mut object, "path", &p.image.path);
+            object
         };
         object["scores"] = e.pictures.iter().map(one).collect();
     }
@@ -244,15 +251,15 @@ pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<Stri
     let mut text = operating_point(e, config)?;
     if e.count(true) > 0 {
         let number = |v: Option<f64>| v.map_or("-".to_string(), |v| format!("{v:.4}"));
-        let width = e.per_type.iter().map(|t| t.0.len()).chain([7]).max().unwrap_or(7);
+        let types = e.per_type.iter().map(|(kind, count, m)| (plain(kind), *count, m));
+        let rows: Vec<_> = [("overall".to_string(), e.count(true), &e.overall)].into_iter().chain(types).collect();
+        let width = rows.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or_default();
         let _ = writeln!(
             text,
             "\n{:<width$} {:>9} {:>8} {:>11} {:>11} {:>9} {:>16}",
             "type", "anomalous", "found", "image AUROC", "pixel AUROC", "AUPRO@0.3", "best F1"
         );
-        let overall = [("overall", e.count(true), &e.overall)];
-        let types = e.per_type.iter().map(|(kind, count, m)| (kind.as_str(), *count, m));
-        for (name, count, m) in overall.into_iter().chain(types) {
+        for (name, count, m) in rows {
             let found = percent(m.operating.and_then(|c| c.recall()));
             let [a, p, r] = [m.image_auroc, m.pixel_auroc, m.aupro30].map(number);
             let best = m.best.map_or("-".into(), |b| format!("{:.4} at {:.4}", b.f1, b.threshold));

@@ -68,7 +68,7 @@ pub fn tell_passed_over(passed_over: &PassedOver) {
 
 /// Lines on standard error for a picture that may not look as it was meant.
 pub fn tell_warnings(path: &Path, picture: &Picture) {
-    picture.warnings.iter().for_each(|warning| tell!("ckaad: warning: {}: {warning}", path.display()));
+    picture.warnings.iter().for_each(|warning| warning!("{}: {warning}", path.display()));
 }
 
 /// One line on standard error for a picture that could not be used.

@@ -1,6 +1,7 @@
 //! `ckaad threshold`: sets the score from which a model calls a picture anomalous.
 
 use super::inputs::{Failed, Inputs, tell_left_out, tell_passed_over, tell_warnings};
+use super::message::plain;
 use super::options::{Device, count, percentage, print, share, tell_device};
 use super::progress;
 use super::train::tell_calibration;
@@ -110,7 +111,7 @@ pub fn run(args: &Args) -> Result<bool> {
         tell_calibration(&calibration, threshold)?;
     }
     let before = before.map_or("none".to_string(), |t| format!("{t:.5}"));
-    print(&format!("{}: threshold {threshold:.5} (before: {before})\n", out.display()))?;
+    print(&format!("{}: threshold {threshold:.5} (before: {before})\n", plain(out.display())))?;
     failed.expect_none("read; the threshold is that of the others")?;
     Ok(true)
 }

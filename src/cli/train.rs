@@ -239,8 +239,8 @@ pub fn run(args: &Args) -> Result<bool> {
             let text = match threshold {
                 Some(t) => format!("threshold {t:.5}"),
                 None => {
-                    tell!(
-                        "ckaad: warning: no picture was held back, so the model has no threshold; `ckaad threshold` sets one"
+                    warning!(
+                        "no picture was held back, so the model has no threshold; `ckaad threshold` sets one"
                     );
                     "no threshold".to_string()
                 }
@@ -272,7 +272,7 @@ pub fn tell_calibration(calibration: &Calibration, threshold: f64) -> Result<()>
             }
             _ => "run `ckaad threshold` with",
         };
-        tell!("ckaad: warning: {doubt}. {more} other normal pictures");
+        warning!("{doubt}. {more} other normal pictures");
     }
     Ok(())
 }
@@ -322,7 +322,7 @@ impl Teller {
             Event::Decoded(done, of) => self.advance("pictures", done, of, String::new()),
             Event::Warning(text) => {
                 self.finish();
-                tell!("ckaad: warning: {text}");
+                warning!("{text}");
             }
             Event::Features(done, of) => self.advance("features", done, of, String::new()),
             Event::Fitting(stage, done, of) => self.advance(stage, done, of, String::new()),
@@ -402,7 +402,7 @@ impl Teller {
             file.set_len(kept as u64)
         });
         if let Err(e) = cut {
-            tell!("ckaad: warning: the old log cannot be cut: {e}");
+            warning!("the old log cannot be cut: {e}");
         }
     }
 
@@ -415,7 +415,7 @@ impl Teller {
         let written =
             serde_json::to_string(log).map_err(std::io::Error::from).and_then(|line| writeln!(file, "{line}"));
         if let Err(e) = written {
-            tell!("ckaad: warning: the log cannot be written: {e}");
+            warning!("the log cannot be written: {e}");
         }
     }
 
