@@ -1,6 +1,6 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
-use super::inputs::{Failed, tell_left_out, tell_passed_over, tell_warnings};
+use super::inputs::{Failed, tell_hard_links, tell_left_out, tell_passed_over, tell_warnings};
 use super::message::plain;
 use super::options::{Device, Format, command_line, count, named, plural, print};
 use super::{path, progress};
@@ -85,6 +85,7 @@ pub fn run(args: &Args) -> Result<bool> {
         outputs.expect_apart(&args.model)?;
         let files = set.images.iter().flat_map(|i| i.masks.iter().chain([&i.path]));
         files.into_iter().try_for_each(|file| outputs.expect_apart(file))?;
+        tell_hard_links(&outputs);
     }
     tell_set(&set, args.data.is_some());
     let backend = args.device.backend()?;

@@ -1,6 +1,6 @@
 //! `ckaad score`: scores pictures with a trained model, one line each.
 
-use super::inputs::{Failed, Inputs, tell_passed_over, tell_warnings};
+use super::inputs::{Failed, Inputs, tell_hard_links, tell_passed_over, tell_warnings};
 use super::message::{ALARM, plain};
 use super::options::{Device, command_line, count, print, print_colored, tell_device};
 use super::{path, progress};
@@ -97,6 +97,12 @@ enum Format {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
+    let shows_pixels = args.heatmaps.is_some() || args.report.is_some() || args.format == Format::Json;
+    if args.pixel_threshold.is_some() && !shows_pixels {
+        return Err(Error::Usage(
+            "--pixel-threshold: only --heatmaps, --report and --format json show pixels; give one of them".into(),
+        ));
+    }
     let model = ModelFile::open(&args.model)?;
     let mut outputs = Outputs::default();
     if let Some(report) = &args.report {
@@ -109,6 +115,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     outputs.expect_apart(&args.model)?;
     let given = args.inputs.given(&outputs)?;
+    tell_hard_links(&outputs);
     let chosen = args.device.chosen()?;
     let mut scorer = Scorer::from_file(&model, args.batch_size, &chosen.backend)?;
     let format = match args.map_format {

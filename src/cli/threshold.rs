@@ -1,6 +1,6 @@
 //! `ckaad threshold`: sets the score from which a model calls a picture anomalous.
 
-use super::inputs::{Failed, Inputs, tell_left_out, tell_passed_over, tell_warnings};
+use super::inputs::{Failed, Inputs, tell_hard_links, tell_left_out, tell_passed_over, tell_warnings};
 use super::message::plain;
 use super::options::{Device, count, percentage, print, share, tell_device};
 use super::progress;
@@ -55,6 +55,7 @@ pub fn run(args: &Args) -> Result<bool> {
     if args.out.is_some() && !args.force {
         expect_new("--out", out, "--force replaces it")?;
     }
+    tell_hard_links(&outputs);
     let mut failed = Failed::default();
     let calibration = match args.value {
         Some(_) if !args.inputs.is_empty() => {

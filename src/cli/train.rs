@@ -1,7 +1,7 @@
 //! `ckaad train`: trains a detector on a folder of pictures and writes a model file.
 
 use super::detector::DetectorArgs;
-use super::inputs::tell_passed_over;
+use super::inputs::{tell_hard_links, tell_passed_over};
 use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
 use crate::data::folder::TrainSet;
@@ -165,7 +165,9 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
     if let Pretrained::File(file) = weights {
         written.expect_apart(file.archive.path())?;
     }
-    set.good.iter().chain(&set.anomalous).try_for_each(|picture| written.expect_apart(picture.path()))
+    set.good.iter().chain(&set.anomalous).try_for_each(|picture| written.expect_apart(picture.path()))?;
+    tell_hard_links(&written);
+    Ok(())
 }
 
 /// With few pictures a part of them says nothing: where learning is quick, all are scored by detectors that did not see them.
@@ -195,6 +197,15 @@ pub fn run(args: &Args) -> Result<bool> {
     tell_passed_over(&set.passed_over);
     for kind in &set.taken_for_normal {
         note!("ckaad: train/{kind} is taken for the normal pictures");
+    }
+    let uses_anomalies = matches!(detector.learning(), Learning::Steps(how) if how.uses_anomalies());
+    if !uses_anomalies && !set.anomalous.is_empty() {
+        let unused = plural(set.anomalous.len(), "anomalous picture");
+        let unused = format!("{unused} not used: this detector learns from normal ones alone");
+        match args.anomalous {
+            Some(_) => warning!("--anomalous: {unused}"),
+            None => note!("ckaad: {unused}"),
+        }
     }
     let backend = args.device.training_backend()?;
     let calibrate = calibration(args, &*detector, set.good.len());
@@ -239,9 +250,7 @@ pub fn run(args: &Args) -> Result<bool> {
             let text = match threshold {
                 Some(t) => format!("threshold {t:.5}"),
                 None => {
-                    warning!(
-                        "no picture was held back, so the model has no threshold; `ckaad threshold` sets one"
-                    );
+                    warning!("no picture was held back, so the model has no threshold; `ckaad threshold` sets one");
                     "no threshold".to_string()
                 }
             };
