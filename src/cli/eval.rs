@@ -8,7 +8,7 @@ use crate::data::folder::{NORMAL, TestSet};
 use crate::detector::file::{Config, ModelFile};
 use crate::metrics::confusion::Confusion;
 use crate::output::{FileKind, Outputs};
-use crate::report::evaluation::{self, Head, left_out, origin, warnings};
+use crate::report::evaluation::{self, Head, Known, left_out, origin, warnings};
 use crate::score::evaluate::{Evaluation, Metrics, NoMask, ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
@@ -27,6 +27,13 @@ First comes what the model's own threshold makes of the pictures. The best F1 is
 pictures best, which nobody knows beforehand. AUPRO is exact and over the whole test set, up to a false positive rate of 0.3;
 values of --pro paper are higher and cannot be compared with it. Pictures and folders that cannot be read, and defect types
 without pictures, are left out, and pictures without a usable mask are left out of pixel metrics; all are named.
+
+A mask marks every pixel that is not black, whatever its value; of a JPEG what is brighter than half, of one that is partly
+transparent what can be seen. A palette counts by its colours, not by its numbers, unless all of them are black: where colour 0 is
+white, what has number 0 is marked.
+
+Pictures that the model was trained on, or that its threshold was taken from, are told by their contents: a warning counts them, and
+JSON lists them as trained_on and calibrated_on. Models by earlier versions do not say which those are.
 
 Examples:
   ckaad eval --model screw.safetensors --data screw --report screw.html
@@ -98,6 +105,8 @@ pub fn run(args: &Args) -> Result<bool> {
     for reason in &left_out(&e) {
         tell_left_out(reason);
     }
+    let known = Known::new(config, &e);
+    known.describe(e.pictures.len()).iter().for_each(|known| warning!("{known}"));
     if let Some(path) = &args.report {
         let title = format!("Evaluation of {}", args.model.display());
         let data = [&args.data, &args.normal, &args.anomalous].into_iter().flatten();
@@ -112,7 +121,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     print(&match args.format {
         Format::Table => table(&e, config, args.pro)?,
-        Format::Json => format!("{}\n", object(&e, args)),
+        Format::Json => format!("{}\n", object(&e, &known, args)),
     })?;
     let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
     Failed::pictures(e.unreadable.len() + masks).expect_none("read, or its mask could not")?;
@@ -175,7 +184,7 @@ fn numbers(e: &Evaluation, m: &Metrics) -> Value {
     })
 }
 
-fn object(e: &Evaluation, args: &Args) -> Value {
+fn object(e: &Evaluation, known: &Known, args: &Args) -> Value {
     let mut object = numbers(e, &e.overall);
     let per_type = e.per_type.iter().map(|(kind, count, m)| {
         let mut value = numbers(e, m);
@@ -198,6 +207,9 @@ fn object(e: &Evaluation, args: &Args) -> Value {
         object
     };
     object["warnings"] = warnings(e).into_iter().map(warning).collect();
+    for (key, paths) in [("trained_on", &known.trained_on), ("calibrated_on", &known.calibrated_on)] {
+        object[key] = paths.iter().map(|p| path::object(p)).collect();
+    }
     object["ms_per_image"] = e.ms_per_image.into();
     object["pro_definition"] = args.pro.describe().into();
     if args.scores {

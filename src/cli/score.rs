@@ -10,7 +10,7 @@ use crate::output::{FileKind, Outputs};
 use crate::report::files::{self, MapFiles, Written};
 use crate::report::heatmap::Scale;
 use crate::report::scored::ScoredReport;
-use crate::score::pipeline::{self, Outcome};
+use crate::score::pipeline::{self, Outcome, Wanted};
 use crate::score::regions::{Region, regions};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
@@ -146,7 +146,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let (mut failed, mut seen, mut untold) = (Failed::default(), 0, Some(chosen));
     let passed_over = pipeline::run(
         &mut scorer,
-        args.heatmaps.is_some(),
+        Wanted { pixels: args.heatmaps.is_some(), ..Wanted::default() },
         move |take| listing::each(given, &outputs, take),
         |outcome| {
             seen += 1;
