@@ -18,8 +18,8 @@ use std::path::PathBuf;
 /// Set a model's threshold, from normal pictures or to a given value
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The pictures have to be others than the model was trained on, which score lower than new ones; those are told by their contents, and
-a warning counts them.
+Pictures that the model was trained on score lower than new ones: give others. A warning counts those that it knows, which are told by
+their contents.
 
 Examples:
   ckaad threshold --model screw.safetensors --max-false-alarms 1% fresh/good
@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<bool> {
             if let Some(first) = trained_on.first() {
                 let (n, of, first) = (trained_on.len(), plural(outcomes.len(), "picture"), first.display());
                 warning!(
-                    "{n} of {of} the model was trained on, as {first}: new ones score higher than the threshold allows for"
+                    "the model was trained on {n} of {of}, as {first}: new ones score higher than the threshold allows for"
                 );
             }
             calibrated_on = digests.into_iter().collect();

@@ -77,13 +77,13 @@ impl<'a> Known<'a> {
         if let Some(first) = self.trained_on.first() {
             let (n, of, first) = (self.trained_on.len(), plural(all, "picture"), first.display());
             lines.push(format!(
-                "{n} of {of} the model was trained on, as {first}: new ones would be told apart less well"
+                "the model was trained on {n} of {of}, as {first}: new ones would be told apart less well"
             ));
         }
         if let Some(first) = self.calibrated_on.first() {
             let (n, of, first) = (self.calibrated_on.len(), plural(all, "picture"), first.display());
             lines.push(format!(
-                "{n} of {of} set the model's threshold, as {first}: their false alarms follow from that"
+                "the model's threshold was taken from {n} of {of}, as {first}: their false alarms follow from that"
             ));
         }
         lines
