@@ -160,6 +160,11 @@ fn masks_beside_pictures_are_not_scored() {
     // Beside b-mask.png there is no b.
     assert_eq!(found, ["in/a.jpg", "in/b-mask.png", "in/sub/b.png", "in/a_mask.png"]);
     assert_eq!(passed_over, "2 files called as masks of pictures beside them");
+    // A dataset as a whole.
+    touch(root, "d/test/bad/a.png d/Ground_Truth/bad/a_mask.png e/ground_truth/a.png");
+    let (found, passed_over) = listed(paths(root, "d e d/Ground_Truth"), &Outputs::default(), root);
+    assert_eq!(found, ["d/test/bad/a.png", "e/ground_truth/a.png", "d/Ground_Truth/bad/a_mask.png"]);
+    assert_eq!(passed_over, "1 folder of masks beside a folder test");
 }
 
 #[cfg(unix)]

@@ -37,8 +37,8 @@ The table spells control characters of a file's name out (\\n, \\u{1b}); JSON an
 they show the bytes that are none as U+FFFD, and JSON has all of them besides, percent-encoded, as path_bytes (map_bytes,
 heatmap_bytes): Python's urllib.parse.unquote_to_bytes reads them.
 
-Below a folder that is given, masks beside their pictures (<picture's name>_mask, -mask or _gt) and heat maps that ckaad wrote are
-passed over, and counted on standard error; a file that is named itself is scored, whatever it is.
+Below a folder that is given, masks (called <picture's name>_mask, -mask or _gt beside it, or in ground_truth beside test) and heat maps
+that ckaad wrote are passed over, and counted on standard error; a file that is named itself is scored, whatever it is.
 
 Examples:
   ckaad score --model screw.safetensors photo.jpg

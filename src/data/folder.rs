@@ -17,7 +17,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::image::Source;
-use super::listing::{self, MASK_ENDINGS, PassedOver, entries, key, take_masks};
+use super::listing::{self, GROUND_TRUTH, MASK_ENDINGS, PassedOver, entries, key, take_masks};
 use crate::error::{Error, Result};
 use crate::invalid;
 use crate::output::is_ours;
@@ -297,9 +297,8 @@ struct Masks {
 impl Masks {
     /// Those of a dataset, whose folder of masks may not be there, or hold none, and may be written in capitals.
     fn of_dataset(root: &Path, left_out: &mut Vec<String>) -> Result<Self> {
-        const NAME: &str = "ground_truth";
         let folders = listing::folders(root, "")?.0;
-        let named = |f: &&PathBuf| f.file_name().is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+        let named = |f: &&PathBuf| f.file_name().is_some_and(|name| name.eq_ignore_ascii_case(GROUND_TRUTH));
         // Of several that in small letters, which come last.
         match folders.iter().rfind(named).map(|folder| Self::open(folder, &[], left_out)) {
             None | Some(Err(Error::Invalid(_))) => Ok(Self::default()),

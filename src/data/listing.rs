@@ -20,6 +20,9 @@ use crate::output::{Outputs, is_ours, ours_below};
 /// Extensions that count as pictures inside a folder.
 pub const EXTENSIONS: [&str; 10] = ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "tif", "tiff", "webp", "gif"];
 
+/// The folder of a dataset's masks, in any case.
+pub(super) const GROUND_TRUTH: &str = "ground_truth";
+
 /// What a walk over folders did not take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PassedOver {
@@ -35,6 +38,8 @@ pub struct PassedOver {
     own: usize,
     /// Hidden files and folders.
     hidden: usize,
+    /// Folders of a dataset's masks.
+    ground_truths: usize,
     /// Files called as masks of pictures beside them, where nobody asked for masks.
     pub(super) masks: usize,
     /// What lies in a dataset where nothing of it is looked for, each in words.
@@ -59,6 +64,7 @@ impl PassedOver {
         self.links += other.links;
         self.outputs += other.outputs;
         self.own += other.own;
+        self.ground_truths += other.ground_truths;
         self.hidden += other.hidden;
         self.masks += other.masks;
         self.out_of_place.extend(other.out_of_place);
@@ -96,6 +102,7 @@ impl fmt::Display for PassedOver {
         );
         part(self.outputs, "folder of maps written by ckaad", "folders of maps written by ckaad");
         part(self.own, "picture written by ckaad", "pictures written by ckaad");
+        part(self.ground_truths, "folder of masks beside a folder test", "folders of masks beside folders test");
         part(self.hidden, "hidden file or folder", "hidden files and folders");
         part(
             self.masks,
@@ -116,7 +123,8 @@ pub struct Listing {
 }
 
 /// Lists the pictures in `folder` and in all folders below it, also where links lead to one. None at all is an error, as is
-/// a folder that cannot be read. A folder that this program wrote maps into is left out; of `folder` itself, what it wrote there.
+/// a folder that cannot be read. A folder that this program wrote maps into is left out; of `folder` itself, what it wrote
+/// there. So are the masks of a dataset, in [`GROUND_TRUTH`] beside `test`.
 pub fn below(folder: &Path) -> Result<Listing> {
     below_without(folder, &[])
 }
@@ -155,7 +163,7 @@ fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io
     let mut linked = Vec::new();
     while let Some(folder) = open.pop().or_else(|| linked.pop()) {
         let resolved = std::fs::canonicalize(&folder);
-        let (resolved, (entries, hidden)) = match resolved.and_then(|r| Ok((r, entries(&folder)?))) {
+        let (resolved, (mut entries, hidden)) = match resolved.and_then(|r| Ok((r, entries(&folder)?))) {
             Ok(read) => read,
             Err(e) => {
                 unreadable(&folder, e);
@@ -170,6 +178,12 @@ fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io
             continue;
         }
         listing.passed_over.hidden += hidden;
+        let is = |e: &Path, name: &str| e.file_name().is_some_and(|n| n.eq_ignore_ascii_case(name)) && e.is_dir();
+        if entries.iter().any(|e| is(e, "test")) {
+            let all = entries.len();
+            entries.retain(|e| !is(e, GROUND_TRUTH));
+            listing.passed_over.ground_truths += all - entries.len();
+        }
         for entry in entries {
             let Ok(found) = std::fs::metadata(&entry) else {
                 listing.passed_over.links += 1;
@@ -236,8 +250,9 @@ pub struct Refused {
 }
 
 /// Hands the pictures that `given` stands for to `take`, in order, until it returns false: a file as it is (also when missing
-/// or oddly named, its reader will say so), a folder as all pictures below it, without masks beside them. A folder without pictures, one that cannot be
-/// read, what `outputs` would write over, and pipes and devices in a list come as [`Refused`]. Returns what was passed over.
+/// or oddly named, its reader will say so), a folder as all pictures below it, without masks beside them. A folder without
+/// pictures, one that cannot be read, what `outputs` would write over, and pipes and devices in a list come as [`Refused`].
+/// Returns what was passed over.
 pub fn each(given: Vec<Given>, outputs: &Outputs, take: &mut dyn FnMut(Listed) -> bool) -> Result<PassedOver> {
     let mut passed_over = PassedOver::default();
     for given in given {
