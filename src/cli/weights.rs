@@ -164,11 +164,11 @@ fn network(fits: &[Fit]) -> String {
     let names: Vec<&str> = fits.iter().map(|f| f.backbone.name).collect();
     let names = names.join(" or ");
     let Some(first) = fits.first() else { return "none of the ResNets, or several".into() };
-    match first.up_to {
+    let begin = match first.up_to {
         Some(4) => return names,
-        Some(last) => return format!("{names}, up to layer {last}"),
-        None => {}
-    }
+        Some(last) => format!("{names}, up to layer {last}"),
+        None => format!("none of the ResNets, nearest is {names}"),
+    };
     let mut parts = Vec::new();
     if let Some(name) = first.missing.first() {
         parts.push(format!(
@@ -180,7 +180,7 @@ fn network(fits: &[Fit]) -> String {
     if let Some(name) = first.surplus.first() {
         parts.push(format!("{} that it does not have, as {}", first.surplus.len(), name.escape_debug()));
     }
-    format!("none of the ResNets, nearest is {names}: {}", parts.join("; "))
+    format!("{begin}: {}", parts.join("; "))
 }
 
 fn inspect_table(archive: &Archive, fits: &[Fit], out: &mut dyn Write) -> io::Result<()> {

@@ -198,7 +198,7 @@ pub struct Fit {
     pub missing: Vec<String>,
     /// Convolutions and norms in layers 1 to 4 that the backbone does not have.
     pub surplus: Vec<String>,
-    /// All up to this one of layers 1 to 4 is there, and nothing else.
+    /// All up to this one of layers 1 to 4 is there, and nothing that the backbone does not have.
     pub up_to: Option<usize>,
 }
 
@@ -213,11 +213,7 @@ impl Fit {
         let surplus = tensors.keys().filter(|name| in_layers(name, 4) && !known.contains(**name));
         let surplus: BTreeSet<&str> = surplus.filter_map(|name| Some(name.rsplit_once('.')?.0)).collect();
         let surplus: Vec<String> = surplus.into_iter().map(String::from).collect();
-        // Nothing of the layers behind is there, either.
-        let whole = |last: &usize| {
-            let behind = all.iter().filter(|c| c.name.starts_with("layer") && !in_layers(&c.name, *last));
-            behind.map(|c| &c.name).eq(&missing)
-        };
+        let whole = |last: &usize| missing.iter().all(|name| name.starts_with("layer") && !in_layers(name, *last));
         let up_to = (1..=4).rev().find(whole).filter(|_| surplus.is_empty());
         Ok(Fit { backbone, layers: all.len(), missing, surplus, up_to })
     }

@@ -28,7 +28,10 @@ fn control_characters_in_names() {
 
     std::fs::write(&path, "no picture").unwrap();
     let table = score("table").fails(2, &[]);
-    assert!(table.lines().len() == 1 && table.out.contains(&format!("unreadable{shown}: not a picture")), "{table:?}");
+    assert!(
+        table.lines().len() == 1 && table.out.contains(&format!("unreadable  {shown}: not a picture")),
+        "{table:?}"
+    );
     let eval = ckaad(&["eval", "--model", text(model()), "--normal", text(dir.path())]);
     assert!(eval.err.contains(&format!("left out: {shown}: not a picture")), "{eval:?}");
     ckaad(&["score", "--model", text(&dir.path().join("x\ny")), "x"]).fails(2, &[r"x\ny: "]);

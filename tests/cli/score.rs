@@ -243,8 +243,12 @@ fn masks_and_heat_maps_below_a_folder() {
     assert!(run.err.contains("passed over: 1 file called as the mask of a picture beside it"), "{run:?}");
     assert_eq!(score(&[text(&photos), text(&mask)]).ok().lines().len(), 2);
 
-    let run = score(&[text(&heat)]).fails(2, &["heat: no pictures in this folder", "1 path could not be scored"]);
-    assert!(run.err.contains("passed over: 1 picture written by ckaad"), "{run:?}");
+    let run = score(&[text(&heat)]).fails(2, &["1 path could not be scored"]);
+    assert!(
+        run.out.contains("heat: no pictures in this folder")
+            && run.err.contains("passed over: 1 picture written by ckaad"),
+        "{run:?}"
+    );
     std::fs::copy(photos.join("a.png"), heat.join("mine.png")).unwrap();
     let run = score(&[text(&heat)]).ok();
     assert!(run.lines().len() == 1 && run.out.contains("mine.png"), "{run:?}");

@@ -49,7 +49,7 @@ fn every_resnet_is_told_from_the_others() {
 fn what_is_none_is_said_to_be_near_to_one() {
     let mut cut = all("resnet18");
     cut.remove("layer4.1.bn2.bias");
-    assert_eq!(found(&cut), [("resnet18", None, 1, 0)]);
+    assert_eq!(found(&cut), [("resnet18", Some(3), 1, 0)]);
     let mut wider = all("resnet18");
     wider.insert("layer1.0.conv2.weight".into(), vec![128, 64, 3, 3]);
     wider.insert("layer1.0.se.weight".into(), vec![64]);
@@ -72,10 +72,11 @@ fn a_real_file() {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ckaad"));
         String::from_utf8(command.args(["weights", "inspect"]).arg(&file).args(more).output().unwrap().stdout).unwrap()
     };
-    assert_eq!(inspect(&[]).lines().nth(1), Some("network: resnet18"));
+    // As its description says: torchvision's, without the 3x3 convolutions of layer 4.
+    let network = "network: resnet18, up to layer 3: 4 of 20 layers missing or of another shape, as layer4.0.conv1";
+    assert_eq!(inspect(&[]).lines().nth(1), Some(network));
     let json: serde_json::Value = serde_json::from_str(&inspect(&["--format", "json"])).unwrap();
-    assert_eq!(
-        json["network"],
-        serde_json::json!({"nearest": ["resnet18"], "up_to_layer": 4, "missing": [], "surplus": []})
-    );
+    let missing = ["layer4.0.conv1", "layer4.0.conv2", "layer4.1.conv1", "layer4.1.conv2"];
+    let network = serde_json::json!({"nearest": ["resnet18"], "up_to_layer": 3, "missing": missing, "surplus": []});
+    assert_eq!(json["network"], network);
 }
