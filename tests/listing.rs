@@ -126,6 +126,47 @@ fn outputs_are_not_read() {
     outputs.expect_apart(&root.join("in/a.png")).unwrap();
 }
 
+/// Of a folder of maps that is named itself, or one in it, what was written there is passed over: the mark knows its names.
+#[test]
+fn what_ckaad_wrote_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let heat = root.join("heat");
+    Outputs::default().folder("--heatmaps", &heat).unwrap();
+    let mut ours = OurFolder::open(heat.clone()).unwrap();
+    for name in ["a.png", "sub/b.png", "sub/b.npy"] {
+        ours.write(Path::new(name), |f| f.write_all(b"1")).unwrap();
+    }
+    touch(root, "heat/mine.png heat/sub/mine.png");
+    let (found, passed_over) = listed(paths(root, "heat"), &Outputs::default(), root);
+    assert_eq!(found, ["heat/mine.png", "heat/sub/mine.png"]);
+    assert_eq!(passed_over, "1 file that is no picture by name (1 .npy), 2 pictures written by ckaad");
+    let (found, passed_over) = listed(paths(root, "heat/../heat/sub/"), &Outputs::default(), root);
+    assert!(
+        found.len() == 1 && found[0].ends_with("sub/mine.png") && passed_over.contains("1 picture written by ckaad")
+    );
+    assert_eq!(below(&heat).unwrap().pictures.len(), 2);
+    // A file that is named is meant.
+    let (found, _) = listed(paths(root, "heat/a.png"), &Outputs::default(), root);
+    assert_eq!(found, ["heat/a.png"]);
+}
+
+#[test]
+fn masks_beside_pictures_are_not_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    touch(root, "in/a.jpg in/a_mask.png in/A_GT.png in/b-mask.png in/sub/b.png");
+    let (found, passed_over) = listed(paths(root, "in in/a_mask.png"), &Outputs::default(), root);
+    // Beside b-mask.png there is no b.
+    assert_eq!(found, ["in/a.jpg", "in/b-mask.png", "in/sub/b.png", "in/a_mask.png"]);
+    assert_eq!(passed_over, "2 files called as masks of pictures beside them");
+    // A dataset as a whole.
+    touch(root, "d/test/bad/a.png d/Ground_Truth/bad/a_mask.png e/ground_truth/a.png");
+    let (found, passed_over) = listed(paths(root, "d e d/Ground_Truth"), &Outputs::default(), root);
+    assert_eq!(found, ["d/test/bad/a.png", "e/ground_truth/a.png", "d/Ground_Truth/bad/a_mask.png"]);
+    assert_eq!(passed_over, "1 folder of masks beside a folder test");
+}
+
 #[cfg(unix)]
 #[test]
 fn links_do_not_hide_that_it_is_the_same_file() {

@@ -161,6 +161,19 @@ fn masks_mark_whatever_is_not_zero() {
     }
 }
 
+/// Of a palette the colours count: what is white is marked, also where its number is 0.
+#[test]
+fn a_palette_mask_whose_colour_0_is_white() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mask.png");
+    let mut encoder = png::Encoder::new(std::fs::File::create(&path).unwrap(), 2, 2);
+    encoder.set_color(png::ColorType::Indexed);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_palette(&[255, 255, 255, 0, 0, 0][..]);
+    encoder.write_header().unwrap().write_image_data(&[0, 1, 1, 1]).unwrap();
+    assert_eq!(load_mask(&[path], &shown(2, 2), 2).unwrap(), [1, 0, 0, 0]);
+}
+
 #[test]
 fn masks_are_turned_with_their_pictures() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! `ckaad demo`: everything once, on pictures made up on the spot: data, training, evaluation, report.
 
 use super::detector::DetectorArgs;
+use super::message::plain;
 use super::options::{Device, command_line, count, print};
 use super::train::Teller;
 use super::{eval, progress};
@@ -132,7 +133,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let path = args.out.join("report.html");
     evaluation::write(&path, head, &model.config, &e, ProDefinition::Exact)?;
     let table = eval::table(&e, &model.config, ProDefinition::Exact)?;
-    print(&format!("{table}\n{seconds:.0} s. Open {}\n", path.display()))?;
+    print(&format!("{table}\n{seconds:.0} s. Open {}\n", plain(path.display())))?;
     Ok(true)
 }
 

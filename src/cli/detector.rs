@@ -34,6 +34,11 @@ fn owners(name: &str) -> Vec<&'static str> {
 }
 
 impl DetectorArgs {
+    /// Names of all these flags.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        std::iter::once("detector").chain(specs().into_iter().map(|spec| spec.name))
+    }
+
     /// The detector, with `defaults` for options that were not given.
     pub fn detector_with(&self, defaults: &[(&str, &str)]) -> Result<Arc<dyn Detector>> {
         let mut options = Options::new(self.method.options);

@@ -1,13 +1,14 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
-use super::inputs::{Failed, tell_left_out, tell_passed_over, tell_warnings};
+use super::inputs::{Failed, tell_hard_links, tell_left_out, tell_passed_over, tell_warnings};
+use super::message::plain;
 use super::options::{Device, Format, command_line, count, named, plural, print};
-use super::progress;
+use super::{path, progress};
 use crate::data::folder::{NORMAL, TestSet};
 use crate::detector::file::{Config, ModelFile};
 use crate::metrics::confusion::Confusion;
 use crate::output::{FileKind, Outputs};
-use crate::report::evaluation::{self, Head, left_out, origin, warnings};
+use crate::report::evaluation::{self, Head, Known, left_out, origin, warnings};
 use crate::score::evaluate::{Evaluation, Metrics, NoMask, ProDefinition, evaluate};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
@@ -26,6 +27,13 @@ First comes what the model's own threshold makes of the pictures. The best F1 is
 pictures best, which nobody knows beforehand. AUPRO is exact and over the whole test set, up to a false positive rate of 0.3;
 values of --pro paper are higher and cannot be compared with it. Pictures and folders that cannot be read, and defect types
 without pictures, are left out, and pictures without a usable mask are left out of pixel metrics; all are named.
+
+A mask marks every pixel that is not black, whatever its value; of a JPEG what is brighter than half, of one that is partly
+transparent what can be seen. A palette counts by its colours, not by its numbers, unless all of them are black: where colour 0 is
+white, what has number 0 is marked.
+
+Pictures that the model was trained on, or that its threshold was taken from, are told by their contents: a warning counts them, and
+JSON lists them as trained_on and calibrated_on. Models by earlier versions do not say which those are.
 
 Examples:
   ckaad eval --model screw.safetensors --data screw --report screw.html
@@ -84,6 +92,7 @@ pub fn run(args: &Args) -> Result<bool> {
         outputs.expect_apart(&args.model)?;
         let files = set.images.iter().flat_map(|i| i.masks.iter().chain([&i.path]));
         files.into_iter().try_for_each(|file| outputs.expect_apart(file))?;
+        tell_hard_links(&outputs);
     }
     tell_set(&set, args.data.is_some());
     let backend = args.device.backend()?;
@@ -96,6 +105,8 @@ pub fn run(args: &Args) -> Result<bool> {
     for reason in &left_out(&e) {
         tell_left_out(reason);
     }
+    let known = Known::new(config, &e);
+    known.describe(e.pictures.len()).iter().for_each(|known| warning!("{known}"));
     if let Some(path) = &args.report {
         let title = format!("Evaluation of {}", args.model.display());
         let data = [&args.data, &args.normal, &args.anomalous].into_iter().flatten();
@@ -110,7 +121,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     print(&match args.format {
         Format::Table => table(&e, config, args.pro)?,
-        Format::Json => format!("{}\n", object(&e, args)),
+        Format::Json => format!("{}\n", object(&e, &known, args)),
     })?;
     let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
     Failed::pictures(e.unreadable.len() + masks).expect_none("read, or its mask could not")?;
@@ -131,11 +142,11 @@ fn tell_set(set: &TestSet, of_dataset: bool) {
     }
     if let Some((taken, other)) = set.second_masks.first() {
         let (count, taken, other) = (plural(set.second_masks.len(), "mask"), taken.display(), other.display());
-        tell!("ckaad: warning: {count} not taken, as there is another of the same picture: {taken}, not {other}");
+        warning!("{count} not taken, as there is another of the same picture: {taken}, not {other}");
     }
     if let Some(first) = set.masks_of_none.first() {
         let count = plural(set.masks_of_none.len(), "mask");
-        tell!("ckaad: warning: {count} without a picture, as {}", first.display());
+        warning!("{count} without a picture, as {}", first.display());
     }
     for kind in &set.taken_for_normal {
         note!("ckaad: test/{kind} is taken for the normal pictures");
@@ -144,8 +155,8 @@ fn tell_set(set: &TestSet, of_dataset: bool) {
     let why = "there is no AUROC, F1, precision or accuracy of one class";
     if !normal && of_dataset {
         let names = NORMAL.join(", ");
-        tell!(
-            "ckaad: warning: none of the folders in test is one of normal pictures (called {names}): all count as defect types; {why}"
+        warning!(
+            "none of the folders in test is one of normal pictures (called {names}): all count as defect types; {why}"
         );
     } else if !normal || !anomalous {
         let missing = if normal { "anomalous" } else { "normal" };
@@ -173,7 +184,7 @@ fn numbers(e: &Evaluation, m: &Metrics) -> Value {
     })
 }
 
-fn object(e: &Evaluation, args: &Args) -> Value {
+fn object(e: &Evaluation, known: &Known, args: &Args) -> Value {
     let mut object = numbers(e, &e.overall);
     let per_type = e.per_type.iter().map(|(kind, count, m)| {
         let mut value = numbers(e, m);
@@ -190,16 +201,25 @@ fn object(e: &Evaluation, args: &Args) -> Value {
         "unreadable_mask": e.without_mask(|why| matches!(why, NoMask::Unreadable(_))),
     });
     object["left_out"] = left_out(e).into();
-    let warning = |(path, warning): (&Path, &str)| json!({"path": path.display().to_string(), "warning": warning});
+    let warning = |(path, warning): (&Path, &str)| {
+        let mut object = path::object(path);
+        object["warning"] = warning.into();
+        object
+    };
     object["warnings"] = warnings(e).into_iter().map(warning).collect();
+    for (key, paths) in [("trained_on", &known.trained_on), ("calibrated_on", &known.calibrated_on)] {
+        object[key] = paths.iter().map(|p| path::object(p)).collect();
+    }
     object["ms_per_image"] = e.ms_per_image.into();
     object["pro_definition"] = args.pro.describe().into();
     if args.scores {
         let one = |p: &crate::score::evaluate::Judged| {
-            json!({
-                "path": p.image.path.display().to_string(), "type": p.image.kind, "anomalous": p.image.anomalous,
-                "score": p.score, "called_anomalous": e.threshold.map(|t| p.score >= t), "truth": p.truth.name(),
-            })
+            let mut object = json!({
+                "type": p.image.kind, "anomalous": p.image.anomalous, "score": p.score,
+                "called_anomalous": e.threshold.map(|t| p.score >= t), "truth": p.truth.name(),
+            });
+            path::put(&mut object, "path", &p.image.path);
+            object
         };
         object["scores"] = e.pictures.iter().map(one).collect();
     }
@@ -244,15 +264,15 @@ pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<Stri
     let mut text = operating_point(e, config)?;
     if e.count(true) > 0 {
         let number = |v: Option<f64>| v.map_or("-".to_string(), |v| format!("{v:.4}"));
-        let width = e.per_type.iter().map(|t| t.0.len()).chain([7]).max().unwrap_or(7);
+        let types = e.per_type.iter().map(|(kind, count, m)| (plain(kind), *count, m));
+        let rows: Vec<_> = [("overall".to_string(), e.count(true), &e.overall)].into_iter().chain(types).collect();
+        let width = rows.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or_default();
         let _ = writeln!(
             text,
             "\n{:<width$} {:>9} {:>8} {:>11} {:>11} {:>9} {:>16}",
             "type", "anomalous", "found", "image AUROC", "pixel AUROC", "AUPRO@0.3", "best F1"
         );
-        let overall = [("overall", e.count(true), &e.overall)];
-        let types = e.per_type.iter().map(|(kind, count, m)| (kind.as_str(), *count, m));
-        for (name, count, m) in overall.into_iter().chain(types) {
+        for (name, count, m) in rows {
             let found = percent(m.operating.and_then(|c| c.recall()));
             let [a, p, r] = [m.image_auroc, m.pixel_auroc, m.aupro30].map(number);
             let best = m.best.map_or("-".into(), |b| format!("{:.4} at {:.4}", b.f1, b.threshold));

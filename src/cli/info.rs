@@ -1,5 +1,6 @@
 //! `ckaad info`: what a model file says of itself.
 
+use super::message::plain;
 use super::options::{Format, print};
 use crate::Result;
 use crate::detector::file::{Config, ModelFile};
@@ -88,7 +89,7 @@ fn table(config: &Config) -> Result<String> {
     let mut text = String::new();
     for (name, value) in rows {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{name:<10} {value}");
+        let _ = writeln!(text, "{name:<10} {}", plain(value));
     }
     Ok(text)
 }

@@ -66,9 +66,14 @@ pub fn tell_passed_over(passed_over: &PassedOver) {
     }
 }
 
+/// Warns of files that will be replaced under one of their names.
+pub fn tell_hard_links(outputs: &Outputs) {
+    outputs.hard_links().iter().for_each(|link| warning!("{link}"));
+}
+
 /// Lines on standard error for a picture that may not look as it was meant.
 pub fn tell_warnings(path: &Path, picture: &Picture) {
-    picture.warnings.iter().for_each(|warning| tell!("ckaad: warning: {}: {warning}", path.display()));
+    picture.warnings.iter().for_each(|warning| warning!("{}: {warning}", path.display()));
 }
 
 /// One line on standard error for a picture that could not be used.

@@ -1,12 +1,13 @@
 //! The command line: one file per command. Arguments are checked into plain settings before any work starts.
 
-/// Prints a line to standard error: an error or a warning. That nobody reads it, or that its disk is full, must not stop the
-/// work.
+/// Says something in a line on standard error.
 macro_rules! tell {
-    ($($arg:tt)*) => {{
-        use std::io::Write;
-        let _ = writeln!(anstream::stderr(), $($arg)*);
-    }};
+    ($($arg:tt)*) => { $crate::cli::message::line(format_args!($($arg)*)) };
+}
+
+/// The same for a warning.
+macro_rules! warning {
+    ($($arg:tt)*) => { $crate::cli::message::warning(format_args!($($arg)*)) };
 }
 
 /// The same for what is good to know, unless it is to be quiet.
@@ -26,7 +27,9 @@ mod eval;
 mod gradcheck;
 mod info;
 mod inputs;
+mod message;
 mod options;
+mod path;
 mod plan;
 mod progress;
 mod score;
@@ -69,7 +72,7 @@ struct Cli {
     /// Say also what is computed where, and how long it took
     #[arg(short, long, global = true, help_heading = GLOBAL)]
     verbose: bool,
-    /// When to colour: only on a terminal, always, or never
+    /// When to colour verdicts, warnings and errors: only on a terminal, always, or never
     #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN", help_heading = GLOBAL)]
     color: verbosity::Color,
     /// CPU threads [default: all]
@@ -110,7 +113,7 @@ pub fn main() -> ExitCode {
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(Error::Cancelled) => ExitCode::from(INTERRUPTED),
         Err(e) => {
-            tell!("ckaad: error: {e}");
+            message::error(format_args!("{e}"));
             ExitCode::from(ERROR)
         }
     }

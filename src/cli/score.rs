@@ -1,25 +1,23 @@
 //! `ckaad score`: scores pictures with a trained model, one line each.
 
-use super::inputs::{Failed, Inputs, tell_passed_over, tell_warnings};
+use super::inputs::{Failed, Inputs, tell_hard_links, tell_passed_over, tell_warnings};
+use super::message::{ALARM, plain};
 use super::options::{Device, command_line, count, print, print_colored, tell_device};
-use super::progress;
+use super::{path, progress};
 use crate::data::listing;
 use crate::detector::file::ModelFile;
 use crate::output::{FileKind, Outputs};
 use crate::report::files::{self, MapFiles, Written};
 use crate::report::heatmap::Scale;
 use crate::report::scored::ScoredReport;
-use crate::score::pipeline::{self, Outcome};
+use crate::score::pipeline::{self, Outcome, Wanted};
 use crate::score::regions::{Region, regions};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
-use anstyle::{AnsiColor, Style};
+use anstyle::Style;
 use serde_json::json;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-
-/// Of what needs somebody's attention.
-const ALARM: Style = AnsiColor::Red.on_default().bold();
 
 /// Score pictures with a trained model
 #[derive(clap::Args, Debug)]
@@ -34,6 +32,13 @@ for a strip has none). Without a pixel threshold (of models by earlier versions)
 and without any the colours go from the map's lowest value to its highest. JSON lists the connected areas above the pixel
 threshold as `regions`, the highest first: box (x, y, width, height) and area in pixels of the picture, share of the
 picture, peak of the map, centroid.
+
+The table spells control characters of a file's name out (\\n, \\u{1b}); JSON and CSV have the name as it is. Where it is not UTF-8
+they show the bytes that are none as U+FFFD, and JSON has all of them besides, percent-encoded, as path_bytes (map_bytes,
+heatmap_bytes): Python's urllib.parse.unquote_to_bytes reads them.
+
+Below a folder that is given, masks (called <picture's name>_mask, -mask or _gt beside it, or in ground_truth beside test) and heat maps
+that ckaad wrote are passed over, and counted on standard error; a file that is named itself is scored, whatever it is.
 
 Examples:
   ckaad score --model screw.safetensors photo.jpg
@@ -63,7 +68,7 @@ pub struct Args {
     /// Write every anomaly map (float32, image_size x image_size) into this folder
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
-    #[arg(long, value_enum, default_value_t = MapFormat::Npy)]
+    #[arg(long, value_enum, default_value_t = MapFormat::Npy, requires = "maps")]
     map_format: MapFormat,
     /// Write a self-contained HTML page with all scores and the pictures that scored highest, too
     #[arg(long, value_name = "FILE")]
@@ -92,6 +97,12 @@ enum Format {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
+    let shows_pixels = args.heatmaps.is_some() || args.report.is_some() || args.format == Format::Json;
+    if args.pixel_threshold.is_some() && !shows_pixels {
+        return Err(Error::Usage(
+            "--pixel-threshold: only --heatmaps, --report and --format json show pixels; give one of them".into(),
+        ));
+    }
     let model = ModelFile::open(&args.model)?;
     let mut outputs = Outputs::default();
     if let Some(report) = &args.report {
@@ -104,6 +115,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     outputs.expect_apart(&args.model)?;
     let given = args.inputs.given(&outputs)?;
+    tell_hard_links(&outputs);
     let chosen = args.device.chosen()?;
     let mut scorer = Scorer::from_file(&model, args.batch_size, &chosen.backend)?;
     let format = match args.map_format {
@@ -134,7 +146,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let (mut failed, mut seen, mut untold) = (Failed::default(), 0, Some(chosen));
     let passed_over = pipeline::run(
         &mut scorer,
-        args.heatmaps.is_some(),
+        Wanted { pixels: args.heatmaps.is_some(), ..Wanted::default() },
         move |take| listing::each(given, &outputs, take),
         |outcome| {
             seen += 1;
@@ -150,7 +162,7 @@ pub fn run(args: &Args) -> Result<bool> {
     bar.iter().for_each(|b| b.finish_and_clear());
     tell_passed_over(&passed_over);
     if seen == 0 {
-        tell!("ckaad: warning: the list names no picture");
+        warning!("the list names no picture");
     }
     if let (Some(path), Some(report)) = (&args.report, writer.report) {
         report.write(path, &args.model.display().to_string(), command_line())?;
@@ -194,25 +206,26 @@ impl Writer {
             }
             Err(e) => Err(e),
         };
-        let path = source.display().to_string();
         let verdict = line.as_ref().ok().and_then(|l| Some(l.score >= self.threshold?));
         print(&match (self.format, line) {
             (Format::Json, Ok(line)) => {
                 let mut object = json!({
-                    "path": path, "score": line.score, "threshold": self.threshold, "anomalous": verdict,
-                    "regions": line.regions,
+                    "score": line.score, "threshold": self.threshold, "anomalous": verdict, "regions": line.regions,
                 });
+                path::put(&mut object, "path", source);
                 for (key, file) in [("heatmap", line.written.heatmap), ("map", line.written.map)] {
-                    if let Some(file) = file {
-                        object[key] = file.display().to_string().into();
-                    }
+                    file.iter().for_each(|file| path::put(&mut object, key, file));
                 }
                 if !line.warnings.is_empty() {
                     object["warnings"] = line.warnings.into();
                 }
                 format!("{object}\n")
             }
-            (Format::Json, Err(e)) => format!("{}\n", json!({ "path": path, "error": e.to_string() })),
+            (Format::Json, Err(e)) => {
+                let mut object = json!({ "error": e.to_string() });
+                path::put(&mut object, "path", source);
+                format!("{object}\n")
+            }
             (Format::Csv, line) => {
                 let optional = |v: Option<String>| v.unwrap_or_default();
                 let threshold = optional(line.as_ref().ok().and(self.threshold).map(|t| t.to_string()));
@@ -221,15 +234,15 @@ impl Writer {
                     Ok(line) => (line.score.to_string(), String::new()),
                     Err(e) => (String::new(), e.to_string()),
                 };
-                format!("{},{score},{threshold},{verdict},{}\n", csv(&path), csv(&error))
+                format!("{},{score},{threshold},{verdict},{}\n", csv(&source.display().to_string()), csv(&error))
             }
             (Format::Table, Ok(line)) => {
                 let style = if verdict == Some(true) { ALARM } else { Style::new() };
                 let verdict = verdict.map_or("", |v| if v { "ANOMALOUS" } else { "normal" });
-                let line = format!("{:>10.5}  {style}{verdict:<9}{style:#}  {path}\n", line.score);
-                return print_colored(&line);
+                let path = plain(source.display());
+                return print_colored(&format!("{:>10.5}  {style}{verdict:<9}{style:#}  {path}\n", line.score));
             }
-            (Format::Table, Err(e)) => format!("{:>10}{:<11}  {e}\n", "-", "  unreadable"),
+            (Format::Table, Err(e)) => format!("{:>10}{:<11}  {}\n", "-", "  unreadable", plain(e)),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! `ckaad train`: trains a detector on a folder of pictures and writes a model file.
 
 use super::detector::DetectorArgs;
-use super::inputs::tell_passed_over;
+use super::inputs::{tell_hard_links, tell_passed_over};
 use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
 use crate::data::folder::TrainSet;
@@ -164,7 +164,9 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
     if let Pretrained::File(file) = weights {
         written.expect_apart(file.archive.path())?;
     }
-    set.good.iter().chain(&set.anomalous).try_for_each(|picture| written.expect_apart(picture.path()))
+    set.good.iter().chain(&set.anomalous).try_for_each(|picture| written.expect_apart(picture.path()))?;
+    tell_hard_links(&written);
+    Ok(())
 }
 
 pub fn run(args: &Args) -> Result<bool> {
@@ -182,6 +184,15 @@ pub fn run(args: &Args) -> Result<bool> {
     tell_passed_over(&set.passed_over);
     for kind in &set.taken_for_normal {
         note!("ckaad: train/{kind} is taken for the normal pictures");
+    }
+    let uses_anomalies = matches!(detector.learning(), Learning::Steps(how) if how.uses_anomalies());
+    if !uses_anomalies && !set.anomalous.is_empty() {
+        let unused = plural(set.anomalous.len(), "anomalous picture");
+        let unused = format!("{unused} not used: this detector learns from normal ones alone");
+        match args.anomalous {
+            Some(_) => warning!("--anomalous: {unused}"),
+            None => note!("ckaad: {unused}"),
+        }
     }
     let backend = args.device.training_backend()?;
     let calibrate = match (args.folds, args.holdout) {
@@ -230,9 +241,7 @@ pub fn run(args: &Args) -> Result<bool> {
             let text = match threshold {
                 Some(t) => format!("threshold {t:.5}"),
                 None => {
-                    tell!(
-                        "ckaad: warning: no picture was held back, so the model has no threshold; `ckaad threshold` sets one"
-                    );
+                    warning!("no picture was held back, so the model has no threshold; `ckaad threshold` sets one");
                     "no threshold".to_string()
                 }
             };
@@ -263,7 +272,7 @@ pub fn tell_calibration(calibration: &Calibration, threshold: f64) -> Result<()>
             }
             _ => "run `ckaad threshold` with",
         };
-        tell!("ckaad: warning: {doubt}. {more} other normal pictures");
+        warning!("{doubt}. {more} other normal pictures");
     }
     Ok(())
 }
@@ -313,7 +322,7 @@ impl Teller {
             Event::Decoded(done, of) => self.advance("pictures", done, of, String::new()),
             Event::Warning(text) => {
                 self.finish();
-                tell!("ckaad: warning: {text}");
+                warning!("{text}");
             }
             Event::Features(done, of) => self.advance("features", done, of, String::new()),
             Event::Fitting(stage, done, of) => self.advance(stage, done, of, String::new()),
@@ -393,7 +402,7 @@ impl Teller {
             file.set_len(kept as u64)
         });
         if let Err(e) = cut {
-            tell!("ckaad: warning: the old log cannot be cut: {e}");
+            warning!("the old log cannot be cut: {e}");
         }
     }
 
@@ -406,7 +415,7 @@ impl Teller {
         let written =
             serde_json::to_string(log).map_err(std::io::Error::from).and_then(|line| writeln!(file, "{line}"));
         if let Err(e) = written {
-            tell!("ckaad: warning: the log cannot be written: {e}");
+            warning!("the log cannot be written: {e}");
         }
     }
 

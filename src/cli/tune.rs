@@ -1,8 +1,9 @@
 //! `ckaad tune`: measures on this GPU how the convolutions of given networks are best cut, for all later runs on it.
 
 use super::detector::DetectorArgs;
+use super::message::plain;
 use super::options::{Device, Format, Networks, count, print};
-use super::progress;
+use super::{path, progress};
 use crate::backend::{Measurements, read_tuning};
 use crate::bench::workload::{Kind, Workload};
 use crate::detector::Learning;
@@ -12,6 +13,7 @@ use crate::engine::toolkit::cuda::{Choices, Number, Tuned};
 use crate::output::write_atomically;
 use crate::{Error, Result};
 use std::fmt::Write as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Measure on this GPU how the networks' convolutions are best computed, for all later runs on it
@@ -98,8 +100,8 @@ pub fn run(args: &Args) -> Result<bool> {
 
     let results = Results { number: backend.number, unit: on.unit, work: &work, outcomes: &outcomes };
     match args.format {
-        Format::Table => print(&format!("{}kept in {}\n", results.table(), file.display()))?,
-        Format::Json => print(&format!("{}\n", results.json(&file.display().to_string())))?,
+        Format::Table => print(&format!("{}kept in {}\n", results.table(), plain(file.display())))?,
+        Format::Json => print(&format!("{}\n", results.json(&file)))?,
     }
     Ok(true)
 }
@@ -173,7 +175,7 @@ impl Results<'_> {
         text
     }
 
-    fn json(&self, file: &str) -> serde_json::Value {
+    fn json(&self, file: &Path) -> serde_json::Value {
         let one =
             |t: Tuned| serde_json::json!({"variant": t.choice.variant, "splits": t.choice.splits, "cost": t.cost});
         let products: Vec<serde_json::Value> = self
@@ -186,10 +188,12 @@ impl Results<'_> {
             })
             .collect();
         let [old, new] = self.totals();
-        serde_json::json!({
-            "file": file, "number": self.number, "unit": self.unit, "products": products, "before": old, "now": new,
+        let mut object = serde_json::json!({
+            "number": self.number, "unit": self.unit, "products": products, "before": old, "now": new,
             "gain": gain(old, new),
-        })
+        });
+        path::put(&mut object, "file", file);
+        object
     }
 }
 

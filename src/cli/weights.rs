@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde_json::json;
 
+use super::message::plain;
+use super::verbosity;
+use crate::model::pretrained::prefix_of;
+use crate::model::resnet::{self, Fit};
 use crate::weights::fetch::{Fetched, fetch};
 use crate::weights::{Archive, TensorView, registry};
 use crate::{Error, Result};
@@ -18,7 +22,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand, Debug)]
 enum Command {
-    /// Names, shapes, types and statistics of a .pth or .safetensors file
+    /// Which ResNet a .pth or .safetensors file holds, and its tensors: names, shapes, types, statistics
     #[command(after_help = "Examples:\n  ckaad weights inspect model.safetensors\n  \
                             ckaad weights inspect resnet18-f37072fd.pth --format json | jq .totals")]
     Inspect {
@@ -57,9 +61,10 @@ pub fn run(args: &Args) -> Result<bool> {
     let done = match &args.command {
         Command::Inspect { file, format } => {
             let archive = Archive::open(registry::locate(file)?)?;
+            let fits = fits(&archive)?;
             print(|out| match format {
-                Format::Table => inspect_table(&archive, out),
-                Format::Json => inspect_json(&archive, out),
+                Format::Table => inspect_table(&archive, &fits, out),
+                Format::Json => inspect_json(&archive, &fits, out),
             })
         }
         Command::Fetch { name, cache_dir, url } => fetch_one(name, cache_dir.as_deref(), url.as_deref()),
@@ -89,7 +94,7 @@ fn list(cache: Option<&Path>, out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(out, "\nSource: torchvision, licence {}.", manifest.licence)?;
     match cache {
-        Some(cache) => writeln!(out, "Cache folder: {}", cache.display()),
+        Some(cache) => writeln!(out, "Cache folder: {}", plain(cache.display())),
         None => Ok(()),
     }
 }
@@ -98,8 +103,8 @@ fn fetch_one(name: &str, cache_dir: Option<&Path>, url: Option<&str>) -> Result<
     let entry = registry::find(name)?;
     let folder = cache_dir.map_or_else(registry::cache_dir, |dir| Ok(dir.to_path_buf()))?;
     let url = url.map_or_else(|| entry.url(), str::to_string);
-    let bar =
-        if io::stderr().is_terminal() { indicatif::ProgressBar::new(0) } else { indicatif::ProgressBar::hidden() };
+    let seen = io::stderr().is_terminal() && verbosity::at_least(verbosity::USUAL);
+    let bar = if seen { indicatif::ProgressBar::new(0) } else { indicatif::ProgressBar::hidden() };
     if let Ok(style) =
         indicatif::ProgressStyle::with_template("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} left")
     {
@@ -117,8 +122,11 @@ fn fetch_one(name: &str, cache_dir: Option<&Path>, url: Option<&str>) -> Result<
         Fetched::Present(path) => (path, "was there already"),
         Fetched::Downloaded(path) => (path, "downloaded"),
     };
-    print(|out| writeln!(out, "{} ({how}, sha256 verified)", path.display()))
+    print(|out| writeln!(out, "{} ({how}, sha256 verified)", plain(path.display())))
 }
+
+/// Characters of a metadata value that the table shows.
+const VALUE: usize = 400;
 
 /// Statistics of one tensor; all but the counts over its finite values, `None` when there are none.
 struct Summary {
@@ -144,13 +152,48 @@ fn summarise(tensor: &TensorView) -> Summary {
     Summary { non_finite: all - count, range, mean, std }
 }
 
-fn inspect_table(archive: &Archive, out: &mut dyn Write) -> io::Result<()> {
+/// The ResNets whose tensors a file holds, or else those that they are nearest to; none where it holds no ResNet, or several.
+fn fits(archive: &Archive) -> Result<Vec<Fit>> {
+    let Ok(prefix) = prefix_of(archive) else { return Ok(vec![]) };
+    let shapes = archive.tensors().filter_map(|t| Some((t.name.strip_prefix(&*prefix)?, t.shape)));
+    resnet::nearest(&shapes.collect())
+}
+
+/// Which network a file holds, in words.
+fn network(fits: &[Fit]) -> String {
+    let names: Vec<&str> = fits.iter().map(|f| f.backbone.name).collect();
+    let names = names.join(" or ");
+    let Some(first) = fits.first() else { return "none of the ResNets, or several".into() };
+    let begin = match first.up_to {
+        Some(4) => return names,
+        Some(last) => format!("{names}, up to layer {last}"),
+        None => format!("none of the ResNets, nearest is {names}"),
+    };
+    let mut parts = Vec::new();
+    if let Some(name) = first.missing.first() {
+        parts.push(format!(
+            "{} of {} layers missing or of another shape, as {name}",
+            first.missing.len(),
+            first.layers
+        ));
+    }
+    if let Some(name) = first.surplus.first() {
+        parts.push(format!("{} that it does not have, as {}", first.surplus.len(), name.escape_debug()));
+    }
+    format!("{begin}: {}", parts.join("; "))
+}
+
+fn inspect_table(archive: &Archive, fits: &[Fit], out: &mut dyn Write) -> io::Result<()> {
     // Names come from outside: control characters must not reach the terminal.
     let width = archive.names().map(|n| n.escape_debug().count()).max().unwrap_or(0).max(4);
-    let (file, format) = (archive.path().display(), archive.format());
+    let (file, format) = (plain(archive.path().display()), archive.format());
     writeln!(out, "{file}: {format}")?;
+    writeln!(out, "network: {}", network(fits))?;
     for (key, value) in archive.metadata() {
-        writeln!(out, "  {} = {}", key.escape_debug(), value.escape_debug())?;
+        let begin: String = value.chars().take(VALUE).collect();
+        let more = value.chars().count() - begin.chars().count();
+        let more = if more > 0 { format!("... and {more} characters, in --format json") } else { String::new() };
+        writeln!(out, "  {} = {}{more}", key.escape_debug(), begin.escape_debug())?;
     }
     let heads = ["min", "max", "mean", "std"].map(|h| format!("{h:>11}")).join(" ");
     writeln!(out, "{:<width$}  {:<18} {:<4} {heads}", "name", "shape", "type")?;
@@ -172,7 +215,7 @@ fn inspect_table(archive: &Archive, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} tensors, {elements} elements, {bytes} bytes", archive.names().len())
 }
 
-fn inspect_json(archive: &Archive, out: &mut dyn Write) -> io::Result<()> {
+fn inspect_json(archive: &Archive, fits: &[Fit], out: &mut dyn Write) -> io::Result<()> {
     let tensors: Vec<_> = archive
         .tensors()
         .map(|t| {
@@ -185,7 +228,12 @@ fn inspect_json(archive: &Archive, out: &mut dyn Write) -> io::Result<()> {
         })
         .collect();
     let (elements, bytes) = totals(archive);
+    let network = fits.first().map(|first| {
+        let names: Vec<&str> = fits.iter().map(|f| f.backbone.name).collect();
+        json!({ "nearest": names, "up_to_layer": first.up_to, "missing": first.missing, "surplus": first.surplus })
+    });
     let report = json!({
+        "network": network,
         "file": archive.path().to_string_lossy(), "format": archive.format().to_string(),
         "metadata": archive.metadata(), "tensors": tensors, "refused": archive.refused(),
         "totals": { "tensors": tensors.len(), "elements": elements, "bytes": bytes },

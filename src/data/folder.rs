@@ -17,7 +17,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::image::Source;
-use super::listing::{self, PassedOver, entries};
+use super::listing::{self, GROUND_TRUTH, MASK_ENDINGS, PassedOver, entries, key, take_masks};
 use crate::error::{Error, Result};
 use crate::invalid;
 use crate::output::is_ours;
@@ -284,9 +284,6 @@ fn advice(root: &Path, other: &str, kind: &str, flags: &str) -> String {
     }
 }
 
-/// What follows the picture's name in its mask's, in the order in which they are looked for.
-const MASK_ENDINGS: [&str; 4] = ["_mask", "-mask", "", "_gt"];
-
 /// Mask files by where they lie below their folder, in lower case and without extension.
 #[derive(Default)]
 struct Masks {
@@ -300,9 +297,8 @@ struct Masks {
 impl Masks {
     /// Those of a dataset, whose folder of masks may not be there, or hold none, and may be written in capitals.
     fn of_dataset(root: &Path, left_out: &mut Vec<String>) -> Result<Self> {
-        const NAME: &str = "ground_truth";
         let folders = listing::folders(root, "")?.0;
-        let named = |f: &&PathBuf| f.file_name().is_some_and(|name| name.eq_ignore_ascii_case(NAME));
+        let named = |f: &&PathBuf| f.file_name().is_some_and(|name| name.eq_ignore_ascii_case(GROUND_TRUTH));
         // Of several that in small letters, which come last.
         match folders.iter().rfind(named).map(|folder| Self::open(folder, &[], left_out)) {
             None | Some(Err(Error::Invalid(_))) => Ok(Self::default()),
@@ -349,34 +345,6 @@ impl Masks {
         unused.sort();
         unused
     }
-}
-
-/// Takes away the files that are called as masks of a picture beside them, and gives them by their picture's key, in the order
-/// of [`MASK_ENDINGS`].
-fn take_masks(pictures: &mut Vec<PathBuf>) -> BTreeMap<String, Vec<PathBuf>> {
-    let keys: HashSet<String> = pictures.iter().map(|p| key(&p.with_extension(""))).collect();
-    let mut masks: BTreeMap<String, Vec<(usize, PathBuf)>> = BTreeMap::new();
-    pictures.retain(|path| {
-        let own = key(&path.with_extension(""));
-        let of = |(rank, ending): (usize, &&str)| {
-            let of = own.strip_suffix(ending).filter(|of| !ending.is_empty() && keys.contains(*of))?;
-            Some((rank, of.to_string()))
-        };
-        let Some((rank, of)) = MASK_ENDINGS.iter().enumerate().find_map(of) else { return true };
-        masks.entry(of).or_default().push((rank, path.clone()));
-        false
-    });
-    let in_order = |(of, mut masks): (String, Vec<(usize, PathBuf)>)| {
-        masks.sort();
-        (of, masks.into_iter().map(|(_, path)| path).collect())
-    };
-    masks.into_iter().map(in_order).collect()
-}
-
-/// A path, the same on every system and in every case.
-fn key(path: &Path) -> String {
-    let parts: Vec<String> = path.components().map(|c| c.as_os_str().to_string_lossy().to_lowercase()).collect();
-    parts.join("/")
 }
 
 fn check_root(root: &Path) -> Result<()> {

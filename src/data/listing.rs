@@ -15,10 +15,13 @@ use bstr::ByteSlice;
 use super::image::Source;
 use crate::error::{Error, Result, plural};
 use crate::invalid;
-use crate::output::{Outputs, is_ours};
+use crate::output::{Outputs, is_ours, ours_below};
 
 /// Extensions that count as pictures inside a folder.
 pub const EXTENSIONS: [&str; 10] = ["png", "jpg", "jpeg", "jpe", "jfif", "bmp", "tif", "tiff", "webp", "gif"];
+
+/// The folder of a dataset's masks, in any case.
+pub(super) const GROUND_TRUTH: &str = "ground_truth";
 
 /// What a walk over folders did not take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,8 +34,12 @@ pub struct PassedOver {
     links: usize,
     /// Folders that this program wrote heat maps or maps into.
     outputs: usize,
+    /// Pictures that it wrote into the folder that was named itself.
+    own: usize,
     /// Hidden files and folders.
     hidden: usize,
+    /// Folders of a dataset's masks.
+    ground_truths: usize,
     /// Files called as masks of pictures beside them, where nobody asked for masks.
     pub(super) masks: usize,
     /// What lies in a dataset where nothing of it is looked for, each in words.
@@ -56,6 +63,8 @@ impl PassedOver {
         self.special += other.special;
         self.links += other.links;
         self.outputs += other.outputs;
+        self.own += other.own;
+        self.ground_truths += other.ground_truths;
         self.hidden += other.hidden;
         self.masks += other.masks;
         self.out_of_place.extend(other.out_of_place);
@@ -92,6 +101,8 @@ impl fmt::Display for PassedOver {
             "links that lead nowhere or to folders read already",
         );
         part(self.outputs, "folder of maps written by ckaad", "folders of maps written by ckaad");
+        part(self.own, "picture written by ckaad", "pictures written by ckaad");
+        part(self.ground_truths, "folder of masks beside a folder test", "folders of masks beside folders test");
         part(self.hidden, "hidden file or folder", "hidden files and folders");
         part(
             self.masks,
@@ -112,7 +123,8 @@ pub struct Listing {
 }
 
 /// Lists the pictures in `folder` and in all folders below it, also where links lead to one. None at all is an error, as is
-/// a folder that cannot be read. A folder that this program wrote maps into is left out, unless it is `folder` itself.
+/// a folder that cannot be read. A folder that this program wrote maps into is left out; of `folder` itself, what it wrote
+/// there. So are the masks of a dataset, in [`GROUND_TRUTH`] beside `test`.
 pub fn below(folder: &Path) -> Result<Listing> {
     below_without(folder, &[])
 }
@@ -151,7 +163,7 @@ fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io
     let mut linked = Vec::new();
     while let Some(folder) = open.pop().or_else(|| linked.pop()) {
         let resolved = std::fs::canonicalize(&folder);
-        let (resolved, (entries, hidden)) = match resolved.and_then(|r| Ok((r, entries(&folder)?))) {
+        let (resolved, (mut entries, hidden)) = match resolved.and_then(|r| Ok((r, entries(&folder)?))) {
             Ok(read) => read,
             Err(e) => {
                 unreadable(&folder, e);
@@ -166,6 +178,12 @@ fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io
             continue;
         }
         listing.passed_over.hidden += hidden;
+        let is = |e: &Path, name: &str| e.file_name().is_some_and(|n| n.eq_ignore_ascii_case(name)) && e.is_dir();
+        if entries.iter().any(|e| is(e, "test")) {
+            let all = entries.len();
+            entries.retain(|e| !is(e, GROUND_TRUTH));
+            listing.passed_over.ground_truths += all - entries.len();
+        }
         for entry in entries {
             let Ok(found) = std::fs::metadata(&entry) else {
                 listing.passed_over.links += 1;
@@ -184,6 +202,10 @@ fn walk(root: &Path, others: &[&Path], unreadable: &mut dyn FnMut(&Path, std::io
             }
         }
     }
+    let own = ours_below(root);
+    let all = listing.pictures.len();
+    listing.pictures.retain(|picture| !own.contains(picture));
+    listing.passed_over.own = all - listing.pictures.len();
     listing.pictures.sort();
     listing
 }
@@ -228,8 +250,9 @@ pub struct Refused {
 }
 
 /// Hands the pictures that `given` stands for to `take`, in order, until it returns false: a file as it is (also when missing
-/// or oddly named, its reader will say so), a folder as all pictures below it. A folder without pictures, one that cannot be
-/// read, what `outputs` would write over, and pipes and devices in a list come as [`Refused`]. Returns what was passed over.
+/// or oddly named, its reader will say so), a folder as all pictures below it, without masks beside them. A folder without
+/// pictures, one that cannot be read, what `outputs` would write over, and pipes and devices in a list come as [`Refused`].
+/// Returns what was passed over.
 pub fn each(given: Vec<Given>, outputs: &Outputs, take: &mut dyn FnMut(Listed) -> bool) -> Result<PassedOver> {
     let mut passed_over = PassedOver::default();
     for given in given {
@@ -294,12 +317,13 @@ fn expand(
         return take(Ok(Source::from(path).into()));
     }
     let mut refused = Vec::new();
-    let listing =
+    let mut listing =
         walk(&path, &[], &mut |path, e| refused.push(Refused { path: path.into(), error: Error::io(path, e) }));
     if listing.pictures.is_empty() && refused.is_empty() {
         let error = format!("{}: no pictures in this folder or below it ({})", path.display(), EXTENSIONS.join(", "));
         refused.push(Refused { path: path.clone(), error: Error::Invalid(error) });
     }
+    listing.passed_over.masks += take_masks(&mut listing.pictures).values().map(Vec::len).sum::<usize>();
     passed_over.add(listing.passed_over);
     let meant = |picture: PathBuf| {
         let name = picture.strip_prefix(&path).map(Path::to_path_buf);
@@ -354,4 +378,35 @@ pub fn entries(folder: &Path) -> std::io::Result<(Vec<PathBuf>, usize)> {
 fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(extension))
+}
+
+/// What follows the picture's name in its mask's, in the order in which they are looked for.
+pub(super) const MASK_ENDINGS: [&str; 4] = ["_mask", "-mask", "", "_gt"];
+
+/// Takes away the files that are called as masks of a picture beside them, and gives them by their picture's key, in the order
+/// of [`MASK_ENDINGS`].
+pub(super) fn take_masks(pictures: &mut Vec<PathBuf>) -> BTreeMap<String, Vec<PathBuf>> {
+    let keys: HashSet<String> = pictures.iter().map(|p| key(&p.with_extension(""))).collect();
+    let mut masks: BTreeMap<String, Vec<(usize, PathBuf)>> = BTreeMap::new();
+    pictures.retain(|path| {
+        let own = key(&path.with_extension(""));
+        let of = |(rank, ending): (usize, &&str)| {
+            let of = own.strip_suffix(ending).filter(|of| !ending.is_empty() && keys.contains(*of))?;
+            Some((rank, of.to_string()))
+        };
+        let Some((rank, of)) = MASK_ENDINGS.iter().enumerate().find_map(of) else { return true };
+        masks.entry(of).or_default().push((rank, path.clone()));
+        false
+    });
+    let in_order = |(of, mut masks): (String, Vec<(usize, PathBuf)>)| {
+        masks.sort();
+        (of, masks.into_iter().map(|(_, path)| path).collect())
+    };
+    masks.into_iter().map(in_order).collect()
+}
+
+/// A path, the same on every system and in every case.
+pub(super) fn key(path: &Path) -> String {
+    let parts: Vec<String> = path.components().map(|c| c.as_os_str().to_string_lossy().to_lowercase()).collect();
+    parts.join("/")
 }

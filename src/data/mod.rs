@@ -1,5 +1,6 @@
-//! Pictures: folder layouts, decoding, resizing, distortion, synthetic sets.
+//! Pictures: folder layouts, decoding, which are the same, resizing, distortion, synthetic sets.
 
+pub mod digest;
 pub mod elastic;
 pub mod folder;
 pub mod image;

@@ -3,14 +3,15 @@
 //! Tensors are `backbone.<torchvision name>` and `<network>.<name>` of every network that the detector scores or was trained
 //! with. Metadata, all text: `format` ("ckaad"), `version` ("2"), `detector` (a method's name), its kept options by name
 //! (`topk`, `sigma`; a dash is written as an underscore), `backbone`, `layers` ("2,3"), `image_size`, `mean`, `std`,
-//! `threshold`, `pixel_threshold`, and as JSON `training` and `calibration` (all may be absent). Anything else in the metadata
-//! is kept as it is.
+//! `threshold`, `pixel_threshold`, as JSON `training` and `calibration`, and as [`Digests`] `trained_on` and `calibrated_on`
+//! (all may be absent). Anything else in the metadata is kept as it is.
 //!
 //! Files of version 1 name no detector: all are of the first method. A kept option that a file lacks has its default.
 
 use super::options::{OptionSpec, Options, Rule};
 use super::provenance::{Calibration, Training};
 use super::{Detector, METHODS, Method};
+use crate::data::digest::Digests;
 use crate::engine::device::Session;
 use crate::engine::params::Values;
 use crate::engine::tape::NetId;
@@ -42,6 +43,10 @@ pub struct Config {
     pub training: Option<Training>,
     /// What the thresholds rest on.
     pub calibration: Option<Calibration>,
+    /// Pictures that the detector has learned from, normal and anomalous ones; none where the file does not tell.
+    pub trained_on: Digests,
+    /// Pictures whose scores the thresholds were taken from; the same.
+    pub calibrated_on: Digests,
     /// What training wants to remember.
     pub extra: BTreeMap<String, String>,
 }
@@ -51,7 +56,18 @@ impl Config {
     pub fn new(detector: Arc<dyn Detector>, architecture: Architecture) -> Self {
         let (threshold, pixel_threshold) = (None, None);
         let (training, calibration, extra) = (None, None, BTreeMap::new());
-        Config { detector, architecture, threshold, pixel_threshold, training, calibration, extra }
+        let (trained_on, calibrated_on) = Default::default();
+        Config {
+            detector,
+            architecture,
+            threshold,
+            pixel_threshold,
+            training,
+            calibration,
+            trained_on,
+            calibrated_on,
+            extra,
+        }
     }
 }
 
@@ -187,14 +203,21 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
         Ok(value)
     };
     let (threshold, pixel_threshold) = (finite("threshold")?, finite("pixel_threshold")?);
-    let (training, calibration) = (told(&mut extra, "training"), told(&mut extra, "calibration"));
-    let detector = (method.detector)(options)?;
-    Ok(Config { detector, architecture, threshold, pixel_threshold, training, calibration, extra })
+    Ok(Config {
+        threshold,
+        pixel_threshold,
+        training: told(&mut extra, "training", |text| serde_json::from_str(text).ok()),
+        calibration: told(&mut extra, "calibration", |text| serde_json::from_str(text).ok()),
+        trained_on: told(&mut extra, "trained_on", |text| text.parse().ok()).unwrap_or_default(),
+        calibrated_on: told(&mut extra, "calibrated_on", |text| text.parse().ok()).unwrap_or_default(),
+        extra,
+        ..Config::new((method.detector)(options)?, architecture)
+    })
 }
 
 /// What a file tells of its origin. Scoring does without: what another version wrote otherwise is kept as it is.
-fn told<T: serde::de::DeserializeOwned>(extra: &mut BTreeMap<String, String>, key: &str) -> Option<T> {
-    let value = serde_json::from_str(extra.get(key)?).ok()?;
+fn told<T>(extra: &mut BTreeMap<String, String>, key: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let value = read(extra.get(key)?)?;
     extra.remove(key);
     Some(value)
 }
@@ -246,6 +269,11 @@ fn metadata(c: &Config) -> Result<BTreeMap<String, String>> {
     }
     if let Some(calibration) = &c.calibration {
         put("calibration", json(serde_json::to_string(calibration))?);
+    }
+    for (key, pictures) in [("trained_on", &c.trained_on), ("calibrated_on", &c.calibrated_on)] {
+        if !pictures.is_empty() {
+            put(key, pictures.to_string());
+        }
     }
     Ok(m)
 }

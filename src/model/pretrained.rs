@@ -34,31 +34,37 @@ impl Pretrained {
     }
 }
 
+/// What all names of a backbone's tensors begin with; nothing where there is none. A file with several networks under different
+/// prefixes is refused.
+pub fn prefix_of(archive: &Archive) -> Result<String> {
+    let whole = |prefix: &&str| BESIDE.iter().all(|name| archive.contains(&format!("{prefix}{name}")));
+    let of = |name: &'_ str| name.strip_suffix(FIRST).map(str::to_string);
+    let prefixes: Vec<String> = archive
+        .names()
+        .filter_map(of)
+        .filter(|p| p.is_empty() || p.ends_with('.'))
+        .filter(|p| whole(&p.as_str()))
+        .collect();
+    Ok(match &prefixes[..] {
+        // What is missing is said when it is asked for.
+        [] => String::new(),
+        [one] => one.clone(),
+        several if several.iter().any(String::is_empty) => String::new(),
+        several => {
+            let several: Vec<String> = several.iter().map(|p| format!("{p}*")).collect();
+            invalid!(
+                "{}: holds several networks, {}; save one of them to a file of its own",
+                archive.path().display(),
+                several.join(" and ")
+            );
+        }
+    })
+}
+
 impl BackboneFile {
-    /// Finds the prefix. A file with several networks under different ones is refused.
+    /// Finds the prefix, as [`prefix_of`].
     pub fn new(archive: Archive) -> Result<Self> {
-        let whole = |prefix: &&str| BESIDE.iter().all(|name| archive.contains(&format!("{prefix}{name}")));
-        let of = |name: &'_ str| name.strip_suffix(FIRST).map(str::to_string);
-        let prefixes: Vec<String> = archive
-            .names()
-            .filter_map(of)
-            .filter(|p| p.is_empty() || p.ends_with('.'))
-            .filter(|p| whole(&p.as_str()))
-            .collect();
-        let prefix = match &prefixes[..] {
-            // What is missing is said when it is asked for.
-            [] => String::new(),
-            [one] => one.clone(),
-            several if several.iter().any(String::is_empty) => String::new(),
-            several => {
-                let several: Vec<String> = several.iter().map(|p| format!("{p}*")).collect();
-                invalid!(
-                    "{}: holds several networks, {}; save one of them to a file of its own",
-                    archive.path().display(),
-                    several.join(" and ")
-                );
-            }
-        };
+        let prefix = prefix_of(&archive)?;
         Ok(BackboneFile { archive, prefix })
     }
 

@@ -1,6 +1,6 @@
 //! The frozen feature extractor: torchvision's ResNets up to the last layer used, batch norm folded into the convolutions.
 
-use super::{Architecture, BACKBONES, Backbone, PLANES, TensorSource};
+use super::{Architecture, BACKBONES, Backbone, MAX_IMAGE_SIZE, PLANES, TensorSource};
 use crate::Result;
 use crate::engine::ops::{Activation, conv2d};
 use crate::engine::params::{Init, Parameters, Values};
@@ -79,8 +79,7 @@ fn convs(a: &Architecture) -> Vec<Conv> {
 /// Names and shapes of the torchvision tensors that this architecture needs.
 pub fn tensors(a: &Architecture) -> Vec<(String, Vec<usize>)> {
     let each = |c: Conv| {
-        let norm =
-            ["weight", "bias", "running_mean", "running_var"].map(|s| (format!("{}.{s}", c.norm), vec![c.shape[0]]));
+        let norm: Vec<_> = norm_of(&c).map(|name| (name, vec![c.shape[0]])).collect();
         std::iter::once((format!("{}.weight", c.name), c.shape.to_vec())).chain(norm)
     };
     convs(a).into_iter().flat_map(each).collect()
@@ -189,15 +188,73 @@ fn expect_depth(a: &Architecture, source: &dyn TensorSource) -> Result<()> {
     )
 }
 
+/// How far the tensors of a file are those of a backbone. A layer is a convolution with its norm.
+#[derive(Debug)]
+pub struct Fit {
+    pub backbone: &'static Backbone,
+    /// How many layers the backbone has.
+    pub layers: usize,
+    /// Those of which a tensor is missing or has another shape.
+    pub missing: Vec<String>,
+    /// Convolutions and norms in layers 1 to 4 that the backbone does not have.
+    pub surplus: Vec<String>,
+    /// All up to this one of layers 1 to 4 is there, and nothing that the backbone does not have.
+    pub up_to: Option<usize>,
+}
+
+impl Fit {
+    fn new(backbone: &'static Backbone, tensors: &BTreeMap<&str, &[usize]>) -> Result<Self> {
+        let a = Architecture::new(backbone.name, &[1, 2, 3, 4], MAX_IMAGE_SIZE)?;
+        let all = convs(&a);
+        let is = |name: String, shape: &[usize]| tensors.get(&*name).is_some_and(|found| *found == shape);
+        let there = |c: &Conv| is(format!("{}.weight", c.name), &c.shape) && norm_of(c).all(|n| is(n, &c.shape[..1]));
+        let missing: Vec<String> = all.iter().filter(|c| !there(c)).map(|c| c.name.clone()).collect();
+        let known = known(&all);
+        let surplus = tensors.keys().filter(|name| in_layers(name, 4) && !known.contains(**name));
+        let surplus: BTreeSet<&str> = surplus.filter_map(|name| Some(name.rsplit_once('.')?.0)).collect();
+        let surplus: Vec<String> = surplus.into_iter().map(String::from).collect();
+        let whole = |last: &usize| missing.iter().all(|name| name.starts_with("layer") && !in_layers(name, *last));
+        let up_to = (1..=4).rev().find(whole).filter(|_| surplus.is_empty());
+        Ok(Fit { backbone, layers: all.len(), missing, surplus, up_to })
+    }
+}
+
+/// The backbones whose tensors these are, by name and shape, or else those that they are nearest to. None where they have no
+/// layer in common with any.
+pub fn nearest(tensors: &BTreeMap<&str, &[usize]>) -> Result<Vec<Fit>> {
+    let mut fits = BACKBONES.iter().map(|b| Fit::new(b, tensors)).collect::<Result<Vec<Fit>>>()?;
+    fits.retain(|f| f.missing.len() < f.layers);
+    // What is whole as far as it goes comes before what merely differs less.
+    let rank = |f: &Fit| match f.up_to {
+        Some(last) => (0, 4 - last),
+        None => (1, f.missing.len() + f.surplus.len()),
+    };
+    let best = fits.iter().map(rank).min();
+    fits.retain(|f| Some(rank(f)) == best);
+    Ok(fits)
+}
+
+/// Names of the tensors of a norm that are read.
+fn norm_of(c: &Conv) -> impl Iterator<Item = String> {
+    ["weight", "bias", "running_mean", "running_var"].into_iter().map(|what| format!("{}.{what}", c.norm))
+}
+
+/// Names of all tensors that torchvision has of these.
+fn known(convs: &[Conv]) -> HashSet<String> {
+    let count = |c: &Conv| format!("{}.num_batches_tracked", c.norm);
+    let of = |c: &Conv| norm_of(c).chain([count(c), format!("{}.weight", c.name)]).collect::<Vec<_>>();
+    convs.iter().flat_map(of).collect()
+}
+
+/// Whether a name is one of layers 1 to `last`.
+fn in_layers(name: &str, last: usize) -> bool {
+    (1..=last).any(|layer| name.starts_with(&format!("layer{layer}.")))
+}
+
 /// Refuses layers in the used part of the network that it does not have: without them it would compute something else.
 fn expect_no_more(a: &Architecture, source: &dyn TensorSource, names: &[&str]) -> Result<()> {
-    const NORM: [&str; 5] = ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"];
-    let mut known = HashSet::new();
-    for c in convs(a) {
-        known.extend(NORM.map(|what| format!("{}.{what}", c.norm)));
-        known.insert(format!("{}.weight", c.name));
-    }
-    let used = |name: &str| (1..=a.layers[a.layers.len() - 1]).any(|layer| name.starts_with(&format!("layer{layer}.")));
+    let known = known(&convs(a));
+    let used = |name: &str| in_layers(name, a.layers[a.layers.len() - 1]);
     let more: BTreeSet<&str> = names.iter().copied().filter(|name| used(name) && !known.contains(*name)).collect();
     if more.is_empty() {
         return Ok(());

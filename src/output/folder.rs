@@ -3,6 +3,7 @@
 
 use super::{folder_of, write_atomically};
 use crate::{Error, Result};
+use bstr::ByteSlice;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Write;
@@ -15,6 +16,29 @@ const SAYS: &[u8] = b"The files named here were written by ckaad, which may repl
 /// Whether a folder is marked.
 pub fn is_ours(folder: &Path) -> bool {
     folder.join(MARK).is_file()
+}
+
+/// What this program wrote below a folder that is marked or lies in one that is; nothing where an earlier version, which
+/// kept no names, did.
+pub fn ours_below(folder: &Path) -> HashSet<PathBuf> {
+    let Ok(resolved) = std::fs::canonicalize(folder) else { return HashSet::new() };
+    let mut all = HashSet::new();
+    for marked in resolved.ancestors().filter(|f| is_ours(f)) {
+        for name in names(&marked.join(MARK)).unwrap_or_default() {
+            // Bytes that are no path here are the name of nothing.
+            let path = name.to_path().ok().map(|name| marked.join(name));
+            all.extend(path.and_then(|p| Some(folder.join(p.strip_prefix(&resolved).ok()?))));
+        }
+    }
+    all
+}
+
+/// The names in a mark.
+fn names(mark: &Path) -> Result<HashSet<Vec<u8>>> {
+    let found = std::fs::read(mark).map_err(|e| Error::io(mark, e))?;
+    // Whatever an earlier version's line said.
+    let names = found.splitn(2, |b| *b == b'\n').nth(1).unwrap_or_default();
+    Ok(names.split(|b| *b == 0).filter(|name| !name.is_empty()).map(Vec::from).collect())
 }
 
 /// Makes and marks a folder to write files into, which `flag` named. One that holds something else is refused.
@@ -44,10 +68,7 @@ impl OurFolder {
     /// The folder is marked.
     pub fn open(path: PathBuf) -> Result<Self> {
         let mark = path.join(MARK);
-        let found = std::fs::read(&mark).map_err(|e| Error::io(&mark, e))?;
-        // Whatever an earlier version's line said.
-        let names = found.splitn(2, |b| *b == b'\n').nth(1).unwrap_or_default();
-        let names = names.split(|b| *b == 0).map(Vec::from).collect();
+        let names = names(&mark)?;
         let file = File::options().append(true).open(&mark).map_err(|e| Error::io(&mark, e))?;
         Ok(OurFolder { path, names, mark: file })
     }

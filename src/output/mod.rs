@@ -5,9 +5,10 @@ mod folder;
 mod spill;
 
 pub use atomic::write_atomically;
-pub use folder::{OurFolder, is_ours};
+pub use folder::{OurFolder, is_ours, ours_below};
 pub use spill::{Place, Spill};
 
+use crate::error::plural;
 use crate::{Error, Result};
 use same_file::Handle;
 use std::io::Read;
@@ -55,6 +56,8 @@ pub struct Outputs {
     folders: Vec<(String, Handle)>,
     /// All of them, resolved, and whether it is a folder.
     places: Vec<(String, PathBuf, bool)>,
+    /// What is said of files that have other names, too.
+    hard_links: Vec<String>,
 }
 
 impl Outputs {
@@ -90,8 +93,19 @@ impl Outputs {
                 return Err(named(format!("is the same file as {other}; name another")));
             }
             self.files.push((flag.to_string(), handle));
+            // A log is written on, which shows under every name.
+            let others = if kind == FileKind::JsonLines { 0 } else { other_names(&found) };
+            if others > 0 {
+                let (links, path) = (plural(others, "hard link"), path.display());
+                self.hard_links.push(format!("{flag} {path}: {links} to the same file will keep what it holds now"));
+            }
         }
         self.place(flag, path, target, false)
+    }
+
+    /// Files that will be replaced under one name only, each in words: what other names lead to stays.
+    pub fn hard_links(&self) -> &[String] {
+        &self.hard_links
     }
 
     /// Refuses a file in the place or in the folder of another output. Folders may be shared.
@@ -157,6 +171,19 @@ fn resolved(path: &Path) -> PathBuf {
         Ok(target) if target != path => resolved(&folder.join(target)),
         _ => std::fs::canonicalize(&folder).unwrap_or(folder).join(path.file_name().unwrap_or_default()),
     }
+}
+
+/// How many more names a file has.
+#[cfg(unix)]
+fn other_names(found: &std::fs::Metadata) -> usize {
+    use std::os::unix::fs::MetadataExt;
+    found.nlink().saturating_sub(1) as usize
+}
+
+/// The standard library does not tell.
+#[cfg(not(unix))]
+fn other_names(_: &std::fs::Metadata) -> usize {
+    0
 }
 
 /// Opening a pipe would wait for whoever writes into it.

@@ -2,7 +2,9 @@
 
 use super::heatmap::Scale;
 use super::html::{MetricsRow, Report, Row, Shot, choose};
+use crate::data::digest::Digests;
 use crate::detector::file::Config;
+use crate::error::plural;
 use crate::metrics::precision_recall::precision_recall;
 use crate::metrics::roc::roc;
 use crate::output::write_atomically;
@@ -52,6 +54,42 @@ pub fn warnings(e: &Evaluation) -> Vec<(&Path, &str)> {
     e.pictures.iter().flat_map(|p| p.shown.warnings.iter().map(|w| (&*p.image.path, &**w))).collect()
 }
 
+/// Pictures that the model knows already. What it makes of them is better than what it makes of new ones.
+pub struct Known<'a> {
+    pub trained_on: Vec<&'a Path>,
+    /// The thresholds were taken from their scores, without training on them.
+    pub calibrated_on: Vec<&'a Path>,
+}
+
+impl<'a> Known<'a> {
+    pub fn new(config: &Config, e: &'a Evaluation) -> Self {
+        let of = |known: &Digests, but: &Digests| -> Vec<&Path> {
+            let is = |p: &&Judged| p.digest.is_some_and(|d| known.contains(d) && !but.contains(d));
+            e.pictures.iter().filter(is).map(|p| &*p.image.path).collect()
+        };
+        let trained_on = of(&config.trained_on, &Digests::default());
+        Known { trained_on, calibrated_on: of(&config.calibrated_on, &config.trained_on) }
+    }
+
+    /// A sentence for each kind that there is, of an evaluation of `all` pictures.
+    pub fn describe(&self, all: usize) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(first) = self.trained_on.first() {
+            let (n, of, first) = (self.trained_on.len(), plural(all, "picture"), first.display());
+            lines.push(format!(
+                "the model was trained on {n} of {of}, as {first}: new ones would be told apart less well"
+            ));
+        }
+        if let Some(first) = self.calibrated_on.first() {
+            let (n, of, first) = (self.calibrated_on.len(), plural(all, "picture"), first.display());
+            lines.push(format!(
+                "the model's threshold was taken from {n} of {of}, as {first}: their false alarms follow from that"
+            ));
+        }
+        lines
+    }
+}
+
 /// Writes the report atomically.
 pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProDefinition) -> Result<()> {
     let row = |name: &str, anomalous: usize, m: &Metrics| MetricsRow {
@@ -74,6 +112,8 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
     let per_kind = (SHOWN / kinds.len().max(1)).max(PER_KIND);
     let pictures: Vec<Row> = e.pictures.iter().map(picture).collect();
     let scale = config.pixel_threshold.or(e.threshold).map(Scale::above);
+    let known = Known::new(config, e).describe(e.pictures.len());
+    let of_pictures = warnings(e).into_iter().map(|(path, text)| format!("{}: {text}", path.display()));
     let report = Report {
         title: head.title,
         note: head.note,
@@ -83,7 +123,7 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
         threshold_origin: origin(config, e.threshold)?,
         operating: e.overall.operating,
         left_out: left_out(e),
-        warnings: warnings(e).into_iter().map(|(path, text)| format!("{}: {text}", path.display())).collect(),
+        warnings: known.into_iter().chain(of_pictures).collect(),
         metrics,
         pro_definition: pro.describe().to_string(),
         roc: roc(&scores, &labels)?.map(|r| r.points).unwrap_or_default(),

@@ -1,7 +1,8 @@
 //! Evaluation of a detector on a dataset's test pictures.
 
-use super::pipeline;
+use super::pipeline::{self, Wanted};
 use super::scorer::Scorer;
+use crate::data::digest::Digest;
 use crate::data::folder::{TestImage, TestSet};
 use crate::data::image::{Picture, Source, load_mask};
 use crate::data::listing::Meant;
@@ -105,6 +106,8 @@ pub struct Judged {
     pub pixels: Vec<u8>,
     /// The file's picture without its pixels.
     pub shown: Picture,
+    /// Of the file.
+    pub digest: Option<Digest>,
 }
 
 /// Everything an evaluation finds.
@@ -151,7 +154,7 @@ pub fn evaluate(
     let started = Instant::now();
     pipeline::run(
         scorer,
-        false,
+        Wanted { digests: true, ..Wanted::default() },
         |take| {
             sources.into_iter().map(Ok).all(take);
             Ok(())
@@ -172,7 +175,7 @@ pub fn evaluate(
     let judge = |(image, loaded, result): (TestImage, pipeline::Loaded, super::scorer::Scored)| {
         let truth = truth(&image, &loaded.shown, size);
         let (score, map) = (result.score, result.map);
-        Judged { image, score, map, truth, pixels: loaded.pixels, shown: loaded.shown }
+        Judged { image, score, map, truth, pixels: loaded.pixels, shown: loaded.shown, digest: loaded.digest }
     };
     let pictures: Vec<Judged> = scored.into_par_iter().map(judge).collect();
     if pictures.iter().flat_map(|p| &p.map).any(|v| !v.is_finite()) {

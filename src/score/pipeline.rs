@@ -1,16 +1,28 @@
 //! Scoring a stream of pictures: a thread decodes ahead of the engine, results come in input order.
 
 use super::scorer::{Scored, Scorer};
+use crate::data::digest::Digest;
 use crate::data::image::{Picture, Source};
 use crate::data::listing::{Listed, Meant, Refused};
 use crate::{Error, Result};
 use std::collections::VecDeque;
 use std::sync::mpsc;
 
+/// What outcomes come with beside what the network sees.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted {
+    /// The pixels of the files.
+    pub pixels: bool,
+    /// What tells the files from others.
+    pub digests: bool,
+}
+
 /// A picture ready for the network.
 pub struct Loaded {
     /// The file's picture; without its pixels where nobody wants them.
     pub shown: Picture,
+    /// Of the file, where it is wanted.
+    pub digest: Option<Digest>,
     /// As the network sees it: image_size x image_size x 3 bytes.
     pub pixels: Vec<u8>,
 }
@@ -24,13 +36,13 @@ pub struct Outcome {
 type Decoded = (Meant, Result<Loaded>);
 
 /// Scores every picture that `sources` hands to its argument, which returns false once nobody listens any more; gives back
-/// what `sources` returns. `keep_pixels`: outcomes come with the pixels of their files.
+/// what `sources` returns.
 ///
 /// `sink` gets the outcomes in order, each as soon as its batch is done; an error of its stops everything at once. The
 /// decoder is not waited for then: it may be reading from a source that never ends, and stops at its next picture.
 pub fn run<T: Send + 'static>(
     scorer: &mut Scorer,
-    keep_pixels: bool,
+    wanted: Wanted,
     sources: impl FnOnce(&mut dyn FnMut(Listed) -> bool) -> Result<T> + Send + 'static,
     mut sink: impl FnMut(Outcome) -> Result<()>,
 ) -> Result<T> {
@@ -41,13 +53,7 @@ pub fn run<T: Send + 'static>(
         sources(&mut |listed| {
             let decoded = match listed {
                 Ok(meant) => {
-                    let loaded = meant.source.read().map(|mut picture| {
-                        let pixels = picture.resized(size);
-                        if !keep_pixels {
-                            picture.rgb = Vec::new();
-                        }
-                        Loaded { shown: picture, pixels }
-                    });
+                    let loaded = load(&meant.source, size, wanted);
                     (meant, loaded)
                 }
                 Err(Refused { path, error }) => (Source::from(path).into(), Err(error)),
@@ -87,6 +93,17 @@ pub fn run<T: Send + 'static>(
     }
     let panicked = |_| Error::Invalid("the decoder thread failed unexpectedly".into());
     decoder.join().map_err(panicked)?
+}
+
+fn load(source: &Source, size: usize, wanted: Wanted) -> Result<Loaded> {
+    let bytes = source.bytes()?;
+    let mut shown = Picture::decode(&bytes).map_err(|e| e.within(source.path().display()))?;
+    let digest = wanted.digests.then(|| Digest::of(&bytes));
+    let pixels = shown.resized(size);
+    if !wanted.pixels {
+        shown.rgb = Vec::new();
+    }
+    Ok(Loaded { shown, digest, pixels })
 }
 
 /// Waits for the oldest batch and hands its outcomes on.

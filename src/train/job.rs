@@ -154,7 +154,13 @@ impl<'a> Job<'a> {
     pub fn finish(&self, learned: &Learned, origin: Origin, outcomes: &[(f64, f64)]) -> Result<Ended> {
         let mut config = self.config(learned.detector.clone());
         config.training = Some(self.training()?);
+        config.trained_on = self.pictures.digests(&self.normal).chain(self.pictures.digests(&self.anomalous)).collect();
         if !outcomes.is_empty() {
+            let scored = match origin {
+                Origin::CrossValidation { .. } => &self.normal,
+                _ => &self.held_back,
+            };
+            config.calibrated_on = self.pictures.digests(scored).collect();
             let calibration = Calibration::new(origin, self.s.quantile, outcomes);
             let (threshold, pixel_threshold) = calibration.thresholds()?;
             (config.threshold, config.pixel_threshold) = (Some(threshold), Some(pixel_threshold));

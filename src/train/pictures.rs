@@ -1,9 +1,10 @@
 //! The training pictures: decoded once and kept while they fit the memory budget, decoded again each time otherwise.
 
+use crate::data::digest::Digest;
 use crate::data::image::{Picture, Source};
 use crate::{Error, Result, invalid};
 use rayon::prelude::*;
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// So many of the pictures that cannot be read are named.
@@ -15,7 +16,16 @@ pub struct Pictures {
     /// All pictures back to back, or nothing.
     kept: Vec<u8>,
     digest: String,
+    /// Of each picture alone.
+    digests: Vec<Digest>,
     /// Why pictures may not look as they were meant, with their names.
+    warnings: Vec<String>,
+}
+
+/// What is left of a picture's file besides its pixels.
+struct Read {
+    fingerprint: Vec<u8>,
+    digest: Digest,
     warnings: Vec<String>,
 }
 
@@ -27,7 +37,7 @@ impl Pictures {
         let keep = sources.len() * each <= budget;
         let mut kept = vec![0; if keep { sources.len() * each } else { 0 }];
         let done = AtomicUsize::new(0);
-        let load = |source: &Source, to: Option<&mut [u8]>| -> Result<(Vec<u8>, Vec<String>)> {
+        let load = |source: &Source, to: Option<&mut [u8]>| -> Result<Read> {
             let bytes = source.bytes()?;
             let picture = Picture::decode(&bytes).map_err(|e| e.within(source.path().display()))?;
             if let Some(to) = to {
@@ -35,19 +45,23 @@ impl Pictures {
             }
             progress(done.fetch_add(1, Ordering::Relaxed) + 1);
             let warnings = picture.warnings.into_iter().map(|w| format!("{}: {w}", source.path().display())).collect();
-            Ok((fingerprint(source, &bytes), warnings))
+            let sha256 = Sha256::digest(&bytes).into();
+            let fingerprint = fingerprint(source, bytes.len(), &sha256);
+            Ok(Read { fingerprint, digest: Digest::of_sha256(&sha256), warnings })
         };
         let loaded: Vec<Result<_>> = if keep {
             kept.par_chunks_exact_mut(each).zip(&sources).map(|(to, source)| load(source, Some(to))).collect()
         } else {
             sources.par_iter().map(|source| load(source, None)).collect()
         };
-        let (fingerprints, warnings): (Vec<_>, Vec<_>) = all_or_every_error(loaded)?.into_iter().unzip();
+        let read = all_or_every_error(loaded)?;
         let mut digest = Sha256::new();
-        fingerprints.iter().for_each(|f| digest.update(f));
+        read.iter().for_each(|r| digest.update(&r.fingerprint));
         // 64 bits: a mistake is to be noticed, nobody forges pictures here.
         let digest = digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-        Ok(Pictures { sources, size, kept, digest, warnings: warnings.concat() })
+        let digests = read.iter().map(|r| r.digest).collect();
+        let warnings = read.into_iter().flat_map(|r| r.warnings).collect();
+        Ok(Pictures { sources, size, kept, digest, digests, warnings })
     }
 
     pub fn len(&self) -> usize {
@@ -61,6 +75,11 @@ impl Pictures {
     /// Of the pictures' names, sizes and contents, in their order.
     pub fn digest(&self) -> &str {
         &self.digest
+    }
+
+    /// Those of these indices, by their contents.
+    pub fn digests(&self, indices: &[usize]) -> impl Iterator<Item = Digest> {
+        indices.iter().map(|&i| self.digests[i])
     }
 
     /// Why pictures may not look as they were meant, with their names.
@@ -88,12 +107,12 @@ impl Pictures {
 }
 
 /// What tells a file from others, wherever its folder lies: its name, its length and its contents.
-fn fingerprint(source: &Source, bytes: &[u8]) -> Vec<u8> {
+fn fingerprint(source: &Source, len: usize, sha256: &[u8; 32]) -> Vec<u8> {
     let name = source.path().file_name().unwrap_or_default().as_encoded_bytes();
     let mut all = (name.len() as u64).to_le_bytes().to_vec();
     all.extend(name);
-    all.extend((bytes.len() as u64).to_le_bytes());
-    all.extend(Sha256::digest(bytes));
+    all.extend((len as u64).to_le_bytes());
+    all.extend(sha256);
     all
 }
 

@@ -95,6 +95,8 @@ fn what_cannot_be_measured_is_refused() {
     ckaad(&["plan", "score", "--device", "cpu", "--launch-trace"]).fails(2, &["--launch-trace", "sim"]);
     ckaad(&["bench", "score", "--model", "none.safetensors"]).fails(2, &["none.safetensors"]);
     ckaad(&["bench", "score", "--model", "m", "--image-size", "64"]).fails(2, &["--model", "--image-size"]);
+    ckaad(&["bench", "score", "--model", "m", "--detector", "patchcore"]).fails(2, &["--model", "--detector"]);
+    ckaad(&["bench", "score", "--model", "m", "--sigma", "2"]).fails(2, &["--model", "--sigma"]);
     ckaad(&["bench", "score", "--device", "cpu", "--pictures", "nowhere"]).fails(2, &["nowhere"]);
     ckaad(&["bench", "score", "--batch-size", "0"]).fails(2, &["--batch-size"]);
 }

@@ -345,6 +345,22 @@ fn threshold_changes_nothing_but_itself() {
     assert!(tensors(&other) == tensors(model()));
 }
 
+/// The other name of a file that is replaced leads to the old one, which is said.
+#[cfg(unix)]
+#[test]
+fn hard_links_keep_the_old_model() {
+    let dir = folder();
+    let (own, other) = (own_model(&dir), dir.path().join("other.safetensors"));
+    let set = || ckaad(&["threshold", "--model", text(&own), "--value", "0.625"]).ok();
+    assert_eq!(set().err, "");
+    std::fs::hard_link(&own, &other).unwrap();
+    let before = std::fs::read(&other).unwrap();
+    let set = ckaad(&["threshold", "--model", text(&own), "--value", "0.25"]).ok();
+    assert!(set.err.contains("own.safetensors: 1 hard link to the same file will keep what it holds now"), "{set:?}");
+    assert_eq!(metadata(&own, "threshold").as_deref(), Some("0.25"));
+    assert!(std::fs::read(&other).unwrap() == before);
+}
+
 /// Masks are no pictures; what becomes of odd ones is said, and of pictures in odd places.
 #[test]
 fn what_is_not_taken_is_said() {

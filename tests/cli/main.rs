@@ -9,6 +9,8 @@ mod detector;
 mod device;
 mod eval;
 mod habits;
+mod known;
+mod names;
 mod resume;
 mod score;
 mod support;

@@ -227,6 +227,50 @@ fn outputs_beside_inputs() {
     assert!(std::fs::read(photos.join("a.png")).unwrap() == before);
 }
 
+/// What is no picture to score is passed over below a folder, and counted; a file that is named is meant.
+#[test]
+fn masks_and_heat_maps_below_a_folder() {
+    let dir = folder();
+    let (photos, heat) = (dir.path().join("photos"), dir.path().join("heat"));
+    std::fs::create_dir(&photos).unwrap();
+    let mask = photos.join("a_mask.png");
+    for (from, to) in [("test/hole/000.png", photos.join("a.png")), ("ground_truth/hole/000_mask.png", mask.clone())] {
+        std::fs::copy(full().join(from), to).unwrap();
+    }
+    let score = |more: &[&str]| ckaad(&[&["score", "--model", text(model())], more].concat());
+    let run = score(&["--heatmaps", text(&heat), text(&photos)]).ok();
+    assert_eq!(run.lines().len(), 1, "{run:?}");
+    assert!(run.err.contains("passed over: 1 file called as the mask of a picture beside it"), "{run:?}");
+    assert_eq!(score(&[text(&photos), text(&mask)]).ok().lines().len(), 2);
+
+    let run = score(&[text(&heat)]).fails(2, &["1 path could not be scored"]);
+    assert!(
+        run.out.contains("heat: no pictures in this folder")
+            && run.err.contains("passed over: 1 picture written by ckaad"),
+        "{run:?}"
+    );
+    std::fs::copy(photos.join("a.png"), heat.join("mine.png")).unwrap();
+    let run = score(&[text(&heat)]).ok();
+    assert!(run.lines().len() == 1 && run.out.contains("mine.png"), "{run:?}");
+    assert_eq!(score(&[text(&heat.join("a.png"))]).ok().lines().len(), 1);
+}
+
+/// A flag that would do nothing is refused.
+#[test]
+fn flags_that_need_another() {
+    let picture = full().join("test/good/000.png");
+    let args = ["score", "--model", text(model()), text(&picture)];
+    for (flag, value, needs) in [
+        ("--map-format", "tiff", "--maps"),
+        ("--map-format", "npy", "--maps"),
+        ("--pixel-threshold", "1", "--heatmaps"),
+    ] {
+        ckaad(&[&args[..], &[flag, value]].concat()).fails(2, &[needs]);
+    }
+    ckaad(&[&args[..], &["--pixel-threshold", "1", "--format", "json"]].concat()).ok();
+    ckaad(&[&args[..], &["--contours"]].concat()).fails(2, &["--heatmaps"]);
+}
+
 /// Where the map is above the pixel threshold, in pixels of the picture (64, of maps of 32).
 #[test]
 fn regions_and_thresholds_of_a_run() {

@@ -6,6 +6,7 @@ mod beside;
 mod fetch;
 mod formats;
 mod hostile;
+mod networks;
 mod stream;
 
 use std::path::PathBuf;

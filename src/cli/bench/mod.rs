@@ -89,8 +89,8 @@ impl Report<'_> {
     fn print(&self, format: Format) -> Result<()> {
         let total = &self.stages[0].1;
         if total.noisy() {
-            tell!(
-                "warning: times of the {} vary (least {}, median {}, 95th percentile {}): this machine is busy or changes its \
+            warning!(
+                "times of the {} vary (least {}, median {}, 95th percentile {}): this machine is busy or changes its \
                  clocks, and ratios to other measurements may be wrong",
                 self.work,
                 time(total.min_s),

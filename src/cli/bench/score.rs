@@ -5,6 +5,7 @@ use crate::Result;
 use crate::bench::workload::{Kind, Workload, random_picture};
 use crate::bench::{parts, repeat, seconds};
 use crate::cli::detector::DetectorArgs;
+use crate::cli::inputs::tell_passed_over;
 use crate::cli::options::count;
 use crate::data::image::Source;
 use crate::data::listing::{self, Given};
@@ -27,11 +28,16 @@ pub struct Args {
     #[command(flatten)]
     detector: DetectorArgs,
     /// A trained model instead of random weights; says the detector, the networks and the picture size, too
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["backbone", "layers", "image_size"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = told_by_model())]
     model: Option<PathBuf>,
     /// Pictures, or folders of pictures, instead of random pixels: reading and resizing them is measured, too
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pictures: Vec<PathBuf>,
+}
+
+/// Flags that say what a model file says.
+fn told_by_model() -> impl Iterator<Item = &'static str> {
+    ["backbone", "layers", "image_size"].into_iter().chain(DetectorArgs::names())
 }
 
 /// Repetitions of a part that is measured by itself.
@@ -59,10 +65,11 @@ pub fn run(args: &Args) -> Result<bool> {
     let size = scorer.image_size();
     let mut listed = Vec::new();
     let given = args.pictures.iter().cloned().map(Given::Path).collect();
-    listing::each(given, &Outputs::default(), &mut |picture| {
+    let passed_over = listing::each(given, &Outputs::default(), &mut |picture| {
         listed.push(picture.map(|meant| meant.source).map_err(|refused| refused.error));
         true
     })?;
+    tell_passed_over(&passed_over);
     let files: Vec<Source> = listed.into_iter().collect::<Result<_>>()?;
     let read = |source: &Source| source.read().map(|p| p.resized(size));
     let pixels: Vec<Vec<u8>> = match &files[..] {

@@ -30,7 +30,7 @@ pub struct Report {
     pub operating: Option<Confusion>,
     /// Pictures and masks that do not count, and why.
     pub left_out: Vec<String>,
-    /// Pictures that may not look as they were meant, and why.
+    /// Pictures that the model knows, and those that may not look as they were meant, and why.
     pub warnings: Vec<String>,
     /// The first row is the whole set, the others one defect type each.
     pub metrics: Vec<MetricsRow>,

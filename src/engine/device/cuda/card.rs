@@ -211,9 +211,10 @@ impl OpenCard {
             sys::cuModuleLoadDataEx(&mut module, ptx.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr())
         };
         loaded.result().map_err(|e| {
-            let log = String::from_utf8_lossy(log.split(|b| *b == 0).next().unwrap_or_default()).trim().to_string();
+            let log = String::from_utf8_lossy(log.split(|b| *b == 0).next().unwrap_or_default());
+            let log = log.trim().lines().collect::<Vec<_>>().join("; ");
             let Module { name: file, .. } = entry.module();
-            Error::Device(format!("{}\n{log}", self.failed(&format!("compiling {name} of {file}.ptx"), e)))
+            Error::Device(format!("{}: {log}", self.failed(&format!("compiling {name} of {file}.ptx"), e)))
         })?;
         // SAFETY: the module was just loaded and is never unloaded.
         let function = unsafe { result::module::get_function(module, symbol) };

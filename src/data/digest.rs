@@ -1,0 +1,82 @@
+//! Which pictures are the same: by the contents of their files, wherever these lie and whatever they are called.
+
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::str::FromStr;
+
+/// The first 64 bits of the SHA-256 of a file. Two pictures share them by accident alone, and then a warning is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Digest(u64);
+
+impl Digest {
+    /// Of a whole SHA-256.
+    pub fn of_sha256(sha256: &[u8; 32]) -> Self {
+        Digest(u64::from_be_bytes(std::array::from_fn(|i| sha256[i])))
+    }
+
+    /// Of a file's bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self::of_sha256(&Sha256::digest(bytes).into())
+    }
+}
+
+/// A set of digests. As text the 16 hex digits of each, ascending, one behind the other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Digests(Vec<Digest>);
+
+impl Digests {
+    pub fn contains(&self, digest: Digest) -> bool {
+        self.0.binary_search(&digest).is_ok()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<Digest> for Digests {
+    fn from_iter<I: IntoIterator<Item = Digest>>(digests: I) -> Self {
+        let mut all: Vec<Digest> = digests.into_iter().collect();
+        all.sort_unstable();
+        all.dedup();
+        Digests(all)
+    }
+}
+
+impl fmt::Display for Digests {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.0.iter().try_for_each(|d| write!(f, "{:016x}", d.0))
+    }
+}
+
+impl FromStr for Digests {
+    /// What is wrong is of no use to anybody.
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (digests, []) = text.as_bytes().as_chunks::<16>() else { return Err(()) };
+        let one = |hex: &[u8; 16]| {
+            let hex = str::from_utf8(hex).ok().filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))?;
+            u64::from_str_radix(hex, 16).ok().map(Digest)
+        };
+        digests.iter().map(one).collect::<Option<_>>().ok_or(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_sha256sum_prints_them() {
+        // `printf abc | sha256sum` and `sha256sum < /dev/null`.
+        let all: Digests = [Digest::of(b""), Digest::of(b"abc"), Digest::of(b"")].into_iter().collect();
+        assert_eq!(all.to_string(), "ba7816bf8f01cfeae3b0c44298fc1c14");
+        assert_eq!(all.to_string().parse(), Ok(all.clone()));
+        assert!(all.contains(Digest::of(b"abc")) && !all.contains(Digest::of(b"abd")));
+        assert_eq!("".parse(), Ok(Digests::default()));
+        for wrong in ["ba7816bf8f01cfe", "ba7816bf8f01cfeg", "+a7816bf8f01cfea", "ba7816bf8f01cfea0"] {
+            assert_eq!(wrong.parse::<Digests>(), Err(()), "{wrong}");
+        }
+    }
+}
