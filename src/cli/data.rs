@@ -172,6 +172,10 @@ fn run_check(args: &CheckArgs) -> Result<bool> {
         Some(name) => vec![dataset.category(Some(name))?],
         None => dataset.categories,
     };
+    // What nothing is found in is no dataset.
+    if let [Category { train: Err(_), test: Err(_), .. }] = categories[..] {
+        return categories.into_iter().next().map_or(Ok(true), |c| c.train.map(|_| true));
+    }
     let total: usize = categories.iter().map(|c| c.samples().count()).sum();
     let bar = progress::bar("checking", total as u64);
     let reports: Vec<(&str, Report)> = categories.iter().map(|c| (c.name.as_str(), check(c, &|| bar.inc(1)))).collect();

@@ -1,6 +1,6 @@
 //! What a dataset holds and what is wrong with it, before hours go into it: every picture and every mask is read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 
 use rayon::prelude::*;
@@ -106,19 +106,17 @@ fn see(split: Split, sample: &Sample) -> Seen {
 impl Report {
     /// What listing the files told.
     fn of_lists(&mut self, category: &Category) {
-        let mut left_out: Vec<String> = Vec::new();
-        for lines in
-            [category.train.as_ref().ok().map(|s| &s.left_out), category.test.as_ref().ok().map(|s| &s.left_out)]
-        {
-            let new: Vec<String> = lines.into_iter().flatten().filter(|l| !left_out.contains(l)).cloned().collect();
-            left_out.extend(new);
-        }
-        let errors = [category.train.as_ref().err(), category.test.as_ref().err()];
+        let (train, test) = (&category.train, &category.test);
+        let errors = [train.as_ref().err(), test.as_ref().err()];
         self.problems.extend(errors.into_iter().flatten().map(|e| e.to_string()));
+        // Both may tell of the same rows and files.
+        let of_train = train.iter().map(|set| (&set.left_out, &set.passed_over));
+        let both: Vec<_> = of_train.chain(test.iter().map(|set| (&set.left_out, &set.passed_over))).collect();
+        let mut left_out: Vec<&String> = both.iter().flat_map(|(left_out, _)| *left_out).collect();
+        let mut seen = HashSet::new();
+        left_out.retain(|line| seen.insert(*line));
         self.problems.extend(left_out.into_iter().map(|line| format!("left out: {line}")));
-        let passed_over =
-            [category.train.as_ref().ok().map(|s| &s.passed_over), category.test.as_ref().ok().map(|s| &s.passed_over)];
-        let mut passed_over: Vec<String> = passed_over.into_iter().flatten().map(|p| p.to_string()).collect();
+        let mut passed_over: Vec<String> = both.iter().map(|(_, passed_over)| passed_over.to_string()).collect();
         passed_over.retain(|text| !text.is_empty());
         passed_over.dedup();
         self.passed_over = passed_over.join(", ");
@@ -182,18 +180,17 @@ impl Report {
         for group in &groups {
             let names: Vec<String> = group.iter().map(|&i| samples[i].1.path().display().to_string()).collect();
             let first = samples[group[0]];
-            let (mut splits, mut labels) =
-                (group.iter().map(|&i| samples[i].0), group.iter().map(|&i| samples[i].1.anomalous));
-            // Both may be wrong.
-            let [split, label] = [splits.any(|s| s != first.0), labels.any(|l| l != first.1.anomalous)];
+            let one_split = group.iter().all(|&i| samples[i].0 == first.0);
+            let one_label = group.iter().all(|&i| samples[i].1.anomalous == first.1.anomalous);
             let name = names.join(" = ");
-            if split {
+            // Both may be wrong.
+            if !one_split {
                 across.push(name.clone());
             }
-            if label {
+            if !one_label {
                 contradictory.push(name.clone());
             }
-            if !split && !label {
+            if one_split && one_label {
                 within.push(name);
             }
         }

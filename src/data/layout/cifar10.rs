@@ -20,6 +20,8 @@ const SIDE: usize = 32;
 const RECORD: usize = 1 + 3 * SIDE * SIDE;
 /// Where the batches lie as they are unpacked.
 const INSIDE: &str = "cifar-10-batches-bin";
+/// A batch of the version for Python.
+const PICKLED: &str = "data_batch_1";
 const TEST: &str = "test_batch.bin";
 
 pub const LAYOUT: Layout = Layout {
@@ -43,6 +45,9 @@ fn batch(number: usize) -> String {
 
 fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
     let Some(folder) = batches(root) else {
+        if root.join(PICKLED).is_file() {
+            invalid!("{}: the version for Python, expected the binary one (cifar-10-binary.tar.gz)", root.display());
+        }
         return read_classes(root, &Classes { usual: &CLASSES[..1], kind: of_folder, without: &[] }, options);
     };
     let normal = normal_classes(root, &CLASSES.map(String::from), &CLASSES[..1], options)?;

@@ -54,18 +54,23 @@ fn categories(root: &Path) -> Vec<PathBuf> {
 /// One category, or all of a folder of them. One that nothing can be found in says so when it is to be used.
 fn read(root: &Path, _: &Options) -> Result<Vec<Category>> {
     check_root(root)?;
-    let one = |name: String, root: &Path| Category {
+    let one = |name: String, root: &Path, notes: Vec<String>| Category {
         name,
         train: TrainSet::open(root),
         validation: vec![],
         test: TestSet::open(root),
-        notes: vec![],
+        notes,
     };
     let categories = categories(root);
     if is_category(root) || categories.is_empty() {
-        return Ok(vec![one(String::new(), root)]);
+        return Ok(vec![one(String::new(), root, vec![])]);
     }
-    Ok(categories.iter().map(|c| one(name_of(c), c)).collect())
+    let (mut others, _) = listing::folders(root, "")?;
+    others.retain(|folder| !categories.contains(folder));
+    let names: Vec<String> = others.iter().map(|folder| name_of(folder)).collect();
+    let note =
+        (!names.is_empty()).then(|| format!("no categories, as train/good or test is missing: {}", names.join(", ")));
+    Ok(categories.iter().map(|c| one(name_of(c), c, note.iter().cloned().collect())).collect())
 }
 
 impl TrainSet {
@@ -88,8 +93,8 @@ impl TrainSet {
                 if name != NORMAL[0] {
                     set.taken_for_normal.push(name.into_owned());
                 }
-            } else if name.eq_ignore_ascii_case(ANOMALOUS) {
-                set.anomalous.extend(samples(set.passed_over.pictures(&folder)?, ANOMALOUS, true));
+            } else if name.eq_ignore_ascii_case(COARSE) {
+                set.anomalous.extend(samples(set.passed_over.pictures(&folder)?, COARSE, true));
             } else {
                 set.passed_over.folder(&format!("train/{name}"), &folder);
             }
@@ -106,7 +111,7 @@ impl TrainSet {
         let mut set = Self::default();
         set.good = samples(set.passed_over.pictures(normal)?, NORMAL[0], false).collect();
         if let Some(folder) = anomalous {
-            set.anomalous = samples(set.passed_over.pictures(folder)?, ANOMALOUS, true).collect();
+            set.anomalous = samples(set.passed_over.pictures(folder)?, COARSE, true).collect();
         }
         set.expect_apart()
     }
@@ -190,7 +195,7 @@ impl TestSet {
             None => Masks::default(),
         };
         if let Some(folder) = anomalous {
-            set.add(folder, ANOMALOUS, true, &mut masks, root)?;
+            set.add(folder, COARSE, true, &mut masks, root)?;
             set.leave_out_empty(folder);
             for image in &mut set.images {
                 let below = image.path().strip_prefix(folder).ok().and_then(|p| p.components().next());
@@ -267,9 +272,6 @@ impl TestSet {
         Ok(())
     }
 }
-
-/// The folder of training pictures that are anomalous somewhere.
-const ANOMALOUS: &str = COARSE;
 
 /// How to name the pictures below a folder that is no dataset; nothing where there are none. One with the folder `other` is a
 /// dataset with a part missing, and not all of its pictures are of one kind.

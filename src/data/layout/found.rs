@@ -112,20 +112,24 @@ impl Found {
     }
 }
 
-/// Which of the classes in `root` are normal: those asked for, else those of `usual` that are there.
+/// Which of the classes in `root` are normal, in any case: those asked for, else those of `usual` that are there.
 pub fn normal_classes(root: &Path, classes: &[String], usual: &[&str], options: &Options) -> Result<BTreeSet<String>> {
-    let there = |name: &str| classes.iter().find(|class| class.eq_ignore_ascii_case(name)).cloned();
-    let (root, all) = (root.display(), || classes.join(", "));
-    if options.normal.is_empty() {
-        let normal: BTreeSet<String> = usual.iter().filter_map(|name| there(name)).collect();
-        if normal.is_empty() {
-            invalid!("{root}: which of its classes are normal? --normal-class one of {}", all());
+    let called = |name: &str| classes.iter().filter(|class| class.eq_ignore_ascii_case(name)).cloned().collect();
+    let there: Vec<&str> = classes.iter().map(String::as_str).filter(|class| !class.is_empty()).collect();
+    let (root, all) = (root.display(), there.join(", "));
+    let mut normal = BTreeSet::new();
+    for name in &options.normal {
+        let found: Vec<String> = called(name);
+        if found.is_empty() {
+            return Err(Error::Usage(format!("--normal-class {name}: not in {root}, expected one of {all}")));
         }
-        return Ok(normal);
+        normal.extend(found);
     }
-    let asked = |name: &String| {
-        let unknown = || Error::Usage(format!("--normal-class {name}: not in {root}, expected one of {}", all()));
-        there(name).ok_or_else(unknown)
-    };
-    options.normal.iter().map(asked).collect()
+    if options.normal.is_empty() {
+        normal.extend(usual.iter().flat_map(|name| called(name)));
+    }
+    if normal.is_empty() {
+        invalid!("{root}: which of its classes are normal? --normal-class one of {all}");
+    }
+    Ok(normal)
 }

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
-use super::{Sample, Split, TestSet};
+use super::{Sample, Split, TestSet, is_normal};
 use crate::data::listing::PassedOver;
 use crate::engine::hash::fnv1a;
 use crate::error::{Error, Result};
@@ -131,9 +131,9 @@ pub fn csv(made: &Made, path: &Path) -> Result<Vec<u8>> {
         let whole = std::fs::canonicalize(file).map_err(|e| Error::io(file, e))?;
         let name: PathBuf = whole.strip_prefix(&folder).map(Path::to_path_buf).unwrap_or(whole);
         match name.into_os_string().into_string() {
-            Ok(name) if !name.contains('|') => Ok(name),
+            Ok(name) if !name.contains('|') && name.trim() == name => Ok(name),
             _ => Err(Error::Invalid(format!(
-                "{}: its name is not UTF-8 or has a |, and cannot stand in a table; rename it",
+                "{}: its name is not UTF-8, has a | or ends in a blank, and cannot stand in a table; rename it",
                 file.display()
             ))),
         }
@@ -142,6 +142,10 @@ pub fn csv(made: &Made, path: &Path) -> Result<Vec<u8>> {
     let failed = |e: ::csv::Error| Error::Invalid(format!("{}: {e}", path.display()));
     table.write_record(["path", "label", "split", "mask"]).map_err(failed)?;
     for (split, sample) in &made.samples {
+        if sample.anomalous && (is_normal(&sample.kind) || sample.kind == "0") {
+            let path = sample.path().display();
+            invalid!("{path}: a type of anomalies called {}, as normal pictures are: rename its folder", sample.kind);
+        }
         let masks: Vec<String> = sample.masks.iter().map(|m| name(m)).collect::<Result<_>>()?;
         let row = [&name(sample.path())?, &sample.kind, split.name(), &masks.join("|")];
         table.write_record(row).map_err(failed)?;
