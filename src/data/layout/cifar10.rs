@@ -30,7 +30,11 @@ pub const LAYOUT: Layout = Layout {
     looks: "data_batch_1.bin to data_batch_5.bin and test_batch.bin, also in cifar-10-batches-bin; or train/airplane to truck",
     normal: "airplane",
     classes: true,
-    recognise: |root| batches(root).is_some() || classes_of(root, "train") == BTreeSet::from(CLASSES.map(String::from)),
+    recognise: |root| {
+        batches(root).is_some()
+            || root.join(PICKLED).is_file()
+            || classes_of(root, "train") == BTreeSet::from(CLASSES.map(String::from))
+    },
     read,
 };
 

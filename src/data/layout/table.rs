@@ -69,29 +69,12 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
     let rows = rows(file, base, &mut left_out)?;
     let labels: BTreeSet<String> = rows.iter().map(|row| row.label.clone()).collect();
     let normal = normal_classes(file, &Vec::from_iter(labels), &[&NORMAL[..], &["0"]].concat(), options)?;
-    // What a picture was called before, and in which line.
-    let mut seen: HashMap<PathBuf, (u64, String, Option<String>)> = HashMap::new();
+    // In which line a picture was, and what it was called there.
+    let mut seen: HashMap<PathBuf, (u64, String)> = HashMap::new();
     let mut categories: BTreeMap<String, (Found, Vec<Sample>)> = BTreeMap::new();
     for row in rows {
         let Row { line, path, label, split, mut masks, category } = row;
         let mut refuse = |why: String| left_out.push(format!("{}: line {line}: {why}", file.display()));
-        if let Some((first, other, other_split)) = seen.get(&path) {
-            if (other, other_split) != (&label, &split) {
-                let [this, other] = [(&label, &split), (other, other_split)].map(|(label, split)| {
-                    [Some(label.as_str()), split.as_deref()].into_iter().flatten().collect::<Vec<_>>()
-                });
-                invalid!(
-                    "{}: line {line}: {} is \"{}\" here and \"{}\" in line {first}: a picture has one label and is on one side",
-                    file.display(),
-                    path.display(),
-                    this.join(", "),
-                    other.join(", ")
-                );
-            }
-            refuse(format!("{} is in line {first} already", path.display()));
-            continue;
-        }
-        seen.insert(path.clone(), (line, label.clone(), split.clone()));
         if label.is_empty() {
             refuse("no label".into());
             continue;
@@ -108,6 +91,19 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
             refuse(format!("there is no file {}", path.display()));
             continue;
         }
+        let called = [Some(label.as_str()), side.map(Split::name)].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        if let Some((first, other)) = seen.get(&path) {
+            if *other != called {
+                let (file, path) = (file.display(), path.display());
+                invalid!(
+                    "{file}: line {line}: {path} is \"{called}\" here and \"{other}\" in line {first}: a picture has one label \
+                     and is on one side"
+                );
+            }
+            refuse(format!("{} is in line {first} already", path.display()));
+            continue;
+        }
+        seen.insert(path.clone(), (line, called));
         masks.retain(|mask| {
             let there = mask.is_file();
             if !there {
