@@ -1,6 +1,6 @@
 //! The training loop with methods that are not the house's: what the seam promises, it keeps for any.
 
-use ckaad::data::folder::TrainSet;
+use ckaad::data::layout::TrainSet;
 use ckaad::data::synthetic::{self, Spec};
 use ckaad::detector::ckaad::{self as paper, autoencoder, discriminator, discriminator::Level};
 use ckaad::detector::file::{Config, Prefixed};
@@ -464,7 +464,8 @@ fn a_backbone_is_trained() {
     let mut scorer = Scorer::new(&config, &backbone, &[head], 1, &Backend::CPU).unwrap();
     let threshold: f64 = archive.metadata()["threshold"].parse().unwrap();
     let set = TrainSet::open(&whole.path().join("data")).unwrap();
-    let pictures = Pictures::open(set.good, a.image_size, usize::MAX, &|_| ()).unwrap();
+    let pictures =
+        Pictures::open(set.good.into_iter().map(|s| s.source).collect(), a.image_size, usize::MAX, &|_| ()).unwrap();
     let mut one = vec![0; pictures.each()];
     let held_back = (0..pictures.len()).any(|i| {
         pictures.gather(&[i], &mut one).unwrap();

@@ -95,7 +95,7 @@ impl Failed {
     }
 
     pub fn add(&mut self, source: &Source) {
-        let picture = matches!(source, Source::Bytes { .. }) || source.path().is_file();
+        let picture = source.file().is_none_or(Path::is_file);
         *if picture { &mut self.pictures } else { &mut self.paths } += 1;
     }
 

@@ -1,9 +1,9 @@
-//! Pictures: folder layouts, decoding, which are the same, resizing, distortion, synthetic sets.
+//! Pictures: dataset layouts, decoding, which are the same, resizing, distortion, synthetic sets.
 
 pub mod digest;
 pub mod elastic;
-pub mod folder;
 pub mod image;
+pub mod layout;
 pub mod listing;
 pub mod resize;
 pub mod synthetic;

@@ -31,7 +31,7 @@ pub fn left_out(e: &Evaluation) -> Vec<String> {
     all.extend(e.unreadable.iter().map(Error::to_string));
     for p in &e.pictures {
         if let Truth::Unknown(why) = &p.truth {
-            let name = p.image.path.display();
+            let name = p.image.path().display();
             match why {
                 NoMask::Missing => {}
                 NoMask::Empty => all.push(format!("{name}: its mask marks nothing; left out of pixel metrics")),
@@ -51,7 +51,7 @@ pub fn left_out(e: &Evaluation) -> Vec<String> {
 
 /// Pictures that may not look as they were meant, and why.
 pub fn warnings(e: &Evaluation) -> Vec<(&Path, &str)> {
-    e.pictures.iter().flat_map(|p| p.shown.warnings.iter().map(|w| (&*p.image.path, &**w))).collect()
+    e.pictures.iter().flat_map(|p| p.shown.warnings.iter().map(|w| (p.image.path(), &**w))).collect()
 }
 
 /// Pictures that the model knows already. What it makes of them is better than what it makes of new ones.
@@ -65,7 +65,7 @@ impl<'a> Known<'a> {
     pub fn new(config: &Config, e: &'a Evaluation) -> Self {
         let of = |known: &Digests, but: &Digests| -> Vec<&Path> {
             let is = |p: &&Judged| p.digest.is_some_and(|d| known.contains(d) && !but.contains(d));
-            e.pictures.iter().filter(is).map(|p| &*p.image.path).collect()
+            e.pictures.iter().filter(is).map(|p| p.image.path()).collect()
         };
         let trained_on = of(&config.trained_on, &Digests::default());
         Known { trained_on, calibrated_on: of(&config.calibrated_on, &config.trained_on) }
@@ -146,7 +146,7 @@ pub fn origin(config: &Config, threshold: Option<f64>) -> Result<String> {
 
 fn picture(p: &Judged) -> Row {
     Row {
-        name: p.image.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        name: p.image.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
         kind: p.image.kind.clone(),
         anomalous: Some(p.image.anomalous),
         score: p.score,

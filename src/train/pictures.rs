@@ -1,7 +1,7 @@
 //! The training pictures: decoded once and kept while they fit the memory budget, decoded again each time otherwise.
 
 use crate::data::digest::Digest;
-use crate::data::image::{Picture, Source};
+use crate::data::image::Source;
 use crate::{Error, Result, invalid};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
@@ -39,7 +39,7 @@ impl Pictures {
         let done = AtomicUsize::new(0);
         let load = |source: &Source, to: Option<&mut [u8]>| -> Result<Read> {
             let bytes = source.bytes()?;
-            let picture = Picture::decode(&bytes).map_err(|e| e.within(source.path().display()))?;
+            let picture = source.decode(&bytes)?;
             if let Some(to) = to {
                 to.copy_from_slice(&picture.resized(size));
             }

@@ -5,6 +5,7 @@ mod common;
 
 mod bad_input;
 mod bench;
+mod data;
 mod detector;
 mod device;
 mod eval;

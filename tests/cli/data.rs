@@ -1,0 +1,120 @@
+//! `ckaad data`, and datasets in their owners' layouts given to `train` and `eval`.
+
+use crate::support::*;
+use std::fs;
+use std::path::Path;
+
+/// Pictures of 32 x 32, none equal to another.
+fn pictures(root: &Path, names: &[&str]) {
+    for name in names {
+        let seed = name.bytes().fold(7u32, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
+        write_png(&root.join(name), 32, 32, |x, y| [(seed >> 8) as u8, seed as u8 ^ x as u8, y as u8]);
+    }
+}
+
+#[test]
+fn check_says_what_a_dataset_is_and_what_is_wrong() {
+    let run = ckaad(&["data", "check", text(full())]).ok();
+    assert!(run.lines()[0].ends_with("layout folder (train/good, test/good, test/<type>, ground_truth/<type>; or folders of categories, each like that)"));
+    assert!(
+        run.out.contains("train      anomalous       3  anomalous")
+            && run.out.contains("test       normal          3  good")
+    );
+    assert!(run.out.contains("6 found, 0 missing") && run.out.ends_with("nothing is wrong\n"), "{run:?}");
+
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, &["train/good/1.png", "train/good/2.png", "test/good/3.png", "test/bad/4.png"]);
+    fs::copy(root.join("train/good/1.png"), root.join("test/good/1.png")).unwrap();
+    let run = ckaad(&["data", "check", text(root), "--format", "json"]);
+    assert_eq!((run.code, run.err.as_str()), (Some(1), ""));
+    let object = &run.json()[0];
+    let category = &object["categories"][0];
+    assert_eq!((object["layout"].as_str(), category["doubled_across_splits"].as_u64()), (Some("folder"), Some(1)));
+    let counts = serde_json::json!({"split": "test", "class": "good", "anomalous": false, "pictures": 2});
+    assert!(category["counts"].as_array().unwrap().contains(&counts), "{category}");
+    assert_eq!(category["masks"]["missing"], 1);
+    assert!(category["problems"][0].as_str().unwrap().contains("1 picture in more than one split"), "{category}");
+    assert!(category["notes"][0].as_str().unwrap().contains("no masks"), "{category}");
+
+    ckaad(&["data", "check", text(&root.join("test/bad"))]).fails(2, &["there is no train/good in it"]);
+    ckaad(&["data", "check", "nowhere"]).fails(2, &["nowhere"]);
+    ckaad(&["data", "check", text(root), "--layout", "isic2018"]).fails(2, &["ISIC2018_Task3_Training"]);
+    ckaad(&["data", "check", text(root), "--layout", "mnist"]).fails(2, &["--layout", "mnist", "isic2018"]);
+}
+
+#[test]
+fn two_folders_are_split_trained_on_and_evaluated() {
+    let dir = folder();
+    let root = dir.path();
+    let [no, yes] = ["no", "yes"].map(|name| (0..10).map(|i| format!("{name}/{i}.png")).collect::<Vec<_>>());
+    pictures(root, &no.iter().chain(&yes).map(String::as_str).collect::<Vec<_>>());
+    let [no, yes, table, model] = ["no", "yes", "split.csv", "m.safetensors"].map(|name| root.join(name));
+    let args = ["data", "split", "--normal", text(&no), "--anomalous", text(&yes), "--labelled", "30%"];
+    let args = [&args[..], &["--test-share", "0.3", "--out", text(&table)]].concat();
+    let run = ckaad(&args).ok();
+    assert_eq!(run.lines()[1..], ["  train  7 normal, 3 anomalous", "  test   3 normal, 7 anomalous"]);
+    assert!(fs::read_to_string(&table).unwrap().starts_with("path,label,split,mask\nno/"));
+    ckaad(&args).fails(2, &["--out", "already there; name another file"]);
+    ckaad(&[&args[..8], &["--out", text(root)]].concat()).fails(2, &["--out", "expected the name of a file"]);
+    ckaad(&[&args[..6], &["--labelled", "some"]].concat()).fails(2, &["expected a number, or a share as 0.1 or 10%"]);
+
+    let run = train(&table, &model, "--strategy ckapatch --holdout 0.3").ok();
+    assert!(run.err.contains("layout csv (normal: good, ok, normal, nominal or 0"), "{run:?}");
+    assert!(run.err.contains("5 normal pictures, 2 held back, 3 anomalous"), "{run:?}");
+    let run = ckaad(&["eval", "--model", text(&model), "--data", text(&table), "--format", "json", "--scores"]).ok();
+    let pictures = &run.json()[0]["pictures"];
+    assert_eq!((pictures["normal"].as_u64(), pictures["anomalous"].as_u64()), (Some(3), Some(7)));
+
+    // A row that cannot be used is said, and ends an evaluation as a folder does.
+    fs::write(&table, fs::read_to_string(&table).unwrap() + "gone.png,good,test,\n").unwrap();
+    let run = ckaad(&["eval", "--model", text(&model), "--data", text(&table)]);
+    run.fails(2, &["left out: ", "line 22: there is no file", "1 folder or row of the dataset could not be used"]);
+    let run = train(&table, &root.join("n.safetensors"), "").ok();
+    assert!(run.err.contains("line 22: there is no file"), "{run:?}");
+}
+
+/// Binary batches are trained on and evaluated like any folder.
+#[test]
+fn cifar10_from_its_batches() {
+    let dir = folder();
+    let root = dir.path().join("cifar-10-batches-bin");
+    fs::create_dir_all(&root).unwrap();
+    let batch = |name: &str, labels: &[u8]| {
+        let record = |(i, label): (usize, &u8)| {
+            let pixels = (0..3072usize).map(|p| (p * (i + 3) + name.len() * 40) as u8);
+            std::iter::once(*label).chain(pixels).collect::<Vec<u8>>()
+        };
+        fs::write(root.join(name), labels.iter().enumerate().flat_map(record).collect::<Vec<u8>>()).unwrap();
+    };
+    (1..=5).for_each(|i| batch(&format!("data_batch_{i}.bin"), &[8, 8, 1]));
+    batch("test_batch.bin", &[8, 1, 2]);
+    let model = dir.path().join("m.safetensors");
+    let run = train(&root, &model, "--normal-class ship --strategy ckapatch").ok();
+    assert!(run.err.contains("layout cifar10 (normal: ship)"), "{run:?}");
+    assert!(run.err.contains("to train on: normal 10 ship; anomalous 5 automobile"), "{run:?}");
+    let eval = ["eval", "--model", text(&model), "--data", text(&root), "--normal-class", "ship"];
+    let run = ckaad(&[&eval[..], &["--format", "json", "--scores"]].concat()).ok();
+    let scores = run.json()[0]["scores"].clone();
+    assert!(scores[0]["path"].as_str().unwrap().ends_with("test_batch.bin#1"), "{scores}");
+    assert_eq!((&scores[0]["type"], &scores[2]["type"]), (&"automobile".into(), &"ship".into()));
+    // Nothing is written over a batch.
+    let batch = root.join("data_batch_2.bin");
+    train(&root, &batch, "--normal-class ship --force").fails(2, &["--out", "data_batch_2.bin"]);
+    ckaad(&["train", "--normal", text(full()), "--normal-class", "ship"]).fails(2, &["name it, too"]);
+}
+
+#[test]
+fn a_category_of_several() {
+    let dir = folder();
+    for object in ["nut", "bolt"] {
+        pictures(
+            &dir.path().join(object),
+            &["train/good/1.png", "train/good/2.png", "train/good/3.png", "test/good/4.png"],
+        );
+    }
+    let model = dir.path().join("m.safetensors");
+    train(dir.path(), &model, "--holdout 0").fails(2, &["holds bolt, nut: choose one with --category"]);
+    let run = train(dir.path(), &model, "--category nut --holdout 0").ok();
+    assert!(run.err.contains("3 normal pictures"), "{run:?}");
+}

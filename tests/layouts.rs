@@ -1,0 +1,662 @@
+//! Datasets as their owners lay them out, made small: what each is taken for, and what is said of broken ones. Real excerpts
+//! beside them, where there are any.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ckaad::data::layout::check::{Masks, Report, check};
+use ckaad::data::layout::split::{Labelled, Plan, csv, split};
+use ckaad::data::layout::{Category, Dataset, LAYOUTS, Layout, Options, Split, TestSet};
+use tempfile::TempDir;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Writes pictures of which no two are equal, in the formats of their names.
+fn pictures(root: &Path, names: &str) {
+    for name in names.split_whitespace() {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let seed = name.bytes().fold(7u32, |h, b| h.wrapping_mul(31).wrapping_add(b.into()));
+        let pixel = |x, y| image::Rgb([(seed >> 16) as u8, (seed >> 8) as u8 ^ x as u8, seed as u8 ^ y as u8]);
+        image::RgbImage::from_fn(8, 8, pixel).save(&path).unwrap();
+    }
+}
+
+/// Writes masks of the size of pictures; `mark` in one pixel.
+fn masks(root: &Path, names: &str, mark: u8) {
+    for name in names.split_whitespace() {
+        let path = root.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let at = |x, y| image::Luma([if (x, y) == (3, 5) { mark } else { 0 }]);
+        image::GrayImage::from_fn(8, 8, at).save(&path).unwrap();
+    }
+}
+
+fn write(root: &Path, name: &str, text: &str) -> PathBuf {
+    let path = root.join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    path
+}
+
+/// Names in a series, as `a/3.png`.
+fn series(pattern: &str, numbers: impl IntoIterator<Item = usize>) -> String {
+    numbers.into_iter().map(|i| pattern.replace('#', &i.to_string())).collect::<Vec<_>>().join(" ")
+}
+
+fn with_normal(classes: &[&str]) -> Options {
+    Options { normal: classes.iter().map(|c| c.to_string()).collect() }
+}
+
+/// The dataset, which is recognised as `layout`.
+#[track_caller]
+fn open(root: &Path, layout: &str) -> Dataset {
+    open_with(root, layout, &Options::default())
+}
+
+#[track_caller]
+fn open_with(root: &Path, layout: &str, options: &Options) -> Dataset {
+    let dataset = Dataset::open(root, None, options).unwrap();
+    assert_eq!(dataset.layout.name, layout);
+    dataset
+}
+
+fn error(root: &Path, options: &Options) -> String {
+    Dataset::open(root, None, options).map(|d| d.layout.name).unwrap_err().to_string()
+}
+
+/// `train good 3, test -bad 1 of 2`: numbers of pictures by split and class, anomalous ones with a minus, and how many of
+/// them have masks, where some do.
+fn summary(category: &Category) -> String {
+    let mut counts: BTreeMap<(Split, bool, &str), [usize; 2]> = BTreeMap::new();
+    for (split, sample) in category.samples() {
+        let count = counts.entry((split, sample.anomalous, &sample.kind)).or_default();
+        count[0] += 1;
+        count[1] += usize::from(!sample.masks.is_empty());
+    }
+    let one = |((split, anomalous, kind), [count, masks]): (&(Split, bool, &str), &[usize; 2])| {
+        let minus = if *anomalous { "-" } else { "" };
+        let masks = if *masks > 0 { format!(" ({masks} masks)") } else { String::new() };
+        format!("{} {minus}{kind} {count}{masks}", split.name())
+    };
+    counts.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+#[track_caller]
+fn only(dataset: Dataset) -> Category {
+    dataset.category(None).unwrap()
+}
+
+fn checked(category: &Category) -> Report {
+    check(category, &|| ())
+}
+
+fn mvtec(root: &Path) {
+    pictures(root, "train/good/000.png train/good/001.png test/good/002.png test/crack/000.png test/crack/001.png");
+    masks(root, "ground_truth/crack/000_mask.png ground_truth/crack/001_mask.png", 255);
+}
+
+#[test]
+fn mvtec_ad_as_a_whole_and_one_of_it() {
+    let dir = folder();
+    let root = dir.path();
+    mvtec(&root.join("bottle"));
+    mvtec(&root.join("screw"));
+    pictures(root, "half/train/good/1.png");
+    fs::write(root.join("license.txt"), "CC").unwrap();
+    let expected = "train good 2, test good 1, test -crack 2 (2 masks)";
+    let dataset = open(root, "folder");
+    let names: Vec<&str> = dataset.categories.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(names, ["bottle", "screw"]);
+    assert_eq!(summary(&dataset.category(Some("screw")).unwrap()), expected);
+    assert_eq!(summary(&only(open(&root.join("screw"), "folder"))), expected);
+    let notes = &open(root, "folder").categories[0].notes;
+    assert_eq!(notes, &["no categories, as train/good or test is missing: half"]);
+    let which = |name| open(root, "folder").category(name).unwrap_err().to_string();
+    assert!(which(None).contains("holds bottle, screw: choose one with --category"), "{}", which(None));
+    assert!(which(Some("nut")).contains("--category nut: not in"), "{}", which(Some("nut")));
+    let one = open(&root.join("screw"), "folder").category(Some("screw")).unwrap_err().to_string();
+    assert!(one.contains("leave --category out"), "{one}");
+    let report = checked(&open(root, "folder").categories[0]);
+    assert_eq!((report.masks, report.problems), (Masks { found: 2, ..Masks::default() }, vec![]));
+    // What is normal there is not for anybody to say.
+    assert!(error(root, &with_normal(&["crack"])).contains("--normal-class: what is normal is fixed in layout folder"));
+    for name in ["folder", "mvtec", "mpdd", "btad"] {
+        assert_eq!(Layout::find(name).unwrap().name, "folder");
+    }
+    assert!(Layout::find("mvtec3").unwrap_err().to_string().contains("expected one of csv, isic2018"));
+}
+
+/// The document's table has the layouts in the order in which they are tried.
+#[test]
+fn the_document_has_a_row_for_each_layout() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/datasets.md")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    assert_eq!(rows.collect::<Vec<_>>(), LAYOUTS.iter().map(|l| l.name).collect::<Vec<_>>());
+}
+
+#[test]
+fn btad() {
+    let dir = folder();
+    let root = dir.path().join("BTech_Dataset_transformed");
+    pictures(
+        &root,
+        "01/train/ok/0000.bmp 01/test/ok/0001.bmp 01/test/ko/0000.bmp 02/train/ok/0000.png 02/test/ok/0001.png",
+    );
+    pictures(&root, "02/test/ko/0002.png");
+    masks(&root, "01/ground_truth/ko/0000.png 02/ground_truth/ko/0002.png", 255);
+    let dataset = open(&root, "folder");
+    for category in &dataset.categories {
+        assert_eq!(summary(category), "train ok 1, test ok 1, test -ko 1 (1 masks)", "{}", category.name);
+    }
+    assert_eq!(dataset.categories.len(), 2);
+}
+
+#[test]
+fn mvtec_ad_2() {
+    let dir = folder();
+    let root = dir.path();
+    for object in ["can", "vial"].map(|object| root.join(object)) {
+        pictures(&object, "train/good/000_regular.png train/good/001_regular.png validation/good/000_regular.png");
+        pictures(
+            &object,
+            "test_public/good/000_regular.png test_public/bad/000_regular.png test_public/bad/001_shift_1.png",
+        );
+        pictures(
+            &object,
+            "test_private/000_regular.png test_private_mixed/000_mixed.png test_private_mixed/001_mixed.png",
+        );
+        masks(&object, "test_public/ground_truth/bad/000_regular_mask.png", 255);
+        masks(&object, "test_public/ground_truth/bad/001_shift_1_mask.png", 255);
+    }
+    let expected = "train good 2, validation good 1, test good 1, test -bad 2 (2 masks)";
+    let dataset = open(root, "mvtec2");
+    assert_eq!(dataset.categories.iter().map(summary).collect::<Vec<_>>(), [expected; 2]);
+    let vial = only(open(&root.join("vial"), "mvtec2"));
+    assert_eq!(summary(&vial), expected);
+    let passed_over = vial.test.as_ref().unwrap().passed_over.to_string();
+    assert!(
+        passed_over.contains("folder test_private (1 picture), folder test_private_mixed (2 pictures)"),
+        "{passed_over}"
+    );
+    assert!(checked(&vial).problems.is_empty());
+}
+
+#[test]
+fn visa() {
+    let dir = folder();
+    let root = dir.path();
+    let mut table = String::from("object,split,label,image,mask\n");
+    for object in ["candle", "pcb1"] {
+        let data = format!("{object}/Data");
+        pictures(root, &series(&format!("{data}/Images/Normal/000#.JPG"), 0..3));
+        pictures(root, &series(&format!("{data}/Images/Anomaly/00#.JPG"), 0..2));
+        // The values of VisA's masks are numbers of defects.
+        masks(root, &series(&format!("{data}/Masks/Anomaly/00#.png"), 0..2), 1);
+        for (i, split) in ["train", "train", "test"].iter().enumerate() {
+            table += &format!("{object},{split},normal,{data}/Images/Normal/000{i}.JPG,\n");
+        }
+        for i in 0..2 {
+            table += &format!("{object},test,anomaly,{data}/Images/Anomaly/00{i}.JPG,{data}/Masks/Anomaly/00{i}.png\n");
+        }
+    }
+    write(root, "split_csv/1cls.csv", &table);
+    let expected = "train normal 2, test normal 1, test -anomaly 2 (2 masks)";
+    let dataset = open(root, "visa");
+    assert_eq!(dataset.categories.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["candle", "pcb1"]);
+    let candle = dataset.category(Some("candle")).unwrap();
+    assert_eq!(summary(&candle), expected);
+    assert_eq!(checked(&candle).masks, Masks { found: 2, ..Masks::default() });
+    let one = open(&root.join("pcb1"), "visa");
+    assert_eq!(one.categories[0].name, "pcb1");
+    assert_eq!(summary(&only(one)), expected);
+}
+
+const ISIC: &str = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\n";
+
+#[test]
+fn isic2018() {
+    let dir = folder();
+    let root = dir.path();
+    let name = |part: &str, what: &str| format!("ISIC2018_Task3_{part}_{what}");
+    let table = |part: &str, rows: &str| {
+        let file = format!("{}/{}.csv", name(part, "GroundTruth"), name(part, "GroundTruth"));
+        write(root, &file, &(ISIC.to_string() + rows));
+    };
+    pictures(root, &series(&format!("{}/ISIC_002430#.jpg", name("Training", "Input")), 0..5));
+    pictures(root, &series(&format!("{}/ISIC_003432#.jpg", name("Validation", "Input")), 0..2));
+    pictures(root, &format!("{}/ISIC_0034600.jpg", name("Test", "Input")));
+    write(root, &format!("{}/LICENSE.txt", name("Training", "Input")), "CC-BY-NC");
+    table(
+        "Training",
+        "ISIC_0024300,0.0,1.0,0.0,0.0,0.0,0.0,0.0\nISIC_0024301,1.0,0.0,0.0,0.0,0.0,0.0,0.0\n\
+         ISIC_0024302,0.0,0.0,0.0,0.0,0.0,0.0,1.0\nISIC_0024303,0.0,1.0,0.0,0.0,1.0,0.0,0.0\n\
+         ISIC_0024309,0.0,1.0,0.0,0.0,0.0,0.0,0.0\n",
+    );
+    table("Validation", "ISIC_0034320,0,1,0,0,0,0,0\nISIC_0034321,0,0,1,0,0,0,0\n");
+    let category = only(open(root, "isic2018"));
+    assert_eq!(summary(&category), "train NV 1, train -MEL 1, train -VASC 1, test NV 1, test -BCC 1");
+    let train = category.train.as_ref().unwrap();
+    // Two classes at once, pictures without a row (two), a row without a picture.
+    let said = train.left_out.join("\n");
+    assert_eq!(train.left_out.len(), 4, "{said}");
+    assert!(
+        said.contains("GroundTruth.csv: line 5: expected 1.0 in one column")
+            && said.contains("ISIC_0024309: in the table")
+    );
+    let passed_over = train.passed_over.to_string();
+    assert!(
+        passed_over.contains("ISIC2018_Task3_Test_Input (1 picture)") && passed_over.contains("1 .txt"),
+        "{passed_over}"
+    );
+    let problems = checked(&category).problems.join("\n");
+    assert!(problems.contains("class MEL has 1 picture to train on and none to test on"), "{problems}");
+    let other = only(open_with(root, "isic2018", &with_normal(&["mel", "VASC"])));
+    assert_eq!(summary(&other), "train MEL 1, train VASC 1, train -NV 1, test -BCC 1, test -NV 1");
+    assert!(error(root, &with_normal(&["XY"])).contains("--normal-class XY: not in"));
+    table("Validation", "");
+    fs::write(root.join(format!("{0}/{0}.csv", name("Training", "GroundTruth"))), "id,MEL\n").unwrap();
+    assert!(error(root, &Options::default()).contains("expected image,MEL,NV"));
+}
+
+#[test]
+fn chest_xray_and_oct2017() {
+    let dir = folder();
+    let root = dir.path().join("chest_xray");
+    for split in ["train", "val", "test"] {
+        pictures(&root, &series(&format!("{split}/NORMAL/IM-000#-0001.jpeg"), 1..3));
+        pictures(&root, &format!("{split}/PNEUMONIA/person1_bacteria_1.jpeg {split}/PNEUMONIA/person2_virus_4.jpeg"));
+    }
+    pictures(&root, "chest_xray/train/NORMAL/1.jpeg");
+    let category = only(open(&root, "chest_xray"));
+    let kinds = |split: &str| format!("{split} NORMAL 2, {split} -PNEUMONIA_bacteria 1, {split} -PNEUMONIA_virus 1");
+    assert_eq!(summary(&category), ["train", "validation", "test"].map(kinds).join(", "));
+    assert!(category.train.as_ref().unwrap().passed_over.to_string().contains("folder chest_xray (1 picture)"));
+    assert!(category.notes[0].contains("4 pictures for validation"), "{:?}", category.notes);
+
+    let root = dir.path().join("OCT2017");
+    for class in ["CNV", "DME", "DRUSEN", "NORMAL"] {
+        pictures(&root, &series(&format!("train/{class}/{class}-1-#.jpeg"), 0..3));
+        pictures(&root, &series(&format!("test/{class}/{class}-9-#.jpeg"), 0..1));
+    }
+    let expected = "train NORMAL 3, train -CNV 3, train -DME 3, train -DRUSEN 3, \
+                    test NORMAL 1, test -CNV 1, test -DME 1, test -DRUSEN 1";
+    assert_eq!(summary(&only(open(&root, "oct2017"))), expected);
+}
+
+#[test]
+fn br35h_is_split_always_the_same() {
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, &series("no/no#.jpg", 0..10));
+    pictures(root, &series("yes/y#.jpg", 0..5));
+    pictures(root, "pred/pred0.jpg");
+    let category = only(open(root, "br35h"));
+    assert_eq!(summary(&category), "train no 8, train -yes 4, test no 2, test -yes 1");
+    assert_eq!(category.train.as_ref().unwrap().passed_over.to_string(), "folder pred (1 picture)");
+    assert!(category.notes[0].contains("no split is published"));
+    let names = |c: &Category| c.samples().map(|(s, p)| (s, p.path().to_path_buf())).collect::<Vec<_>>();
+    assert_eq!(names(&category), names(&only(open(root, "br35h"))));
+}
+
+/// Records of CIFAR-10: red is the number of the record, green 100 more, blue the column.
+fn batch(file: &Path, labels: &[u8]) {
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let record = |(i, label): (usize, &u8)| {
+        let planes = [vec![i as u8; 1024], vec![100 + i as u8; 1024], (0..1024).map(|p| (p % 32) as u8).collect()];
+        [vec![*label], planes.concat()].concat()
+    };
+    fs::write(file, labels.iter().enumerate().flat_map(record).collect::<Vec<u8>>()).unwrap();
+}
+
+#[test]
+fn cifar10_in_batches() {
+    let dir = folder();
+    let root = dir.path();
+    let inside = root.join("cifar-10-batches-bin");
+    for i in 1..=5 {
+        batch(&inside.join(format!("data_batch_{i}.bin")), &[0, 3, 9]);
+    }
+    batch(&inside.join("test_batch.bin"), &[0, 0, 8]);
+    fs::write(inside.join("batches.meta.txt"), "airplane\n").unwrap();
+    let category = only(open(root, "cifar10"));
+    assert_eq!(summary(&category), "train airplane 5, train -cat 5, train -truck 5, test airplane 2, test -ship 1");
+    assert_eq!(summary(&only(open(&inside, "cifar10"))), summary(&category));
+    let ship = only(open_with(root, "cifar10", &with_normal(&["ship", "cat"])));
+    assert_eq!(summary(&ship), "train cat 5, train -airplane 5, train -truck 5, test ship 1, test -airplane 2");
+    // The third record of the second batch.
+    let truck = &category.train.as_ref().unwrap().anomalous[3];
+    assert_eq!((truck.kind.as_str(), truck.path()), ("truck", inside.join("data_batch_2.bin#2").as_path()));
+    let picture = truck.source.read().unwrap();
+    assert_eq!((picture.width, picture.height), (32, 32));
+    for (i, pixel) in picture.rgb.as_chunks::<3>().0.iter().enumerate() {
+        assert_eq!(*pixel, [2, 102, (i % 32) as u8]);
+    }
+    // Records of one number are equal in these batches.
+    assert_eq!(checked(&category).doubled_across, 3);
+
+    batch(&inside.join("data_batch_3.bin"), &[0, 3]);
+    fs::remove_file(inside.join("data_batch_5.bin")).unwrap();
+    let left_out = only(open(root, "cifar10")).train.unwrap().left_out;
+    assert!(left_out[0].contains("data_batch_5.bin: there is no such batch"), "{left_out:?}");
+    assert!(left_out[1].contains("data_batch_3.bin: 2 records, other batches have 3"), "{left_out:?}");
+    let whole = fs::read(inside.join("data_batch_2.bin")).unwrap();
+    fs::write(inside.join("data_batch_2.bin"), &whole[..whole.len() - 1]).unwrap();
+    let error_of = || error(root, &Options::default());
+    assert!(
+        error_of().contains("data_batch_2.bin: 9218 bytes are no whole number of records of 3073"),
+        "{}",
+        error_of()
+    );
+    batch(&inside.join("data_batch_2.bin"), &[0, 3, 10]);
+    assert!(error_of().contains("record 2 has class 10, expected 0 to 9"), "{}", error_of());
+    batch(&inside.join("data_batch_2.bin"), &[0, 3, 9]);
+    // The file shrinks once its records were counted.
+    let last = only(open(root, "cifar10")).train.unwrap().anomalous;
+    fs::write(inside.join("data_batch_2.bin"), &whole[..5000]).unwrap();
+    let gone = last.iter().find(|s| s.path().ends_with("data_batch_2.bin#2")).unwrap();
+    assert!(gone.source.read().unwrap_err().to_string().contains("data_batch_2.bin#2: "));
+    fs::remove_file(inside.join("test_batch.bin")).unwrap();
+    batch(&inside.join("data_batch_2.bin"), &[0]);
+    let pickled = write(root, "py/data_batch_1", "").parent().unwrap().to_path_buf();
+    assert!(error(&pickled, &Options::default()).contains("expected the binary one"));
+    assert!(error_of().contains("test_batch.bin"), "{}", error_of());
+}
+
+#[test]
+fn cifar10_in_folders() {
+    let dir = folder();
+    let names = "airplane automobile bird cat deer dog frog horse ship truck";
+    for class in names.split(' ') {
+        pictures(dir.path(), &format!("train/{class}/0001.png train/{class}/0002.png test/{class}/0001.png"));
+    }
+    let category = only(open_with(dir.path(), "cifar10", &with_normal(&["dog"])));
+    let train = category.train.as_ref().unwrap();
+    assert_eq!((train.good.len(), train.anomalous.len()), (2, 18));
+    assert_eq!(category.test.as_ref().unwrap().images.iter().filter(|i| !i.anomalous).count(), 1);
+    assert_eq!(only(open(dir.path(), "cifar10")).train.unwrap().good[0].kind, "airplane");
+}
+
+#[test]
+fn kolektor() {
+    let dir = folder();
+    let root = dir.path().join("KolektorSDD");
+    for item in 1..=10 {
+        pictures(&root, &series(&format!("kos{item:02}/Part#.jpg"), 0..3));
+        masks(&root, &series(&format!("kos{item:02}/Part#_label.bmp"), 0..2), 0);
+        masks(&root, &format!("kos{item:02}/Part2_label.bmp"), 255);
+    }
+    let category = only(open(&root, "kolektor_sdd"));
+    assert_eq!(
+        summary(&category),
+        "train good 16, train -anomalous 8 (8 masks), test good 4, test -anomalous 2 (2 masks)"
+    );
+    // No item is on both sides.
+    let items = |split| {
+        let of =
+            category.samples().filter(move |(s, _)| *s == split).map(|(_, p)| p.path().parent().unwrap().to_path_buf());
+        of.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert!(items(Split::Train).is_disjoint(&items(Split::Test)));
+
+    let root = dir.path().join("KolektorSDD2");
+    pictures(&root, "train/10000.png train/10001.png test/20000.png test/20001.png test/20002.png");
+    masks(&root, "train/10000_GT.png test/20000_GT.png", 0);
+    masks(&root, "train/10001_GT.png test/20001_GT.png", 255);
+    let category = only(open(&root, "kolektor_sdd2"));
+    let expected = "train good 1, train -anomalous 1 (1 masks), test good 1, test -anomalous 1 (1 masks)";
+    assert_eq!(summary(&category), expected);
+    assert!(category.test.unwrap().left_out[0].contains("20002.png: no mask beside it"));
+}
+
+#[test]
+fn elpv() {
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, &series("images/cell000#.png", 1..10));
+    let mut table = String::new();
+    for i in 1..=5 {
+        table += &format!("images/cell000{i}.png  0.0                mono\n");
+    }
+    table += "images/cell0006.png  0.3333333333333333 mono\nimages/cell0007.png  1.0  mono\nimages/cell0008.png  1.0  poly\n";
+    table += "images/cell0009.png  many  poly\nimages/cell0099.png  1.0  poly\n";
+    write(root, "labels.csv", &table);
+    let category = only(open(root, "elpv"));
+    // Of a class of one, nothing can be kept for testing.
+    let expected = "train functional 4, train -defective_mono 1, train -defective_poly 1, test functional 1";
+    assert_eq!(summary(&category), expected);
+    assert!(category.notes[0].contains("1 cell of which the experts were not sure"), "{:?}", category.notes);
+    let left_out = category.train.unwrap().left_out.join("\n");
+    assert!(
+        left_out.contains("line 9: expected a probability") && left_out.contains("line 10: there is no file"),
+        "{left_out}"
+    );
+}
+
+#[test]
+fn any_folders_by_class() {
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, &series("photos/OK/#.png", 0..5));
+    pictures(root, &series("photos/rust/#.png", 0..5));
+    masks(root, "photos/ground_truth/rust/0.png", 1);
+    fs::create_dir_all(root.join("photos/dent")).unwrap();
+    let category = only(open(&root.join("photos"), "classes"));
+    assert_eq!(summary(&category), "train OK 4, train -rust 4, test OK 1, test -rust 1");
+    let train = category.train.unwrap();
+    assert!(train.left_out[0].contains("dent: no pictures") && train.passed_over.to_string().contains("ground_truth"));
+
+    pictures(root, "split/train/a/1.png split/train/b/1.png split/valid/a/1.png split/test/a/2.png split/test/b/2.png");
+    let split = root.join("split");
+    assert!(error(&split, &Options::default()).contains("which of its classes are normal? --normal-class one of a, b"));
+    let category = only(open_with(&split, "classes", &with_normal(&["b"])));
+    assert_eq!(summary(&category), "train b 1, train -a 1, validation -a 1, test b 1, test -a 1");
+}
+
+#[test]
+fn csv_with_everything() {
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, "a,b.png c.png d.png e.png f.png far/g.png");
+    masks(root, "m1.png m2.png", 255);
+    let far = root.join("far/g.png");
+    let text = format!(
+        "\u{feff}Split,IMAGE,Mask,Label\r\ntrain,\"a,b.png\",,good\r\nTrain,c.png,,OK\r\ntest,{},,0\r\n\
+         TEST,d.png,m1.png|m2.png,\"crack, deep\"\r\nval,e.png,,good\r\ntraining,f.png,,1\r\n",
+        far.display()
+    );
+    let file = write(root, "list.csv", &text);
+    let category = only(open(&file, "csv"));
+    let expected =
+        "train OK 1, train good 1, train -anomalous 1, validation good 1, test good 1, test -crack, deep 1 (1 masks)";
+    assert_eq!(summary(&category), expected);
+    let test = category.test.unwrap();
+    assert_eq!(test.images[0].masks, [root.join("m1.png"), root.join("m2.png")]);
+    assert_eq!(test.images[1].path(), far);
+    assert!(test.left_out.is_empty() && test.passed_over.is_empty());
+
+    // Semicolons, as some countries' spreadsheets write them; no split.
+    let rows = "c.png;good\nd.png;good\ne.png;bad\nf.png;bad\n";
+    let file = write(root, "unsplit.csv", &format!("path;label\n{rows}"));
+    assert_eq!(summary(&only(open(&file, "csv"))), "train good 1, train -bad 1, test good 1, test -bad 1");
+    // Categories.
+    let rows = "c.png,good,train,x\nd.png,good,test,x\ne.png,good,train,y\nf.png,bad,test,y\n";
+    let file = write(root, "two.csv", &format!("path,label,split,category\n{rows}"));
+    let summaries: Vec<String> = open(&file, "csv").categories.iter().map(summary).collect();
+    assert_eq!(summaries, ["train good 1, test good 1", "train good 1, test -bad 1"]);
+}
+
+#[test]
+fn csv_rows_of_no_use_are_named() {
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, "a.png b.png c.png");
+    let rows = "a.png,good,train,\nb.png,bad,test,gone.png\nnowhere.png,good,train,\nc.png,good,elsewhere,\nc.png,good\n\
+                ,good,train,\na.png,good,train,\n";
+    let file = write(root, "list.csv", &format!("path,label,split,mask\n{rows}c.png,,test,\n"));
+    let category = only(open(&file, "csv"));
+    assert_eq!(summary(&category), "train good 1, test -bad 1");
+    let left_out = category.train.as_ref().unwrap().left_out.join("\n");
+    for words in [
+        "line 3: there is no file", // the mask
+        "line 4: there is no file",
+        "line 5: unknown split \"elsewhere\"",
+        "line: 6",
+        "line 7: no path",
+        "line 8: ",
+    ] {
+        assert!(left_out.contains(words), "no \"{words}\" in {left_out}");
+    }
+    let many: String = (0..30).map(|i| format!("gone{i}.png,good,train\n")).collect();
+    let file = write(root, "many.csv", &format!("path,label,split\na.png,good,train\n{many}"));
+    let left_out = only(open(&file, "csv")).train.unwrap().left_out;
+    assert_eq!((left_out.len(), left_out[10].as_str()), (11, "20 more rows or folders, for reasons like these"));
+
+    let fails = |text: &str, words: &str| {
+        let message = error(&write(root, "bad.csv", text), &Options::default());
+        assert!(message.contains("bad.csv") && message.contains(words), "{message}");
+    };
+    fails("path,label,split\na.png,good,train\na.png,good,test\n", "\"good, test\" here and \"good, train\" in line 2");
+    fails("path,label\na.png,good\na.png,bad\n", "a picture has one label");
+    fails("a.png,good\n", "expected the names of columns: path, label");
+    fails("path,label\n", "which of its classes are normal");
+    fails("path,label\na.png,x\n", "--normal-class one of x");
+    fails("", "expected the names of columns");
+    fails("path,label\nnowhere.png,good\n", "no row can be used: ");
+    fs::write(root.join("bad.csv"), b"\xFF\xFEp\0a\0").unwrap();
+    assert!(error(&root.join("bad.csv"), &Options::default()).contains("UTF-16"));
+    // Bytes that are no UTF-8 cost their row.
+    fs::write(root.join("bad.csv"), b"path,label,split\na.png,good,train\n\xE4.png,good,train\nb.png,bad,test\n")
+        .unwrap();
+    assert_eq!(summary(&only(open(&root.join("bad.csv"), "csv"))), "train good 1, test -bad 1");
+}
+
+#[test]
+fn what_is_wrong_is_found() {
+    let dir = folder();
+    let root = dir.path();
+    mvtec(root);
+    pictures(root, "test/crack/002.png test/crack/003.png test/hole/1.png train/good/4.png train/good/5.png");
+    // Missing (hole, 003), empty (002), of another size (001).
+    masks(root, "ground_truth/crack/002_mask.png", 0);
+    image::GrayImage::from_pixel(5, 8, image::Luma([255])).save(root.join("ground_truth/crack/001_mask.png")).unwrap();
+    fs::copy(root.join("train/good/000.png"), root.join("test/good/9.png")).unwrap();
+    fs::copy(root.join("train/good/001.png"), root.join("test/hole/9.png")).unwrap();
+    fs::copy(root.join("train/good/4.png"), root.join("train/good/44.png")).unwrap();
+    fs::write(root.join("train/good/5.png"), "no picture").unwrap();
+    fs::create_dir_all(root.join("test/empty")).unwrap();
+    let report = checked(&only(open(root, "folder")));
+    assert_eq!(report.masks, Masks { found: 1, missing: 3, empty: 1, unusable: 1 });
+    assert_eq!((report.doubled.len(), report.doubled_across), (3, 2));
+    let text = report.problems.join("\n");
+    for words in [
+        "left out: ",
+        "1 picture cannot be read: ",
+        "1 picture called normal and anomalous, by equal files: ",
+        "2 pictures in more than one split, by equal files: ",
+        "3 anomalous test pictures without a mask, while others have one: ",
+        "1 anomalous test picture whose mask marks nothing: ",
+        "the mask is 5 x 8 pixels, its picture 8 x 8",
+    ] {
+        assert!(text.contains(words), "no \"{words}\" in {text}");
+    }
+    assert_eq!(report.problems.len(), 7, "{text}");
+    assert!(report.remarks[0].contains("1 picture more than once in a split"), "{:?}", report.remarks);
+}
+
+#[test]
+fn splits_keep_equal_pictures_together() {
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, &series("no/#.png", 10..30));
+    pictures(root, &series("yes/a/#.png", 0..6));
+    pictures(root, &series("yes/b/#.png", 0..4));
+    masks(root, "masks/a/2.png", 255);
+    for copy in 0..5 {
+        fs::copy(root.join("no/10.png"), root.join(format!("no/copy{copy}.png"))).unwrap();
+    }
+    let [normal, anomalous, mask] = ["no", "yes", "masks"].map(|f| root.join(f));
+    let set = || TestSet::of_folders(Some(&normal), Some(&anomalous), Some(&mask)).unwrap();
+    let plan = |seed| Plan { tested: 0.4, labelled: Labelled::Count(3), seed };
+    let mut first = None;
+    for seed in 0..8 {
+        let made = split(set(), &plan(seed), &mut |_| ()).unwrap();
+        assert_eq!(made.equal, 5);
+        let count =
+            |split, anomalous| made.samples.iter().filter(|(s, p)| (*s, p.anomalous) == (split, anomalous)).count();
+        let counts = [(Split::Train, true), (Split::Test, true), (Split::Test, false)].map(|(s, a)| count(s, a));
+        assert_eq!(counts, [3, 7, 10], "seed {seed}");
+        let sides = made.samples.iter().filter(|(_, p)| {
+            let name = p.path().file_name().unwrap().to_string_lossy();
+            name.starts_with("copy") || name == "10.png" && !p.anomalous
+        });
+        let sides: std::collections::BTreeSet<Split> = sides.map(|(s, _)| *s).collect();
+        assert_eq!(sides.len(), 1, "seed {seed}");
+        let file = root.join("split.csv");
+        let bytes = csv(&made, &file).unwrap();
+        assert_eq!(bytes, csv(&split(set(), &plan(seed), &mut |_| ()).unwrap(), &file).unwrap());
+        assert_ne!(first.replace(bytes.clone()), Some(bytes.clone()), "the seed is ignored");
+        // What was written is read as it was meant.
+        fs::write(&file, &bytes).unwrap();
+        let category = only(open(&file, "csv"));
+        assert_eq!(category.samples().count(), 35);
+        assert_eq!(category.train.as_ref().unwrap().anomalous.len(), 3);
+        let report = checked(&category);
+        assert_eq!((report.doubled.len(), report.doubled_across), (1, 0));
+        assert_eq!(category.samples().filter(|(_, p)| !p.masks.is_empty()).count(), 1);
+    }
+    fs::rename(root.join("yes/a"), root.join("yes/ok")).unwrap();
+    let message = csv(&split(set(), &plan(0), &mut |_| ()).unwrap(), &root.join("x.csv")).unwrap_err().to_string();
+    assert!(message.contains("a type of anomalies called ok"), "{message}");
+    fs::rename(root.join("yes/ok"), root.join("yes/a")).unwrap();
+    let too_many = Plan { labelled: Labelled::Count(11), ..plan(0) };
+    let message = split(set(), &too_many, &mut |_| ()).map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("--labelled 11: there are 10 anomalous pictures"), "{message}");
+    fs::copy(root.join("no/12.png"), root.join("yes/a/same.png")).unwrap();
+    let message = split(set(), &plan(0), &mut |_| ()).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        message.contains("12.png") && message.contains("same.png") && message.contains("which is it?"),
+        "{message}"
+    );
+}
+
+/// A real excerpt, if it is there.
+fn excerpt(name: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data").join(name);
+    if !path.is_dir() {
+        eprintln!("SKIPPED: {} is not there", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+#[test]
+fn real_excerpts() {
+    if let Some(root) = excerpt("mvtec") {
+        let dataset = open(&root, "folder");
+        assert_eq!(dataset.categories.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["screw"]);
+        let expected = "train good 320, test good 41, test -manipulated_front 24 (24 masks), test -scratch_head 24 (24 masks), \
+                        test -scratch_neck 25 (25 masks), test -thread_side 23 (23 masks), test -thread_top 23 (23 masks)";
+        assert_eq!(summary(&only(dataset)), expected);
+    }
+    if let Some(root) = excerpt("magnetic_tile") {
+        let expected = "train good 752, train -anomalous 39, test good 200, test -blowhole 102 (102 masks), \
+                        test -break 72 (72 masks), test -crack 44 (44 masks), test -fray 32 (32 masks), test -uneven 99 (99 masks)";
+        assert_eq!(summary(&only(open(&root, "folder"))), expected);
+    }
+    if let Some(root) = excerpt("hazelnut") {
+        let category = only(open(&root, "folder"));
+        assert_eq!(summary(&category), "train good 28, test good 6, test -colour 17 (17 masks)");
+        assert_eq!(checked(&category).masks, Masks { found: 17, ..Masks::default() });
+    }
+    if let Some(root) = excerpt("brain_mri") {
+        let category = only(open(&root, "br35h"));
+        assert_eq!(summary(&category), "train no 70, train -yes 113, test no 17, test -yes 28");
+        // Its makers removed what was there twice.
+        let report = checked(&category);
+        assert_eq!((report.doubled.len(), report.problems), (0, vec![]));
+    }
+}
