@@ -4,8 +4,8 @@
 //!     cargo run --release --example score_bytes -- MODEL PICTURE
 
 use ckaad::backend::Request;
-use ckaad::data::folder::TrainSet;
 use ckaad::data::image::Source;
+use ckaad::data::layout::TrainSet;
 use ckaad::data::synthetic::{self, Spec};
 use ckaad::detector::Method;
 use ckaad::detector::file::ModelFile;

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ckaad::data::folder::{TestSet, TrainSet};
 use ckaad::data::image::{Picture, Source, load_mask};
+use ckaad::data::layout::{Sample, TestSet, TrainSet};
 use ckaad::data::resize::bilinear;
 use ckaad::data::synthetic::{Defect, Spec, generate, picture as fabric};
 use ckaad::engine::device::cpu;
@@ -205,8 +205,8 @@ fn touch(root: &Path, names: &str) {
     }
 }
 
-fn names(sources: &[Source], root: &Path) -> String {
-    let names: Vec<_> = sources.iter().map(|s| s.path().strip_prefix(root).unwrap().to_str().unwrap()).collect();
+fn names(samples: &[Sample], root: &Path) -> String {
+    let names: Vec<_> = samples.iter().map(|s| s.path().strip_prefix(root).unwrap().to_str().unwrap()).collect();
     names.join(" ")
 }
 
@@ -251,7 +251,7 @@ fn masks_and_normal_folders_by_other_names() {
     let test = TestSet::open(root).unwrap();
     assert_eq!(test.taken_for_normal, ["Normal", "OK"]);
     let masks = |name: &str| -> Vec<String> {
-        let image = test.images.iter().find(|i| i.path.ends_with(name)).unwrap();
+        let image = test.images.iter().find(|i| i.path().ends_with(name)).unwrap();
         let below = |p: &PathBuf| p.strip_prefix(root.join("ground_truth")).unwrap().to_str().unwrap().to_string();
         image.masks.iter().map(below).collect()
     };
@@ -342,7 +342,7 @@ fn masks_are_not_taken_for_pictures() {
     let [good, sm] = ["good", "sm"].map(|p| root.join(p));
     for masks in [None, Some(&*sm)] {
         let set = TestSet::of_folders(Some(&good), Some(&sm), masks).unwrap();
-        let found: Vec<_> = set.images.iter().map(|i| (i.path.file_name().unwrap(), i.masks.len())).collect();
+        let found: Vec<_> = set.images.iter().map(|i| (i.path().file_name().unwrap(), i.masks.len())).collect();
         let expected = [("a.jpg", 1), ("b.jpg", 1), ("c_mask.png", 0), ("x.png", 0)];
         assert_eq!(found, expected.map(|(name, masks)| (name.as_ref(), masks)));
         assert_eq!((set.masks_beside, set.second_masks.len()), (2, 1));
@@ -356,7 +356,7 @@ fn masks_are_not_taken_for_pictures() {
     let fl = root.join("fl");
     for (anomalous, masks) in [(&fl, fl.join("mk")), (&sm, root.to_path_buf())] {
         let set = TestSet::of_folders(None, Some(anomalous), Some(&masks)).unwrap();
-        assert!(set.images.iter().all(|i| i.path.parent() == Some(anomalous)), "{set:?}");
+        assert!(set.images.iter().all(|i| i.path().parent() == Some(anomalous)), "{set:?}");
     }
     let set = TestSet::of_folders(None, Some(&fl), Some(&fl.join("mk"))).unwrap();
     assert_eq!(set.images[0].masks, [fl.join("mk/a.png")]);

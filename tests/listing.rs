@@ -1,6 +1,6 @@
 //! Which pictures are meant by what is given: folders with odd things in them, lists, and what must not be read.
 
-use ckaad::data::folder::TrainSet;
+use ckaad::data::layout::TrainSet;
 use ckaad::data::listing::{Given, Refused, below, each};
 use ckaad::output::{FileKind, OurFolder, Outputs};
 use std::fs;

@@ -1,6 +1,6 @@
 //! The training loop with methods that are not the house's: what the seam promises, it keeps for any.
 
-use ckaad::data::folder::TrainSet;
+use ckaad::data::layout::TrainSet;
 use ckaad::data::synthetic::{self, Spec};
 use ckaad::detector::ckaad::{self as paper, autoencoder, discriminator, discriminator::Level};
 use ckaad::detector::file::{Config, Prefixed};

@@ -4,7 +4,7 @@ use super::detector::DetectorArgs;
 use super::options::{Device, command_line, count, print};
 use super::train::Teller;
 use super::{eval, progress};
-use crate::data::folder::{TestSet, TrainSet};
+use crate::data::layout::{TestSet, TrainSet};
 use crate::data::synthetic::{self, Spec};
 use crate::detector::file::ModelFile;
 use crate::detector::{Detector, Learning};

@@ -1,9 +1,10 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
+use super::data::Data;
 use super::inputs::{Failed, tell_left_out, tell_passed_over, tell_warnings};
 use super::options::{Device, Format, command_line, count, named, plural, print};
 use super::progress;
-use crate::data::folder::{NORMAL, TestSet};
+use crate::data::layout::{NORMAL, TestSet};
 use crate::detector::file::{Config, ModelFile};
 use crate::metrics::confusion::Confusion;
 use crate::output::{FileKind, Outputs};
@@ -18,7 +19,8 @@ use std::path::{Path, PathBuf};
 /// Evaluate a model on pictures that are known to be normal or anomalous
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
---data holds test/good/*, test/<type>/* and, for pixel metrics, ground_truth/<type>/<stem>_mask.png. Without such a folder
+--data holds test/good/*, test/<type>/* and, for pixel metrics, ground_truth/<type>/<stem>_mask.png; or it lies as its owners
+publish it (MVTec AD, VisA, ISIC 2018, CIFAR-10 and others), or is a CSV file. Without such a folder
 name two: --normal, --anomalous, and --masks with files that are called as their pictures are. Masks may lie beside their
 pictures, too, as <stem>_mask.png. Good pictures alone say how many of them are called anomalous.
 
@@ -29,6 +31,7 @@ without pictures, are left out, and pictures without a usable mask are left out 
 
 Examples:
   ckaad eval --model screw.safetensors --data screw --report screw.html
+  ckaad eval --model screw.safetensors --data mvtec --category screw
   ckaad eval --model screw.safetensors --normal fresh/good --anomalous fresh/bad
   ckaad eval --model screw.safetensors --data screw --format json | jq '.operating_point.recall'
 
@@ -37,9 +40,8 @@ pub struct Args {
     /// Model file that `ckaad train` wrote
     #[arg(long, value_name = "FILE")]
     model: PathBuf,
-    /// Folder with test/good and test/<type>
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: Data,
     /// Folder of normal pictures
     #[arg(long, value_name = "DIR", conflicts_with = "data")]
     normal: Option<PathBuf>,
@@ -71,34 +73,34 @@ pub fn run(args: &Args) -> Result<bool> {
     if args.scores && args.format != Format::Json {
         return Err(Error::Usage("--scores: a list for --format json".into()));
     }
-    if [&args.data, &args.normal, &args.anomalous].iter().all(|folder| folder.is_none()) {
+    if [&args.data.data, &args.normal, &args.anomalous].iter().all(|folder| folder.is_none()) {
         return Err(Error::Usage("which pictures? --normal DIR, --anomalous DIR or both, or --data DIR".into()));
     }
     let model = ModelFile::open(&args.model)?;
-    let set = match &args.data {
-        Some(root) => TestSet::open(root)?,
+    let set = match args.data.open()? {
+        Some(category) => category.test?,
         None => TestSet::of_folders(args.normal.as_deref(), args.anomalous.as_deref(), args.masks.as_deref())?,
     };
     if let Some(report) = &args.report {
         let outputs = Outputs::default().file("--report", report, FileKind::Page)?;
         outputs.expect_apart(&args.model)?;
-        let files = set.images.iter().flat_map(|i| i.masks.iter().chain([&i.path]));
+        let files = set.images.iter().flat_map(|i| i.masks.iter().map(PathBuf::as_path).chain(i.source.file()));
         files.into_iter().try_for_each(|file| outputs.expect_apart(file))?;
     }
-    tell_set(&set, args.data.is_some());
+    tell_set(&set, args.data.data.is_some());
     let backend = args.device.backend()?;
     let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let config = &model.config;
     let e = evaluate(&mut scorer, &set, config.threshold, args.pro, |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
-    e.pictures.iter().for_each(|p| tell_warnings(&p.image.path, &p.shown));
+    e.pictures.iter().for_each(|p| tell_warnings(p.image.path(), &p.shown));
     for reason in &left_out(&e) {
         tell_left_out(reason);
     }
     if let Some(path) = &args.report {
         let title = format!("Evaluation of {}", args.model.display());
-        let data = [&args.data, &args.normal, &args.anomalous].into_iter().flatten();
+        let data = [&args.data.data, &args.normal, &args.anomalous].into_iter().flatten();
         let data: Vec<String> = data.map(|d| d.display().to_string()).collect();
         let settings = vec![
             ("Data".to_string(), data.join(", ")),
@@ -115,8 +117,11 @@ pub fn run(args: &Args) -> Result<bool> {
     let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
     Failed::pictures(e.unreadable.len() + masks).expect_none("read, or its mask could not")?;
     if !set.left_out.is_empty() {
-        let folders = plural(set.left_out.len(), "folder");
-        return Err(Error::Invalid(format!("{folders} of the dataset could not be used")));
+        let things = match set.left_out.len() {
+            1 => "1 folder or row".to_string(),
+            n => format!("{n} folders or rows"),
+        };
+        return Err(Error::Invalid(format!("{things} of the dataset could not be used")));
     }
     Ok(true)
 }
@@ -197,7 +202,7 @@ fn object(e: &Evaluation, args: &Args) -> Value {
     if args.scores {
         let one = |p: &crate::score::evaluate::Judged| {
             json!({
-                "path": p.image.path.display().to_string(), "type": p.image.kind, "anomalous": p.image.anomalous,
+                "path": p.image.path().display().to_string(), "type": p.image.kind, "anomalous": p.image.anomalous,
                 "score": p.score, "called_anomalous": e.threshold.map(|t| p.score >= t), "truth": p.truth.name(),
             })
         };

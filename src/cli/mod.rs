@@ -19,6 +19,7 @@ macro_rules! note {
 }
 
 mod bench;
+mod data;
 mod demo;
 mod detector;
 mod devices;
@@ -89,6 +90,8 @@ enum Command {
     Gradcheck(gradcheck::Args),
     Bench(bench::Args),
     Tune(tune::Args),
+    /// Check datasets, and split pictures that have no split
+    Data(data::Args),
     Devices(devices::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
@@ -132,6 +135,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Tune(args) => tune::run(args),
+        Command::Data(args) => data::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Weights(args) => weights::run(args),
         Command::Completions(args) => shell::completions(args, Cli::command()),

@@ -1,10 +1,11 @@
 //! `ckaad train`: trains a detector on a folder of pictures and writes a model file.
 
+use super::data::Data;
 use super::detector::DetectorArgs;
-use super::inputs::tell_passed_over;
+use super::inputs::{tell_left_out, tell_passed_over};
 use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
-use crate::data::folder::TrainSet;
+use crate::data::layout::{COARSE, NORMAL, TrainSet};
 use crate::detector::provenance::{Calibration, ENOUGH, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
@@ -16,6 +17,7 @@ use crate::train::settings::{Calibrate, Settings};
 use crate::train::{self, beside, path_of};
 use crate::{Error, Result, invalid};
 use indicatif::ProgressBar;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
@@ -31,13 +33,17 @@ const CHECKPOINT_EVERY: usize = 10;
 #[command(after_help = "\
 Good pictures alone are enough: --normal names their folder. Pictures known to be anomalous somewhere (--anomalous) make the
 detector better; without any, strategies that need some distort normal pictures elastically instead.
---data names a dataset, with train/good/* and, if there are any, train/anomalous/*. MVTec AD categories fit as they are.
+--data names a dataset, with train/good/* and, if there are any, train/anomalous/*, or one that lies as its owners publish it
+(MVTec AD, VisA, ISIC 2018, CIFAR-10 and others; `ckaad data check` says what it is taken for). Labelled anomalies among its
+training pictures are used.
 
 Examples:
   ckaad weights fetch resnet18
   ckaad train --normal photos/good --out screw.safetensors
   ckaad train --normal photos/good --anomalous photos/bad --folds 3 --max-false-alarms 1% --out screw.safetensors
   ckaad train --data screw --weights resnet18 --epochs 50 --out screw.safetensors
+  ckaad train --data mvtec --category screw --out screw.safetensors
+  ckaad train --data cifar-10-batches-bin --normal-class ship --out ship.safetensors
   ckaad train --data tiles --weights resnet18 --image-size 128 --strategy recon --out tiles.safetensors
   ckaad train --data screw --weights resnet18 --detector patchcore --coreset 0.01 --out bank.safetensors
   ckaad train --data screw --weights resnet18 --epochs 80 --out screw.safetensors --resume
@@ -48,9 +54,8 @@ the same losses, bit for bit, when the number of threads is the same.
 --precision bf16 (on a GPU or sim) computes the passes in bf16; weights, their gradients and Adam's
 moments stay f32, and so does the model file. f16 is for scoring.")]
 pub struct Args {
-    /// Folder with train/good and, optionally, train/anomalous
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub data: Data,
     /// Folder of normal pictures (with all folders below), in place of --data
     #[arg(long, value_name = "DIR", conflicts_with = "data")]
     pub normal: Option<PathBuf>,
@@ -165,7 +170,25 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
     if let Pretrained::File(file) = weights {
         written.expect_apart(file.archive.path())?;
     }
-    set.good.iter().chain(&set.anomalous).try_for_each(|picture| written.expect_apart(picture.path()))
+    let files = set.good.iter().chain(&set.anomalous).filter_map(|sample| sample.source.file());
+    files.into_iter().try_for_each(|file| written.expect_apart(file))
+}
+
+/// What is taken, where pictures have classes.
+fn tell_classes(set: &TrainSet) {
+    let mut classes: BTreeMap<(bool, &str), usize> = BTreeMap::new();
+    for sample in set.good.iter().chain(&set.anomalous) {
+        *classes.entry((sample.anomalous, &sample.kind)).or_default() += 1;
+    }
+    let of = |anomalous: bool| {
+        let classes = classes.iter().filter(|(key, _)| key.0 == anomalous);
+        classes.map(|((_, kind), count)| format!("{count} {kind}")).collect::<Vec<_>>().join(", ")
+    };
+    let usual = |kind: &str| [NORMAL[0], COARSE].contains(&kind) || set.taken_for_normal.iter().any(|t| t == kind);
+    if classes.keys().any(|(_, kind)| !usual(kind)) {
+        let anomalous = if set.anomalous.is_empty() { "none".into() } else { of(true) };
+        note!("ckaad: to train on: normal {}; anomalous {anomalous}", of(false));
+    }
 }
 
 /// With few pictures a part of them says nothing: where learning is quick, all are scored by detectors that did not see them.
@@ -185,14 +208,16 @@ pub fn run(args: &Args) -> Result<bool> {
     let detector = args.detector.detector()?;
     args.expect_to_matter(&*detector)?;
     let epochs = args.epochs.unwrap_or(EPOCHS);
-    let set = match (&args.data, &args.normal) {
-        (Some(root), _) => TrainSet::open(root)?,
+    let set = match (args.data.open()?, &args.normal) {
+        (Some(category), _) => category.train?,
         (None, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref())?,
         (None, None) => return Err(Error::Usage("which pictures? --normal DIR, or --data DIR".into())),
     };
     let weights = Pretrained::open(args.weights.as_ref().unwrap_or(&args.networks.backbone), args.seed)?;
     expect_outputs(args, &*detector, &weights, &set)?;
     tell_passed_over(&set.passed_over);
+    set.left_out.iter().for_each(|reason| tell_left_out(reason));
+    tell_classes(&set);
     for kind in &set.taken_for_normal {
         note!("ckaad: train/{kind} is taken for the normal pictures");
     }

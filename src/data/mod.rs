@@ -1,8 +1,8 @@
-//! Pictures: folder layouts, decoding, resizing, distortion, synthetic sets.
+//! Pictures: dataset layouts, decoding, resizing, distortion, synthetic sets.
 
 pub mod elastic;
-pub mod folder;
 pub mod image;
+pub mod layout;
 pub mod listing;
 pub mod resize;
 pub mod synthetic;

@@ -29,7 +29,7 @@ pub fn left_out(e: &Evaluation) -> Vec<String> {
     all.extend(e.unreadable.iter().map(Error::to_string));
     for p in &e.pictures {
         if let Truth::Unknown(why) = &p.truth {
-            let name = p.image.path.display();
+            let name = p.image.path().display();
             match why {
                 NoMask::Missing => {}
                 NoMask::Empty => all.push(format!("{name}: its mask marks nothing; left out of pixel metrics")),
@@ -49,7 +49,7 @@ pub fn left_out(e: &Evaluation) -> Vec<String> {
 
 /// Pictures that may not look as they were meant, and why.
 pub fn warnings(e: &Evaluation) -> Vec<(&Path, &str)> {
-    e.pictures.iter().flat_map(|p| p.shown.warnings.iter().map(|w| (&*p.image.path, &**w))).collect()
+    e.pictures.iter().flat_map(|p| p.shown.warnings.iter().map(|w| (p.image.path(), &**w))).collect()
 }
 
 /// Writes the report atomically.
@@ -106,7 +106,7 @@ pub fn origin(config: &Config, threshold: Option<f64>) -> Result<String> {
 
 fn picture(p: &Judged) -> Row {
     Row {
-        name: p.image.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        name: p.image.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
         kind: p.image.kind.clone(),
         anomalous: Some(p.image.anomalous),
         score: p.score,

@@ -2,8 +2,8 @@
 
 use super::pipeline;
 use super::scorer::Scorer;
-use crate::data::folder::{TestImage, TestSet};
-use crate::data::image::{Picture, Source, load_mask};
+use crate::data::image::{Picture, load_mask};
+use crate::data::layout::{Sample, TestSet};
 use crate::data::listing::Meant;
 use crate::metrics::confusion::Confusion;
 use crate::metrics::f1::{BestF1, best_f1};
@@ -97,7 +97,7 @@ impl Truth {
 
 /// One picture that was scored.
 pub struct Judged {
-    pub image: TestImage,
+    pub image: Sample,
     pub score: f64,
     pub map: Vec<f32>,
     pub truth: Truth,
@@ -146,7 +146,7 @@ pub fn evaluate(
 ) -> Result<Evaluation> {
     let size = scorer.image_size();
     let (mut scored, mut unreadable, mut done) = (Vec::new(), Vec::new(), 0);
-    let sources: Vec<Meant> = set.images.iter().map(|i| Source::from(i.path.clone()).into()).collect();
+    let sources: Vec<Meant> = set.images.iter().map(|i| i.source.clone().into()).collect();
     let mut images = set.images.iter();
     let started = Instant::now();
     pipeline::run(
@@ -169,7 +169,7 @@ pub fn evaluate(
         },
     )?;
     let ms_per_image = 1e3 * started.elapsed().as_secs_f64() / set.images.len() as f64;
-    let judge = |(image, loaded, result): (TestImage, pipeline::Loaded, super::scorer::Scored)| {
+    let judge = |(image, loaded, result): (Sample, pipeline::Loaded, super::scorer::Scored)| {
         let truth = truth(&image, &loaded.shown, size);
         let (score, map) = (result.score, result.map);
         Judged { image, score, map, truth, pixels: loaded.pixels, shown: loaded.shown }
@@ -222,7 +222,7 @@ fn metrics(pictures: &[&Judged], threshold: Option<f64>, size: usize, pro: ProDe
 }
 
 /// The union of a picture's masks.
-fn truth(image: &TestImage, shown: &Picture, size: usize) -> Truth {
+fn truth(image: &Sample, shown: &Picture, size: usize) -> Truth {
     if !image.anomalous {
         return Truth::Normal;
     }

@@ -5,7 +5,7 @@ use super::events::{Ended, Event};
 use super::features::FeatureCache;
 use super::pictures::Pictures;
 use super::settings::Settings;
-use crate::data::folder::TrainSet;
+use crate::data::layout::TrainSet;
 use crate::detector::file::{Config, Contents, save};
 use crate::detector::provenance::{Calibration, Origin, Training, now};
 use crate::detector::{Detector, Learning};
@@ -59,7 +59,7 @@ impl<'a> Job<'a> {
         // Labelled anomalies that nobody uses are not even read.
         let labelled = if uses_anomalies { set.anomalous } else { vec![] };
         let total = good + labelled.len();
-        let sources = set.good.into_iter().chain(labelled).collect();
+        let sources = set.good.into_iter().chain(labelled).map(|sample| sample.source).collect();
         let pictures =
             Pictures::open(sources, s.architecture.image_size, s.budget, &|done| events(Event::Decoded(done, total)))?;
         pictures.warnings().iter().for_each(|warning| events(Event::Warning(warning)));

@@ -17,7 +17,7 @@ mod steps;
 
 pub use checkpoint::{beside, path_of};
 
-use crate::data::folder::TrainSet;
+use crate::data::layout::TrainSet;
 use crate::detector::Learning;
 use crate::detector::provenance::Origin;
 use crate::engine::ops::optimizer::expect_trainable;

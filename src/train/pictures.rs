@@ -1,6 +1,6 @@
 //! The training pictures: decoded once and kept while they fit the memory budget, decoded again each time otherwise.
 
-use crate::data::image::{Picture, Source};
+use crate::data::image::Source;
 use crate::{Error, Result, invalid};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -29,7 +29,7 @@ impl Pictures {
         let done = AtomicUsize::new(0);
         let load = |source: &Source, to: Option<&mut [u8]>| -> Result<(Vec<u8>, Vec<String>)> {
             let bytes = source.bytes()?;
-            let picture = Picture::decode(&bytes).map_err(|e| e.within(source.path().display()))?;
+            let picture = source.decode(&bytes)?;
             if let Some(to) = to {
                 to.copy_from_slice(&picture.resized(size));
             }

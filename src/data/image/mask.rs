@@ -17,18 +17,35 @@ use crate::invalid;
 /// turned as `picture` was, unless only the shape of the turned picture is its own. Then it is resized as the picture is and
 /// split in the middle. Several files mark a picture's anomalies together, as if they were one.
 pub fn load_mask(paths: &[impl AsRef<Path>], picture: &Picture, size: usize) -> Result<Vec<u8>> {
-    let (width, height) = (picture.width, picture.height);
-    let mut all = vec![0; width * height];
+    let all = union(paths, picture)?;
+    let mut small = resize::bilinear::<1>(&all, (picture.width, picture.height), (size, size));
+    for v in &mut small {
+        *v = u8::from(*v > 127);
+    }
+    Ok(small)
+}
+
+/// How many pixels of a picture its masks mark together, by the rules of [`load_mask`], before it is resized.
+pub fn marked_pixels(paths: &[impl AsRef<Path>], picture: &Picture) -> Result<usize> {
+    Ok(union(paths, picture)?.iter().filter(|&&m| m != 0).count())
+}
+
+/// 255 where one of the masks marks something, in the shape of the picture.
+fn union(paths: &[impl AsRef<Path>], picture: &Picture) -> Result<Vec<u8>> {
+    let mut all = vec![0; picture.width * picture.height];
     for path in paths.iter().map(AsRef::as_ref) {
         let bytes = read_file(path)?;
         let marks = guard::guarded(|| marks(&bytes, picture)).map_err(|e| e.within(path.display()))?;
         all.iter_mut().zip(marks).for_each(|(a, m)| *a |= m);
     }
-    let mut small = resize::bilinear::<1>(&all, (width, height), (size, size));
-    for v in &mut small {
-        *v = u8::from(*v > 127);
-    }
-    Ok(small)
+    Ok(all)
+}
+
+/// Whether a mask marks anything, wherever and of whatever picture.
+pub fn marks_any(path: &Path) -> Result<bool> {
+    let bytes = read_file(path)?;
+    let any = guard::guarded(|| Ok(marked(&Decoded::new(&bytes)?, &bytes)?.iter().any(|&m| m != 0)));
+    any.map_err(|e| e.within(path.display()))
 }
 
 /// 255 where the mask marks something, in the shape of the picture.

@@ -12,10 +12,11 @@ mod mask;
 mod orientation;
 mod tiff;
 
-pub use mask::load_mask;
+pub use mask::{load_mask, marked_pixels, marks_any};
 
 use std::borrow::Cow;
-use std::io::{Cursor, Read};
+use std::fs::File;
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -53,6 +54,16 @@ pub enum Source {
         name: String,
         bytes: Arc<[u8]>,
     },
+    /// Samples within a file of many pictures, read when they are wanted: 8-bit planes of red, green and blue.
+    Planes {
+        /// The file's path and the picture's place in it, as `data_batch_1.bin#17`.
+        name: PathBuf,
+        file: Arc<Path>,
+        /// Where the red plane begins, in bytes.
+        at: u64,
+        width: usize,
+        height: usize,
+    },
 }
 
 impl Source {
@@ -61,19 +72,53 @@ impl Source {
         match self {
             Source::Path(path) => path,
             Source::Bytes { name, .. } => Path::new(name),
+            Source::Planes { name, .. } => name,
+        }
+    }
+
+    /// The file that is read, if one is.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Source::Path(path) => Some(path),
+            Source::Bytes { .. } => None,
+            Source::Planes { file, .. } => Some(file),
         }
     }
 
     /// Reads and decodes the picture. Errors name it.
     pub fn read(&self) -> Result<Picture> {
-        Picture::decode(&self.bytes()?).map_err(|e| e.within(self.path().display()))
+        self.decode(&self.bytes()?)
     }
 
-    /// The undecoded file.
+    /// Decodes what [`Source::bytes`] gave. Errors name the picture.
+    pub fn decode(&self, bytes: &[u8]) -> Result<Picture> {
+        match self {
+            Source::Planes { width, height, .. } => {
+                let plane = width * height;
+                if plane == 0 || bytes.len() != 3 * plane {
+                    invalid!("{}: {} bytes, expected {}", self.path().display(), bytes.len(), 3 * plane);
+                }
+                let rgb = (0..plane).flat_map(|i| [bytes[i], bytes[plane + i], bytes[2 * plane + i]]).collect();
+                Ok(Picture::new(*width, *height, rgb))
+            }
+            _ => Picture::decode(bytes).map_err(|e| e.within(self.path().display())),
+        }
+    }
+
+    /// The undecoded file, or part of one.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         match self {
             Source::Path(path) => read_file(path).map(Cow::Owned),
             Source::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
+            Source::Planes { name, file, at, width, height } => {
+                let mut bytes = vec![0; width * height * 3];
+                let read = File::open(file).and_then(|mut f| {
+                    f.seek(SeekFrom::Start(*at))?;
+                    f.read_exact(&mut bytes)
+                });
+                read.map_err(|e| Error::io(name, e))?;
+                Ok(Cow::Owned(bytes))
+            }
         }
     }
 }
@@ -86,7 +131,7 @@ impl From<PathBuf> for Source {
 
 /// A file's bytes, no more than [`Picture::decode`] takes and one.
 fn read_file(path: &Path) -> Result<Vec<u8>> {
-    let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
+    let file = File::open(path).map_err(|e| Error::io(path, e))?;
     if file.metadata().map_err(|e| Error::io(path, e))?.is_dir() {
         invalid!("{}: is a folder, expected a picture", path.display());
     }

@@ -1,4 +1,4 @@
-//! Where a dataset's pictures are: its folders (MVTec AD categories fit as they are).
+//! MVTec AD's folders, and all that are laid out like them (MPDD, BTAD, our own).
 //!
 //! ```text
 //! DIR/train/good/*               normal pictures to train on
@@ -16,26 +16,56 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::image::Source;
-use super::listing::{self, PassedOver, entries};
+use super::{COARSE, Category, Layout, NORMAL, Options, Sample, TestSet, TrainSet, is_normal, name_of};
+use crate::data::listing::{self, PassedOver, entries};
 use crate::error::{Error, Result};
 use crate::invalid;
 use crate::output::is_ours;
 use same_file::is_same_file;
 
-const LAYOUT: &str = "a dataset holds train/good, test/good, test/<type> and ground_truth/<type>/<stem>_mask.png";
+pub const LAYOUT: Layout = Layout {
+    name: "folder",
+    others: &["mvtec", "mpdd", "btad"],
+    looks: "train/good, test/good, test/<type>, ground_truth/<type>; or folders of categories, each like that",
+    normal: "good, ok, normal or nominal",
+    classes: false,
+    recognise: |root| is_category(root) || !categories(root).is_empty(),
+    read,
+};
 
-/// The pictures to train on.
-#[derive(Clone, Debug, Default)]
-pub struct TrainSet {
-    /// At least one.
-    pub good: Vec<Source>,
-    /// Empty when there are none, as in a dataset without `train/anomalous`.
-    pub anomalous: Vec<Source>,
-    /// Folders that were taken for normal pictures, other than `good`.
-    pub taken_for_normal: Vec<String>,
-    /// Of the folders that were listed.
-    pub passed_over: PassedOver,
+const HOLDS: &str = "a dataset holds train/good, test/good, test/<type> and ground_truth/<type>/<stem>_mask.png";
+
+/// Whether something in `root` says that it is one category.
+fn is_category(root: &Path) -> bool {
+    root.join("test").is_dir() && !root.join("train").is_dir() || has_normal(&root.join("train"))
+}
+
+/// Whether a folder of normal pictures is in it.
+pub(super) fn has_normal(folder: &Path) -> bool {
+    listing::folders(folder, "").is_ok_and(|(folders, _)| folders.iter().any(|f| is_normal(&name_of(f))))
+}
+
+/// The folders of `root` that are categories.
+fn categories(root: &Path) -> Vec<PathBuf> {
+    let folders = listing::folders(root, "").map(|found| found.0).unwrap_or_default();
+    folders.into_iter().filter(|f| has_normal(&f.join("train")) && f.join("test").is_dir()).collect()
+}
+
+/// One category, or all of a folder of them. One that nothing can be found in says so when it is to be used.
+fn read(root: &Path, _: &Options) -> Result<Vec<Category>> {
+    check_root(root)?;
+    let one = |name: String, root: &Path| Category {
+        name,
+        train: TrainSet::open(root),
+        validation: vec![],
+        test: TestSet::open(root),
+        notes: vec![],
+    };
+    let categories = categories(root);
+    if is_category(root) || categories.is_empty() {
+        return Ok(vec![one(String::new(), root)]);
+    }
+    Ok(categories.iter().map(|c| one(name_of(c), c)).collect())
 }
 
 impl TrainSet {
@@ -54,19 +84,19 @@ impl TrainSet {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             if is_normal(&name) {
                 found = true;
-                set.good.extend(set.passed_over.pictures(&folder)?);
+                set.good.extend(samples(set.passed_over.pictures(&folder)?, &name, false));
                 if name != NORMAL[0] {
                     set.taken_for_normal.push(name.into_owned());
                 }
-            } else if name.eq_ignore_ascii_case("anomalous") {
-                set.anomalous.extend(set.passed_over.pictures(&folder)?);
+            } else if name.eq_ignore_ascii_case(ANOMALOUS) {
+                set.anomalous.extend(samples(set.passed_over.pictures(&folder)?, ANOMALOUS, true));
             } else {
                 set.passed_over.folder(&format!("train/{name}"), &folder);
             }
         }
         if !found {
             let advice = advice(root, "test", "all normal", &format!("--normal {}", root.display()));
-            invalid!("{}: there is no train/good in it ({LAYOUT}){advice}", root.display());
+            invalid!("{}: there is no train/good in it ({HOLDS}){advice}", root.display());
         }
         set.expect_apart()
     }
@@ -74,15 +104,15 @@ impl TrainSet {
     /// All pictures below a folder of normal ones and, if there is one, a folder of anomalous ones.
     pub fn of_folders(normal: &Path, anomalous: Option<&Path>) -> Result<Self> {
         let mut set = Self::default();
-        set.good = set.passed_over.pictures(normal)?;
+        set.good = samples(set.passed_over.pictures(normal)?, NORMAL[0], false).collect();
         if let Some(folder) = anomalous {
-            set.anomalous = set.passed_over.pictures(folder)?;
+            set.anomalous = samples(set.passed_over.pictures(folder)?, ANOMALOUS, true).collect();
         }
         set.expect_apart()
     }
 
     fn expect_apart(self) -> Result<Self> {
-        let names: HashSet<&Path> = self.good.iter().map(Source::path).collect();
+        let names: HashSet<&Path> = self.good.iter().map(Sample::path).collect();
         if let Some(both) = self.anomalous.iter().find(|s| names.contains(s.path())) {
             invalid!("{}: given as a normal picture and as an anomalous one", both.path().display());
         }
@@ -92,41 +122,17 @@ impl TrainSet {
 
 impl PassedOver {
     /// The pictures below a folder; what else is there is added.
-    fn pictures(&mut self, folder: &Path) -> Result<Vec<Source>> {
+    fn pictures(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
         let mut found = listing::below(folder)?;
         found.passed_over.masks += take_masks(&mut found.pictures).values().map(Vec::len).sum::<usize>();
         self.add(found.passed_over);
-        Ok(found.pictures.into_iter().map(Source::from).collect())
+        Ok(found.pictures)
     }
 }
 
-/// One picture to evaluate on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TestImage {
-    pub path: PathBuf,
-    /// The folder it lies in: the normal pictures' or a defect type's.
-    pub kind: String,
-    pub anomalous: bool,
-    /// Files that mark its anomalies together; none of a normal picture, and where none was found.
-    pub masks: Vec<PathBuf>,
-}
-
-/// The pictures to evaluate on, sorted by type, then name.
-#[derive(Clone, Debug, Default)]
-pub struct TestSet {
-    pub images: Vec<TestImage>,
-    /// Folders that were taken for normal pictures, other than `good`.
-    pub taken_for_normal: Vec<String>,
-    /// Masks that were found beside their pictures.
-    pub masks_beside: usize,
-    /// Masks that are not taken, as another one of their picture is: each behind that one.
-    pub second_masks: Vec<(PathBuf, PathBuf)>,
-    /// Masks that belong to no picture.
-    pub masks_of_none: Vec<PathBuf>,
-    /// Of the folders that were listed.
-    pub passed_over: PassedOver,
-    /// Folders that hold no pictures or cannot be read, also of masks, each with the reason, which names it.
-    pub left_out: Vec<String>,
+/// Pictures of one kind, without masks.
+fn samples(pictures: Vec<PathBuf>, kind: &str, anomalous: bool) -> impl Iterator<Item = Sample> {
+    pictures.into_iter().map(move |path| Sample::new(path, kind, anomalous))
 }
 
 impl TestSet {
@@ -140,13 +146,13 @@ impl TestSet {
             let flags = format!("--normal {given} or --anomalous {given}");
             let advice = advice(root, "train", "all of one kind", &flags);
             if advice.is_empty() {
-                invalid!("{}: no such folder ({LAYOUT})", test.display());
+                invalid!("{}: no such folder ({HOLDS})", test.display());
             }
-            invalid!("{given}: there is no test in it ({LAYOUT}){advice}");
+            invalid!("{given}: there is no test in it ({HOLDS}){advice}");
         }
         let (kinds, passed_over) = listing::folders(&test, "test")?;
         if kinds.is_empty() {
-            invalid!("{}: no folders in it, expected good and one per defect type ({LAYOUT})", test.display());
+            invalid!("{}: no folders in it, expected good and one per defect type ({HOLDS})", test.display());
         }
         let mut set = Self { passed_over, ..Self::default() };
         let mut masks = Masks::of_dataset(root, &mut set.left_out)?;
@@ -184,16 +190,16 @@ impl TestSet {
             None => Masks::default(),
         };
         if let Some(folder) = anomalous {
-            set.add(folder, "anomalous", true, &mut masks, root)?;
+            set.add(folder, ANOMALOUS, true, &mut masks, root)?;
             set.leave_out_empty(folder);
             for image in &mut set.images {
-                let below = image.path.strip_prefix(folder).ok().and_then(|p| p.components().next());
+                let below = image.path().strip_prefix(folder).ok().and_then(|p| p.components().next());
                 let kind = below.map(|c| c.as_os_str().to_string_lossy().into_owned());
                 if let Some(kind) = kind.filter(|k| folder.join(k).is_dir()) {
                     image.kind = kind;
                 }
             }
-            set.images.sort_by(|a, b| (&a.kind, &a.path).cmp(&(&b.kind, &b.path)));
+            set.images.sort_by(|a, b| (&a.kind, a.path()).cmp(&(&b.kind, b.path())));
         }
         if let Some(folder) = normal {
             set.add(folder, NORMAL[0], false, &mut masks, root)?;
@@ -213,7 +219,7 @@ impl TestSet {
     /// Defect types without any picture, in a folder whose pictures were added.
     fn leave_out_empty(&mut self, folder: &Path) {
         let (mut kinds, _) = entries(folder).unwrap_or_default();
-        kinds.retain(|k| k.is_dir() && !is_ours(k) && !self.images.iter().any(|i| i.path.starts_with(k)));
+        kinds.retain(|k| k.is_dir() && !is_ours(k) && !self.images.iter().any(|i| i.path().starts_with(k)));
         kinds.sort();
         // One that cannot be read is left out already.
         let empty =
@@ -232,7 +238,7 @@ impl TestSet {
     ) -> Result<()> {
         let mut unreadable = Vec::new();
         let found = listing::readable(folder, without.as_slice(), &mut unreadable);
-        let mut found = found.map_err(|e| Error::Invalid(format!("{e} ({LAYOUT})")))?;
+        let mut found = found.map_err(|e| Error::Invalid(format!("{e} ({HOLDS})")))?;
         self.left_out.extend(unreadable.iter().map(Error::to_string));
         let mut beside = take_masks(&mut found.pictures);
         let count: usize = beside.values().map(Vec::len).sum();
@@ -254,25 +260,16 @@ impl TestSet {
             if let Some(first) = masks.first() {
                 self.second_masks.extend(others.into_iter().map(|other| (first.clone(), other)));
             }
-            self.images.push(TestImage { kind: kind.to_string(), anomalous, masks, path });
+            self.images.push(Sample { masks, ..Sample::new(path, kind, anomalous) });
         }
         found.passed_over.masks += count - taken;
         self.passed_over.add(found.passed_over);
         Ok(())
     }
-
-    /// Whether any mask was found: without one, pixel metrics have nothing to compare with.
-    pub fn has_masks(&self) -> bool {
-        self.images.iter().any(|i| !i.masks.is_empty())
-    }
 }
 
-/// Names of folders of normal pictures, in any case; the first is that of the datasets.
-pub const NORMAL: [&str; 4] = ["good", "ok", "normal", "nominal"];
-
-fn is_normal(name: &str) -> bool {
-    NORMAL.iter().any(|normal| normal.eq_ignore_ascii_case(name))
-}
+/// The folder of training pictures that are anomalous somewhere.
+const ANOMALOUS: &str = COARSE;
 
 /// How to name the pictures below a folder that is no dataset; nothing where there are none. One with the folder `other` is a
 /// dataset with a part missing, and not all of its pictures are of one kind.
@@ -381,7 +378,7 @@ fn key(path: &Path) -> String {
 
 fn check_root(root: &Path) -> Result<()> {
     if !root.is_dir() {
-        invalid!("{}: not a folder, expected a dataset ({LAYOUT})", root.display());
+        invalid!("{}: not a folder, expected a dataset ({HOLDS})", root.display());
     }
     Ok(())
 }

@@ -1,0 +1,268 @@
+//! `ckaad data`: what a dataset holds and what is wrong with it, and splits of pictures that have none. And the flags by which
+//! every command names a dataset.
+
+use super::inputs::{tell_left_out, tell_passed_over};
+use super::options::{Format, percentage, plural, print, share};
+use super::progress;
+use crate::data::layout::check::{Report, check};
+use crate::data::layout::split::{Labelled, Plan, csv, split};
+use crate::data::layout::{Category, Dataset, LAYOUTS, Layout, Options, Split, TestSet};
+use crate::output::{expect_new, folder_of, write_atomically};
+use crate::{Error, Result};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use serde_json::{Value, json};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// How a dataset is to be read.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Reading {
+    /// How the dataset lies in its folder [default: told by its files]
+    #[arg(long, value_name = "LAYOUT", value_parser = layout())]
+    layout: Option<&'static Layout>,
+    /// Class that is normal, in place of the layout's; may be given several times
+    #[arg(long, value_name = "CLASS")]
+    normal_class: Vec<String>,
+}
+
+fn layout() -> impl TypedValueParser<Value = &'static Layout> {
+    let values = LAYOUTS.iter().map(|l| PossibleValue::new(l.name).aliases(l.others).help(l.looks));
+    PossibleValuesParser::new(values).try_map(|name| Layout::find(&name))
+}
+
+impl Reading {
+    pub fn dataset(&self, root: &Path) -> Result<Dataset> {
+        Dataset::open(root, self.layout, &Options { normal: self.normal_class.clone() })
+    }
+}
+
+/// One category of a dataset.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Data {
+    /// Dataset, in the layout of its owners (`ckaad data check --help` lists them), or a CSV file of path, label, split, mask
+    #[arg(long, value_name = "DIR|CSV")]
+    pub data: Option<PathBuf>,
+    /// The part of the dataset that is meant, where it has several
+    #[arg(long, value_name = "NAME", requires = "data")]
+    category: Option<String>,
+    #[command(flatten)]
+    reading: Reading,
+}
+
+impl Data {
+    /// The category, if a dataset is named. Standard error says what it was taken for.
+    pub fn open(&self) -> Result<Option<Category>> {
+        let Some(root) = &self.data else {
+            if self.reading.layout.is_some() || !self.reading.normal_class.is_empty() {
+                return Err(Error::Usage("--layout and --normal-class say how to read --data; name it, too".into()));
+            }
+            return Ok(None);
+        };
+        let dataset = self.reading.dataset(root)?;
+        let layout = dataset.layout;
+        let category = dataset.category(self.category.as_deref())?;
+        if layout.name != "folder" {
+            note!("ckaad: {}: layout {} (normal: {})", root.display(), layout.name, self.normal(layout));
+        }
+        category.notes.iter().for_each(|text| note!("ckaad: {text}"));
+        Ok(Some(category))
+    }
+
+    fn normal(&self, layout: &Layout) -> String {
+        match &self.reading.normal_class[..] {
+            [] => layout.normal.to_string(),
+            asked => asked.join(", "),
+        }
+    }
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Command {
+    Check(CheckArgs),
+    Split(SplitArgs),
+}
+
+/// Say what a dataset holds, what is missing in it and what is there twice
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Every picture and mask is read: pictures are counted per split and class, equal files are found by their hash. A file on both
+sides of the split, one that is called normal and anomalous, a mask that is missing while others are there, marks nothing or has
+another size, a class without test pictures, and rows and files that cannot be used are problems.
+
+Examples:
+  ckaad data check mvtec
+  ckaad data check mvtec --category screw --format json | jq .categories[].problems
+  ckaad data check cifar-10-batches-bin --normal-class ship
+  ckaad data check split.csv
+
+Exit codes: 0 nothing is wrong; 1 there are problems; 2 wrong use, or no dataset.")]
+struct CheckArgs {
+    /// The dataset's folder, or a CSV file
+    #[arg(value_name = "DIR|CSV")]
+    root: PathBuf,
+    /// Look at this part alone
+    #[arg(long, value_name = "NAME")]
+    category: Option<String>,
+    #[command(flatten)]
+    reading: Reading,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Split two folders of normal and anomalous pictures into training and testing, as a CSV file
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+No picture is moved or copied: --data takes the CSV file in place of a folder. Its columns are path, label, split and mask; paths
+below its own folder are relative, so that both can move together. Folders in --anomalous are types of anomalies. Files that are
+equal stay on one side. The same pictures, shares and seed give the same split.
+
+Examples:
+  ckaad data split --normal no --anomalous yes --out split.csv
+  ckaad data split --normal no --anomalous yes --masks masks --test-share 0.5 --labelled 20 --seed 3 --out split.csv
+  ckaad train --data split.csv --out model.safetensors && ckaad eval --data split.csv --model model.safetensors")]
+struct SplitArgs {
+    /// Folder of normal pictures (with all folders below)
+    #[arg(long, value_name = "DIR")]
+    normal: PathBuf,
+    /// Folder of anomalous pictures
+    #[arg(long, value_name = "DIR")]
+    anomalous: PathBuf,
+    /// Folder of masks for --anomalous, called as its pictures are
+    #[arg(long, value_name = "DIR")]
+    masks: Option<PathBuf>,
+    /// Share of the normal pictures that is for testing
+    #[arg(long, default_value_t = 0.2, value_parser = share, value_name = "SHARE")]
+    test_share: f64,
+    /// Anomalous pictures that are for training, as a number or a share (10%); the others are for testing
+    #[arg(long, default_value = "10%", value_parser = labelled, value_name = "N|SHARE")]
+    labelled: Labelled,
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// CSV file to write
+    #[arg(long, default_value = "split.csv", value_name = "FILE")]
+    out: PathBuf,
+}
+
+fn labelled(text: &str) -> std::result::Result<Labelled, String> {
+    match text.parse() {
+        Ok(count) => Ok(Labelled::Count(count)),
+        Err(_) => {
+            percentage(text).map(Labelled::Share).map_err(|_| "expected a number, or a share as 0.1 or 10%".into())
+        }
+    }
+}
+
+pub fn run(args: &Args) -> Result<bool> {
+    match &args.command {
+        Command::Check(args) => run_check(args),
+        Command::Split(args) => run_split(args),
+    }
+}
+
+fn run_check(args: &CheckArgs) -> Result<bool> {
+    let dataset = args.reading.dataset(&args.root)?;
+    let (root, layout) = (dataset.root.clone(), dataset.layout);
+    let categories = match &args.category {
+        Some(name) => vec![dataset.category(Some(name))?],
+        None => dataset.categories,
+    };
+    let total: usize = categories.iter().map(|c| c.samples().count()).sum();
+    let bar = progress::bar("checking", total as u64);
+    let reports: Vec<(&str, Report)> = categories.iter().map(|c| (c.name.as_str(), check(c, &|| bar.inc(1)))).collect();
+    bar.finish_and_clear();
+    print(&match args.format {
+        Format::Table => table(&root, layout, &reports),
+        Format::Json => format!("{}\n", object(&root, layout, &reports)),
+    })?;
+    Ok(reports.iter().all(|(_, report)| report.problems.is_empty()))
+}
+
+fn table(root: &Path, layout: &Layout, reports: &[(&str, Report)]) -> String {
+    let mut text = format!("{}: layout {} ({})\n", root.display(), layout.name, layout.looks);
+    for (name, report) in reports {
+        // Writing to a String cannot fail.
+        if !name.is_empty() {
+            let _ = writeln!(text, "\n{name}:");
+        }
+        for count in &report.counts {
+            let label = if count.anomalous { "anomalous" } else { "normal" };
+            let (split, kind) = (count.split.name(), &count.kind);
+            let _ = writeln!(text, "  {split:<10} {label:<9} {:>7}  {kind}", count.pictures);
+        }
+        let m = &report.masks;
+        let _ = writeln!(
+            text,
+            "  masks      {} found, {} missing, {} that mark nothing, {} unusable",
+            m.found, m.missing, m.empty, m.unusable
+        );
+        let (groups, across) = (plural(report.doubled.len(), "group"), report.doubled_across);
+        let _ = writeln!(text, "  doubled    {groups} of equal pictures, {across} across splits");
+        if !report.passed_over.is_empty() {
+            let _ = writeln!(text, "  passed over: {}", report.passed_over);
+        }
+        let remarks = report.remarks.iter().map(|r| ("note", r));
+        for (what, line) in remarks.chain(report.problems.iter().map(|p| ("problem", p))) {
+            let _ = writeln!(text, "  {what}: {line}");
+        }
+    }
+    let problems: usize = reports.iter().map(|(_, r)| r.problems.len()).sum();
+    let _ = writeln!(text, "{}", if problems == 0 { "nothing is wrong".into() } else { plural(problems, "problem") });
+    text
+}
+
+fn object(root: &Path, layout: &Layout, reports: &[(&str, Report)]) -> Value {
+    let category = |(name, r): &(&str, Report)| {
+        let count = |c: &crate::data::layout::check::Count| json!({"split": c.split.name(), "class": c.kind, "anomalous": c.anomalous, "pictures": c.pictures});
+        let group = |g: &Vec<PathBuf>| g.iter().map(|p| p.display().to_string()).collect::<Vec<_>>();
+        json!({
+            "name": name, "counts": r.counts.iter().map(count).collect::<Vec<_>>(),
+            "masks": {
+                "found": r.masks.found, "missing": r.masks.missing, "empty": r.masks.empty, "unusable": r.masks.unusable,
+            },
+            "doubled": r.doubled.iter().map(group).collect::<Vec<_>>(), "doubled_across_splits": r.doubled_across,
+            "passed_over": r.passed_over, "notes": r.remarks, "problems": r.problems,
+        })
+    };
+    json!({
+        "root": root.display().to_string(), "layout": layout.name,
+        "categories": reports.iter().map(category).collect::<Vec<_>>(),
+    })
+}
+
+fn run_split(args: &SplitArgs) -> Result<bool> {
+    expect_new("--out", &args.out, "name another file, or remove it")?;
+    let folder = folder_of(&args.out);
+    if args.out.is_dir() || !folder.is_dir() {
+        let out = args.out.display();
+        return Err(Error::Usage(format!("--out {out}: expected the name of a file in a folder that is there")));
+    }
+    let set = TestSet::of_folders(Some(&args.normal), Some(&args.anomalous), args.masks.as_deref())?;
+    tell_passed_over(&set.passed_over);
+    set.left_out.iter().for_each(|reason| tell_left_out(reason));
+    let bar = progress::bar("comparing", set.images.len() as u64);
+    let plan = Plan { tested: args.test_share, labelled: args.labelled, seed: args.seed };
+    let made = split(set, &plan, &mut |done| bar.set_position(done as u64));
+    bar.finish_and_clear();
+    let made = made?;
+    let bytes = csv(&made, &args.out)?;
+    write_atomically(&args.out, |f| f.write_all(&bytes))?;
+    let count = |split: Split, anomalous: bool| {
+        made.samples.iter().filter(|(s, sample)| (*s, sample.anomalous) == (split, anomalous)).count()
+    };
+    let mut text = format!("{} written\n", args.out.display());
+    for split in [Split::Train, Split::Test] {
+        let (normal, anomalous) = (count(split, false), count(split, true));
+        let _ = writeln!(text, "  {:<6} {normal} normal, {anomalous} anomalous", split.name());
+    }
+    if made.equal > 0 {
+        let _ = writeln!(text, "  {} equal to another, on its side", plural(made.equal, "picture"));
+    }
+    print(&text)?;
+    Ok(true)
+}

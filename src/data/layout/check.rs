@@ -1,0 +1,249 @@
+//! What a dataset holds and what is wrong with it, before hours go into it: every picture and every mask is read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::{COARSE, Category, Sample, Split};
+use crate::data::image::marked_pixels;
+use crate::error::plural;
+
+/// So many of each kind of trouble are named.
+const NAMED: usize = 3;
+
+/// Pictures of one class in one split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Count {
+    pub split: Split,
+    pub kind: String,
+    pub anomalous: bool,
+    pub pictures: usize,
+}
+
+/// What the masks of anomalous test pictures are like, in pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Masks {
+    /// They mark something.
+    pub found: usize,
+    pub missing: usize,
+    /// They mark nothing.
+    pub empty: usize,
+    /// They cannot be read, or are of another size than their picture.
+    pub unusable: usize,
+}
+
+/// A category as it was found.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub counts: Vec<Count>,
+    pub masks: Masks,
+    /// Pictures whose files are equal, two or more a group.
+    pub doubled: Vec<Vec<PathBuf>>,
+    /// Groups of them that are on two sides of the split.
+    pub doubled_across: usize,
+    pub passed_over: String,
+    /// What is good to know.
+    pub remarks: Vec<String>,
+    /// What makes results wrong or incomplete, each in words.
+    pub problems: Vec<String>,
+}
+
+/// What reading one picture tells.
+struct Seen {
+    /// The hash of its file, or why it cannot be read.
+    content: Result<[u8; 32], String>,
+    mask: Mask,
+}
+
+enum Mask {
+    /// Not looked for.
+    None,
+    Missing,
+    Found,
+    Empty,
+    Unusable(String),
+}
+
+/// Reads everything in a category. `progress` hears how many pictures are done, from several threads.
+pub fn check(category: &Category, progress: &(dyn Fn() + Sync)) -> Report {
+    let samples: Vec<(Split, &Sample)> = category.samples().collect();
+    let seen: Vec<Seen> = samples
+        .par_iter()
+        .map(|&(split, sample)| {
+            let seen = see(split, sample);
+            progress();
+            seen
+        })
+        .collect();
+    let mut report = Report { remarks: category.notes.clone(), ..Report::default() };
+    report.of_lists(category);
+    report.of_counts(&samples);
+    report.of_contents(&samples, &seen);
+    report.of_masks(&samples, &seen);
+    report
+}
+
+fn see(split: Split, sample: &Sample) -> Seen {
+    let read = sample.source.bytes().and_then(|bytes| {
+        let picture = sample.source.decode(&bytes)?;
+        Ok((Sha256::digest(&bytes).into(), picture))
+    });
+    let mask = match &read {
+        Ok(_) if split != Split::Test || !sample.anomalous => Mask::None,
+        Err(_) => Mask::None,
+        Ok(_) if sample.masks.is_empty() => Mask::Missing,
+        Ok((_, picture)) => match marked_pixels(&sample.masks, picture) {
+            Ok(0) => Mask::Empty,
+            Ok(_) => Mask::Found,
+            Err(e) => Mask::Unusable(e.to_string()),
+        },
+    };
+    Seen { content: read.map(|(hash, _)| hash).map_err(|e| e.to_string()), mask }
+}
+
+impl Report {
+    /// What listing the files told.
+    fn of_lists(&mut self, category: &Category) {
+        let mut left_out: Vec<String> = Vec::new();
+        for lines in
+            [category.train.as_ref().ok().map(|s| &s.left_out), category.test.as_ref().ok().map(|s| &s.left_out)]
+        {
+            let new: Vec<String> = lines.into_iter().flatten().filter(|l| !left_out.contains(l)).cloned().collect();
+            left_out.extend(new);
+        }
+        let errors = [category.train.as_ref().err(), category.test.as_ref().err()];
+        self.problems.extend(errors.into_iter().flatten().map(|e| e.to_string()));
+        self.problems.extend(left_out.into_iter().map(|line| format!("left out: {line}")));
+        let passed_over =
+            [category.train.as_ref().ok().map(|s| &s.passed_over), category.test.as_ref().ok().map(|s| &s.passed_over)];
+        let mut passed_over: Vec<String> = passed_over.into_iter().flatten().map(|p| p.to_string()).collect();
+        passed_over.retain(|text| !text.is_empty());
+        passed_over.dedup();
+        self.passed_over = passed_over.join(", ");
+        let Ok(test) = &category.test else { return };
+        if let Some(first) = test.masks_of_none.first() {
+            self.problems.push(format!(
+                "{} without a picture, as {}",
+                plural(test.masks_of_none.len(), "mask"),
+                first.display()
+            ));
+        }
+        if let Some((taken, other)) = test.second_masks.first() {
+            let (count, taken, other) = (plural(test.second_masks.len(), "mask"), taken.display(), other.display());
+            self.problems
+                .push(format!("{count} not taken, as there is another of the same picture: {taken}, not {other}"));
+        }
+    }
+
+    fn of_counts(&mut self, samples: &[(Split, &Sample)]) {
+        let mut counts: BTreeMap<(Split, bool, &str), usize> = BTreeMap::new();
+        for (split, sample) in samples {
+            *counts.entry((*split, sample.anomalous, &sample.kind)).or_default() += 1;
+        }
+        let has = |split: Split, anomalous: bool| counts.keys().any(|k| (k.0, k.1) == (split, anomalous));
+        if has(Split::Test, false) != has(Split::Test, true) {
+            let missing = if has(Split::Test, true) { "normal" } else { "anomalous" };
+            self.problems.push(format!("no {missing} pictures to test on: there is no AUROC of one class"));
+        }
+        for (&(split, anomalous, kind), &count) in &counts {
+            // What a coarse label means is in test under the names of its types.
+            let tested = kind == COARSE || !anomalous || counts.contains_key(&(Split::Test, anomalous, kind));
+            if split == Split::Train && !tested && has(Split::Test, true) {
+                self.problems
+                    .push(format!("class {kind} has {} to train on and none to test on", plural(count, "picture")));
+            }
+        }
+        let count = |((split, anomalous, kind), pictures): ((Split, bool, &str), usize)| Count {
+            split,
+            kind: kind.to_string(),
+            anomalous,
+            pictures,
+        };
+        self.counts = counts.into_iter().map(count).collect();
+    }
+
+    /// Pictures that cannot be read, and those that are there more than once.
+    fn of_contents(&mut self, samples: &[(Split, &Sample)], seen: &[Seen]) {
+        let unreadable: Vec<String> = seen.iter().filter_map(|s| s.content.clone().err()).collect();
+        if let Some(named) = named(&unreadable) {
+            self.problems.push(format!("{} cannot be read: {named}", plural(unreadable.len(), "picture")));
+        }
+        let mut groups: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
+        for (i, seen) in seen.iter().enumerate() {
+            if let Ok(content) = seen.content {
+                groups.entry(content).or_default().push(i);
+            }
+        }
+        let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
+        groups.sort();
+        let (mut across, mut contradictory, mut within) = (vec![], vec![], vec![]);
+        for group in &groups {
+            let names: Vec<String> = group.iter().map(|&i| samples[i].1.path().display().to_string()).collect();
+            let first = samples[group[0]];
+            let (mut splits, mut labels) =
+                (group.iter().map(|&i| samples[i].0), group.iter().map(|&i| samples[i].1.anomalous));
+            // Both may be wrong.
+            let [split, label] = [splits.any(|s| s != first.0), labels.any(|l| l != first.1.anomalous)];
+            let name = names.join(" = ");
+            if split {
+                across.push(name.clone());
+            }
+            if label {
+                contradictory.push(name.clone());
+            }
+            if !split && !label {
+                within.push(name);
+            }
+        }
+        self.doubled_across = across.len();
+        let picture = |count: usize| plural(count, "picture");
+        if let Some(named) = named(&contradictory) {
+            self.problems
+                .push(format!("{} called normal and anomalous, by equal files: {named}", picture(contradictory.len())));
+        }
+        if let Some(named) = named(&across) {
+            self.problems.push(format!("{} in more than one split, by equal files: {named}", picture(across.len())));
+        }
+        if let Some(named) = named(&within) {
+            self.remarks.push(format!("{} more than once in a split: {named}", picture(within.len())));
+        }
+        self.doubled = groups.iter().map(|g| g.iter().map(|&i| samples[i].1.path().to_path_buf()).collect()).collect();
+    }
+
+    fn of_masks(&mut self, samples: &[(Split, &Sample)], seen: &[Seen]) {
+        let (mut missing, mut empty, mut unusable) = (vec![], vec![], vec![]);
+        for ((_, sample), seen) in samples.iter().zip(seen) {
+            let name = sample.path().display().to_string();
+            match &seen.mask {
+                Mask::None => {}
+                Mask::Found => self.masks.found += 1,
+                Mask::Missing => missing.push(name),
+                Mask::Empty => empty.push(name),
+                Mask::Unusable(why) => unusable.push(why.clone()),
+            }
+        }
+        (self.masks.missing, self.masks.empty, self.masks.unusable) = (missing.len(), empty.len(), unusable.len());
+        let any = self.masks.found + empty.len() + unusable.len() > 0;
+        let picture = |count: usize| plural(count, "anomalous test picture");
+        if !any && !missing.is_empty() {
+            self.remarks.push("there are no masks: no metrics of pixels".into());
+        } else if let Some(named) = named(&missing) {
+            self.problems.push(format!("{} without a mask, while others have one: {named}", picture(missing.len())));
+        }
+        if let Some(named) = named(&empty) {
+            self.problems.push(format!("{} whose mask marks nothing: {named}", picture(empty.len())));
+        }
+        if let Some(named) = named(&unusable) {
+            self.problems.push(format!("{} whose mask cannot be used: {named}", picture(unusable.len())));
+        }
+    }
+}
+
+/// The first of them; nothing where there are none.
+fn named(all: &[String]) -> Option<String> {
+    let first = &all[..all.len().min(NAMED)];
+    let more = if all.len() > NAMED { "; ..." } else { "" };
+    (!first.is_empty()).then(|| first.join("; ") + more)
+}

@@ -1,0 +1,110 @@
+//! Pictures in folders by class, split or not. Layouts of datasets with known classes read theirs through [`read_classes`].
+//!
+//! ```text
+//! DIR/{train,val,test}/<class>/*     or     DIR/<class>/*
+//! ```
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::found::{Found, normal_classes};
+use super::{Category, Layout, NORMAL, Options, Sample, Split, is_normal, name_of};
+use crate::data::listing;
+use crate::error::Result;
+use crate::invalid;
+
+pub const LAYOUT: Layout = Layout {
+    name: "classes",
+    others: &[],
+    looks: "train/<class>, test/<class> and perhaps val/<class>; or <class> alone, one of them good, ok, normal or nominal",
+    normal: "good, ok, normal or nominal; or --normal-class",
+    classes: true,
+    recognise: |root| {
+        let classes = folders(root);
+        let split = classes_of(root, "train").len() > 1 && !classes_of(root, "test").is_empty();
+        let has_split = classes.iter().any(|c| Split::find(&name_of(c)).is_some());
+        let flat = classes.len() > 1 && !has_split && classes.iter().any(|c| is_normal(&name_of(c)));
+        split || flat
+    },
+    // What says where anomalies are is no class.
+    read: |root, options| {
+        read_classes(root, &Classes { usual: &NORMAL, kind: of_folder, without: &["ground_truth", "masks"] }, options)
+    },
+};
+
+/// How to read folders of classes.
+pub struct Classes {
+    /// Those that are normal, unless others are asked for.
+    pub usual: &'static [&'static str],
+    /// The class of a picture, from its folder's name and its own.
+    pub kind: fn(&str, &str) -> String,
+    /// Folders that are none.
+    pub without: &'static [&'static str],
+}
+
+/// The class is what the folder is called.
+pub fn of_folder(folder: &str, _: &str) -> String {
+    folder.into()
+}
+
+fn folders(root: &Path) -> Vec<PathBuf> {
+    listing::folders(root, "").map(|found| found.0).unwrap_or_default()
+}
+
+/// The names of the classes in a split.
+pub fn classes_of(root: &Path, split: &str) -> BTreeSet<String> {
+    folders(&root.join(split)).iter().map(|f| name_of(f)).collect()
+}
+
+/// Whether the split's classes are just these.
+pub fn has_classes(root: &Path, split: &str, names: &[&str]) -> bool {
+    classes_of(root, split).iter().map(String::as_str).eq(BTreeSet::from_iter(names.iter().copied()))
+}
+
+/// Reads folders of classes.
+pub fn read_classes(root: &Path, how: &Classes, options: &Options) -> Result<Vec<Category>> {
+    let (inside, passed_over) = listing::folders(root, "the dataset's folder")?;
+    let mut found = Found::default();
+    found.passed_over.add(passed_over);
+    let has_split = inside.iter().any(|f| Split::find(&name_of(f)).is_some());
+    // Of each picture: its split, if there are any, its class and its path.
+    let mut pictures: Vec<(Option<Split>, String, PathBuf)> = Vec::new();
+    for folder in inside {
+        let name = name_of(&folder);
+        let classes = match Split::find(&name) {
+            None if has_split || how.without.iter().any(|w| w.eq_ignore_ascii_case(&name)) => {
+                found.passed_over.folder(&name, &folder);
+                continue;
+            }
+            None => vec![folder],
+            Some(_) => {
+                let (classes, passed_over) = listing::folders(&folder, &name)?;
+                found.passed_over.add(passed_over);
+                classes
+            }
+        };
+        for class in classes {
+            let class_name = name_of(&class);
+            let of = |path: PathBuf| (Split::find(&name), (how.kind)(&class_name, &name_of(&path)), path);
+            pictures.extend(found.below(&class).into_iter().map(of));
+        }
+    }
+    let classes: BTreeSet<String> = pictures.iter().map(|p| p.1.clone()).collect();
+    if classes.is_empty() {
+        invalid!("{}: no pictures in folders by class ({})", root.display(), LAYOUT.looks);
+    }
+    let normal = normal_classes(root, &Vec::from_iter(classes), how.usual, options)?;
+    let mut unsplit = Vec::new();
+    for (split, class, path) in pictures {
+        let anomalous = !normal.contains(&class);
+        let sample = Sample::new(path, class, anomalous);
+        match split {
+            Some(split) => found.add(split, sample),
+            None => unsplit.push(sample),
+        }
+    }
+    if !unsplit.is_empty() {
+        found.add_unsplit(unsplit, |s| s.kind.clone(), |s| s.path().to_path_buf());
+    }
+    Ok(vec![found.category("", root)])
+}

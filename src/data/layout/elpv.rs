@@ -1,0 +1,73 @@
+//! Cells of solar modules in electroluminescence (ELPV, Deitsch et al. 2019, <https://github.com/zae-bayern/elpv-dataset>):
+//! `labels.csv`, with a path, the probability of a defect (0, 1/3, 2/3, 1) and mono or poly in a line, separated by blanks.
+//! As in the field's comparisons, cells of which the experts were not sure are left alone. No split is published.
+
+use std::path::Path;
+
+use super::found::{Found, normal_classes};
+use super::{Category, Layout, Options, Sample};
+use crate::error::{Error, Result, plural};
+use crate::invalid;
+
+const TABLE: &str = "labels.csv";
+const CLASSES: [&str; 3] = ["functional", "defective_mono", "defective_poly"];
+
+pub const LAYOUT: Layout = Layout {
+    name: "elpv",
+    others: &[],
+    looks: "labels.csv and images",
+    normal: "probability 0",
+    classes: true,
+    recognise: |root| root.join(TABLE).is_file() && root.join("images").is_dir(),
+    read,
+};
+
+fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
+    let file = root.join(TABLE);
+    let text = std::fs::read_to_string(&file).map_err(|e| Error::io(&file, e))?;
+    let normal = normal_classes(root, &CLASSES.map(String::from), &CLASSES[..1], options)?;
+    let (mut found, mut samples, mut unsure) = (Found::default(), Vec::new(), 0);
+    for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        if fields.is_empty() {
+            continue;
+        }
+        let mut refuse = |why: &str| found.left_out.push(format!("{}: line {}: {why}", file.display(), i + 1));
+        let (path, probability, kind) = match fields[..] {
+            [path, probability, kind] => (root.join(path), probability.parse::<f64>(), kind),
+            _ => {
+                refuse("expected a path, a probability and mono or poly");
+                continue;
+            }
+        };
+        let class = match (probability, kind) {
+            (Ok(0.0), "mono" | "poly") => CLASSES[0],
+            (Ok(1.0), "mono") => CLASSES[1],
+            (Ok(1.0), "poly") => CLASSES[2],
+            (Ok(p), "mono" | "poly") if p > 0.0 && p < 1.0 => {
+                unsure += 1;
+                continue;
+            }
+            _ => {
+                refuse("expected a probability from 0 to 1, and mono or poly");
+                continue;
+            }
+        };
+        match path.is_file() {
+            true => samples.push(Sample::new(path, class, !normal.contains(class))),
+            false => refuse(&format!("there is no file {}", path.display())),
+        }
+    }
+    if unsure > 0 {
+        let cells = plural(unsure, "cell");
+        found
+            .notes
+            .push(format!("{cells} of which the experts were not sure (probability above 0 and below 1) not taken"));
+    }
+    if samples.is_empty() {
+        let why = found.left_out.first().map_or("it is empty".into(), String::clone);
+        invalid!("{}: no line can be used: {why}", file.display());
+    }
+    found.add_unsplit(samples, |s| s.kind.clone(), |s| s.path().to_path_buf());
+    Ok(vec![found.category("", root)])
+}

@@ -1,0 +1,87 @@
+//! Skin lesions, ISIC 2018 challenge, task 3 (<https://challenge.isic-archive.com/data/#2018>): folders of pictures, and tables of
+//! their classes with 1.0 in one of seven columns. The validation set is what papers test on; the test set, whose classes were
+//! published years later, is passed over.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use super::found::{Found, normal_classes};
+use super::{Category, Layout, Options, Sample, Split, table};
+use crate::error::{Error, Result};
+use crate::invalid;
+
+const CLASSES: [&str; 7] = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"];
+
+pub const LAYOUT: Layout = Layout {
+    name: "isic2018",
+    others: &["isic"],
+    looks: "ISIC2018_Task3_Training_Input, ISIC2018_Task3_Training_GroundTruth, and the same of Validation",
+    normal: "NV",
+    classes: true,
+    recognise: |root| folder(root, "Training", "Input").is_dir() && folder(root, "Training", "GroundTruth").is_dir(),
+    read,
+};
+
+fn folder(root: &Path, part: &str, what: &str) -> PathBuf {
+    root.join(format!("ISIC2018_Task3_{part}_{what}"))
+}
+
+fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
+    let normal = normal_classes(root, &CLASSES.map(String::from), &["NV"], options)?;
+    let mut found = Found::default();
+    for (part, split) in [("Training", Split::Train), ("Validation", Split::Test)] {
+        let classes = classes(&folder(root, part, "GroundTruth"), part, &mut found.left_out)?;
+        let mut without = HashSet::<&String>::from_iter(classes.keys());
+        for path in found.below(&folder(root, part, "Input")) {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            without.remove(&name);
+            match classes.get(&name) {
+                Some(&class) => found.add(split, Sample::new(path, class, !normal.contains(class))),
+                None => found.left_out.push(format!("{}: no row of the table of {part} names it", path.display())),
+            }
+        }
+        let mut without = Vec::from_iter(without);
+        without.sort();
+        found
+            .left_out
+            .extend(without.into_iter().map(|name| format!("{name}: in the table of {part}, but no picture")));
+    }
+    let test = folder(root, "Test", "Input");
+    if test.is_dir() {
+        found.passed_over.folder("ISIC2018_Task3_Test_Input", &test);
+    }
+    Ok(vec![found.category("", root)])
+}
+
+/// Names of pictures with their classes.
+fn classes(folder: &Path, part: &str, left_out: &mut Vec<String>) -> Result<HashMap<String, &'static str>> {
+    let file = folder.join(format!("ISIC2018_Task3_{part}_GroundTruth.csv"));
+    let mut table = table::open(&file)?;
+    let named = |e: ::csv::Error| Error::Invalid(format!("{}: {e}", file.display()));
+    let header = table.headers().map_err(named)?.clone();
+    let column = |name: &str| header.iter().position(|h| h.eq_ignore_ascii_case(name));
+    let columns: Vec<(usize, &str)> = CLASSES.iter().filter_map(|class| Some((column(class)?, *class))).collect();
+    let (Some(image), true) = (column("image"), columns.len() == CLASSES.len()) else {
+        let (file, header) = (file.display(), header.iter().collect::<Vec<_>>().join(","));
+        invalid!("{file}: its first line is \"{header}\", expected image,{}", CLASSES.join(","));
+    };
+    let mut classes = HashMap::new();
+    for record in table.records() {
+        let record = match record {
+            Ok(record) => record,
+            Err(e) => {
+                left_out.push(named(e).to_string());
+                continue;
+            }
+        };
+        let one = |at: usize| record.get(at).and_then(|v| v.parse::<f64>().ok()) == Some(1.0);
+        let mut marked = columns.iter().filter(|(at, _)| one(*at));
+        let (Some(&(_, class)), None) = (marked.next(), marked.next()) else {
+            let line = record.position().map_or(0, |p| p.line());
+            left_out.push(format!("{}: line {line}: expected 1.0 in one column of a class", file.display()));
+            continue;
+        };
+        classes.insert(record.get(image).unwrap_or_default().to_string(), class);
+    }
+    Ok(classes)
+}

@@ -1,0 +1,247 @@
+//! Datasets in the layouts their owners publish. Each layout is a file here and a row of [`LAYOUTS`]; what all of them make of a
+//! folder is a [`Dataset`], which names files and decodes none (but masks, where only they say what is anomalous).
+
+mod br35h;
+pub mod check;
+mod chest_xray;
+mod cifar10;
+mod classes;
+mod elpv;
+mod folder;
+mod found;
+mod isic2018;
+mod kolektor;
+mod mvtec2;
+mod oct2017;
+pub mod split;
+mod table;
+mod visa;
+
+use std::path::{Path, PathBuf};
+
+use super::image::Source;
+use super::listing::PassedOver;
+use crate::error::{Error, Result};
+
+/// All layouts, the more particular ones first: the first that recognises a folder reads it.
+pub const LAYOUTS: &[Layout] = &[
+    table::LAYOUT,
+    isic2018::LAYOUT,
+    cifar10::LAYOUT,
+    visa::LAYOUT,
+    mvtec2::LAYOUT,
+    kolektor::SDD,
+    kolektor::SDD2,
+    elpv::LAYOUT,
+    oct2017::LAYOUT,
+    chest_xray::LAYOUT,
+    br35h::LAYOUT,
+    folder::LAYOUT,
+    classes::LAYOUT,
+];
+
+/// How a dataset lies in its folder.
+#[derive(Debug)]
+pub struct Layout {
+    pub name: &'static str,
+    /// Names of datasets that lie so, which are taken for its own.
+    pub others: &'static [&'static str],
+    /// What it is recognised by, in words.
+    pub looks: &'static str,
+    /// What is normal in it, in words.
+    pub normal: &'static str,
+    /// Whether pictures have classes of which others can be called normal.
+    pub classes: bool,
+    recognise: fn(&Path) -> bool,
+    read: fn(&Path, &Options) -> Result<Vec<Category>>,
+}
+
+impl Layout {
+    /// The layout of a name, or of a dataset that lies so.
+    pub fn find(name: &str) -> Result<&'static Layout> {
+        let found = LAYOUTS.iter().find(|l| l.name == name || l.others.contains(&name));
+        found.ok_or_else(|| {
+            let names: Vec<&str> = LAYOUTS.iter().map(|l| l.name).collect();
+            Error::Usage(format!("unknown layout '{name}': expected one of {}", names.join(", ")))
+        })
+    }
+}
+
+/// How to read a dataset, where that is not up to its layout.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Classes that are normal; none are those of the layout.
+    pub normal: Vec<String>,
+}
+
+/// Which pictures its owners say are for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Split {
+    Train,
+    Validation,
+    Test,
+}
+
+impl Split {
+    pub fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Validation => "validation",
+            Split::Test => "test",
+        }
+    }
+
+    /// As datasets write it, in any case.
+    pub fn find(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "train" | "training" => Some(Split::Train),
+            "val" | "valid" | "validation" => Some(Split::Validation),
+            "test" | "testing" => Some(Split::Test),
+            _ => None,
+        }
+    }
+}
+
+/// One picture of a dataset.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    pub source: Source,
+    /// Its class: the folder it lies in, or what a table calls it. Of a picture known only to be anomalous somewhere, [`COARSE`].
+    pub kind: String,
+    pub anomalous: bool,
+    /// Files that mark its anomalies together; none of a normal picture, and where none was found.
+    pub masks: Vec<PathBuf>,
+}
+
+impl Sample {
+    /// Without masks.
+    pub fn new(source: impl Into<Source>, kind: impl Into<String>, anomalous: bool) -> Self {
+        Sample { source: source.into(), kind: kind.into(), anomalous, masks: vec![] }
+    }
+
+    /// Its file, or what names it in one.
+    pub fn path(&self) -> &Path {
+        self.source.path()
+    }
+}
+
+/// The pictures to train on.
+#[derive(Clone, Debug, Default)]
+pub struct TrainSet {
+    /// At least one.
+    pub good: Vec<Sample>,
+    /// Empty when there are none, as in a folder without `train/anomalous`.
+    pub anomalous: Vec<Sample>,
+    /// Folders that were taken for normal pictures, other than `good`.
+    pub taken_for_normal: Vec<String>,
+    /// Of the folders that were listed.
+    pub passed_over: PassedOver,
+    /// Rows and folders that cannot be used, each with the reason, which names it.
+    pub left_out: Vec<String>,
+}
+
+/// The pictures to evaluate on, sorted by type, then name.
+#[derive(Clone, Debug, Default)]
+pub struct TestSet {
+    pub images: Vec<Sample>,
+    /// Folders that were taken for normal pictures, other than `good`.
+    pub taken_for_normal: Vec<String>,
+    /// Masks that were found beside their pictures.
+    pub masks_beside: usize,
+    /// Masks that are not taken, as another one of their picture is: each behind that one.
+    pub second_masks: Vec<(PathBuf, PathBuf)>,
+    /// Masks that belong to no picture.
+    pub masks_of_none: Vec<PathBuf>,
+    /// Of the folders that were listed.
+    pub passed_over: PassedOver,
+    /// Rows that cannot be used, and folders that hold no pictures or cannot be read, also of masks, each with the reason, which
+    /// names it.
+    pub left_out: Vec<String>,
+}
+
+impl TestSet {
+    /// Whether any mask was found: without one, pixel metrics have nothing to compare with.
+    pub fn has_masks(&self) -> bool {
+        self.images.iter().any(|i| !i.masks.is_empty())
+    }
+}
+
+/// What is trained and evaluated by itself: an object of MVTec AD, or all of a dataset that knows no such parts.
+#[derive(Debug)]
+pub struct Category {
+    /// Empty where it is all there is.
+    pub name: String,
+    /// Or why there is nothing to train on.
+    pub train: Result<TrainSet>,
+    /// Pictures that are neither trained nor tested on; mostly none.
+    pub validation: Vec<Sample>,
+    /// Or why there is nothing to test on.
+    pub test: Result<TestSet>,
+    /// What the layout decided that somebody may want to know, such as a split of its own.
+    pub notes: Vec<String>,
+}
+
+impl Category {
+    /// All pictures of it.
+    pub fn samples(&self) -> impl Iterator<Item = (Split, &Sample)> {
+        let train = self.train.iter().flat_map(|set| set.good.iter().chain(&set.anomalous));
+        let test = self.test.iter().flat_map(|set| &set.images);
+        let train = train.map(|s| (Split::Train, s));
+        train.chain(self.validation.iter().map(|s| (Split::Validation, s))).chain(test.map(|s| (Split::Test, s)))
+    }
+}
+
+/// A dataset as its layout reads it.
+pub struct Dataset {
+    pub root: PathBuf,
+    pub layout: &'static Layout,
+    /// At least one, sorted by name.
+    pub categories: Vec<Category>,
+}
+
+impl Dataset {
+    /// Reads `root` (a folder, or a CSV file) in the layout given, or in the first of [`LAYOUTS`] that recognises it. What none
+    /// does is read as folders, whose errors say what was expected.
+    pub fn open(root: &Path, layout: Option<&'static Layout>, options: &Options) -> Result<Self> {
+        let layout = layout.or_else(|| LAYOUTS.iter().find(|l| (l.recognise)(root))).unwrap_or(&folder::LAYOUT);
+        if !layout.classes && !options.normal.is_empty() {
+            let (name, normal) = (layout.name, layout.normal);
+            return Err(Error::Usage(format!("--normal-class: what is normal is fixed in layout {name} ({normal})")));
+        }
+        let categories = (layout.read)(root, options)?;
+        Ok(Dataset { root: root.to_path_buf(), layout, categories })
+    }
+
+    /// One category: the one of this name, or the only one.
+    pub fn category(self, name: Option<&str>) -> Result<Category> {
+        let (layout, root) = (self.layout.name, self.root.display());
+        let names: Vec<&str> = self.categories.iter().map(|c| c.name.as_str()).collect();
+        let holds = match names[..] {
+            [""] => "is one category, without a name; leave --category out".to_string(),
+            _ => format!("holds {}: choose one with --category", names.join(", ")),
+        };
+        let at = match name {
+            None if names.len() == 1 => 0,
+            None => return Err(Error::Usage(format!("{root}: a dataset of layout {layout} that {holds}"))),
+            Some(name) => names.iter().position(|n| *n == name).ok_or_else(|| {
+                Error::Usage(format!("--category {name}: not in {root}, a dataset of layout {layout} that {holds}"))
+            })?,
+        };
+        self.categories.into_iter().nth(at).ok_or_else(|| Error::Invalid(format!("{root}: holds no category")))
+    }
+}
+
+/// The class of pictures known only to be anomalous somewhere.
+pub const COARSE: &str = "anomalous";
+
+/// Names of classes and folders of normal pictures, in any case; the first is that of most datasets.
+pub const NORMAL: [&str; 4] = ["good", "ok", "normal", "nominal"];
+
+fn is_normal(name: &str) -> bool {
+    NORMAL.iter().any(|normal| normal.eq_ignore_ascii_case(name))
+}
+
+/// The last part of a path.
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

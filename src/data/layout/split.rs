@@ -1,0 +1,150 @@
+//! Splits of pictures that nobody has split: by a seed, and with equal pictures on one side.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use super::{Sample, Split, TestSet};
+use crate::data::listing::PassedOver;
+use crate::engine::hash::fnv1a;
+use crate::error::{Error, Result};
+use crate::invalid;
+use crate::output::folder_of;
+
+/// How many pictures a share is: to the nearest, but neither none nor all of two or more.
+pub fn share_of(count: usize, share: f64) -> usize {
+    let nearest = (count as f64 * share).round() as usize;
+    if count >= 2 && share > 0.0 && share < 1.0 { nearest.clamp(1, count - 1) } else { nearest.min(count) }
+}
+
+/// Which of `all` are chosen, `count` of them. `name` tells draws of one seed apart.
+pub fn choose(all: usize, count: usize, seed: u64, name: &str) -> Vec<bool> {
+    let mut chosen = vec![false; all];
+    shuffled(all, seed, name).into_iter().take(count).for_each(|i| chosen[i] = true);
+    chosen
+}
+
+fn shuffled(all: usize, seed: u64, name: &str) -> Vec<usize> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(fnv1a(name));
+    let mut order: Vec<usize> = (0..all).collect();
+    order.shuffle(&mut rng);
+    order
+}
+
+/// The SHA-256 of a picture's file, or of its part of one.
+pub fn content(sample: &Sample) -> Result<[u8; 32]> {
+    Ok(Sha256::digest(&sample.source.bytes()?).into())
+}
+
+/// How many anomalous pictures are for training.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Labelled {
+    Count(usize),
+    /// From 0 to 1.
+    Share(f64),
+}
+
+/// What a split is made by.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Share of the normal pictures that is for testing, from 0 to 1.
+    pub tested: f64,
+    pub labelled: Labelled,
+    pub seed: u64,
+}
+
+/// A split, and what it met.
+pub struct Made {
+    pub samples: Vec<(Split, Sample)>,
+    /// Pictures that are equal to an earlier one, which they stay with.
+    pub equal: usize,
+    pub passed_over: PassedOver,
+}
+
+/// Splits normal and anomalous pictures ([`TestSet::of_folders`]) into training and testing. Equal files stay together, even
+/// where that misses a number by a few; one that is called normal and anomalous is an error. All files are read; `progress`
+/// hears of each.
+pub fn split(set: TestSet, plan: &Plan, progress: &mut dyn FnMut(usize)) -> Result<Made> {
+    let mut groups: HashMap<[u8; 32], usize> = HashMap::new();
+    let mut members: Vec<Vec<Sample>> = Vec::new();
+    let total = set.images.len();
+    for (done, sample) in set.images.into_iter().enumerate() {
+        let group = *groups.entry(content(&sample)?).or_insert(members.len());
+        if group == members.len() {
+            members.push(vec![]);
+        }
+        if let Some(other) = members[group].iter().find(|s| s.anomalous != sample.anomalous) {
+            let (this, other) = (sample.path().display(), other.path().display());
+            invalid!(
+                "{this}: the same picture as {other}, but one is called normal and the other anomalous: which is it?"
+            );
+        }
+        members[group].push(sample);
+        progress(done + 1);
+    }
+    let equal = total - members.len();
+    let (anomalous, normal): (Vec<_>, Vec<_>) = members.into_iter().partition(|group| group[0].anomalous);
+    let count = |groups: &[Vec<Sample>]| groups.iter().map(Vec::len).sum::<usize>();
+    let labelled = match plan.labelled {
+        Labelled::Count(n) if n > count(&anomalous) => {
+            let there = count(&anomalous);
+            return Err(Error::Usage(format!("--labelled {n}: there are {there} anomalous pictures")));
+        }
+        Labelled::Count(n) => n,
+        Labelled::Share(share) => share_of(count(&anomalous), share),
+    };
+    let tested = share_of(count(&normal), plan.tested);
+    let mut samples = divide(normal, tested, plan.seed, "normal", [Split::Test, Split::Train]);
+    samples.extend(divide(anomalous, labelled, plan.seed, "anomalous", [Split::Train, Split::Test]));
+    samples.sort_by(|(a, x), (b, y)| (a, x.anomalous, &x.kind, x.path()).cmp(&(b, y.anomalous, &y.kind, y.path())));
+    Ok(Made { samples, equal, passed_over: set.passed_over })
+}
+
+/// Groups in a drawn order, `count` pictures to the first side where their sizes allow it, the others to the second.
+fn divide(groups: Vec<Vec<Sample>>, count: usize, seed: u64, name: &str, sides: [Split; 2]) -> Vec<(Split, Sample)> {
+    let order = shuffled(groups.len(), seed, name);
+    let mut first = vec![false; groups.len()];
+    let mut left = count;
+    for i in order {
+        if groups[i].len() <= left {
+            first[i] = true;
+            left -= groups[i].len();
+        }
+    }
+    let side = |(group, first): (Vec<Sample>, bool)| {
+        let split = if first { sides[0] } else { sides[1] };
+        group.into_iter().map(move |s| (split, s))
+    };
+    groups.into_iter().zip(first).flat_map(side).collect()
+}
+
+/// The CSV file of a split, to be written at `path`: paths below its folder are relative to it, others absolute.
+pub fn csv(made: &Made, path: &Path) -> Result<Vec<u8>> {
+    let folder = folder_of(path);
+    let folder = std::fs::canonicalize(&folder).map_err(|e| Error::io(folder, e))?;
+    let name = |file: &Path| -> Result<String> {
+        let whole = std::fs::canonicalize(file).map_err(|e| Error::io(file, e))?;
+        let name: PathBuf = whole.strip_prefix(&folder).map(Path::to_path_buf).unwrap_or(whole);
+        match name.into_os_string().into_string() {
+            Ok(name) if !name.contains('|') => Ok(name),
+            _ => Err(Error::Invalid(format!(
+                "{}: its name is not UTF-8 or has a |, and cannot stand in a table; rename it",
+                file.display()
+            ))),
+        }
+    };
+    let mut table = ::csv::Writer::from_writer(Vec::new());
+    let failed = |e: ::csv::Error| Error::Invalid(format!("{}: {e}", path.display()));
+    table.write_record(["path", "label", "split", "mask"]).map_err(failed)?;
+    for (split, sample) in &made.samples {
+        let masks: Vec<String> = sample.masks.iter().map(|m| name(m)).collect::<Result<_>>()?;
+        let row = [&name(sample.path())?, &sample.kind, split.name(), &masks.join("|")];
+        table.write_record(row).map_err(failed)?;
+    }
+    table.into_inner().map_err(|e| Error::Invalid(format!("{}: {e}", path.display())))
+}
