@@ -4,5 +4,6 @@ pub mod elastic;
 pub mod image;
 pub mod layout;
 pub mod listing;
+pub mod protocol;
 pub mod resize;
 pub mod synthetic;

@@ -36,8 +36,12 @@ impl TryFrom<LabelledText> for Labelled {
         match text {
             LabelledText::Share(share) if (0.0..1.0).contains(&share) => Ok(Labelled::Share(share)),
             LabelledText::Word(word) if word == "all" => Ok(Labelled::All),
-            LabelledText::Share(share) => Err(format!("ratio {share}: expected a number from 0 to below 1, or \"all\"")),
-            LabelledText::Word(word) => Err(format!("ratio \"{word}\": expected a number from 0 to below 1, or \"all\"")),
+            LabelledText::Share(share) => {
+                Err(format!("ratio {share}: expected a number from 0 to below 1, or \"all\""))
+            }
+            LabelledText::Word(word) => {
+                Err(format!("ratio \"{word}\": expected a number from 0 to below 1, or \"all\""))
+            }
         }
     }
 }
@@ -70,9 +74,11 @@ pub struct Draw {
 }
 
 impl Protocol {
-    /// Draws by the seed. Too few anomalous pictures for the share are an error.
+    /// Draws by the seed. Too few anomalous pictures for the share are an error, but in a dataset that has none to label: there
+    /// detectors do with normal ones.
     pub fn draw(&self, mut set: TrainSet) -> Result<Draw> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let any = !set.anomalous.is_empty();
         if let Some(missing) = self.classes.iter().find(|c| !set.anomalous.iter().any(|s| s.kind == **c)) {
             let there: BTreeSet<&str> = set.anomalous.iter().map(|s| s.kind.as_str()).collect();
             let there = Vec::from_iter(there).join(", ");
@@ -89,7 +95,7 @@ impl Protocol {
         validation.extend(anomalous.split_off(anomalous.len() - each.min(anomalous.len())));
         if let Labelled::Share(share) = self.labelled {
             let wanted = labelled_of(good.len(), share);
-            if wanted > anomalous.len() {
+            if wanted > anomalous.len() && any {
                 return Err(Error::Invalid(format!(
                     "{}% of {} normal pictures and labelled ones are {wanted} labelled ones; there are {}",
                     100.0 * share,
@@ -112,9 +118,10 @@ fn labelled_of(normal: usize, share: f64) -> usize {
 }
 
 /// Which classes are labelled, one choice after the other: each alone, or `draws` random choices of several, which may
-/// repeat where there are few; all together where nothing is said.
+/// repeat where there are few; all together where nothing is said, or there are none.
 pub fn choices(classes: &[String], count: Option<usize>, draws: usize, seed: u64) -> Result<Vec<Vec<String>>> {
     match count {
+        _ if classes.is_empty() => Ok(vec![vec![]]),
         None => Ok(vec![vec![]]),
         Some(1) => Ok(classes.iter().map(|c| vec![c.clone()]).collect()),
         Some(count) if (1..=classes.len()).contains(&count) => {
@@ -157,7 +164,8 @@ mod tests {
         // 5 % of 100 pictures are 5 beside 95.
         assert_eq!(labelled_of(95, 0.05), 5);
         assert_eq!((labelled_of(95, 0.0), labelled_of(10, 0.001)), (0, 1));
-        let draw = protocol(Labelled::Share(0.05), &["hole"], 0.0, 1).draw(set(95, &[("hole", 9), ("crack", 9)])).unwrap();
+        let draw =
+            protocol(Labelled::Share(0.05), &["hole"], 0.0, 1).draw(set(95, &[("hole", 9), ("crack", 9)])).unwrap();
         assert_eq!((draw.train.good.len(), draw.train.anomalous.len(), draw.validation.len()), (95, 5, 0));
         assert!(draw.train.anomalous.iter().all(|s| s.kind == "hole"));
     }
@@ -168,7 +176,14 @@ mod tests {
         let kept = |bad: bool| draw.validation.iter().filter(|s| s.anomalous == bad).count();
         assert_eq!((kept(false), kept(true)), (2, 2));
         assert_eq!((draw.train.good.len(), draw.train.anomalous.len()), (78, 8));
-        let seen: BTreeSet<_> = draw.train.good.iter().chain(&draw.train.anomalous).chain(&draw.validation).map(|s| s.path().to_path_buf()).collect();
+        let seen: BTreeSet<_> = draw
+            .train
+            .good
+            .iter()
+            .chain(&draw.train.anomalous)
+            .chain(&draw.validation)
+            .map(|s| s.path().to_path_buf())
+            .collect();
         assert_eq!(seen.len(), 90);
     }
 
@@ -190,6 +205,8 @@ mod tests {
         };
         assert!(error(Labelled::Share(0.05), &[]).contains("are 5 labelled ones; there are 4"));
         assert!(error(Labelled::All, &["crack"]).contains("class crack; there are hole"));
+        let none = protocol(Labelled::Share(0.05), &[], 0.0, 0).draw(set(95, &[])).unwrap();
+        assert_eq!((none.train.good.len(), none.train.anomalous.len()), (95, 0));
     }
 
     #[test]

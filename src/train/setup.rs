@@ -125,7 +125,10 @@ pub fn expect_known(name: &str, known: &[&str], place: &str) -> Result<()> {
     }
     let alike = |k: &&&str| (strsim::jaro_winkler(name, k) * 1e6) as u64;
     let nearest = known.iter().max_by_key(alike).copied().unwrap_or_default();
-    Err(Error::Invalid(format!("{place}: unknown key '{name}'; did you mean '{nearest}'? Known are {}", known.join(", "))))
+    Err(Error::Invalid(format!(
+        "{place}: unknown key '{name}'; did you mean '{nearest}'? Known are {}",
+        known.join(", ")
+    )))
 }
 
 #[derive(Deserialize)]
@@ -155,7 +158,10 @@ mod tests {
             }
         }
         let mvtec = |category| Setup::of_dataset("mvtec", category).unwrap();
-        assert_eq!((mvtec("screw").backbone(), mvtec("screw").epochs(), mvtec("carpet").epochs()), ("wide_resnet50_2", 200, 10));
+        assert_eq!(
+            (mvtec("screw").backbone(), mvtec("screw").epochs(), mvtec("carpet").epochs()),
+            ("wide_resnet50_2", 200, 10)
+        );
         assert_eq!(mvtec("screw").detector().unwrap().options().text("lr"), Some("0.005"));
         assert_eq!(mvtec("transistor").detector().unwrap().options().text("lr"), Some("0.001"));
         let isic = Setup::of_dataset("isic2018", "").unwrap();
