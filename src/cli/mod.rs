@@ -25,6 +25,7 @@ mod demo;
 mod detector;
 mod devices;
 mod eval;
+mod experiment;
 mod gradcheck;
 mod info;
 mod inputs;
@@ -44,6 +45,8 @@ mod weights;
 use crate::{Error, Result};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Exit code of a check that did not pass.
 const FAILED: u8 = 1;
@@ -93,6 +96,7 @@ enum Command {
     Gradcheck(gradcheck::Args),
     Bench(bench::Args),
     Tune(tune::Args),
+    Experiment(experiment::Args),
     /// Check datasets, and split pictures that have no split
     Data(data::Args),
     Devices(devices::Args),
@@ -122,6 +126,22 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What Ctrl-C sets.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = stop.clone();
+    let handler = move || {
+        // The first request is granted at the end of the step; whoever asks again does not want to wait.
+        if asked.swap(true, Ordering::Relaxed) {
+            std::process::exit(INTERRUPTED.into());
+        }
+    };
+    match ctrlc::set_handler(handler) {
+        Ok(()) => Ok(stop),
+        Err(e) => Err(Error::Invalid(format!("cannot listen for Ctrl-C: {e}"))),
+    }
+}
+
 fn run(cli: &Cli) -> Result<ExitCode> {
     if let Some(threads) = cli.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global();
@@ -138,6 +158,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Tune(args) => tune::run(args),
+        Command::Experiment(args) => experiment::run(args),
         Command::Data(args) => data::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Weights(args) => weights::run(args),

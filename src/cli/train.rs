@@ -15,14 +15,13 @@ use crate::train::events::{Ended, EpochLog, Event, Losses};
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
 use crate::train::{self, beside, path_of};
-use crate::{Error, Result, invalid};
+use crate::{Error, Result};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 const EPOCHS: usize = 100;
 const CHECKPOINT_EVERY: usize = 10;
@@ -247,17 +246,7 @@ pub fn run(args: &Args) -> Result<bool> {
         Learning::Fit(_) => None,
     };
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let asked = stop.clone();
-    let handler = move || {
-        // The first request is granted at the end of the step; whoever asks again does not want to wait.
-        if asked.swap(true, Ordering::Relaxed) {
-            std::process::exit(super::INTERRUPTED.into());
-        }
-    };
-    if let Err(e) = ctrlc::set_handler(handler) {
-        invalid!("cannot listen for Ctrl-C: {e}");
-    }
+    let stop = super::stop_on_ctrl_c()?;
     let teller = Teller::new(epochs, &*settings.detector, log);
     let ended = train::run(&settings, set, &weights, &|e| teller.tell(e), &stop)?;
     teller.finish();

@@ -5,5 +5,6 @@ pub mod elastic;
 pub mod image;
 pub mod layout;
 pub mod listing;
+pub mod protocol;
 pub mod resize;
 pub mod synthetic;

@@ -13,6 +13,7 @@ mod job;
 mod part;
 pub mod pictures;
 pub mod settings;
+pub mod setup;
 mod steps;
 
 pub use checkpoint::{beside, path_of};

@@ -3,6 +3,7 @@
 mod charts;
 mod pictures;
 
+pub use charts::histogram;
 pub use pictures::{Row, Shot, choose};
 
 use super::heatmap::Scale;
@@ -71,12 +72,9 @@ const FOUND: &str = "found";
 impl Report {
     /// The whole HTML file.
     pub fn html(&self) -> Result<String> {
-        let mut h = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
-        h.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n");
-        // Writing to a String cannot fail.
-        let _ = write!(h, "<title>{}</title>\n<style>\n{}</style>\n", escape(&self.title), include_str!("report.css"));
-        let _ = write!(h, "</head>\n<body>\n<main>\n<h1>{}</h1>\n", escape(&self.title));
+        let mut h = String::new();
         if !self.note.is_empty() {
+            // Writing to a String cannot fail.
             let _ = writeln!(h, "<p class=\"soft\">{}</p>", escape(&self.note));
         }
         self.write_operating_point(&mut h);
@@ -97,8 +95,8 @@ impl Report {
         for (name, value) in &self.settings {
             let _ = writeln!(h, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
         }
-        let _ = write!(h, "</dl>\n</main>\n<script>\n{}</script>\n</body>\n</html>\n", include_str!("report.js"));
-        Ok(h)
+        h.push_str("</dl>\n");
+        Ok(page(&self.title, &h))
     }
 
     /// What somebody who uses the model gets.
@@ -233,8 +231,20 @@ impl Report {
     }
 }
 
+/// A whole page, self-contained, of what stands below its title.
+pub fn page(title: &str, body: &str) -> String {
+    let title = escape(title);
+    let (style, script) = (include_str!("report.css"), include_str!("report.js"));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
+         <title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\
+         </main>\n<script>\n{script}</script>\n</body>\n</html>\n"
+    )
+}
+
 /// Text as HTML text or attribute value.
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

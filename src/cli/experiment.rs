@@ -1,0 +1,120 @@
+//! `ckaad experiment`: a grid of trainings and evaluations from a file, and its table.
+
+use super::options::{Device, Format, count, plural, print};
+use super::progress;
+use crate::experiment::file::Experiment;
+use crate::experiment::grid::{self, Cell};
+use crate::experiment::run::{Progress, Runner, Summary};
+use crate::experiment::{results, table};
+use crate::output::Outputs;
+use crate::{Error, Result};
+use std::path::PathBuf;
+
+/// Train and evaluate every cell of a grid that a file describes
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+The file names strategies, norms, ratios of labelled anomalies, seeds and datasets (experiments/ has one for each table of the
+paper). Datasets are looked for below --root, as <path> of the file or by their names, in the layouts of `ckaad data check`;
+those that are not there are named and left out. Every cell is one training and its evaluation.
+
+--out holds results.jsonl, a line per cell, and table.md and table.html: means and deviations over seeds, beside the printed
+figures. A run that was stopped or killed goes on where it was, also in the middle of a cell, when it is started again; cells
+of other settings stay in the file and are not shown.
+
+Examples:
+  ckaad experiment experiments/ablation.toml --root /datasets --out runs/ablation --list
+  ckaad experiment experiments/ablation.toml --root /datasets --weights resnet18 --out runs/ablation
+  ckaad experiment experiments/tiles.toml --root /datasets --jobs 4 --out runs/tiles --format json | jq .image_auroc
+
+Exit codes: 0 all cells have results; 2 wrong use, or some cells failed; 130 stopped by Ctrl-C.")]
+pub struct Args {
+    /// The experiment
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Folder of the datasets
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    root: PathBuf,
+    /// Folder for results, new or of an earlier run
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Backbone weights of all cells: a file, a name from `ckaad weights list`, or `random` [default: each backbone's own name]
+    #[arg(long, value_name = "FILE|NAME")]
+    weights: Option<String>,
+    /// Cells at a time, at most; fewer where memory does not allow. Threads are shared out among them
+    #[arg(long, default_value_t = 1, value_parser = count)]
+    jobs: usize,
+    /// Keep every cell's model in --out/cells
+    #[arg(long)]
+    keep_models: bool,
+    /// Name the cells and what is missing, and do nothing
+    #[arg(long)]
+    list: bool,
+    /// table: the tables as Markdown; json: a line per cell
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    device: Device,
+}
+
+pub fn run(args: &Args) -> Result<bool> {
+    let experiment = Experiment::open(&args.file)?;
+    let (opened, missing) = grid::open(&experiment, &args.root)?;
+    for name in &missing {
+        note!("ckaad: dataset {name}: not below {}, its cells are left out", args.root.display());
+    }
+    let cells = grid::cells(&experiment, &opened)?;
+    if args.list {
+        return print(&cells.iter().map(|c| c.describe() + "\n").collect::<String>()).map(|()| true);
+    }
+    if cells.is_empty() {
+        return Err(Error::Invalid(format!(
+            "{}: none of its datasets is below {}; --root names their folder",
+            args.file.display(),
+            args.root.display()
+        )));
+    }
+    Outputs::default().folder("--out", &args.out)?;
+    let backend = args.device.training_backend()?;
+    let stop = super::stop_on_ctrl_c()?;
+    let bar = progress::bar("experiment", 0);
+    let begun = |cell: &Cell| bar.set_message(cell.describe());
+    let tell = |progress: Progress| match progress {
+        Progress::Work { done, of } => {
+            bar.set_length(of);
+            bar.set_position(done);
+        }
+        Progress::Begun(cell) => begun(cell),
+        Progress::Done(outcome) => {
+            let aurocs = outcome.results.iter().filter_map(|r| r.metrics.get("image_auroc"));
+            let aurocs: Vec<String> = aurocs.map(|a| format!("{a:.4}")).collect();
+            let (cell, seconds) = (outcome.cell.describe(), outcome.seconds);
+            bar.suspend(|| note!("ckaad: {cell}: image AUROC {}, {seconds:.0} s", aurocs.join(", ")));
+        }
+        Progress::Failed(cell, e) => bar.suspend(|| tell!("{}: {e}", cell.describe())),
+        Progress::Warning(text) => bar.suspend(|| note!("ckaad: {text}")),
+    };
+    let runner = Runner {
+        experiment: &experiment,
+        opened: &opened,
+        backend,
+        weights: args.weights.as_deref(),
+        folder: args.out.clone(),
+        jobs: args.jobs,
+        keep_models: args.keep_models,
+        stop: &stop,
+        tell: &tell,
+    };
+    let Summary { outcomes, failed, interrupted } = runner.run(&cells)?;
+    bar.finish_and_clear();
+    print(&match args.format {
+        Format::Table => table::markdown(&experiment, &outcomes)?,
+        Format::Json => results::to_text(&outcomes)?,
+    })?;
+    if interrupted {
+        return Err(Error::Cancelled);
+    }
+    if failed > 0 {
+        return Err(Error::Invalid(format!("{} failed", plural(failed, "cell"))));
+    }
+    Ok(true)
+}

@@ -1,0 +1,221 @@
+//! Which of a dataset's labelled anomalies a detector may learn from: the paper's protocol ("Datasets and Set-up").
+//!
+//! A share of the training pictures are labelled anomalies, of a few classes; some pictures of both kinds, in equal numbers, are
+//! kept apart for validation.
+
+use super::layout::{Sample, TrainSet};
+use crate::{Error, Result};
+use rand::SeedableRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+
+/// How many labelled anomalies there are to learn from.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "LabelledText", into = "LabelledText")]
+pub enum Labelled {
+    /// All that the training pictures hold.
+    All,
+    /// A share of the training pictures, normal and labelled together, in [0, 1); of 0 there are none.
+    Share(f64),
+}
+
+/// As files have it: a number, or `all`.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum LabelledText {
+    Share(f64),
+    Word(String),
+}
+
+impl TryFrom<LabelledText> for Labelled {
+    type Error = String;
+
+    fn try_from(text: LabelledText) -> std::result::Result<Self, String> {
+        match text {
+            LabelledText::Share(share) if (0.0..1.0).contains(&share) => Ok(Labelled::Share(share)),
+            LabelledText::Word(word) if word == "all" => Ok(Labelled::All),
+            LabelledText::Share(share) => {
+                Err(format!("ratio {share}: expected a number from 0 to below 1, or \"all\""))
+            }
+            LabelledText::Word(word) => {
+                Err(format!("ratio \"{word}\": expected a number from 0 to below 1, or \"all\""))
+            }
+        }
+    }
+}
+
+impl From<Labelled> for LabelledText {
+    fn from(labelled: Labelled) -> Self {
+        match labelled {
+            Labelled::All => LabelledText::Word("all".into()),
+            Labelled::Share(share) => LabelledText::Share(share),
+        }
+    }
+}
+
+/// What a detector may see of a dataset's training pictures.
+#[derive(Clone, Debug)]
+pub struct Protocol {
+    pub labelled: Labelled,
+    /// Classes that labelled anomalies are taken from; none are all of them.
+    pub classes: Vec<String>,
+    /// Share of the training pictures that is kept apart for validation, half of it of either kind.
+    pub validation: f64,
+    pub seed: u64,
+}
+
+/// Training pictures, and those that were kept apart of them.
+pub struct Draw {
+    pub train: TrainSet,
+    /// As many normal as anomalous ones, where there are.
+    pub validation: Vec<Sample>,
+}
+
+impl Protocol {
+    /// Draws by the seed. Too few anomalous pictures for the share are an error, but in a dataset that has none to label: there
+    /// detectors do with normal ones.
+    pub fn draw(&self, mut set: TrainSet) -> Result<Draw> {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let any = !set.anomalous.is_empty();
+        if let Some(missing) = self.classes.iter().find(|c| !set.anomalous.iter().any(|s| s.kind == **c)) {
+            let there: BTreeSet<&str> = set.anomalous.iter().map(|s| s.kind.as_str()).collect();
+            let there = Vec::from_iter(there).join(", ");
+            return Err(Error::Invalid(format!("no training picture is of class {missing}; there are {there}")));
+        }
+        set.anomalous.retain(|s| self.classes.is_empty() || self.classes.contains(&s.kind));
+        let mut shuffled = |mut samples: Vec<Sample>| {
+            samples.shuffle(&mut rng);
+            samples
+        };
+        let (mut good, mut anomalous) = (shuffled(set.good), shuffled(set.anomalous));
+        let each = (good.len() as f64 * self.validation / 2.0).round() as usize;
+        let mut validation = good.split_off(good.len() - each.min(good.len().saturating_sub(1)));
+        validation.extend(anomalous.split_off(anomalous.len() - each.min(anomalous.len())));
+        if let Labelled::Share(share) = self.labelled {
+            let wanted = labelled_of(good.len(), share);
+            if wanted > anomalous.len() && any {
+                return Err(Error::Invalid(format!(
+                    "{}% of {} normal pictures and labelled ones are {wanted} labelled ones; there are {}",
+                    100.0 * share,
+                    good.len(),
+                    anomalous.len()
+                )));
+            }
+            anomalous.truncate(wanted);
+        }
+        for samples in [&mut good, &mut anomalous] {
+            samples.sort_by(|a, b| a.path().cmp(b.path()));
+        }
+        Ok(Draw { train: TrainSet { good, anomalous, ..set }, validation })
+    }
+}
+
+/// How many labelled pictures beside `normal` ones are a share of all; at least one, unless the share is 0.
+fn labelled_of(normal: usize, share: f64) -> usize {
+    if share == 0.0 { 0 } else { ((normal as f64 * share / (1.0 - share)).round() as usize).max(1) }
+}
+
+/// Which classes are labelled, one choice after the other: each alone, or `draws` random choices of several, which may
+/// repeat where there are few; all together where nothing is said, or there are none.
+pub fn choices(classes: &[String], count: Option<usize>, draws: usize, seed: u64) -> Result<Vec<Vec<String>>> {
+    match count {
+        _ if classes.is_empty() => Ok(vec![vec![]]),
+        None => Ok(vec![vec![]]),
+        Some(1) => Ok(classes.iter().map(|c| vec![c.clone()]).collect()),
+        Some(count) if (1..=classes.len()).contains(&count) => {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let mut choice = || {
+                let mut chosen: Vec<String> = classes.sample(&mut rng, count).cloned().collect();
+                chosen.sort();
+                chosen
+            };
+            Ok((0..draws).map(|_| choice()).collect())
+        }
+        Some(count) => {
+            let there = classes.join(", ");
+            Err(Error::Invalid(format!("{count} classes of anomalies are to be labelled; there are {there}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(normal: usize, anomalous: &[(&str, usize)]) -> TrainSet {
+        let sample = |kind: &str, i: usize, bad: bool| {
+            Sample::new(std::path::PathBuf::from(format!("{kind}/{i:03}.png")), kind, bad)
+        };
+        TrainSet {
+            good: (0..normal).map(|i| sample("good", i, false)).collect(),
+            anomalous: anomalous.iter().flat_map(|(kind, n)| (0..*n).map(|i| sample(kind, i, true))).collect(),
+            ..TrainSet::default()
+        }
+    }
+
+    fn protocol(labelled: Labelled, classes: &[&str], validation: f64, seed: u64) -> Protocol {
+        Protocol { labelled, classes: classes.iter().map(|c| c.to_string()).collect(), validation, seed }
+    }
+
+    #[test]
+    fn shares_are_of_all_training_pictures() {
+        // 5 % of 100 pictures are 5 beside 95.
+        assert_eq!(labelled_of(95, 0.05), 5);
+        assert_eq!((labelled_of(95, 0.0), labelled_of(10, 0.001)), (0, 1));
+        let draw =
+            protocol(Labelled::Share(0.05), &["hole"], 0.0, 1).draw(set(95, &[("hole", 9), ("crack", 9)])).unwrap();
+        assert_eq!((draw.train.good.len(), draw.train.anomalous.len(), draw.validation.len()), (95, 5, 0));
+        assert!(draw.train.anomalous.iter().all(|s| s.kind == "hole"));
+    }
+
+    #[test]
+    fn validation_pictures_are_of_both_kinds_and_of_no_other_use() {
+        let draw = protocol(Labelled::All, &[], 0.05, 7).draw(set(80, &[("hole", 10)])).unwrap();
+        let kept = |bad: bool| draw.validation.iter().filter(|s| s.anomalous == bad).count();
+        assert_eq!((kept(false), kept(true)), (2, 2));
+        assert_eq!((draw.train.good.len(), draw.train.anomalous.len()), (78, 8));
+        let seen: BTreeSet<_> = draw
+            .train
+            .good
+            .iter()
+            .chain(&draw.train.anomalous)
+            .chain(&draw.validation)
+            .map(|s| s.path().to_path_buf())
+            .collect();
+        assert_eq!(seen.len(), 90);
+    }
+
+    #[test]
+    fn a_seed_is_a_draw() {
+        let of = |seed| {
+            let draw = protocol(Labelled::Share(0.1), &[], 0.05, seed).draw(set(90, &[("hole", 40)])).unwrap();
+            draw.train.anomalous.iter().map(|s| s.path().to_path_buf()).collect::<Vec<_>>()
+        };
+        assert_eq!(of(3), of(3));
+        assert_ne!(of(3), of(4));
+    }
+
+    #[test]
+    fn what_is_not_there_is_refused() {
+        let error = |labelled, classes: &[&str]| {
+            let draw = protocol(labelled, classes, 0.0, 0).draw(set(95, &[("hole", 4)]));
+            draw.err().unwrap().to_string()
+        };
+        assert!(error(Labelled::Share(0.05), &[]).contains("are 5 labelled ones; there are 4"));
+        assert!(error(Labelled::All, &["crack"]).contains("class crack; there are hole"));
+        let none = protocol(Labelled::Share(0.05), &[], 0.0, 0).draw(set(95, &[])).unwrap();
+        assert_eq!((none.train.good.len(), none.train.anomalous.len()), (95, 0));
+    }
+
+    #[test]
+    fn classes_are_labelled_in_turn() {
+        let classes = ["a", "b", "c"].map(String::from);
+        assert_eq!(choices(&classes, None, 5, 0).unwrap(), [Vec::<String>::new()]);
+        assert_eq!(choices(&classes, Some(1), 5, 0).unwrap(), [["a"], ["b"], ["c"]]);
+        let two = choices(&classes, Some(2), 5, 0).unwrap();
+        assert!(two.len() == 5 && two.iter().all(|c| c.len() == 2 && c[0] < c[1]), "{two:?}");
+        assert!(choices(&classes, Some(4), 5, 0).is_err());
+    }
+}

@@ -1,0 +1,208 @@
+//! The cells of an experiment: what is trained and evaluated once.
+
+use super::file::{DatasetSpec, Experiment};
+use crate::data::layout::{Category, Dataset, Layout, Options, TestSet, TrainSet};
+use crate::data::protocol::{Labelled, Protocol, choices};
+use crate::detector::Learning;
+use crate::train::setup::{Setting, Setup};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A row of the table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    pub strategy: String,
+    pub norm: String,
+    pub ratio: Labelled,
+    /// How many classes labelled anomalies are of; `None`: all.
+    pub of_classes: Option<usize>,
+}
+
+/// What identifies a cell, also in results of an earlier run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    pub dataset: String,
+    /// Of the categories that are trained on: one, or all that share a model.
+    pub categories: Vec<String>,
+    #[serde(flatten)]
+    pub row: Row,
+    /// Classes that labelled anomalies are of; empty: all.
+    pub classes: Vec<String>,
+    pub seed: u64,
+    /// Everything that it is trained with.
+    pub settings: Setup,
+    pub validation: f64,
+}
+
+impl Cell {
+    pub fn protocol(&self) -> Protocol {
+        Protocol {
+            labelled: self.row.ratio,
+            classes: self.classes.clone(),
+            validation: self.validation,
+            seed: self.seed,
+        }
+    }
+
+    /// For people.
+    pub fn describe(&self) -> String {
+        let mut parts = vec![self.dataset.clone()];
+        parts.extend((self.categories != [""]).then(|| self.categories.join("+")));
+        parts.extend([self.row.strategy.clone(), self.row.norm.clone(), self.row.describe_ratio()]);
+        parts.extend((!self.classes.is_empty()).then(|| self.classes.join("+")));
+        parts.push(format!("seed {}", self.seed));
+        parts.join(", ")
+    }
+}
+
+impl Row {
+    pub fn describe_ratio(&self) -> String {
+        match self.ratio {
+            Labelled::All => "all anomalies".into(),
+            Labelled::Share(share) => format!("{} %", (1e4 * share).round() / 1e2),
+        }
+    }
+
+    pub fn describe(&self, e: &Experiment) -> String {
+        let mut text = self.strategy.clone();
+        if e.grid.norm.len() > 1 {
+            text += &format!(", {} norm", self.norm);
+        }
+        if e.grid.ratio.len() > 1 {
+            text += &format!(", {}", self.describe_ratio());
+        }
+        if let Some(classes) = self.of_classes.filter(|_| e.grid.classes.len() > 1) {
+            text += &format!(", classes labelled: {classes}");
+        }
+        text
+    }
+}
+
+/// The rows, in the file's order.
+pub fn rows(e: &Experiment) -> Result<Vec<Row>> {
+    let mut rows: Vec<Row> = Vec::new();
+    let classes: Vec<Option<usize>> = match &e.grid.classes[..] {
+        [] => vec![None],
+        numbers => numbers.iter().copied().map(Some).collect(),
+    };
+    for strategy in &e.grid.strategy {
+        for norm in &e.grid.norm {
+            for ratio in &e.grid.ratio {
+                for of_classes in &classes {
+                    let (strategy, norm) = (strategy.clone(), norm.clone());
+                    let row = Row { strategy, norm, ratio: *ratio, of_classes: *of_classes };
+                    // Of none there is one choice.
+                    let none = !uses_anomalies(&row.over(&Setup::default()))? || *ratio == Labelled::Share(0.0);
+                    let row = if none { Row { ratio: Labelled::Share(0.0), of_classes: None, ..row } } else { row };
+                    if !rows.contains(&row) {
+                        rows.push(row);
+                    }
+                }
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn uses_anomalies(setup: &Setup) -> Result<bool> {
+    Ok(matches!(setup.detector()?.learning(), Learning::Steps(how) if how.uses_anomalies()))
+}
+
+impl Row {
+    /// Its settings over others.
+    fn over(&self, setup: &Setup) -> Setup {
+        let text = |text: &str| Setting::Text(text.into());
+        let own = [("strategy".to_string(), text(&self.strategy)), ("norm".to_string(), text(&self.norm))];
+        Setup { options: own.into(), ..Setup::default() }.or(setup)
+    }
+}
+
+/// A dataset of the experiment that is there.
+pub struct Opened<'a> {
+    pub spec: &'a DatasetSpec,
+    pub categories: Vec<Category>,
+}
+
+/// Opens the datasets below `root`. Those that are not there come by their names.
+pub fn open<'a>(e: &'a Experiment, root: &Path) -> Result<(Vec<Opened<'a>>, Vec<&'a str>)> {
+    let (mut opened, mut missing) = (Vec::new(), Vec::new());
+    for spec in &e.datasets {
+        let path = root.join(spec.path.as_deref().unwrap_or(Path::new(&spec.name)));
+        if !path.exists() {
+            missing.push(spec.name.as_str());
+            continue;
+        }
+        let layout = spec.layout.as_deref().map(Layout::find).transpose()?;
+        let dataset = Dataset::open(&path, layout, &Options { normal: spec.normal.clone() })?;
+        let there: Vec<String> = dataset.categories.iter().map(|c| c.name.clone()).collect();
+        if let Some(unknown) = spec.categories.iter().find(|c| !there.contains(c)) {
+            return Err(Error::Invalid(format!(
+                "{}: no category {unknown}; there are {}",
+                path.display(),
+                there.join(", ")
+            )));
+        }
+        let wanted = |c: &Category| spec.categories.is_empty() || spec.categories.contains(&c.name);
+        let categories = dataset.categories.into_iter().filter(wanted).collect();
+        opened.push(Opened { spec, categories });
+    }
+    Ok((opened, missing))
+}
+
+impl Opened<'_> {
+    /// The training pictures of some categories together.
+    pub fn train(&self, names: &[String]) -> Result<TrainSet> {
+        let mut all = TrainSet::default();
+        for category in self.categories.iter().filter(|c| names.contains(&c.name)) {
+            let set = category.train.as_ref().map_err(|e| Error::Invalid(e.to_string()))?.clone();
+            all.good.extend(set.good);
+            all.anomalous.extend(set.anomalous);
+        }
+        Ok(all)
+    }
+
+    /// The test pictures of one.
+    pub fn test(&self, name: &str) -> Result<&TestSet> {
+        let category = self.categories.iter().find(|c| c.name == name);
+        let category = category.ok_or_else(|| Error::Invalid(format!("{}: no category {name}", self.spec.name)))?;
+        category.test.as_ref().map_err(|e| Error::Invalid(e.to_string()))
+    }
+
+    /// What is trained on by itself.
+    fn groups(&self) -> Vec<Vec<String>> {
+        let names = self.categories.iter().map(|c| c.name.clone());
+        if self.spec.together { vec![names.collect()] } else { names.map(|n| vec![n]).collect() }
+    }
+}
+
+/// All cells of the datasets that are there, in the order in which they are run.
+pub fn cells(e: &Experiment, opened: &[Opened]) -> Result<Vec<Cell>> {
+    let rows = rows(e)?;
+    let mut cells = Vec::new();
+    for dataset in opened {
+        for categories in dataset.groups() {
+            let set = dataset.train(&categories)?;
+            let classes: BTreeSet<String> = set.anomalous.iter().map(|s| s.kind.clone()).collect();
+            let classes = Vec::from_iter(classes);
+            let own = Setup::of_dataset(&dataset.spec.name, if categories.len() == 1 { &categories[0] } else { "" });
+            let setup = dataset.spec.settings.clone().or(&e.settings).or(&own.unwrap_or_default());
+            for seed in &e.grid.seeds {
+                for row in &rows {
+                    let chosen = choices(&classes, row.of_classes, e.grid.draws, *seed)?;
+                    cells.extend(chosen.into_iter().map(|classes| Cell {
+                        dataset: dataset.spec.name.clone(),
+                        categories: categories.clone(),
+                        row: row.clone(),
+                        classes,
+                        seed: *seed,
+                        settings: row.over(&setup),
+                        validation: e.grid.validation,
+                    }));
+                }
+            }
+        }
+    }
+    Ok(cells)
+}

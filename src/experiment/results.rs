@@ -1,0 +1,92 @@
+//! What came of cells: a file with one JSON object a line, to which a run adds as cells end, and from which another goes on.
+
+use super::grid::Cell;
+use crate::error::{Error, Result};
+use crate::metrics::f1::BestF1;
+use crate::score::evaluate::{Evaluation, Metrics};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// One cell's line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Outcome {
+    #[serde(flatten)]
+    pub cell: Cell,
+    /// Training pictures.
+    pub normal: usize,
+    pub labelled: usize,
+    /// Pictures that were kept apart for validation.
+    pub validated: usize,
+    /// From the first picture decoded to the last one judged.
+    pub seconds: f64,
+    /// Where the backbone's weights came from.
+    pub weights: String,
+    pub device: String,
+    pub threads: usize,
+    /// Of every category.
+    pub results: Vec<CategoryResult>,
+}
+
+/// What a model makes of one category's test pictures.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CategoryResult {
+    pub category: String,
+    /// By the names of [`super::file::METRICS`]; what a set does not define is not there.
+    pub metrics: BTreeMap<String, f64>,
+    /// Image AUROC of each class of anomalies against all normal pictures.
+    pub image_auroc_of: BTreeMap<String, f64>,
+    pub normal_scores: Vec<f64>,
+    pub anomalous_scores: Vec<f64>,
+    /// Pictures that could not be read, and count nowhere.
+    pub unreadable: usize,
+}
+
+impl CategoryResult {
+    pub fn new(category: &str, e: &Evaluation) -> Self {
+        let of =
+            |anomalous: bool| e.pictures.iter().filter(|p| p.image.anomalous == anomalous).map(|p| p.score).collect();
+        let auroc = |(kind, _, m): &(String, usize, Metrics)| Some((kind.clone(), m.image_auroc?));
+        CategoryResult {
+            category: category.into(),
+            metrics: metrics(&e.overall),
+            image_auroc_of: e.per_type.iter().filter_map(auroc).collect(),
+            normal_scores: of(false),
+            anomalous_scores: of(true),
+            unreadable: e.unreadable.len(),
+        }
+    }
+}
+
+fn metrics(m: &Metrics) -> BTreeMap<String, f64> {
+    let best = |value: fn(&BestF1) -> f64| m.best.as_ref().map(value);
+    let all = [
+        ("image_auroc", m.image_auroc),
+        ("best_f1", best(|b| b.f1)),
+        ("accuracy", best(|b| b.accuracy)),
+        ("pixel_auroc", m.pixel_auroc),
+        ("aupro30", m.aupro30),
+        ("accuracy_at_validation", m.operating.and_then(|c| c.accuracy())),
+    ];
+    all.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
+}
+
+/// Lines of earlier runs, and how many were none: the last one where a run was killed while writing it.
+pub fn read(path: &Path) -> Result<(Vec<Outcome>, usize)> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((vec![], 0)),
+        Err(e) => return Err(Error::io(path, e)),
+    };
+    let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
+    let outcomes: Vec<Outcome> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let broken = lines - outcomes.len();
+    Ok((outcomes, broken))
+}
+
+/// All of them as text, a line each.
+pub fn to_text(outcomes: &[Outcome]) -> Result<String> {
+    let line = |o: &Outcome| serde_json::to_string(o).map(|line| line + "\n");
+    let lines: std::result::Result<String, _> = outcomes.iter().map(line).collect();
+    lines.map_err(|e| Error::Invalid(format!("a result cannot be written: {e}")))
+}

@@ -1,0 +1,347 @@
+//! Runs the cells of an experiment, several at once where memory allows. What is done stays done: results are written as cells
+//! end, and a cell that was cut off goes on from its checkpoint.
+
+use super::file::Experiment;
+use super::grid::{Cell, Opened};
+use super::results::{self, CategoryResult, Outcome};
+use super::table;
+use crate::bench::{Kind, Workload};
+use crate::data::layout::{Sample, TestSet, TrainSet};
+use crate::data::protocol::Draw;
+use crate::detector::Learning;
+use crate::detector::file::ModelFile;
+use crate::engine::device::{Backend, cpu};
+use crate::model::TensorSource;
+use crate::model::pretrained::Pretrained;
+use crate::output::OurFolder;
+use crate::score::evaluate::evaluate;
+use crate::score::scorer::Scorer;
+use crate::train::events::{Ended, Event};
+use crate::train::features::CacheKind;
+use crate::train::settings::{Calibrate, Settings};
+use crate::train::{self, path_of};
+use crate::{Error, Result};
+use sha2::{Digest, Sha256};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Pictures that are scored at a time.
+const SCORED: usize = 16;
+const CHECKPOINT_EVERY: usize = 5;
+/// What a program, its libraries and its buffers take beside what a cell holds.
+const BESIDE: u64 = 200_000_000;
+
+/// How to run the cells.
+pub struct Runner<'a> {
+    pub experiment: &'a Experiment,
+    pub opened: &'a [Opened<'a>],
+    pub backend: Backend,
+    /// A name or file for every backbone; absent: each backbone's own name.
+    pub weights: Option<&'a str>,
+    /// Marked as ours.
+    pub folder: PathBuf,
+    /// Cells at a time, at most.
+    pub jobs: usize,
+    pub keep_models: bool,
+    pub stop: &'a AtomicBool,
+    /// Hears of progress, from several threads.
+    pub tell: &'a (dyn Fn(Progress) + Sync),
+}
+
+/// What a run tells.
+pub enum Progress<'a> {
+    /// Steps of work done, of how many, in units that take about equally long.
+    Work {
+        done: u64,
+        of: u64,
+    },
+    Begun(&'a Cell),
+    Done(&'a Outcome),
+    /// It has no result; the others go on.
+    Failed(&'a Cell, &'a Error),
+    Warning(&'a str),
+}
+
+/// How a run ended.
+pub struct Summary {
+    pub outcomes: Vec<Outcome>,
+    pub failed: usize,
+    pub interrupted: bool,
+}
+
+/// What threads share.
+struct Shared {
+    next: usize,
+    /// Bytes that running cells take, and how many there are.
+    taken: u64,
+    running: usize,
+    outcomes: Vec<Outcome>,
+    folder: OurFolder,
+    failed: usize,
+    /// Nothing can be written any more.
+    broken: Option<Error>,
+}
+
+impl Runner<'_> {
+    /// Runs those of `cells` that have no result in the folder yet.
+    pub fn run(&self, cells: &[Cell]) -> Result<Summary> {
+        let path = self.folder.join("results.jsonl");
+        let (outcomes, broken) = results::read(&path)?;
+        if broken > 0 {
+            let text = format!("{}: {broken} lines are no results of cells and are left out", path.display());
+            (self.tell)(Progress::Warning(&text));
+        }
+        let others = outcomes.iter().filter(|o| !cells.contains(&o.cell)).count();
+        if others > 0 {
+            let text = format!("{}: {others} results are of other settings and are not shown", path.display());
+            (self.tell)(Progress::Warning(&text));
+        }
+        let open: Vec<&Cell> = cells.iter().filter(|c| !outcomes.iter().any(|o| o.cell == **c)).collect();
+        let work = Work::new(self, &open)?;
+        let folder = OurFolder::open(self.folder.clone())?;
+        let shared = Shared { next: 0, taken: 0, running: 0, outcomes, folder, failed: 0, broken: None };
+        let (shared, freed) = (Mutex::new(shared), Condvar::new());
+        let jobs = self.jobs.clamp(1, open.len().max(1));
+        let threads = (rayon::current_num_threads() / jobs).max(1);
+        let worker = || -> Result<()> {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let pool = pool.map_err(|e| Error::Invalid(format!("no threads can be had: {e}")))?;
+            while let Some((at, cell)) = self.next(&open, &work, &shared, &freed) {
+                (self.tell)(Progress::Begun(cell));
+                let ended = pool.install(|| self.cell(cell, threads, &mut |share| work.tell(self, at, share)));
+                let mut shared = lock(&shared);
+                shared.taken -= work.needs[at];
+                shared.running -= 1;
+                self.note(cell, ended, &mut shared);
+                freed.notify_all();
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(worker)).collect();
+            workers.into_iter().try_for_each(|w| match w.join() {
+                Ok(ended) => ended,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+        })?;
+        let mut shared = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let Some(e) = shared.broken {
+            return Err(e);
+        }
+        shared.outcomes.retain(|o| cells.contains(&o.cell));
+        let pages = [
+            ("table.md", table::markdown(self.experiment, &shared.outcomes)?),
+            ("table.html", table::html(self.experiment, &shared.outcomes)?),
+        ];
+        for (name, page) in pages {
+            shared.folder.write(name.as_ref(), |f| f.write_all(page.as_bytes()))?;
+        }
+        let interrupted = self.stop.load(Ordering::Relaxed);
+        Ok(Summary { outcomes: shared.outcomes, failed: shared.failed, interrupted })
+    }
+
+    /// The next cell, once there is memory for it; one alone always has enough.
+    fn next<'c>(
+        &self,
+        open: &[&'c Cell],
+        work: &Work,
+        shared: &Mutex<Shared>,
+        freed: &Condvar,
+    ) -> Option<(usize, &'c Cell)> {
+        let mut now = lock(shared);
+        loop {
+            if now.next >= open.len() || now.broken.is_some() || self.stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let need = work.needs[now.next];
+            if now.running == 0 || now.taken + need <= work.memory {
+                let at = now.next;
+                now.next += 1;
+                now.taken += need;
+                now.running += 1;
+                return Some((at, open[at]));
+            }
+            now = freed.wait(now).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Writes a result down.
+    fn note(&self, cell: &Cell, ended: Result<Option<Outcome>>, shared: &mut Shared) {
+        match ended {
+            Ok(None) | Err(Error::Cancelled) => {}
+            Ok(Some(outcome)) => {
+                (self.tell)(Progress::Done(&outcome));
+                shared.outcomes.push(outcome);
+                let written = results::to_text(&shared.outcomes)
+                    .and_then(|text| shared.folder.write("results.jsonl".as_ref(), |f| f.write_all(text.as_bytes())));
+                shared.broken = shared.broken.take().or(written.err());
+            }
+            Err(e) => {
+                shared.failed += 1;
+                (self.tell)(Progress::Failed(cell, &e));
+            }
+        }
+    }
+
+    fn dataset(&self, cell: &Cell) -> Result<&Opened<'_>> {
+        let found = self.opened.iter().find(|o| o.spec.name == cell.dataset);
+        found.ok_or_else(|| Error::Invalid(format!("dataset {} is not there", cell.dataset)))
+    }
+
+    fn draw(&self, cell: &Cell) -> Result<Draw> {
+        cell.protocol().draw(self.dataset(cell)?.train(&cell.categories)?)
+    }
+
+    /// Trains and evaluates; nothing comes of it where it is to stop. `progress` hears which share is done.
+    fn cell(&self, cell: &Cell, threads: usize, progress: &mut (dyn FnMut(f64) + Send)) -> Result<Option<Outcome>> {
+        let (started, dataset, setup) = (Instant::now(), self.dataset(cell)?, &cell.settings);
+        let Draw { train, validation } = self.draw(cell)?;
+        let (normal, labelled, validated) = (train.good.len(), train.anomalous.len(), validation.len());
+        let weights = Pretrained::open(self.weights.unwrap_or(setup.backbone()), cell.seed)?;
+        let out = self.model_path(cell)?;
+        let settings = Settings {
+            detector: setup.detector()?,
+            architecture: setup.architecture()?,
+            backend: self.backend.clone(),
+            epochs: setup.epochs(),
+            batch: setup.batch_size(),
+            seed: cell.seed,
+            shuffle: true,
+            // Thresholds come from validation pictures, if there are any.
+            calibrate: Calibrate::HoldOut(0.0),
+            quantile: 1.0,
+            cache: CacheKind::Auto,
+            budget: 2_048_000_000,
+            checkpoint_every: CHECKPOINT_EVERY,
+            resume: path_of(&out).exists(),
+            out: out.clone(),
+            weights: weights.describe(),
+        };
+        let progress = Mutex::new(progress);
+        let heard = |event: Event| match event {
+            Event::Step { epoch, step, steps, .. } => {
+                let done = ((epoch - 1) * steps + step) as f64 / (settings.epochs * steps) as f64;
+                (lock(&progress))(done);
+            }
+            Event::Warning(text) => (self.tell)(Progress::Warning(text)),
+            _ => (),
+        };
+        if let Ended::Interrupted { .. } = train::run(&settings, train, &weights, &heard, self.stop)? {
+            return Ok(None);
+        }
+        let model = ModelFile::open(&out)?;
+        let mut scorer = Scorer::from_file(&model, SCORED, &self.backend)?;
+        let pro = self.experiment.pro()?;
+        let threshold = match validation.is_empty() {
+            true => None,
+            false => {
+                evaluate(&mut scorer, &of_samples(validation), None, pro, |_| ())?.overall.best.map(|b| b.threshold)
+            }
+        };
+        let mut results = Vec::new();
+        for category in &cell.categories {
+            let e = evaluate(&mut scorer, dataset.test(category)?, threshold, pro, |_| ())?;
+            results.push(CategoryResult::new(category, &e));
+        }
+        let _ = std::fs::remove_file(path_of(&out));
+        if !self.keep_models {
+            std::fs::remove_file(&out).map_err(|e| Error::io(&out, e))?;
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        let (weights, device) = (weights.describe(), self.backend.to_string());
+        Ok(Some(Outcome {
+            cell: cell.clone(),
+            normal,
+            labelled,
+            validated,
+            seconds,
+            weights,
+            device,
+            threads,
+            results,
+        }))
+    }
+
+    /// Where a cell's model is while it is made, and its checkpoint beside it.
+    fn model_path(&self, cell: &Cell) -> Result<PathBuf> {
+        let folder = self.folder.join("cells");
+        std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
+        let text = serde_json::to_vec(cell).map_err(|e| Error::Invalid(format!("a cell cannot be named: {e}")))?;
+        let digest: String = Sha256::digest(text).iter().take(8).map(|b| format!("{b:02x}")).collect();
+        Ok(folder.join(format!("{digest}.safetensors")))
+    }
+}
+
+/// Validation pictures as a set to evaluate on.
+fn of_samples(images: Vec<Sample>) -> TestSet {
+    TestSet { images, ..TestSet::default() }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How much there is to do, and what it takes.
+struct Work {
+    /// Of every open cell.
+    units: Vec<u64>,
+    needs: Vec<u64>,
+    /// Bytes that there are.
+    memory: u64,
+    done: Vec<AtomicU64>,
+}
+
+impl Work {
+    fn new(runner: &Runner, open: &[&Cell]) -> Result<Self> {
+        let (mut units, mut needs) = (Vec::new(), Vec::new());
+        // Of cells that differ in the seed alone it is the same.
+        let mut planned: HashMap<String, u64> = HashMap::new();
+        for cell in open {
+            let set = runner.dataset(cell)?.train(&cell.categories)?;
+            let key = format!("{:?}", cell.settings);
+            let plan = match planned.get(&key) {
+                Some(plan) => *plan,
+                None => *planned.entry(key).or_insert(plan_of(cell)?),
+            };
+            let step = plan_of_pictures(cell, &set)?;
+            units.push(step.0);
+            needs.push(BESIDE + plan + step.1);
+        }
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let done = units.iter().map(|_| AtomicU64::new(0)).collect();
+        Ok(Work { units, needs, memory: system.available_memory(), done })
+    }
+
+    fn tell(&self, runner: &Runner, at: usize, share: f64) {
+        self.done[at].store((self.units[at] as f64 * share) as u64, Ordering::Relaxed);
+        let done = self.done.iter().map(|d| d.load(Ordering::Relaxed)).sum();
+        (runner.tell)(Progress::Work { done, of: self.units.iter().sum() });
+    }
+}
+
+/// Bytes that a training step takes on the CPU.
+fn plan_of(cell: &Cell) -> Result<u64> {
+    let setup = &cell.settings;
+    let kind = Kind::Train { batch: setup.batch_size(), cached: true };
+    let workload = Workload { detector: setup.detector()?, architecture: setup.architecture()?, kind };
+    let mut bytes = 0;
+    for program in workload.record(Backend::CPU.dtype())? {
+        bytes += cpu::plan(&program.tape)?.total as u64;
+    }
+    Ok(bytes)
+}
+
+/// Pictures that a cell's steps take in all, and the bytes of pictures and features that are kept.
+fn plan_of_pictures(cell: &Cell, set: &TrainSet) -> Result<(u64, u64)> {
+    let (setup, a) = (&cell.settings, cell.settings.architecture()?);
+    let uses = matches!(setup.detector()?.learning(), Learning::Steps(how) if how.uses_anomalies());
+    let pictures = (set.good.len() + if uses { set.anomalous.len() } else { 0 }) as u64;
+    let maps: usize = a.sizes().into_iter().zip(a.channels()).map(|(size, channels)| size * size * channels).sum();
+    let each = a.image_size * a.image_size * 3 + maps * size_of::<f32>();
+    let steps = (setup.epochs() * set.good.len()) as u64 * if uses { 2 } else { 1 };
+    Ok((steps, pictures * each as u64))
+}

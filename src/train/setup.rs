@@ -1,0 +1,188 @@
+//! What a detector is trained with, so far as somebody said: the paper for a dataset, an experiment's file, a command line, each
+//! over the one before.
+
+use crate::detector::options::OptionSpec;
+use crate::detector::{Detector, METHODS, Method};
+use crate::model::Architecture;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+/// Settings by the names of `ckaad train`'s flags; what is `None` nobody has said.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct Setup {
+    pub detector: Option<String>,
+    pub backbone: Option<String>,
+    pub layers: Option<Vec<usize>>,
+    pub image_size: Option<usize>,
+    pub epochs: Option<usize>,
+    pub batch_size: Option<usize>,
+    /// The method's own, by name.
+    #[serde(flatten)]
+    pub options: BTreeMap<String, Setting>,
+}
+
+/// A method's option as files write it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Setting {
+    Whole(u64),
+    Number(f64),
+    Text(String),
+}
+
+impl std::fmt::Display for Setting {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Setting::Whole(n) => n.fmt(f),
+            Setting::Number(v) => v.fmt(f),
+            Setting::Text(text) => text.fmt(f),
+        }
+    }
+}
+
+/// What holds where nothing is said.
+const EPOCHS: usize = 100;
+const BATCH_SIZE: usize = 16;
+const BACKBONE: &str = "resnet18";
+const LAYERS: [usize; 2] = [2, 3];
+const IMAGE_SIZE: usize = 256;
+
+impl Setup {
+    /// This, and where it says nothing, `other`.
+    pub fn or(self, other: &Setup) -> Setup {
+        let mut options = other.options.clone();
+        options.extend(self.options);
+        Setup {
+            detector: self.detector.or_else(|| other.detector.clone()),
+            backbone: self.backbone.or_else(|| other.backbone.clone()),
+            layers: self.layers.or_else(|| other.layers.clone()),
+            image_size: self.image_size.or(other.image_size),
+            epochs: self.epochs.or(other.epochs),
+            batch_size: self.batch_size.or(other.batch_size),
+            options,
+        }
+    }
+
+    /// What the paper and its supplement train a dataset with; a category may have settings of its own.
+    pub fn of_dataset(dataset: &str, category: &str) -> Option<Setup> {
+        let of = DATASETS.get(dataset)?;
+        let own = of.categories.get(category).cloned().unwrap_or_default();
+        Some(own.or(&of.settings))
+    }
+
+    pub fn backbone(&self) -> &str {
+        self.backbone.as_deref().unwrap_or(BACKBONE)
+    }
+
+    pub fn epochs(&self) -> usize {
+        self.epochs.unwrap_or(EPOCHS)
+    }
+
+    pub fn batch_size(&self) -> usize {
+        self.batch_size.unwrap_or(BATCH_SIZE)
+    }
+
+    pub fn architecture(&self) -> Result<Architecture> {
+        let layers = self.layers.as_deref().unwrap_or(&LAYERS);
+        Architecture::new(self.backbone(), layers, self.image_size.unwrap_or(IMAGE_SIZE))
+    }
+
+    fn method(&self) -> Result<&'static Method> {
+        self.detector.as_deref().map_or(Ok(METHODS[0]), Method::find)
+    }
+
+    /// The detector with its options; those of other methods only are left out.
+    pub fn detector(&self) -> Result<Arc<dyn Detector>> {
+        let method = self.method()?;
+        let mut options = crate::detector::options::Options::new(method.options);
+        for (name, value) in self.options.iter().filter(|(name, _)| method.options.iter().any(|s| s.name == **name)) {
+            options = options.with(name, &value.to_string())?;
+        }
+        (method.detector)(options)
+    }
+
+    /// Names that it may hold.
+    pub fn names() -> Vec<&'static str> {
+        let own = ["detector", "backbone", "layers", "image-size", "epochs", "batch-size"];
+        let options = METHODS.into_iter().flat_map(|m| m.options).map(|s: &OptionSpec| s.name);
+        own.into_iter().chain(options).collect()
+    }
+
+    /// Refuses names that mean nothing, with the nearest that does; `place` says where they stand.
+    pub fn expect_known(&self, place: &str) -> Result<()> {
+        let names = Self::names();
+        self.options.keys().try_for_each(|name| expect_known(name, &names, place))
+    }
+}
+
+/// Refuses a name that is none of those known, and says which one it is nearest to.
+pub fn expect_known(name: &str, known: &[&str], place: &str) -> Result<()> {
+    if known.contains(&name) {
+        return Ok(());
+    }
+    let alike = |k: &&&str| (strsim::jaro_winkler(name, k) * 1e6) as u64;
+    let nearest = known.iter().max_by_key(alike).copied().unwrap_or_default();
+    Err(Error::Invalid(format!(
+        "{place}: unknown key '{name}'; did you mean '{nearest}'? Known are {}",
+        known.join(", ")
+    )))
+}
+
+#[derive(Deserialize)]
+struct OfDataset {
+    #[serde(default)]
+    categories: BTreeMap<String, Setup>,
+    #[serde(flatten)]
+    settings: Setup,
+}
+
+static DATASETS: LazyLock<BTreeMap<String, OfDataset>> =
+    LazyLock::new(|| toml::from_str(include_str!("datasets.toml")).expect("src/train/datasets.toml is valid"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers of the paper's set-up.
+    #[test]
+    fn datasets_have_the_papers_settings() {
+        for (name, of) in DATASETS.iter() {
+            for (category, setup) in of.categories.iter().map(|(c, s)| (c.as_str(), s)).chain([("", &of.settings)]) {
+                setup.expect_known(&format!("{name} {category}")).unwrap();
+                let whole = Setup::of_dataset(name, category).unwrap();
+                whole.architecture().unwrap();
+                whole.detector().unwrap();
+            }
+        }
+        let mvtec = |category| Setup::of_dataset("mvtec", category).unwrap();
+        assert_eq!(
+            (mvtec("screw").backbone(), mvtec("screw").epochs(), mvtec("carpet").epochs()),
+            ("wide_resnet50_2", 200, 10)
+        );
+        assert_eq!(mvtec("screw").detector().unwrap().options().text("lr"), Some("0.005"));
+        assert_eq!(mvtec("transistor").detector().unwrap().options().text("lr"), Some("0.001"));
+        let isic = Setup::of_dataset("isic2018", "").unwrap();
+        assert_eq!((isic.batch_size(), isic.detector().unwrap().options().text("topk")), (64, Some("all")));
+        assert_eq!(Setup::of_dataset("oct2017", "").unwrap().epochs(), 10);
+        assert_eq!(Setup::of_dataset("visa", "pcb1").unwrap().epochs(), 400);
+        assert!(Setup::of_dataset("folder", "").is_none());
+    }
+
+    #[test]
+    fn what_is_said_last_holds() {
+        let own: Setup = toml::from_str("epochs = 3\nlr = 0.5").unwrap();
+        let setup = own.or(&Setup::of_dataset("mvtec", "screw").unwrap());
+        assert_eq!((setup.epochs(), setup.batch_size()), (3, 16));
+        assert_eq!(setup.detector().unwrap().options().text("lr"), Some("0.5"));
+    }
+
+    #[test]
+    fn unknown_names_are_told_from_the_nearest() {
+        let own: Setup = toml::from_str("epcohs = 3").unwrap();
+        let error = own.expect_known("[settings]").unwrap_err().to_string();
+        assert!(error.contains("[settings]: unknown key 'epcohs'; did you mean 'epochs'?"), "{error}");
+    }
+}
