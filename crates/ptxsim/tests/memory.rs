@@ -101,7 +101,7 @@ fn shared_local_and_generic() {
 #[test]
 fn parameters_by_value() {
     let text = format!(
-        "{HEAD}.visible .kernel k(.param .u8 a, .param .align 8 .b8 s[24], .param .f32 f, .param .u64 out) {{\n\
+        "{HEAD}.visible .entry k(.param .u8 a, .param .align 8 .b8 s[24], .param .f32 f, .param .u64 out) {{\n\
          .reg .b64 %rd<9>; .reg .b32 %r<9>; .reg .f32 %f<3>; .reg .b16 %h<3>;\n\
          ld.param.u64 %rd1, [out]; ld.param.u8 %h1, [a]; ld.param.u32 %r1, [s+4]; ld.param.u64 %rd2, [s+16]; \
          ld.param.f32 %f1, [f]; mov.b64 %rd3, s; add.u64 %rd3, %rd3, 8; ld.param.u32 %r2, [%rd3];\n\
