@@ -293,10 +293,11 @@ fn br35h_is_split_always_the_same() {
     let root = dir.path();
     pictures(root, &series("no/no#.jpg", 0..10));
     pictures(root, &series("yes/y#.jpg", 0..5));
-    pictures(root, "pred/pred0.jpg");
+    pictures(root, "pred/pred0.jpg Br35H-Mask-RCNN/TRAIN/y0.jpg");
     let category = only(open(root, "br35h"));
     assert_eq!(summary(&category), "train no 8, train -yes 4, test no 2, test -yes 1");
-    assert_eq!(category.train.as_ref().unwrap().passed_over.to_string(), "folder pred (1 picture)");
+    let passed_over = category.train.as_ref().unwrap().passed_over.to_string();
+    assert_eq!(passed_over, "folder Br35H-Mask-RCNN (1 picture), folder pred (1 picture)");
     assert!(category.notes[0].contains("no split is published"));
     let names = |c: &Category| c.samples().map(|(s, p)| (s, p.path().to_path_buf())).collect::<Vec<_>>();
     assert_eq!(names(&category), names(&only(open(root, "br35h"))));

@@ -11,7 +11,7 @@ pub const LAYOUT: Layout = Layout {
     normal: "NORMAL",
     classes: true,
     recognise: |root| has_classes(root, "train", &["NORMAL", "PNEUMONIA"]),
-    read: |root, options| read_classes(root, &Classes { usual: &["NORMAL"], kind, without: &[] }, options),
+    read: |root, options| read_classes(root, &Classes { usual: &["NORMAL"], kind, is_class: |_| true }, options),
 };
 
 fn kind(folder: &str, name: &str) -> String {

@@ -52,7 +52,7 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
         if root.join(PICKLED).is_file() {
             invalid!("{}: the version for Python, expected the binary one (cifar-10-binary.tar.gz)", root.display());
         }
-        return read_classes(root, &Classes { usual: &CLASSES[..1], kind: of_folder, without: &[] }, options);
+        return read_classes(root, &Classes { usual: &CLASSES[..1], kind: of_folder, is_class: |_| true }, options);
     };
     let normal = normal_classes(root, &CLASSES.map(String::from), &CLASSES[..1], options)?;
     let mut found = Found::default();

@@ -26,9 +26,10 @@ pub const LAYOUT: Layout = Layout {
         let flat = classes.len() > 1 && !has_split && classes.iter().any(|c| is_normal(&name_of(c)));
         split || flat
     },
-    // What says where anomalies are is no class.
     read: |root, options| {
-        read_classes(root, &Classes { usual: &NORMAL, kind: of_folder, without: &["ground_truth", "masks"] }, options)
+        // What says where anomalies are is no class.
+        let is_class = |name: &str| !["ground_truth", "masks"].contains(&name.to_ascii_lowercase().as_str());
+        read_classes(root, &Classes { usual: &NORMAL, kind: of_folder, is_class }, options)
     },
 };
 
@@ -38,8 +39,8 @@ pub struct Classes {
     pub usual: &'static [&'static str],
     /// The class of a picture, from its folder's name and its own.
     pub kind: fn(&str, &str) -> String,
-    /// Folders that are none.
-    pub without: &'static [&'static str],
+    /// Whether a folder of this name is one, where there is no split.
+    pub is_class: fn(&str) -> bool,
 }
 
 /// The class is what the folder is called.
@@ -72,7 +73,7 @@ pub fn read_classes(root: &Path, how: &Classes, options: &Options) -> Result<Vec
     for folder in inside {
         let name = name_of(&folder);
         let classes = match Split::find(&name) {
-            None if has_split || how.without.iter().any(|w| w.eq_ignore_ascii_case(&name)) => {
+            None if has_split || !(how.is_class)(&name) => {
                 found.passed_over.folder(&name, &folder);
                 continue;
             }

@@ -11,5 +11,7 @@ pub const LAYOUT: Layout = Layout {
     normal: "NORMAL",
     classes: true,
     recognise: |root| has_classes(root, "train", &["CNV", "DME", "DRUSEN", "NORMAL"]),
-    read: |root, options| read_classes(root, &Classes { usual: &["NORMAL"], kind: of_folder, without: &[] }, options),
+    read: |root, options| {
+        read_classes(root, &Classes { usual: &["NORMAL"], kind: of_folder, is_class: |_| true }, options)
+    },
 };
