@@ -87,7 +87,8 @@ fn summary(category: &Category) -> String {
 
 #[track_caller]
 fn only(dataset: Dataset) -> Category {
-    dataset.category(None).unwrap()
+    let [only] = dataset.categories.try_into().unwrap();
+    only
 }
 
 fn checked(category: &Category) -> Report {
@@ -111,15 +112,15 @@ fn mvtec_ad_as_a_whole_and_one_of_it() {
     let dataset = open(root, "folder");
     let names: Vec<&str> = dataset.categories.iter().map(|c| c.name.as_str()).collect();
     assert_eq!(names, ["bottle", "screw"]);
-    assert_eq!(summary(&dataset.category(Some("screw")).unwrap()), expected);
+    let screw = dataset.categories(&["screw".into()]).unwrap();
+    assert_eq!((screw.len(), summary(&screw[0]).as_str()), (1, expected));
     assert_eq!(summary(&only(open(&root.join("screw"), "folder"))), expected);
     let notes = &open(root, "folder").categories[0].notes;
     assert_eq!(notes, &["no categories, as train/good or test is missing: half"]);
-    let which = |name| open(root, "folder").category(name).unwrap_err().to_string();
-    assert!(which(None).contains("holds bottle, screw: choose one with --category"), "{}", which(None));
-    assert!(which(Some("nut")).contains("--category nut: not in"), "{}", which(Some("nut")));
-    let one = open(&root.join("screw"), "folder").category(Some("screw")).unwrap_err().to_string();
-    assert!(one.contains("leave --category out"), "{one}");
+    assert_eq!(open(root, "folder").categories(&[]).unwrap().len(), 2);
+    let unknown = |root: &Path| open(root, "folder").categories(&["nut".into()]).unwrap_err().to_string();
+    assert!(unknown(root).contains("category nut is not in") && unknown(root).contains("holds bottle, screw"));
+    assert!(unknown(&root.join("screw")).contains("is one category, without a name"));
     let report = checked(&open(root, "folder").categories[0]);
     assert_eq!((report.masks, report.problems), (Masks { found: 2, ..Masks::default() }, vec![]));
     // What is normal there is not for anybody to say.
@@ -207,7 +208,7 @@ fn visa() {
     let expected = "train normal 2, test normal 1, test -anomaly 2 (2 masks)";
     let dataset = open(root, "visa");
     assert_eq!(dataset.categories.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["candle", "pcb1"]);
-    let candle = dataset.category(Some("candle")).unwrap();
+    let candle = dataset.categories(&["candle".into()]).unwrap().remove(0);
     assert_eq!(summary(&candle), expected);
     assert_eq!(checked(&candle).masks, Masks { found: 2, ..Masks::default() });
     let one = open(&root.join("pcb1"), "visa");

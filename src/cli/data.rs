@@ -19,53 +19,89 @@ use std::path::{Path, PathBuf};
 pub struct Reading {
     /// How the dataset lies in its folder [default: told by its files]
     #[arg(long, value_name = "LAYOUT", value_parser = layout())]
-    layout: Option<&'static Layout>,
+    layout: Option<LayoutName>,
     /// Class that is normal, in place of the layout's; may be given several times
     #[arg(long, value_name = "CLASS")]
     normal_class: Vec<String>,
 }
 
-fn layout() -> impl TypedValueParser<Value = &'static Layout> {
+/// A layout, by its name or by that of a dataset that lies so.
+#[derive(Clone, Debug)]
+struct LayoutName {
+    name: String,
+    layout: &'static Layout,
+}
+
+fn layout() -> impl TypedValueParser<Value = LayoutName> {
     let values = LAYOUTS.iter().map(|l| PossibleValue::new(l.name).aliases(l.others).help(l.looks));
-    PossibleValuesParser::new(values).try_map(|name| Layout::find(&name))
+    PossibleValuesParser::new(values).try_map(|name| Layout::find(&name).map(|layout| LayoutName { name, layout }))
 }
 
 impl Reading {
     pub fn dataset(&self, root: &Path) -> Result<Dataset> {
-        Dataset::open(root, self.layout, &Options { normal: self.normal_class.clone() })
+        let layout = self.layout.as_ref().map(|l| l.layout);
+        Dataset::open(root, layout, &Options { normal: self.normal_class.clone() })
     }
 }
 
-/// One category of a dataset.
+/// Categories of datasets.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Data {
-    /// Dataset, in the layout of its owners (`ckaad data check --help` lists them), or a CSV file of path, label, split, mask
-    #[arg(long, value_name = "DIR|CSV")]
-    pub data: Option<PathBuf>,
-    /// The part of the dataset that is meant, where it has several
+    /// Dataset, in the layout of its owners (`ckaad data check --help` lists them), or a CSV file of path, label, split, mask; of
+    /// several, or one of several categories, all are taken together
+    #[arg(long, value_name = "DIR|CSV", num_args = 1..)]
+    pub data: Vec<PathBuf>,
+    /// Take this category alone; may be given several times
     #[arg(long, value_name = "NAME", requires = "data")]
-    category: Option<String>,
+    category: Vec<String>,
     #[command(flatten)]
     reading: Reading,
 }
 
+/// What was named.
+#[derive(Default)]
+pub struct Opened {
+    /// Which of the known datasets it is, or its layout; empty where there are several roots.
+    pub dataset: String,
+    /// None where no dataset is named.
+    pub categories: Vec<Category>,
+}
+
 impl Data {
-    /// The category, if a dataset is named. Standard error says what it was taken for.
-    pub fn open(&self) -> Result<Option<Category>> {
-        let Some(root) = &self.data else {
-            if self.reading.layout.is_some() || !self.reading.normal_class.is_empty() {
-                return Err(Error::Usage("--layout and --normal-class say how to read --data; name it, too".into()));
-            }
-            return Ok(None);
-        };
-        let dataset = self.reading.dataset(root)?;
-        let layout = dataset.layout;
-        let category = dataset.category(self.category.as_deref())?;
-        if layout.name != "folder" {
-            note!("ckaad: {}: layout {} (normal: {})", root.display(), layout.name, self.normal(layout));
+    /// Reads what is named. Standard error says what datasets were taken for.
+    pub fn open(&self) -> Result<Opened> {
+        if self.data.is_empty() && (self.reading.layout.is_some() || !self.reading.normal_class.is_empty()) {
+            return Err(Error::Usage("--layout and --normal-class say how to read --data; name it, too".into()));
         }
-        category.notes.iter().for_each(|text| note!("ckaad: {text}"));
-        Ok(Some(category))
+        let (mut all, mut name) = (Vec::new(), String::new());
+        for root in &self.data {
+            let dataset = self.reading.dataset(root)?;
+            let layout = dataset.layout;
+            if layout.name != "folder" {
+                note!("ckaad: {}: layout {} (normal: {})", root.display(), layout.name, self.normal(layout));
+            }
+            let several = self.data.len() > 1;
+            if !several {
+                name = self.reading.layout.as_ref().map_or(layout.name, |l| &l.name).to_string();
+            }
+            for mut category in dataset.categories(&self.category)? {
+                category.notes.iter().for_each(|text| note!("ckaad: {text}"));
+                if several && category.name.is_empty() {
+                    category.name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                }
+                all.push(category);
+            }
+        }
+        let names: Vec<&str> = all.iter().map(|c| c.name.as_str()).collect();
+        if let Some(twice) = names.iter().find(|n| names.iter().filter(|m| m == n).count() > 1) {
+            return Err(Error::Usage(format!(
+                "--data: two of the categories are called {twice}; take them one by one"
+            )));
+        }
+        if all.len() > 1 {
+            note!("ckaad: {} categories together: {}", all.len(), names.join(", "));
+        }
+        Ok(Opened { dataset: name, categories: all })
     }
 
     fn normal(&self, layout: &Layout) -> String {
@@ -106,9 +142,9 @@ struct CheckArgs {
     /// The dataset's folder, or a CSV file
     #[arg(value_name = "DIR|CSV")]
     root: PathBuf,
-    /// Look at this part alone
+    /// Look at this category alone; may be given several times
     #[arg(long, value_name = "NAME")]
-    category: Option<String>,
+    category: Vec<String>,
     #[command(flatten)]
     reading: Reading,
     #[arg(long, value_enum, default_value_t)]
@@ -168,10 +204,7 @@ pub fn run(args: &Args) -> Result<bool> {
 fn run_check(args: &CheckArgs) -> Result<bool> {
     let dataset = args.reading.dataset(&args.root)?;
     let (root, layout) = (dataset.root.clone(), dataset.layout);
-    let categories = match &args.category {
-        Some(name) => vec![dataset.category(Some(name))?],
-        None => dataset.categories,
-    };
+    let categories = dataset.categories(&args.category)?;
     // What nothing is found in is no dataset.
     if let [Category { train: Err(_), test: Err(_), .. }] = categories[..] {
         return categories.into_iter().next().map_or(Ok(true), |c| c.train.map(|_| true));

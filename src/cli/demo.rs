@@ -18,6 +18,7 @@ use crate::score::scorer::Scorer;
 use crate::train;
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
+use crate::train::setup::Setting;
 use crate::{Error, Result, invalid};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -56,7 +57,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let backend = args.device.training_backend()?;
     let started = Instant::now();
     // The usual 4 pixels belong to pictures of 256.
-    let detector = args.detector.detector_with(&[("sigma", "2")])?;
+    let detector = args.detector.detector_with(&[("sigma".to_string(), Setting::Whole(2))].into())?;
     if let (Learning::Fit(_), Some(_)) = (detector.learning(), args.epochs) {
         let name = detector.method().name;
         return Err(Error::Usage(format!("--epochs: {name} is fitted in one go, there are no steps; leave it out")));

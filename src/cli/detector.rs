@@ -2,10 +2,12 @@
 
 use crate::detector::options::{OptionSpec, Options, Rule};
 use crate::detector::{Detector, METHODS, Method};
+use crate::train::setup::Setting;
 use crate::{Error, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const HEADING: &str = "The detector";
@@ -40,11 +42,11 @@ impl DetectorArgs {
     }
 
     /// The detector, with `defaults` for options that were not given.
-    pub fn detector_with(&self, defaults: &[(&str, &str)]) -> Result<Arc<dyn Detector>> {
+    pub fn detector_with(&self, defaults: &BTreeMap<String, Setting>) -> Result<Arc<dyn Detector>> {
         let mut options = Options::new(self.method.options);
         let has = |name: &str| self.method.options.iter().any(|s| s.name == name);
-        for (name, text) in defaults.iter().filter(|(name, _)| has(name)) {
-            options = options.with(name, text)?;
+        for (name, value) in defaults.iter().filter(|(name, _)| has(name)) {
+            options = options.with(name, &value.to_string())?;
         }
         for (name, text) in &self.given {
             if !has(name) {
@@ -60,7 +62,7 @@ impl DetectorArgs {
     }
 
     pub fn detector(&self) -> Result<Arc<dyn Detector>> {
-        self.detector_with(&[])
+        self.detector_with(&BTreeMap::new())
     }
 }
 

@@ -40,6 +40,7 @@ JSON lists them as trained_on and calibrated_on. Models by earlier versions do n
 Examples:
   ckaad eval --model screw.safetensors --data screw --report screw.html
   ckaad eval --model screw.safetensors --data mvtec --category screw
+  ckaad eval --model all.safetensors --data mvtec          # every category, and their average
   ckaad eval --model screw.safetensors --normal fresh/good --anomalous fresh/bad
   ckaad eval --model screw.safetensors --data screw --format json | jq '.operating_point.recall'
 
@@ -81,13 +82,15 @@ pub fn run(args: &Args) -> Result<bool> {
     if args.scores && args.format != Format::Json {
         return Err(Error::Usage("--scores: a list for --format json".into()));
     }
-    if [&args.data.data, &args.normal, &args.anomalous].iter().all(|folder| folder.is_none()) {
+    if args.data.data.is_empty() && args.normal.is_none() && args.anomalous.is_none() {
         return Err(Error::Usage("which pictures? --normal DIR, --anomalous DIR or both, or --data DIR".into()));
     }
     let model = ModelFile::open(&args.model)?;
-    let set = match args.data.open()? {
-        Some(category) => category.test?,
-        None => TestSet::of_folders(args.normal.as_deref(), args.anomalous.as_deref(), args.masks.as_deref())?,
+    let mut categories = args.data.open()?.categories;
+    let set = match categories.len() {
+        1 => categories.remove(0).test?,
+        2.. => TestSet::together(categories.into_iter().map(|c| Ok((c.name, c.test?))).collect::<Result<_>>()?),
+        0 => TestSet::of_folders(args.normal.as_deref(), args.anomalous.as_deref(), args.masks.as_deref())?,
     };
     if let Some(report) = &args.report {
         let outputs = Outputs::default().file("--report", report, FileKind::Page)?;
@@ -96,7 +99,7 @@ pub fn run(args: &Args) -> Result<bool> {
         files.into_iter().try_for_each(|file| outputs.expect_apart(file))?;
         tell_hard_links(&outputs);
     }
-    tell_set(&set, args.data.data.is_some());
+    tell_set(&set, !args.data.data.is_empty());
     let backend = args.device.backend()?;
     let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
@@ -111,7 +114,7 @@ pub fn run(args: &Args) -> Result<bool> {
     known.describe(e.pictures.len()).iter().for_each(|known| warning!("{known}"));
     if let Some(path) = &args.report {
         let title = format!("Evaluation of {}", args.model.display());
-        let data = [&args.data.data, &args.normal, &args.anomalous].into_iter().flatten();
+        let data = args.data.data.iter().chain(&args.normal).chain(&args.anomalous);
         let data: Vec<String> = data.map(|d| d.display().to_string()).collect();
         let settings = vec![
             ("Data".to_string(), data.join(", ")),
@@ -197,6 +200,14 @@ fn object(e: &Evaluation, known: &Known, args: &Args) -> Value {
         (kind.clone(), value)
     });
     object["per_type"] = Value::Object(per_type.collect());
+    if let Some(average) = e.average() {
+        let per_category = e.per_category.iter().map(|(name, _, m)| (name.clone(), numbers(e, m)));
+        object["per_category"] = Value::Object(per_category.collect());
+        object["average"] = json!({
+            "image_auroc": average.image_auroc, "pixel_auroc": average.pixel_auroc, "aupro30": average.aupro30,
+            "best_f1": average.best_f1,
+        });
+    }
     object["threshold"] = e.threshold.into();
     object["pictures"] = json!({
         "normal": e.count(false), "anomalous": e.count(true),
@@ -269,8 +280,8 @@ pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<Stri
     let mut text = operating_point(e, config)?;
     if e.count(true) > 0 {
         let number = |v: Option<f64>| v.map_or("-".to_string(), |v| format!("{v:.4}"));
-        let types = e.per_type.iter().map(|(kind, count, m)| (plain(kind), *count, m));
-        let rows: Vec<_> = [("overall".to_string(), e.count(true), &e.overall)].into_iter().chain(types).collect();
+        let parts = e.per_category.iter().chain(&e.per_type).map(|(name, count, m)| (plain(name), *count, m));
+        let rows: Vec<_> = [("overall".to_string(), e.count(true), &e.overall)].into_iter().chain(parts).collect();
         let width = rows.iter().map(|(name, ..)| name.chars().count()).max().unwrap_or_default();
         let _ = writeln!(
             text,
@@ -282,6 +293,13 @@ pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<Stri
             let [a, p, r] = [m.image_auroc, m.pixel_auroc, m.aupro30].map(number);
             let best = m.best.map_or("-".into(), |b| format!("{:.4} at {:.4}", b.f1, b.threshold));
             let _ = writeln!(text, "{name:<width$} {count:>9} {found:>8} {a:>11} {p:>11} {r:>9} {best:>16}");
+        }
+        if let Some(average) = e.average() {
+            let all = [average.image_auroc, average.pixel_auroc, average.aupro30, average.best_f1];
+            let [a, p, r, best] = all.map(number);
+            let (name, none) = ("average", "-");
+            let _ = writeln!(text, "{name:<width$} {none:>9} {none:>8} {a:>11} {p:>11} {r:>9} {best:>16}");
+            let _ = writeln!(text, "average: of the categories; overall: of all pictures as one set");
         }
         let _ = writeln!(text, "best F1: at the threshold that fits these very pictures best; {}", pro.describe());
     }

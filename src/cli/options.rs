@@ -7,6 +7,7 @@ use crate::engine::device::{self as engine, Backend};
 use crate::engine::toolkit::cuda::Number;
 pub use crate::error::plural;
 use crate::model::Architecture;
+use crate::train::setup::Setup;
 use crate::{Error, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use std::io::Write;
@@ -116,20 +117,26 @@ pub fn tell_device(chosen: &Chosen) -> Result<()> {
 /// Which networks.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Networks {
-    /// resnet18, resnet34, resnet50, resnet101, resnet152, wide_resnet50_2 or wide_resnet101_2
-    #[arg(long, default_value = "resnet18")]
-    pub backbone: String,
-    /// Consecutive backbone layers whose features are used, finest first
-    #[arg(long, default_value = "2,3", value_delimiter = ',')]
-    pub layers: Vec<usize>,
-    /// Side in pixels that every picture is resized to; a multiple of 32, at least 64 (with layers up to 2: of 16, at least 32; with layer 4: of 64, at least 128)
-    #[arg(long, default_value_t = 256, value_name = "PIXELS")]
-    pub image_size: usize,
+    /// resnet18, resnet34, resnet50, resnet101, resnet152, wide_resnet50_2 or wide_resnet101_2 [default: resnet18]
+    #[arg(long)]
+    backbone: Option<String>,
+    /// Consecutive backbone layers whose features are used, finest first [default: 2,3]
+    #[arg(long, value_delimiter = ',')]
+    layers: Option<Vec<usize>>,
+    /// Side in pixels that every picture is resized to; a multiple of 32, at least 64 (with layers up to 2: of 16, at least 32; with layer 4: of 64, at least 128) [default: 256]
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
 }
 
 impl Networks {
     pub fn architecture(&self) -> Result<Architecture> {
-        Architecture::new(&self.backbone, &self.layers, self.image_size)
+        self.setup().architecture()
+    }
+
+    /// What was given of them.
+    pub fn setup(&self) -> Setup {
+        let (backbone, layers) = (self.backbone.clone(), self.layers.clone());
+        Setup { backbone, layers, image_size: self.image_size, ..Setup::default() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `ckaad train`: trains a detector on a folder of pictures and writes a model file.
 
-use super::data::Data;
+use super::data::{Data, Opened};
 use super::detector::DetectorArgs;
 use super::inputs::{tell_hard_links, tell_left_out, tell_passed_over};
 use super::options::{Device, Networks, count, named, percentage, plural, share};
@@ -14,6 +14,7 @@ use crate::output::{FileKind, Outputs, expect_new};
 use crate::train::events::{Ended, EpochLog, Event, Losses};
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
+use crate::train::setup::Setup;
 use crate::train::{self, beside, path_of};
 use crate::{Error, Result};
 use indicatif::ProgressBar;
@@ -23,7 +24,6 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-const EPOCHS: usize = 100;
 const CHECKPOINT_EVERY: usize = 10;
 
 /// Train a detector on a folder of pictures
@@ -69,9 +69,13 @@ pub struct Args {
     /// Passes over the normal pictures, of a detector that learns step by step [default: 100]
     #[arg(long, value_parser = count)]
     pub epochs: Option<usize>,
-    /// Normal pictures in a step; as many anomalous ones come beside them
-    #[arg(long, default_value_t = 16, value_parser = count)]
-    pub batch_size: usize,
+    /// Normal pictures in a step; as many anomalous ones come beside them [default: 16]
+    #[arg(long, value_parser = count)]
+    pub batch_size: Option<usize>,
+    /// Take the usual defaults, not what the paper trains a dataset that it knows with (isic2018, chest_xray, oct2017, br35h,
+    /// visa; --layout mvtec)
+    #[arg(long, requires = "data")]
+    pub own_settings: bool,
     #[command(flatten)]
     pub detector: DetectorArgs,
     #[arg(long, default_value_t = 0)]
@@ -192,16 +196,28 @@ fn tell_classes(set: &TrainSet) {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let architecture = args.networks.architecture()?;
-    let detector = args.detector.detector()?;
+    let Opened { dataset, mut categories } = args.data.open()?;
+    let category = if let [only] = &categories[..] { only.name.as_str() } else { "" };
+    let usual = if args.own_settings { None } else { Setup::of_dataset(&dataset, category) };
+    if let Some(usual) = &usual {
+        note!("ckaad: {dataset}: trained as in the paper, but for flags ({usual}); --own-settings leaves that");
+    }
+    let asked = Setup { epochs: args.epochs, batch_size: args.batch_size, ..args.networks.setup() };
+    let setup = asked.or(&usual.unwrap_or_default());
+    let architecture = setup.architecture()?;
+    let detector = args.detector.detector_with(&setup.options)?;
     args.expect_to_matter(&*detector)?;
-    let epochs = args.epochs.unwrap_or(EPOCHS);
-    let set = match (args.data.open()?, &args.normal) {
-        (Some(category), _) => category.train?,
-        (None, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref())?,
-        (None, None) => return Err(Error::Usage("which pictures? --normal DIR, or --data DIR".into())),
+    let epochs = setup.epochs();
+    let set = match (categories.len(), &args.normal) {
+        (1, _) => categories.remove(0).train?,
+        (2.., _) => {
+            let sets = categories.into_iter().map(|c| Ok((c.name, c.train?)));
+            TrainSet::together(sets.collect::<Result<_>>()?)
+        }
+        (0, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref())?,
+        (0, None) => return Err(Error::Usage("which pictures? --normal DIR, or --data DIR".into())),
     };
-    let weights = Pretrained::open(args.weights.as_ref().unwrap_or(&args.networks.backbone), args.seed)?;
+    let weights = Pretrained::open(args.weights.as_deref().unwrap_or(setup.backbone()), args.seed)?;
     expect_outputs(args, &*detector, &weights, &set)?;
     tell_passed_over(&set.passed_over);
     set.left_out.iter().for_each(|reason| tell_left_out(reason));
@@ -229,7 +245,7 @@ pub fn run(args: &Args) -> Result<bool> {
         backend,
         detector,
         epochs,
-        batch: args.batch_size,
+        batch: setup.batch_size(),
         seed: args.seed,
         shuffle: !args.no_shuffle,
         calibrate,

@@ -136,16 +136,7 @@ pub fn open<'a>(e: &'a Experiment, root: &Path) -> Result<(Vec<Opened<'a>>, Vec<
         }
         let layout = spec.layout.as_deref().map(Layout::find).transpose()?;
         let dataset = Dataset::open(&path, layout, &Options { normal: spec.normal.clone() })?;
-        let there: Vec<String> = dataset.categories.iter().map(|c| c.name.clone()).collect();
-        if let Some(unknown) = spec.categories.iter().find(|c| !there.contains(c)) {
-            return Err(Error::Invalid(format!(
-                "{}: no category {unknown}; there are {}",
-                path.display(),
-                there.join(", ")
-            )));
-        }
-        let wanted = |c: &Category| spec.categories.is_empty() || spec.categories.contains(&c.name);
-        let categories = dataset.categories.into_iter().filter(wanted).collect();
+        let categories = dataset.categories(&spec.categories)?;
         opened.push(Opened { spec, categories });
     }
     Ok((opened, missing))
@@ -154,13 +145,12 @@ pub fn open<'a>(e: &'a Experiment, root: &Path) -> Result<(Vec<Opened<'a>>, Vec<
 impl Opened<'_> {
     /// The training pictures of some categories together.
     pub fn train(&self, names: &[String]) -> Result<TrainSet> {
-        let mut all = TrainSet::default();
-        for category in self.categories.iter().filter(|c| names.contains(&c.name)) {
-            let set = category.train.as_ref().map_err(|e| Error::Invalid(e.to_string()))?.clone();
-            all.good.extend(set.good);
-            all.anomalous.extend(set.anomalous);
-        }
-        Ok(all)
+        let chosen = self.categories.iter().filter(|c| names.contains(&c.name));
+        let train = |c: &Category| match &c.train {
+            Ok(set) => Ok((c.name.clone(), set.clone())),
+            Err(e) => Err(Error::Invalid(e.to_string())),
+        };
+        Ok(TrainSet::together(chosen.map(train).collect::<Result<_>>()?))
     }
 
     /// The test pictures of one.

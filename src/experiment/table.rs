@@ -4,6 +4,7 @@ use super::file::{Experiment, METRICS, Printed};
 use super::grid::{Row, rows};
 use super::results::{CategoryResult, Outcome};
 use crate::Result;
+use crate::error::plural;
 use crate::report::html::{escape, histogram, page};
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -92,9 +93,9 @@ fn tables(e: &Experiment, outcomes: &[Outcome]) -> Result<Vec<Table>> {
             };
             e.metrics.iter().map(cell).collect::<Vec<_>>()
         };
-        let seeds = e.grid.seeds.len();
+        let seeds = plural(e.grid.seeds.len(), "seed");
         tables.push(Table {
-            heading: format!("{name}: mean and deviation over {seeds} seeds, in percent"),
+            heading: format!("{name}: mean and deviation over {seeds}, in percent"),
             columns: e.metrics.iter().map(heading_of).collect(),
             rows: rows.iter().map(|row| (row.describe(e), line(row, None))).collect(),
         });
@@ -140,7 +141,11 @@ fn note(e: &Experiment) -> String {
 
 /// Tables as Markdown.
 pub fn markdown(e: &Experiment, outcomes: &[Outcome]) -> Result<String> {
-    let mut m = format!("# {}\n\n{}\n", e.title, note(e).trim_end());
+    let mut m = format!("# {}\n", e.title);
+    let note = note(e);
+    if !note.is_empty() {
+        let _ = writeln!(m, "\n{}", note.trim_end());
+    }
     for table in tables(e, outcomes)? {
         let _ = write!(m, "\n## {}\n\n| |", table.heading);
         let (columns, rule) = (table.columns.join(" | "), "---|".repeat(table.columns.len()));

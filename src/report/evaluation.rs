@@ -102,7 +102,7 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
         best: m.best,
     };
     let mut metrics = vec![row("overall", e.count(true), &e.overall)];
-    metrics.extend(e.per_type.iter().map(|(kind, count, m)| row(kind, *count, m)));
+    metrics.extend(e.per_category.iter().chain(&e.per_type).map(|(kind, count, m)| row(kind, *count, m)));
     let scores: Vec<f64> = e.pictures.iter().map(|p| p.score).collect();
     let labels: Vec<bool> = e.pictures.iter().map(|p| p.image.anomalous).collect();
     let judged: Vec<(&str, bool, f64)> =

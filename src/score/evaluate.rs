@@ -113,7 +113,9 @@ pub struct Judged {
 /// Everything an evaluation finds.
 pub struct Evaluation {
     pub overall: Metrics,
-    /// Each defect type against all normal pictures, with its number of pictures.
+    /// Where several categories are evaluated together, each by itself, with its number of anomalous pictures.
+    pub per_category: Vec<(String, usize, Metrics)>,
+    /// Each defect type against all normal pictures (of its category), with its number of pictures.
     pub per_type: Vec<(String, usize, Metrics)>,
     /// Mean milliseconds from the first picture's decoding to the last one's score, over the number of pictures.
     pub ms_per_image: f64,
@@ -126,7 +128,30 @@ pub struct Evaluation {
     pub folders: Vec<String>,
 }
 
+/// Means over categories; `None` where one of them does not define the metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Average {
+    pub image_auroc: Option<f64>,
+    pub best_f1: Option<f64>,
+    pub pixel_auroc: Option<f64>,
+    pub aupro30: Option<f64>,
+}
+
 impl Evaluation {
+    /// Of several categories, each counting the same.
+    pub fn average(&self) -> Option<Average> {
+        let mean = |value: fn(&Metrics) -> Option<f64>| {
+            let values: Option<Vec<f64>> = self.per_category.iter().map(|(_, _, m)| value(m)).collect();
+            values.map(|v| v.iter().sum::<f64>() / v.len() as f64)
+        };
+        (!self.per_category.is_empty()).then(|| Average {
+            image_auroc: mean(|m| m.image_auroc),
+            best_f1: mean(|m| m.best.map(|b| b.f1)),
+            pixel_auroc: mean(|m| m.pixel_auroc),
+            aupro30: mean(|m| m.aupro30),
+        })
+    }
+
     /// Scored pictures of one class.
     pub fn count(&self, anomalous: bool) -> usize {
         self.pictures.iter().filter(|p| p.image.anomalous == anomalous).count()
@@ -186,14 +211,32 @@ pub fn evaluate(
         metrics(&chosen, threshold, size, pro)
     };
     let overall = of(&|_| true)?;
-    let mut kinds: Vec<&str> = set.images.iter().filter(|i| i.anomalous).map(|i| i.kind.as_str()).collect();
+    let mut categories: Vec<&str> = set.images.iter().map(|i| i.category.as_str()).filter(|c| !c.is_empty()).collect();
+    categories.dedup();
+    let mut per_category = Vec::new();
+    for name in categories {
+        let count = pictures.iter().filter(|p| p.image.category == name && p.image.anomalous).count();
+        per_category.push((name.to_string(), count, of(&|p| p.image.category == name)?));
+    }
+    let mut kinds: Vec<(&str, &str)> =
+        set.images.iter().filter(|i| i.anomalous).map(|i| (i.category.as_str(), i.kind.as_str())).collect();
     kinds.dedup();
     let mut per_type = Vec::new();
-    for kind in kinds {
+    for (category, kind) in kinds {
         let count = pictures.iter().filter(|p| p.image.kind == kind).count();
-        per_type.push((kind.to_string(), count, of(&|p| p.image.kind == kind || !p.image.anomalous)?));
+        let counts = |p: &Judged| p.image.kind == kind || !p.image.anomalous && p.image.category == category;
+        per_type.push((kind.to_string(), count, of(&counts)?));
     }
-    Ok(Evaluation { overall, per_type, ms_per_image, threshold, pictures, unreadable, folders: set.left_out.clone() })
+    Ok(Evaluation {
+        overall,
+        per_category,
+        per_type,
+        ms_per_image,
+        threshold,
+        pictures,
+        unreadable,
+        folders: set.left_out.clone(),
+    })
 }
 
 fn metrics(pictures: &[&Judged], threshold: Option<f64>, size: usize, pro: ProDefinition) -> Result<Metrics> {

@@ -1,7 +1,7 @@
 //! What a detector is trained with, so far as somebody said: the paper for a dataset, an experiment's file, a command line, each
 //! over the one before.
 
-use crate::detector::options::OptionSpec;
+use crate::detector::options::Options;
 use crate::detector::{Detector, METHODS, Method};
 use crate::model::Architecture;
 use crate::{Error, Result};
@@ -97,7 +97,7 @@ impl Setup {
     /// The detector with its options; those of other methods only are left out.
     pub fn detector(&self) -> Result<Arc<dyn Detector>> {
         let method = self.method()?;
-        let mut options = crate::detector::options::Options::new(method.options);
+        let mut options = Options::new(method.options);
         for (name, value) in self.options.iter().filter(|(name, _)| method.options.iter().any(|s| s.name == **name)) {
             options = options.with(name, &value.to_string())?;
         }
@@ -106,9 +106,13 @@ impl Setup {
 
     /// Names that it may hold.
     pub fn names() -> Vec<&'static str> {
-        let own = ["detector", "backbone", "layers", "image-size", "epochs", "batch-size"];
-        let options = METHODS.into_iter().flat_map(|m| m.options).map(|s: &OptionSpec| s.name);
-        own.into_iter().chain(options).collect()
+        let mut names = vec!["detector", "backbone", "layers", "image-size", "epochs", "batch-size"];
+        for spec in METHODS.into_iter().flat_map(|m| m.options) {
+            if !names.contains(&spec.name) {
+                names.push(spec.name);
+            }
+        }
+        names
     }
 
     /// Refuses names that mean nothing, with the nearest that does; `place` says where they stand.
@@ -129,6 +133,25 @@ pub fn expect_known(name: &str, known: &[&str], place: &str) -> Result<()> {
         "{place}: unknown key '{name}'; did you mean '{nearest}'? Known are {}",
         known.join(", ")
     )))
+}
+
+/// `--backbone resnet18 --layers 2,3 --lr 0.001`
+impl std::fmt::Display for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let numbers = |n: &usize| n.to_string();
+        let layers = |l: &Vec<usize>| l.iter().map(numbers).collect::<Vec<_>>().join(",");
+        let own = [
+            ("detector", self.detector.clone()),
+            ("backbone", self.backbone.clone()),
+            ("layers", self.layers.as_ref().map(layers)),
+            ("image-size", self.image_size.as_ref().map(numbers)),
+            ("batch-size", self.batch_size.as_ref().map(numbers)),
+            ("epochs", self.epochs.as_ref().map(numbers)),
+        ];
+        let own = own.into_iter().filter_map(|(name, value)| Some(format!("--{name} {}", value?)));
+        let options = self.options.iter().map(|(name, value)| format!("--{name} {value}"));
+        f.write_str(&own.chain(options).collect::<Vec<_>>().join(" "))
+    }
 }
 
 #[derive(Deserialize)]

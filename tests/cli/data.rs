@@ -1,6 +1,7 @@
 //! `ckaad data`, and datasets in their owners' layouts given to `train` and `eval`.
 
 use crate::support::*;
+use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
@@ -104,17 +105,36 @@ fn cifar10_from_its_batches() {
     ckaad(&["train", "--normal", text(full()), "--normal-class", "ship"]).fails(2, &["name it, too"]);
 }
 
+/// One model for all categories, or for those that are named; evaluated one by one, on average and as one set.
 #[test]
-fn a_category_of_several() {
+fn several_categories() {
     let dir = folder();
     for object in ["nut", "bolt"] {
-        pictures(
-            &dir.path().join(object),
-            &["train/good/1.png", "train/good/2.png", "train/good/3.png", "test/good/4.png"],
-        );
+        let names = ["train/good/1.png", "train/good/2.png", "train/good/3.png", "test/good/4.png", "test/crack/5.png"];
+        pictures(&dir.path().join(object), &names);
     }
     let model = dir.path().join("m.safetensors");
-    train(dir.path(), &model, "--holdout 0").fails(2, &["holds bolt, nut: choose one with --category"]);
+    train(dir.path(), &model, "--category screw --holdout 0").fails(2, &["category screw is not in", "bolt, nut"]);
     let run = train(dir.path(), &model, "--category nut --holdout 0").ok();
     assert!(run.err.contains("3 normal pictures"), "{run:?}");
+    let run = train(dir.path(), &model, "--force --holdout 0").ok();
+    assert!(run.err.contains("2 categories together: bolt, nut") && run.err.contains("6 normal pictures"), "{run:?}");
+    let data = [dir.path().join("nut"), dir.path().join("bolt")];
+    let data = data.each_ref().map(|d| text(d));
+    let eval = |data: &[&str]| {
+        let args = [&["eval", "--model", text(&model), "--format", "json", "--data"], data].concat();
+        ckaad(&args).ok().json().remove(0)
+    };
+    let (apart, whole) = (data.map(|d| eval(&[d])), eval(&[text(dir.path())]));
+    assert_eq!(whole["per_category"], eval(&data)["per_category"]);
+    let auroc = |of: &Value| of["image_auroc"].as_f64().unwrap();
+    assert_eq!(auroc(&whole["per_category"]["nut"]), auroc(&apart[0]));
+    assert_eq!(auroc(&whole["per_category"]["bolt"]), auroc(&apart[1]));
+    assert_eq!(auroc(&whole["average"]), (auroc(&apart[0]) + auroc(&apart[1])) / 2.0);
+    assert_eq!(whole["per_type"]["nut/crack"]["image_auroc"], apart[0]["image_auroc"]);
+    assert_eq!(whole["pictures"]["normal"], 2);
+    let twice = ckaad(&["eval", "--model", text(&model), "--data", data[0], data[0]]);
+    twice.fails(2, &["two of the categories are called nut"]);
+    let table = ckaad(&["eval", "--model", text(&model), "--data", text(dir.path())]).ok();
+    assert!(table.out.contains("\naverage ") && table.out.contains("\nnut/crack "), "{table:?}");
 }

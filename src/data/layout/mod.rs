@@ -111,12 +111,14 @@ pub struct Sample {
     pub anomalous: bool,
     /// Files that mark its anomalies together; none of a normal picture, and where none was found.
     pub masks: Vec<PathBuf>,
+    /// The category it is of, where several are taken together; else empty.
+    pub category: String,
 }
 
 impl Sample {
     /// Without masks.
     pub fn new(source: impl Into<Source>, kind: impl Into<String>, anomalous: bool) -> Self {
-        Sample { source: source.into(), kind: kind.into(), anomalous, masks: vec![] }
+        Sample { source: source.into(), kind: kind.into(), anomalous, masks: vec![], category: String::new() }
     }
 
     /// Its file, or what names it in one.
@@ -140,6 +142,25 @@ pub struct TrainSet {
     pub left_out: Vec<String>,
 }
 
+impl TrainSet {
+    /// Several categories' pictures as one set, each with its name.
+    pub fn together(sets: Vec<(String, TrainSet)>) -> Self {
+        let mut all = Self::default();
+        for (name, set) in sets {
+            all.good.extend(of_category(set.good, &name));
+            all.anomalous.extend(of_category(set.anomalous, &name));
+            all.taken_for_normal.extend(set.taken_for_normal);
+            all.passed_over.add(set.passed_over);
+            all.left_out.extend(set.left_out);
+        }
+        all
+    }
+}
+
+fn of_category(samples: Vec<Sample>, name: &str) -> impl Iterator<Item = Sample> {
+    samples.into_iter().map(move |s| Sample { category: name.to_string(), ..s })
+}
+
 /// The pictures to evaluate on, sorted by type, then name.
 #[derive(Clone, Debug, Default)]
 pub struct TestSet {
@@ -160,6 +181,22 @@ pub struct TestSet {
 }
 
 impl TestSet {
+    /// Several categories' pictures as one set, each with its name; classes are called `<category>/<class>`.
+    pub fn together(sets: Vec<(String, TestSet)>) -> Self {
+        let mut all = Self::default();
+        for (name, set) in sets {
+            let kind = |s: Sample| Sample { kind: format!("{name}/{}", s.kind), ..s };
+            all.images.extend(of_category(set.images, &name).map(kind));
+            all.taken_for_normal.extend(set.taken_for_normal);
+            all.masks_beside += set.masks_beside;
+            all.second_masks.extend(set.second_masks);
+            all.masks_of_none.extend(set.masks_of_none);
+            all.passed_over.add(set.passed_over);
+            all.left_out.extend(set.left_out);
+        }
+        all
+    }
+
     /// Whether any mask was found: without one, pixel metrics have nothing to compare with.
     pub fn has_masks(&self) -> bool {
         self.images.iter().any(|i| !i.masks.is_empty())
@@ -212,22 +249,20 @@ impl Dataset {
         Ok(Dataset { root: root.to_path_buf(), layout, categories })
     }
 
-    /// One category: the one of this name, or the only one.
-    pub fn category(self, name: Option<&str>) -> Result<Category> {
+    /// The categories of these names, or all of them.
+    pub fn categories(self, names: &[String]) -> Result<Vec<Category>> {
         let (layout, root) = (self.layout.name, self.root.display());
-        let names: Vec<&str> = self.categories.iter().map(|c| c.name.as_str()).collect();
-        let holds = match names[..] {
-            [""] => "is one category, without a name; leave --category out".to_string(),
-            _ => format!("holds {}: choose one with --category", names.join(", ")),
-        };
-        let at = match name {
-            None if names.len() == 1 => 0,
-            None => return Err(Error::Usage(format!("{root}: a dataset of layout {layout} that {holds}"))),
-            Some(name) => names.iter().position(|n| *n == name).ok_or_else(|| {
-                Error::Usage(format!("--category {name}: not in {root}, a dataset of layout {layout} that {holds}"))
-            })?,
-        };
-        self.categories.into_iter().nth(at).ok_or_else(|| Error::Invalid(format!("{root}: holds no category")))
+        let there: Vec<&str> = self.categories.iter().map(|c| c.name.as_str()).collect();
+        if let Some(unknown) = names.iter().find(|n| !there.contains(&n.as_str())) {
+            let holds = match there[..] {
+                [""] => "is one category, without a name".to_string(),
+                _ => format!("holds {}", there.join(", ")),
+            };
+            return Err(Error::Usage(format!(
+                "category {unknown} is not in {root}, a dataset of layout {layout} that {holds}"
+            )));
+        }
+        Ok(self.categories.into_iter().filter(|c| names.is_empty() || names.contains(&c.name)).collect())
     }
 }
 
