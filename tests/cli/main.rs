@@ -9,6 +9,7 @@ mod data;
 mod detector;
 mod device;
 mod eval;
+mod experiment;
 mod habits;
 mod known;
 mod names;
