@@ -132,6 +132,8 @@ pub struct TrainSet {
     pub good: Vec<Sample>,
     /// Empty when there are none, as in a folder without `train/anomalous`.
     pub anomalous: Vec<Sample>,
+    /// Labelled pictures that nothing is learned from, for a threshold; mostly none.
+    pub validation: Vec<Sample>,
     /// Folders that were taken for normal pictures, other than `good`.
     pub taken_for_normal: Vec<String>,
     /// Of the folders that were listed.
