@@ -39,6 +39,35 @@ fn golden_metrics() {
     close(aupro_paper(&maps, &masks, 64).unwrap().unwrap(), 0.7027735785151242);
 }
 
+/// Area under points by trapezoids, over how far they reach.
+fn area(points: &[(f64, f64)]) -> f64 {
+    let area: f64 = points.windows(2).map(|w| (w[1].0 - w[0].0) * (w[0].1 + w[1].1) / 2.0).sum();
+    area / points.last().unwrap().0
+}
+
+/// The points that are drawn have the golden area under them, whether all are taken or as many as a chart shows.
+#[test]
+fn the_pro_curve_has_the_golden_area() {
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/metrics.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let (maps, masks) = (f64s(&file, "maps"), file.tensor("masks").unwrap().data().to_vec());
+    let maps: Vec<&[f64]> = maps.chunks(64 * 64).collect();
+    let masks: Vec<&[u8]> = masks.chunks(64 * 64).collect();
+    let curve = PixelCurve::new(&maps, &masks, 64).unwrap().unwrap();
+    for (limit, name) in [(0.3, "aupro30"), (0.05, "aupro05")] {
+        let golden = f64s(&file, name)[0];
+        let all = curve.pro_points(limit, usize::MAX);
+        close(area(&all), golden);
+        let drawn = curve.pro_points(limit, 100);
+        assert!((area(&drawn) - golden).abs() < 1e-3, "{} instead of {golden}", area(&drawn));
+        assert!(drawn.len() <= 402 && drawn.len() < all.len() / 4, "{} of {}", drawn.len(), all.len());
+        for points in [&all, &drawn] {
+            assert_eq!((points[0], points.last().unwrap().0), ((0.0, 0.0), limit));
+            assert!(points.windows(2).all(|w| w[0].0 <= w[1].0 && w[0].1 <= w[1].1));
+        }
+    }
+}
+
 #[test]
 fn ties_count_half() {
     // Of the four pairs (anomalous, normal) two are won, one is tied, one is lost.
@@ -118,6 +147,7 @@ fn regions_touching_at_a_corner_are_one() {
     close(curve.aupro(0.2), 0.75);
     close(curve.aupro(1.0), 0.2 * 0.75 + 0.8);
     close(curve.aupro(0.1), 0.75);
+    assert_eq!(curve.pro_points(0.1, 1000), [(0.0, 0.0), (0.0, 0.25), (0.0, 0.75), (0.1, 0.75)]);
     close(curve.auroc(), (15.0 - 1.0) / 15.0);
 }
 

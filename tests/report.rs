@@ -4,9 +4,11 @@ use ckaad::data::image::Picture;
 use ckaad::metrics::confusion::Confusion;
 use ckaad::metrics::f1::BestF1;
 use ckaad::report::encode::{png_gray, png_rgb};
-use ckaad::report::heatmap::{Scale, heatmap, with_legend};
-use ckaad::report::html::{MetricsRow, Report, Row, Shot, choose};
+use ckaad::report::heatmap::{Scale, TRUTH, heatmap, outline, with_legend};
+use ckaad::report::html::{MetricsRow, Rank, Report, Row, Shot, choose};
 use ckaad::report::maps::{write_npy, write_tiff};
+use ckaad::score::evaluate::ProCurve;
+use ckaad::score::normalization::Normalization;
 
 const MAP: [f32; 6] = [0.0, 0.5, 1.0, -2.5, 3.25, f32::MIN_POSITIVE];
 
@@ -159,8 +161,35 @@ fn pictures_encode_without_loss() {
 fn worst_are_chosen_first() {
     let pictures =
         [("good", false, 0.1), ("hole", true, 0.9), ("good", false, 0.6), ("hole", true, 0.2), ("hole", true, 0.5)];
-    assert_eq!(choose(&pictures, 2), [2, 0, 3, 4]);
-    assert_eq!(choose(&[], 2), [0usize; 0]);
+    let (doubtful, clear) = (Rank::Doubtful, Rank::Clear);
+    assert_eq!(choose(&pictures, 2), [(2, doubtful), (0, clear), (3, doubtful), (1, clear)]);
+    assert_eq!(choose(&pictures, 9)[2..], [(3, doubtful), (4, doubtful), (1, clear)]);
+    assert_eq!(choose(&pictures, 1), [(2, doubtful), (3, doubtful)]);
+    assert_eq!(choose(&[], 2), []);
+}
+
+/// Around a block in a corner: beside it, and along the edge of the picture.
+#[test]
+fn a_mask_is_outlined() {
+    #[rustfmt::skip]
+    let mask = [1, 1, 0, 0, 0,
+                1, 1, 0, 0, 0,
+                0, 0, 0, 0, 0,
+                0, 0, 0, 0, 0];
+    let mut rgb = vec![90u8; 5 * 4 * 3];
+    outline(&mut rgb, (5, 4), &mask);
+    #[rustfmt::skip]
+    let expected = [1, 1, 1, 0, 0,
+                    1, 0, 1, 0, 0,
+                    1, 1, 0, 0, 0,
+                    0, 0, 0, 0, 0];
+    let found: Vec<i32> = rgb.as_chunks::<3>().0.iter().map(|p| i32::from(*p == TRUTH)).collect();
+    assert_eq!(found, expected);
+    // Neither the contour of what is found nor a colour of heat: those are never both red and blue.
+    let heat = Scale { from: 0.0, to: 1.0, contour: false, filled: true };
+    let colors = heatmap(&[255; 300], (10, 10), &(0..100).map(|i| i as f32 / 99.0).collect::<Vec<_>>(), &heat);
+    let far = |c: &[u8; 3]| c.iter().zip(TRUTH).map(|(a, b)| u32::from(a.abs_diff(b))).sum::<u32>() > 120;
+    assert!(colors.as_chunks::<3>().0.iter().all(far));
 }
 
 fn row(name: &str, anomalous: Option<bool>, score: f64) -> Row {
@@ -171,6 +200,7 @@ fn row(name: &str, anomalous: Option<bool>, score: f64) -> Row {
 fn sample() -> Report {
     let shot = |row: Row, mask: Option<Vec<u8>>| Shot {
         row,
+        rank: Some(Rank::Clear),
         size: 2,
         shown: (30, 20),
         rgb: vec![120; 12],
@@ -185,6 +215,7 @@ fn sample() -> Report {
         command: "ckaad demo --out \"my folder\"".into(),
         settings: vec![("backbone".into(), "resnet18".into())],
         threshold: Some(0.4567),
+        normalization: Some(Normalization::Ratio { threshold: 0.4567, lowest: 0.0 }),
         threshold_origin: "0.98-quantile of 6 normal pictures".into(),
         operating: Some(Confusion { true_positives: 1, false_negatives: 3, false_positives: 1, true_negatives: 7 }),
         left_out: vec!["<c>.png: damaged".into()],
@@ -202,6 +233,7 @@ fn sample() -> Report {
         ],
         pro_definition: "exact".into(),
         roc: vec![(0.0, 0.0), (0.0, 0.5), (1.0, 1.0)],
+        pro: Some(ProCurve { points: vec![(0.0, 0.0), (0.1, 0.5), (0.3, 0.8)], aupro: 0.71828 }),
         precision_recall: vec![(0.0, 1.0), (1.0, 0.5)],
         pictures: vec![
             missed.clone(),
@@ -264,7 +296,13 @@ fn report_is_well_formed_and_holds_its_numbers() {
         "66.7 %",
         "0.9183",
         "0.5432",
-        "score 0.1234",
+        // 0.1234 / 0.4567 / 2, and beyond the threshold 1 - 0.4567 / 0.7 / 2.
+        "score 0.1234 (normalised 0.14)",
+        "0.674",
+        "Normalised scores run from 0,",
+        "PRO curve (area 0.7183): per-region overlap",
+        "false positive rate of pixels",
+        "what the model finds, the mask.",
         "normal: missed",
         "my folder&quot;",
         "&lt;c&gt;.png: damaged",
@@ -276,7 +314,9 @@ fn report_is_well_formed_and_holds_its_numbers() {
     assert!(html.contains("alt=\"heat map of &lt;b&gt;&amp;&quot;x&quot;.png\""));
     assert!(!html.contains("<b>&"), "a file name became markup");
     assert!(!text.contains("fine\n"), "a control character survived");
-    assert_eq!(html.matches("<svg").count(), 3);
+    assert_eq!(html.matches("<svg").count(), 4);
+    // The first picture is judged wrongly, the second rightly.
+    assert_eq!(text.matches(" · clearest").count(), 1);
     // Two pictures of three and of two planes: where the truth is not known, nothing is drawn.
     assert_eq!(html.matches("data:image/").count(), 5);
     assert_eq!(html.matches("class=\"none\"").count(), 1);
@@ -290,7 +330,7 @@ fn report_is_well_formed_and_holds_its_numbers() {
 #[test]
 fn text_of_charts_can_be_read() {
     let html = sample().html().unwrap();
-    assert_eq!(html.matches("viewBox=\"0 0 320 ").count(), 3);
+    assert_eq!(html.matches("viewBox=\"0 0 320 ").count(), 4);
     let sizes: Vec<f64> =
         html.split("font-size=\"").skip(1).map(|s| s.split('"').next().unwrap().parse().unwrap()).collect();
     assert!(sizes.len() > 30 && sizes.iter().all(|s| *s >= 12.0), "{sizes:?}");

@@ -11,6 +11,7 @@ use crate::metrics::confusion::Confusion;
 use crate::output::{FileKind, Outputs};
 use crate::report::evaluation::{self, Head, Known, left_out, origin, warnings};
 use crate::score::evaluate::{Evaluation, Metrics, NoMask, ProDefinition, evaluate};
+use crate::score::normalization::Normalization;
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -65,10 +66,11 @@ pub struct Args {
     pro: ProDefinition,
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// List every picture's score in the JSON, too
+    /// List every picture's score in the JSON, too, also normalised (`ckaad score --help` says how)
     #[arg(long)]
     scores: bool,
-    /// Write a self-contained HTML report with charts and heat maps, too
+    /// Write a self-contained HTML report, too: histogram, ROC, PRO and precision-recall curves, and of every type the most doubtful
+    /// and the clearest pictures with heat map and outline of the mask
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
     /// Pictures in one pass of the engine
@@ -126,7 +128,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     print(&match args.format {
         Format::Table => table(&e, config, args.pro)?,
-        Format::Json => format!("{}\n", object(&e, &known, args)),
+        Format::Json => format!("{}\n", object(&e, &known, config, args)),
     })?;
     let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
     Failed::pictures(e.unreadable.len() + masks).expect_none("read, or its mask could not")?;
@@ -192,7 +194,7 @@ fn numbers(e: &Evaluation, m: &Metrics) -> Value {
     })
 }
 
-fn object(e: &Evaluation, known: &Known, args: &Args) -> Value {
+fn object(e: &Evaluation, known: &Known, config: &Config, args: &Args) -> Value {
     let mut object = numbers(e, &e.overall);
     let per_type = e.per_type.iter().map(|(kind, count, m)| {
         let mut value = numbers(e, m);
@@ -229,9 +231,11 @@ fn object(e: &Evaluation, known: &Known, args: &Args) -> Value {
     object["ms_per_image"] = e.ms_per_image.into();
     object["pro_definition"] = args.pro.describe().into();
     if args.scores {
+        let normalization = Normalization::new(e.threshold, config.calibration.as_ref());
         let one = |p: &crate::score::evaluate::Judged| {
             let mut object = json!({
                 "type": p.image.kind, "anomalous": p.image.anomalous, "score": p.score,
+                "score_normalized": normalization.map(|n| n.of(p.score)),
                 "called_anomalous": e.threshold.map(|t| p.score >= t), "truth": p.truth.name(),
             });
             path::put(&mut object, "path", p.image.path());

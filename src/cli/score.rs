@@ -10,6 +10,7 @@ use crate::output::{FileKind, Outputs};
 use crate::report::files::{self, MapFiles, Written};
 use crate::report::heatmap::Scale;
 use crate::report::scored::ScoredReport;
+use crate::score::normalization::Normalization;
 use crate::score::pipeline::{self, Outcome, Wanted};
 use crate::score::regions::{Region, regions};
 use crate::score::scorer::Scorer;
@@ -22,7 +23,11 @@ use std::path::PathBuf;
 /// Score pictures with a trained model
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-A score of at least the threshold is called anomalous. Lines come in input order, each as soon as it is ready.
+A score of at least the threshold is called anomalous. Beside it stands the normalised score (score_normalized), from 0 to 1 and 0.5 at
+the threshold, which compares between models. Where the threshold was taken from normal and anomalous pictures, it is anomalib's
+(score - threshold) / (highest - lowest) + 0.5, cut at 0 and 1; where it was taken from normal ones, 0 is the lowest of them, and with r the
+share of the way from there to the threshold, it is r / 2 up to the threshold and 1 - 1 / (2 r) above. There is none without a threshold.
+Lines come in input order, each as soon as it is ready.
 Maps and heat maps are named after the picture, in the subfolders of the folder that was given; of several pictures with
 one name, later ones get -2, -3 and so on.
 
@@ -91,7 +96,7 @@ enum MapFormat {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     Table,
-    /// One object a line: path, score, threshold, anomalous, regions, and heatmap, map, warnings where there are any; or path, error
+    /// One object a line: path, score, score_normalized, threshold, anomalous, regions, and heatmap, map, warnings where there are any; or path, error
     Json,
     Csv,
 }
@@ -124,6 +129,7 @@ pub fn run(args: &Args) -> Result<bool> {
     };
     let threshold = args.threshold.or(model.config.threshold);
     let pixel_threshold = args.pixel_threshold.or(model.config.pixel_threshold);
+    let normalization = Normalization::new(threshold, model.config.calibration.as_ref());
     let scale = pixel_threshold.or(threshold).map(Scale::above);
     if args.contours && scale.is_none() {
         return Err(Error::Usage(
@@ -135,11 +141,12 @@ pub fn run(args: &Args) -> Result<bool> {
         format: args.format,
         threshold,
         pixel_threshold,
+        normalization,
         files: MapFiles::new(args.heatmaps.clone(), args.maps.clone(), format, scale)?,
-        report: args.report.as_ref().map(|_| ScoredReport::new(threshold, scale)),
+        report: args.report.as_ref().map(|_| ScoredReport::new(threshold, normalization, scale)),
     };
     if args.format == Format::Csv {
-        print("path,score,threshold,anomalous,error\n")?;
+        print("path,score,score_normalized,threshold,anomalous,error\n")?;
     }
     // When lines go to a file, a spinner on the terminal shows that work goes on.
     let bar = (!io::stdout().is_terminal()).then(|| progress::spinner("scored"));
@@ -175,6 +182,7 @@ struct Writer {
     format: Format,
     threshold: Option<f64>,
     pixel_threshold: Option<f64>,
+    normalization: Option<Normalization>,
     files: MapFiles,
     report: Option<ScoredReport>,
 }
@@ -207,10 +215,12 @@ impl Writer {
             Err(e) => Err(e),
         };
         let verdict = line.as_ref().ok().and_then(|l| Some(l.score >= self.threshold?));
+        let normalized = line.as_ref().ok().and_then(|l| Some(self.normalization?.of(l.score)));
         print(&match (self.format, line) {
             (Format::Json, Ok(line)) => {
                 let mut object = json!({
-                    "score": line.score, "threshold": self.threshold, "anomalous": verdict, "regions": line.regions,
+                    "score": line.score, "score_normalized": normalized, "threshold": self.threshold, "anomalous": verdict,
+                    "regions": line.regions,
                 });
                 path::put(&mut object, "path", source);
                 for (key, file) in [("heatmap", line.written.heatmap), ("map", line.written.map)] {
@@ -229,20 +239,29 @@ impl Writer {
             (Format::Csv, line) => {
                 let optional = |v: Option<String>| v.unwrap_or_default();
                 let threshold = optional(line.as_ref().ok().and(self.threshold).map(|t| t.to_string()));
-                let verdict = optional(verdict.map(|v| v.to_string()));
+                let [verdict, normalized] =
+                    [verdict.map(|v| v.to_string()), normalized.map(|v| v.to_string())].map(optional);
                 let (score, error) = match line {
                     Ok(line) => (line.score.to_string(), String::new()),
                     Err(e) => (String::new(), e.to_string()),
                 };
-                format!("{},{score},{threshold},{verdict},{}\n", csv(&source.display().to_string()), csv(&error))
+                let (path, error) = (csv(&source.display().to_string()), csv(&error));
+                format!("{path},{score},{normalized},{threshold},{verdict},{error}\n")
             }
             (Format::Table, Ok(line)) => {
                 let style = if verdict == Some(true) { ALARM } else { Style::new() };
                 let verdict = verdict.map_or("", |v| if v { "ANOMALOUS" } else { "normal" });
                 let path = plain(source.display());
-                return print_colored(&format!("{:>10.5}  {style}{verdict:<9}{style:#}  {path}\n", line.score));
+                let normalized = normalized.map_or(String::new(), |v| format!("  {v:.3}"));
+                return print_colored(&format!(
+                    "{:>10.5}{normalized}  {style}{verdict:<9}{style:#}  {path}\n",
+                    line.score
+                ));
             }
-            (Format::Table, Err(e)) => format!("{:>10}{:<11}  {}\n", "-", "  unreadable", plain(e)),
+            (Format::Table, Err(e)) => {
+                let normalized = self.normalization.map_or("", |_| "      -");
+                format!("{:>10}{normalized}{:<11}  {}\n", "-", "  unreadable", plain(e))
+            }
         })
     }
 }

@@ -5,7 +5,7 @@ use super::detector::DetectorArgs;
 use super::inputs::{tell_hard_links, tell_left_out, tell_passed_over};
 use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
-use crate::data::layout::{COARSE, NORMAL, TrainSet};
+use crate::data::layout::{COARSE, Category, NORMAL, TrainSet};
 use crate::detector::provenance::{Calibration, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
@@ -41,6 +41,7 @@ Examples:
   ckaad train --normal photos/good --anomalous photos/bad --folds 3 --max-false-alarms 1% --out screw.safetensors
   ckaad train --data screw --weights resnet18 --epochs 50 --out screw.safetensors
   ckaad train --data mvtec --category screw --out screw.safetensors
+  ckaad train --data parts.csv --best-f1 --out parts.safetensors
   ckaad train --data cifar-10-batches-bin --normal-class ship --out ship.safetensors
   ckaad train --data tiles --weights resnet18 --image-size 128 --strategy recon --out tiles.safetensors
   ckaad train --data screw --weights resnet18 --detector patchcore --coreset 0.01 --out bank.safetensors
@@ -84,18 +85,23 @@ pub struct Args {
     #[arg(long)]
     pub no_shuffle: bool,
     /// Share of the normal pictures that is held back from training to set the threshold [default: 0.1]
-    #[arg(long, value_parser = share, value_name = "SHARE")]
+    #[arg(long, value_parser = share, value_name = "SHARE", conflicts_with = "best_f1")]
     pub holdout: Option<f64>,
     /// Hold nothing back, set the threshold by cross-validation: train again without each of N parts of the normal pictures
     /// [default: 5 where fewer than 30 pictures would be held back and the detector is fitted at once]
-    #[arg(long, value_name = "N", conflicts_with = "holdout", value_parser = count)]
+    #[arg(long, value_name = "N", conflicts_with_all = ["holdout", "best_f1"], value_parser = count)]
     pub folds: Option<usize>,
-    /// Share of normal pictures that may be called anomalous, as 0.01 or 1%: the threshold is the score that so many exceed
+    /// Threshold by a target false positive rate: the share of normal pictures that may be called anomalous, as 0.01 or 1%; the
+    /// threshold is the score that so many of them exceed
     #[arg(long, default_value = "2%", value_parser = percentage, value_name = "SHARE")]
     pub max_false_alarms: f64,
-    /// The same the other way round: quantile of the normal pictures' scores that becomes the threshold
+    /// Threshold by a quantile of the normal pictures' scores: the same the other way round, 0.98 is 2% of false alarms
     #[arg(long, value_parser = share, value_name = "QUANTILE", conflicts_with = "max_false_alarms")]
     pub threshold_quantile: Option<f64>,
+    /// Threshold by the best F1 on the dataset's labelled validation pictures, normal and anomalous ones, with nothing held back; that
+    /// of pixels stays the 0.98-quantile of the normal ones' highest map values
+    #[arg(long, requires = "data", conflicts_with_all = ["max_false_alarms", "threshold_quantile"])]
+    pub best_f1: bool,
     /// Where features of the training pictures are kept between epochs
     #[arg(long, value_parser = named(CacheKind::NAMES, CacheKind::find), default_value = "auto")]
     pub feature_cache: CacheKind,
@@ -172,7 +178,7 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
     if let Pretrained::File(file) = weights {
         written.expect_apart(file.archive.path())?;
     }
-    let files = set.good.iter().chain(&set.anomalous).filter_map(|sample| sample.source.file());
+    let files = set.good.iter().chain(&set.anomalous).chain(&set.validation).filter_map(|sample| sample.source.file());
     files.into_iter().try_for_each(|file| written.expect_apart(file))?;
     tell_hard_links(&written);
     Ok(())
@@ -208,12 +214,10 @@ pub fn run(args: &Args) -> Result<bool> {
     let detector = args.detector.detector_with(&setup.options)?;
     args.expect_to_matter(&*detector)?;
     let epochs = setup.epochs();
+    let train = |c: Category| Ok((c.name, TrainSet { validation: c.validation, ..c.train? }));
     let set = match (categories.len(), &args.normal) {
-        (1, _) => categories.remove(0).train?,
-        (2.., _) => {
-            let sets = categories.into_iter().map(|c| Ok((c.name, c.train?)));
-            TrainSet::together(sets.collect::<Result<_>>()?)
-        }
+        (1, _) => train(categories.remove(0))?.1,
+        (2.., _) => TrainSet::together(categories.into_iter().map(train).collect::<Result<_>>()?),
         (0, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref())?,
         (0, None) => return Err(Error::Usage("which pictures? --normal DIR, or --data DIR".into())),
     };
@@ -236,6 +240,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let backend = args.device.training_backend()?;
     let calibrate = match (args.folds, args.holdout) {
+        _ if args.best_f1 => Calibrate::BestF1,
         (Some(folds), _) => Calibrate::CrossValidation { folds },
         (None, Some(share)) => Calibrate::HoldOut(share),
         (None, None) => Calibrate::usual(detector.learning(), set.good.len()),
@@ -298,11 +303,12 @@ pub fn tell_calibration(calibration: &Calibration, threshold: f64) -> Result<()>
     if let Some(doubt) = calibration.doubt() {
         let more = match calibration.origin {
             Origin::HeldBack => {
-                "--folds 3 takes all of them, by training three times more; or run `ckaad threshold` with"
+                "--folds 3 takes all of them, by training three times more; or run `ckaad threshold` with other normal pictures"
             }
-            _ => "run `ckaad threshold` with",
+            Origin::BestF1 { .. } => "run `ckaad threshold --best-f1` with more of them",
+            _ => "run `ckaad threshold` with other normal pictures",
         };
-        warning!("{doubt}. {more} other normal pictures");
+        warning!("{doubt}. {more}");
     }
     Ok(())
 }

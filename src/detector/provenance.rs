@@ -1,6 +1,8 @@
 //! Where a model comes from, as its file tells: what it was trained on and with, and what its thresholds rest on.
 
 use crate::error::plural;
+use crate::metrics::confusion::Confusion;
+use crate::metrics::f1::best_f1;
 use crate::metrics::quantile::quantile;
 use crate::{Error, Result, invalid};
 use serde::{Deserialize, Serialize};
@@ -34,7 +36,7 @@ pub struct Training {
 }
 
 /// Whose scores a threshold was taken from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// Normal pictures that training held back.
@@ -43,6 +45,9 @@ pub enum Origin {
     CrossValidation { folds: usize },
     /// Pictures that were given to `ckaad threshold`.
     Pictures,
+    /// Labelled pictures of both kinds, of a validation split or given to `ckaad threshold`: the threshold of pictures is the one
+    /// with the best F1, which is this.
+    BestF1 { f1: f64 },
     /// Nobody's: it was set by hand.
     Value,
 }
@@ -51,11 +56,14 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     pub origin: Origin,
-    /// The threshold is this quantile of the scores.
+    /// The threshold is this quantile of the normal pictures' scores; of [`Origin::BestF1`] only the threshold of pixels is one.
     pub quantile: f64,
     /// The normal pictures' scores, ascending; empty for [`Origin::Value`].
     pub scores: Vec<f64>,
-    /// The highest value of each one's map, ascending.
+    /// The anomalous pictures' scores, ascending; empty but for [`Origin::BestF1`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anomalous: Vec<f64>,
+    /// The highest value of each normal one's map, ascending.
     pub peaks: Vec<f64>,
 }
 
@@ -63,27 +71,50 @@ pub struct Calibration {
 pub const ENOUGH: usize = 30;
 
 impl Calibration {
-    /// `outcomes`: score and highest map value of every picture.
+    /// `outcomes`: score and highest map value of every normal picture.
     pub fn new(origin: Origin, quantile: f64, outcomes: &[(f64, f64)]) -> Self {
-        let sorted = |value: fn(&(f64, f64)) -> f64| {
-            let mut all: Vec<f64> = outcomes.iter().map(value).collect();
-            all.sort_by(f64::total_cmp);
-            all
-        };
-        Calibration { origin, quantile, scores: sorted(|o| o.0), peaks: sorted(|o| o.1) }
+        let (scores, peaks) = (sorted(outcomes.iter().map(|o| o.0)), sorted(outcomes.iter().map(|o| o.1)));
+        Calibration { origin, quantile, scores, anomalous: vec![], peaks }
     }
 
-    /// Of pictures, and of pixels: the same quantile of the pictures' highest map values. At quantile 1 just above all of them,
-    /// since a score at the threshold is anomalous.
+    /// The best F1 of labelled pictures. `outcomes`: score, highest map value, and whether it is anomalous, of every picture;
+    /// `quantile` is for the threshold of pixels. An error unless there are pictures of both kinds.
+    pub fn best_f1(quantile: f64, outcomes: &[(f64, f64, bool)]) -> Result<Self> {
+        let normal: Vec<(f64, f64)> = outcomes.iter().filter(|o| !o.2).map(|o| (o.0, o.1)).collect();
+        let mut found = Self::new(Origin::BestF1 { f1: 0.0 }, quantile, &normal);
+        found.anomalous = sorted(outcomes.iter().filter(|o| o.2).map(|o| o.0));
+        let (scores, labels) = found.labelled();
+        let Some(best) = best_f1(&scores, &labels)? else {
+            let (normal, anomalous) = (found.scores.len(), found.anomalous.len());
+            invalid!("the best F1 needs pictures of both kinds, found {normal} normal and {anomalous} anomalous ones");
+        };
+        found.origin = Origin::BestF1 { f1: best.f1 };
+        Ok(found)
+    }
+
+    /// The scores of all pictures, and which of them are anomalous.
+    fn labelled(&self) -> (Vec<f64>, Vec<bool>) {
+        let normal = self.scores.iter().map(|s| (*s, false));
+        normal.chain(self.anomalous.iter().map(|s| (*s, true))).unzip()
+    }
+
+    /// Of pictures, and of pixels: the same quantile of the normal pictures' highest map values. At quantile 1 just above all of
+    /// them, since a score at the threshold is anomalous.
     pub fn thresholds(&self) -> Result<(f64, f64)> {
         let of = |values: &[f64]| {
             let found = quantile(values, self.quantile)?;
             Ok(if self.quantile == 1.0 { found.next_up() } else { found })
         };
-        Ok((of(&self.scores)?, of(&self.peaks)?))
+        let (scores, labels) = self.labelled();
+        // With normal pictures alone there is no F1.
+        let score = match best_f1(&scores, &labels)? {
+            Some(best) => best.threshold,
+            None => of(&self.scores)?,
+        };
+        Ok((score, of(&self.peaks)?))
     }
 
-    /// How many of the pictures a threshold calls anomalous.
+    /// How many of the normal pictures a threshold calls anomalous.
     pub fn flagged(&self, threshold: f64) -> usize {
         self.scores.iter().filter(|s| **s >= threshold).count()
     }
@@ -97,6 +128,7 @@ impl Calibration {
             Origin::HeldBack => "held back from training".to_string(),
             Origin::CrossValidation { folds } => format!("by {folds}-fold cross-validation"),
             Origin::Pictures => "given to ckaad threshold".to_string(),
+            Origin::BestF1 { f1 } => return self.describe_best_f1(*f1, threshold),
         };
         let (Some(low), Some(high)) = (self.scores.first(), self.scores.last()) else {
             invalid!("a threshold without any score");
@@ -111,11 +143,42 @@ impl Calibration {
         ))
     }
 
+    /// `best-F1 threshold (F1 0.9091) of 20 normal pictures (scores 0.21 to 0.55) and 10 anomalous pictures (0.48 to 1.20); 1 false
+    /// alarm (5.0 %), 1 missed (10.0 %)`.
+    fn describe_best_f1(&self, f1: f64, threshold: f64) -> Result<String> {
+        let (scores, labels) = self.labelled();
+        let c = Confusion::new(&scores, &labels, threshold)?;
+        let ends = |scores: &[f64]| match (scores.first(), scores.last()) {
+            (Some(low), Some(high)) => Ok(format!("{low:.4} to {high:.4}")),
+            _ => Err(Error::Invalid("a best F1 without pictures of both kinds".into())),
+        };
+        let (normal, anomalous) = (plural(c.normal(), "normal picture"), plural(c.anomalous(), "anomalous picture"));
+        let percent = |n: usize, of: usize| format!("{:.1} %", 100.0 * n as f64 / of as f64);
+        Ok(format!(
+            "best-F1 threshold (F1 {f1:.4}) of {normal} (scores {}) and {anomalous} ({}); {} ({}), {} missed ({})",
+            ends(&self.scores)?,
+            ends(&self.anomalous)?,
+            plural(c.false_positives, "false alarm"),
+            percent(c.false_positives, c.normal()),
+            c.false_negatives,
+            percent(c.false_negatives, c.anomalous()),
+        ))
+    }
+
     /// Why the threshold means less than it seems to, if it does.
     pub fn doubt(&self) -> Option<String> {
         let (n, tail) = (self.scores.len(), 1.0 - self.quantile);
-        if self.origin == Origin::Value {
-            return None;
+        match self.origin {
+            Origin::Value => return None,
+            Origin::BestF1 { .. } => {
+                let (few, m) = (n.min(self.anomalous.len()) < ENOUGH, self.anomalous.len());
+                return few.then(|| {
+                    format!(
+                        "{n} normal and {m} anomalous scores say little about F1: at least {ENOUGH} of each are needed"
+                    )
+                });
+            }
+            _ => {}
         }
         if n < ENOUGH {
             let scores = plural(n, "score");
@@ -135,6 +198,12 @@ impl Calibration {
         }
         None
     }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut all: Vec<f64> = values.collect();
+    all.sort_by(f64::total_cmp);
+    all
 }
 
 /// This moment in UTC, or the one that `SOURCE_DATE_EPOCH` names, for files that shall not differ from run to run
@@ -180,5 +249,32 @@ mod tests {
         assert!(one.doubt().unwrap().contains("1 score says little"));
         let back: Calibration = serde_json::from_str(&serde_json::to_string(&c).unwrap()).unwrap();
         assert_eq!(back, c);
+    }
+
+    /// scikit-learn: precision_recall_curve([0, 0, 0, 1, 1], [1, 2, 3, 2.5, 4]) has at 2.5 precision 2/3 and recall 1, so F1 0.8;
+    /// at 4 precision 1 and recall 1/2, so 2/3; lower down more false alarms.
+    #[test]
+    fn the_best_f1_of_both_kinds() {
+        let outcomes =
+            [(1.0, 10.0, false), (4.0, 99.0, true), (2.0, 20.0, false), (2.5, 99.0, true), (3.0, 30.0, false)];
+        let c = Calibration::best_f1(0.5, &outcomes).unwrap();
+        let Origin::BestF1 { f1 } = c.origin else { panic!("{:?}", c.origin) };
+        assert!((f1 - 0.8).abs() < 1e-12);
+        // Of pixels it is the median of the normal pictures' peaks.
+        assert_eq!(c.thresholds().unwrap(), (2.5, 20.0));
+        assert_eq!((&c.scores[..], &c.anomalous[..]), (&[1.0, 2.0, 3.0][..], &[2.5, 4.0][..]));
+        assert_eq!(
+            c.describe(2.5).unwrap(),
+            "best-F1 threshold (F1 0.8000) of 3 normal pictures (scores 1.0000 to 3.0000) and 2 anomalous pictures (2.5000 to \
+             4.0000); 1 false alarm (33.3 %), 0 missed (0.0 %)"
+        );
+        assert!(c.doubt().unwrap().starts_with("3 normal and 2 anomalous scores say little"));
+        let back: Calibration = serde_json::from_str(&serde_json::to_string(&c).unwrap()).unwrap();
+        assert_eq!(back, c);
+        // What earlier versions wrote names no anomalous pictures.
+        let old = r#"{"origin":"pictures","quantile":0.5,"scores":[1.0],"peaks":[2.0]}"#;
+        assert_eq!(serde_json::from_str::<Calibration>(old).unwrap().thresholds().unwrap(), (1.0, 2.0));
+        let error = Calibration::best_f1(0.5, &outcomes[..1]).unwrap_err().to_string();
+        assert!(error.contains("1 normal and 0 anomalous"), "{error}");
     }
 }

@@ -82,21 +82,50 @@ impl<T: Real> PixelCurve<T> {
         twice_area as f64 / (2.0 * self.normal.len() as f64 * self.anomalous.len() as f64)
     }
 
-    /// Exact area under the PRO curve for false positive rates up to `limit` (0 to 1, usually 0.3), divided by it.
-    pub fn aupro(&self, limit: f64) -> f64 {
-        let (mut fpr, mut pro, mut area) = (0.0, 0.0, 0.0);
+    /// Calls `step(false positive rate, PRO)` for every point of the PRO curve behind (0, 0), up to `limit`, where the last one
+    /// lies.
+    fn walk_pro(&self, limit: f64, mut step: impl FnMut(f64, f64)) {
+        let (mut fpr, mut pro) = (0.0, 0.0);
         self.walk(|n, _, next_pro| {
             let next_fpr = n as f64 / self.normal.len() as f64;
             if next_fpr > limit {
-                let at_limit = pro + (next_pro - pro) * (limit - fpr) / (next_fpr - fpr);
-                area += (limit - fpr) * (pro + at_limit) / 2.0;
+                step(limit, pro + (next_pro - pro) * (limit - fpr) / (next_fpr - fpr));
                 return false;
             }
-            area += (next_fpr - fpr) * (pro + next_pro) / 2.0;
+            step(next_fpr, next_pro);
             (fpr, pro) = (next_fpr, next_pro);
             true
         });
+    }
+
+    /// Exact area under the PRO curve for false positive rates up to `limit` (0 to 1, usually 0.3), divided by it.
+    pub fn aupro(&self, limit: f64) -> f64 {
+        let (mut fpr, mut pro, mut area) = (0.0, 0.0, 0.0);
+        self.walk_pro(limit, |next_fpr, next_pro| {
+            area += (next_fpr - fpr) * (pro + next_pro) / 2.0;
+            (fpr, pro) = (next_fpr, next_pro);
+        });
         area / limit
+    }
+
+    /// The PRO curve for drawing: (false positive rate, PRO) from (0, 0) to `limit`. Points that are nearer to the one before than
+    /// 1 / `steps` of the picture, in either direction, are left out: a million pixels would make a million of them.
+    pub fn pro_points(&self, limit: f64, steps: usize) -> Vec<(f64, f64)> {
+        let (apart, mut points, mut left_out) = (1.0 / steps as f64, vec![(0.0, 0.0)], None);
+        let mut kept = (0.0, 0.0);
+        self.walk_pro(limit, |fpr, pro| {
+            let near = |from: (f64, f64)| (fpr - from.0) / limit < apart && pro - from.1 < apart;
+            if near(kept) {
+                left_out = Some((fpr, pro));
+                return;
+            }
+            // The line to a far point starts where the curve was last, not where a point was last kept.
+            points.extend(left_out.take());
+            points.push((fpr, pro));
+            kept = (fpr, pro);
+        });
+        points.extend(left_out);
+        points
     }
 }
 

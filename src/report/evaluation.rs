@@ -1,7 +1,7 @@
 //! An evaluation as an HTML report: which numbers and pictures are shown.
 
 use super::heatmap::Scale;
-use super::html::{MetricsRow, Report, Row, Shot, choose};
+use super::html::{MetricsRow, Rank, Report, Row, Shot, choose};
 use crate::data::digest::Digests;
 use crate::detector::file::Config;
 use crate::error::plural;
@@ -9,6 +9,7 @@ use crate::metrics::precision_recall::precision_recall;
 use crate::metrics::roc::roc;
 use crate::output::write_atomically;
 use crate::score::evaluate::{Evaluation, Judged, Metrics, NoMask, ProDefinition, Truth};
+use crate::score::normalization::Normalization;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -120,6 +121,7 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
         command: head.command,
         settings: head.settings,
         threshold: e.threshold,
+        normalization: Normalization::new(e.threshold, config.calibration.as_ref()),
         threshold_origin: origin(config, e.threshold)?,
         operating: e.overall.operating,
         left_out: left_out(e),
@@ -127,10 +129,13 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
         metrics,
         pro_definition: pro.describe().to_string(),
         roc: roc(&scores, &labels)?.map(|r| r.points).unwrap_or_default(),
+        pro: e.overall.pro.clone(),
         precision_recall: precision_recall(&scores, &labels)?.map(|c| c.points).unwrap_or_default(),
         pictures,
-        gallery: choose(&judged, per_kind).into_iter().map(|i| shot(&e.pictures[i])).collect(),
-        chosen: format!("of each kind up to {per_kind}, those judged worst first"),
+        gallery: choose(&judged, per_kind).into_iter().map(|(i, rank)| shot(&e.pictures[i], rank)).collect(),
+        chosen: format!(
+            "of each type up to {per_kind}, half of them the most doubtful (wrongly judged ones first), the others the clearest"
+        ),
         scale: Some(scale.unwrap_or_else(|| Scale::of_maps(e.pictures.iter().map(|p| &p.map[..])))),
     };
     let html = report.html()?;
@@ -154,8 +159,9 @@ fn picture(p: &Judged) -> Row {
     }
 }
 
-fn shot(p: &Judged) -> Shot {
+fn shot(p: &Judged, rank: Rank) -> Shot {
     Shot {
+        rank: Some(rank),
         row: picture(p),
         size: p.map.len().isqrt(),
         shown: (p.shown.width, p.shown.height),

@@ -10,6 +10,8 @@ const INSIDE: [u8; 3] = [255, 255, 255];
 const OUTSIDE: [u8; 3] = [20, 20, 20];
 /// Pixels a coloured picture's shorter side needs for both lines: in a smaller one the inner would hide what it surrounds.
 const ROOM_FOR_BOTH: usize = 32;
+/// The outline of a known anomaly: in neither the contour nor the colours of heat.
+pub const TRUTH: [u8; 3] = [255, 0, 255];
 const PAPER: [u8; 3] = [250, 250, 250];
 const INK: [u8; 3] = [40, 40, 40];
 
@@ -78,7 +80,23 @@ pub fn heatmap(rgb: &[u8], (width, height): (usize, usize), map: &[f32], scale: 
     out
 }
 
-/// The same with a strip below that shows the colours and what they stand for, where the picture is wide enough for it: its
+/// Draws around what a mask marks (non-zero), a pixel outside of it, so that what lies within is still seen; where it ends at the
+/// picture's edge, along that.
+pub fn outline(rgb: &mut [u8], (width, height): (usize, usize), mask: &[u8]) {
+    debug_assert_eq!((rgb.len(), mask.len()), (width * height * 3, width * height));
+    for (i, pixel) in rgb.as_chunks_mut::<3>().0.iter_mut().enumerate() {
+        let (x, y) = (i % width, i / width);
+        let (right, down) = ((x + 1).min(width - 1), (y + 1).min(height - 1));
+        let beside = [(x.saturating_sub(1), y), (right, y), (x, y.saturating_sub(1)), (x, down)];
+        let edge = x == 0 || y == 0 || x == width - 1 || y == height - 1;
+        let marked = |(x, y): (usize, usize)| mask[y * width + x] != 0;
+        if marked((x, y)) && edge || !marked((x, y)) && beside.into_iter().any(marked) {
+            *pixel = TRUTH;
+        }
+    }
+}
+
+/// A heat map with a strip below that shows the colours and what they stand for, where the picture is wide enough for it: its
 /// letters follow the width, or the height of a picture that is very wide. Returns the pixels and their height.
 pub fn with_legend(mut rgb: Vec<u8>, (width, height): (usize, usize), scale: &Scale) -> (Vec<u8>, usize) {
     let zoom = (width.min(4 * height) / 400).clamp(1, 8);

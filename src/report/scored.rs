@@ -5,6 +5,7 @@ use super::html::{Report, Row, Shot};
 use crate::Result;
 use crate::data::image::Picture;
 use crate::output::write_atomically;
+use crate::score::normalization::Normalization;
 use crate::score::scorer::Scored;
 use std::path::Path;
 
@@ -14,6 +15,7 @@ const SHOWN: usize = 96;
 /// What is kept of a run until its report is written.
 pub struct ScoredReport {
     threshold: Option<f64>,
+    normalization: Option<Normalization>,
     scale: Option<Scale>,
     rows: Vec<Row>,
     /// The highest so far, in falling order.
@@ -21,8 +23,8 @@ pub struct ScoredReport {
 }
 
 impl ScoredReport {
-    pub fn new(threshold: Option<f64>, scale: Option<Scale>) -> Self {
-        ScoredReport { threshold, scale, rows: vec![], gallery: vec![] }
+    pub fn new(threshold: Option<f64>, normalization: Option<Normalization>, scale: Option<Scale>) -> Self {
+        ScoredReport { threshold, normalization, scale, rows: vec![], gallery: vec![] }
     }
 
     /// Adds a picture: its name, what is shown of it, its pixels as the network saw them.
@@ -32,7 +34,8 @@ impl ScoredReport {
         let at = self.gallery.partition_point(|shot| shot.row.score >= scored.score);
         if at < SHOWN {
             let (size, shown) = (scored.map.len().isqrt(), (shown.width, shown.height));
-            self.gallery.insert(at, Shot { row, size, shown, rgb: pixels, mask: None, map: scored.map });
+            let map = scored.map;
+            self.gallery.insert(at, Shot { row, size, shown, rgb: pixels, map, ..Shot::default() });
             self.gallery.truncate(SHOWN);
         }
     }
@@ -48,6 +51,7 @@ impl ScoredReport {
             command,
             settings: vec![("Model".into(), model.into())],
             threshold: self.threshold,
+            normalization: self.normalization,
             chosen: "those that scored highest".into(),
             pictures: self.rows,
             gallery: self.gallery,

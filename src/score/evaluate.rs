@@ -50,7 +50,9 @@ impl ProDefinition {
 }
 
 /// How far the false positive rate is integrated.
-const PRO_LIMIT: f64 = 0.3;
+pub const PRO_LIMIT: f64 = 0.3;
+/// Of each axis of the PRO curve: finer than a chart shows.
+const PRO_STEPS: usize = 1000;
 
 /// Metrics of a set of pictures; `None` where the set does not define them (one class only, no masks, no threshold).
 #[derive(Clone, Debug, Default)]
@@ -62,6 +64,17 @@ pub struct Metrics {
     pub best: Option<BestF1>,
     pub pixel_auroc: Option<f64>,
     pub aupro30: Option<f64>,
+    /// The curve of the exact definition, whichever `aupro30` has.
+    pub pro: Option<ProCurve>,
+}
+
+/// Per-region overlap over the false positive rate of pixels, up to 0.3.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ProCurve {
+    /// (false positive rate, PRO), close enough for drawing.
+    pub points: Vec<(f64, f64)>,
+    /// The exact area under it, over 0.3.
+    pub aupro: f64,
 }
 
 /// What is known of where a picture's anomalies are.
@@ -260,8 +273,9 @@ fn metrics(pictures: &[&Judged], threshold: Option<f64>, size: usize, pro: ProDe
     }
     let curve = PixelCurve::new(&maps, &masks, size)?;
     found.pixel_auroc = curve.as_ref().map(|c| c.auroc());
+    found.pro = curve.map(|c| ProCurve { points: c.pro_points(PRO_LIMIT, PRO_STEPS), aupro: c.aupro(PRO_LIMIT) });
     found.aupro30 = match pro {
-        ProDefinition::Exact => curve.map(|c| c.aupro(PRO_LIMIT)),
+        ProDefinition::Exact => found.pro.as_ref().map(|c| c.aupro),
         ProDefinition::Paper => aupro_paper(&maps, &masks, size)?,
     };
     Ok(found)

@@ -97,7 +97,7 @@ pub fn run<T: Send + 'static>(
 
 fn load(source: &Source, size: usize, wanted: Wanted) -> Result<Loaded> {
     let bytes = source.bytes()?;
-    let mut shown = Picture::decode(&bytes).map_err(|e| e.within(source.path().display()))?;
+    let mut shown = source.decode(&bytes)?;
     let digest = wanted.digests.then(|| Digest::of(&bytes));
     let pixels = shown.resized(size);
     if !wanted.pixels {

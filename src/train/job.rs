@@ -4,7 +4,8 @@ use super::checkpoint::path_of;
 use super::events::{Ended, Event};
 use super::features::FeatureCache;
 use super::pictures::Pictures;
-use super::settings::Settings;
+use super::settings::{Calibrate, Settings};
+use crate::data::digest::Digests;
 use crate::data::layout::TrainSet;
 use crate::detector::file::{Config, Contents, save};
 use crate::detector::provenance::{Calibration, Origin, Training, now};
@@ -33,6 +34,8 @@ pub struct Job<'a> {
     pub normal: Vec<usize>,
     pub held_back: Vec<usize>,
     pub anomalous: Vec<usize>,
+    /// Labelled pictures that only a threshold is taken from, and which of them are anomalous.
+    pub validation: Option<(Pictures, Vec<bool>)>,
     /// Where the run can be gone on from; a part of a cross-validation cannot.
     pub checkpoint: Option<PathBuf>,
 }
@@ -42,6 +45,12 @@ pub struct Learned {
     /// With what only the pictures could tell among its options.
     pub detector: Arc<dyn Detector>,
     pub networks: Vec<Values<f32>>,
+}
+
+/// What thresholds rest on, and which pictures that were.
+pub struct Calibrated {
+    calibration: Calibration,
+    on: Digests,
 }
 
 impl<'a> Job<'a> {
@@ -62,7 +71,19 @@ impl<'a> Job<'a> {
         let sources = set.good.into_iter().chain(labelled).map(|sample| sample.source).collect();
         let pictures =
             Pictures::open(sources, s.architecture.image_size, s.budget, &|done| events(Event::Decoded(done, total)))?;
-        pictures.warnings().iter().for_each(|warning| events(Event::Warning(warning)));
+        let (labels, sources): (Vec<bool>, Vec<_>) =
+            set.validation.into_iter().map(|s| (s.anomalous, s.source)).unzip();
+        let validation = match s.calibrate {
+            // Of its own, so that what is learned from has the same digest with and without it.
+            Calibrate::BestF1 => {
+                let count = sources.len();
+                let decoded = |done| events(Event::Decoded(done, count));
+                Some((Pictures::open(sources, s.architecture.image_size, s.budget, &decoded)?, labels))
+            }
+            _ => None,
+        };
+        let all = std::iter::once(&pictures).chain(validation.iter().map(|v| &v.0));
+        all.flat_map(Pictures::warnings).for_each(|warning| events(Event::Warning(warning)));
         let mut normal: Vec<usize> = (0..good).collect();
         normal.shuffle(&mut named_rng(s.seed, "holdout"));
         let held = s.calibrate.held_back(good);
@@ -74,7 +95,7 @@ impl<'a> Job<'a> {
         events(Event::Data { normal: normal.len(), held_back: held, anomalous: anomalous.len(), elastic });
         let (backbone, pictures) = (Arc::new(backbone), Arc::new(pictures));
         let checkpoint = Some(path_of(&s.out));
-        Ok(Job { s, source, backbone, events, stop, pictures, normal, held_back, anomalous, checkpoint })
+        Ok(Job { s, source, backbone, events, stop, pictures, normal, held_back, anomalous, validation, checkpoint })
     }
 
     /// The same without one of `folds` parts of its normal pictures, which is held back. Every picture is in one part.
@@ -97,6 +118,7 @@ impl<'a> Job<'a> {
             normal,
             held_back,
             anomalous: self.anomalous.clone(),
+            validation: None,
             checkpoint: None,
         }
     }
@@ -132,8 +154,8 @@ impl<'a> Job<'a> {
         Config { extra, ..Config::new(detector, self.s.architecture.clone()) }
     }
 
-    /// Score and highest map value of every picture that was held back.
-    pub fn outcomes(&self, learned: &Learned) -> Result<Vec<(f64, f64)>> {
+    /// Score and highest map value of these of `pictures`, whose indices they are.
+    pub fn outcomes(&self, learned: &Learned, pictures: &Pictures, indices: &[usize]) -> Result<Vec<(f64, f64)>> {
         let batch = self.s.batch.min(self.normal.len());
         let config = self.config(learned.detector.clone());
         let trained = learned.networks.iter().find(|v| v.parameters.network == resnet::NETWORK);
@@ -141,27 +163,38 @@ impl<'a> Job<'a> {
         let backbone = trained.as_ref().unwrap_or(&self.backbone);
         let mut scorer = Scorer::new(&config, backbone, &learned.networks, batch, &self.s.backend)?;
         let mut all = Vec::new();
-        for batch in self.held_back.chunks(scorer.batch()) {
-            let mut pixels = vec![0; batch.len() * self.pictures.each()];
-            self.pictures.gather(batch, &mut pixels)?;
-            let views: Vec<&[u8]> = pixels.chunks_exact(self.pictures.each()).collect();
+        for batch in indices.chunks(scorer.batch()) {
+            let mut pixels = vec![0; batch.len() * pictures.each()];
+            pictures.gather(batch, &mut pixels)?;
+            let views: Vec<&[u8]> = pixels.chunks_exact(pictures.each()).collect();
             all.extend(scorer.score(&views)?.into_iter().map(|s| (s.score, f64::from(s.peak()))));
         }
         Ok(all)
     }
 
-    /// Sets the thresholds by what normal pictures that training did not see come to, and writes the model file.
-    pub fn finish(&self, learned: &Learned, origin: Origin, outcomes: &[(f64, f64)]) -> Result<Ended> {
+    /// Thresholds by what the normal pictures of these indices, which training did not see, came to; none of no pictures.
+    pub fn calibrated(&self, origin: Origin, indices: &[usize], outcomes: &[(f64, f64)]) -> Option<Calibrated> {
+        let calibration = Calibration::new(origin, self.s.quantile, outcomes);
+        (!outcomes.is_empty()).then(|| Calibrated { calibration, on: self.pictures.digests(indices).collect() })
+    }
+
+    /// Thresholds by the validation pictures.
+    pub fn calibrated_by_f1(&self, learned: &Learned) -> Result<Option<Calibrated>> {
+        let Some((pictures, labels)) = &self.validation else { return Ok(None) };
+        let indices: Vec<usize> = (0..pictures.len()).collect();
+        let outcomes = self.outcomes(learned, pictures, &indices)?;
+        let outcomes: Vec<_> = outcomes.into_iter().zip(labels).map(|((score, peak), l)| (score, peak, *l)).collect();
+        let calibration = Calibration::best_f1(self.s.quantile, &outcomes)?;
+        Ok(Some(Calibrated { calibration, on: pictures.digests(&indices).collect() }))
+    }
+
+    /// Writes the model file.
+    pub fn finish(&self, learned: &Learned, calibrated: Option<Calibrated>) -> Result<Ended> {
         let mut config = self.config(learned.detector.clone());
         config.training = Some(self.training()?);
         config.trained_on = self.pictures.digests(&self.normal).chain(self.pictures.digests(&self.anomalous)).collect();
-        if !outcomes.is_empty() {
-            let scored = match origin {
-                Origin::CrossValidation { .. } => &self.normal,
-                _ => &self.held_back,
-            };
-            config.calibrated_on = self.pictures.digests(scored).collect();
-            let calibration = Calibration::new(origin, self.s.quantile, outcomes);
+        if let Some(Calibrated { calibration, on }) = calibrated {
+            config.calibrated_on = on;
             let (threshold, pixel_threshold) = calibration.thresholds()?;
             (config.threshold, config.pixel_threshold) = (Some(threshold), Some(pixel_threshold));
             config.calibration = Some(calibration);

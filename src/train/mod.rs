@@ -54,6 +54,9 @@ pub fn run(
     if let Calibrate::CrossValidation { folds } = s.calibrate {
         expect_folds(folds, set.good.len())?;
     }
+    if s.calibrate == Calibrate::BestF1 {
+        expect_both_kinds(&set)?;
+    }
     let ended = Job::open(s, set, source, backbone, events, stop, uses_anomalies).and_then(|job| learn_all(&job));
     match ended {
         Err(Error::Cancelled) => Ok(Ended::Interrupted { saved: false }),
@@ -70,14 +73,31 @@ fn expect_folds(folds: usize, pictures: usize) -> Result<()> {
     Err(Error::Usage(text))
 }
 
+fn expect_both_kinds(set: &TrainSet) -> Result<()> {
+    let of = |kind: bool| set.validation.iter().filter(|s| s.anomalous == kind).count();
+    let (normal, anomalous) = (of(false), of(true));
+    if normal > 0 && anomalous > 0 {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "the best F1 is that of labelled validation pictures of both kinds, and there are {normal} normal and {anomalous} \
+         anomalous ones: leave it out, or run `ckaad threshold --best-f1` with others"
+    )))
+}
+
 /// Learns from the pictures, and once more without each fold where the thresholds are cross-validated.
 fn learn_all(job: &Job) -> Result<Ended> {
     let learned = match learn(job)? {
         Outcome::Learned(learned) => learned,
         Outcome::Interrupted { saved } => return Ok(Ended::Interrupted { saved }),
     };
-    let Calibrate::CrossValidation { folds } = job.s.calibrate else {
-        return job.finish(&learned, Origin::HeldBack, &job.outcomes(&learned)?);
+    let folds = match job.s.calibrate {
+        Calibrate::CrossValidation { folds } => folds,
+        Calibrate::BestF1 => return job.finish(&learned, job.calibrated_by_f1(&learned)?),
+        Calibrate::HoldOut(_) => {
+            let outcomes = job.outcomes(&learned, &job.pictures, &job.held_back)?;
+            return job.finish(&learned, job.calibrated(Origin::HeldBack, &job.held_back, &outcomes));
+        }
     };
     let mut outcomes = Vec::new();
     for fold in 0..folds {
@@ -91,7 +111,7 @@ fn learn_all(job: &Job) -> Result<Ended> {
         (job.events)(Event::Fold { fold: fold + 1, folds, done: 0, of: 1 });
         let part = job.without(fold, folds, &heard);
         match learn(&part)? {
-            Outcome::Learned(without) => outcomes.extend(part.outcomes(&without)?),
+            Outcome::Learned(without) => outcomes.extend(part.outcomes(&without, &part.pictures, &part.held_back)?),
             // The detector itself is learned, and where there are checkpoints, one holds it.
             Outcome::Interrupted { .. } => {
                 let saved = matches!(job.s.detector.learning(), Learning::Steps(_));
@@ -99,7 +119,7 @@ fn learn_all(job: &Job) -> Result<Ended> {
             }
         }
     }
-    job.finish(&learned, Origin::CrossValidation { folds }, &outcomes)
+    job.finish(&learned, job.calibrated(Origin::CrossValidation { folds }, &job.normal, &outcomes))
 }
 
 /// How learning ended.

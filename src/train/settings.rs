@@ -31,7 +31,7 @@ pub struct Settings {
     pub shuffle: bool,
     #[serde(rename = "holdout", serialize_with = "share_held_back")]
     pub calibrate: Calibrate,
-    /// Quantile of normal pictures' scores that becomes the threshold.
+    /// Quantile of normal pictures' scores that becomes the threshold; with [`Calibrate::BestF1`] only that of pixels.
     #[serde(skip)]
     pub quantile: f64,
     #[serde(skip)]
@@ -65,7 +65,7 @@ fn share_held_back<S: Serializer>(calibrate: &Calibrate, to: S) -> std::result::
     if let Calibrate::HoldOut(share) = calibrate { *share } else { 0.0 }.serialize(to)
 }
 
-/// Which normal pictures' scores the thresholds are taken from.
+/// Which pictures' scores the thresholds are taken from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Calibrate {
     /// A share of them, held back from training; 0 for no thresholds.
@@ -73,6 +73,9 @@ pub enum Calibrate {
     /// All of them, each scored by a detector that is trained without it: so many more are, each without one of so many
     /// equal parts.
     CrossValidation { folds: usize },
+    /// The labelled pictures of [`TrainSet::validation`](crate::data::layout::TrainSet::validation), of both kinds: the threshold is
+    /// the one with the best F1.
+    BestF1,
 }
 
 /// Share held back, and folds, where nobody asks for others.
@@ -95,7 +98,7 @@ impl Calibrate {
     pub fn held_back(self, normal: usize) -> usize {
         match self {
             Calibrate::HoldOut(share) => ((normal as f64 * share).round() as usize).min(normal.saturating_sub(1)),
-            Calibrate::CrossValidation { .. } => 0,
+            Calibrate::CrossValidation { .. } | Calibrate::BestF1 => 0,
         }
     }
 }

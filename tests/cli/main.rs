@@ -16,6 +16,7 @@ mod names;
 mod resume;
 mod score;
 mod support;
+mod threshold;
 mod train;
 mod truth;
 mod tune;

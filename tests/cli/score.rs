@@ -28,8 +28,12 @@ fn json_has_the_documented_keys_and_any_batch_size_gives_the_same_lines() {
     let mut paths = Vec::new();
     for l in &lines {
         let keys: Vec<&str> = l.as_object().unwrap().keys().map(String::as_str).collect();
-        assert_eq!(keys, ["anomalous", "path", "regions", "score", "threshold"]);
+        assert_eq!(keys, ["anomalous", "path", "regions", "score", "score_normalized", "threshold"]);
         let score = l["score"].as_f64().unwrap();
+        // The threshold is the one score that was held back: there is none below it but 0.
+        let (r, normalized) = (score / threshold, l["score_normalized"].as_f64().unwrap());
+        let expected = if r <= 1.0 { r / 2.0 } else { 1.0 - 0.5 / r };
+        assert!((normalized - expected).abs() < 1e-9, "{l}: {expected}");
         assert!(score > 0.0 && score < 4.0, "{l}");
         assert_eq!(l["threshold"].as_f64().unwrap(), threshold);
         assert_eq!(l["anomalous"].as_bool().unwrap(), score >= threshold);
@@ -67,15 +71,19 @@ fn unreadable_pictures_get_their_line_and_the_others_are_scored() {
 
         let csv = run("csv");
         let rows = csv.lines();
-        assert_eq!(rows[0], "path,score,threshold,anomalous,error");
+        assert_eq!(rows[0], "path,score,score_normalized,threshold,anomalous,error");
         let scored: Vec<&str> = rows[1].split(',').collect();
-        assert_eq!((scored.len(), scored[0], scored[4]), (5, paths[0], ""));
+        assert_eq!((scored.len(), scored[0], scored[5]), (6, paths[0], ""));
         let (of_csv, of_json) = (scored[1].parse::<f64>().unwrap(), lines[0]["score"].as_f64().unwrap());
         // The JSON reader of this test rounds to one unit in the last place.
         assert!((of_csv - of_json).abs() <= 1e-15, "{of_csv} {of_json}");
-        assert!(rows[2].starts_with(&format!("\"{}\",,,,", paths[1])), "{}", rows[2]);
+        let normalized = (scored[2].parse::<f64>().unwrap(), lines[0]["score_normalized"].as_f64().unwrap());
+        assert!((normalized.0 - normalized.1).abs() <= 1e-15, "{normalized:?}");
+        assert!(rows[2].starts_with(&format!("\"{}\",,,,,", paths[1])), "{}", rows[2]);
 
         let table = run("table");
+        let first: Vec<&str> = table.lines()[0].split_whitespace().collect();
+        assert_eq!(first[1], format!("{:.3}", normalized.0), "{table:?}");
         assert!(table.lines()[0].ends_with(paths[0]) && table.lines()[1].contains("unreadable"), "{table:?}");
         assert_eq!((csv.code, table.code, table.lines().len()), (Some(2), Some(2), 4));
     }
@@ -166,6 +174,7 @@ fn without_a_threshold_nothing_is_called_anomalous() {
     let picture = full().join("test/good/000.png");
     let line = &ckaad(&["score", "--model", text(&path), "--format", "json", text(&picture)]).ok().json()[0];
     assert!(line["threshold"].is_null() && line["anomalous"].is_null() && line["score"].is_f64(), "{line}");
+    assert!(line["score_normalized"].is_null(), "{line}");
     let table = ckaad(&["score", "--model", text(&path), text(&picture)]).ok();
     assert!(!table.out.contains("ANOMALOUS") && !table.out.contains("normal"), "{table:?}");
 }

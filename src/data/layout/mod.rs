@@ -134,6 +134,8 @@ pub struct TrainSet {
     pub good: Vec<Sample>,
     /// Empty when there are none, as in a folder without `train/anomalous`.
     pub anomalous: Vec<Sample>,
+    /// Labelled pictures that nothing is learned from, for a threshold; mostly none.
+    pub validation: Vec<Sample>,
     /// Folders that were taken for normal pictures, other than `good`.
     pub taken_for_normal: Vec<String>,
     /// Of the folders that were listed.
@@ -149,6 +151,7 @@ impl TrainSet {
         for (name, set) in sets {
             all.good.extend(of_category(set.good, &name));
             all.anomalous.extend(of_category(set.anomalous, &name));
+            all.validation.extend(of_category(set.validation, &name));
             all.taken_for_normal.extend(set.taken_for_normal);
             all.passed_over.add(set.passed_over);
             all.left_out.extend(set.left_out);

@@ -22,9 +22,10 @@ fn chart(draw: impl FnOnce(Area) -> Drawn) -> Result<String> {
     Ok(svg.replacen(&sized, "", 1))
 }
 
-/// A curve from 0 to 1 over 0 to 1, with a mark where the model stands on it.
+/// A curve from 0 to 1 over 0 to `to`, with a mark where the model stands on it.
 pub struct Curve<'a> {
     pub points: &'a [(f64, f64)],
+    pub to: f64,
     pub x: &'a str,
     pub y: &'a str,
     /// What guessing gives, from end to end.
@@ -39,7 +40,7 @@ impl Curve<'_> {
                 .margin(8)
                 .x_label_area_size(42)
                 .y_label_area_size(48)
-                .build_cartesian_2d(0.0..1.0, 0.0..1.0)?;
+                .build_cartesian_2d(0.0..self.to, 0.0..1.0)?;
             chart
                 .configure_mesh()
                 .light_line_style(TRANSPARENT)

@@ -4,12 +4,14 @@ mod charts;
 mod pictures;
 
 pub use charts::histogram;
-pub use pictures::{Row, Shot, choose};
+pub use pictures::{Rank, Row, Shot, choose};
 
 use super::heatmap::Scale;
 use crate::Result;
 use crate::metrics::confusion::Confusion;
 use crate::metrics::f1::BestF1;
+use crate::score::evaluate::{PRO_LIMIT, ProCurve, ProDefinition};
+use crate::score::normalization::Normalization;
 use charts::Curve;
 use std::fmt::Write;
 
@@ -25,6 +27,8 @@ pub struct Report {
     pub settings: Vec<(String, String)>,
     /// A picture is called anomalous when score >= threshold.
     pub threshold: Option<f64>,
+    /// How scores are told from 0 to 1.
+    pub normalization: Option<Normalization>,
     /// What the threshold rests on.
     pub threshold_origin: String,
     /// What came of it.
@@ -39,6 +43,7 @@ pub struct Report {
     pub pro_definition: String,
     /// (false positive rate, true positive rate), as [`crate::metrics::roc::Roc::points`].
     pub roc: Vec<(f64, f64)>,
+    pub pro: Option<ProCurve>,
     /// (recall, precision), as [`crate::metrics::precision_recall::PrecisionRecall::points`].
     pub precision_recall: Vec<(f64, f64)>,
     pub pictures: Vec<Row>,
@@ -202,15 +207,25 @@ impl Report {
             let auroc = auroc.map_or(String::new(), |a| format!(" (area {a:.4})"));
             let mark = self.operating.and_then(|c| Some((c.false_alarm_rate()?, c.recall()?)));
             let (x, y, chance) = ("false alarm rate", "recall", [(0.0, 0.0), (1.0, 1.0)]);
-            let svg = Curve { points: &self.roc, x, y, chance, mark }.svg()?;
+            let svg = Curve { points: &self.roc, to: 1.0, x, y, chance, mark }.svg()?;
             figure("ROC curve", svg, &format!("ROC curve of image scores{auroc}.{marked}"));
+        }
+        if let Some(ProCurve { points, aupro }) = &self.pro {
+            let (x, y, chance) = ("false positive rate of pixels", "PRO", [(0.0, 0.0), (PRO_LIMIT, PRO_LIMIT)]);
+            let svg = Curve { points, to: PRO_LIMIT, x, y, chance, mark: None }.svg()?;
+            let caption = format!(
+                "PRO curve (area {aupro:.4}): per-region overlap, the found share of each connected region of the masks, averaged \
+                 over regions. The area is {}, divided by 0.3.",
+                ProDefinition::Exact.describe()
+            );
+            figure("PRO curve", svg, &caption);
         }
         if !self.precision_recall.is_empty() {
             let mark = self.operating.and_then(|c| Some((c.recall()?, c.precision()?)));
             let anomalous = self.pictures.iter().filter(|p| p.anomalous == Some(true)).count();
             let share = anomalous as f64 / self.pictures.len() as f64;
             let (x, y, chance) = ("recall", "precision", [(0.0, share), (1.0, share)]);
-            let svg = Curve { points: &self.precision_recall, x, y, chance, mark }.svg()?;
+            let svg = Curve { points: &self.precision_recall, to: 1.0, x, y, chance, mark }.svg()?;
             figure("Precision over recall", svg, &format!("Precision over recall.{marked}"));
         }
         let scores: Vec<(f64, Option<bool>)> = self.pictures.iter().map(|p| (p.score, p.anomalous)).collect();

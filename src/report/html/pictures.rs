@@ -2,7 +2,7 @@
 
 use super::{Report, escape};
 use crate::report::encode::{jpeg_rgb, png_gray};
-use crate::report::heatmap::heatmap;
+use crate::report::heatmap::{Scale, TRUTH, heatmap, outline};
 use crate::{Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -25,6 +25,8 @@ pub struct Row {
 #[derive(Clone, Debug, Default)]
 pub struct Shot {
     pub row: Row,
+    /// Why it is shown; `None` where all are for the same reason.
+    pub rank: Option<Rank>,
     pub size: usize,
     /// Width and height of the picture as it is shown, which the planes are stretched to.
     pub shown: (usize, usize),
@@ -52,9 +54,27 @@ impl Row {
     }
 }
 
-/// Which pictures to show: of every kind (in the order given) up to `per_kind`, those judged worst first: normal ones by
-/// falling score, anomalous ones by rising. `pictures` are (kind, anomalous, score); the result holds their indices.
-pub fn choose(pictures: &[(&str, bool, f64)], per_kind: usize) -> Vec<usize> {
+/// Where a picture stands among those of its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rank {
+    /// Nearest to being judged wrongly, or beyond.
+    Doubtful,
+    Clear,
+}
+
+impl Rank {
+    fn name(self) -> &'static str {
+        match self {
+            Rank::Doubtful => "most doubtful",
+            Rank::Clear => "clearest",
+        }
+    }
+}
+
+/// Which pictures to show: of every kind (in the order given) up to `per_kind`, half of them the most doubtful, the others the
+/// clearest, from the worst to the best: normal ones by falling score, anomalous ones by rising, so that wrongly judged ones come
+/// first. `pictures` are (kind, anomalous, score); the result holds their indices.
+pub fn choose(pictures: &[(&str, bool, f64)], per_kind: usize) -> Vec<(usize, Rank)> {
     let mut kinds: Vec<&str> = Vec::new();
     for (kind, ..) in pictures {
         if !kinds.contains(kind) {
@@ -65,8 +85,10 @@ pub fn choose(pictures: &[(&str, bool, f64)], per_kind: usize) -> Vec<usize> {
         let mut all: Vec<usize> = (0..pictures.len()).filter(|&i| pictures[i].0 == kind).collect();
         let badness = |i: usize| if pictures[i].1 { -pictures[i].2 } else { pictures[i].2 };
         all.sort_by(|&a, &b| badness(b).total_cmp(&badness(a)));
-        all.truncate(per_kind);
-        all
+        let shown = all.len().min(per_kind);
+        let (doubtful, clear) = (shown.div_ceil(2), shown / 2);
+        let of = |all: &[usize], rank: Rank| all.iter().map(|&i| (i, rank)).collect::<Vec<_>>();
+        [of(&all[..doubtful], Rank::Doubtful), of(&all[all.len() - clear..], Rank::Clear)].concat()
     };
     kinds.into_iter().flat_map(of_kind).collect()
 }
@@ -86,7 +108,9 @@ impl Report {
         h.push_str("aria-label=\"All pictures\"><table class=\"sorts\">\n<thead><tr>");
         let heads: &[&str] =
             if labelled { &["picture", "type", "score", "called", "truth"] } else { &["picture", "score", "called"] };
-        for head in heads {
+        let normalised = self.normalization.map(|_| "normalised");
+        let (front, back) = heads.split_at(heads.len() - if labelled { 2 } else { 1 });
+        for head in front.iter().copied().chain(normalised).chain(back.iter().copied()) {
             let _ = write!(h, "<th scope=\"col\"><button type=\"button\">{head}</button></th>");
         }
         h.push_str("</tr></thead>\n<tbody>\n");
@@ -96,6 +120,9 @@ impl Report {
                 let _ = write!(h, "<td>{}</td>", escape(&row.kind));
             }
             let _ = write!(h, "<td>{:.5}</td>", row.score);
+            if let Some(n) = self.normalization {
+                let _ = write!(h, "<td>{:.3}</td>", n.of(row.score));
+            }
             match row.verdict(self.threshold) {
                 Some(v) => drop(write!(h, "<td class=\"{}\">{}</td>", if v.wrong { "miss" } else { "" }, v.text)),
                 None => h.push_str("<td>–</td>"),
@@ -106,6 +133,9 @@ impl Report {
             h.push_str("</tr>\n");
         }
         h.push_str("</tbody></table></div>\n");
+        if let Some(n) = self.normalization {
+            let _ = writeln!(h, "<p class=\"soft\">{}</p>", n.describe());
+        }
     }
 
     pub(super) fn write_gallery(&self, h: &mut String) -> Result<()> {
@@ -119,16 +149,30 @@ impl Report {
         );
         let _ = write!(h, "Heat maps share one scale, from {:.3} (blue) to {:.3} (red)", scale.from, scale.to);
         h.push_str(if scale.contour { "; what is below is left as it is.</p>\n" } else { ".</p>\n" });
+        if self.gallery.iter().any(|s| s.mask.is_some()) {
+            let [r, g, b] = TRUTH;
+            let predicted = if scale.contour { "<i class=\"key predicted\"></i>what the model finds, " } else { "" };
+            let _ = writeln!(
+                h,
+                "<p class=\"legend soft\">Outlines on heat maps: {predicted}<i class=\"key\" style=\"background: rgb({r} {g} {b})\"></i>\
+                 the mask.</p>"
+            );
+        }
         h.push_str("<div class=\"pages\"></div>\n<div class=\"gallery\">");
         for shot in &self.gallery {
-            self.write_shot(h, shot, &heatmap(&shot.rgb, (shot.size, shot.size), &shot.map, &scale))?;
+            self.write_shot(h, shot, &scale)?;
         }
         h.push_str("</div>\n");
         Ok(())
     }
 
-    fn write_shot(&self, h: &mut String, shot: &Shot, heat: &[u8]) -> Result<()> {
+    fn write_shot(&self, h: &mut String, shot: &Shot, scale: &Scale) -> Result<()> {
         let (row, size) = (&shot.row, shot.size);
+        let mut heat = heatmap(&shot.rgb, (size, size), &shot.map, scale);
+        // One of another length is refused below, where it is encoded.
+        if let Some(mask) = shot.mask.as_ref().filter(|m| m.len() == size * size) {
+            outline(&mut heat, (size, size), mask);
+        }
         let verdict = row.verdict(self.threshold);
         let wrong = verdict.as_ref().is_some_and(|v| v.wrong);
         let _ = write!(h, "<figure class=\"{}\">", if wrong { "shot wrong" } else { "shot" });
@@ -146,7 +190,7 @@ impl Report {
             let _ = write!(h, "src=\"data:image/{kind};base64,{data}\"/><span>{what}</span></div>");
         };
         plane("picture", "jpeg", jpeg_rgb(&shot.rgb, size, size).map_err(named)?);
-        plane("heat map", "jpeg", jpeg_rgb(heat, size, size).map_err(named)?);
+        plane("heat map", "jpeg", jpeg_rgb(&heat, size, size).map_err(named)?);
         match &shot.mask {
             Some(mask) => {
                 let mask: Vec<u8> = mask.iter().map(|&m| if m != 0 { 255 } else { 0 }).collect();
@@ -166,10 +210,17 @@ impl Report {
         let kind = if row.kind.is_empty() { String::new() } else { format!("{} · ", escape(&row.kind)) };
         let _ = write!(h, "</div><figcaption><span class=\"name\">{kind}{}</span>", escape(&row.name));
         let _ = write!(h, "<span>score {:.4}", row.score);
+        if let Some(n) = self.normalization {
+            let _ = write!(h, " (normalised {:.2})", n.of(row.score));
+        }
         if let Some(verdict) = verdict {
             // Where nobody knows better, what is called anomalous needs somebody's attention.
             let alarm = wrong || !labelled && row.score >= self.threshold.unwrap_or(f64::INFINITY);
             let _ = write!(h, " · <b class=\"{}\">{}</b>", if alarm { "miss" } else { "right" }, verdict.text);
+        }
+        // Of a picture that is judged wrongly nothing is clear.
+        if let Some(rank) = shot.rank.filter(|_| !wrong) {
+            let _ = write!(h, " · {}", rank.name());
         }
         h.push_str("</span></figcaption></figure>\n");
         Ok(())
