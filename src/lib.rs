@@ -3,7 +3,7 @@
 //! Imports point one way only, from the left to the right (`docs/architecture.md` has the map, `examples/` a page of each use):
 //!
 //! ```text
-//! cli -> bench, report -> train -> score -> detector -> program -> model, backend -> data, metrics, weights -> output -> engine
+//! cli -> experiment -> bench, report -> train -> score -> detector -> program -> model, backend -> data, metrics, weights -> output -> engine
 //! ```
 //!
 //! * [`engine`] computes: tape, plan, ops, devices. It knows nothing of anomaly detection.
@@ -20,6 +20,7 @@ pub mod data;
 pub mod detector;
 pub mod engine;
 pub mod error;
+pub mod experiment;
 pub mod metrics;
 pub mod model;
 pub mod output;

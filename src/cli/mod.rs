@@ -31,6 +31,7 @@ mod plan;
 mod progress;
 mod score;
 mod shell;
+mod theorems;
 mod threshold;
 mod train;
 mod tune;

@@ -1,0 +1,3 @@
+//! Experiments: what the paper claims, tried.
+
+pub mod mixture;
