@@ -5,7 +5,7 @@ use ckaad::experiment::mixture::page;
 use ckaad::experiment::mixture::points::{nearer_to_anomalous, nearest_normal, sample};
 use ckaad::experiment::mixture::{Run, VARIANTS, at_the_edge, between_samples, run};
 
-const SEEDS: u64 = 3;
+const SEEDS: u64 = 5;
 
 fn expect_near(found: f64, expected: f64) {
     assert!((found - expected).abs() < 1e-12, "{found} instead of {expected}");
@@ -53,29 +53,46 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     (mean, (squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// With few collected anomalies and the paper's settings, for as long as `ckapatch` needs: it takes anomalous points away from where
-/// they were, and its discriminator keeps the margin there. Without the anomaly term they still are reproduced, and what is
-/// generated is farther from normal by more than samples differ among themselves. Later it follows, see `docs/results.md`.
+/// With few collected anomalies and the paper's settings, for as long as `ckapatch` needs: whatever the seed, it takes anomalous
+/// points away from where they were, and its discriminator keeps the margin there. Without the anomaly term most seeds still
+/// reproduce them, and what is generated is farther from normal by more than samples differ among themselves. That holds for
+/// the median of the seeds and for these steps: later it follows, as `docs/results.md` says.
 #[test]
 fn the_anomaly_term_moves_what_is_generated() {
-    let runs: Vec<[Run; 3]> = (0..SEEDS).map(|seed| VARIANTS.map(|v| run(v, seed, |_| ()).unwrap())).collect();
-    let floor: Vec<f64> = (0..20).map(between_samples).collect();
-    let (mean, deviation) = mean_and_deviation(&floor);
-    let differ = mean + 3.0 * deviation;
-    for (seed, [with, without, gan]) in (0..).zip(&runs) {
-        let [with, without, gan] = [with, without, gan].map(Run::last);
-        println!("seed {seed}: {with:?} {without:?} {gan:?}, samples {differ}, edge {}", at_the_edge(seed));
-        assert!(with.reproduced < 0.01, "seed {seed}: {with:?}");
-        assert!(with.energy > 4.0, "seed {seed}: {with:?}");
-        for other in [without, gan] {
-            assert!(other.reproduced > 0.5 && other.energy < 2.5, "seed {seed}: {other:?}");
-            assert!(with.distance + differ < other.distance, "seed {seed}: {with:?} {other:?}, samples {differ}");
-        }
+    let [term, without, _] = VARIANTS;
+    let of_seed = |seed| [term, without].map(|v| run(v, seed, |_| ()).unwrap());
+    let runs: Vec<[Run; 2]> = std::thread::scope(|scope| {
+        let started: Vec<_> = (0..SEEDS).map(|seed| scope.spawn(move || of_seed(seed))).collect();
+        started.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let all =
+        |variant: usize, value: fn(&Run) -> f64| -> Vec<f64> { runs.iter().map(|r| value(&r[variant])).collect() };
+    let [reproduced, energy, distance]: [fn(&Run) -> f64; 3] =
+        [|r| r.last().reproduced, |r| r.last().energy, |r| r.last().distance];
+    for (name, value) in [("reproduced", reproduced), ("energy", energy), ("distance", distance)] {
+        println!("{name}: with the term {:.4?}, without {:.4?}", all(0, value), all(1, value));
     }
+    assert!(all(0, reproduced).iter().all(|share| *share < 0.01), "{:?}", all(0, reproduced));
+    assert!(median(all(1, reproduced)) > 0.9, "{:?}", all(1, reproduced));
+    // The margin is 5.
+    assert!(all(0, energy).iter().all(|e| *e > 4.5), "{:?}", all(0, energy));
+    assert!(all(1, energy).iter().all(|e| *e < 2.5), "{:?}", all(1, energy));
+    // What two normal samples differ by, and how much that varies.
+    let (mean, deviation) = mean_and_deviation(&(0..20).map(between_samples).collect::<Vec<_>>());
+    let [with, without] = [0, 1].map(|variant| median(all(variant, distance)));
+    println!("samples differ by {mean:.4} ± {deviation:.4}; at the edge {:.4}", at_the_edge(0));
+    assert!(with + mean + 3.0 * deviation < without, "{with} and {without}, samples {mean} ± {deviation}");
+
     // The same seed gives the same bits, and all variants begin alike.
-    let again = run(VARIANTS[0], 0, |_| ()).unwrap();
-    assert_eq!(again.curve, runs[0][0].curve);
+    assert_eq!(of_seed(0)[0].curve, runs[0][0].curve);
     assert_eq!(runs[0][0].before, runs[0][1].before);
     let page = page::html(&runs[0], 0, "ckaad demo theorems").unwrap();
-    assert!(page.contains("ckapatch</b>: told of") && page.matches("<svg").count() == 8, "{}", page.len());
+    // What goes in, before, after twice; three over time.
+    assert_eq!(page.matches("<svg").count(), 7);
+    assert!(page.contains("ckapatch</b>: told of"));
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }

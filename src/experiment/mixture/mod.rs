@@ -2,7 +2,7 @@
 //!
 //! "Pictures" are 8x8 points. Those of normal pictures come from two discs; of an anomalous picture every fifth point, on average, comes
 //! from a third disc apart from them, and nobody is told which: the label is coarse. A generator sees both, eqs. (5) and (6), and
-//! is trained as the auto-encoder is, eqs. (8) to (13), by the functions that train it and with the paper's settings, on 32 normal
+//! is trained as the auto-encoder is, eqs. (8) to (13), by the functions that train it and with the paper's settings, on 16 normal
 //! pictures and an anomalous one a step.
 //!
 //! What is asked: where does it take anomalous points, and how close is the distribution of what it generates of as many normal as
@@ -32,13 +32,13 @@ use points::{nearer_to_anomalous, nearest_normal, sample};
 const SIDE: usize = 8;
 const POINTS: usize = SIDE * SIDE;
 /// Pictures of a step.
-pub const NORMAL: usize = 32;
+pub const NORMAL: usize = 16;
 pub const ANOMALOUS: usize = 1;
 /// Share of an anomalous picture's points that are anomalous.
 pub const SHARE: f64 = 0.2;
 /// Steps of a run, after which `ckapatch` reproduces no anomalous points, and steps between two measurements.
-pub const STEPS: usize = 1500;
-pub const EVERY: usize = 50;
+pub const STEPS: usize = 1750;
+pub const EVERY: usize = 125;
 /// Points that measurements are taken on: so many normal and so many anomalous ones, none of them seen in training.
 pub const MEASURED: usize = 8 * POINTS;
 /// Channels between the layers of both networks.

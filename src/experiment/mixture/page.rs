@@ -36,14 +36,7 @@ pub fn html(runs: &[Run], seed: u64, command: &str) -> Result<String> {
     write_lines(&mut h, runs, "distance to normal", at_the_edge(seed), edge, |m| m.distance)?;
     write_lines(&mut h, runs, "anomalous reproduced", 0.0, "From 0 to 1, all of them", |m| m.reproduced)?;
     let margin = "Dashed: the margin, which ckapatch's shall have";
-    write_lines(
-        &mut h,
-        runs,
-        "energy of anomalous",
-        Hyper::default().margin,
-        margin,
-        |m| m.energy,
-    )?;
+    write_lines(&mut h, runs, "energy of anomalous", Hyper::default().margin, margin, |m| m.energy)?;
     h.push_str("</div>\n");
     let settings = [
         ("Step", format!("{NORMAL} normal pictures and {ANOMALOUS} anomalous, of 64 points each")),
