@@ -25,6 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["score"],
     &["train"],
     &["bench", "report"],
+    &["experiment"],
     &["cli"],
     &["main"],
 ];

@@ -4,7 +4,7 @@ use super::detector::DetectorArgs;
 use super::message::plain;
 use super::options::{Device, command_line, count, print};
 use super::train::Teller;
-use super::{eval, progress};
+use super::{eval, progress, theorems};
 use crate::data::layout::{TestSet, TrainSet};
 use crate::data::synthetic::{self, Spec};
 use crate::detector::file::ModelFile;
@@ -26,11 +26,17 @@ use std::time::Instant;
 
 /// Generate a small dataset, train a detector on it, evaluate it and write an HTML report
 #[derive(clap::Args, Debug)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   ckaad demo
-  ckaad demo --weights resnet18 --out demo-imagenet")]
+  ckaad demo --weights resnet18 --out demo-imagenet
+  ckaad demo theorems --out theorems.html"
+)]
 pub struct Args {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Folder to write into
     #[arg(long, default_value = "demo", value_name = "DIR")]
     out: PathBuf,
@@ -48,12 +54,20 @@ pub struct Args {
     device: Device,
 }
 
+#[derive(clap::Subcommand, Debug)]
+enum Other {
+    Theorems(theorems::Args),
+}
+
 const IMAGE_SIZE: usize = 128;
 const EPOCHS: usize = 60;
 /// Lies in every folder the demo wrote to, so that it never deletes anybody else's pictures.
 const MARK: &str = ".made-by-ckaad-demo";
 
 pub fn run(args: &Args) -> Result<bool> {
+    if let Some(Other::Theorems(args)) = &args.other {
+        return theorems::run(args);
+    }
     let backend = args.device.training_backend()?;
     let started = Instant::now();
     // The usual 4 pixels belong to pictures of 256.

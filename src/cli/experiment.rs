@@ -1,6 +1,6 @@
 //! `ckaad experiment`: a grid of trainings and evaluations from a file, and its table.
 
-use super::options::{Device, Format, count, plural, print};
+use super::options::{Device, Format, command_line, count, plural, print};
 use super::progress;
 use crate::experiment::file::Experiment;
 use crate::experiment::grid::{self, Cell};
@@ -101,6 +101,7 @@ pub fn run(args: &Args) -> Result<bool> {
         folder: args.out.clone(),
         jobs: args.jobs,
         keep_models: args.keep_models,
+        command: &command_line(),
         stop: &stop,
         tell: &tell,
     };

@@ -36,6 +36,7 @@ mod plan;
 mod progress;
 mod score;
 mod shell;
+mod theorems;
 mod threshold;
 mod train;
 mod tune;

@@ -1,7 +1,9 @@
-//! Experiments: a grid of trainings and evaluations from a file, run cell by cell, and its table beside printed figures.
+//! Experiments: a grid of trainings and evaluations from a file, run cell by cell, and its table beside printed figures; and what
+//! the paper proves, tried on points of the plane (`mixture`).
 
 pub mod file;
 pub mod grid;
+pub mod mixture;
 pub mod results;
 pub mod run;
 pub mod table;

@@ -46,6 +46,8 @@ pub struct Runner<'a> {
     /// Cells at a time, at most.
     pub jobs: usize,
     pub keep_models: bool,
+    /// For the page: the command line that runs it.
+    pub command: &'a str,
     pub stop: &'a AtomicBool,
     /// Hears of progress, from several threads.
     pub tell: &'a (dyn Fn(Progress) + Sync),
@@ -134,7 +136,7 @@ impl Runner<'_> {
         shared.outcomes.retain(|o| cells.contains(&o.cell));
         let pages = [
             ("table.md", table::markdown(self.experiment, &shared.outcomes)?),
-            ("table.html", table::html(self.experiment, &shared.outcomes)?),
+            ("table.html", table::html(self.experiment, &shared.outcomes, self.command)?),
         ];
         for (name, page) in pages {
             shared.folder.write(name.as_ref(), |f| f.write_all(page.as_bytes()))?;

@@ -5,7 +5,8 @@ use super::grid::{Row, rows};
 use super::results::{CategoryResult, Outcome};
 use crate::Result;
 use crate::error::plural;
-use crate::report::html::{escape, histogram, page};
+use crate::report::html::charts::histogram;
+use crate::report::html::{Page, escape, figure};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
@@ -36,7 +37,7 @@ impl std::fmt::Display for Figure {
 }
 
 /// Mean over `values` of each seed, then mean and deviation over seeds.
-fn figure(values: impl Iterator<Item = (u64, f64)>, printed: Option<f64>) -> Figure {
+fn over_seeds(values: impl Iterator<Item = (u64, f64)>, printed: Option<f64>) -> Figure {
     let mut of_seed: std::collections::BTreeMap<u64, Vec<f64>> = Default::default();
     values.for_each(|(seed, value)| of_seed.entry(seed).or_default().push(100.0 * value));
     let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
@@ -89,7 +90,7 @@ fn tables(e: &Experiment, outcomes: &[Outcome]) -> Result<Vec<Table>> {
             let of = of(outcomes, name, row, category);
             let cell = |metric: &String| {
                 let values = of.iter().filter_map(|(seed, r)| Some((*seed, *r.metrics.get(metric)?)));
-                figure(values, printed(e, name, row, category, metric)).to_string()
+                over_seeds(values, printed(e, name, row, category, metric)).to_string()
             };
             e.metrics.iter().map(cell).collect::<Vec<_>>()
         };
@@ -115,7 +116,7 @@ fn tables(e: &Experiment, outcomes: &[Outcome]) -> Result<Vec<Table>> {
             let of_kind = |row: &Row, kind: &str| {
                 let all = of(outcomes, name, row, None);
                 let values = all.iter().filter_map(|(seed, r)| Some((*seed, *r.image_auroc_of.get(kind)?)));
-                figure(values, None).to_string()
+                over_seeds(values, None).to_string()
             };
             tables.push(Table {
                 heading: format!("{name}: image AUROC by class of anomalies"),
@@ -158,8 +159,8 @@ pub fn markdown(e: &Experiment, outcomes: &[Outcome]) -> Result<String> {
 }
 
 /// The same as a page, with a histogram of each row's scores.
-pub fn html(e: &Experiment, outcomes: &[Outcome]) -> Result<String> {
-    let mut h = format!("<p class=\"soft\">{}</p>\n", escape(&note(e)));
+pub fn html(e: &Experiment, outcomes: &[Outcome], command: &str) -> Result<String> {
+    let mut h = String::new();
     for table in tables(e, outcomes)? {
         let heading = escape(&table.heading);
         let _ = writeln!(h, "<h2>{heading}</h2>");
@@ -190,15 +191,15 @@ pub fn html(e: &Experiment, outcomes: &[Outcome]) -> Result<String> {
             }
             let caption = escape(&format!("{}, {}", dataset.name, row.describe(e)));
             let svg = histogram(&scores, None)?;
-            let _ = writeln!(h, "<figure role=\"img\" aria-label=\"Scores: {caption}\">{svg}<figcaption>{caption}");
-            for name in ["normal", "anomalous"] {
-                let _ = write!(h, "<i class=\"key\" style=\"background: var(--{name})\"></i>{name}");
-            }
-            h.push_str("</figcaption></figure>\n");
+            let keys = ["normal", "anomalous"]
+                .map(|name| format!("<i class=\"key\" style=\"background: var(--{name})\"></i>{name}"))
+                .concat();
+            h.push_str(&figure(&format!("Scores: {caption}"), &svg, &format!("{caption}{keys}")));
         }
     }
     h.push_str("</div>\n");
-    Ok(page(&e.title, &h))
+    let (title, note) = (&e.title, &note(e));
+    Ok(Page { title, note, command, settings: &[], body: &h, script: "" }.html())
 }
 
 #[cfg(test)]
@@ -209,11 +210,11 @@ mod tests {
     #[test]
     fn classes_are_averaged_before_seeds() {
         let values = [(1, 0.01), (1, 0.02), (2, 0.03), (2, 0.06)];
-        let found = figure(values.into_iter(), Some(2.5));
+        let found = over_seeds(values.into_iter(), Some(2.5));
         assert!((found.mean.unwrap() - 3.0).abs() < 1e-12 && found.seeds == 2);
         assert!((found.deviation.unwrap() - 3.0 / 2f64.sqrt()).abs() < 1e-12);
         assert_eq!(found.to_string(), "3.0 ± 2.1 (printed 2.5, +0.5)");
-        assert_eq!(figure([].into_iter(), Some(97.0)).to_string(), "– (printed 97.0)");
-        assert_eq!(figure([(1, 0.5)].into_iter(), None).to_string(), "50.0");
+        assert_eq!(over_seeds([].into_iter(), Some(97.0)).to_string(), "– (printed 97.0)");
+        assert_eq!(over_seeds([(1, 0.5)].into_iter(), None).to_string(), "50.0");
     }
 }

@@ -28,15 +28,14 @@ pub fn record(tape: &mut Tape, net: NetId, a: &Architecture, level: Level, maps:
     expect_maps(tape, maps, a)?;
     let mut r = Recorder { tape, net, conv_init: ConvInit::Default, norm: Norm::Instance };
     match level {
-        Level::Patch => maps.iter().enumerate().map(|(i, &m)| patch(&mut r, i, m)).collect(),
+        Level::Patch => maps.iter().zip(a.channels()).enumerate().map(|(i, (&m, c))| patch(&mut r, i, m, c)).collect(),
         Level::Image => Ok(vec![image(&mut r, maps)?]),
     }
 }
 
-/// Three 1x1 convolutions.
-fn patch(r: &mut Recorder, i: usize, map: Var) -> Result<Var> {
+/// Layer `i`'s discriminator of positions: three 1x1 convolutions over `map`, `c` channels between them.
+pub fn patch(r: &mut Recorder, i: usize, map: Var, c: usize) -> Result<Var> {
     r.label(&format!("layers.{i}"));
-    let c = r.channels(map);
     let hidden = conv2d::Options { act: LEAKY, ..conv2d::Options::square(1, 0) };
     let mut x = r.tape.l2_normalize(map)?;
     x = r.conv(x, &format!("layers.{i}.0"), c, 1, hidden)?;

@@ -2,7 +2,7 @@
 //!
 //! Normal and anomalous images run as one batch where the norm permits it: with instance norms no sample sees another.
 
-use super::strategy::{Normalization, Strategy};
+use super::strategy::{Adversary, Normalization, Strategy};
 use super::{autoencoder, discriminator};
 use crate::Result;
 use crate::detector::StepSpec;
@@ -81,30 +81,10 @@ pub fn record(spec: &StepSpec, strategy: Strategy, normalization: Normalization,
         let level = adversary.level;
         energies = discriminator::record(t, disc, a, level, &maps)?;
         let of_recon = discriminator::record(t, disc, a, level, &recon)?;
-        t.set_label("d_loss");
-        let mut terms = vec![];
-        for (&real, &fake) in energies.iter().zip(&of_recon) {
-            let (weight, generated) = adversary.generated;
-            let mut layer =
-                vec![(1.0, t.energy(real, adversary.normal, 0..n)?), (weight, t.energy(fake, generated, 0..n + m)?)];
-            if let Some((weight, collected)) = adversary.collected
-                && m > 0
-            {
-                layer.push((weight, t.energy(real, collected, n..n + m)?));
-            }
-            terms.push((1.0, t.weighted_sum(&layer)?));
-        }
-        let d_loss = t.weighted_sum(&terms)?;
-        t.backward(d_loss, disc)?;
-        t.set_label("discriminator.update");
-        t.clip_grad_norm(disc, h.clip)?;
-        t.adam(Adam { net: disc, lr: h.d_lr, betas: h.betas, eps: h.eps })?;
+        let d_loss = update_discriminator(t, disc, &adversary, &h, &energies, &of_recon, n)?;
         // The generator's term is judged by the discriminator as it is after its update.
         let of_recon = discriminator::record(t, disc, a, level, &recon)?;
-        t.set_label("adv_loss");
-        let wanted: Vec<(f64, Var)> =
-            of_recon.iter().map(|&e| Ok((1.0, t.energy(e, adversary.wanted, 0..n + m)?))).collect::<Result<_>>()?;
-        let adv = t.weighted_sum(&wanted)?;
+        let adv = adversarial_term(t, &adversary, &of_recon)?;
         adversarial = Some((t.output(d_loss), t.output(adv)));
     }
 
@@ -133,6 +113,48 @@ pub fn record(spec: &StepSpec, strategy: Strategy, normalization: Normalization,
     }
     let taps = vec![("features", maps), ("reconstructions", recon), ("energies", energies)];
     Ok(Program { tape, groups, networks, reports, taps })
+}
+
+/// Records the discriminator's loss, eqs. (8) and (11), and its update; returns the loss.
+///
+/// `real` are its outputs for features, `generated` those for what was generated of them: one (pictures, h, w, 1) per layer, the
+/// first `n` pictures normal, the others collected anomalous ones.
+pub fn update_discriminator(
+    t: &mut Tape,
+    disc: NetId,
+    adversary: &Adversary,
+    h: &Hyper,
+    real: &[Var],
+    generated: &[Var],
+    n: usize,
+) -> Result<Var> {
+    t.set_label("d_loss");
+    let mut terms = vec![];
+    for (&real, &fake) in real.iter().zip(generated) {
+        let all = t.shape(real).n();
+        let (weight, term) = adversary.generated;
+        let mut layer = vec![(1.0, t.energy(real, adversary.normal, 0..n)?), (weight, t.energy(fake, term, 0..all)?)];
+        if let Some((weight, collected)) = adversary.collected
+            && n < all
+        {
+            layer.push((weight, t.energy(real, collected, n..all)?));
+        }
+        terms.push((1.0, t.weighted_sum(&layer)?));
+    }
+    let d_loss = t.weighted_sum(&terms)?;
+    t.backward(d_loss, disc)?;
+    t.set_label("discriminator.update");
+    t.clip_grad_norm(disc, h.clip)?;
+    t.adam(Adam { net: disc, lr: h.d_lr, betas: h.betas, eps: h.eps })?;
+    Ok(d_loss)
+}
+
+/// Records the generator's term, eqs. (9) and (12), from a discriminator's outputs for what was generated, one a layer.
+pub fn adversarial_term(t: &mut Tape, adversary: &Adversary, generated: &[Var]) -> Result<Var> {
+    t.set_label("adv_loss");
+    let of_layer = |&e: &Var| Ok((1.0, t.energy(e, adversary.wanted, 0..t.shape(e).n())?));
+    let layers: Vec<(f64, Var)> = generated.iter().map(of_layer).collect::<Result<_>>()?;
+    t.weighted_sum(&layers)
 }
 
 /// Features of a step's pictures.

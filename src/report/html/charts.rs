@@ -1,7 +1,8 @@
-//! The report's charts, as SVG that scales with the page and takes its text colour from the style sheet.
+//! Charts of reports, as SVG that scales with the page and takes its text colour from the style sheet.
 
 use crate::{Error, Result};
 use plotters::prelude::*;
+use std::ops::Range;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
@@ -10,8 +11,10 @@ type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 const SIZE: (u32, u32) = (320, 256);
 /// Plotters writes 1 / 1.24 of the size: these are 12 pixels.
 const FONT: (&str, i32) = ("sans-serif", 15);
-const NORMAL: RGBColor = RGBColor(0x3b, 0x7e, 0xa1);
-const ANOMALOUS: RGBColor = RGBColor(0xc8, 0x55, 0x3d);
+pub const NORMAL: RGBColor = RGBColor(0x3b, 0x7e, 0xa1);
+pub const ANOMALOUS: RGBColor = RGBColor(0xc8, 0x55, 0x3d);
+/// Of series that are neither, to be told from each other on light and dark paper.
+pub const SERIES: [RGBColor; 3] = [RGBColor(0x2a, 0x9d, 0x8f), RGBColor(0xd0, 0x8c, 0x1d), RGBColor(0x8e, 0x6b, 0xbf)];
 const GRAY: RGBColor = RGBColor(0x80, 0x88, 0x90);
 
 fn chart(draw: impl FnOnce(Area) -> Drawn) -> Result<String> {
@@ -113,4 +116,97 @@ pub fn histogram(scores: &[(f64, Option<bool>)], threshold: Option<f64>) -> Resu
         area.present()?;
         Ok(())
     })
+}
+
+/// Points of the plane over the outlines of where they may come from.
+pub struct Scatter<'a> {
+    /// Drawn in this order.
+    pub clouds: &'a [(&'a [[f64; 2]], RGBColor)],
+    /// Closed lines.
+    pub outlines: &'a [(Vec<(f64, f64)>, RGBColor)],
+    pub x: Range<f64>,
+    pub y: Range<f64>,
+}
+
+impl Scatter<'_> {
+    /// Points outside of the ranges are left out: [`Scatter::outside`] counts them.
+    pub fn svg(&self) -> Result<String> {
+        chart(|area| {
+            let mut chart = ChartBuilder::on(&area)
+                .margin(8)
+                .x_label_area_size(24)
+                .y_label_area_size(34)
+                .build_cartesian_2d(self.x.clone(), self.y.clone())?;
+            chart
+                .configure_mesh()
+                .light_line_style(TRANSPARENT)
+                .bold_line_style(GRAY.mix(0.2))
+                .axis_style(GRAY)
+                .label_style(FONT)
+                .x_labels(5)
+                .y_labels(5)
+                .draw()?;
+            for (points, color) in self.clouds {
+                let seen = points.iter().filter(|p| self.shows(p));
+                chart.draw_series(seen.map(|p| Circle::new((p[0], p[1]), 1, color.mix(0.7).filled())))?;
+            }
+            for (line, color) in self.outlines {
+                chart.draw_series(LineSeries::new(line.iter().copied(), color.stroke_width(1)))?;
+            }
+            area.present()?;
+            Ok(())
+        })
+    }
+
+    pub fn outside(&self) -> usize {
+        self.clouds.iter().flat_map(|c| c.0).filter(|p| !self.shows(p)).count()
+    }
+
+    fn shows(&self, p: &[f64; 2]) -> bool {
+        self.x.contains(&p[0]) && self.y.contains(&p[1])
+    }
+}
+
+/// What values become over time. The vertical axis begins at 0.
+pub struct Lines<'a> {
+    pub series: &'a [(Vec<(f64, f64)>, RGBColor)],
+    pub x: &'a str,
+    pub y: &'a str,
+    /// Drawn dashed, from end to end.
+    pub level: f64,
+}
+
+impl Lines<'_> {
+    pub fn svg(&self) -> Result<String> {
+        let all = || self.series.iter().flat_map(|s| s.0.iter());
+        let right = all().map(|p| p.0).fold(1.0, f64::max);
+        let high = 1.08 * all().map(|p| p.1).fold(self.level, f64::max).max(1e-9);
+        chart(|area| {
+            let mut chart = ChartBuilder::on(&area)
+                .margin(8)
+                .margin_right(16)
+                .x_label_area_size(42)
+                .y_label_area_size(48)
+                .build_cartesian_2d(0.0..right, 0.0..high)?;
+            chart
+                .configure_mesh()
+                .light_line_style(TRANSPARENT)
+                .bold_line_style(GRAY.mix(0.2))
+                .axis_style(GRAY)
+                .label_style(FONT)
+                .x_labels(4)
+                .y_labels(6)
+                .x_label_formatter(&|v| format!("{v:.0}"))
+                .x_desc(self.x)
+                .y_desc(self.y)
+                .draw()?;
+            for (points, color) in self.series {
+                chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
+            }
+            let level = [(0.0, self.level), (right, self.level)];
+            chart.draw_series(DashedLineSeries::new(level, 6, 4, GRAY.stroke_width(2)))?;
+            area.present()?;
+            Ok(())
+        })
+    }
 }

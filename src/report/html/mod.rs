@@ -1,9 +1,8 @@
 //! A page with everything in it (style, script, charts as SVG, pictures as base64) and no links to elsewhere.
 
-mod charts;
+pub mod charts;
 mod pictures;
 
-pub use charts::histogram;
 pub use pictures::{Rank, Row, Shot, choose};
 
 use super::heatmap::Scale;
@@ -78,10 +77,6 @@ impl Report {
     /// The whole HTML file.
     pub fn html(&self) -> Result<String> {
         let mut h = String::new();
-        if !self.note.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = writeln!(h, "<p class=\"soft\">{}</p>", escape(&self.note));
-        }
         self.write_operating_point(&mut h);
         self.write_metrics(&mut h);
         self.write_charts(&mut h)?;
@@ -96,12 +91,8 @@ impl Report {
                 h.push_str("</ul>\n");
             }
         }
-        let _ = writeln!(h, "<h2>What was run</h2>\n<pre><code>{}</code></pre>\n<dl>", escape(&self.command));
-        for (name, value) in &self.settings {
-            let _ = writeln!(h, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
-        }
-        h.push_str("</dl>\n");
-        Ok(page(&self.title, &h))
+        let Report { title, note, command, settings, .. } = self;
+        Ok(Page { title, note, command, settings, body: &h, script: include_str!("report.js") }.html())
     }
 
     /// What somebody who uses the model gets.
@@ -195,12 +186,7 @@ impl Report {
             return Ok(());
         }
         h.push_str("<h2>Scores</h2>\n<div class=\"charts\">\n");
-        let mut figure = |label: &str, svg: String, caption: &str| {
-            let _ = writeln!(
-                h,
-                "<figure role=\"img\" aria-label=\"{label}\">{svg}<figcaption>{caption}</figcaption></figure>"
-            );
-        };
+        let mut figure = |label: &str, svg: String, caption: &str| h.push_str(&figure(label, &svg, caption));
         let marked = if self.operating.is_some() { " The dot is the model's threshold." } else { "" };
         if !self.roc.is_empty() {
             let auroc = self.metrics.first().and_then(|m| m.image_auroc);
@@ -246,16 +232,44 @@ impl Report {
     }
 }
 
-/// A whole page, self-contained, of what stands below its title.
-pub fn page(title: &str, body: &str) -> String {
-    let title = escape(title);
-    let (style, script) = (include_str!("report.css"), include_str!("report.js"));
-    format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n\
-         <title>{title}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n{body}\
-         </main>\n<script>\n{script}</script>\n</body>\n</html>\n"
-    )
+/// What every page has around its content.
+pub struct Page<'a> {
+    pub title: &'a str,
+    /// A sentence or two below the title; may be empty.
+    pub note: &'a str,
+    /// The command line that made it.
+    pub command: &'a str,
+    /// Name and value of whatever describes the run.
+    pub settings: &'a [(String, String)],
+    /// Markup, unlike the texts above, which are escaped.
+    pub body: &'a str,
+    pub script: &'a str,
+}
+
+impl Page<'_> {
+    /// The whole HTML file.
+    pub fn html(&self) -> String {
+        let mut h = String::from("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n");
+        h.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n");
+        // Writing to a String cannot fail.
+        let _ = write!(h, "<title>{}</title>\n<style>\n{}</style>\n", escape(self.title), include_str!("report.css"));
+        let _ = write!(h, "</head>\n<body>\n<main>\n<h1>{}</h1>\n", escape(self.title));
+        if !self.note.is_empty() {
+            let _ = writeln!(h, "<p class=\"soft\">{}</p>", escape(self.note));
+        }
+        h.push_str(self.body);
+        let _ = writeln!(h, "<h2>What was run</h2>\n<pre><code>{}</code></pre>\n<dl>", escape(self.command));
+        for (name, value) in self.settings {
+            let _ = writeln!(h, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(value));
+        }
+        let _ = write!(h, "</dl>\n</main>\n<script>\n{}</script>\n</body>\n</html>\n", self.script);
+        h
+    }
+}
+
+/// A chart with what it is called to those who do not see it and a caption, both of them markup.
+pub fn figure(label: &str, svg: &str, caption: &str) -> String {
+    format!("<figure role=\"img\" aria-label=\"{label}\">{svg}<figcaption>{caption}</figcaption></figure>\n")
 }
 
 /// Text as HTML text or attribute value.

@@ -1,0 +1,114 @@
+//! The experiment as one HTML page: which points went in, what every variant makes of them, and how it got there.
+
+use super::points::{ANOMALOUS_DISC, NORMAL_DISCS, sample};
+use super::{ANOMALOUS, MEASURED, Measured, NORMAL, Run, SHARE, STEPS, at_the_edge, between_samples};
+use crate::Result;
+use crate::detector::ckaad::step::Hyper;
+use crate::report::html::charts::{self, Lines, SERIES, Scatter};
+use crate::report::html::{Page, escape, figure};
+use std::fmt::Write;
+
+/// Points drawn of a cloud: more would hide each other.
+const DRAWN: usize = 256;
+
+/// The whole HTML file. `command` is the command line that made it, all `runs` are of the seed `seed`.
+pub fn html(runs: &[Run], seed: u64, command: &str) -> Result<String> {
+    let mut h = String::from("<h2>What came of it</h2>\n");
+    write_table(&mut h, runs, seed);
+    h.push_str("<h2>Points</h2>\n<p class=\"soft\">Outlined: where normal points (blue) and anomalous ones (red) come from.</p>\n");
+    h.push_str("<div class=\"charts\">\n");
+    let normal = sample(DRAWN, 0.0, seed, "normal.0");
+    let anomalous = sample(DRAWN, SHARE, seed, "anomalous.0");
+    let caption = "What training sees: points of normal pictures (blue) and of anomalous pictures (red), most of which are normal.";
+    write_points(&mut h, "Points that training sees", [&normal, &anomalous], caption)?;
+    let generated = "What is generated of normal points (blue) and of anomalous ones (red)";
+    if let Some(run) = runs.first() {
+        let caption = format!("{generated} before training.");
+        write_points(&mut h, "Generated before training", halves(&run.before), &caption)?;
+    }
+    for run in runs {
+        let name = escape(run.variant.name);
+        let caption = format!("<b>{name}</b>: {}. {generated} after {STEPS} steps.", escape(run.variant.about));
+        write_points(&mut h, &format!("Generated after training with {name}"), halves(&run.after), &caption)?;
+    }
+    h.push_str("</div>\n<h2>Over time</h2>\n<div class=\"charts\">\n");
+    let edge = "Dashed: if every anomalous point went to the nearest normal one";
+    write_lines(&mut h, runs, "distance to normal", at_the_edge(seed), edge, |m| m.distance)?;
+    write_lines(&mut h, runs, "anomalous reproduced", 0.0, "From 0 to 1, all of them", |m| m.reproduced)?;
+    let margin = "Dashed: the margin, which ckapatch's shall have";
+    write_lines(&mut h, runs, "energy of anomalous", Hyper::default().margin, margin, |m| m.energy)?;
+    h.push_str("</div>\n");
+    let settings = [
+        ("Step", format!("{NORMAL} normal pictures and {ANOMALOUS} anomalous, of 64 points each")),
+        ("Coarse label", format!("{:.0} % of the points of anomalous pictures are anomalous", 100.0 * SHARE)),
+        ("Training", format!("{STEPS} steps with the paper's rates, margin and weights, seed {seed}")),
+        ("Measured on", format!("{MEASURED} normal and {MEASURED} anomalous points that training did not see")),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_string(), value));
+    let note = "Normal points, anomalous ones apart from them, and labels that only say that some of a picture's points are anomalous. \
+                A generator that is told to make all of them look normal: where does it take the anomalous ones?";
+    Ok(Page { title: "The theorems, seen", note, command, settings: &settings, body: &h, script: "" }.html())
+}
+
+fn write_table(h: &mut String, runs: &[Run], seed: u64) {
+    h.push_str("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Results\"><table>\n<thead><tr>");
+    for head in ["", "distance to normal", "anomalous reproduced", "energy of anomalous"] {
+        let _ = write!(h, "<th scope=\"col\">{head}</th>");
+    }
+    h.push_str("</tr></thead>\n<tbody>\n");
+    let before = runs.first().map(|run| ("before training", run.curve[0]));
+    for (name, m) in before.into_iter().chain(runs.iter().map(|run| (run.variant.name, run.last()))) {
+        let _ = write!(h, "<tr><th scope=\"row\">{}</th><td>{:.4}</td>", escape(name), m.distance);
+        let _ = writeln!(h, "<td>{:.1} %</td><td>{:.2}</td></tr>", 100.0 * m.reproduced, m.energy);
+    }
+    h.push_str("</tbody></table></div>\n<p class=\"soft\">Distance: energy distance between what is generated of as many normal as ");
+    let _ = write!(
+        h,
+        "anomalous points and a sample of normal ones. It is {:.4} between two normal samples, ",
+        between_samples(seed)
+    );
+    let _ =
+        write!(h, "and {:.4} if every anomalous point goes to the nearest normal one. Reproduced: ", at_the_edge(seed));
+    h.push_str("anomalous points that the generator leaves nearer to anomalous than to normal ones. Energy: what the discriminator ");
+    h.push_str("gives anomalous points (of gan: the size of its logits).</p>\n");
+}
+
+/// What is generated of normal points, and of anomalous ones.
+fn halves(points: &[[f64; 2]]) -> [&[[f64; 2]]; 2] {
+    let (normal, anomalous) = points.split_at(points.len() / 2);
+    [normal, anomalous].map(|half| &half[..DRAWN.min(half.len())])
+}
+
+fn write_points(h: &mut String, label: &str, clouds: [&[[f64; 2]]; 2], caption: &str) -> Result<()> {
+    let mut outlines: Vec<_> = NORMAL_DISCS.iter().map(|disc| (disc.outline(), charts::NORMAL)).collect();
+    outlines.push((ANOMALOUS_DISC.outline(), charts::ANOMALOUS));
+    let clouds = [(clouds[0], charts::NORMAL), (clouds[1], charts::ANOMALOUS)];
+    let scatter = Scatter { clouds: &clouds, outlines: &outlines, x: -1.9..1.1, y: -1.2..1.2 };
+    let outside = match scatter.outside() {
+        0 => String::new(),
+        n => format!(" {n} lie outside of the picture."),
+    };
+    h.push_str(&figure(label, &scatter.svg()?, &format!("{caption}{outside}")));
+    Ok(())
+}
+
+fn write_lines(
+    h: &mut String,
+    runs: &[Run],
+    what: &str,
+    level: f64,
+    about: &str,
+    value: impl Fn(&Measured) -> f64,
+) -> Result<()> {
+    let points = |run: &Run| run.curve.iter().map(|m| (m.step as f64, value(m))).collect();
+    let series: Vec<_> = runs.iter().zip(SERIES).map(|(run, color)| (points(run), color)).collect();
+    let svg = Lines { series: &series, x: "step", y: what, level }.svg()?;
+    let mut caption = String::from("Of");
+    for (run, color) in runs.iter().zip(SERIES) {
+        let _ =
+            write!(caption, "<i class=\"key\" style=\"background: rgb({}, {}, {})\"></i>", color.0, color.1, color.2);
+        caption.push_str(&escape(run.variant.name));
+    }
+    h.push_str(&figure(&format!("{what} over steps"), &svg, &format!("{caption}. {about}.")));
+    Ok(())
+}
