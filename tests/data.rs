@@ -348,7 +348,7 @@ fn masks_are_not_taken_for_pictures() {
         assert_eq!((set.masks_beside, set.second_masks.len()), (2, 1));
         assert_eq!(set.passed_over.to_string(), "1 file called as the mask of a picture beside it");
     }
-    let train = TrainSet::of_folders(&sm, None).unwrap();
+    let train = TrainSet::of_folders(&sm, None, None).unwrap();
     assert_eq!(names(&train.good, root), "sm/a.jpg sm/b.jpg sm/c_mask.png");
     assert_eq!(train.passed_over.to_string(), "3 files called as masks of pictures beside them");
 

@@ -267,15 +267,15 @@ fn training_folders() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     touch(root, "photos/1.png photos/day2/2.jpg photos/notes.md bad/x.png");
-    let set = TrainSet::of_folders(&root.join("photos"), Some(&root.join("bad"))).unwrap();
+    let set = TrainSet::of_folders(&root.join("photos"), Some(&root.join("bad")), None).unwrap();
     assert_eq!((set.good.len(), set.anomalous.len()), (2, 1));
     assert_eq!(set.passed_over.to_string(), "1 file that is no picture by name (1 .md)");
     // A flat folder is answered with the flag that takes it.
     let error = TrainSet::open(&root.join("photos")).unwrap_err().to_string();
     assert!(error.contains("no train/good") && error.contains("--normal ") && error.contains("(2)"), "{error}");
-    let error = TrainSet::of_folders(root, Some(&root.join("bad"))).unwrap_err().to_string();
+    let error = TrainSet::of_folders(root, Some(&root.join("bad")), None).unwrap_err().to_string();
     assert!(error.contains("x.png") && error.contains("as an anomalous one"), "{error}");
-    let error = TrainSet::of_folders(&root.join("nowhere"), None).unwrap_err().to_string();
+    let error = TrainSet::of_folders(&root.join("nowhere"), None, None).unwrap_err().to_string();
     assert!(error.contains("nowhere"), "{error}");
 }
 

@@ -114,7 +114,7 @@ pub fn tell_device(chosen: &Chosen) -> Result<()> {
     Ok(())
 }
 
-/// Which networks.
+/// Which networks. `train` takes the paper's for datasets that it knows, where nothing is given.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Networks {
     /// resnet18, resnet34, resnet50, resnet101, resnet152, wide_resnet50_2 or wide_resnet101_2 [default: resnet18]

@@ -61,6 +61,9 @@ pub struct Args {
     /// Folder of pictures known to be anomalous somewhere, beside --normal
     #[arg(long, value_name = "DIR", requires = "normal", conflicts_with = "data")]
     pub anomalous: Option<PathBuf>,
+    /// Folder of their masks: nothing is learned from masks, but where they lie among the pictures they are taken for none
+    #[arg(long, value_name = "DIR", requires = "anomalous", conflicts_with = "data")]
+    pub masks: Option<PathBuf>,
     /// Backbone weights: a .pth or .safetensors file, a name from `ckaad weights list`, or `random` [default: the backbone's
     /// own name]
     #[arg(long, value_name = "FILE|NAME")]
@@ -204,7 +207,8 @@ fn tell_classes(set: &TrainSet) {
 pub fn run(args: &Args) -> Result<bool> {
     let Opened { dataset, mut categories } = args.data.open()?;
     let category = if let [only] = &categories[..] { only.name.as_str() } else { "" };
-    let usual = if args.own_settings { None } else { Setup::of_dataset(&dataset, category) };
+    let known = if args.own_settings { None } else { Setup::of_dataset(&dataset, category) };
+    let usual = known.map(|setup| setup.of_method(args.detector.method()));
     if let Some(usual) = &usual {
         note!("ckaad: {dataset}: trained as in the paper, but for flags ({usual}); --own-settings leaves that");
     }
@@ -218,7 +222,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let set = match (categories.len(), &args.normal) {
         (1, _) => train(categories.remove(0))?.1,
         (2.., _) => TrainSet::together(categories.into_iter().map(train).collect::<Result<_>>()?),
-        (0, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref())?,
+        (0, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref(), args.masks.as_deref())?,
         (0, None) => return Err(Error::Usage("which pictures? --normal DIR, or --data DIR".into())),
     };
     let weights = Pretrained::open(args.weights.as_deref().unwrap_or(setup.backbone()), args.seed)?;

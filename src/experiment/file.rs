@@ -34,7 +34,8 @@
 //! ```
 
 use crate::data::protocol::Labelled;
-use crate::detector::ckaad::strategy::{Normalization, Strategy};
+use crate::detector::METHODS;
+use crate::detector::options::{OptionSpec, Rule};
 use crate::score::evaluate::ProDefinition;
 use crate::train::setup::{Setup, expect_known};
 use crate::{Error, Result};
@@ -67,7 +68,7 @@ pub struct Experiment {
 #[derive(Clone, Debug, Deserialize)]
 pub struct Grid {
     pub strategy: Vec<String>,
-    #[serde(default = "instance")]
+    #[serde(default = "norms")]
     pub norm: Vec<String>,
     #[serde(default = "all")]
     pub ratio: Vec<Labelled>,
@@ -103,7 +104,7 @@ pub struct Printed {
     /// Absent: the average.
     pub category: Option<String>,
     pub strategy: String,
-    #[serde(default = "instance_norm")]
+    #[serde(default = "usual_norm")]
     pub norm: String,
     /// Absent: of any ratio.
     pub ratio: Option<Labelled>,
@@ -117,12 +118,25 @@ fn default_metrics() -> Vec<String> {
     ["image_auroc", "best_f1", "accuracy"].map(String::from).into()
 }
 
-fn instance_norm() -> String {
-    Normalization::NAMES[0].0.into()
+/// An option that rows differ in.
+fn option(name: &str) -> Option<&'static OptionSpec> {
+    METHODS.into_iter().flat_map(|m| m.options).find(|s| s.name == name)
 }
 
-fn instance() -> Vec<String> {
-    vec![instance_norm()]
+/// What it may be.
+fn choices(name: &str) -> Vec<&'static str> {
+    match option(name).map(|s| &s.rule) {
+        Some(Rule::OneOf(names)) => names.iter().map(|(name, _)| *name).collect(),
+        _ => vec![],
+    }
+}
+
+fn usual_norm() -> String {
+    option("norm").and_then(|s| s.default).unwrap_or_default().into()
+}
+
+fn norms() -> Vec<String> {
+    vec![usual_norm()]
 }
 
 fn all() -> Vec<Labelled> {
@@ -162,8 +176,7 @@ impl Experiment {
     fn expect_valid(&self) -> Result<()> {
         let metrics: Vec<&str> = METRICS.iter().map(|(name, _)| *name).collect();
         self.metrics.iter().try_for_each(|m| expect_known(m, &metrics, "metrics"))?;
-        let strategies: Vec<&str> = Strategy::NAMES.iter().map(|(name, _)| *name).collect();
-        let norms: Vec<&str> = Normalization::NAMES.iter().map(|(name, _)| *name).collect();
+        let (strategies, norms) = (choices("strategy"), choices("norm"));
         self.grid.strategy.iter().try_for_each(|s| expect_known(s, &strategies, "[grid] strategy"))?;
         self.grid.norm.iter().try_for_each(|n| expect_known(n, &norms, "[grid] norm"))?;
         self.settings.expect_known("[settings]")?;

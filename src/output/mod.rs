@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub enum FileKind {
     /// HTML
     Page,
-    /// A model or a checkpoint, as safetensors.
+    /// A model or a checkpoint: safetensors whose metadata say so, as those of plain weights do not.
     Tensors,
     /// A log, an object a line.
     JsonLines,
@@ -29,22 +29,34 @@ impl FileKind {
     fn name(self) -> &'static str {
         match self {
             FileKind::Page => "report",
-            FileKind::Tensors => "model file",
+            FileKind::Tensors => "model file of this program",
             FileKind::JsonLines => "log",
         }
     }
 
-    /// Whether a file of `len` bytes that begins so is one.
-    fn is(self, begin: &[u8], len: u64) -> bool {
-        match self {
+    /// Whether a file of `len` bytes is one.
+    fn is(self, mut file: impl Read, len: u64) -> std::io::Result<bool> {
+        let mut begin = Vec::new();
+        file.by_ref().take(16).read_to_end(&mut begin)?;
+        Ok(match self {
             FileKind::Page => begin.get(..15).is_some_and(|b| b.eq_ignore_ascii_case(b"<!doctype html>")),
             FileKind::JsonLines => begin.first() == Some(&b'{'),
-            FileKind::Tensors => begin.split_first_chunk::<8>().is_some_and(|(header, rest)| {
-                u64::from_le_bytes(*header) <= len.saturating_sub(8) && rest.first() == Some(&b'{')
-            }),
-        }
+            FileKind::Tensors => match begin.split_first_chunk::<8>() {
+                Some((header, rest)) if u64::from_le_bytes(*header) <= (len.saturating_sub(8)).min(LONGEST_HEADER) => {
+                    let more = u64::from_le_bytes(*header).saturating_sub(rest.len() as u64);
+                    let mut text = rest.to_vec();
+                    file.take(more).read_to_end(&mut text)?;
+                    let header: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+                    header["__metadata__"]["format"] == env!("CARGO_PKG_NAME")
+                }
+                _ => false,
+            },
+        })
     }
 }
+
+/// Of a safetensors file, in bytes, as that format has it.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// The files and folders that a command will write, each with the flag that named it, to hold what it reads against.
 ///
@@ -83,9 +95,12 @@ impl Outputs {
         }
         expect_room(&folder).map_err(|e| named(format!("cannot write into {}: {e}", folder.display())))?;
         if let Some(found) = found {
-            let mut begin = Vec::new();
-            let read = std::fs::File::open(path).and_then(|f| f.take(16).read_to_end(&mut begin));
-            if found.len() > 0 && (read.is_err() || !kind.is(&begin, found.len())) {
+            // Files are replaced through their folder, which a file's own mode would not hinder.
+            if found.permissions().readonly() {
+                return Err(named("is read-only, and would be replaced; name another file".into()));
+            }
+            let is = std::fs::File::open(path).and_then(|file| kind.is(file, found.len()));
+            if found.len() > 0 && !is.unwrap_or(false) {
                 return Err(named(format!("already there, and no {}; name another file", kind.name())));
             }
             let handle = Handle::from_path(path).map_err(|e| Error::io(path, e))?;

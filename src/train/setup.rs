@@ -73,6 +73,12 @@ impl Setup {
         Some(own.or(&of.settings))
     }
 
+    /// The same without options that the method does not have.
+    pub fn of_method(mut self, method: &Method) -> Setup {
+        self.options.retain(|name, _| method.options.iter().any(|s| s.name == name));
+        self
+    }
+
     pub fn backbone(&self) -> &str {
         self.backbone.as_deref().unwrap_or(BACKBONE)
     }
@@ -98,7 +104,7 @@ impl Setup {
     pub fn detector(&self) -> Result<Arc<dyn Detector>> {
         let method = self.method()?;
         let mut options = Options::new(method.options);
-        for (name, value) in self.options.iter().filter(|(name, _)| method.options.iter().any(|s| s.name == **name)) {
+        for (name, value) in &self.clone().of_method(method).options {
             options = options.with(name, &value.to_string())?;
         }
         (method.detector)(options)

@@ -89,12 +89,12 @@ impl TrainSet {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             if is_normal(&name) {
                 found = true;
-                set.good.extend(samples(set.passed_over.pictures(&folder)?, &name, false));
+                set.good.extend(samples(set.passed_over.pictures(&folder, &[])?, &name, false));
                 if name != NORMAL[0] {
                     set.taken_for_normal.push(name.into_owned());
                 }
             } else if name.eq_ignore_ascii_case(COARSE) {
-                set.anomalous.extend(samples(set.passed_over.pictures(&folder)?, COARSE, true));
+                set.anomalous.extend(samples(set.passed_over.pictures(&folder, &[])?, COARSE, true));
             } else {
                 set.passed_over.folder(&format!("train/{name}"), &folder);
             }
@@ -107,11 +107,11 @@ impl TrainSet {
     }
 
     /// All pictures below a folder of normal ones and, if there is one, a folder of anomalous ones.
-    pub fn of_folders(normal: &Path, anomalous: Option<&Path>) -> Result<Self> {
+    pub fn of_folders(normal: &Path, anomalous: Option<&Path>, masks: Option<&Path>) -> Result<Self> {
         let mut set = Self::default();
-        set.good = samples(set.passed_over.pictures(normal)?, NORMAL[0], false).collect();
+        set.good = samples(set.passed_over.pictures(normal, masks.as_slice())?, NORMAL[0], false).collect();
         if let Some(folder) = anomalous {
-            set.anomalous = samples(set.passed_over.pictures(folder)?, COARSE, true).collect();
+            set.anomalous = samples(set.passed_over.pictures(folder, masks.as_slice())?, COARSE, true).collect();
         }
         set.expect_apart()
     }
@@ -126,9 +126,9 @@ impl TrainSet {
 }
 
 impl PassedOver {
-    /// The pictures below a folder; what else is there is added.
-    fn pictures(&mut self, folder: &Path) -> Result<Vec<PathBuf>> {
-        let mut found = listing::below(folder)?;
+    /// The pictures below a folder, but not in the folders `without`; what else is there is added.
+    fn pictures(&mut self, folder: &Path, without: &[&Path]) -> Result<Vec<PathBuf>> {
+        let mut found = listing::below_without(folder, without)?;
         found.passed_over.masks += take_masks(&mut found.pictures).values().map(Vec::len).sum::<usize>();
         self.add(found.passed_over);
         Ok(found.pictures)
