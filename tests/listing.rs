@@ -249,17 +249,19 @@ fn somebody_elses_file_in_a_folder_of_ours_stays() {
 fn only_its_own_kind_is_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x");
-    let mut model = 2u64.to_le_bytes().to_vec();
-    model.extend(b"{}");
+    let of_header = |header: &str| [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat();
+    let model = of_header("{\"__metadata__\":{\"format\":\"ckaad\"}}");
+    let weights = of_header("{\"__metadata__\":{\"format\":\"pt\"}}");
     let kinds = [FileKind::Page, FileKind::Tensors, FileKind::JsonLines];
-    let contents: [&[u8]; 5] = [b"", b"<!DOCTYPE html><html>", &model, b"{\"epoch\":1}\n", b"a list of pictures\n"];
+    let list = b"a list of pictures\n";
+    let contents: [&[u8]; 6] = [b"", b"<!DOCTYPE html><html>", &model, b"{\"epoch\":1}\n", list, &weights];
     let mut taken = Vec::new();
     for content in contents {
         fs::write(&path, content).unwrap();
         taken.push(kinds.map(|kind| Outputs::default().file("--out", &path, kind).is_ok()));
     }
     let [no, yes] = [false, true];
-    assert_eq!(taken, [[yes; 3], [yes, no, no], [no, yes, no], [no, no, yes], [no; 3]]);
+    assert_eq!(taken, [[yes; 3], [yes, no, no], [no, yes, no], [no, no, yes], [no; 3], [no; 3]]);
 }
 
 #[test]
@@ -275,6 +277,11 @@ fn training_folders() {
     assert!(error.contains("no train/good") && error.contains("--normal ") && error.contains("(2)"), "{error}");
     let error = TrainSet::of_folders(root, Some(&root.join("bad")), None).unwrap_err().to_string();
     assert!(error.contains("x.png") && error.contains("as an anomalous one"), "{error}");
+    // Masks among the pictures are no pictures.
+    touch(root, "bad/masks/x.png");
+    let masks = root.join("bad/masks");
+    let set = TrainSet::of_folders(&root.join("photos"), Some(&root.join("bad")), Some(&masks)).unwrap();
+    assert_eq!((set.good.len(), set.anomalous.len()), (2, 1));
     let error = TrainSet::of_folders(&root.join("nowhere"), None, None).unwrap_err().to_string();
     assert!(error.contains("nowhere"), "{error}");
 }

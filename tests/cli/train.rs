@@ -216,6 +216,23 @@ fn nothing_is_replaced_unasked() {
     ckaad(&["threshold", "--model", text(&w), "--out", text(&picture), "--force", text(&at("p"))])
         .fails(2, &["a.png", "already there, and no model file"]);
     assert_eq!(std::fs::read(&picture).unwrap(), std::fs::read(full().join("train/good/000.png")).unwrap());
+    // Weights of a backbone are no model, and what is read-only is to stay, whoever runs this and whatever is forced.
+    let backbone = at("resnet18.safetensors");
+    std::fs::copy(&w, &backbone).unwrap();
+    rewrite(&backbone, |name| name.starts_with("backbone."), |metadata| metadata.clear());
+    let threshold = |out: &std::path::Path| {
+        ckaad(&["threshold", "--model", text(&w), "--out", text(out), "--force", "--value", "1"])
+    };
+    let weights = std::fs::read(&backbone).unwrap();
+    threshold(&backbone).fails(2, &["resnet18.safetensors", "already there, and no model file of this program"]);
+    assert!(std::fs::read(&backbone).unwrap() == weights);
+    let kept = at("kept.safetensors");
+    std::fs::copy(&w, &kept).unwrap();
+    let mut mode = std::fs::metadata(&kept).unwrap().permissions();
+    mode.set_readonly(true);
+    std::fs::set_permissions(&kept, mode).unwrap();
+    threshold(&kept).fails(2, &["kept.safetensors", "is read-only"]);
+    assert!(std::fs::read(&kept).unwrap() == before);
     // Leftovers of an interrupted run are an unfinished model.
     std::fs::copy(model(), at("m.checkpoint.safetensors")).unwrap();
     train(full(), &at("m.safetensors"), "").fails(2, &["m.checkpoint.safetensors", "already there", "--resume"]);
