@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ckaad::data::layout::check::{Masks, Report, check};
-use ckaad::data::layout::split::{Labelled, Plan, csv, split};
+use ckaad::data::layout::split::{Amount, Plan, csv, split};
 use ckaad::data::layout::{Category, Dataset, LAYOUTS, Layout, Options, Split, TestSet};
 use tempfile::TempDir;
 
@@ -582,7 +582,7 @@ fn splits_keep_equal_pictures_together() {
     }
     let [normal, anomalous, mask] = ["no", "yes", "masks"].map(|f| root.join(f));
     let set = || TestSet::of_folders(Some(&normal), Some(&anomalous), Some(&mask)).unwrap();
-    let plan = |seed| Plan { tested: 0.4, labelled: Labelled::Count(3), seed };
+    let plan = |seed| Plan { tested: 0.4, labelled: Amount::Count(3), seed };
     let mut first = None;
     for seed in 0..8 {
         let made = split(set(), &plan(seed), &mut |_| ()).unwrap();
@@ -614,7 +614,7 @@ fn splits_keep_equal_pictures_together() {
     let message = csv(&split(set(), &plan(0), &mut |_| ()).unwrap(), &root.join("x.csv")).unwrap_err().to_string();
     assert!(message.contains("a type of anomalies called ok"), "{message}");
     fs::rename(root.join("yes/ok"), root.join("yes/a")).unwrap();
-    let too_many = Plan { labelled: Labelled::Count(11), ..plan(0) };
+    let too_many = Plan { labelled: Amount::Count(11), ..plan(0) };
     let message = split(set(), &too_many, &mut |_| ()).map(|_| ()).unwrap_err().to_string();
     assert!(message.contains("--labelled 11: there are 10 anomalous pictures"), "{message}");
     fs::copy(root.join("no/12.png"), root.join("yes/a/same.png")).unwrap();

@@ -5,7 +5,7 @@ use super::inputs::{tell_left_out, tell_passed_over};
 use super::options::{Format, percentage, plural, print, share};
 use super::progress;
 use crate::data::layout::check::{Report, check};
-use crate::data::layout::split::{Labelled, Plan, csv, split};
+use crate::data::layout::split::{Amount, Plan, csv, split};
 use crate::data::layout::{Category, Dataset, LAYOUTS, Layout, Options, Split, TestSet};
 use crate::output::{expect_new, folder_of, write_atomically};
 use crate::{Error, Result};
@@ -177,7 +177,7 @@ struct SplitArgs {
     test_share: f64,
     /// Anomalous pictures that are for training, as a number or a share (10%); the others are for testing
     #[arg(long, default_value = "10%", value_parser = labelled, value_name = "N|SHARE")]
-    labelled: Labelled,
+    labelled: Amount,
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// CSV file to write
@@ -185,12 +185,10 @@ struct SplitArgs {
     out: PathBuf,
 }
 
-fn labelled(text: &str) -> std::result::Result<Labelled, String> {
+fn labelled(text: &str) -> std::result::Result<Amount, String> {
     match text.parse() {
-        Ok(count) => Ok(Labelled::Count(count)),
-        Err(_) => {
-            percentage(text).map(Labelled::Share).map_err(|_| "expected a number, or a share as 0.1 or 10%".into())
-        }
+        Ok(count) => Ok(Amount::Count(count)),
+        Err(_) => percentage(text).map(Amount::Share).map_err(|_| "expected a number, or a share as 0.1 or 10%".into()),
     }
 }
 

@@ -43,7 +43,7 @@ pub fn content(sample: &Sample) -> Result<[u8; 32]> {
 
 /// How many anomalous pictures are for training.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Labelled {
+pub enum Amount {
     Count(usize),
     /// From 0 to 1.
     Share(f64),
@@ -54,7 +54,7 @@ pub enum Labelled {
 pub struct Plan {
     /// Share of the normal pictures that is for testing, from 0 to 1.
     pub tested: f64,
-    pub labelled: Labelled,
+    pub labelled: Amount,
     pub seed: u64,
 }
 
@@ -91,12 +91,12 @@ pub fn split(set: TestSet, plan: &Plan, progress: &mut dyn FnMut(usize)) -> Resu
     let (anomalous, normal): (Vec<_>, Vec<_>) = members.into_iter().partition(|group| group[0].anomalous);
     let count = |groups: &[Vec<Sample>]| groups.iter().map(Vec::len).sum::<usize>();
     let labelled = match plan.labelled {
-        Labelled::Count(n) if n > count(&anomalous) => {
+        Amount::Count(n) if n > count(&anomalous) => {
             let there = count(&anomalous);
             return Err(Error::Usage(format!("--labelled {n}: there are {there} anomalous pictures")));
         }
-        Labelled::Count(n) => n,
-        Labelled::Share(share) => share_of(count(&anomalous), share),
+        Amount::Count(n) => n,
+        Amount::Share(share) => share_of(count(&anomalous), share),
     };
     let tested = share_of(count(&normal), plan.tested);
     let mut samples = divide(normal, tested, plan.seed, "normal", [Split::Test, Split::Train]);
