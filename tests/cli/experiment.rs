@@ -76,7 +76,7 @@ fn cells_are_what_train_and_eval_make_of_the_same_settings() {
     // What is done is done.
     let before = std::fs::read(out.join("results.jsonl")).unwrap();
     let again = ckaad(&args(&file, &out)).ok();
-    assert_eq!((again.out, again.err.contains("image AUROC")), (run.out, false));
+    assert_eq!((again.out.as_str(), again.err.contains("image AUROC")), (run.out.as_str(), false));
     assert!(std::fs::read(out.join("results.jsonl")).unwrap() == before);
 
     // Two at a time, each on the one thread that all tests run with: the same numbers.
