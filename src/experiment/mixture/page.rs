@@ -33,10 +33,10 @@ pub fn html(runs: &[Run], seed: u64, command: &str) -> Result<String> {
     }
     h.push_str("</div>\n<h2>Over time</h2>\n<div class=\"charts\">\n");
     let edge = "Dashed: if every anomalous point went to the nearest normal one";
-    write_lines(&mut h, runs, "distance to normal", at_the_edge(seed), edge, |m| m.distance)?;
-    write_lines(&mut h, runs, "anomalous reproduced", 0.0, "From 0 to 1, all of them", |m| m.reproduced)?;
+    write_lines(&mut h, runs, "distance to normal", Some(at_the_edge(seed)), edge, |m| m.distance)?;
+    write_lines(&mut h, runs, "anomalous reproduced", None, "From 0 to 1, all of them", |m| m.reproduced)?;
     let margin = "Dashed: the margin, which ckapatch's shall have";
-    write_lines(&mut h, runs, "energy of anomalous", Hyper::default().margin, margin, |m| m.energy)?;
+    write_lines(&mut h, runs, "energy of anomalous", Some(Hyper::default().margin), margin, |m| m.energy)?;
     h.push_str("</div>\n");
     let settings = [
         ("Step", format!("{NORMAL} normal pictures and {ANOMALOUS} anomalous, of 64 points each")),
@@ -83,7 +83,7 @@ fn write_points(h: &mut String, label: &str, clouds: [&[[f64; 2]]; 2], caption: 
     let mut outlines: Vec<_> = NORMAL_DISCS.iter().map(|disc| (disc.outline(), charts::NORMAL)).collect();
     outlines.push((ANOMALOUS_DISC.outline(), charts::ANOMALOUS));
     let clouds = [(clouds[0], charts::NORMAL), (clouds[1], charts::ANOMALOUS)];
-    let scatter = Scatter { clouds: &clouds, outlines: &outlines, x: -1.9..1.1, y: -1.2..1.2 };
+    let scatter = Scatter { clouds: &clouds, outlines: &outlines, x: -2.4..1.2, y: -1.5..1.5 };
     let outside = match scatter.outside() {
         0 => String::new(),
         n => format!(" {n} lie outside of the picture."),
@@ -96,7 +96,7 @@ fn write_lines(
     h: &mut String,
     runs: &[Run],
     what: &str,
-    level: f64,
+    level: Option<f64>,
     about: &str,
     value: impl Fn(&Measured) -> f64,
 ) -> Result<()> {

@@ -172,14 +172,14 @@ pub struct Lines<'a> {
     pub x: &'a str,
     pub y: &'a str,
     /// Drawn dashed, from end to end.
-    pub level: f64,
+    pub level: Option<f64>,
 }
 
 impl Lines<'_> {
     pub fn svg(&self) -> Result<String> {
         let all = || self.series.iter().flat_map(|s| s.0.iter());
         let right = all().map(|p| p.0).fold(1.0, f64::max);
-        let high = 1.08 * all().map(|p| p.1).fold(self.level, f64::max).max(1e-9);
+        let high = 1.08 * all().map(|p| p.1).chain(self.level).fold(1e-9, f64::max);
         chart(|area| {
             let mut chart = ChartBuilder::on(&area)
                 .margin(8)
@@ -202,8 +202,10 @@ impl Lines<'_> {
             for (points, color) in self.series {
                 chart.draw_series(LineSeries::new(points.iter().copied(), color.stroke_width(2)))?;
             }
-            let level = [(0.0, self.level), (right, self.level)];
-            chart.draw_series(DashedLineSeries::new(level, 6, 4, GRAY.stroke_width(2)))?;
+            if let Some(level) = self.level {
+                let line = [(0.0, level), (right, level)];
+                chart.draw_series(DashedLineSeries::new(line, 6, 4, GRAY.stroke_width(2)))?;
+            }
             area.present()?;
             Ok(())
         })
