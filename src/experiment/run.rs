@@ -246,6 +246,9 @@ impl Runner<'_> {
         let mut results = Vec::new();
         for category in &cell.categories {
             let e = evaluate(&mut scorer, dataset.test(category)?, threshold, pro, |_| ())?;
+            for reason in e.unreadable.iter().map(Error::to_string).chain(e.folders.iter().cloned()) {
+                (self.tell)(Progress::Warning(&format!("{}: left out: {reason}", cell.describe())));
+            }
             results.push(CategoryResult::new(category, &e));
         }
         let _ = std::fs::remove_file(path_of(&out));
