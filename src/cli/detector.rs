@@ -61,10 +61,6 @@ impl DetectorArgs {
         (self.method.detector)(options)
     }
 
-    pub fn method(&self) -> &'static Method {
-        self.method
-    }
-
     pub fn detector(&self) -> Result<Arc<dyn Detector>> {
         self.detector_with(&BTreeMap::new())
     }

@@ -26,7 +26,7 @@ Examples:
   ckaad experiment experiments/ablation.toml --root /datasets --weights resnet18 --out runs/ablation
   ckaad experiment experiments/tiles.toml --root /datasets --jobs 4 --out runs/tiles --format json | jq .image_auroc
 
-Exit codes: 0 all cells have results; 2 wrong use, or some cells failed; 130 stopped by Ctrl-C.")]
+Exit codes: 0 all cells of the datasets that are there have results; 2 wrong use, or some cells failed; 130 stopped by Ctrl-C.")]
 pub struct Args {
     /// The experiment
     #[arg(value_name = "FILE")]
@@ -62,7 +62,8 @@ pub fn run(args: &Args) -> Result<bool> {
     for name in &missing {
         note!("ckaad: dataset {name}: not below {}, its cells are left out", args.root.display());
     }
-    let cells = grid::cells(&experiment, &opened)?;
+    let backend = args.device.training_backend()?;
+    let cells = grid::cells(&experiment, &opened, args.weights.as_deref(), &backend.to_string())?;
     if args.list {
         return print(&cells.iter().map(|c| c.describe() + "\n").collect::<String>()).map(|()| true);
     }
@@ -74,7 +75,6 @@ pub fn run(args: &Args) -> Result<bool> {
         )));
     }
     Outputs::default().folder("--out", &args.out)?;
-    let backend = args.device.training_backend()?;
     let stop = super::stop_on_ctrl_c()?;
     let bar = progress::bar("experiment", 0);
     let begun = |cell: &Cell| bar.set_message(cell.describe());

@@ -4,6 +4,7 @@ use super::message::plain;
 use super::options::{Format, print};
 use crate::Result;
 use crate::detector::file::{Config, ModelFile};
+use crate::error::plural;
 use serde_json::json;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -70,7 +71,7 @@ fn table(config: &Config) -> Result<String> {
     match &config.training {
         None => rows.push(("training", "(not told: written by an earlier version)".into())),
         Some(t) => {
-            let epochs = t.epochs.map_or("fitted at once".to_string(), |e| format!("{e} epochs"));
+            let epochs = t.epochs.map_or("fitted at once".to_string(), |e| plural(e, "epoch"));
             rows.push(("trained", format!("{}, by ckaad {} on {}", t.date, t.version, t.device)));
             rows.push(("", format!("{epochs}, batch size {}, seed {}", t.batch_size, t.seed)));
             let data = format!("{} normal, {} held back, {} anomalous", t.normal, t.held_back, t.anomalous);

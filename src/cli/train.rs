@@ -207,8 +207,9 @@ fn tell_classes(set: &TrainSet) {
 pub fn run(args: &Args) -> Result<bool> {
     let Opened { dataset, mut categories } = args.data.open()?;
     let category = if let [only] = &categories[..] { only.name.as_str() } else { "" };
-    let known = if args.own_settings { None } else { Setup::of_dataset(&dataset, category) };
-    let usual = known.map(|setup| setup.of_method(args.detector.method()));
+    let by_steps = matches!(args.detector.detector()?.learning(), Learning::Steps(_));
+    // The paper's are of a method that learns by steps.
+    let usual = if args.own_settings || !by_steps { None } else { Setup::of_dataset(&dataset, category) };
     if let Some(usual) = &usual {
         note!("ckaad: {dataset}: trained as in the paper, but for flags ({usual}); --own-settings leaves that");
     }

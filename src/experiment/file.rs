@@ -165,10 +165,9 @@ impl Experiment {
     }
 
     pub fn parse(text: &str) -> Result<Self> {
-        let table: Table = toml::from_str(text).map_err(|e| Error::Invalid(e.to_string().trim_end().into()))?;
+        let table: Table = toml::from_str(text).map_err(|e| told(&e, text))?;
         expect_keys(&table)?;
-        let found: Experiment =
-            table.try_into().map_err(|e: toml::de::Error| Error::Invalid(e.to_string().trim_end().into()))?;
+        let found: Experiment = table.try_into().map_err(|e: toml::de::Error| told(&e, text))?;
         found.expect_valid()?;
         Ok(found)
     }
@@ -194,6 +193,16 @@ impl Experiment {
         if self.grid.seeds.is_empty() || self.grid.strategy.is_empty() || self.datasets.is_empty() {
             return Err(Error::Invalid("an experiment takes at least one strategy, one seed and one dataset".into()));
         }
+        if let Some(twice) = self.grid.seeds.iter().find(|s| self.grid.seeds.iter().filter(|t| t == s).count() > 1) {
+            return Err(Error::Invalid(format!("[grid] seeds: {twice} is there twice")));
+        }
+        for setup in self.datasets.iter().map(|d| &d.settings).chain([&self.settings]) {
+            for (name, value) in [("epochs", setup.epochs), ("batch-size", setup.batch_size)] {
+                if value == Some(0) {
+                    return Err(Error::Invalid(format!("{name} = 0: expected at least 1")));
+                }
+            }
+        }
         if !(0.0..1.0).contains(&self.grid.validation) {
             return Err(Error::Invalid(format!(
                 "validation = {}: expected a share from 0 to below 1",
@@ -206,6 +215,12 @@ impl Experiment {
     pub fn pro(&self) -> Result<ProDefinition> {
         self.pro.as_deref().map_or(Ok(ProDefinition::default()), ProDefinition::find)
     }
+}
+
+/// A parser's error on one line.
+fn told(e: &toml::de::Error, text: &str) -> Error {
+    let at = e.span().map(|span| format!("line {}: ", text[..span.start.min(text.len())].matches('\n').count() + 1));
+    Error::Invalid(format!("{}{}", at.unwrap_or_default(), e.message()))
 }
 
 /// Refuses keys that mean nothing. What is free to be named otherwise (settings, metrics) is looked at when it is read.

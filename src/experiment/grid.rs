@@ -7,8 +7,9 @@ use crate::detector::Learning;
 use crate::train::setup::{Setting, Setup};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A row of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +35,16 @@ pub struct Cell {
     /// Everything that it is trained with.
     pub settings: Setup,
     pub validation: f64,
+    /// What else a result depends on.
+    pub inputs: Inputs,
+}
+
+/// Of pictures, a digest of their names and sizes; of weights and device, what they are called.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Inputs {
+    pub pictures: String,
+    pub weights: String,
+    pub device: String,
 }
 
 impl Cell {
@@ -160,6 +171,20 @@ impl Opened<'_> {
         category.test.as_ref().map_err(|e| Error::Invalid(e.to_string()))
     }
 
+    /// Of all files of some categories: their names, their sizes and what they are taken for.
+    fn digest(&self, names: &[String]) -> String {
+        let mut digest = Sha256::new();
+        for category in self.categories.iter().filter(|c| names.contains(&c.name)) {
+            for (split, sample) in category.samples() {
+                let files = sample.source.file().into_iter().chain(sample.masks.iter().map(PathBuf::as_path));
+                let sizes: Vec<u64> = files.map(|f| std::fs::metadata(f).map_or(0, |m| m.len())).collect();
+                let name = sample.path().file_name().unwrap_or_default();
+                digest.update(format!("{split:?} {} {name:?} {sizes:?}\n", sample.kind));
+            }
+        }
+        digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
+    }
+
     /// What is trained on by itself.
     fn groups(&self) -> Vec<Vec<String>> {
         let names = self.categories.iter().map(|c| c.name.clone());
@@ -167,8 +192,9 @@ impl Opened<'_> {
     }
 }
 
-/// All cells of the datasets that are there, in the order in which they are run.
-pub fn cells(e: &Experiment, opened: &[Opened]) -> Result<Vec<Cell>> {
+/// All cells of the datasets that are there, in the order in which they are run: with these weights (absent: each backbone's
+/// own) on a device.
+pub fn cells(e: &Experiment, opened: &[Opened], weights: Option<&str>, device: &str) -> Result<Vec<Cell>> {
     let rows = rows(e)?;
     let mut cells = Vec::new();
     for dataset in opened {
@@ -177,6 +203,7 @@ pub fn cells(e: &Experiment, opened: &[Opened]) -> Result<Vec<Cell>> {
             let classes: BTreeSet<String> = set.anomalous.iter().map(|s| s.kind.clone()).collect();
             let classes = Vec::from_iter(classes);
             let own = Setup::of_dataset(&dataset.spec.name, if categories.len() == 1 { &categories[0] } else { "" });
+            let pictures = dataset.digest(&categories);
             let setup = dataset.spec.settings.clone().or(&e.settings).or(&own.unwrap_or_default());
             for seed in &e.grid.seeds {
                 for row in &rows {
@@ -189,6 +216,11 @@ pub fn cells(e: &Experiment, opened: &[Opened]) -> Result<Vec<Cell>> {
                         seed: *seed,
                         settings: row.over(&setup),
                         validation: e.grid.validation,
+                        inputs: Inputs {
+                            pictures: pictures.clone(),
+                            weights: weights.unwrap_or(setup.backbone()).into(),
+                            device: device.into(),
+                        },
                     }));
                 }
             }

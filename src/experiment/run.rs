@@ -11,9 +11,10 @@ use crate::data::protocol::Draw;
 use crate::detector::Learning;
 use crate::detector::file::ModelFile;
 use crate::engine::device::{Backend, cpu};
+use crate::error::plural;
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
-use crate::output::OurFolder;
+use crate::output::{MARK, OurFolder};
 use crate::score::evaluate::evaluate;
 use crate::score::scorer::Scorer;
 use crate::train::events::{Ended, Event};
@@ -23,6 +24,7 @@ use crate::train::{self, path_of};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -91,6 +93,12 @@ impl Runner<'_> {
     /// Runs those of `cells` that have no result in the folder yet.
     pub fn run(&self, cells: &[Cell]) -> Result<Summary> {
         let path = self.folder.join("results.jsonl");
+        let folder = OurFolder::open(self.folder.clone())?;
+        // Until this ends: another run would write over its results.
+        let held = File::open(self.folder.join(MARK)).map_err(|e| Error::io(&self.folder, e))?;
+        if held.try_lock().is_err() {
+            return Err(Error::Usage(format!("{}: another run writes into it; wait for it", self.folder.display())));
+        }
         let (outcomes, broken) = results::read(&path)?;
         if broken > 0 {
             let text = format!("{}: {broken} lines are no results of cells and are left out", path.display());
@@ -98,16 +106,19 @@ impl Runner<'_> {
         }
         let others = outcomes.iter().filter(|o| !cells.contains(&o.cell)).count();
         if others > 0 {
-            let text = format!("{}: {others} results are of other settings and are not shown", path.display());
+            let text = format!(
+                "{}: {others} results are of other settings, pictures, weights or devices and are not shown",
+                path.display()
+            );
             (self.tell)(Progress::Warning(&text));
         }
         let open: Vec<&Cell> = cells.iter().filter(|c| !outcomes.iter().any(|o| o.cell == **c)).collect();
         let work = Work::new(self, &open)?;
-        let folder = OurFolder::open(self.folder.clone())?;
         let shared = Shared { next: 0, taken: 0, running: 0, outcomes, folder, failed: 0, broken: None };
         let (shared, freed) = (Mutex::new(shared), Condvar::new());
+        // Of all jobs, however many cells are left: a checkpoint is gone on from with as many threads as wrote it.
+        let threads = (rayon::current_num_threads() / self.jobs).max(1);
         let jobs = self.jobs.clamp(1, open.len().max(1));
-        let threads = (rayon::current_num_threads() / jobs).max(1);
         let worker = || -> Result<()> {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             let pool = pool.map_err(|e| Error::Invalid(format!("no threads can be had: {e}")))?;
@@ -231,7 +242,16 @@ impl Runner<'_> {
             Event::Warning(text) => (self.tell)(Progress::Warning(text)),
             _ => (),
         };
-        if let Ended::Interrupted { .. } = train::run(&settings, train, &weights, &heard, self.stop)? {
+        let begin = |settings: &Settings| train::run(settings, train.clone(), &weights, &heard, self.stop);
+        let ended = match begin(&settings) {
+            Err(e) if settings.resume => {
+                let text = format!("{}: begun anew, as its checkpoint does not fit: {e}", cell.describe());
+                (self.tell)(Progress::Warning(&text));
+                begin(&Settings { resume: false, ..settings.clone() })
+            }
+            ended => ended,
+        };
+        if let Ended::Interrupted { .. } = ended? {
             return Ok(None);
         }
         let model = ModelFile::open(&out)?;
@@ -248,6 +268,11 @@ impl Runner<'_> {
             let e = evaluate(&mut scorer, dataset.test(category)?, threshold, pro, |_| ())?;
             for reason in e.unreadable.iter().map(Error::to_string).chain(e.folders.iter().cloned()) {
                 (self.tell)(Progress::Warning(&format!("{}: left out: {reason}", cell.describe())));
+            }
+            if let n @ 1.. = e.without_mask(|_| true) {
+                let pictures = plural(n, "anomalous picture");
+                let text = format!("{}: {pictures} without a usable mask count in image metrics only", cell.describe());
+                (self.tell)(Progress::Warning(&text));
             }
             results.push(CategoryResult::new(category, &e));
         }

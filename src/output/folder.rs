@@ -9,7 +9,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const MARK: &str = ".ckaad-output";
+/// What marks a folder as ours.
+pub const MARK: &str = ".ckaad-output";
 /// Behind this line stand the names, each ended by a zero byte.
 const SAYS: &[u8] = b"The files named here were written by ckaad, which may replace them.\n";
 

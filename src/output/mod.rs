@@ -5,7 +5,7 @@ mod folder;
 mod spill;
 
 pub use atomic::write_atomically;
-pub use folder::{OurFolder, is_ours, ours_below};
+pub use folder::{MARK, OurFolder, is_ours, ours_below};
 pub use spill::{Place, Spill};
 
 use crate::error::plural;

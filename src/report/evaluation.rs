@@ -35,7 +35,7 @@ pub fn left_out(e: &Evaluation) -> Vec<String> {
             let name = p.image.path().display();
             match why {
                 NoMask::Missing => {}
-                NoMask::Empty => all.push(format!("{name}: its mask marks nothing; left out of pixel metrics")),
+                NoMask::Empty => all.push(format!("{name}: its mask marks nothing, or nothing that is left at the size of the map; left out of pixel metrics")),
                 NoMask::Unreadable(e) => all.push(format!("{e}; {name} is left out of pixel metrics")),
             }
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// What to train, on what, and where to put it. Serialized, it is those settings that change the numbers, by the names that people
 /// know them by; see [`Key`].
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Settings {
     #[serde(flatten, serialize_with = "detector_in_training")]
     pub detector: Arc<dyn Detector>,

@@ -8,15 +8,26 @@ use super::pickle::{self, Value};
 use super::state_dict;
 use crate::{Result, invalid};
 
-/// The pickled magic number 0x1950a86a20f9469cfc6c, after the two bytes that name the pickle protocol.
+/// The pickled magic number 0x1950a86a20f9469cfc6c. Before it stand two bytes that name the pickle protocol, and from protocol 4 on a
+/// frame: 0x95 and its length.
 const MAGIC: [u8; 13] = *b"\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
 
+const FRAME: u8 = 0x95;
+
+/// Where the first pickle ends, if the file begins with it.
+fn behind_magic(bytes: &[u8]) -> Option<usize> {
+    let at = if bytes.get(2) == Some(&FRAME) { 2 + 9 } else { 2 };
+    let begins = bytes.first() == Some(&0x80) && bytes.get(at..).is_some_and(|rest| rest.starts_with(&MAGIC));
+    begins.then_some(at + MAGIC.len())
+}
+
 pub(super) fn recognise(bytes: &[u8]) -> bool {
-    bytes.first() == Some(&0x80) && bytes.get(2..).is_some_and(|rest| rest.starts_with(&MAGIC))
+    behind_magic(bytes).is_some()
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Index> {
-    let mut rest = &bytes[2 + MAGIC.len()..];
+    let Some(begin) = behind_magic(bytes) else { invalid!("not PyTorch's stream format") };
+    let mut rest = &bytes[begin..];
     let mut next = |what: &str| {
         let (pickle, root, length) = pickle::read(rest).map_err(|e| e.within(what))?;
         rest = &rest[length..];

@@ -169,7 +169,10 @@ impl Report {
         let best = "The best F1 is at the threshold that fits these very pictures best, which nobody knows beforehand.";
         let pro = format!("{}.", escape(&self.pro_definition));
         for (head, sentence) in [
-            ("image AUROC", "A defect type's row compares its pictures with all normal ones."),
+            (
+                "image AUROC",
+                "A defect type's row compares its pictures with all normal ones (of its category, where there are several).",
+            ),
             (FOUND, "Found: share of the anomalous pictures that the model's threshold finds."),
             ("best F1", best),
             ("AUPRO@0.3", &pro),
