@@ -60,7 +60,7 @@ pub struct Data {
 
 /// What was named.
 #[derive(Default)]
-pub struct Opened {
+pub struct Named {
     /// Which of the known datasets it is, or its layout; empty where there are several roots.
     pub dataset: String,
     /// None where no dataset is named.
@@ -69,7 +69,7 @@ pub struct Opened {
 
 impl Data {
     /// Reads what is named. Standard error says what datasets were taken for.
-    pub fn open(&self) -> Result<Opened> {
+    pub fn open(&self) -> Result<Named> {
         if self.data.is_empty() && (self.reading.layout.is_some() || !self.reading.normal_class.is_empty()) {
             return Err(Error::Usage("--layout and --normal-class say how to read --data; name it, too".into()));
         }
@@ -101,7 +101,7 @@ impl Data {
         if all.len() > 1 {
             note!("ckaad: {} categories together: {}", all.len(), names.join(", "));
         }
-        Ok(Opened { dataset: name, categories: all })
+        Ok(Named { dataset: name, categories: all })
     }
 
     fn normal(&self, layout: &Layout) -> String {

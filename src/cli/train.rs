@@ -1,6 +1,6 @@
 //! `ckaad train`: trains a detector on a folder of pictures and writes a model file.
 
-use super::data::{Data, Opened};
+use super::data::{Data, Named};
 use super::detector::DetectorArgs;
 use super::inputs::{tell_hard_links, tell_left_out, tell_passed_over};
 use super::options::{Device, Networks, count, named, percentage, plural, share};
@@ -205,7 +205,7 @@ fn tell_classes(set: &TrainSet) {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let Opened { dataset, mut categories } = args.data.open()?;
+    let Named { dataset, mut categories } = args.data.open()?;
     let category = if let [only] = &categories[..] { only.name.as_str() } else { "" };
     let by_steps = matches!(args.detector.detector()?.learning(), Learning::Steps(_));
     // The paper's are of a method that learns by steps.

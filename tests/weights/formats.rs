@@ -38,6 +38,8 @@ fn every_format_equals_what_pytorch_wrote() {
         ("state_zip.pth", Format::TorchZip),
         ("nested_zip.pth", Format::TorchZip),
         ("state_stream.pth", Format::TorchStream),
+        // Of pickle protocol 4, which frames what it writes.
+        ("state_stream4.pth", Format::TorchStream),
         ("state.safetensors", Format::Safetensors),
     ];
     for (file, format) in formats {

@@ -135,8 +135,8 @@ pub fn run(variant: Variant, seed: u64, step: impl Fn(usize)) -> Result<Run> {
     let Some(adversary) = variant.strategy.adversary(&hyper) else {
         crate::invalid!("variant {} trains no discriminator", variant.name);
     };
-    let mut training = Opened::new(NORMAL + ANOMALOUS, |r| r.record_step(&adversary, &hyper))?;
-    let mut measuring = Opened::new(2 * MEASURED / POINTS, |r| r.record_measurement())?;
+    let mut training = Running::new(NORMAL + ANOMALOUS, |r| r.record_step(&adversary, &hyper))?;
+    let mut measuring = Running::new(2 * MEASURED / POINTS, |r| r.record_measurement())?;
     let mut networks = training.networks.map(|net| init::network(training.session.tape().parameters(net), seed));
     for (net, values) in training.networks.iter().zip(&networks) {
         training.session.write_params(*net, values)?;
@@ -230,7 +230,7 @@ impl Recording<'_> {
 }
 
 /// A recorded program with its memory.
-struct Opened {
+struct Running {
     session: Box<dyn Session>,
     points: Var,
     ones: Var,
@@ -239,7 +239,7 @@ struct Opened {
     results: Vec<Var>,
 }
 
-impl Opened {
+impl Running {
     fn new(pictures: usize, record: impl FnOnce(&mut Recording) -> Result<Vec<Var>>) -> Result<Self> {
         let mut tape = Tape::new(DType::F32);
         let networks = ["generator", discriminator::NETWORK].map(|name| tape.network(name));
@@ -250,7 +250,7 @@ impl Opened {
         for v in &results {
             tape.output(*v);
         }
-        Ok(Opened { session: cpu::session(tape)?, points, ones, networks, results })
+        Ok(Running { session: cpu::session(tape)?, points, ones, networks, results })
     }
 
     fn run(&mut self, points: &[[f64; 2]]) -> Result<()> {
