@@ -20,9 +20,6 @@ pub struct Outcome {
     pub validated: usize,
     /// From the first picture decoded to the last one judged.
     pub seconds: f64,
-    /// Where the backbone's weights came from.
-    pub weights: String,
-    pub device: String,
     pub threads: usize,
     /// Of every category.
     pub results: Vec<CategoryResult>,

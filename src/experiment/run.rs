@@ -5,13 +5,13 @@ use super::file::Experiment;
 use super::grid::{Cell, Opened};
 use super::results::{self, CategoryResult, Outcome};
 use super::table;
-use crate::bench::{Kind, Workload};
+use crate::bench::{self, Workload};
 use crate::data::layout::{Sample, TestSet, TrainSet};
 use crate::data::protocol::Draw;
 use crate::detector::Learning;
 use crate::detector::file::ModelFile;
 use crate::engine::device::{Backend, cpu};
-use crate::error::plural;
+use crate::error::{Kind, plural};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
 use crate::output::{MARK, OurFolder};
@@ -33,6 +33,8 @@ use std::time::Instant;
 /// Pictures that are scored at a time.
 const SCORED: usize = 16;
 const CHECKPOINT_EVERY: usize = 5;
+/// Bytes of pictures, and again of features, that a cell keeps in memory; as `ckaad train` does.
+const BUDGET: usize = 2_048_000_000;
 /// What a program, its libraries and its buffers take beside what a cell holds.
 const BESIDE: u64 = 200_000_000;
 
@@ -227,7 +229,7 @@ impl Runner<'_> {
             calibrate: Calibrate::HoldOut(0.0),
             quantile: 1.0,
             cache: CacheKind::Auto,
-            budget: 2_048_000_000,
+            budget: BUDGET,
             checkpoint_every: CHECKPOINT_EVERY,
             resume: path_of(&out).exists(),
             out: out.clone(),
@@ -244,7 +246,7 @@ impl Runner<'_> {
         };
         let begin = |settings: &Settings| train::run(settings, train.clone(), &weights, &heard, self.stop);
         let ended = match begin(&settings) {
-            Err(e) if settings.resume => {
+            Err(e) if settings.resume && matches!(e.kind(), Kind::Usage | Kind::Data) => {
                 let text = format!("{}: begun anew, as its checkpoint does not fit: {e}", cell.describe());
                 (self.tell)(Progress::Warning(&text));
                 begin(&Settings { resume: false, ..settings.clone() })
@@ -281,18 +283,7 @@ impl Runner<'_> {
             std::fs::remove_file(&out).map_err(|e| Error::io(&out, e))?;
         }
         let seconds = started.elapsed().as_secs_f64();
-        let (weights, device) = (weights.describe(), self.backend.to_string());
-        Ok(Some(Outcome {
-            cell: cell.clone(),
-            normal,
-            labelled,
-            validated,
-            seconds,
-            weights,
-            device,
-            threads,
-            results,
-        }))
+        Ok(Some(Outcome { cell: cell.clone(), normal, labelled, validated, seconds, threads, results }))
     }
 
     /// Where a cell's model is while it is made, and its checkpoint beside it.
@@ -356,7 +347,7 @@ impl Work {
 /// Bytes that a training step takes on the CPU.
 fn plan_of(cell: &Cell) -> Result<u64> {
     let setup = &cell.settings;
-    let kind = Kind::Train { batch: setup.batch_size(), cached: true };
+    let kind = bench::Kind::Train { batch: setup.batch_size(), cached: true };
     let workload = Workload { detector: setup.detector()?, architecture: setup.architecture()?, kind };
     let mut bytes = 0;
     for program in workload.record(Backend::CPU.dtype())? {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::found::{Found, normal_classes};
 use super::{Category, Layout, Options, Sample, Split, table};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::invalid;
 
 const CLASSES: [&str; 7] = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"];
@@ -56,9 +56,7 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
 /// Names of pictures with their classes.
 fn classes(folder: &Path, part: &str, left_out: &mut Vec<String>) -> Result<HashMap<String, &'static str>> {
     let file = folder.join(format!("ISIC2018_Task3_{part}_GroundTruth.csv"));
-    let mut table = table::open(&file)?;
-    let named = |e: ::csv::Error| Error::Invalid(format!("{}: {e}", file.display()));
-    let header = table.headers().map_err(named)?.clone();
+    let (header, records) = table::read(&file, left_out)?;
     let column = |name: &str| header.iter().position(|h| h.eq_ignore_ascii_case(name));
     let columns: Vec<(usize, &str)> = CLASSES.iter().filter_map(|class| Some((column(class)?, *class))).collect();
     let (Some(image), true) = (column("image"), columns.len() == CLASSES.len()) else {
@@ -66,14 +64,7 @@ fn classes(folder: &Path, part: &str, left_out: &mut Vec<String>) -> Result<Hash
         invalid!("{file}: its first line is \"{header}\", expected image,{}", CLASSES.join(","));
     };
     let mut classes = HashMap::new();
-    for record in table.records() {
-        let record = match record {
-            Ok(record) => record,
-            Err(e) => {
-                left_out.push(named(e).to_string());
-                continue;
-            }
-        };
+    for record in records {
         let one = |at: usize| record.get(at).and_then(|v| v.parse::<f64>().ok()) == Some(1.0);
         let mut marked = columns.iter().filter(|(at, _)| one(*at));
         let (Some(&(_, class)), None) = (marked.next(), marked.next()) else {

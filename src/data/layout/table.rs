@@ -5,6 +5,7 @@
 //! below the folder of the file. Labels are `good`, `ok`, `normal`, `nominal` or 0 of normal pictures; any others are classes of
 //! anomalies (1 is [`COARSE`]). Separators may be semicolons or tabs.
 
+use ::csv::StringRecord;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -36,8 +37,9 @@ const SPLIT: &[&str] = &["split"];
 const MASK: &[&str] = &["mask"];
 const CATEGORY: &[&str] = &["category", "object"];
 
-/// The fields of a CSV file, without a byte order mark, and the separator of its first line.
-pub fn open(file: &Path) -> Result<::csv::Reader<std::io::Cursor<Vec<u8>>>> {
+/// The header and the records of a CSV file, without a byte order mark, by the separator of its first line. Records that cannot be
+/// read are left out, and named.
+pub fn read(file: &Path, left_out: &mut Vec<String>) -> Result<(StringRecord, Vec<StringRecord>)> {
     let mut bytes = std::fs::read(file).map_err(|e| Error::io(file, e))?;
     if bytes.starts_with(b"\xEF\xBB\xBF") {
         bytes.drain(..3);
@@ -49,7 +51,17 @@ pub fn open(file: &Path) -> Result<::csv::Reader<std::io::Cursor<Vec<u8>>>> {
     let count = |separator: &u8| first.iter().filter(|b| *b == separator).count();
     // Of several that are as frequent the last one.
     let separator = [b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b',');
-    Ok(::csv::ReaderBuilder::new().delimiter(separator).trim(::csv::Trim::All).from_reader(std::io::Cursor::new(bytes)))
+    let named = |e: ::csv::Error| Error::Invalid(format!("{}: {e}", file.display()));
+    let mut table = ::csv::ReaderBuilder::new().delimiter(separator).trim(::csv::Trim::All).from_reader(&bytes[..]);
+    let header = table.headers().map_err(named)?.clone();
+    let mut records = Vec::new();
+    for record in table.records() {
+        match record {
+            Ok(record) => records.push(record),
+            Err(e) => left_out.push(named(e).to_string()),
+        }
+    }
+    Ok((header, records))
 }
 
 /// A row as it is written.
@@ -144,9 +156,7 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
 }
 
 fn rows(file: &Path, base: &Path, left_out: &mut Vec<String>) -> Result<Vec<Row>> {
-    let named = |e: ::csv::Error| Error::Invalid(format!("{}: {e}", file.display()));
-    let mut table = open(file)?;
-    let header = table.headers().map_err(named)?.clone();
+    let (header, records) = read(file, left_out)?;
     let column = |names: &[&str]| header.iter().position(|h| names.iter().any(|n| n.eq_ignore_ascii_case(h)));
     let (Some(path), Some(label)) = (column(PATH), column(LABEL)) else {
         let found: Vec<&str> = header.iter().collect();
@@ -158,14 +168,7 @@ fn rows(file: &Path, base: &Path, left_out: &mut Vec<String>) -> Result<Vec<Row>
     };
     let (split, mask, category) = (column(SPLIT), column(MASK), column(CATEGORY));
     let mut rows = Vec::new();
-    for record in table.records() {
-        let record = match record {
-            Ok(record) => record,
-            Err(e) => {
-                left_out.push(named(e).to_string());
-                continue;
-            }
-        };
+    for record in records {
         let line = record.position().map_or(0, |p| p.line());
         let field = |at: usize| record.get(at).unwrap_or_default();
         if field(path).is_empty() {

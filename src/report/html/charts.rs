@@ -1,10 +1,13 @@
 //! Charts of reports, as SVG that scales with the page and takes its text colour from the style sheet.
 
 use crate::{Error, Result};
+use plotters::chart::MeshStyle;
+use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 use std::ops::Range;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Plane<'a, 's> = ChartContext<'a, SVGBackend<'s>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 type Drawn = std::result::Result<(), Box<dyn std::error::Error>>;
 
 /// No wider than three in a row and a telephone show it, so that it never shrinks and its text with it.
@@ -23,6 +26,13 @@ fn chart(draw: impl FnOnce(Area) -> Drawn) -> Result<String> {
         .map_err(|e| Error::Invalid(format!("a chart cannot be drawn: {e}")))?;
     let sized = format!("width=\"{}\" height=\"{}\" ", SIZE.0, SIZE.1);
     Ok(svg.replacen(&sized, "", 1))
+}
+
+/// The lines and labels of every chart.
+fn mesh<'a, 'b, 's>(chart: &'b mut Plane<'a, 's>) -> MeshStyle<'a, 'b, RangedCoordf64, RangedCoordf64, SVGBackend<'s>> {
+    let mut mesh = chart.configure_mesh();
+    mesh.light_line_style(TRANSPARENT).bold_line_style(GRAY.mix(0.2)).axis_style(GRAY).label_style(FONT);
+    mesh
 }
 
 /// A curve from 0 to 1 over 0 to `to`, with a mark where the model stands on it.
@@ -44,17 +54,7 @@ impl Curve<'_> {
                 .x_label_area_size(42)
                 .y_label_area_size(48)
                 .build_cartesian_2d(0.0..self.to, 0.0..1.0)?;
-            chart
-                .configure_mesh()
-                .light_line_style(TRANSPARENT)
-                .bold_line_style(GRAY.mix(0.2))
-                .axis_style(GRAY)
-                .label_style(FONT)
-                .x_labels(6)
-                .y_labels(6)
-                .x_desc(self.x)
-                .y_desc(self.y)
-                .draw()?;
+            mesh(&mut chart).x_labels(6).y_labels(6).x_desc(self.x).y_desc(self.y).draw()?;
             chart.draw_series(LineSeries::new(self.chance, GRAY.mix(0.5)))?;
             chart.draw_series(AreaSeries::new(self.points.iter().copied(), 0.0, NORMAL.mix(0.15)))?;
             chart.draw_series(LineSeries::new(self.points.iter().copied(), NORMAL.stroke_width(3)))?;
@@ -91,13 +91,8 @@ pub fn histogram(scores: &[(f64, Option<bool>)], threshold: Option<f64>) -> Resu
             .x_label_area_size(42)
             .y_label_area_size(48)
             .build_cartesian_2d(lo..hi, 0.0..high)?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRAY.mix(0.2))
-            .axis_style(GRAY)
+        mesh(&mut chart)
             .disable_x_mesh()
-            .label_style(FONT)
             .x_labels(5)
             .y_labels((top + 1).min(6))
             .y_label_formatter(&|v| format!("{v:.0}"))
@@ -137,15 +132,7 @@ impl Scatter<'_> {
                 .x_label_area_size(24)
                 .y_label_area_size(34)
                 .build_cartesian_2d(self.x.clone(), self.y.clone())?;
-            chart
-                .configure_mesh()
-                .light_line_style(TRANSPARENT)
-                .bold_line_style(GRAY.mix(0.2))
-                .axis_style(GRAY)
-                .label_style(FONT)
-                .x_labels(5)
-                .y_labels(5)
-                .draw()?;
+            mesh(&mut chart).x_labels(5).y_labels(5).draw()?;
             for (points, color) in self.clouds {
                 let seen = points.iter().filter(|p| self.shows(p));
                 chart.draw_series(seen.map(|p| Circle::new((p[0], p[1]), 1, color.mix(0.7).filled())))?;
@@ -188,12 +175,7 @@ impl Lines<'_> {
                 .x_label_area_size(42)
                 .y_label_area_size(48)
                 .build_cartesian_2d(0.0..right, 0.0..high)?;
-            chart
-                .configure_mesh()
-                .light_line_style(TRANSPARENT)
-                .bold_line_style(GRAY.mix(0.2))
-                .axis_style(GRAY)
-                .label_style(FONT)
+            mesh(&mut chart)
                 .x_labels(4)
                 .y_labels(6)
                 .x_label_formatter(&|v| format!("{v:.0}"))
