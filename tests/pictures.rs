@@ -3,6 +3,7 @@
 use ckaad::data::image::{Picture, Source, load_mask};
 use ckaad::data::resize::bilinear;
 use image::metadata::Orientation;
+use image::{GrayImage, Luma};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -217,6 +218,12 @@ fn masks_in_several_files_are_those_in_one() {
     let one = write("one.png", |x, y| x + y < 30);
     let (even, odd) =
         (write("even.png", |x, y| x + y < 30 && x % 2 == 0), write("odd.png", |x, y| x + y < 30 && x % 2 == 1));
+    // One pixel of 50 x 40 is less than half of any of 4 x 4, and still an anomaly: 30 of 50 falls into the third, 9 of 40 into the first.
+    let speck = file("speck.png");
+    GrayImage::from_fn(50, 40, |x, y| Luma([if (x, y) == (30, 9) { 255 } else { 0 }])).save(&speck).unwrap();
+    let mut expected = [0; 16];
+    expected[2] = 1;
+    assert_eq!(load_mask(&[&speck], &shown(50, 40), 4).unwrap(), expected);
     let together = load_mask(&[even, odd], &shown(50, 40), 16).unwrap();
     assert!(together.contains(&1) && together == load_mask(&[&one], &shown(50, 40), 16).unwrap());
 }

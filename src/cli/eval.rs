@@ -131,7 +131,7 @@ pub fn run(args: &Args) -> Result<bool> {
         Format::Json => format!("{}\n", object(&e, &known, config, args)),
     })?;
     let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
-    Failed::pictures(e.unreadable.len() + masks).expect_none("read, or its mask could not")?;
+    Failed::in_evaluation(e.unreadable.len(), masks).expect_none("read")?;
     if !set.left_out.is_empty() {
         let things = match set.left_out.len() {
             1 => "1 folder or row".to_string(),

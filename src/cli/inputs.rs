@@ -87,11 +87,12 @@ pub struct Failed {
     pictures: usize,
     /// What is no file at all: missing, or a folder without pictures.
     paths: usize,
+    masks: usize,
 }
 
 impl Failed {
-    pub fn pictures(pictures: usize) -> Self {
-        Failed { pictures, paths: 0 }
+    pub fn in_evaluation(pictures: usize, masks: usize) -> Self {
+        Failed { pictures, masks, paths: 0 }
     }
 
     pub fn add(&mut self, source: &Source) {
@@ -101,7 +102,7 @@ impl Failed {
 
     /// The error that the run ends with.
     pub fn expect_none(&self, what: &str) -> Result<()> {
-        let counts = [(self.pictures, "picture"), (self.paths, "path")];
+        let counts = [(self.pictures, "picture"), (self.masks, "mask"), (self.paths, "path")];
         let counts: Vec<String> =
             counts.into_iter().filter(|(n, _)| *n > 0).map(|(n, thing)| plural(n, thing)).collect();
         if counts.is_empty() {

@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, requires = "data", value_parser = split)]
     split: Option<Split>,
     /// Threshold by a target false positive rate: the share of the normal pictures that may be called anomalous, as 0.01 or 1%; the
-    /// threshold is the score that so many of them exceed
+    /// threshold is the lowest that no more of them reach
     #[arg(long, default_value = "2%", value_parser = percentage, value_name = "SHARE")]
     max_false_alarms: f64,
     /// Threshold by a quantile of the normal pictures' scores: the same the other way round, 0.98 is 2% of false alarms
@@ -204,8 +204,8 @@ impl Args {
 
 pub fn run(args: &Args) -> Result<bool> {
     let model = ModelFile::open(&args.model)?;
-    let out = args.out.as_ref().unwrap_or(&args.model);
-    let outputs = Outputs::default().file("--out", out, FileKind::Tensors)?;
+    let (flag, out) = args.out.as_ref().map_or(("--model", &args.model), |out| ("--out", out));
+    let outputs = Outputs::default().file(flag, out, FileKind::Tensors)?;
     if args.out.is_some() && !args.force {
         expect_new("--out", out, "--force replaces it")?;
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The first 64 bits of the SHA-256 of a file. Two pictures share them by accident alone, and then a warning is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(u64);
 
 impl Digest {

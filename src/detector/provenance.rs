@@ -56,7 +56,8 @@ pub enum Origin {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     pub origin: Origin,
-    /// The threshold is this quantile of the normal pictures' scores; of [`Origin::BestF1`] only the threshold of pixels is one.
+    /// The threshold is this quantile of the normal pictures' scores, and at most a share of `1 - quantile` of them reaches it; of
+    /// [`Origin::BestF1`] only the threshold of pixels is one.
     pub quantile: f64,
     /// The normal pictures' scores, ascending; empty for [`Origin::Value`].
     pub scores: Vec<f64>,
@@ -98,13 +99,9 @@ impl Calibration {
         normal.chain(self.anomalous.iter().map(|s| (*s, true))).unzip()
     }
 
-    /// Of pictures, and of pixels: the same quantile of the normal pictures' highest map values. At quantile 1 just above all of
-    /// them, since a score at the threshold is anomalous.
+    /// Of pictures, and of pixels: the same quantile of the normal pictures' highest map values.
     pub fn thresholds(&self) -> Result<(f64, f64)> {
-        let of = |values: &[f64]| {
-            let found = quantile(values, self.quantile)?;
-            Ok(if self.quantile == 1.0 { found.next_up() } else { found })
-        };
+        let of = |values: &[f64]| exceeded_by_at_most(values, self.quantile);
         let (scores, labels) = self.labelled();
         // With normal pictures alone there is no F1.
         let score = match best_f1(&scores, &labels)? {
@@ -200,6 +197,16 @@ impl Calibration {
     }
 }
 
+/// The `q`-quantile of ascending `values`. Where interpolation lands below a value that may not reach it any more, since a share
+/// of `1 - q` of all does already, it is the next number above that one.
+fn exceeded_by_at_most(values: &[f64], q: f64) -> Result<f64> {
+    let found = quantile(values, q)?;
+    // 1 - 0.9 is a little less than 0.1, and ten per cent of fifty pictures are five.
+    let may_reach = ((1.0 - q) * values.len() as f64 + 1e-9).floor() as usize;
+    let below = values.len().checked_sub(may_reach + 1).map(|i| values[i].next_up());
+    Ok(found.max(below.unwrap_or(found)))
+}
+
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut all: Vec<f64> = values.collect();
     all.sort_by(f64::total_cmp);
@@ -251,6 +258,23 @@ mod tests {
         assert_eq!(back, c);
     }
 
+    /// A rate that is asked for is kept on the pictures that the threshold is taken from: by counting.
+    #[test]
+    fn at_most_the_share_asked_for_is_called_anomalous() {
+        for n in 1..=120 {
+            let outcomes: Vec<(f64, f64)> = (0..n).map(|i| (f64::from(i * i % 97), f64::from(i))).collect();
+            for (percent, q) in [(0, 1.0), (1, 0.99), (2, 0.98), (3, 0.97), (10, 0.9), (25, 0.75), (50, 0.5)] {
+                let c = Calibration::new(Origin::HeldBack, q, &outcomes);
+                let (image, pixel) = c.thresholds().unwrap();
+                let allowed = percent * n as usize / 100;
+                assert!(c.flagged(image) <= allowed, "{n} pictures, {percent} %: {}", c.flagged(image));
+                // All highest values differ: exactly so many reach it.
+                let reached = c.peaks.iter().filter(|p| **p >= pixel).count();
+                assert_eq!(reached, allowed, "{n} pictures, {percent} %");
+            }
+        }
+    }
+
     /// scikit-learn: precision_recall_curve([0, 0, 0, 1, 1], [1, 2, 3, 2.5, 4]) has at 2.5 precision 2/3 and recall 1, so F1 0.8;
     /// at 4 precision 1 and recall 1/2, so 2/3; lower down more false alarms.
     #[test]
@@ -260,8 +284,8 @@ mod tests {
         let c = Calibration::best_f1(0.5, &outcomes).unwrap();
         let Origin::BestF1 { f1 } = c.origin else { panic!("{:?}", c.origin) };
         assert!((f1 - 0.8).abs() < 1e-12);
-        // Of pixels it is the median of the normal pictures' peaks.
-        assert_eq!(c.thresholds().unwrap(), (2.5, 20.0));
+        // Of pixels it is the median of the normal pictures' peaks, which at most half of the three may reach.
+        assert_eq!(c.thresholds().unwrap(), (2.5, 20f64.next_up()));
         assert_eq!((&c.scores[..], &c.anomalous[..]), (&[1.0, 2.0, 3.0][..], &[2.5, 4.0][..]));
         assert_eq!(
             c.describe(2.5).unwrap(),
@@ -273,7 +297,8 @@ mod tests {
         assert_eq!(back, c);
         // What earlier versions wrote names no anomalous pictures.
         let old = r#"{"origin":"pictures","quantile":0.5,"scores":[1.0],"peaks":[2.0]}"#;
-        assert_eq!(serde_json::from_str::<Calibration>(old).unwrap().thresholds().unwrap(), (1.0, 2.0));
+        let thresholds = serde_json::from_str::<Calibration>(old).unwrap().thresholds().unwrap();
+        assert_eq!(thresholds, (1f64.next_up(), 2f64.next_up()));
         let error = Calibration::best_f1(0.5, &outcomes[..1]).unwrap_err().to_string();
         assert!(error.contains("1 normal and 0 anomalous"), "{error}");
     }

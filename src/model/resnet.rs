@@ -181,11 +181,14 @@ fn expect_depth(a: &Architecture, source: &dyn TensorSource) -> Result<()> {
         }
     }
     let details = if details.is_empty() { "blocks of another kind".into() } else { details.join("; ") };
-    crate::invalid!(
-        "{}: holds {what}, expected {}'s ({details}); give the matching --backbone",
-        source.describe(),
-        a.backbone.name
-    )
+    let advice = match &known[..] {
+        [] => format!(
+            "none of the backbones here is like it ({})",
+            BACKBONES.iter().map(|b| b.name).collect::<Vec<_>>().join(", ")
+        ),
+        names => format!("give the matching --backbone {}", names.join(" or ")),
+    };
+    crate::invalid!("{}: holds {what}, expected {}'s ({details}); {advice}", source.describe(), a.backbone.name)
 }
 
 /// How far the tensors of a file are those of a backbone. A layer is a convolution with its norm.

@@ -35,7 +35,7 @@ pub fn left_out(e: &Evaluation) -> Vec<String> {
             let name = p.image.path().display();
             match why {
                 NoMask::Missing => {}
-                NoMask::Empty => all.push(format!("{name}: its mask marks nothing, or nothing that is left at the size of the map; left out of pixel metrics")),
+                NoMask::Empty => all.push(format!("{name}: its mask marks nothing; left out of pixel metrics")),
                 NoMask::Unreadable(e) => all.push(format!("{e}; {name} is left out of pixel metrics")),
             }
         }
@@ -95,15 +95,26 @@ impl<'a> Known<'a> {
 pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProDefinition) -> Result<()> {
     let row = |name: &str, anomalous: usize, m: &Metrics| MetricsRow {
         name: name.to_string(),
-        anomalous,
+        anomalous: Some(anomalous),
         recall: m.operating.and_then(|c| c.recall()),
         image_auroc: m.image_auroc,
         pixel_auroc: m.pixel_auroc,
         aupro: m.aupro30,
-        best: m.best,
+        best_f1: m.best.map(|b| b.f1),
+        best_threshold: m.best.map(|b| b.threshold),
     };
     let mut metrics = vec![row("overall", e.count(true), &e.overall)];
     metrics.extend(e.per_category.iter().chain(&e.per_type).map(|(kind, count, m)| row(kind, *count, m)));
+    metrics.extend(e.average().map(|average| MetricsRow {
+        name: "average of the categories".into(),
+        anomalous: None,
+        recall: None,
+        image_auroc: average.image_auroc,
+        pixel_auroc: average.pixel_auroc,
+        aupro: average.aupro30,
+        best_f1: average.best_f1,
+        best_threshold: None,
+    }));
     let scores: Vec<f64> = e.pictures.iter().map(|p| p.score).collect();
     let labels: Vec<bool> = e.pictures.iter().map(|p| p.image.anomalous).collect();
     let judged: Vec<(&str, bool, f64)> =

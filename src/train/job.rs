@@ -3,6 +3,7 @@
 use super::checkpoint::path_of;
 use super::events::{Ended, Event};
 use super::features::FeatureCache;
+use super::holdout::{hold_out, without_fold};
 use super::pictures::Pictures;
 use super::settings::{Calibrate, Settings};
 use crate::data::digest::Digests;
@@ -11,13 +12,11 @@ use crate::detector::file::{Config, Contents, save};
 use crate::detector::provenance::{Calibration, Origin, Training, now};
 use crate::detector::{Detector, Learning};
 use crate::engine::params::Values;
-use crate::model::init::named_rng;
 use crate::model::{TensorSource, resnet};
 use crate::output::Place;
 use crate::program::Program;
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
-use rand::seq::SliceRandom;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,30 +83,20 @@ impl<'a> Job<'a> {
         };
         let all = std::iter::once(&pictures).chain(validation.iter().map(|v| &v.0));
         all.flat_map(Pictures::warnings).for_each(|warning| events(Event::Warning(warning)));
-        let mut normal: Vec<usize> = (0..good).collect();
-        normal.shuffle(&mut named_rng(s.seed, "holdout"));
-        let held = s.calibrate.held_back(good);
-        let mut held_back = normal.split_off(good - held);
-        normal.sort_unstable();
-        held_back.sort_unstable();
+        let all: Vec<usize> = (0..good).collect();
+        let (normal, held_back) = hold_out(&all, pictures.digests(), s.calibrate.held_back(good), s.seed);
         let anomalous: Vec<usize> = (good..total).collect();
         let elastic = uses_anomalies && anomalous.is_empty();
-        events(Event::Data { normal: normal.len(), held_back: held, anomalous: anomalous.len(), elastic });
+        pictures.doubts(good).into_iter().for_each(|doubt| events(Event::Warning(&doubt)));
+        events(Event::Data { normal: normal.len(), held_back: held_back.len(), anomalous: anomalous.len(), elastic });
         let (backbone, pictures) = (Arc::new(backbone), Arc::new(pictures));
         let checkpoint = Some(path_of(&s.out));
         Ok(Job { s, source, backbone, events, stop, pictures, normal, held_back, anomalous, validation, checkpoint })
     }
 
-    /// The same without one of `folds` parts of its normal pictures, which is held back. Every picture is in one part.
+    /// The same without one of `folds` parts of its normal pictures, which is held back.
     pub fn without<'b>(&'b self, fold: usize, folds: usize, events: &'b (dyn Fn(Event) + Sync)) -> Job<'b> {
-        let mut shuffled = self.normal.clone();
-        shuffled.shuffle(&mut named_rng(self.s.seed, "folds"));
-        let (mut normal, mut held_back) = (Vec::new(), Vec::new());
-        for (i, picture) in shuffled.into_iter().enumerate() {
-            if i % folds == fold { &mut held_back } else { &mut normal }.push(picture);
-        }
-        normal.sort_unstable();
-        held_back.sort_unstable();
+        let (normal, held_back) = without_fold(&self.normal, self.pictures.digests(), (fold, folds), self.s.seed);
         Job {
             s: self.s,
             source: self.source,
@@ -175,7 +164,7 @@ impl<'a> Job<'a> {
     /// Thresholds by what the normal pictures of these indices, which training did not see, came to; none of no pictures.
     pub fn calibrated(&self, origin: Origin, indices: &[usize], outcomes: &[(f64, f64)]) -> Option<Calibrated> {
         let calibration = Calibration::new(origin, self.s.quantile, outcomes);
-        (!outcomes.is_empty()).then(|| Calibrated { calibration, on: self.pictures.digests(indices).collect() })
+        (!outcomes.is_empty()).then(|| Calibrated { calibration, on: self.pictures.digests_of(indices).collect() })
     }
 
     /// Thresholds by the validation pictures.
@@ -185,14 +174,15 @@ impl<'a> Job<'a> {
         let outcomes = self.outcomes(learned, pictures, &indices)?;
         let outcomes: Vec<_> = outcomes.into_iter().zip(labels).map(|((score, peak), l)| (score, peak, *l)).collect();
         let calibration = Calibration::best_f1(self.s.quantile, &outcomes)?;
-        Ok(Some(Calibrated { calibration, on: pictures.digests(&indices).collect() }))
+        Ok(Some(Calibrated { calibration, on: pictures.digests().iter().copied().collect() }))
     }
 
     /// Writes the model file.
     pub fn finish(&self, learned: &Learned, calibrated: Option<Calibrated>) -> Result<Ended> {
         let mut config = self.config(learned.detector.clone());
         config.training = Some(self.training()?);
-        config.trained_on = self.pictures.digests(&self.normal).chain(self.pictures.digests(&self.anomalous)).collect();
+        config.trained_on =
+            self.pictures.digests_of(&self.normal).chain(self.pictures.digests_of(&self.anomalous)).collect();
         if let Some(Calibrated { calibration, on }) = calibrated {
             config.calibrated_on = on;
             let (threshold, pixel_threshold) = calibration.thresholds()?;

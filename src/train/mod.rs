@@ -9,6 +9,7 @@ pub mod events;
 pub mod features;
 mod feeder;
 mod fit;
+mod holdout;
 mod job;
 mod part;
 pub mod pictures;
@@ -18,6 +19,7 @@ mod steps;
 
 pub use checkpoint::{beside, path_of};
 
+use crate::data::digest::Digest;
 use crate::data::layout::TrainSet;
 use crate::detector::Learning;
 use crate::detector::provenance::Origin;
@@ -28,6 +30,7 @@ use crate::{Error, Result};
 use events::{Ended, Event};
 use job::{Job, Learned};
 use settings::{Calibrate, Settings};
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
 /// Trains a detector. `stop` is looked at between steps.
@@ -51,9 +54,6 @@ pub fn run(
             false
         }
     };
-    if let Calibrate::CrossValidation { folds } = s.calibrate {
-        expect_folds(folds, set.good.len())?;
-    }
     if s.calibrate == Calibrate::BestF1 {
         expect_both_kinds(&set)?;
     }
@@ -64,11 +64,11 @@ pub fn run(
     }
 }
 
-fn expect_folds(folds: usize, pictures: usize) -> Result<()> {
-    if (2..=pictures).contains(&folds) {
+fn expect_folds(folds: usize, different: usize) -> Result<()> {
+    if (2..=different).contains(&folds) {
         return Ok(());
     }
-    let (folds, of) = (plural(folds, "fold"), plural(pictures, "normal picture"));
+    let (folds, of) = (plural(folds, "fold"), plural(different, "different normal picture"));
     let text = format!("{folds} of {of}: expected at least 2, and no more than pictures");
     Err(Error::Usage(text))
 }
@@ -87,6 +87,10 @@ fn expect_both_kinds(set: &TrainSet) -> Result<()> {
 
 /// Learns from the pictures, and once more without each fold where the thresholds are cross-validated.
 fn learn_all(job: &Job) -> Result<Ended> {
+    if let Calibrate::CrossValidation { folds } = job.s.calibrate {
+        let different: HashSet<Digest> = job.pictures.digests_of(&job.normal).collect();
+        expect_folds(folds, different.len())?;
+    }
     let learned = match learn(job)? {
         Outcome::Learned(learned) => learned,
         Outcome::Interrupted { saved } => return Ok(Ended::Interrupted { saved }),

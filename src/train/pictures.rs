@@ -2,9 +2,11 @@
 
 use crate::data::digest::Digest;
 use crate::data::image::Source;
+use crate::error::plural;
 use crate::{Error, Result, invalid};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// So many of the pictures that cannot be read are named.
@@ -77,9 +79,33 @@ impl Pictures {
         &self.digest
     }
 
-    /// Those of these indices, by their contents.
-    pub fn digests(&self, indices: &[usize]) -> impl Iterator<Item = Digest> {
+    /// Of every picture's contents.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+
+    /// Those of these indices.
+    pub fn digests_of(&self, indices: &[usize]) -> impl Iterator<Item = Digest> {
         indices.iter().map(|&i| self.digests[i])
+    }
+
+    /// What equal pictures make of what is learned from them. The first `normal` pictures are normal, the others anomalous.
+    pub fn doubts(&self, normal: usize) -> Vec<String> {
+        let (good, labelled) = self.digests.split_at(normal);
+        let (good_set, labelled_set): (HashSet<_>, HashSet<_>) = (good.iter().collect(), labelled.iter().collect());
+        let mut doubts = Vec::new();
+        let copies = normal - good_set.len();
+        if copies > 0 {
+            let (copies, are) =
+                (plural(copies, "normal picture"), if copies == 1 { "is a copy" } else { "are copies" });
+            doubts.push(format!("{copies} {are} of others: equal ones are held back together"));
+        }
+        let both = good_set.intersection(&labelled_set).count();
+        if both > 0 {
+            let (both, are) = (plural(both, "picture"), if both == 1 { "is" } else { "are" });
+            doubts.push(format!("{both} {are} among the normal and the anomalous ones: `ckaad data check` names them"));
+        }
+        doubts
     }
 
     /// Why pictures may not look as they were meant, with their names.

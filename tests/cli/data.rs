@@ -137,4 +137,9 @@ fn several_categories() {
     twice.fails(2, &["two of the categories are called nut"]);
     let table = ckaad(&["eval", "--model", text(&model), "--data", text(dir.path())]).ok();
     assert!(table.out.contains("\naverage ") && table.out.contains("\nnut/crack "), "{table:?}");
+    let page = dir.path().join("report.html");
+    ckaad(&["eval", "--model", text(&model), "--report", text(&page), "--data", text(dir.path())]).ok();
+    let page = std::fs::read_to_string(page).unwrap();
+    let row = format!("average of the categories</th><td>–</td><td>{:.4}</td>", auroc(&whole["average"]));
+    assert!(page.contains(&row), "no {row}");
 }

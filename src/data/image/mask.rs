@@ -15,12 +15,19 @@ use crate::invalid;
 /// palette that is all black the index, of a mask that is all of one colour its alpha. JPEGs, whose black is not quite black,
 /// are split in the middle. The mask has to share its picture's shape: where it says nothing of its own orientation, it is
 /// turned as `picture` was, unless only the shape of the turned picture is its own. Then it is resized as the picture is and
-/// split in the middle. Several files mark a picture's anomalies together, as if they were one.
+/// split in the middle; where nothing is left of it, every pixel is marked that one of its own falls into. Several files mark a
+/// picture's anomalies together, as if they were one.
 pub fn load_mask(paths: &[impl AsRef<Path>], picture: &Picture, size: usize) -> Result<Vec<u8>> {
     let all = union(paths, picture)?;
     let mut small = resize::bilinear::<1>(&all, (picture.width, picture.height), (size, size));
     for v in &mut small {
         *v = u8::from(*v > 127);
+    }
+    if !small.contains(&1) {
+        for i in (0..all.len()).filter(|&i| all[i] != 0) {
+            let (x, y) = (i % picture.width, i / picture.width);
+            small[y * size / picture.height * size + x * size / picture.width] = 1;
+        }
     }
     Ok(small)
 }

@@ -70,7 +70,9 @@ fn read(root: &Path, _: &Options) -> Result<Vec<Category>> {
     let names: Vec<String> = others.iter().map(|folder| name_of(folder)).collect();
     let note =
         (!names.is_empty()).then(|| format!("no categories, as train/good or test is missing: {}", names.join(", ")));
-    Ok(categories.iter().map(|c| one(name_of(c), c, note.iter().cloned().collect())).collect())
+    // Of the whole folder, and so said once.
+    let notes = note.map(|note| vec![note]).into_iter().chain(std::iter::repeat(vec![]));
+    Ok(categories.iter().zip(notes).map(|(c, notes)| one(name_of(c), c, notes)).collect())
 }
 
 impl TrainSet {

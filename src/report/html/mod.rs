@@ -8,7 +8,6 @@ pub use pictures::{Rank, Row, Shot, choose};
 use super::heatmap::Scale;
 use crate::Result;
 use crate::metrics::confusion::Confusion;
-use crate::metrics::f1::BestF1;
 use crate::score::evaluate::{PRO_LIMIT, ProCurve, ProDefinition};
 use crate::score::normalization::Normalization;
 use charts::Curve;
@@ -58,13 +57,14 @@ pub struct Report {
 #[derive(Clone, Debug, Default)]
 pub struct MetricsRow {
     pub name: String,
-    /// Anomalous pictures.
-    pub anomalous: usize,
+    /// Anomalous pictures; none for a mean over categories.
+    pub anomalous: Option<usize>,
     pub recall: Option<f64>,
     pub image_auroc: Option<f64>,
     pub pixel_auroc: Option<f64>,
     pub aupro: Option<f64>,
-    pub best: Option<BestF1>,
+    pub best_f1: Option<f64>,
+    pub best_threshold: Option<f64>,
 }
 
 /// A column's head, and what of a row stands in it.
@@ -141,8 +141,8 @@ impl Report {
             ("image AUROC", |row| row.image_auroc),
             ("pixel AUROC", |row| row.pixel_auroc),
             ("AUPRO@0.3", |row| row.aupro),
-            ("best F1", |row| row.best.map(|b| b.f1)),
-            ("at threshold", |row| row.best.map(|b| b.threshold)),
+            ("best F1", |row| row.best_f1),
+            ("at threshold", |row| row.best_threshold),
         ];
         columns.retain(|(_, value)| self.metrics.iter().any(|row| value(row).is_some()));
         if columns.is_empty() {
@@ -154,7 +154,8 @@ impl Report {
         }
         h.push_str("</tr></thead>\n<tbody>\n");
         for row in &self.metrics {
-            let _ = write!(h, "<tr><th scope=\"row\">{}</th><td>{}</td>", escape(&row.name), row.anomalous);
+            let anomalous = row.anomalous.map_or("–".to_string(), |n| n.to_string());
+            let _ = write!(h, "<tr><th scope=\"row\">{}</th><td>{anomalous}</td>", escape(&row.name));
             for (head, value) in &columns {
                 match value(row) {
                     Some(v) if *head == FOUND => drop(write!(h, "<td>{:.1} %</td>", 100.0 * v)),
