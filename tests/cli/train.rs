@@ -203,7 +203,7 @@ fn cross_validation_leaves_each_picture_out() {
     std::fs::create_dir(&one).unwrap();
     std::fs::copy(full().join("train/good/000.png"), one.join("a.png")).unwrap();
     ckaad(&[&["train", "--normal", text(&one), "--out", text(&never), "--folds", "1"], &small[..]].concat())
-        .fails(2, &["1 fold of 1 normal picture:"]);
+        .fails(2, &["1 fold of 1 different normal picture:"]);
     let run = trained(&one, &never, &["--holdout", "0"]);
     assert!(run.err.contains("1 normal picture, 0 held back"), "{run:?}");
 }
