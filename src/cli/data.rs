@@ -127,8 +127,8 @@ enum Command {
 /// Say what a dataset holds, what is missing in it and what is there twice
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Every picture and mask is read: pictures are counted per split and class, equal files are found by their hash. A file on both
-sides of the split, one that is called normal and anomalous, a mask that is missing while others are there, marks nothing or has
+Every picture and mask is read: pictures are counted per split and class, equal files are found by their hash. A file on both \
+sides of the split, one that is called normal and anomalous, a mask that is missing while others are there, marks nothing or has \
 another size, a class without test pictures, and rows and files that cannot be used are problems.
 
 Examples:
@@ -154,14 +154,16 @@ struct CheckArgs {
 /// Split two folders of normal and anomalous pictures into training and testing, as a CSV file
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-No picture is moved or copied: --data takes the CSV file in place of a folder. Its columns are path, label, split and mask; paths
-below its own folder are relative, so that both can move together. Folders in --anomalous are types of anomalies. Files that are
+No picture is moved or copied: --data takes the CSV file in place of a folder. Its columns are path, label, split and mask; paths \
+below its own folder are relative, so that both can move together. Folders in --anomalous are types of anomalies. Files that are \
 equal stay on one side. The same pictures, shares and seed give the same split.
 
 Examples:
   ckaad data split --normal no --anomalous yes --out split.csv
-  ckaad data split --normal no --anomalous yes --masks masks --test-share 0.5 --labelled 20 --seed 3 --out split.csv
-  ckaad train --data split.csv --out model.safetensors && ckaad eval --data split.csv --model model.safetensors")]
+  ckaad data split --normal no --anomalous yes --masks masks --test-share 0.5 \\
+      --labelled 20 --seed 3 --out split.csv
+  ckaad train --data split.csv --out model.safetensors
+  ckaad eval --data split.csv --model model.safetensors")]
 struct SplitArgs {
     /// Folder of normal pictures (with all folders below)
     #[arg(long, value_name = "DIR")]

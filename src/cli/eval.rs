@@ -21,21 +21,21 @@ use std::path::{Path, PathBuf};
 /// Evaluate a model on pictures that are known to be normal or anomalous
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
---data holds test/good/*, test/<type>/* and, for pixel metrics, ground_truth/<type>/<stem>_mask.png; or it lies as its owners
-publish it (MVTec AD, VisA, ISIC 2018, CIFAR-10 and others), or is a CSV file. Without such a folder
-name two: --normal, --anomalous, and --masks with files that are called as their pictures are. Masks may lie beside their
+--data holds test/good/*, test/<type>/* and, for pixel metrics, ground_truth/<type>/<stem>_mask.png; or it lies as its owners \
+publish it (MVTec AD, VisA, ISIC 2018, CIFAR-10 and others), or is a CSV file. Without such a folder \
+name two: --normal, --anomalous, and --masks with files that are called as their pictures are. Masks may lie beside their \
 pictures, too, as <stem>_mask.png. Good pictures alone say how many of them are called anomalous.
 
-First comes what the model's own threshold makes of the pictures. The best F1 is at the threshold that fits these very
-pictures best, which nobody knows beforehand. AUPRO is exact and over the whole test set, up to a false positive rate of 0.3;
-values of --pro paper are higher and cannot be compared with it. Pictures and folders that cannot be read, and defect types
+First comes what the model's own threshold makes of the pictures. The best F1 is at the threshold that fits these very \
+pictures best, which nobody knows beforehand. AUPRO is exact and over the whole test set, up to a false positive rate of 0.3; \
+values of --pro paper are higher and cannot be compared with it. Pictures and folders that cannot be read, and defect types \
 without pictures, are left out, and pictures without a usable mask are left out of pixel metrics; all are named.
 
-A mask marks every pixel that is not black, whatever its value; of a JPEG what is brighter than half, of one that is partly
-transparent what can be seen. A palette counts by its colours, not by its numbers, unless all of them are black: where colour 0 is
+A mask marks every pixel that is not black, whatever its value; of a JPEG what is brighter than half, of one that is partly \
+transparent what can be seen. A palette counts by its colours, not by its numbers, unless all of them are black: where colour 0 is \
 white, what has number 0 is marked.
 
-Pictures that the model was trained on, or that its threshold was taken from, are told by their contents: a warning counts them, and
+Pictures that the model was trained on, or that its threshold was taken from, are told by their contents: a warning counts them, and \
 JSON lists them as trained_on and calibrated_on. Models by earlier versions do not say which those are.
 
 Examples:

@@ -13,18 +13,19 @@ use std::path::PathBuf;
 /// Train and evaluate every cell of a grid that a file describes
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-The file names strategies, norms, ratios of labelled anomalies, seeds and datasets (experiments/ has one for each table of the
-paper). Datasets are looked for below --root, as <path> of the file or by their names, in the layouts of `ckaad data check`;
+The file names strategies, norms, ratios of labelled anomalies, seeds and datasets (experiments/ has one for each table of the \
+paper). Datasets are looked for below --root, as <path> of the file or by their names, in the layouts of `ckaad data check`; \
 those that are not there are named and left out. Every cell is one training and its evaluation.
 
---out holds results.jsonl, a line per cell, and table.md and table.html: means and deviations over seeds, beside the printed
-figures. A run that was stopped or killed goes on where it was, also in the middle of a cell, when it is started again; cells
+--out holds results.jsonl, a line per cell, and table.md and table.html: means and deviations over seeds, beside the printed \
+figures. A run that was stopped or killed goes on where it was, also in the middle of a cell, when it is started again; cells \
 of other settings stay in the file and are not shown.
 
 Examples:
   ckaad experiment experiments/ablation.toml --root /datasets --out runs/ablation --list
   ckaad experiment experiments/ablation.toml --root /datasets --weights resnet18 --out runs/ablation
-  ckaad experiment experiments/tiles.toml --root /datasets --jobs 4 --out runs/tiles --format json | jq .image_auroc
+  ckaad experiment experiments/tiles.toml --root /datasets --jobs 4 --out runs/tiles \\
+      --format json | jq .image_auroc
 
 Exit codes: 0 all cells of the datasets that are there have results; 2 wrong use, or some cells failed; 130 stopped by Ctrl-C.")]
 pub struct Args {

@@ -12,10 +12,10 @@ use crate::{Error, Result};
 /// Compare gradients with finite differences, op by op and for whole networks
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-On the CPU everything is computed in f64, elsewhere the gradients in f32, unless --precision says otherwise. A gradient g
+On the CPU everything is computed in f64, elsewhere the gradients in f32, unless --precision says otherwise. A gradient g \
 passes beside a difference d if |g - d| <= 1e-5 + 1e-3 |d|; `worst` is the largest |g - d| / (|d| + 0.01) of a case.
 
-In bf16 and f16 the gradients of a case are compared as one vector with the CPU's in f64: `worst` is |g - e| / |e|, and may be
+In bf16 and f16 the gradients of a case are compared as one vector with the CPU's in f64: `worst` is |g - e| / |e|, and may be \
 0.01 for an op and 0.5 for a whole network, whose many small maps amplify rounding.
 
 Exit code 1 when any case fails.

@@ -64,8 +64,8 @@ const GLOBAL: &str = "Every command";
 #[command(
     name = "ckaad",
     version,
-    after_help = "Exit codes: 0 done; 1 a check did not pass; 2 wrong use, or input that cannot be used (one unreadable picture suffices);
-130 interrupted.
+    after_help = "Exit codes: 0 done; 1 a check did not pass; 2 wrong use, or input that cannot be used (one unreadable picture suffices); \
+130 interrupted. \
 Start with `ckaad demo`, or with `ckaad train --help`."
 )]
 struct Cli {

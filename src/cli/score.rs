@@ -23,33 +23,35 @@ use std::path::PathBuf;
 /// Score pictures with a trained model
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-A score of at least the threshold is called anomalous. Beside it stands the normalised score (score_normalized), from 0 to 1 and 0.5 at
-the threshold, which compares between models. Where the threshold was taken from normal and anomalous pictures, it is anomalib's
-(score - threshold) / (highest - lowest) + 0.5, cut at 0 and 1; where it was taken from normal ones, 0 is the lowest of them, and with r the
-share of the way from there to the threshold, it is r / 2 up to the threshold and 1 - 1 / (2 r) above. There is none without a threshold.
-Lines come in input order, each as soon as it is ready.
-Maps and heat maps are named after the picture, in the subfolders of the folder that was given; of several pictures with
+A score of at least the threshold is called anomalous. Beside it stands the normalised score (score_normalized), from 0 to 1 and 0.5 at \
+the threshold, which compares between models. Where the threshold was taken from normal and anomalous pictures, it is anomalib's \
+(score - threshold) / (highest - lowest) + 0.5, cut at 0 and 1; where it was taken from normal ones, 0 is the lowest of them, and with r the \
+share of the way from there to the threshold, it is r / 2 up to the threshold and 1 - 1 / (2 r) above. There is none without a threshold. \
+Lines come in input order, each as soon as it is ready. \
+Maps and heat maps are named after the picture, in the subfolders of the folder that was given; of several pictures with \
 one name, later ones get -2, -3 and so on.
 
-A heat map shows the picture in its own size. Where the anomaly map is below the pixel threshold it is left as it is; above
-it is outlined and coloured, from blue at the threshold to red at twice of it, as the strip below says (a picture too narrow
-for a strip has none). Without a pixel threshold (of models by earlier versions) the picture's threshold takes its place,
-and without any the colours go from the map's lowest value to its highest. JSON lists the connected areas above the pixel
-threshold as `regions`, the highest first: box (x, y, width, height) and area in pixels of the picture, share of the
+A heat map shows the picture in its own size. Where the anomaly map is below the pixel threshold it is left as it is; above \
+it is outlined and coloured, from blue at the threshold to red at twice of it, as the strip below says (a picture too narrow \
+for a strip has none). Without a pixel threshold (of models by earlier versions) the picture's threshold takes its place, \
+and without any the colours go from the map's lowest value to its highest. JSON lists the connected areas above the pixel \
+threshold as `regions`, the highest first: box (x, y, width, height) and area in pixels of the picture, share of the \
 picture, peak of the map, centroid.
 
-The table spells control characters of a file's name out (\\n, \\u{1b}); JSON and CSV have the name as it is. Where it is not UTF-8
-they show the bytes that are none as U+FFFD, and JSON has all of them besides, percent-encoded, as path_bytes (map_bytes,
+The table spells control characters of a file's name out (\\n, \\u{1b}); JSON and CSV have the name as it is. Where it is not UTF-8 \
+they show the bytes that are none as U+FFFD, and JSON has all of them besides, percent-encoded, as path_bytes (map_bytes, \
 heatmap_bytes): Python's urllib.parse.unquote_to_bytes reads them.
 
-Below a folder that is given, masks (called <picture's name>_mask, -mask or _gt beside it, or in ground_truth beside test) and heat maps
+Below a folder that is given, masks (called <picture's name>_mask, -mask or _gt beside it, or in ground_truth beside test) and heat maps \
 that ckaad wrote are passed over, and counted on standard error; a file that is named itself is scored, whatever it is.
 
 Examples:
   ckaad score --model screw.safetensors photo.jpg
   ckaad score --model screw.safetensors --heatmaps heat --report heat.html test/
-  ckaad score --model screw.safetensors --format json test/ | jq 'select(.anomalous) | .path, .regions[0].box'
-  find /line -newer last -name '*.png' -print0 | ckaad score --model screw.safetensors --batch-size 8 --format csv --files0-from -
+  ckaad score --model screw.safetensors --format json test/ |
+      jq 'select(.anomalous) | .path, .regions[0].box'
+  find /line -newer last -name '*.png' -print0 |
+      ckaad score --model screw.safetensors --batch-size 8 --format csv --files0-from -
 
 Exit codes: 0 all scored; 2 wrong use, or some picture could not be read (its line says why, the others are scored).")]
 pub struct Args {

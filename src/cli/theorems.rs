@@ -12,8 +12,8 @@ use std::path::PathBuf;
 #[command(after_help = "\
 Always on the CPU; a minute at most.
 
-Distance is the energy distance between what is generated of as many normal as anomalous points and a sample of normal
-ones; reproduced are anomalous points that stay nearer to anomalous than to normal ones; energy is what the discriminator
+Distance is the energy distance between what is generated of as many normal as anomalous points and a sample of normal \
+ones; reproduced are anomalous points that stay nearer to anomalous than to normal ones; energy is what the discriminator \
 gives anomalous points (of gan: the size of its logits).
 
 Examples:

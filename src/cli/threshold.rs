@@ -24,14 +24,14 @@ const PIXEL_QUANTILE: f64 = 0.98;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Where a threshold comes from, one of:
-  --max-false-alarms  a target false positive rate: so many of the normal pictures given may score above it (the default, 2%)
+  --max-false-alarms  a target false positive rate: no more of the normal pictures reach it (2%)
   --quantile          a quantile of the normal pictures' scores: the same the other way round
   --best-f1           the score with the best F1 on labelled pictures, normal and anomalous ones
   --value             a number
 
 The threshold of pixels is always a quantile of the normal pictures' highest map values: the same one, with --best-f1 0.98.
 
-Pictures that the model was trained on score lower than new ones: give others. A warning counts those that it knows, which are told by
+Pictures that the model was trained on score lower than new ones: give others. A warning counts those that it knows, which are told by \
 their contents. What a threshold was taken from says too much good of it: evaluate on others.
 
 Examples:

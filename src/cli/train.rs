@@ -29,28 +29,29 @@ const CHECKPOINT_EVERY: usize = 10;
 /// Train a detector on a folder of pictures
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Good pictures alone are enough: --normal names their folder. Pictures known to be anomalous somewhere (--anomalous) make the
-detector better; without any, strategies that need some distort normal pictures elastically instead.
---data names a dataset, with train/good/* and, if there are any, train/anomalous/*, or one that lies as its owners publish it
-(MVTec AD, VisA, ISIC 2018, CIFAR-10 and others; `ckaad data check` says what it is taken for). Labelled anomalies among its
+Good pictures alone are enough: --normal names their folder. Pictures known to be anomalous somewhere (--anomalous) make the \
+detector better; without any, strategies that need some distort normal pictures elastically instead. \
+--data names a dataset, with train/good/* and, if there are any, train/anomalous/*, or one that lies as its owners publish it \
+(MVTec AD, VisA, ISIC 2018, CIFAR-10 and others; `ckaad data check` says what it is taken for). Labelled anomalies among its \
 training pictures are used.
 
 Examples:
   ckaad weights fetch resnet18
   ckaad train --normal photos/good --out screw.safetensors
-  ckaad train --normal photos/good --anomalous photos/bad --folds 3 --max-false-alarms 1% --out screw.safetensors
+  ckaad train --normal photos/good --anomalous photos/bad --folds 3 --max-false-alarms 1% \\
+      --out screw.safetensors
   ckaad train --data screw --weights resnet18 --epochs 50 --out screw.safetensors
   ckaad train --data mvtec --category screw --out screw.safetensors
   ckaad train --data parts.csv --best-f1 --out parts.safetensors
   ckaad train --data cifar-10-batches-bin --normal-class ship --out ship.safetensors
-  ckaad train --data tiles --weights resnet18 --image-size 128 --strategy recon --out tiles.safetensors
-  ckaad train --data screw --weights resnet18 --detector patchcore --coreset 0.01 --out bank.safetensors
+  ckaad train --data tiles --weights resnet18 --image-size 128 --strategy recon --out t.safetensors
+  ckaad train --data screw --weights resnet18 --detector patchcore --out bank.safetensors
   ckaad train --data screw --weights resnet18 --epochs 80 --out screw.safetensors --resume
 
-Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 130; --resume goes on from there with
+Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 130; --resume goes on from there with \
 the same losses, bit for bit, when the number of threads is the same.
 
---precision bf16 (on a GPU or sim) computes the passes in bf16; weights, their gradients and Adam's
+--precision bf16 (on a GPU or sim) computes the passes in bf16; weights, their gradients and Adam's \
 moments stay f32, and so does the model file. f16 is for scoring.")]
 pub struct Args {
     #[command(flatten)]

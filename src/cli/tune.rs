@@ -19,14 +19,14 @@ use std::sync::Arc;
 /// Measure on this GPU how the networks' convolutions are best computed, for all later runs on it
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-A convolution is computed tile by tile, in tiles of one of four sizes, its sums whole or in parts. Which is fastest depends on its sizes,
+A convolution is computed tile by tile, in tiles of one of four sizes, its sums whole or in parts. Which is fastest depends on its sizes, \
 the numbers and the card. Without a measurement a model of the card decides; results differ in rounding at most.
 
-What is measured here is kept for this card and driver in $XDG_CACHE_HOME/ckaad/tuning (~/.cache/ckaad/tuning), or in the --tuning
-FILE, beside what the file already holds, and used by every later command on this card. Convolutions of other sizes, of another
+What is measured here is kept for this card and driver in $XDG_CACHE_HOME/ckaad/tuning (~/.cache/ckaad/tuning), or in the --tuning \
+FILE, beside what the file already holds, and used by every later command on this card. Convolutions of other sizes, of another \
 --batch-size for instance, are left to the model. `--tuning off` ignores it all.
 
-On `--device sim` warp instructions are counted instead of seconds. That tries the command; it says nothing about a GPU, and is used
+On `--device sim` warp instructions are counted instead of seconds. That tries the command; it says nothing about a GPU, and is used \
 only where --tuning names the file.
 
 Examples:

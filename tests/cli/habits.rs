@@ -55,3 +55,30 @@ fn the_program_is_small() {
     let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_ckaad")).unwrap().len();
     assert!(bytes < 25_000_000, "{bytes} bytes");
 }
+
+/// Examples are there to be copied, and prose is wrapped by the width of the terminal alone.
+#[test]
+fn help_is_wrapped_once() {
+    for command in ["", "train", "eval", "score", "threshold", "info", "plan", "tune", "gradcheck", "demo", "devices"]
+        .into_iter()
+        .chain(["experiment", "demo theorems", "data check", "data split", "weights inspect", "weights fetch", "bench"])
+        .chain(["bench score", "bench train", "bench kernels", "completions", "man"])
+    {
+        let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
+        let help = ckaad(&args).ok().out;
+        let (_, after) =
+            help.rsplit_once("\n  -V, --version").or(help.rsplit_once("[default: all]\n")).unwrap_or(("", &help));
+        let lines: Vec<&str> = after.lines().collect();
+        for (line, next) in lines.windows(2).map(|w| (w[0], w[1])) {
+            // A line that was broken before its word would fit, and whose next one is prose, was wrapped twice.
+            let prose = |l: &str| !l.is_empty() && !l.starts_with(' ') && !l.ends_with(':');
+            let word = next.split(' ').next().unwrap_or_default();
+            let breaks_early = line.len() + 1 + word.len() <= 100;
+            let sentence = line.ends_with(['.', ';', ')']);
+            assert!(!(prose(line) && prose(next) && breaks_early && !sentence), "{command}: {line}\n{next}");
+            assert!(line.len() <= 100, "{command}: {line}");
+        }
+        let examples = after.lines().skip_while(|l| !l.starts_with("Examples:")).skip(1).take_while(|l| !l.is_empty());
+        examples.for_each(|line| assert!(line.starts_with("  "), "{command}: an example was broken before {line}"));
+    }
+}

@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 /// Measure every kernel launch of a program by itself (on the CPU every op; on sim count what it does)
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Seconds are those of one launch behind another of the same, so its data may lie in a cache. GB/s counts every tensor once. The last
+Seconds are those of one launch behind another of the same, so its data may lie in a cache. GB/s counts every tensor once. The last \
 column is the least time that the card could take, by its arithmetic and its memory, as a share of the time measured.
 
-On `--device sim`: warp instructions, the share of them that are tensor core products, 32-byte sectors beside the fewest possible,
+On `--device sim`: warp instructions, the share of them that are tensor core products, 32-byte sectors beside the fewest possible, \
 passes over shared memory added by bank conflicts, and the least time on --card.
 
 Shares are of the sum of what the rows show; the spread is how far the 95th percentile lies above the median.

@@ -18,8 +18,8 @@ use std::fmt::Write as _;
 /// Measure scoring, a training step, or every kernel by itself
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-After three warm-ups: 200 repetitions or 3 seconds, whichever is less, each waited for. Weights and pixels are random unless real
-ones are given; neither changes a time by much. A warning on standard error says when the spread of the times means that the
+After three warm-ups: 200 repetitions or 3 seconds, whichever is less, each waited for. Weights and pixels are random unless real \
+ones are given; neither changes a time by much. A warning on standard error says when the spread of the times means that the \
 machine was busy with something else.
 
 Examples:
@@ -27,7 +27,7 @@ Examples:
   ckaad bench score --model bottle.safetensors --pictures pictures/test --batch-size 8
   ckaad bench train --backbone wide_resnet50_2 --layers 1,2,3 --features cached
   ckaad bench kernels --device cuda | less
-  ckaad bench kernels --device sim --card h200 --precision bf16     # no GPU needed: counters, and the least time")]
+  ckaad bench kernels --device sim --card h200 --precision bf16     # needs no GPU: counters")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
