@@ -223,13 +223,14 @@ fn sample() -> Report {
         metrics: vec![
             MetricsRow {
                 name: "all".into(),
-                anomalous: 4,
+                anomalous: Some(4),
                 recall: Some(0.25),
                 image_auroc: Some(0.98765),
-                best: Some(best),
+                best_f1: Some(best.f1),
+                best_threshold: Some(best.threshold),
                 ..Default::default()
             },
-            MetricsRow { name: "hole".into(), anomalous: 2, aupro: Some(0.43219), ..Default::default() },
+            MetricsRow { name: "hole".into(), anomalous: Some(2), aupro: Some(0.43219), ..Default::default() },
         ],
         pro_definition: "exact".into(),
         roc: vec![(0.0, 0.0), (0.0, 0.5), (1.0, 1.0)],

@@ -3,7 +3,7 @@
 use ckaad::experiment::mixture::distance::energy_distance;
 use ckaad::experiment::mixture::page;
 use ckaad::experiment::mixture::points::{nearer_to_anomalous, nearest_normal, sample};
-use ckaad::experiment::mixture::{Run, VARIANTS, at_the_edge, between_samples, run};
+use ckaad::experiment::mixture::{Run, STEPS, VARIANTS, at_the_edge, between_samples, run};
 
 const SEEDS: u64 = 5;
 
@@ -60,7 +60,7 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
 #[test]
 fn the_anomaly_term_moves_what_is_generated() {
     let [term, without, _] = VARIANTS;
-    let of_seed = |seed| [term, without].map(|v| run(v, seed, |_| ()).unwrap());
+    let of_seed = |seed| [term, without].map(|v| run(v, seed, STEPS, |_| ()).unwrap());
     let runs: Vec<[Run; 2]> = std::thread::scope(|scope| {
         let started: Vec<_> = (0..SEEDS).map(|seed| scope.spawn(move || of_seed(seed))).collect();
         started.into_iter().map(|thread| thread.join().unwrap()).collect()

@@ -27,7 +27,8 @@ Examples:
   ckaad experiment experiments/tiles.toml --root /datasets --jobs 4 --out runs/tiles \\
       --format json | jq .image_auroc
 
-Exit codes: 0 all cells of the datasets that are there have results; 2 wrong use, or some cells failed; 130 stopped by Ctrl-C.")]
+Exit codes: 0 all cells of the datasets that are there have results; 2 wrong use, or some cell failed or \
+could not read some picture; 130 stopped by Ctrl-C.")]
 pub struct Args {
     /// The experiment
     #[arg(value_name = "FILE")]
@@ -117,6 +118,11 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     if failed > 0 {
         return Err(Error::Invalid(format!("{} failed", plural(failed, "cell"))));
+    }
+    let unreadable: usize = outcomes.iter().flat_map(|o| &o.results).map(|r| r.unreadable).sum();
+    if unreadable > 0 {
+        let pictures = plural(unreadable, "test picture");
+        return Err(Error::Invalid(format!("{pictures} could not be read, counted in every cell")));
     }
     Ok(true)
 }

@@ -1,6 +1,6 @@
 //! `ckaad demo theorems`: the paper's theorems on points of the plane, as a table and a page.
 
-use super::options::{command_line, print};
+use super::options::{command_line, count, print};
 use super::progress;
 use crate::Result;
 use crate::experiment::mixture::{self, Run, STEPS, VARIANTS};
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 /// Train a generator on points of the plane with and without the anomaly term, and see where it takes anomalous ones
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-Always on the CPU; a minute at most.
+Always on the CPU; a minute at most for the usual number of steps.
 
 Distance is the energy distance between what is generated of as many normal as anomalous points and a sample of normal \
 ones; reproduced are anomalous points that stay nearer to anomalous than to normal ones; energy is what the discriminator \
@@ -22,6 +22,9 @@ Examples:
 pub struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Steps of each training
+    #[arg(long, default_value_t = STEPS, value_parser = count)]
+    steps: usize,
     /// HTML page to write: the points, and distances over steps
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -31,9 +34,9 @@ pub fn run(args: &Args) -> Result<bool> {
     if let Some(out) = &args.out {
         Outputs::default().file("--out", out, FileKind::Page)?;
     }
-    let bar = progress::bar("training", (VARIANTS.len() * STEPS) as u64);
+    let bar = progress::bar("training", (VARIANTS.len() * args.steps) as u64);
     let runs: Vec<Run> =
-        VARIANTS.into_iter().map(|v| mixture::run(v, args.seed, |_| bar.inc(1))).collect::<Result<_>>()?;
+        VARIANTS.into_iter().map(|v| mixture::run(v, args.seed, args.steps, |_| bar.inc(1))).collect::<Result<_>>()?;
     bar.finish_and_clear();
     print(&table(&runs, args.seed))?;
     if let Some(out) = &args.out {

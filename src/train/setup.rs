@@ -136,7 +136,7 @@ pub fn expect_known(name: &str, known: &[&str], place: &str) -> Result<()> {
     let alike = |k: &&&str| (strsim::jaro_winkler(name, k) * 1e6) as u64;
     let nearest = known.iter().max_by_key(alike).copied().unwrap_or_default();
     Err(Error::Invalid(format!(
-        "{place}: unknown key '{name}'; did you mean '{nearest}'? Known are {}",
+        "{place}: '{name}' is not known; did you mean '{nearest}'? Known are {}",
         known.join(", ")
     )))
 }
@@ -212,6 +212,6 @@ mod tests {
     fn unknown_names_are_told_from_the_nearest() {
         let own: Setup = toml::from_str("epcohs = 3").unwrap();
         let error = own.expect_known("[settings]").unwrap_err().to_string();
-        assert!(error.contains("[settings]: unknown key 'epcohs'; did you mean 'epochs'?"), "{error}");
+        assert!(error.contains("[settings]: 'epcohs' is not known; did you mean 'epochs'?"), "{error}");
     }
 }

@@ -117,8 +117,11 @@ fn what_a_file_cannot_say_is_told() {
         let file = file(dir.path(), grid, 1);
         ckaad(&args(&file, &out)).fails(2, words);
     };
-    fails("strategy = [\"recon\"]\nseed = [1]", &["grid.toml", "[grid]", "unknown key 'seed'", "did you mean 'seeds'"]);
-    fails("strategy = [\"recno\"]\nseeds = [1]", &["unknown", "'recno'", "'recon'"]);
+    fails(
+        "strategy = [\"recon\"]\nseed = [1]",
+        &["grid.toml", "[grid]", "'seed' is not known", "did you mean 'seeds'"],
+    );
+    fails("strategy = [\"recno\"]\nseeds = [1]", &["is not known", "'recno'", "'recon'"]);
     fails("strategy = [\"ckapatch\"]\nratio = [1.5]\nseeds = [1]", &["ratio", "1.5", "below 1"]);
     fails("strategy = [\"ckapatch\"]\nratio = [0.9]\nseeds = [1]", &["1 cell failed", "labelled ones; there are 3"]);
     fails("strategy = [\"recon\"]\nseeds = []", &["at least one"]);
@@ -127,7 +130,48 @@ fn what_a_file_cannot_say_is_told() {
     std::fs::write(&file, text_of.replace("path = ", "path = 'nowhere' # ")).unwrap();
     ckaad(&args(&file, &out)).fails(2, &["dataset fabric: not below", "none of its datasets", "--root"]);
     std::fs::write(&file, text_of.replace("epochs", "epcohs")).unwrap();
-    ckaad(&args(&file, &out)).fails(2, &["[settings]: unknown key 'epcohs'; did you mean 'epochs'"]);
+    ckaad(&args(&file, &out)).fails(2, &["[settings]: 'epcohs' is not known; did you mean 'epochs'"]);
+    std::fs::write(&file, format!("metrics = [\"image_aucro\"]\n{text_of}")).unwrap();
+    ckaad(&args(&file, &out)).fails(2, &["metrics: 'image_aucro' is not known; did you mean 'image_auroc'"]);
+}
+
+/// The cell has its numbers, of the other pictures; that one is missing is said, and in the exit code.
+#[test]
+fn an_unreadable_test_picture_is_counted() {
+    let dir = folder();
+    let (out, data) = (dir.path().join("out"), dir.path().join("data"));
+    for folder in ["train/good", "test/good", "test/hole"] {
+        std::fs::create_dir_all(data.join(folder)).unwrap();
+        for picture in std::fs::read_dir(full().join(folder)).unwrap() {
+            let picture = picture.unwrap();
+            std::fs::copy(picture.path(), data.join(folder).join(picture.file_name())).unwrap();
+        }
+    }
+    std::fs::write(data.join("test/hole/broken.png"), "no picture").unwrap();
+    let file = file(dir.path(), "strategy = [\"recon\"]\nseeds = [1]", 1);
+    let text_of = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text_of.replace("path = ", &format!("path = '{}' # ", data.display()))).unwrap();
+    let run = ckaad(&args(&file, &out)).fails(2, &["broken.png", "error: 1 test picture could not be read"]);
+    assert!(run.out.contains("| recon"), "{run:?}");
+    let lines = results(&out);
+    assert_eq!(lines[0]["results"][0]["unreadable"], 1);
+    assert!(auroc(&lines[0]).is_finite());
+}
+
+/// A short run of the points of the plane: the table, the page, and the same numbers for the same seed.
+#[test]
+fn the_theorems_as_a_command() {
+    let dir = folder();
+    let page = dir.path().join("theorems.html");
+    let args = ["demo", "theorems", "--seed", "3", "--steps", "20"];
+    let run = ckaad(&[&args[..], &["--out", text(&page)]].concat()).ok();
+    for word in ["ckapatch ", "gan ", "reproduced", "between two normal samples", "theorems.html"] {
+        assert!(run.out.contains(word), "no {word} in {run:?}");
+    }
+    assert!(run.out.starts_with(&ckaad(&args).ok().out));
+    assert!(std::fs::read_to_string(&page).unwrap().contains("20 steps with the paper"));
+    ckaad(&["demo", "theorems", "--steps", "0"]).fails(2, &["--steps"]);
+    ckaad(&["demo", "theorems", "--out", text(&full().join("test/hole/000.png"))]).fails(2, &["--out", "000.png"]);
 }
 
 /// The files of the paper's tables are read, and name what is missing.

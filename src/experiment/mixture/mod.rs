@@ -36,7 +36,8 @@ pub const NORMAL: usize = 16;
 pub const ANOMALOUS: usize = 1;
 /// Share of an anomalous picture's points that are anomalous.
 pub const SHARE: f64 = 0.2;
-/// Steps of a run, after which `ckapatch` reproduces no anomalous points, and steps between two measurements.
+/// Steps of a run where nobody asks for others, after which `ckapatch` reproduces no anomalous points; and steps between two
+/// measurements.
 pub const STEPS: usize = 1750;
 pub const EVERY: usize = 125;
 /// Points that measurements are taken on: so many normal and so many anomalous ones, none of them seen in training.
@@ -128,9 +129,9 @@ fn reference(seed: u64) -> Vec<[f64; 2]> {
     sample(2 * MEASURED, 0.0, seed, "reference")
 }
 
-/// Trains a generator on the CPU. The same seed gives the same bits, and all variants the same points and initial networks.
+/// Trains a generator on the CPU for so many steps. The same seed gives the same bits, and all variants the same points and initial networks.
 /// `step` is told of every step done.
-pub fn run(variant: Variant, seed: u64, step: impl Fn(usize)) -> Result<Run> {
+pub fn run(variant: Variant, seed: u64, steps: usize, step: impl Fn(usize)) -> Result<Run> {
     let hyper = Hyper { gamma: variant.gamma, ..Hyper::default() };
     let Some(adversary) = variant.strategy.adversary(&hyper) else {
         crate::invalid!("variant {} trains no discriminator", variant.name);
@@ -143,8 +144,8 @@ pub fn run(variant: Variant, seed: u64, step: impl Fn(usize)) -> Result<Run> {
     }
     let (measured, reference) = (measured_points(seed), reference(seed));
     let mut run = Run { variant, before: vec![], after: vec![], curve: vec![] };
-    for at in 0..=STEPS {
-        if at % EVERY == 0 {
+    for at in 0..=steps {
+        if at % EVERY == 0 || at == steps {
             for (net, values) in training.networks.iter().zip(&mut networks) {
                 training.session.read_params(*net, values)?;
                 measuring.session.write_params(*net, values)?;
@@ -164,7 +165,7 @@ pub fn run(variant: Variant, seed: u64, step: impl Fn(usize)) -> Result<Run> {
                 run.before = run.after.clone();
             }
         }
-        if at < STEPS {
+        if at < steps {
             let mut batch = sample(NORMAL * POINTS, 0.0, seed, &format!("normal.{at}"));
             batch.extend(sample(ANOMALOUS * POINTS, SHARE, seed, &format!("anomalous.{at}")));
             training.run(&batch)?;

@@ -1,7 +1,7 @@
 //! The experiment as one HTML page: which points went in, what every variant makes of them, and how it got there.
 
 use super::points::{ANOMALOUS_DISC, NORMAL_DISCS, sample};
-use super::{ANOMALOUS, MEASURED, Measured, NORMAL, Run, SHARE, STEPS, at_the_edge, between_samples};
+use super::{ANOMALOUS, MEASURED, Measured, NORMAL, Run, SHARE, at_the_edge, between_samples};
 use crate::Result;
 use crate::detector::ckaad::step::Hyper;
 use crate::report::html::charts::{self, Lines, SERIES, Scatter};
@@ -28,7 +28,8 @@ pub fn html(runs: &[Run], seed: u64, command: &str) -> Result<String> {
     }
     for run in runs {
         let name = escape(run.variant.name);
-        let caption = format!("<b>{name}</b>: {}. {generated} after {STEPS} steps.", escape(run.variant.about));
+        let caption =
+            format!("<b>{name}</b>: {}. {generated} after {} steps.", escape(run.variant.about), run.last().step);
         write_points(&mut h, &format!("Generated after training with {name}"), halves(&run.after), &caption)?;
     }
     h.push_str("</div>\n<h2>Over time</h2>\n<div class=\"charts\">\n");
@@ -38,10 +39,11 @@ pub fn html(runs: &[Run], seed: u64, command: &str) -> Result<String> {
     let margin = "Dashed: the margin, which ckapatch's shall have";
     write_lines(&mut h, runs, "energy of anomalous", Some(Hyper::default().margin), margin, |m| m.energy)?;
     h.push_str("</div>\n");
+    let steps = runs.first().map_or(0, |run| run.last().step);
     let settings = [
         ("Step", format!("{NORMAL} normal pictures and {ANOMALOUS} anomalous, of 64 points each")),
         ("Coarse label", format!("{:.0} % of the points of anomalous pictures are anomalous", 100.0 * SHARE)),
-        ("Training", format!("{STEPS} steps with the paper's rates, margin and weights, seed {seed}")),
+        ("Training", format!("{steps} steps with the paper's rates, margin and weights, seed {seed}")),
         ("Measured on", format!("{MEASURED} normal and {MEASURED} anomalous points that training did not see")),
     ];
     let settings = settings.map(|(name, value)| (name.to_string(), value));
