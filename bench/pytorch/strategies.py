@@ -2,12 +2,13 @@
 
     python bench/pytorch/strategies.py REFERENCE DATA WEIGHTS --out runs.jsonl --strategies recon,ckapatch --seeds 1,2,3
 
-REFERENCE is the folder of ckaad_torch.py and train_torch.py, whose networks, pictures, order of batches and metrics these
+DATA is a folder of train/good, train/anomalous, test and ground_truth, or a CSV file of `ckaad data split`. REFERENCE is the folder of ckaad_torch.py and train_torch.py, whose networks, pictures, order of batches and metrics these
 are; losses of the strategies that it lacks are those of tests/golden/strategies.py. Features of a frozen backbone are
 computed once. One JSON line a run, with AUROC of each kind of anomaly; runs that the file already has are not run again.
 """
 
 import argparse
+import csv
 import json
 import sys
 import time
@@ -30,6 +31,25 @@ def features(backbone, pictures):
     with torch.no_grad():
         parts = [backbone(T.tensor(pictures[i : i + 16])) for i in range(0, len(pictures), 16)]
     return [torch.cat(layer) for layer in zip(*parts)]
+
+
+def of_folder(root):
+    """Normal and anomalous pictures to train on, and those to test on with their kinds and masks."""
+    test = []
+    for kind in sorted((root / "test").iterdir()):
+        for picture in T.pictures(kind):
+            mask = root / "ground_truth" / kind.name / f"{picture.stem}_mask.png"
+            test.append((picture, kind.name, mask if mask.exists() else None))
+    return T.pictures(root / "train/good"), T.pictures(root / "train/anomalous"), test
+
+
+def of_csv(path):
+    """The same of path,label,split,mask."""
+    with path.open(newline="") as f:
+        rows = list(csv.DictReader(f))
+    train = lambda good: [path.parent / r["path"] for r in rows if r["split"] == "train" and (r["label"] == "good") == good]
+    test = [(path.parent / r["path"], r["label"], path.parent / r["mask"] if r["mask"] else None) for r in rows if r["split"] == "test"]
+    return train(True), train(False), test
 
 
 def train(a, strategy, norm, seed, backbone, normal, bad, log):
@@ -105,16 +125,14 @@ def main():
     backbone = R.Backbone("resnet18", (2, 3))
     backbone.load_state_dict({k: v for k, v in T.load_file(a.weights).items() if k in backbone.state_dict()}, strict=False)
     backbone.eval()
-    normal = features(backbone, T.load(T.pictures(a.data / "train/good"), a.size))
-    bad = T.pictures(a.data / "train/anomalous")
+    normal, bad, test = of_csv(a.data) if a.data.is_file() else of_folder(a.data)
+    normal = features(backbone, T.load(normal, a.size))
     bad = features(backbone, T.load(bad, a.size)) if bad else None
-    files = [f for kind in sorted((a.data / "test").iterdir()) for f in T.pictures(kind)]
-    kinds = np.array([f.parent.name for f in files])
-    test = features(backbone, T.load(files, a.size))
+    kinds = np.array([kind for _, kind, _ in test])
     masks = []
-    for f in files:
-        m = a.data / "ground_truth" / f.parent.name / f"{f.stem}_mask.png"
-        masks.append(np.asarray(Image.open(m).convert("L").resize((a.size, a.size), Image.BILINEAR)) > 127 if m.exists() else np.zeros((a.size, a.size), bool))
+    for _, _, m in test:
+        masks.append(np.asarray(Image.open(m).convert("L").resize((a.size, a.size), Image.BILINEAR)) > 127 if m else np.zeros((a.size, a.size), bool))
+    test = features(backbone, T.load([picture for picture, _, _ in test], a.size))
     masks = np.stack(masks).astype(np.uint8)
     same = ("strategy", "norm", "seed", "epochs", "size", "batch", "lr", "data", "sub")
     done = {tuple(json.loads(line)[k] for k in same) for line in a.out.read_text().splitlines()} if a.out.exists() else set()
