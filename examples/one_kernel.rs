@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example one_kernel
 
-use ckaad::engine::device::Session;
 use ckaad::engine::device::cuda::{CudaSession, SimDriver};
+use ckaad::engine::device::{Cost, Session};
 use ckaad::engine::ops::Activation;
 use ckaad::engine::tape::Tape;
 use ckaad::engine::tensor::{DType, Shape};
@@ -17,7 +17,8 @@ fn main() -> ckaad::Result<()> {
     t.output(y);
     let mut session = CudaSession::new(t, Box::new(SimDriver::default()), Number::F32)?;
     for (_, launch) in session.launches() {
-        println!("{} in {:?} blocks of {:?} threads", launch.call.entry.name, launch.grid, launch.block);
+        let [blocks, threads] = [launch.grid, launch.block].map(|d| d.map(|n| n.to_string()).join(" x "));
+        println!("{} in {blocks} blocks of {threads} threads", launch.call.entry.name);
     }
 
     let session: &mut dyn Session = &mut session;
@@ -32,7 +33,10 @@ fn main() -> ckaad::Result<()> {
     // What the kernel did, as the emulator counted it.
     session.write(x, &values)?;
     for profile in session.profile(1)? {
-        println!("{:?}", profile.cost);
+        if let Cost::Counters(c) = profile.cost {
+            let (all, sectors, ideal) = (c.total(), c.sectors, c.ideal_sectors);
+            println!("{all} warp instructions; {sectors} sectors of 32 bytes moved, {ideal} would be the fewest");
+        }
     }
     Ok(())
 }
