@@ -5,6 +5,7 @@ use super::options::{Device, Format, Networks, card, count, print};
 use crate::bench::parts::{self, Part};
 use crate::bench::roofline::{Card, of_backend};
 use crate::bench::workload::{Kind, Workload};
+use crate::detector::Learning;
 use crate::engine::device::cuda::{self};
 use crate::engine::device::{Backend, cpu};
 use crate::engine::tape::Tape;
@@ -71,6 +72,17 @@ pub fn run(args: &Args) -> Result<bool> {
     let workload = args.what.workload(&args.networks, args.batch_size, &args.detector)?;
     for program in workload.record(backend.dtype())? {
         show(args, &backend, &program.tape)?;
+        if matches!(args.what, What::Train) && matches!(workload.detector.learning(), Learning::Fit(_)) {
+            // Beside the session's memory, and as much of it as there are pictures.
+            let shapes = program.reports.iter().map(|(_, var)| program.tape.shape(*var));
+            let values: usize = shapes.map(|s| s.len() / s.n()).sum();
+            let bytes = values * program.tape.dtype().size();
+            note!(
+                "ckaad: this computes the features of one batch; those of all pictures, {:.2} MB each, are kept in the host's memory \
+                 or a file (`ckaad train --cache-budget`) until the detector is fitted to them",
+                bytes as f64 / 1e6
+            );
+        }
     }
     Ok(true)
 }

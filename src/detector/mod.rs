@@ -1,7 +1,8 @@
 //! The seam between a method of anomaly detection and everything that trains, scores, plans, measures or stores one.
 //!
 //! A method is a folder here: it records its programs and says which options, losses and networks it has. Adding one means
-//! that folder and a row in [`METHODS`]; nothing else in the house names a method.
+//! that folder and a row in [`METHODS`]; what trains, scores, plans, measures and stores names no method. (`experiment/mixture` does: it
+//! shows CKAAD's losses on points of the plane.)
 
 pub mod ckaad;
 pub mod file;

@@ -118,7 +118,10 @@ fn a_memory_bank_is_planned_and_measured() {
     let bytes = |run: Run| run.json()[0]["parameter_bytes"].as_u64().unwrap();
     let more = bytes(plan("score", &["--bank-rows", "1000"])) - bytes(plan("score", &["--bank-rows", "936"]));
     assert_eq!(more, 64 * 192 * 4);
-    let train = program(&plan("train", &[]));
+    let run = plan("train", &[]);
+    // Of one picture, in f32: 3x3 means of layer 1 at 16 x 16 with 64 channels and layer 2, enlarged, with 128.
+    assert!(run.err.contains("those of all pictures, 0.20 MB each"), "{run:?}");
+    let train = program(&run);
     assert!(train.contains("mean_pool") && !train.contains("memory.bank"), "{train}");
     ckaad(&[&["bench", "train", "--batch-size", "2", "--device", "cpu"], &networks[..]].concat()).ok();
     let sim = ["plan", "score", "--device", "sim", "--launch-trace", "--bank-rows", "500"];
