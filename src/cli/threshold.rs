@@ -15,6 +15,7 @@ use crate::output::{FileKind, Outputs, expect_new};
 use crate::score::pipeline::{self, Wanted};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// With --best-f1, as with nothing said.
@@ -152,6 +153,7 @@ impl Args {
         let mut scorer = Scorer::from_file(model, self.batch_size, &chosen.backend)?;
         let mut untold = Some(chosen);
         let (mut outcomes, mut digests, mut trained_on) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut seen, mut copies) = (HashSet::new(), 0);
         let bar = progress::spinner("scored");
         let passed_over = pipeline::run(
             &mut scorer,
@@ -169,6 +171,11 @@ impl Args {
                     Ok((picture, scored)) => {
                         untold.take().map_or(Ok(()), |chosen| tell_device(&chosen))?;
                         tell_warnings(outcome.picture.source.path(), &picture.shown);
+                        if picture.digest.is_some_and(|d| !seen.insert((d, anomalous))) {
+                            copies += 1;
+                            bar.inc(1);
+                            return Ok(());
+                        }
                         digests.extend(picture.digest);
                         if picture.digest.is_some_and(|d| model.config.trained_on.contains(d)) {
                             trained_on.push(outcome.picture.source.path().to_path_buf());
@@ -186,6 +193,10 @@ impl Args {
         )?;
         bar.finish_and_clear();
         tell_passed_over(&passed_over);
+        if copies > 0 {
+            let (copies, are) = (plural(copies, "picture"), if copies == 1 { "is a copy" } else { "are copies" });
+            warning!("{copies} {are} of others: of equal ones one counts");
+        }
         if let Some(first) = trained_on.first() {
             let (n, of, first) = (trained_on.len(), plural(outcomes.len(), "picture"), first.display());
             warning!(

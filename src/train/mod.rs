@@ -103,7 +103,7 @@ fn learn_all(job: &Job) -> Result<Ended> {
             return job.finish(&learned, job.calibrated(Origin::HeldBack, &job.held_back, &outcomes));
         }
     };
-    let mut outcomes = Vec::new();
+    let (mut scored, mut outcomes) = (Vec::new(), Vec::new());
     for fold in 0..folds {
         let heard = |event: Event| {
             // Of its own learning it tells how far it is.
@@ -115,7 +115,10 @@ fn learn_all(job: &Job) -> Result<Ended> {
         (job.events)(Event::Fold { fold: fold + 1, folds, done: 0, of: 1 });
         let part = job.without(fold, folds, &heard);
         match learn(&part)? {
-            Outcome::Learned(without) => outcomes.extend(part.outcomes(&without, &part.pictures, &part.held_back)?),
+            Outcome::Learned(without) => {
+                scored.extend(&part.held_back);
+                outcomes.extend(part.outcomes(&without, &part.pictures, &part.held_back)?);
+            }
             // The detector itself is learned, and where there are checkpoints, one holds it.
             Outcome::Interrupted { .. } => {
                 let saved = matches!(job.s.detector.learning(), Learning::Steps(_));
@@ -123,7 +126,7 @@ fn learn_all(job: &Job) -> Result<Ended> {
             }
         }
     }
-    job.finish(&learned, job.calibrated(Origin::CrossValidation { folds }, &job.normal, &outcomes))
+    job.finish(&learned, job.calibrated(Origin::CrossValidation { folds }, &scored, &outcomes))
 }
 
 /// How learning ended.

@@ -98,7 +98,9 @@ impl Pictures {
         if copies > 0 {
             let (copies, are) =
                 (plural(copies, "normal picture"), if copies == 1 { "is a copy" } else { "are copies" });
-            doubts.push(format!("{copies} {are} of others: equal ones are held back together"));
+            doubts.push(format!(
+                "{copies} {are} of others: equal ones are held back together, and count once for thresholds"
+            ));
         }
         let both = good_set.intersection(&labelled_set).count();
         if both > 0 {

@@ -145,6 +145,13 @@ fn good_pictures_alone() {
     let args = ["train", "--normal", text(&copies), "--out", text(&path), "--force"];
     let run = ckaad(&[&args[..], &small, &["--folds", "3"]].concat()).ok();
     assert!(run.err.contains("warning: 2 normal pictures are copies of others"), "{run:?}");
+    assert!(run.err.contains("of 3 normal pictures by 3-fold") && run.err.contains("3 scores say little"), "{run:?}");
+    let threshold = ckaad(&["threshold", "--model", text(&path), text(&copies), text(&copies)]).ok();
+    assert!(
+        threshold.err.contains("warning: 7 pictures are copies of others: of equal ones one counts"),
+        "{threshold:?}"
+    );
+    assert!(threshold.err.contains("of 3 normal pictures given"), "{threshold:?}");
     ckaad(&[&args[..], &small, &["--folds", "4"]].concat()).fails(2, &["4 folds of 3 different normal pictures"]);
     let steps = ["--weights", "random", "--image-size", "32", "--layers", "1,2", "--epochs", "1", "--batch-size", "1"];
     let run = ckaad(&[&args[..], &steps, &["--anomalous", text(&bad)]].concat()).ok();
