@@ -27,9 +27,11 @@ impl Normalization {
         if let Some(span) = both.and_then(ends).filter(|span| *span > 0.0) {
             return Some(Normalization::MinMax { threshold, span });
         }
-        // A threshold set by hand may lie below all scores that another was taken from.
+        // A threshold set by hand may lie below all scores that another was taken from, one of a single score is the next number
+        // above it: neither leaves anything to measure by.
         let of_calibration = calibration.and_then(|c| c.scores.first().copied());
-        let lowest = [of_calibration, Some(0.0)].into_iter().flatten().find(|low| *low < threshold)?;
+        let below = |low: &f64| threshold - low > 1e-9 * threshold.abs();
+        let lowest = [of_calibration, Some(0.0)].into_iter().flatten().find(below)?;
         Some(Normalization::Ratio { threshold, lowest })
     }
 
