@@ -6,7 +6,7 @@ use super::message::plain;
 use super::options::{Device, count, percentage, plural, print, share, tell_device};
 use super::progress;
 use super::train::tell_calibration;
-use crate::data::digest::Digests;
+use crate::data::digest::{Digests, groups};
 use crate::data::layout::{Category, Sample, Split, TestSet};
 use crate::data::listing::{self, Given, PassedOver};
 use crate::detector::file::ModelFile;
@@ -15,7 +15,6 @@ use crate::output::{FileKind, Outputs, expect_new};
 use crate::score::pipeline::{self, Wanted};
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// With --best-f1, as with nothing said.
@@ -153,7 +152,6 @@ impl Args {
         let mut scorer = Scorer::from_file(model, self.batch_size, &chosen.backend)?;
         let mut untold = Some(chosen);
         let (mut outcomes, mut digests, mut trained_on) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut seen, mut copies) = (HashSet::new(), 0);
         let bar = progress::spinner("scored");
         let passed_over = pipeline::run(
             &mut scorer,
@@ -171,11 +169,6 @@ impl Args {
                     Ok((picture, scored)) => {
                         untold.take().map_or(Ok(()), |chosen| tell_device(&chosen))?;
                         tell_warnings(outcome.picture.source.path(), &picture.shown);
-                        if picture.digest.is_some_and(|d| !seen.insert((d, anomalous))) {
-                            copies += 1;
-                            bar.inc(1);
-                            return Ok(());
-                        }
                         digests.extend(picture.digest);
                         if picture.digest.is_some_and(|d| model.config.trained_on.contains(d)) {
                             trained_on.push(outcome.picture.source.path().to_path_buf());
@@ -193,6 +186,9 @@ impl Args {
         )?;
         bar.finish_and_clear();
         tell_passed_over(&passed_over);
+        let different = groups(digests.iter().zip(outcomes.iter().map(|o| o.2)));
+        let copies = outcomes.len() - different.len();
+        let outcomes: Vec<(f64, f64, bool)> = different.iter().map(|equal| outcomes[equal[0]]).collect();
         if copies > 0 {
             let (copies, are) = (plural(copies, "picture"), if copies == 1 { "is a copy" } else { "are copies" });
             warning!("{copies} {are} of others: of equal ones one counts");

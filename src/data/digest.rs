@@ -1,7 +1,9 @@
 //! Which pictures are the same: by the contents of their files, wherever these lie and whatever they are called.
 
 use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::str::FromStr;
 
 /// The first 64 bits of the SHA-256 of a file. Two pictures share them by accident alone, and then a warning is wrong.
@@ -63,9 +65,29 @@ impl FromStr for Digests {
     }
 }
 
+/// The positions of equal keys, a group for each key, ascending, in the order in which the first of each come.
+pub fn groups<K: Eq + Hash>(keys: impl IntoIterator<Item = K>) -> Vec<Vec<usize>> {
+    let mut places = HashMap::new();
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (position, key) in keys.into_iter().enumerate() {
+        let group = *places.entry(key).or_insert(groups.len());
+        if group == groups.len() {
+            groups.push(vec![]);
+        }
+        groups[group].push(position);
+    }
+    groups
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_keys_share_a_group() {
+        assert_eq!(groups("banana".chars()), [vec![0], vec![1, 3, 5], vec![2, 4]]);
+        assert!(groups([0u8; 0]).is_empty());
+    }
 
     #[test]
     fn as_sha256sum_prints_them() {

@@ -6,7 +6,7 @@ use crate::engine::hash::fnv1a;
 use crate::engine::params::{Init, Parameters, Values};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Normal, StandardNormal, Uniform};
+use rand_distr::{Distribution, StandardNormal, Uniform};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -50,9 +50,11 @@ impl TensorSource for RandomBackbone {
         let len = shape.iter().product();
         if let [out, _, kh, kw] = *shape {
             let std = (2.0 / (out * kh * kw) as f64).sqrt();
-            let normal = Normal::new(0.0, std).expect("the deviation is finite");
             let mut rng = named_rng(self.seed, name);
-            return Ok((0..len).map(|_| normal.sample(&mut rng) as f32).collect::<Vec<f32>>().into());
+            return Ok((0..len)
+                .map(|_| (std * Distribution::<f64>::sample(&StandardNormal, &mut rng)) as f32)
+                .collect::<Vec<f32>>()
+                .into());
         }
         let value = if name.ends_with("weight") || name.ends_with("running_var") { 1.0 } else { 0.0 };
         Ok(vec![value; len].into())

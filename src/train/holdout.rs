@@ -1,25 +1,16 @@
 //! Which normal pictures are held back: equal ones always together, since a detector knows the copy of what it was trained on.
 
-use crate::data::digest::Digest;
+use crate::data::digest::{Digest, groups};
 use crate::model::init::named_rng;
 use rand::seq::SliceRandom;
-use std::collections::HashMap;
 
 /// Indices of pictures in an order drawn by `seed` and `name`, the equal ones of `digests` in one group, where the first of
 /// them comes.
-fn groups(indices: &[usize], digests: &[Digest], seed: u64, name: &str) -> Vec<Vec<usize>> {
+fn drawn(indices: &[usize], digests: &[Digest], seed: u64, name: &str) -> Vec<Vec<usize>> {
     let mut shuffled = indices.to_vec();
     shuffled.shuffle(&mut named_rng(seed, name));
-    let mut place = HashMap::new();
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for i in shuffled {
-        let group = *place.entry(digests[i]).or_insert(groups.len());
-        if group == groups.len() {
-            groups.push(vec![]);
-        }
-        groups[group].push(i);
-    }
-    groups
+    let of = |group: Vec<usize>| group.into_iter().map(|position| shuffled[position]).collect();
+    groups(shuffled.iter().map(|&i| digests[i])).into_iter().map(of).collect()
 }
 
 fn ascending(groups: impl IntoIterator<Item = Vec<usize>>) -> Vec<usize> {
@@ -31,7 +22,7 @@ fn ascending(groups: impl IntoIterator<Item = Vec<usize>>) -> Vec<usize> {
 /// Divides `indices` into those to train on and `held` to hold back, or more where copies are among these. At least one picture
 /// and its copies are trained on.
 pub fn hold_out(indices: &[usize], digests: &[Digest], held: usize, seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let mut train = groups(indices, digests, seed, "holdout");
+    let mut train = drawn(indices, digests, seed, "holdout");
     let mut back = Vec::new();
     let mut count = 0;
     while count < held && train.len() > 1 {
@@ -50,7 +41,7 @@ pub fn without_fold(
     seed: u64,
 ) -> (Vec<usize>, Vec<usize>) {
     let mut parts: [Vec<Vec<usize>>; 2] = Default::default();
-    for (i, group) in groups(indices, digests, seed, "folds").into_iter().enumerate() {
+    for (i, group) in drawn(indices, digests, seed, "folds").into_iter().enumerate() {
         parts[usize::from(i % folds == fold)].push(group);
     }
     let [train, back] = parts;

@@ -6,7 +6,7 @@ use super::features::FeatureCache;
 use super::holdout::{hold_out, without_fold};
 use super::pictures::Pictures;
 use super::settings::{Calibrate, Settings};
-use crate::data::digest::Digests;
+use crate::data::digest::{Digests, groups};
 use crate::data::layout::TrainSet;
 use crate::detector::file::{Config, Contents, save};
 use crate::detector::provenance::{Calibration, Origin, Training, now};
@@ -17,7 +17,6 @@ use crate::output::Place;
 use crate::program::Program;
 use crate::score::scorer::Scorer;
 use crate::{Error, Result};
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -165,9 +164,8 @@ impl<'a> Job<'a> {
     /// Thresholds by what the normal pictures of these indices, which training did not see, came to; none of no pictures. Of
     /// equal pictures one counts: a copy is no further evidence.
     pub fn calibrated(&self, origin: Origin, indices: &[usize], outcomes: &[(f64, f64)]) -> Option<Calibrated> {
-        let mut seen = HashSet::new();
-        let outcomes: Vec<_> =
-            self.pictures.digests_of(indices).zip(outcomes).filter(|(d, _)| seen.insert(*d)).map(|(_, o)| *o).collect();
+        let different = groups(self.pictures.digests_of(indices));
+        let outcomes: Vec<_> = different.iter().map(|equal| outcomes[equal[0]]).collect();
         let calibration = Calibration::new(origin, self.s.quantile, &outcomes);
         (!outcomes.is_empty()).then(|| Calibrated { calibration, on: self.pictures.digests_of(indices).collect() })
     }
@@ -177,10 +175,9 @@ impl<'a> Job<'a> {
         let Some((pictures, labels)) = &self.validation else { return Ok(None) };
         let indices: Vec<usize> = (0..pictures.len()).collect();
         let outcomes = self.outcomes(learned, pictures, &indices)?;
-        let labelled = outcomes.into_iter().zip(labels).map(|((score, peak), l)| (score, peak, *l));
-        let mut seen = HashSet::new();
-        let outcomes: Vec<_> =
-            pictures.digests().iter().zip(labelled).filter(|(d, o)| seen.insert((**d, o.2))).map(|(_, o)| o).collect();
+        let different = groups(pictures.digests().iter().zip(labels));
+        let labelled = |i: usize| (outcomes[i].0, outcomes[i].1, labels[i]);
+        let outcomes: Vec<_> = different.iter().map(|equal| labelled(equal[0])).collect();
         let calibration = Calibration::best_f1(self.s.quantile, &outcomes)?;
         Ok(Some(Calibrated { calibration, on: pictures.digests().iter().copied().collect() }))
     }

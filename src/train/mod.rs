@@ -19,7 +19,7 @@ mod steps;
 
 pub use checkpoint::{beside, path_of};
 
-use crate::data::digest::Digest;
+use crate::data::digest::groups;
 use crate::data::layout::TrainSet;
 use crate::detector::Learning;
 use crate::detector::provenance::Origin;
@@ -30,7 +30,6 @@ use crate::{Error, Result};
 use events::{Ended, Event};
 use job::{Job, Learned};
 use settings::{Calibrate, Settings};
-use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
 
 /// Trains a detector. `stop` is looked at between steps.
@@ -54,6 +53,9 @@ pub fn run(
             false
         }
     };
+    if let Calibrate::CrossValidation { folds } = s.calibrate {
+        expect_folds(folds, set.good.len(), "normal picture")?;
+    }
     if s.calibrate == Calibrate::BestF1 {
         expect_both_kinds(&set)?;
     }
@@ -64,12 +66,14 @@ pub fn run(
     }
 }
 
-fn expect_folds(folds: usize, different: usize) -> Result<()> {
-    if (2..=different).contains(&folds) {
+fn expect_folds(folds: usize, pictures: usize, what: &str) -> Result<()> {
+    if (2..=pictures).contains(&folds) {
         return Ok(());
     }
-    let (folds, of) = (plural(folds, "fold"), plural(different, "different normal picture"));
-    let text = format!("{folds} of {of}: expected at least 2, and no more than pictures");
+    let (folds, of) = (plural(folds, "fold"), plural(pictures, what));
+    let text = format!(
+        "{folds} of {of}: expected at least 2, and no more than pictures; --folds sets another number, --holdout holds a share back instead"
+    );
     Err(Error::Usage(text))
 }
 
@@ -88,8 +92,7 @@ fn expect_both_kinds(set: &TrainSet) -> Result<()> {
 /// Learns from the pictures, and once more without each fold where the thresholds are cross-validated.
 fn learn_all(job: &Job) -> Result<Ended> {
     if let Calibrate::CrossValidation { folds } = job.s.calibrate {
-        let different: HashSet<Digest> = job.pictures.digests_of(&job.normal).collect();
-        expect_folds(folds, different.len())?;
+        expect_folds(folds, groups(job.pictures.digests_of(&job.normal)).len(), "different normal picture")?;
     }
     let learned = match learn(job)? {
         Outcome::Learned(learned) => learned,

@@ -1,12 +1,11 @@
 //! The training pictures: decoded once and kept while they fit the memory budget, decoded again each time otherwise.
 
-use crate::data::digest::Digest;
+use crate::data::digest::{Digest, Digests, groups};
 use crate::data::image::Source;
 use crate::error::plural;
 use crate::{Error, Result, invalid};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// So many of the pictures that cannot be read are named.
@@ -92,9 +91,8 @@ impl Pictures {
     /// What equal pictures make of what is learned from them. The first `normal` pictures are normal, the others anomalous.
     pub fn doubts(&self, normal: usize) -> Vec<String> {
         let (good, labelled) = self.digests.split_at(normal);
-        let (good_set, labelled_set): (HashSet<_>, HashSet<_>) = (good.iter().collect(), labelled.iter().collect());
         let mut doubts = Vec::new();
-        let copies = normal - good_set.len();
+        let copies = normal - groups(good).len();
         if copies > 0 {
             let (copies, are) =
                 (plural(copies, "normal picture"), if copies == 1 { "is a copy" } else { "are copies" });
@@ -102,7 +100,8 @@ impl Pictures {
                 "{copies} {are} of others: equal ones are held back together, and count once for thresholds"
             ));
         }
-        let both = good_set.intersection(&labelled_set).count();
+        let good: Digests = good.iter().copied().collect();
+        let both = groups(labelled.iter().filter(|d| good.contains(**d))).len();
         if both > 0 {
             let (both, are) = (plural(both, "picture"), if both == 1 { "is" } else { "are" });
             doubts.push(format!("{both} {are} among the normal and the anomalous ones: `ckaad data check` names them"));

@@ -1,12 +1,13 @@
 //! What a dataset holds and what is wrong with it, before hours go into it: every picture and every mask is read.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{COARSE, Category, Sample, Split};
+use crate::data::digest::groups;
 use crate::data::image::marked_pixels;
 use crate::error::plural;
 
@@ -168,16 +169,10 @@ impl Report {
         if let Some(named) = named(&unreadable) {
             self.problems.push(format!("{} cannot be read: {named}", plural(unreadable.len(), "picture")));
         }
-        let mut groups: HashMap<[u8; 32], Vec<usize>> = HashMap::new();
-        for (i, seen) in seen.iter().enumerate() {
-            if let Ok(content) = seen.content {
-                groups.entry(content).or_default().push(i);
-            }
-        }
-        let mut groups: Vec<Vec<usize>> = groups.into_values().filter(|group| group.len() > 1).collect();
-        groups.sort();
+        let mut doubled = groups(seen.iter().map(|s| s.content.as_ref().ok()));
+        doubled.retain(|group| group.len() > 1 && seen[group[0]].content.is_ok());
         let (mut across, mut contradictory, mut within) = (vec![], vec![], vec![]);
-        for group in &groups {
+        for group in &doubled {
             let names: Vec<String> = group.iter().map(|&i| samples[i].1.path().display().to_string()).collect();
             let first = samples[group[0]];
             let one_split = group.iter().all(|&i| samples[i].0 == first.0);
@@ -206,7 +201,7 @@ impl Report {
         if let Some(named) = named(&within) {
             self.remarks.push(format!("{} more than once in a split: {named}", picture(within.len())));
         }
-        self.doubled = groups.iter().map(|g| g.iter().map(|&i| samples[i].1.path().to_path_buf()).collect()).collect();
+        self.doubled = doubled.iter().map(|g| g.iter().map(|&i| samples[i].1.path().to_path_buf()).collect()).collect();
     }
 
     fn of_masks(&mut self, samples: &[(Split, &Sample)], seen: &[Seen]) {

@@ -1,6 +1,5 @@
 //! Splits of pictures that nobody has split: by a seed, and with equal pictures on one side.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
@@ -9,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::{Sample, Split, TestSet, is_normal};
+use crate::data::digest::groups;
 use crate::data::listing::PassedOver;
 use crate::engine::hash::fnv1a;
 use crate::error::{Error, Result};
@@ -70,24 +70,22 @@ pub struct Made {
 /// where that misses a number by a few; one that is called normal and anomalous is an error. All files are read; `progress`
 /// hears of each.
 pub fn split(set: TestSet, plan: &Plan, progress: &mut dyn FnMut(usize)) -> Result<Made> {
-    let mut groups: HashMap<[u8; 32], usize> = HashMap::new();
-    let mut members: Vec<Vec<Sample>> = Vec::new();
-    let total = set.images.len();
-    for (done, sample) in set.images.into_iter().enumerate() {
-        let group = *groups.entry(content(&sample)?).or_insert(members.len());
-        if group == members.len() {
-            members.push(vec![]);
-        }
-        if let Some(other) = members[group].iter().find(|s| s.anomalous != sample.anomalous) {
-            let (this, other) = (sample.path().display(), other.path().display());
+    let mut contents = Vec::new();
+    for sample in &set.images {
+        contents.push(content(sample)?);
+        progress(contents.len());
+    }
+    let members: Vec<Vec<Sample>> =
+        groups(contents).into_iter().map(|equal| equal.into_iter().map(|i| set.images[i].clone()).collect()).collect();
+    for equal in &members {
+        if let Some(other) = equal.iter().find(|s| s.anomalous != equal[0].anomalous) {
+            let (this, other) = (other.path().display(), equal[0].path().display());
             invalid!(
                 "{this}: the same picture as {other}, but one is called normal and the other anomalous: which is it?"
             );
         }
-        members[group].push(sample);
-        progress(done + 1);
     }
-    let equal = total - members.len();
+    let equal = set.images.len() - members.len();
     let (anomalous, normal): (Vec<_>, Vec<_>) = members.into_iter().partition(|group| group[0].anomalous);
     let count = |groups: &[Vec<Sample>]| groups.iter().map(Vec::len).sum::<usize>();
     let labelled = match plan.labelled {
