@@ -68,17 +68,23 @@ fn metrics(m: &Metrics) -> BTreeMap<String, f64> {
     all.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
 }
 
-/// Lines of earlier runs, and how many were none: the last one where a run was killed while writing it.
-pub fn read(path: &Path) -> Result<(Vec<Outcome>, usize)> {
+/// Lines of earlier runs. Errors: one that is no result, by its number; a run adds to what is read here, so nothing may be left out.
+pub fn read(path: &Path) -> Result<Vec<Outcome>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((vec![], 0)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
         Err(e) => return Err(Error::io(path, e)),
     };
-    let lines = text.lines().filter(|line| !line.trim().is_empty()).count();
-    let outcomes: Vec<Outcome> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let broken = lines - outcomes.len();
-    Ok((outcomes, broken))
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(i, line)| {
+            serde_json::from_str(line).map_err(|e| {
+                let n = i + 1;
+                let text = format!("line {n} is no result of a cell ({e}); take the line out, or name another --out");
+                Error::Invalid(text).within(path.display())
+            })
+        })
+        .collect()
 }
 
 /// All of them as text, a line each.

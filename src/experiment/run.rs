@@ -101,11 +101,7 @@ impl Runner<'_> {
         if held.try_lock().is_err() {
             return Err(Error::Usage(format!("{}: another run writes into it; wait for it", self.folder.display())));
         }
-        let (outcomes, broken) = results::read(&path)?;
-        if broken > 0 {
-            let text = format!("{}: {broken} lines are no results of cells and are left out", path.display());
-            (self.tell)(Progress::Warning(&text));
-        }
+        let outcomes = results::read(&path)?;
         let others = outcomes.iter().filter(|o| !cells.contains(&o.cell)).count();
         if others > 0 {
             let text = format!(

@@ -79,6 +79,14 @@ fn cells_are_what_train_and_eval_make_of_the_same_settings() {
     assert_eq!((again.out.as_str(), again.err.contains("image AUROC")), (run.out.as_str(), false));
     assert!(std::fs::read(out.join("results.jsonl")).unwrap() == before);
 
+    // A line that is none, of another version or edited by hand, is not dropped with what it stands for.
+    let spoilt = dir.path().join("spoilt");
+    ckaad(&args(&file, &spoilt)).ok();
+    let text = std::fs::read_to_string(spoilt.join("results.jsonl")).unwrap().replacen("\"normal\":", "\"usual\":", 1);
+    std::fs::write(spoilt.join("results.jsonl"), &text).unwrap();
+    ckaad(&args(&file, &spoilt)).fails(2, &["results.jsonl", "line 1 is no result of a cell (missing field `normal`"]);
+    assert_eq!(std::fs::read_to_string(spoilt.join("results.jsonl")).unwrap(), text);
+
     // Two at a time, each on the one thread that all tests run with: the same numbers.
     let both = dir.path().join("both");
     assert_eq!(ckaad(&[&args(&file, &both)[..], &["--jobs", "2"]].concat()).ok().out, run.out);
@@ -103,7 +111,6 @@ fn a_killed_grid_goes_on() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(checkpoint().is_some() && !parts.join("results.jsonl").exists(), "killed in the middle of the cell");
-    // A line cut short, as of a kill while it is written, is none.
     ckaad(&args(&file, &parts)).ok();
     let (whole, parts) = (results(&whole), results(&parts));
     assert_eq!(whole[0]["results"], parts[0]["results"]);
