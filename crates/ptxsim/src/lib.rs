@@ -86,4 +86,5 @@ pub use run::counters::Counters;
 pub use run::launch::{Launch, Options};
 pub use run::memory::Memory;
 pub use run::module::{Kernel, Module, Param};
+pub use run::trace::{Touch, Touched};
 pub use run::view::{Access, Buffer};

@@ -12,6 +12,7 @@ use crate::run::exec::{Block, Outcome, Stop, Trap, trap};
 use crate::run::memory::Memory;
 use crate::run::module::{Kernel, Module};
 use crate::run::shared::{Clock, Shared};
+use crate::run::trace::Touched;
 use crate::run::view::{Buffer, View};
 use crate::run::warp::{State, Warp};
 
@@ -131,6 +132,27 @@ impl Module {
     /// Blocks run in any order; kernels whose result could depend on it (atomics that return a value or add floats in
     /// global memory) run them in ascending order on one thread, so results never depend on `threads`.
     pub fn launch(&self, memory: &Memory, launch: &Launch, options: &Options) -> Result<Counters, Fault> {
+        Ok(self.launch_on(View::new(memory, self.globals(), launch.buffers), launch, options)?.0)
+    }
+
+    /// The same, and which bytes of global memory it touched and how: the longest ranges of each kind. Costs time in every access.
+    pub fn launch_traced(
+        &self,
+        memory: &Memory,
+        launch: &Launch,
+        options: &Options,
+    ) -> Result<(Counters, Touched), Fault> {
+        let view = View::new(memory, self.globals(), launch.buffers).traced();
+        let (counters, view) = self.launch_on(view, launch, options)?;
+        Ok((counters, view.trace.map_or(vec![], |trace| trace.ranges())))
+    }
+
+    fn launch_on<'a>(
+        &'a self,
+        view: View<'a>,
+        launch: &'a Launch,
+        options: &'a Options,
+    ) -> Result<(Counters, View<'a>), Fault> {
         let Some((kernel, routine)) = self.find(launch.entry) else {
             let names: Vec<&str> = self.kernels().iter().map(|k| k.name.as_str()).collect();
             return Err(refuse(
@@ -144,7 +166,7 @@ impl Module {
             routine,
             launch,
             options,
-            view: View::new(memory, self.globals(), launch.buffers),
+            view,
             params: words(launch.params),
             next: AtomicU64::new(0),
             failed: AtomicU64::new(u64::MAX),
@@ -165,7 +187,7 @@ impl Module {
         }
         match run.result.into_inner().unwrap_or_else(|e| e.into_inner()) {
             (_, Some((_, fault))) => Err(fault),
-            (counters, None) => Ok(counters),
+            (counters, None) => Ok((counters, run.view)),
         }
     }
 }

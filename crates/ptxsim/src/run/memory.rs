@@ -54,7 +54,13 @@ pub(crate) struct Allocation {
 impl Memory {
     /// Memory of `capacity` bytes in all, none of it allocated.
     pub fn new(capacity: u64) -> Memory {
-        Memory { allocations: BTreeMap::new(), next: FIRST, used: 0, capacity }
+        Memory::starting_at(FIRST, capacity)
+    }
+
+    /// The same at addresses from `first` on (at least 2^36, a multiple of 256), for programs with several of them. Addresses are never used
+    /// twice, so a long run walks through far more of them than `capacity`.
+    pub fn starting_at(first: u64, capacity: u64) -> Memory {
+        Memory { allocations: BTreeMap::new(), next: first, used: 0, capacity }
     }
 
     /// Allocates `bytes` (0 gives a valid, empty allocation), aligned to 256, unwritten.
@@ -174,7 +180,7 @@ fn zeroed(len: usize, fill: u32) -> Vec<AtomicU32> {
 }
 
 /// The bits of bytes `from..to` in one element.
-fn bits(from: usize, to: usize) -> u32 {
+pub(crate) fn bits(from: usize, to: usize) -> u32 {
     (((1u64 << (to - from)) - 1) << from) as u32
 }
 

@@ -10,5 +10,6 @@ pub mod memory;
 mod mma;
 pub mod module;
 mod shared;
+pub mod trace;
 pub mod view;
 mod warp;

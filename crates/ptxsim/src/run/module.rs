@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::ParseError;
+use crate::error::{MemoryError, ParseError};
 use crate::lower::entry::{Place, lower, param_offset};
 use crate::lower::op::Routine;
 use crate::lower::windows::GLOBALS;
-use crate::run::memory::Allocation;
+use crate::run::memory::{Allocation, Memory};
 use crate::text::ast::{Ast, original};
 use crate::text::parse::parse;
 use crate::text::ty::{Space, Ty};
@@ -31,6 +32,7 @@ pub(crate) struct Image {
 
 /// A module-level variable as it is before the first launch.
 struct Variable {
+    name: String,
     address: u64,
     bytes: Vec<u8>,
     constant: bool,
@@ -82,9 +84,19 @@ impl fmt::Debug for Module {
 
 impl Image {
     pub(crate) fn parse(name: &str, text: &str) -> Result<Image, ParseError> {
+        let mut at = GLOBALS;
+        Image::placed(name, text, |align, size| {
+            let address = at.next_multiple_of(align.max(256));
+            at = address + size + 4096;
+            if at - GLOBALS > 1 << 30 { Err("module variables of more than 1 GiB".into()) } else { Ok(address) }
+        })
+    }
+
+    /// With variables where `place` puts each of them, by alignment and size.
+    fn placed(name: &str, text: &str, place: impl FnMut(u64, u64) -> Result<u64, String>) -> Result<Image, ParseError> {
         let fail = |(line, message)| ParseError { name: name.into(), line, message };
         let ast = parse(text).map_err(fail)?;
-        let (variables, places) = variables(&ast).map_err(fail)?;
+        let (variables, places) = variables(&ast, place).map_err(fail)?;
         let (mut kernels, mut routines) = (vec![], vec![]);
         for f in ast.functions.iter().filter(|f| f.entry) {
             let routine = lower(&ast, f, &places).map_err(fail)?;
@@ -125,6 +137,22 @@ impl Module {
     /// line, never a guess at launch time.
     pub fn parse(name: &str, text: &str) -> Result<Module, ParseError> {
         Ok(Module::new(Arc::new(Image::parse(name, text)?)))
+    }
+
+    /// The same with its variables in `memory`, where the host can get at them by their addresses ([`Module::variables`]). Kernels
+    /// run on this memory alone. Errors: also no room for a variable.
+    pub fn parse_in(name: &str, text: &str, memory: &mut Memory) -> Result<Module, ParseError> {
+        let image = Image::placed(name, text, |_, size| memory.alloc(size).map_err(|e| e.to_string()))?;
+        for variable in &image.variables {
+            let fail = |e: MemoryError| ParseError { name: name.into(), line: 0, message: e.to_string() };
+            memory.write(variable.address, &variable.bytes).map_err(fail)?;
+        }
+        Ok(Module { image: Arc::new(image), globals: vec![] })
+    }
+
+    /// Module-level variables: name and addresses.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, Range<u64>)> {
+        self.image.variables.iter().map(|v| (v.name.as_str(), v.address..v.address + v.bytes.len() as u64))
     }
 
     /// A module with variables of its own.
@@ -171,17 +199,12 @@ fn kind(ty: Ty) -> String {
 type Variables = (Vec<Variable>, HashMap<String, Place>);
 
 /// Places `.global` and `.const` variables and gives them their initial values (zero where none is given).
-fn variables(ast: &Ast) -> Result<Variables, (usize, String)> {
+fn variables(ast: &Ast, mut place: impl FnMut(u64, u64) -> Result<u64, String>) -> Result<Variables, (usize, String)> {
     let mut places = HashMap::new();
-    let mut at = GLOBALS;
     let vars = || ast.vars.iter().filter(|v| v.space != Space::Shared);
     for var in vars() {
-        at = at.next_multiple_of(var.align.max(256));
-        places.insert(var.name.clone(), Place { space: var.space, address: at });
-        at += var.size + 4096;
-    }
-    if at - GLOBALS > 1 << 30 {
-        return Err((0, "module variables of more than 1 GiB".into()));
+        let address = place(var.align, var.size).map_err(|message| (0, message))?;
+        places.insert(var.name.clone(), Place { space: var.space, address });
     }
     let mut variables = vec![];
     for var in vars() {
@@ -196,7 +219,13 @@ fn variables(ast: &Ast) -> Result<Variables, (usize, String)> {
                 target.copy_from_slice(&address);
             }
         }
-        variables.push(Variable { address: places[&var.name].address, bytes, constant: var.space == Space::Const });
+        let name = original(&var.name).into();
+        variables.push(Variable {
+            name,
+            address: places[&var.name].address,
+            bytes,
+            constant: var.space == Space::Const,
+        });
     }
     Ok((variables, places))
 }

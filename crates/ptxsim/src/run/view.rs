@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::error::FaultKind;
 use crate::run::memory::{Allocation, Memory};
+use crate::run::trace::Trace;
 
 /// What a launch may do with a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct View<'a> {
     allocations: Vec<&'a Allocation>,
     readable: Vec<Segment>,
     writable: Vec<Segment>,
+    /// What is touched, where somebody wants to know.
+    pub trace: Option<Trace>,
 }
 
 impl<'a> View<'a> {
@@ -75,7 +78,13 @@ impl<'a> View<'a> {
                 }
             }
         }
-        View { allocations, readable: union(readable), writable: union(writable) }
+        View { allocations, readable: union(readable), writable: union(writable), trace: None }
+    }
+
+    /// Notes from here on what is touched.
+    pub fn traced(mut self) -> View<'a> {
+        self.trace = Some(Trace::new(&self.allocations));
+        self
     }
 
     pub fn allocation(&self, index: usize) -> &'a Allocation {

@@ -8,6 +8,7 @@ use crate::run::access::global::unwritten;
 use crate::run::access::shared::conflict;
 use crate::run::access::{addresses, inside, lanes, windows};
 use crate::run::exec::{Block, Outcome, trap};
+use crate::run::trace::Touch;
 use crate::run::warp::Warp;
 use crate::text::ty::{Bank, Space, Ty};
 
@@ -68,7 +69,7 @@ impl Block<'_> {
                 }
             }
             Space::Global => {
-                self.resolve(slot, addrs, m, size, true)?;
+                self.resolve(slot, addrs, m, size, Touch::Atomic)?;
                 for lane in lanes(m) {
                     let (b, c) = (operand(&warp.regs, op.b, lane), operand(&warp.regs, op.c, lane));
                     let Some(a) = self.allocation_of(addrs[lane], size, true) else { continue };

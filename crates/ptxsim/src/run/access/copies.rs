@@ -6,6 +6,7 @@ use crate::run::access::global::unwritten;
 use crate::run::access::shared::{conflict, count};
 use crate::run::access::{Raw, addresses, lanes};
 use crate::run::exec::{Block, Outcome, trap};
+use crate::run::trace::Touch;
 use crate::run::warp::{Copy, Warp};
 
 impl Block<'_> {
@@ -68,10 +69,14 @@ impl Block<'_> {
             let message = format!("{bytes}-byte cp.async needs a global address that is a multiple of {bytes}");
             return trap(FaultKind::Misaligned, lane as u32, Some(from), message);
         }
-        let Some(a) = self.allocation_of(from, length, false) else {
+        let Some(segment) = self.view.find(from, from.saturating_add(length.into()), false, &mut 0) else {
             let (kind, message) = self.view.explain(from, length.into(), false);
             return trap(kind, lane as u32, Some(from), message);
         };
+        if let Some(trace) = &self.view.trace {
+            trace.note(segment.allocation, from, length.into(), Touch::Read);
+        }
+        let a = self.view.allocation(segment.allocation);
         let offset = (from - a.base) as usize;
         if self.checks
             && let Some(at) = a.first_unwritten(offset, length as usize)

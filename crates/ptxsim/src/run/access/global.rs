@@ -6,6 +6,7 @@ use crate::error::FaultKind;
 use crate::run::access::{Raw, lanes};
 use crate::run::exec::{Block, Outcome, trap};
 use crate::run::memory::Allocation;
+use crate::run::trace::{Touch, Trace};
 
 impl Block<'_> {
     /// Checks alignment and bounds of global addresses; the allocation if all lanes fall into one range.
@@ -16,8 +17,9 @@ impl Block<'_> {
         addrs: &[u64; 32],
         m: u32,
         size: u32,
-        write: bool,
+        touch: Touch,
     ) -> Outcome<Option<&Allocation>> {
+        let write = touch != Touch::Read;
         let (mut low, mut high, mut bits) = (u64::MAX, 0, 0);
         for &a in addrs {
             low = low.min(a);
@@ -29,6 +31,9 @@ impl Block<'_> {
             && let Some(end) = high.checked_add(size.into())
             && let Some(segment) = view.find(low, end, write, &mut self.hints[slot as usize])
         {
+            if let Some(trace) = &view.trace {
+                note(trace, segment.allocation, addrs, m, size, touch);
+            }
             return Ok(Some(view.allocation(segment.allocation)));
         }
         let verb = if write { "store" } else { "load" };
@@ -38,10 +43,12 @@ impl Block<'_> {
                 let message = format!("{size}-byte global {verb} needs an address that is a multiple of {size}");
                 return trap(FaultKind::Misaligned, lane as u32, Some(a), message);
             }
-            let end = a.checked_add(size.into());
-            if end.is_none_or(|end| view.find(a, end, write, &mut 0).is_none()) {
+            let Some(segment) = a.checked_add(size.into()).and_then(|end| view.find(a, end, write, &mut 0)) else {
                 let (kind, message) = view.explain(a, size.into(), write);
                 return trap(kind, lane as u32, Some(a), message);
+            };
+            if let Some(trace) = &view.trace {
+                trace.note(segment.allocation, a, size.into(), touch);
             }
         }
         Ok(None)
@@ -73,7 +80,7 @@ impl Block<'_> {
     ) -> Outcome<()> {
         let checks = self.checks;
         let contiguous = if count { self.count_global(addrs, m, size) } else { false };
-        let Some(a) = self.resolve(slot, addrs, m, size, false)? else {
+        let Some(a) = self.resolve(slot, addrs, m, size, Touch::Read)? else {
             for lane in lanes(m) {
                 let Some(a) = self.allocation_of(addrs[lane], size, false) else { continue };
                 load_lane(a, addrs[lane], lane, size, checks, raw)?;
@@ -103,7 +110,7 @@ impl Block<'_> {
 
     pub fn scatter_global(&mut self, slot: u32, addrs: &[u64; 32], m: u32, size: u32, raw: &Raw) -> Outcome<()> {
         let contiguous = self.count_global(addrs, m, size);
-        match self.resolve(slot, addrs, m, size, true)? {
+        match self.resolve(slot, addrs, m, size, Touch::Write)? {
             None => {
                 for lane in lanes(m) {
                     if let Some(a) = self.allocation_of(addrs[lane], size, true) {
@@ -126,6 +133,17 @@ impl Block<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Notes what the lanes of a warp touch in one allocation.
+fn note(trace: &Trace, allocation: usize, addrs: &[u64; 32], m: u32, size: u32, touch: Touch) {
+    let together = m == !0 && addrs.windows(2).all(|a| a[1] == a[0].wrapping_add(size.into()));
+    if together {
+        return trace.note(allocation, addrs[0], 32 * u64::from(size), touch);
+    }
+    for lane in lanes(m) {
+        trace.note(allocation, addrs[lane], size.into(), touch);
     }
 }
 

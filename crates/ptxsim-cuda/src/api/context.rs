@@ -1,0 +1,100 @@
+//! Contexts: made, made current, waited for.
+
+use super::Out;
+use crate::driver::{CURRENT, Driver};
+use crate::status::{Result, Status};
+
+fn known(d: &Driver, context: u64) -> Result {
+    if context == 0 || d.contexts.has(context) {
+        return Ok(());
+    }
+    Err(d.wrong(&format!("{context:#x} is no context that lives"), Status::CUDA_ERROR_INVALID_CONTEXT))
+}
+
+fn create(d: &mut Driver, context: &Out<u64>, device: i32) -> Result {
+    if device < 0 || device as usize >= d.cards.len() {
+        return Err(d.wrong(&format!("device {device} of {}", d.cards.len()), Status::CUDA_ERROR_INVALID_DEVICE));
+    }
+    let handle = d.add_context(device as usize, false);
+    CURRENT.with_borrow_mut(|stack| stack.push(handle));
+    context.put(handle)
+}
+
+/// Waits for all that a context has queued.
+pub fn drain(d: &mut Driver) -> Result {
+    let end = d.queue.end();
+    d.wait(&end)
+}
+
+calls! {
+    cuCtxCreate_v2(context: Out<u64>, _flags: u32, device: i32) Driver |d| create(d, &context, device);
+    cuCtxCreate_v3(context: Out<u64>, _affinity: usize, _count: i32, _flags: u32, device: i32) Driver |d| {
+        create(d, &context, device)
+    };
+    cuCtxCreate_v4(context: Out<u64>, _parameters: usize, _flags: u32, device: i32) Driver |d| {
+        create(d, &context, device)
+    };
+    cuCtxDestroy_v2(context: u64) Driver |d| {
+        if d.contexts.get(context, d.name)?.primary {
+            return Err(d.wrong("a primary context is released, not destroyed", Status::CUDA_ERROR_INVALID_CONTEXT));
+        }
+        d.end_context(context)?;
+        CURRENT.with_borrow_mut(|stack| {
+            if stack.last() == Some(&context) {
+                stack.pop();
+            }
+        });
+        Ok(())
+    };
+    cuCtxPushCurrent_v2(context: u64) Driver |d| {
+        known(d, context)?;
+        CURRENT.with_borrow_mut(|stack| stack.push(context));
+        Ok(())
+    };
+    cuCtxPopCurrent_v2(context: Out<u64>) Driver |d| match CURRENT.with_borrow_mut(Vec::pop) {
+        Some(top) => {
+            context.put_if(top);
+            Ok(())
+        }
+        None => Err(d.wrong("no context is current in this thread", Status::CUDA_ERROR_INVALID_CONTEXT)),
+    };
+    cuCtxSetCurrent(context: u64) Driver |d| {
+        known(d, context)?;
+        CURRENT.with_borrow_mut(|stack| {
+            stack.pop();
+            if context != 0 {
+                stack.push(context);
+            }
+        });
+        Ok(())
+    };
+    cuCtxGetCurrent(context: Out<u64>) Driver |_| {
+        context.put(CURRENT.with_borrow(|stack| stack.last().copied().unwrap_or(0)))
+    };
+    cuCtxGetDevice(device: Out<i32>) Context |d| device.put(d.card()? as i32);
+    cuCtxGetApiVersion(_context: u64, version: Out<u32>) Driver |_| version.put(3020);
+    cuCtxGetFlags(flags: Out<u32>) Context |_| flags.put(0);
+    cuCtxSetFlags(_flags: u32) Context |_| Ok(());
+    cuCtxGetId(_context: u64, id: Out<u64>) Context |d| id.put(d.current()?);
+    cuCtxSynchronize() NoCapture |d| drain(d);
+    cuCtxGetLimit(value: Out<usize>, limit: u32) Context |_| match limit {
+        0 => value.put(1024),
+        1 => value.put(1 << 20),
+        2 => value.put(8 << 20),
+        _ => Err(Status::CUDA_ERROR_INVALID_VALUE),
+    };
+    cuCtxSetLimit(_limit: u32, _value: usize) Context |_| Ok(());
+    cuCtxGetCacheConfig(config: Out<u32>) Context |_| config.put(0);
+    cuCtxSetCacheConfig(_config: u32) Context |_| Ok(());
+    cuCtxGetSharedMemConfig(config: Out<u32>) Context |_| config.put(1);
+    cuCtxSetSharedMemConfig(_config: u32) Context |_| Ok(());
+    cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) Context |_| {
+        least.put_if(0);
+        greatest.put_if(-5);
+        Ok(())
+    };
+    cuCtxEnablePeerAccess(peer: u64, _flags: u32) Context |d| known(d, peer);
+    cuCtxDisablePeerAccess(peer: u64) Context |d| known(d, peer);
+    cuProfilerStart() Context |_| Ok(());
+    cuProfilerStop() Context |_| Ok(());
+}

@@ -1,0 +1,216 @@
+//! Device memory, page-locked memory, copies and fills.
+
+use std::ffi::c_void;
+
+use cudarc::driver::sys::{CUDA_MEMCPY2D, CUmemorytype_enum as M};
+
+use super::context::drain;
+use super::{In, Out};
+use crate::driver::{Driver, Given};
+use crate::queue::Point;
+use crate::status::{Result, Status};
+use crate::work::{Shape, Work};
+
+/// Rows that `cuMemAllocPitch` makes begin at multiples of this.
+const PITCH: usize = 512;
+
+pub fn allocate(d: &mut Driver, bytes: usize) -> Result<u64> {
+    if bytes == 0 {
+        return Err(d.wrong("0 bytes", Status::CUDA_ERROR_INVALID_VALUE));
+    }
+    let (context, card) = (d.current()?, d.card()?);
+    let at = d.cards[card].memory.alloc(bytes as u64).map_err(|_| Status::CUDA_ERROR_OUT_OF_MEMORY)?;
+    d.given.insert(at, Given { context, bytes: bytes as u64, call: d.here(), leaving: false });
+    Ok(at)
+}
+
+/// That an address begins memory which the program may give back.
+fn owned(d: &Driver, at: u64) -> Result {
+    if d.given.get(&at).is_some_and(|given| !given.leaving) {
+        return Ok(());
+    }
+    let text = match d.freed.get(&at) {
+        Some(_) => format!("{at:#x} was freed before"),
+        None => format!("{at:#x} begins no allocation"),
+    };
+    Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE))
+}
+
+fn free(d: &mut Driver, at: u64) -> Result {
+    if at == 0 {
+        return Ok(());
+    }
+    owned(d, at)?;
+    if d.settings.free_waits {
+        drain(d)?;
+    }
+    let bytes = d.given.remove(&at).map_or(0, |given| given.bytes);
+    let call = d.here();
+    d.release(at, bytes, &call);
+    Ok(())
+}
+
+fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize) -> Result {
+    if bytes == 0 {
+        return out.put(std::ptr::null_mut());
+    }
+    let call = d.here();
+    match d.locked.allocate(bytes, call) {
+        Some(at) => out.put(at.cast()),
+        None => Err(Status::CUDA_ERROR_OUT_OF_MEMORY),
+    }
+}
+
+/// A fill of rows in a stream.
+fn fill(d: &mut Driver, stream: u64, at: u64, rows: [usize; 3], value: u32, size: u32) -> Result<Option<Point>> {
+    let [width, count, pitch] = rows.map(|n| n as u64);
+    let row = width * u64::from(size);
+    if row == 0 || count == 0 {
+        return Ok(None);
+    }
+    if !at.is_multiple_of(size.into()) {
+        let text = format!("{at:#x} is no multiple of the {size} bytes of a value");
+        return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
+    }
+    d.check_range(at, (count - 1) * pitch + row)?;
+    let stream = d.stream(stream)?;
+    d.submit(stream, Work::Fill { at, value, size, width, rows: count, pitch })
+}
+
+fn fill_now(d: &mut Driver, at: u64, rows: [usize; 3], value: u32, size: u32) -> Result {
+    match fill(d, 0, at, rows, value, size)? {
+        Some(point) => d.wait(&point),
+        None => Ok(()),
+    }
+}
+
+/// Addresses of a copy of rows, and its shape.
+fn rows(d: &Driver, copy: &CUDA_MEMCPY2D) -> Result<(u64, u64, Shape)> {
+    let place = |kind: M, host: u64, device: u64, x: usize, y: usize, pitch: usize| {
+        let start = match kind {
+            M::CU_MEMORYTYPE_HOST => host,
+            M::CU_MEMORYTYPE_DEVICE | M::CU_MEMORYTYPE_UNIFIED => device,
+            M::CU_MEMORYTYPE_ARRAY => return Err(d.wrong("arrays are not emulated", Status::CUDA_ERROR_NOT_SUPPORTED)),
+        };
+        Ok(start + (y * pitch + x) as u64)
+    };
+    let pitch = |given: usize| if given == 0 { copy.WidthInBytes } else { given };
+    let (from, to) = (pitch(copy.srcPitch), pitch(copy.dstPitch));
+    let source = place(copy.srcMemoryType, copy.srcHost as u64, copy.srcDevice, copy.srcXInBytes, copy.srcY, from)?;
+    let target = place(copy.dstMemoryType, copy.dstHost as u64, copy.dstDevice, copy.dstXInBytes, copy.dstY, to)?;
+    if copy.Height > 1 && (from < copy.WidthInBytes || to < copy.WidthInBytes) {
+        return Err(d.wrong("rows are wider than their pitch", Status::CUDA_ERROR_INVALID_VALUE));
+    }
+    let (width, height) = (copy.WidthInBytes as u64, copy.Height as u64);
+    Ok((source, target, Shape { width, rows: height, from_pitch: from as u64, to_pitch: to as u64 }))
+}
+
+fn line(d: &mut Driver, stream: u64, from: u64, to: u64, bytes: usize) -> Result {
+    let stream = d.stream(stream)?;
+    d.copy_in(stream, from, to, Shape::line(bytes as u64))
+}
+
+calls! {
+    cuMemGetInfo_v2(free: Out<usize>, total: Out<usize>) Context |d| {
+        let memory = &d.cards[d.card()?].memory;
+        free.put((memory.capacity() - memory.used()) as usize)?;
+        total.put(memory.capacity() as usize)
+    };
+    cuMemAlloc_v2(at: Out<u64>, bytes: usize) NoCapture |d| at.put(allocate(d, bytes)?);
+    cuMemAllocPitch_v2(at: Out<u64>, pitch: Out<usize>, width: usize, height: usize, _element: u32) NoCapture |d| {
+        let row = width.next_multiple_of(PITCH);
+        at.put(allocate(d, row * height)?)?;
+        pitch.put(row)
+    };
+    cuMemFree_v2(at: u64) NoCapture |d| free(d, at);
+    cuMemAllocAsync(at: Out<u64>, bytes: usize, stream: u64) Context |d| {
+        d.stream(stream)?;
+        at.put(allocate(d, bytes)?)
+    };
+    cuMemFreeAsync(at: u64, stream: u64) Context |d| {
+        owned(d, at)?;
+        let stream = d.stream(stream)?;
+        if let Some(given) = d.given.get_mut(&at) {
+            given.leaving = true;
+        }
+        d.submit(stream, Work::Free(at)).map(drop)
+    };
+    cuMemGetAddressRange_v2(start: Out<u64>, bytes: Out<usize>, at: u64) Context |d| {
+        let found = d.given.range(..=at).next_back().filter(|(first, given)| at - **first < given.bytes);
+        let Some((first, given)) = found else { return Err(Status::CUDA_ERROR_NOT_FOUND) };
+        start.put_if(*first);
+        bytes.put_if(given.bytes as usize);
+        Ok(())
+    };
+    cuMemAllocHost_v2(out: Out<*mut c_void>, bytes: usize) NoCapture |d| locked(d, &out, bytes);
+    cuMemHostAlloc(out: Out<*mut c_void>, bytes: usize, _flags: u32) NoCapture |d| locked(d, &out, bytes);
+    cuMemFreeHost(at: u64) NoCapture |d| {
+        if at == 0 {
+            return Ok(());
+        }
+        // The range is unmapped: work that still copies from it or to it has to come first, as on a card.
+        drain(d)?;
+        if d.locked.free(at, true) {
+            return Ok(());
+        }
+        Err(d.wrong(&format!("{at:#x} begins no page-locked memory"), Status::CUDA_ERROR_INVALID_VALUE))
+    };
+    cuMemHostRegister_v2(at: u64, bytes: usize, _flags: u32) NoCapture |d| {
+        if at == 0 || bytes == 0 {
+            return Err(d.wrong("no memory to lock", Status::CUDA_ERROR_INVALID_VALUE));
+        }
+        let call = d.here();
+        let free = d.locked.register(at, bytes, call);
+        if free { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED) }
+    };
+    cuMemHostUnregister(at: u64) NoCapture |d| {
+        drain(d)?;
+        if d.locked.free(at, false) { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED) }
+    };
+    cuMemHostGetFlags(flags: Out<u32>, at: u64) Context |d| match d.locked.start_of(at) {
+        Some(_) => flags.put(0),
+        None => Err(Status::CUDA_ERROR_INVALID_VALUE),
+    };
+    cuMemcpyHtoD_v2(to: u64, from: u64, bytes: usize) NoCapture |d| d.copy_now(from, to, Shape::line(bytes as u64));
+    cuMemcpyDtoH_v2(to: u64, from: u64, bytes: usize) NoCapture |d| d.copy_now(from, to, Shape::line(bytes as u64));
+    cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) NoCapture |d| d.copy_now(from, to, Shape::line(bytes as u64));
+    cuMemcpy(to: u64, from: u64, bytes: usize) NoCapture |d| d.copy_now(from, to, Shape::line(bytes as u64));
+    cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) Context |d| line(d, stream, from, to, bytes);
+    cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) Context |d| line(d, stream, from, to, bytes);
+    cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) Context |d| line(d, stream, from, to, bytes);
+    cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: u64) Context |d| line(d, stream, from, to, bytes);
+    cuMemcpyPeerAsync(to: u64, _to_context: u64, from: u64, _from_context: u64, bytes: usize, stream: u64) Context |d| {
+        line(d, stream, from, to, bytes)
+    };
+    cuMemcpyPeer(to: u64, _to_context: u64, from: u64, _from_context: u64, bytes: usize) NoCapture |d| {
+        d.copy_now(from, to, Shape::line(bytes as u64))
+    };
+    cuMemcpy2D_v2(copy: In<CUDA_MEMCPY2D>) NoCapture |d| {
+        let (from, to, shape) = rows(d, &copy.get()?)?;
+        d.copy_now(from, to, shape)
+    };
+    cuMemcpy2DUnaligned_v2(copy: In<CUDA_MEMCPY2D>) NoCapture |d| {
+        let (from, to, shape) = rows(d, &copy.get()?)?;
+        d.copy_now(from, to, shape)
+    };
+    cuMemcpy2DAsync_v2(copy: In<CUDA_MEMCPY2D>, stream: u64) Context |d| {
+        let (from, to, shape) = rows(d, &copy.get()?)?;
+        let stream = d.stream(stream)?;
+        d.copy_in(stream, from, to, shape)
+    };
+    cuMemsetD8_v2(at: u64, value: u8, count: usize) NoCapture |d| fill_now(d, at, [count, 1, 0], value.into(), 1);
+    cuMemsetD16_v2(at: u64, value: u16, count: usize) NoCapture |d| fill_now(d, at, [count, 1, 0], value.into(), 2);
+    cuMemsetD32_v2(at: u64, value: u32, count: usize) NoCapture |d| fill_now(d, at, [count, 1, 0], value, 4);
+    cuMemsetD2D8_v2(at: u64, pitch: usize, value: u8, width: usize, height: usize) NoCapture |d| {
+        fill_now(d, at, [width, height, pitch], value.into(), 1)
+    };
+    cuMemsetD8Async(at: u64, value: u8, count: usize, stream: u64) Context |d| {
+        fill(d, stream, at, [count, 1, 0], value.into(), 1).map(drop)
+    };
+    cuMemsetD16Async(at: u64, value: u16, count: usize, stream: u64) Context |d| {
+        fill(d, stream, at, [count, 1, 0], value.into(), 2).map(drop)
+    };
+    cuMemsetD32Async(at: u64, value: u32, count: usize, stream: u64) Context |d| {
+        fill(d, stream, at, [count, 1, 0], value, 4).map(drop)
+    };
+}

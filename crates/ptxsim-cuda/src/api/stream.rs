@@ -1,0 +1,116 @@
+//! Streams, functions of the host in them, and captures.
+
+use std::ffi::c_void;
+
+use super::Out;
+use crate::driver::{Driver, MODE};
+use crate::graph::Mode;
+use crate::status::{Result, Status};
+use crate::work::{Callback, Work};
+
+/// `CU_STREAM_NON_BLOCKING`.
+const NON_BLOCKING: u32 = 1;
+
+fn create(d: &mut Driver, out: &Out<u64>, flags: u32, priority: i32) -> Result {
+    if flags > NON_BLOCKING {
+        return Err(d.wrong(&format!("flags {flags:#x}: 0 or 1 are known"), Status::CUDA_ERROR_INVALID_VALUE));
+    }
+    let context = d.current()?;
+    let handle = d.add_stream(context, flags != NON_BLOCKING, false);
+    d.streams.get_mut(handle, d.name)?.priority = priority.clamp(-5, 0);
+    out.put(handle)
+}
+
+fn mode(d: &Driver, mode: u32) -> Result<Mode> {
+    match mode {
+        0 => Ok(Mode::Global),
+        1 => Ok(Mode::ThreadLocal),
+        2 => Ok(Mode::Relaxed),
+        _ => Err(d.wrong(&format!("{mode} is no mode of capture"), Status::CUDA_ERROR_INVALID_VALUE)),
+    }
+}
+
+fn begin(d: &mut Driver, stream: u64, how: u32) -> Result {
+    let (stream, mode) = (d.stream(stream)?, mode(d, how)?);
+    d.begin_capture(stream, mode)
+}
+
+/// 0: not captured, 1: captured, 2: captured, and spoilt.
+fn state(d: &mut Driver, stream: u64) -> Result<u32> {
+    let stream = d.stream(stream)?;
+    let capture = d.streams.get(stream, d.name)?.capture.as_ref().and_then(|(number, _)| d.captures.get(number));
+    Ok(capture.map_or(0, |c| if c.invalid { 2 } else { 1 }))
+}
+
+calls! {
+    cuStreamCreate(out: Out<u64>, flags: u32) Context |d| create(d, &out, flags, 0);
+    cuStreamCreateWithPriority(out: Out<u64>, flags: u32, priority: i32) Context |d| create(d, &out, flags, priority);
+    cuStreamDestroy_v2(stream: u64) Driver |d| {
+        // What is queued goes on; nothing can be queued any more.
+        d.streams.remove(stream, d.name).map(drop)
+    };
+    cuStreamGetPriority(stream: u64, priority: Out<i32>) Context |d| {
+        let stream = d.stream(stream)?;
+        priority.put(d.streams.get(stream, d.name)?.priority)
+    };
+    cuStreamGetFlags(stream: u64, flags: Out<u32>) Context |d| {
+        let stream = d.stream(stream)?;
+        flags.put(u32::from(!d.streams.get(stream, d.name)?.blocking))
+    };
+    cuStreamGetCtx(stream: u64, context: Out<u64>) Context |d| {
+        let stream = d.stream(stream)?;
+        context.put(d.streams.get(stream, d.name)?.context)
+    };
+    cuStreamGetId(stream: u64, id: Out<u64>) Context |d| id.put(d.stream(stream)?);
+    cuStreamSynchronize(stream: u64) Context |d| {
+        let stream = d.stream(stream)?;
+        d.not_captured(stream)?;
+        let tail = d.streams.get(stream, d.name)?.tail.clone();
+        d.wait(&tail)
+    };
+    cuStreamQuery(stream: u64) Context |d| {
+        let stream = d.stream(stream)?;
+        d.not_captured(stream)?;
+        let tail = d.streams.get(stream, d.name)?.tail.clone();
+        d.look(&tail)
+    };
+    cuStreamWaitEvent(stream: u64, event: u64, _flags: u32) Context |d| {
+        let stream = d.stream(stream)?;
+        d.wait_event(stream, event)
+    };
+    cuStreamAttachMemAsync(stream: u64, _at: u64, _bytes: usize, _flags: u32) Context |d| d.stream(stream).map(drop);
+    cuLaunchHostFunc(stream: u64, function: Option<unsafe extern "C" fn(*mut c_void)>, data: *mut c_void) Context |d| {
+        let Some(function) = function else { return Err(Status::CUDA_ERROR_INVALID_VALUE) };
+        let stream = d.stream(stream)?;
+        d.submit(stream, Work::Call(Callback { function, data })).map(drop)
+    };
+    cuStreamBeginCapture_v2(stream: u64, mode: u32) Context |d| begin(d, stream, mode);
+    cuStreamEndCapture(stream: u64, graph: Out<u64>) Context |d| {
+        let stream = d.stream(stream)?;
+        let ended = d.end_capture(stream);
+        graph.put_if(0);
+        let call = d.here();
+        graph.put(d.graphs.insert((ended?, call)))
+    };
+    cuStreamIsCapturing(stream: u64, status: Out<u32>) Context |d| status.put(state(d, stream)?);
+    cuStreamGetCaptureInfo_v2(
+        stream: u64,
+        status: Out<u32>,
+        id: Out<u64>,
+        graph: Out<u64>,
+        nodes: Out<usize>,
+        count: Out<usize>
+    ) Context |d| {
+        status.put(state(d, stream)?)?;
+        let stream = d.stream(stream)?;
+        id.put_if(d.streams.get(stream, d.name)?.capture.as_ref().map_or(0, |(number, _)| *number));
+        graph.put_if(0);
+        nodes.put_if(0);
+        count.put_if(0);
+        Ok(())
+    };
+    cuThreadExchangeStreamCaptureMode(mine: Out<u32>) Nothing |d| {
+        let wanted = mode(d, mine.now())?;
+        mine.put(MODE.replace(wanted) as u32)
+    };
+}

@@ -1,0 +1,366 @@
+//! The whole driver: cards, contexts and all that handles stand for, behind one lock; and the way into every call.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::ThreadId;
+use std::time::Instant;
+
+use ptxsim::{Memory, Module};
+
+use crate::card::Card;
+use crate::clock::Lane;
+use crate::graph::{Capture, Executable, Graph, Mode};
+use crate::host::{Locked, reserve};
+use crate::queue::{Point, Queue};
+use crate::races::Touched;
+use crate::report::{self, Call, found};
+use crate::settings::Settings;
+use crate::status::{Result, Status};
+use crate::table::Table;
+
+pub struct CardState {
+    pub card: &'static Card,
+    pub memory: Memory,
+    /// Handle of the primary context, while somebody holds it, and how many do.
+    pub primary: Option<(u64, usize)>,
+}
+
+pub struct Context {
+    pub card: usize,
+    /// Handle of the stream that is named by a null handle.
+    pub legacy: u64,
+    /// By thread, of the streams that are named by `CU_STREAM_PER_THREAD`.
+    pub per_thread: HashMap<ThreadId, u64>,
+    /// What went wrong in a kernel: every call answers with it from then on.
+    pub failed: Option<Status>,
+    pub primary: bool,
+}
+
+pub struct Stream {
+    pub context: u64,
+    pub lane: Lane,
+    /// Behind all that was submitted to it.
+    pub tail: Point,
+    /// Ordered with the stream that is named by a null handle.
+    pub blocking: bool,
+    /// Made by the driver, not by the program.
+    pub hidden: bool,
+    pub priority: i32,
+    /// Whether anything was ever submitted.
+    pub used: bool,
+    /// Of the capture that it takes part in: its number, and the nodes that the next one comes behind.
+    pub capture: Option<(u64, Vec<usize>)>,
+    pub call: Arc<Call>,
+}
+
+pub enum Recorded {
+    Never,
+    At(Point),
+    /// In a capture: behind these nodes.
+    Captured(u64, Vec<usize>),
+}
+
+pub struct Event {
+    pub context: u64,
+    pub timed: bool,
+    pub recorded: Recorded,
+    /// How often it was recorded, and when the last of these was reached.
+    pub records: u64,
+    pub time: Option<Instant>,
+    pub call: Arc<Call>,
+}
+
+pub struct Loaded {
+    pub context: u64,
+    pub module: Arc<Module>,
+    /// Handles given out, by name.
+    pub functions: HashMap<String, u64>,
+}
+
+pub struct Function {
+    pub module: u64,
+    pub name: String,
+    /// Bytes of dynamic shared memory that a launch may ask for.
+    pub dynamic: i32,
+}
+
+/// Device memory that the program was given.
+pub struct Given {
+    pub context: u64,
+    pub bytes: u64,
+    pub call: Arc<Call>,
+    /// A free in the order of a stream is on its way.
+    pub leaving: bool,
+}
+
+pub struct Driver {
+    pub settings: Settings,
+    pub initialised: bool,
+    /// Addresses of all cards.
+    pub reserved: Range<u64>,
+    pub cards: Vec<CardState>,
+    pub contexts: Table<Context>,
+    pub streams: Table<Stream>,
+    pub events: Table<Event>,
+    pub modules: Table<Loaded>,
+    pub functions: Table<Function>,
+    pub graphs: Table<(Graph, Arc<Call>)>,
+    pub executables: Table<(Executable, Arc<Call>)>,
+    pub captures: HashMap<u64, Capture>,
+    pub captured: u64,
+    pub queue: Queue,
+    pub touched: Touched,
+    /// Whether work of several lanes was ever submitted: only then bytes can be raced for.
+    pub concurrent: bool,
+    pub locked: Locked,
+    pub given: BTreeMap<u64, Given>,
+    /// What was freed, for messages about who still uses it: end, and the call.
+    pub freed: BTreeMap<u64, (u64, Arc<Call>)>,
+    calls: BTreeMap<&'static str, u64>,
+    /// The call that is under way.
+    pub name: &'static str,
+}
+
+static DRIVER: Mutex<Option<Driver>> = Mutex::new(None);
+
+thread_local! {
+    /// Contexts that are current, the last one in effect; null where none was set.
+    pub static CURRENT: RefCell<Vec<u64>> = const { RefCell::new(vec![]) };
+    /// How far this thread's calls are refused while others capture.
+    pub static MODE: Cell<Mode> = const { Cell::new(Mode::Global) };
+    /// Whether a function of the program runs now that must not call.
+    pub static CALLING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What has to be there for a call.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    Nothing,
+    /// `cuInit`.
+    Driver,
+    /// A current context in which nothing failed.
+    Context,
+    /// The same, and no capture that forbids calls which may wait for a stream.
+    NoCapture,
+}
+
+/// The way into every call.
+pub fn enter(name: &'static str, needs: Needs, body: impl FnOnce(&mut Driver) -> Result) -> Status {
+    if CALLING.get() {
+        found(&format!("{name} is called from a function that a stream runs"), &[&Call::here(name)]);
+        return Status::CUDA_ERROR_NOT_PERMITTED;
+    }
+    let mut driver = DRIVER.lock().unwrap_or_else(PoisonError::into_inner);
+    let driver = driver.get_or_insert_with(Driver::new);
+    match catch_unwind(AssertUnwindSafe(|| driver.called(name, needs, body))) {
+        Ok(Ok(())) => Status::CUDA_SUCCESS,
+        Ok(Err(status)) => status,
+        Err(_) => {
+            found(&format!("{name}: this driver failed, which is a fault of its own"), &[]);
+            Status::CUDA_ERROR_UNKNOWN
+        }
+    }
+}
+
+impl Driver {
+    fn new() -> Driver {
+        let settings = Settings::read();
+        let Some(reserved) = reserve() else {
+            eprintln!("ptxsim-cuda: no addresses can be reserved (is there a limit on virtual memory? see ulimit -v)");
+            std::process::exit(2);
+        };
+        let each = (reserved.end - reserved.start) / settings.cards.len() as u64;
+        let state = |(i, &card): (usize, &&'static Card)| CardState {
+            card,
+            memory: Memory::starting_at(reserved.start + i as u64 * each, settings.memory),
+            primary: None,
+        };
+        // SAFETY: the handler lives as long as the process and takes nothing.
+        unsafe { libc::atexit(at_exit) };
+        Driver {
+            cards: settings.cards.iter().enumerate().map(state).collect(),
+            queue: Queue::new(settings.schedule),
+            settings,
+            initialised: false,
+            reserved,
+            contexts: Table::new(1, "context"),
+            streams: Table::new(2, "stream"),
+            events: Table::new(3, "event"),
+            modules: Table::new(4, "module"),
+            functions: Table::new(5, "function"),
+            graphs: Table::new(6, "graph"),
+            executables: Table::new(7, "executable graph"),
+            captures: HashMap::new(),
+            captured: 0,
+            touched: Touched::default(),
+            concurrent: false,
+            locked: Locked::default(),
+            given: BTreeMap::new(),
+            freed: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            name: "",
+        }
+    }
+
+    fn called(&mut self, name: &'static str, needs: Needs, body: impl FnOnce(&mut Driver) -> Result) -> Result {
+        self.name = name;
+        let calls = self.calls.entry(name).or_insert(0);
+        *calls += 1;
+        if let Some((call, status)) = self.settings.fail.get(name)
+            && call == calls
+        {
+            let memory = name.contains("Alloc");
+            let usual = if memory { Status::CUDA_ERROR_OUT_OF_MEMORY } else { Status::CUDA_ERROR_UNKNOWN };
+            return Err(status.unwrap_or(usual));
+        }
+        if needs != Needs::Nothing && !self.initialised {
+            return Err(self.wrong("cuInit was not called", Status::CUDA_ERROR_NOT_INITIALIZED));
+        }
+        if matches!(needs, Needs::Context | Needs::NoCapture) {
+            let context = self.current()?;
+            if let Some(status) = self.contexts.get(context, name)?.failed {
+                return Err(status);
+            }
+            if needs == Needs::NoCapture {
+                self.not_capturing()?;
+            }
+            if let Some(id) = self.queue.by_chance() {
+                self.perform(id);
+            }
+        }
+        body(self)
+    }
+
+    /// This call, to be kept or told.
+    pub fn here(&self) -> Arc<Call> {
+        Call::here(self.name)
+    }
+
+    /// Reports a call that no right program makes; its answer.
+    pub fn wrong(&self, text: &str, status: Status) -> Status {
+        found(&format!("{}: {text}", self.name), &[&self.here()]);
+        status
+    }
+
+    /// Handle of the current context.
+    pub fn current(&self) -> Result<u64> {
+        let top = CURRENT.with_borrow(|stack| stack.last().copied().unwrap_or(0));
+        if top == 0 {
+            return Err(self.wrong("no context is current in this thread", Status::CUDA_ERROR_INVALID_CONTEXT));
+        }
+        if !self.contexts.has(top) {
+            let text = format!("the current context {top:#x} was destroyed");
+            return Err(self.wrong(&text, Status::CUDA_ERROR_CONTEXT_IS_DESTROYED));
+        }
+        Ok(top)
+    }
+
+    /// The card of the current context.
+    pub fn card(&self) -> Result<usize> {
+        Ok(self.contexts.get(self.current()?, self.name)?.card)
+    }
+
+    /// Refuses a call that might wait while somebody captures who said that nobody may.
+    fn not_capturing(&mut self) -> Result {
+        let (here, mine) = (std::thread::current().id(), MODE.get());
+        let forbids = |c: &Capture| match c.mode {
+            Mode::Global => c.thread == here || mine == Mode::Global,
+            Mode::ThreadLocal => c.thread == here,
+            Mode::Relaxed => false,
+        };
+        if mine == Mode::Relaxed {
+            return Ok(());
+        }
+        let Some(capture) = self.captures.values_mut().find(|c| forbids(c)) else { return Ok(()) };
+        capture.invalid = true;
+        let text = format!("{}: not while a stream is captured, since it may wait; the capture began with", self.name);
+        found(&text, &[&capture.call, &Call::here(self.name)]);
+        Err(Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
+    }
+
+    /// A context on a card, with the stream that every context has.
+    pub fn add_context(&mut self, card: usize, primary: bool) -> u64 {
+        let context = Context { card, legacy: 0, per_thread: HashMap::new(), failed: None, primary };
+        let handle = self.contexts.insert(context);
+        let legacy = self.add_stream(handle, true, true);
+        if let Ok(context) = self.contexts.get_mut(handle, self.name) {
+            context.legacy = legacy;
+        }
+        handle
+    }
+
+    pub fn add_stream(&mut self, context: u64, blocking: bool, hidden: bool) -> u64 {
+        let (lane, call) = (self.queue.lane(), self.here());
+        let tail = Point::default();
+        let new = Stream { context, lane, tail, blocking, hidden, priority: 0, used: false, capture: None, call };
+        self.streams.insert(new)
+    }
+
+    /// Ends a context with all that it holds.
+    pub fn end_context(&mut self, handle: u64) -> Result {
+        let context = self.contexts.remove(handle, self.name)?;
+        self.queue.drop_context(handle);
+        self.streams.retain(|s| s.context != handle);
+        self.events.retain(|e| e.context != handle);
+        self.modules.retain(|m| m.context != handle);
+        let gone: Vec<u64> = self.given.iter().filter(|(_, g)| g.context == handle).map(|(at, _)| *at).collect();
+        for at in gone {
+            self.given.remove(&at);
+            let _ = self.cards[context.card].memory.free(at);
+        }
+        Ok(())
+    }
+
+    /// Says what was never given back.
+    fn leaks(&self) {
+        let report = |what: String, call: &Call| found(&format!("never given back: {what}"), &[call]);
+        for (at, given) in self.given.iter().filter(|(_, given)| !given.leaving) {
+            report(format!("{} bytes of device memory at {at:#x}", given.bytes), &given.call);
+        }
+        for (at, bytes, call) in self.locked.left() {
+            report(format!("{bytes} bytes of page-locked memory at {at:#x}"), call);
+        }
+        for (handle, stream) in self.streams.iter().filter(|(_, s)| !s.hidden) {
+            report(format!("stream {handle:#x}"), &stream.call);
+        }
+        for (handle, event) in self.events.iter() {
+            report(format!("event {handle:#x}"), &event.call);
+        }
+        for (handle, (_, call)) in self.graphs.iter() {
+            report(format!("graph {handle:#x}"), call);
+        }
+        for (handle, (_, call)) in self.executables.iter() {
+            report(format!("executable graph {handle:#x}"), call);
+        }
+    }
+
+    fn write_calls(&self) {
+        let Some(path) = &self.settings.calls else { return };
+        let lines: String = self.calls.iter().map(|(name, count)| format!("{name} {count}\n")).collect();
+        if let Err(e) = std::fs::write(path, lines) {
+            eprintln!("ptxsim-cuda: {path}: {e}");
+        }
+    }
+}
+
+extern "C" fn at_exit() {
+    // A thread that still calls now keeps the lock: nothing can be said then.
+    let Ok(driver) = DRIVER.try_lock() else { return };
+    let Some(driver) = &*driver else { return };
+    driver.write_calls();
+    if driver.settings.leaks {
+        driver.leaks();
+    }
+    let count = report::count();
+    if count > 0 {
+        eprintln!("ptxsim-cuda: {count} found; exit code {}", driver.settings.exit);
+        // SAFETY: flushes what the program has written, and ends it.
+        unsafe {
+            libc::fflush(std::ptr::null_mut());
+            libc::_exit(driver.settings.exit);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! A stand-in for `libcuda.so.1`: the CUDA driver API, run by the PTX emulator `ptxsim` on the CPU, with no GPU and no NVIDIA
+//! driver. Stricter than a card: work is done as late as it may be, or in an order drawn from a seed, and what only works by luck is
+//! reported with the call that it is about. The README says how to use it and what is real.
+//!
+//! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit` and `perform` (streams, captures,
+//! graphs; the work itself), `driver` (all state, behind one lock), `queue`, `races`, `graph`, `table`, `host`, `work`, `clock`, and
+//! `settings`, `card`, `report`, `status`.
+
+// The names are the API's.
+#![allow(non_snake_case)]
+
+mod absent;
+mod api;
+mod card;
+mod clock;
+mod driver;
+mod graph;
+mod host;
+mod perform;
+mod queue;
+mod races;
+mod report;
+mod settings;
+mod status;
+mod submit;
+mod table;
+mod work;

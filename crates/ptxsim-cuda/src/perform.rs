@@ -1,0 +1,280 @@
+//! Does work whose turn has come, and finds who is in whose way.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ptxsim::{Fault, FaultKind, Launch, Memory, MemoryError, Options, Touch};
+
+use crate::driver::{CALLING, CardState, Driver};
+use crate::queue::{Id, Item, Point};
+use crate::races::{Piece, Use};
+use crate::report::{Call, found};
+use crate::status::{Result, Status};
+use crate::work::{Kernel, Place, Shape, Work};
+
+/// What ends a context.
+struct Failure {
+    status: Status,
+    text: String,
+    /// A free that it is about.
+    freed: Option<Arc<Call>>,
+}
+
+/// What a card would answer with.
+fn status_of(fault: &Fault) -> Status {
+    match fault.kind {
+        FaultKind::OutOfBounds | FaultKind::ReadOnly => Status::CUDA_ERROR_ILLEGAL_ADDRESS,
+        FaultKind::Misaligned => Status::CUDA_ERROR_MISALIGNED_ADDRESS,
+        FaultKind::Deadlock | FaultKind::Budget => Status::CUDA_ERROR_LAUNCH_TIMEOUT,
+        _ => Status::CUDA_ERROR_LAUNCH_FAILED,
+    }
+}
+
+impl Driver {
+    /// Memory of the card that an address belongs to.
+    pub fn memory_of(&self, at: u64) -> &Memory {
+        let each = (self.reserved.end - self.reserved.start) / self.cards.len() as u64;
+        let card = at.saturating_sub(self.reserved.start) / each;
+        &self.cards[(card as usize).min(self.cards.len() - 1)].memory
+    }
+
+    /// Does one piece. What fails is kept in its context and ends the rest of what that has queued.
+    pub fn perform(&mut self, id: Id) {
+        let Some(item) = self.queue.take(id) else { return };
+        let Err(failure) = self.execute(&item) else { return };
+        let Failure { status, text, freed } = failure;
+        let calls: Vec<&Call> = [&*item.call].into_iter().chain(freed.as_deref()).collect();
+        found(&format!("{text}: {status:?}"), &calls);
+        if let Ok(context) = self.contexts.get_mut(item.context, self.name) {
+            context.failed.get_or_insert(status);
+        }
+        self.queue.drop_context(item.context);
+    }
+
+    /// Does all that comes before a point; the error of whatever failed in the current context.
+    pub fn wait(&mut self, point: &Point) -> Result {
+        loop {
+            let ids = self.queue.towards(point);
+            if ids.is_empty() {
+                break;
+            }
+            for id in ids {
+                self.perform(id);
+            }
+        }
+        self.reached(point)
+    }
+
+    /// Whether a point is reached, as a program asks again and again: each time a bit is done.
+    pub fn look(&mut self, point: &Point) -> Result {
+        let Some(first) = self.queue.towards(point).first().copied() else { return self.reached(point) };
+        self.perform(first);
+        Err(Status::CUDA_ERROR_NOT_READY)
+    }
+
+    /// The program learns that a point is reached; the error of whatever failed in the current context.
+    fn reached(&mut self, point: &Point) -> Result {
+        if self.queue.seen(point) {
+            self.touched.clear();
+        }
+        let current = self.current()?;
+        self.contexts.get(current, self.name)?.failed.map_or(Ok(()), Err)
+    }
+
+    fn execute(&mut self, item: &Item) -> Result<(), Failure> {
+        match &*item.work {
+            Work::Copy { from, to, shape } => self.copy(item, from, to, shape),
+            Work::Fill { at, value, size, width, rows, pitch } => {
+                let row: Vec<u8> =
+                    (0..*width).flat_map(|_| value.to_le_bytes().into_iter().take(*size as usize)).collect();
+                for k in 0..*rows {
+                    let start = at + k * pitch;
+                    self.memory_of(start).write(start, &row).map_err(|e| self.gone(item, e))?;
+                    self.note(item, start..start + row.len() as u64, Use::Write);
+                }
+                Ok(())
+            }
+            Work::Kernel(kernel) => self.kernel(item, kernel),
+            Work::Call(callback) => {
+                CALLING.set(true);
+                // SAFETY: the program gave function and data for exactly this.
+                unsafe { (callback.function)(callback.data) };
+                CALLING.set(false);
+                // It may have written whatever is still to be copied.
+                self.queue.items().for_each(|i| i.digest = None);
+                Ok(())
+            }
+            Work::Record(event, number) => {
+                if let Some((_, event)) = self.events.iter_mut().find(|(handle, _)| handle == event)
+                    && event.records == *number
+                {
+                    event.time = Some(Instant::now());
+                }
+                Ok(())
+            }
+            Work::Free(at) => {
+                let size = self.given.remove(at).map_or(0, |given| given.bytes);
+                self.note(item, *at..at + size, Use::Write);
+                self.release(*at, size, &item.call);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes memory back, and remembers who gave it.
+    pub fn release(&mut self, at: u64, size: u64, call: &Arc<Call>) {
+        let each = (self.reserved.end - self.reserved.start) / self.cards.len() as u64;
+        let card = ((at - self.reserved.start) / each) as usize;
+        let _ = self.cards[card].memory.free(at);
+        self.freed.insert(at, (at + size, call.clone()));
+    }
+
+    /// Who freed the memory that an address was in.
+    fn freed_by(&self, at: u64) -> Option<Arc<Call>> {
+        let (_, (end, call)) = self.freed.range(..=at).next_back()?;
+        (at < *end).then(|| call.clone())
+    }
+
+    /// Memory that was there when the work was submitted.
+    fn gone(&self, item: &Item, e: MemoryError) -> Failure {
+        let freed = match e {
+            MemoryError::NotAllocated { address, .. } => self.freed_by(address),
+            MemoryError::Full { .. } => None,
+        };
+        let text = format!("{}: {e}{}", item.work, if freed.is_some() { ", it was freed" } else { "" });
+        Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed }
+    }
+
+    fn copy(&mut self, item: &Item, from: &Place, to: &Place, shape: &Shape) -> Result<(), Failure> {
+        if let (Place::Host(at), Some(before)) = (from, item.digest)
+            && before != digest(*at, shape.extent(shape.from_pitch))
+        {
+            let text =
+                format!("{}: the host changed these bytes before they were copied; it was submitted by", item.work);
+            found(&text, &[&item.call]);
+        }
+        if let Place::Host(at) = to {
+            // What is copied up from there is what this leaves.
+            let end = at + shape.extent(shape.to_pitch);
+            for other in self.queue.items() {
+                if let Work::Copy { from: Place::Host(start), shape, .. } = &*other.work
+                    && *start < end
+                    && *at < start + shape.extent(shape.from_pitch)
+                {
+                    other.digest = None;
+                }
+            }
+        }
+        let width = shape.width as usize;
+        for row in 0..shape.rows {
+            let (skip, step) = (row * shape.from_pitch, row * shape.to_pitch);
+            match (from, to) {
+                (Place::Device(from), Place::Device(to)) if self.same_card(*from, *to) => {
+                    let memory = self.memory_of(*from);
+                    memory.copy(from + skip, to + step, shape.width).map_err(|e| self.gone(item, e))?;
+                }
+                (from, Place::Host(to)) => {
+                    // SAFETY: the program gave this range for the copy and does not use it before it waited for its end.
+                    let target = unsafe { std::slice::from_raw_parts_mut((to + step) as *mut u8, width) };
+                    self.fetch(item, from, skip, target)?;
+                }
+                (from, Place::Device(to)) => {
+                    let mut bytes = vec![0; width];
+                    self.fetch(item, from, skip, &mut bytes)?;
+                    self.memory_of(*to).write(to + step, &bytes).map_err(|e| self.gone(item, e))?;
+                }
+                (_, Place::Taken(_)) => {}
+            }
+            for (place, at, used) in [(from, skip, Use::Read), (to, step, Use::Write)] {
+                if let Place::Device(start) | Place::Host(start) = place {
+                    self.note(item, start + at..start + at + shape.width, used);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn same_card(&self, a: u64, b: u64) -> bool {
+        std::ptr::eq(self.memory_of(a), self.memory_of(b))
+    }
+
+    /// One row of a copy's source.
+    fn fetch(&self, item: &Item, from: &Place, skip: u64, target: &mut [u8]) -> Result<(), Failure> {
+        match from {
+            Place::Device(at) => {
+                let (start, len) = (at + skip, target.len() as u64);
+                self.memory_of(start).read(start, target).map_err(|e| self.gone(item, e))?;
+                if !self.settings.unwritten_allowed
+                    && let Some(hole) = self.memory_of(start).unwritten(start..start + len)
+                {
+                    found(&format!("{}: the byte at {hole:#x} was never written", item.work), &[&item.call]);
+                }
+            }
+            Place::Host(at) => {
+                // SAFETY: as in `copy`.
+                let source = unsafe { std::slice::from_raw_parts((at + skip) as *const u8, target.len()) };
+                target.copy_from_slice(source);
+            }
+            Place::Taken(bytes) => target.copy_from_slice(&bytes[skip as usize..][..target.len()]),
+        }
+        Ok(())
+    }
+
+    fn kernel(&mut self, item: &Item, kernel: &Kernel) -> Result<(), Failure> {
+        let Kernel { module, entry, grid, block, shared, params } = kernel;
+        let launch = Launch { entry, grid: *grid, block: *block, dynamic_shared: *shared, params, buffers: None };
+        let card = self.contexts.get(item.context, self.name).map_or(0, |c| c.card);
+        let CardState { card, memory, .. } = &self.cards[card];
+        let max_shared = card.block_shared as u32;
+        let options = Options { max_shared, checks: !self.settings.unwritten_allowed, ..Options::default() };
+        let ran = if self.concurrent {
+            module.launch_traced(memory, &launch, &options).map(|(_, touched)| touched)
+        } else {
+            module.launch(memory, &launch, &options).map(|_| vec![])
+        };
+        let touched = ran.map_err(|fault| {
+            let freed = fault.address.and_then(|at| self.freed_by(at));
+            let text = format!("{fault}{}", if freed.is_some() { "; that memory was freed" } else { "" });
+            Failure { status: status_of(&fault), text, freed }
+        })?;
+        for (range, touch) in touched {
+            let used = match touch {
+                Touch::Read => Use::Read,
+                Touch::Write => Use::Write,
+                Touch::Atomic => Use::Atomic,
+            };
+            self.note(item, range, used);
+        }
+        Ok(())
+    }
+
+    /// Notes bytes that a piece used, and reports another piece on them that it is in no order with.
+    fn note(&mut self, item: &Item, bytes: Range<u64>, used: Use) {
+        if !self.concurrent {
+            return;
+        }
+        let what: Arc<str> = item.work.to_string().into();
+        let piece = Piece { stamp: item.stamp, clock: &item.clock, what: &what, call: &item.call };
+        if let Some(race) = self.touched.note(&piece, bytes, used) {
+            let verb = |writes| if writes { "writes" } else { "reads" };
+            let Range { start, end } = race.bytes;
+            let text = format!(
+                "race on {start:#x}..{end:#x}: {what} {} it and {} {} it, in no order; they were submitted by",
+                verb(used != Use::Read),
+                race.other,
+                verb(race.other_writes),
+            );
+            found(&text, &[&item.call, &race.call]);
+        }
+    }
+}
+
+/// Of host memory, to see whether it changes.
+pub fn digest(at: u64, len: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    // SAFETY: page-locked memory that the program gave for a copy of this many bytes.
+    hasher.write(unsafe { std::slice::from_raw_parts(at as *const u8, len as usize) });
+    hasher.finish()
+}

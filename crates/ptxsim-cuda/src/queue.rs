@@ -1,0 +1,194 @@
+//! Work that waits to be done, and the order that it may be done in: a piece is ready when all that it is behind of is done.
+//! Nothing is done before somebody waits for it, or, with a seed, in an order drawn from that seed.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::clock::{Clock, Lane, Stamp};
+use crate::report::Call;
+use crate::work::Work;
+
+/// Counts up: a piece has a higher one than all that it is behind of.
+pub type Id = u64;
+
+/// A point in the order of work: behind these pieces, and all that those are behind of.
+#[derive(Clone, Debug, Default)]
+pub struct Point {
+    ids: BTreeSet<Id>,
+    clock: Clock,
+}
+
+impl Point {
+    pub fn join(&mut self, other: &Point) {
+        self.ids.extend(&other.ids);
+        self.clock.join(&other.clock);
+    }
+}
+
+/// A piece of work in its place.
+pub struct Item {
+    pub work: Arc<Work>,
+    pub call: Arc<Call>,
+    /// Handle of the context whose work it is.
+    pub context: u64,
+    /// Of the page-locked bytes that it copies: what they were when it was submitted. Nothing if they may change by then.
+    pub digest: Option<u64>,
+    pub stamp: Stamp,
+    pub clock: Clock,
+    after: Vec<Id>,
+    /// Of `after`, how many are not done.
+    left: usize,
+    /// What waits for this.
+    before: Vec<Id>,
+}
+
+/// A piece that is to be put in its place.
+pub struct New {
+    pub work: Arc<Work>,
+    pub call: Arc<Call>,
+    pub context: u64,
+    pub digest: Option<u64>,
+}
+
+pub struct Queue {
+    pending: HashMap<Id, Item>,
+    ready: Vec<Id>,
+    next: Id,
+    lanes: Lane,
+    /// The last piece of every lane that something may still come before of.
+    last: Clock,
+    /// What the program has waited for: all that it submits from here on comes behind it.
+    host: Clock,
+    random: Option<ChaCha8Rng>,
+}
+
+impl Queue {
+    /// Seed 0: as late as can be.
+    pub fn new(seed: u64) -> Queue {
+        let random = (seed != 0).then(|| ChaCha8Rng::seed_from_u64(seed));
+        let (last, host) = (Clock::default(), Clock::default());
+        Queue { pending: HashMap::new(), ready: vec![], next: 1, lanes: 0, last, host, random }
+    }
+
+    /// A chain that no work is in yet.
+    pub fn lane(&mut self) -> Lane {
+        self.lanes += 1;
+        self.lanes
+    }
+
+    /// Puts a piece behind a point; the point right behind it. All of a lane must be submitted each behind the one before.
+    pub fn submit(&mut self, after: &Point, lane: Lane, new: New) -> Point {
+        let id = self.next;
+        self.next += 1;
+        let mut clock = after.clock.clone();
+        clock.join(&self.host);
+        let stamp = Stamp { lane, at: id };
+        clock.reach(stamp);
+        self.last.reach(stamp);
+        clock.prune(&self.last);
+        let open: Vec<Id> = after.ids.iter().copied().filter(|id| self.pending.contains_key(id)).collect();
+        for before in &open {
+            if let Some(item) = self.pending.get_mut(before) {
+                item.before.push(id);
+            }
+        }
+        if open.is_empty() {
+            self.ready.push(id);
+        }
+        let point = Point { ids: [id].into(), clock: clock.clone() };
+        let New { work, call, context, digest } = new;
+        let item = Item { work, call, context, digest, stamp, clock, left: open.len(), after: open, before: vec![] };
+        self.pending.insert(id, item);
+        point
+    }
+
+    pub fn is_reached(&self, point: &Point) -> bool {
+        !point.ids.iter().any(|id| self.pending.contains_key(id))
+    }
+
+    /// What has to be done for a point to be reached, in an order that is allowed.
+    fn needed(&self, point: &Point) -> Vec<Id> {
+        let mut seen: HashSet<Id> = HashSet::new();
+        let mut open: Vec<Id> = point.ids.iter().copied().collect();
+        while let Some(id) = open.pop() {
+            if let Some(item) = self.pending.get(&id)
+                && seen.insert(id)
+            {
+                open.extend(&item.after);
+            }
+        }
+        let mut all: Vec<Id> = seen.into_iter().collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Pieces to do one after the other for a point to be reached; without a seed all that are needed, else one drawn from
+    /// those that are ready, to be asked again.
+    pub fn towards(&mut self, point: &Point) -> Vec<Id> {
+        if self.is_reached(point) {
+            return vec![];
+        }
+        match self.draw() {
+            Some(id) => vec![id],
+            None => self.needed(point),
+        }
+    }
+
+    /// With a seed: one of those that are ready.
+    fn draw(&mut self) -> Option<Id> {
+        let random = self.random.as_mut()?;
+        (!self.ready.is_empty()).then(|| self.ready[random.random_range(0..self.ready.len())])
+    }
+
+    /// With a seed: sometimes a piece that may be done now, though nobody waits for it.
+    pub fn by_chance(&mut self) -> Option<Id> {
+        let random = self.random.as_mut()?;
+        if random.next_u32() % 4 == 0 { self.draw() } else { None }
+    }
+
+    /// All that is queued, as one point.
+    pub fn end(&self) -> Point {
+        Point { ids: self.pending.keys().copied().collect(), clock: self.last.clone() }
+    }
+
+    pub fn take(&mut self, id: Id) -> Option<Item> {
+        let item = self.pending.remove(&id)?;
+        self.ready.retain(|r| *r != id);
+        for before in &item.before {
+            if let Some(waiting) = self.pending.get_mut(before) {
+                waiting.left -= 1;
+                if waiting.left == 0 {
+                    self.ready.push(*before);
+                }
+            }
+        }
+        Some(item)
+    }
+
+    /// Drops all of a context that is not done.
+    pub fn drop_context(&mut self, context: u64) {
+        let ids: Vec<Id> = self.pending.iter().filter(|(_, i)| i.context == context).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.take(id);
+        }
+    }
+
+    /// The program knows that a point is reached. True if nothing is left that anything to come could be in no order with.
+    pub fn seen(&mut self, point: &Point) -> bool {
+        self.host.join(&point.clock);
+        let all = self.pending.is_empty() && self.host.covers_all(&self.last);
+        if all {
+            self.host.clear();
+            self.last.clear();
+        }
+        all
+    }
+
+    /// Pieces that are not done.
+    pub fn items(&mut self) -> impl Iterator<Item = &mut Item> {
+        self.pending.values_mut()
+    }
+}

@@ -1,0 +1,105 @@
+//! What the environment asks for: which cards and driver, in which order work is done, what fails.
+
+use std::collections::HashMap;
+use std::env::var;
+
+use crate::card::{CARDS, Card};
+use crate::status::{Status, named};
+
+/// Device memory where `PTXSIM_MEMORY` does not say: what is allocated takes as much of the machine's.
+const MEMORY: u64 = 8 << 30;
+/// Exit code of a process in which something was found.
+const EXIT: i32 = 99;
+
+/// Read once, when the driver starts.
+pub struct Settings {
+    pub cards: Vec<&'static Card>,
+    /// Newest CUDA that the driver supports, as 12090.
+    pub driver: i32,
+    /// Bytes of each card.
+    pub memory: u64,
+    /// 0: work is done as late as can be. Else: in an order drawn from this seed.
+    pub schedule: u64,
+    /// By function: which of its calls fails (from 1), and with what.
+    pub fail: HashMap<String, (u64, Option<Status>)>,
+    /// A free waits for the work before it, as cards' drivers do without promising it.
+    pub free_waits: bool,
+    /// Whether bytes that nobody wrote may be copied to the host and read by kernels.
+    pub unwritten_allowed: bool,
+    pub leaks: bool,
+    pub exit: i32,
+    /// Where the number of calls of each function is written at exit.
+    pub calls: Option<String>,
+}
+
+/// Stops the program: a setting that is not understood would test something else than meant.
+fn wrong(name: &str, found: &str, expected: &str) -> ! {
+    eprintln!("ptxsim-cuda: {name}={found}: expected {expected}");
+    std::process::exit(2);
+}
+
+fn number<T: std::str::FromStr>(name: &str, usual: T, expected: &str) -> T {
+    match var(name) {
+        Err(_) => usual,
+        Ok(text) => text.parse().unwrap_or_else(|_| wrong(name, &text, expected)),
+    }
+}
+
+fn choice(name: &str, usual: &str, other: &str) -> bool {
+    match var(name) {
+        Err(_) => false,
+        Ok(text) if text == usual => false,
+        Ok(text) if text == other => true,
+        Ok(text) => wrong(name, &text, &format!("{usual} or {other}")),
+    }
+}
+
+impl Settings {
+    pub fn read() -> Settings {
+        Settings {
+            cards: cards(),
+            driver: driver(),
+            memory: number("PTXSIM_MEMORY", MEMORY, "a number of bytes"),
+            schedule: number("PTXSIM_SCHEDULE", 0, "a seed, or 0 for as late as can be"),
+            fail: failures(),
+            free_waits: choice("PTXSIM_FREE", "strict", "wait"),
+            unwritten_allowed: choice("PTXSIM_UNWRITTEN", "strict", "allow"),
+            leaks: !choice("PTXSIM_LEAKS", "report", "ignore"),
+            exit: number("PTXSIM_EXIT", EXIT, "an exit code"),
+            calls: var("PTXSIM_CALLS").ok(),
+        }
+    }
+}
+
+fn cards() -> Vec<&'static Card> {
+    let text = var("PTXSIM_CARD").unwrap_or_else(|_| "a100".into());
+    let find = |name: &str| CARDS.iter().find(|c| c.key.eq_ignore_ascii_case(name.trim()));
+    let keys: Vec<&str> = CARDS.iter().map(|c| c.key).collect();
+    let expected = format!("one of {}, or several with commas between", keys.join(", "));
+    text.split(',').map(|name| find(name).unwrap_or_else(|| wrong("PTXSIM_CARD", &text, &expected))).collect()
+}
+
+/// `12.4` as 12040.
+fn driver() -> i32 {
+    let Ok(text) = var("PTXSIM_DRIVER") else { return 12_090 };
+    let parsed = text
+        .split_once('.')
+        .and_then(|(major, minor)| Some(1000 * major.parse::<i32>().ok()? + 10 * minor.parse::<i32>().ok()?));
+    parsed.unwrap_or_else(|| wrong("PTXSIM_DRIVER", &text, "the newest CUDA it supports, as 12.4"))
+}
+
+/// `cuMemAlloc_v2:3,cuEventCreate:1:CUDA_ERROR_OUT_OF_MEMORY`.
+fn failures() -> HashMap<String, (u64, Option<Status>)> {
+    let Ok(text) = var("PTXSIM_FAIL") else { return HashMap::new() };
+    let rule = |part: &str| {
+        let mut fields = part.trim().split(':');
+        let (name, call) = (fields.next()?.to_string(), fields.next()?.parse().ok()?);
+        let status = match fields.next() {
+            Some(name) => Some(named(name)?),
+            None => None,
+        };
+        Some((name, (call, status)))
+    };
+    let expected = "FUNCTION:CALL or FUNCTION:CALL:CUDA_ERROR_NAME, several with commas between";
+    text.split(',').map(|part| rule(part).unwrap_or_else(|| wrong("PTXSIM_FAIL", &text, expected))).collect()
+}

@@ -1,0 +1,361 @@
+//! Puts work into streams: into the queue, or into a graph while the stream is captured; events, and launches of graphs.
+
+use std::sync::Arc;
+
+use crate::driver::{Driver, Recorded};
+use crate::graph::{Capture, Executable, Graph, Mode};
+use crate::perform::digest;
+use crate::queue::{New, Point};
+use crate::report::{Call, found};
+use crate::status::{Result, Status};
+use crate::work::{Place, Shape, Work};
+
+/// `CU_STREAM_LEGACY` and `CU_STREAM_PER_THREAD`.
+const LEGACY: u64 = 1;
+const PER_THREAD: u64 = 2;
+/// What memory that a copy is going to write holds until then.
+const STALE: u8 = 0xa5;
+
+impl Driver {
+    /// The stream that a program's handle means, of the current context.
+    pub fn stream(&mut self, handle: u64) -> Result<u64> {
+        let current = self.current()?;
+        let context = self.contexts.get(current, self.name)?;
+        match handle {
+            0 | LEGACY => return Ok(context.legacy),
+            PER_THREAD => {
+                let thread = std::thread::current().id();
+                if let Some(stream) = context.per_thread.get(&thread) {
+                    return Ok(*stream);
+                }
+                let stream = self.add_stream(current, true, true);
+                self.contexts.get_mut(current, self.name)?.per_thread.insert(thread, stream);
+                return Ok(stream);
+            }
+            _ => {}
+        }
+        if self.streams.get(handle, self.name)?.context != current {
+            let text = format!("the stream {handle:#x} is of another context than the current one");
+            return Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_CONTEXT));
+        }
+        Ok(handle)
+    }
+
+    /// What the next piece of a stream comes behind.
+    fn behind(&self, stream: u64) -> Result<Point> {
+        let s = self.streams.get(stream, self.name)?;
+        let mut point = s.tail.clone();
+        let legacy = self.contexts.get(s.context, self.name)?.legacy;
+        if stream == legacy {
+            let others = self.streams.iter().filter(|(_, o)| o.context == s.context && o.blocking);
+            others.for_each(|(_, other)| point.join(&other.tail));
+        } else if s.blocking {
+            point.join(&self.streams.get(legacy, self.name)?.tail);
+        }
+        Ok(point)
+    }
+
+    /// The capture that a stream takes part in, if it can still take more.
+    fn capture_of(&mut self, stream: u64) -> Result<Option<(u64, Vec<usize>)>> {
+        let Some((number, nodes)) = self.streams.get(stream, self.name)?.capture.clone() else { return Ok(None) };
+        match self.captures.get(&number) {
+            Some(capture) if capture.invalid => Err(Status::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED),
+            Some(_) => Ok(Some((number, nodes))),
+            None => Ok(None),
+        }
+    }
+
+    /// Puts work into a stream; the point behind it, unless it is only noted by a capture.
+    pub fn submit(&mut self, stream: u64, work: Work) -> Result<Option<Point>> {
+        let call = self.here();
+        if let Some((number, after)) = self.capture_of(stream)? {
+            let Some(capture) = self.captures.get_mut(&number) else { return Ok(None) };
+            let node = capture.graph.add(work, &after, &call);
+            self.streams.get_mut(stream, self.name)?.capture = Some((number, vec![node]));
+            return Ok(None);
+        }
+        self.not_implied(stream)?;
+        let after = self.behind(stream)?;
+        let work = Arc::new(work);
+        self.spoil(&work, &[]);
+        let s = self.streams.get(stream, self.name)?;
+        let (lane, context) = (s.lane, s.context);
+        let new = New { digest: self.digest(&work), work, call, context };
+        let point = self.queue.submit(&after, lane, new);
+        self.set_tail(stream, point.clone())?;
+        Ok(Some(point))
+    }
+
+    fn set_tail(&mut self, stream: u64, tail: Point) -> Result {
+        let s = self.streams.get_mut(stream, self.name)?;
+        (s.tail, s.used) = (tail, true);
+        self.concurrent = self.concurrent || self.streams.iter().filter(|(_, s)| s.used).count() > 1;
+        Ok(())
+    }
+
+    /// Refuses work that would make the legacy stream wait for one that is captured.
+    fn not_implied(&mut self, stream: u64) -> Result {
+        let s = self.streams.get(stream, self.name)?;
+        if stream != self.contexts.get(s.context, self.name)?.legacy {
+            return Ok(());
+        }
+        let context = s.context;
+        let caught = self.streams.iter().filter(|(_, o)| o.context == context && o.blocking);
+        let mut numbers = caught.filter_map(|(_, o)| Some(o.capture.as_ref()?.0));
+        let Some(number) = numbers.find(|n| self.captures.get(n).is_some_and(|c| c.mode != Mode::Relaxed)) else {
+            return Ok(());
+        };
+        if let Some(capture) = self.captures.get_mut(&number) {
+            capture.invalid = true;
+        }
+        let text = "work for the legacy stream while a stream that is ordered with it is captured";
+        Err(self.wrong(text, Status::CUDA_ERROR_STREAM_CAPTURE_IMPLICIT))
+    }
+
+    /// What page-locked bytes hold now that a copy is going to read.
+    fn digest(&self, work: &Work) -> Option<u64> {
+        let Work::Copy { from: Place::Host(at), shape, .. } = work else { return None };
+        let len = shape.extent(shape.from_pitch);
+        self.locked.holds(*at, len).then(|| digest(*at, len))
+    }
+
+    /// Overwrites page-locked memory that a copy is going to write, unless other work uses it: who reads it too early shall
+    /// see that.
+    fn spoil(&mut self, work: &Work, together: &[Arc<Work>]) {
+        let Work::Copy { to: Place::Host(at), shape, .. } = work else { return };
+        let end = at + shape.extent(shape.to_pitch);
+        let uses = |work: &Work| match work {
+            Work::Call(_) => true,
+            Work::Copy { from, to, shape } => {
+                let overlaps = |place: &Place, pitch| matches!(place, Place::Host(start) if *start < end && *at < start + shape.extent(pitch));
+                overlaps(from, shape.from_pitch) || overlaps(to, shape.to_pitch)
+            }
+            _ => false,
+        };
+        if self.locked.holds(*at, end - at)
+            && !self.queue.items().any(|i| uses(&i.work))
+            && together.iter().filter(|other| uses(other)).count() <= 1
+        {
+            for row in 0..shape.rows {
+                // SAFETY: page-locked memory that the program gave to be written.
+                unsafe { std::ptr::write_bytes((at + row * shape.to_pitch) as *mut u8, STALE, shape.width as usize) };
+            }
+        }
+    }
+
+    /// Whether all of a range is device memory that the program has; host memory counts as not.
+    pub fn is_device(&self, at: u64) -> bool {
+        self.reserved.contains(&at)
+    }
+
+    /// Refuses a device range that is not in one allocation.
+    pub fn check_range(&self, at: u64, bytes: u64) -> Result {
+        let inside = self
+            .given
+            .range(..=at)
+            .next_back()
+            .is_some_and(|(start, g)| at - start <= g.bytes && bytes <= g.bytes - (at - start));
+        if inside || bytes == 0 {
+            return Ok(());
+        }
+        let text = format!("{bytes} bytes at {at:#x} are in no allocation");
+        Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE))
+    }
+
+    /// A copy between any two places, in a stream. Pageable memory is read before this returns, and written before it, too.
+    pub fn copy_in(&mut self, stream: u64, from: u64, to: u64, shape: Shape) -> Result {
+        if shape.width == 0 || shape.rows == 0 {
+            return Ok(());
+        }
+        let (source, target) = (shape.extent(shape.from_pitch), shape.extent(shape.to_pitch));
+        for (at, bytes) in [(from, source), (to, target)] {
+            if self.is_device(at) {
+                self.check_range(at, bytes)?;
+            } else if at == 0 {
+                return Err(self.wrong("a null pointer to copy from or to", Status::CUDA_ERROR_INVALID_VALUE));
+            }
+        }
+        let pageable = |d: &Driver, at: u64, bytes: u64| !d.is_device(at) && !d.locked.holds(at, bytes);
+        let (pages_in, pages_out) = (pageable(self, from, source), pageable(self, to, target));
+        let captured = self.capture_of(stream)?.is_some();
+        if captured && (pages_in || pages_out) {
+            let at = if pages_in { from } else { to };
+            self.wrong(&format!("a captured copy of pageable memory at {at:#x}"), Status::CUDA_SUCCESS);
+        }
+        let from = match () {
+            () if self.is_device(from) => Place::Device(from),
+            () if pages_in && !captured => {
+                // SAFETY: memory of the program that it gave to be copied, in this call.
+                let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, source as usize) };
+                Place::Taken(bytes.into())
+            }
+            () => Place::Host(from),
+        };
+        let to = if self.is_device(to) { Place::Device(to) } else { Place::Host(to) };
+        match self.submit(stream, Work::Copy { from, to, shape })? {
+            Some(point) if pages_out => self.wait(&point),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same, done when this returns.
+    pub fn copy_now(&mut self, from: u64, to: u64, shape: Shape) -> Result {
+        let stream = self.stream(0)?;
+        self.copy_in(stream, from, to, shape)?;
+        let tail = self.streams.get(stream, self.name)?.tail.clone();
+        self.wait(&tail)
+    }
+
+    pub fn record(&mut self, event: u64, stream: u64) -> Result {
+        if let Some((number, nodes)) = self.capture_of(stream)? {
+            self.events.get_mut(event, self.name)?.recorded = Recorded::Captured(number, nodes);
+            return Ok(());
+        }
+        let e = self.events.get_mut(event, self.name)?;
+        e.records += 1;
+        let number = e.records;
+        if let Some(point) = self.submit(stream, Work::Record(event, number))? {
+            self.events.get_mut(event, self.name)?.recorded = Recorded::At(point);
+        }
+        Ok(())
+    }
+
+    /// Lets what comes next in a stream come behind an event.
+    pub fn wait_event(&mut self, stream: u64, event: u64) -> Result {
+        let capturing = self.capture_of(stream)?;
+        match (&self.events.get(event, self.name)?.recorded, capturing) {
+            (Recorded::Never, _) => Ok(()),
+            (Recorded::At(point), None) => {
+                let point = point.clone();
+                let mut tail = self.behind(stream)?;
+                tail.join(&point);
+                self.set_tail(stream, tail)
+            }
+            (Recorded::At(_), Some((number, _))) => {
+                if let Some(capture) = self.captures.get_mut(&number) {
+                    capture.invalid = true;
+                }
+                let text = "a captured stream waits for an event that was recorded outside of the capture";
+                Err(self.wrong(text, Status::CUDA_ERROR_STREAM_CAPTURE_ISOLATION))
+            }
+            (Recorded::Captured(theirs, nodes), mine) => {
+                let (theirs, mut all) = (*theirs, nodes.clone());
+                match mine {
+                    Some((number, _)) if number != theirs => {
+                        return Err(self.wrong("an event of another capture", Status::CUDA_ERROR_STREAM_CAPTURE_MERGE));
+                    }
+                    Some((_, nodes)) => all.extend(nodes.into_iter().filter(|n| !all.contains(n)).collect::<Vec<_>>()),
+                    None => {}
+                }
+                if !self.captures.contains_key(&theirs) {
+                    return Err(self.wrong("an event of a capture that has ended", Status::CUDA_ERROR_CAPTURED_EVENT));
+                }
+                self.streams.get_mut(stream, self.name)?.capture = Some((theirs, all));
+                Ok(())
+            }
+        }
+    }
+
+    pub fn begin_capture(&mut self, stream: u64, mode: Mode) -> Result {
+        let s = self.streams.get(stream, self.name)?;
+        if s.capture.is_some() {
+            return Err(self.wrong("the stream is being captured", Status::CUDA_ERROR_ILLEGAL_STATE));
+        }
+        if stream == self.contexts.get(s.context, self.name)?.legacy {
+            return Err(
+                self.wrong("the legacy stream cannot be captured", Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
+            );
+        }
+        self.captured += 1;
+        let (number, thread) = (self.captured, std::thread::current().id());
+        let capture =
+            Capture { graph: Graph::default(), mode, thread, origin: stream, invalid: false, call: self.here() };
+        self.captures.insert(number, capture);
+        self.streams.get_mut(stream, self.name)?.capture = Some((number, vec![]));
+        Ok(())
+    }
+
+    pub fn end_capture(&mut self, stream: u64) -> Result<Graph> {
+        let Some((number, last)) = self.streams.get(stream, self.name)?.capture.clone() else {
+            return Err(self.wrong("the stream is not being captured", Status::CUDA_ERROR_ILLEGAL_STATE));
+        };
+        let (here, Some(capture)) = (std::thread::current().id(), self.captures.get(&number)) else {
+            return Err(Status::CUDA_ERROR_ILLEGAL_STATE);
+        };
+        if capture.origin != stream {
+            return Err(self.wrong("the capture began in another stream", Status::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED));
+        }
+        if capture.mode != Mode::Relaxed && capture.thread != here {
+            return Err(
+                self.wrong("the capture began in another thread", Status::CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD)
+            );
+        }
+        let Some(capture) = self.captures.remove(&number) else { return Err(Status::CUDA_ERROR_ILLEGAL_STATE) };
+        for (_, s) in self.streams.iter_mut().filter(|(_, s)| s.capture.as_ref().is_some_and(|c| c.0 == number)) {
+            s.capture = None;
+        }
+        if capture.invalid {
+            return Err(Status::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
+        }
+        if capture.graph.sinks().iter().any(|node| !last.contains(node)) {
+            let text = "streams that joined the capture were not joined back";
+            return Err(self.wrong(text, Status::CUDA_ERROR_STREAM_CAPTURE_UNJOINED));
+        }
+        Ok(capture.graph)
+    }
+
+    /// Refuses to wait for a stream that is captured.
+    pub fn not_captured(&mut self, stream: u64) -> Result {
+        let Some((number, _)) = self.streams.get(stream, self.name)?.capture else { return Ok(()) };
+        let Some(capture) = self.captures.get_mut(&number) else { return Ok(()) };
+        capture.invalid = true;
+        let text = format!("{}: the stream is being captured, which began with", self.name);
+        found(&text, &[&capture.call, &Call::here(self.name)]);
+        Err(Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
+    }
+
+    /// Submits all nodes of a graph.
+    pub fn launch_graph(&mut self, handle: u64, stream: u64) -> Result {
+        if let Some((number, after)) = self.capture_of(stream)? {
+            let graph = self.executables.get(handle, self.name)?.0.graph.clone();
+            let Some(capture) = self.captures.get_mut(&number) else { return Ok(()) };
+            let ends = capture.graph.append(&graph, &after);
+            self.streams.get_mut(stream, self.name)?.capture = Some((number, ends));
+            return Ok(());
+        }
+        self.not_implied(stream)?;
+        let mut first = self.behind(stream)?;
+        let (Executable { graph, chains, count, last }, _) = self.executables.get(handle, self.name)?;
+        first.join(last);
+        let (nodes, chains, count, sinks) = (graph.nodes.clone(), chains.clone(), *count, graph.sinks());
+        let s = self.streams.get(stream, self.name)?;
+        let (lane, context) = (s.lane, s.context);
+        let lanes: Vec<u64> = (0..count).map(|i| if i == 0 { lane } else { self.queue.lane() }).collect();
+        self.concurrent |= count > 1;
+        let works: Vec<Arc<Work>> = nodes.iter().map(|n| n.work.clone()).collect();
+        works.iter().for_each(|work| self.spoil(work, &works));
+        let mut points: Vec<Point> = Vec::with_capacity(nodes.len());
+        for (node, chain) in nodes.iter().zip(chains) {
+            let mut after = if node.after.is_empty() { first.clone() } else { Point::default() };
+            node.after.iter().for_each(|&before| after.join(&points[before]));
+            let digest = if rewritten(&node.work, &works) { None } else { self.digest(&node.work) };
+            let new = New { digest, work: node.work.clone(), call: node.call.clone(), context };
+            points.push(self.queue.submit(&after, lanes[chain], new));
+        }
+        let mut tail = if nodes.is_empty() { first } else { Point::default() };
+        sinks.iter().for_each(|&sink| tail.join(&points[sink]));
+        self.executables.get_mut(handle, self.name)?.0.last = tail.clone();
+        self.set_tail(stream, tail)
+    }
+}
+
+/// Whether one of several pieces writes the host's bytes that a copy reads.
+fn rewritten(copy: &Work, all: &[Arc<Work>]) -> bool {
+    let Work::Copy { from: Place::Host(at), shape, .. } = copy else { return false };
+    let end = at + shape.extent(shape.from_pitch);
+    all.iter().any(|work| match &**work {
+        Work::Call(_) => true,
+        Work::Copy { to: Place::Host(start), shape, .. } => *start < end && *at < start + shape.extent(shape.to_pitch),
+        _ => false,
+    })
+}

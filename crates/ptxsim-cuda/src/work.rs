@@ -1,0 +1,106 @@
+//! What is put into streams and graphs.
+
+use std::ffi::c_void;
+use std::sync::Arc;
+
+use ptxsim::Module;
+
+/// Where bytes are.
+#[derive(Clone, Debug)]
+pub enum Place {
+    Device(u64),
+    /// Page-locked, or the program waits for the copy within the call.
+    Host(u64),
+    /// Taken from pageable memory when the copy was submitted.
+    Taken(Arc<[u8]>),
+}
+
+/// Rows of bytes, and how far apart they begin on either side.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub width: u64,
+    pub rows: u64,
+    pub from_pitch: u64,
+    pub to_pitch: u64,
+}
+
+impl Shape {
+    pub fn line(bytes: u64) -> Shape {
+        Shape { width: bytes, rows: 1, from_pitch: bytes, to_pitch: bytes }
+    }
+
+    /// Bytes from the first to the last, with this pitch.
+    pub fn extent(&self, pitch: u64) -> u64 {
+        if self.rows == 0 || self.width == 0 { 0 } else { (self.rows - 1) * pitch + self.width }
+    }
+}
+
+#[derive(Clone)]
+pub struct Kernel {
+    pub module: Arc<Module>,
+    pub entry: String,
+    pub grid: [u32; 3],
+    pub block: [u32; 3],
+    pub shared: u32,
+    pub params: Vec<u8>,
+}
+
+/// A function of the program, to be called with its data.
+#[derive(Clone, Copy)]
+pub struct Callback {
+    pub function: unsafe extern "C" fn(*mut c_void),
+    pub data: *mut c_void,
+}
+
+// SAFETY: the program handed the pointers to a driver, which may call from a thread of its own.
+unsafe impl Send for Callback {}
+// SAFETY: as above; they are only copied.
+unsafe impl Sync for Callback {}
+
+#[derive(Clone)]
+pub enum Work {
+    Copy {
+        from: Place,
+        to: Place,
+        shape: Shape,
+    },
+    Fill {
+        at: u64,
+        /// The lowest bytes of this.
+        value: u32,
+        /// 1, 2 or 4 bytes.
+        size: u32,
+        /// Values in a row.
+        width: u64,
+        rows: u64,
+        pitch: u64,
+    },
+    Kernel(Kernel),
+    Call(Callback),
+    /// Handle of an event, and which of its records this is.
+    Record(u64, u64),
+    /// Gives memory back that was allocated in the order of a stream.
+    Free(u64),
+}
+
+impl std::fmt::Display for Work {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = |place: &Place| match place {
+            Place::Device(at) => format!("device memory at {at:#x}"),
+            Place::Host(at) => format!("host memory at {at:#x}"),
+            Place::Taken(_) => "pageable host memory".into(),
+        };
+        match self {
+            Work::Copy { from, to, shape, .. } => {
+                write!(f, "copy of {} bytes from {} to {}", shape.width * shape.rows, place(from), place(to))
+            }
+            Work::Fill { at, size, width, rows, .. } => {
+                write!(f, "fill of {} bytes at {at:#x}", u64::from(*size) * width * rows)
+            }
+            Work::Kernel(k) => write!(f, "kernel {}", k.entry),
+            Work::Call(_) => f.write_str("function of the host"),
+            Work::Record(..) => f.write_str("event"),
+            Work::Free(at) => write!(f, "free of {at:#x}"),
+        }
+    }
+}
