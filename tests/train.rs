@@ -363,6 +363,7 @@ fn settings(folder: &Path, detector: Arc<dyn Detector>) -> ckaad::Result<Setting
         resume: false,
         out: folder.join("model.safetensors"),
         weights: BACKBONE.describe(),
+        normal_class: None,
     })
 }
 

@@ -7,6 +7,7 @@ use super::progress;
 use crate::data::layout::check::{Report, check};
 use crate::data::layout::split::{Amount, Plan, csv, split};
 use crate::data::layout::{Category, Dataset, LAYOUTS, Layout, Options, Split, TestSet};
+use crate::detector::provenance::Training;
 use crate::output::{expect_new, folder_of, write_atomically};
 use crate::{Error, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -58,11 +59,26 @@ pub struct Data {
     reading: Reading,
 }
 
+impl Named {
+    /// Warns where a model was trained with other classes for normal ones than these pictures are judged by.
+    pub fn tell_other_class(&self, training: Option<&Training>) {
+        if let (Some(here), Some(there)) = (&self.normal_class, training.and_then(|t| t.normal_class.as_ref()))
+            && here != there
+        {
+            warning!(
+                "normal is {here} here, and the model was trained with {there} for normal; --normal-class says which"
+            );
+        }
+    }
+}
+
 /// What was named.
 #[derive(Default)]
 pub struct Named {
     /// Which of the known datasets it is, or its layout; empty where there are several roots.
     pub dataset: String,
+    /// The classes that are called normal, of datasets in which others could be.
+    pub normal_class: Option<String>,
     /// None where no dataset is named.
     pub categories: Vec<Category>,
 }
@@ -73,12 +89,15 @@ impl Data {
         if self.data.is_empty() && (self.reading.layout.is_some() || !self.reading.normal_class.is_empty()) {
             return Err(Error::Usage("--layout and --normal-class say how to read --data; name it, too".into()));
         }
-        let (mut all, mut name) = (Vec::new(), String::new());
+        let (mut all, mut name, mut classes) = (Vec::new(), String::new(), Vec::new());
         for root in &self.data {
             let dataset = self.reading.dataset(root)?;
             let layout = dataset.layout;
             if layout.name != "folder" {
                 note!("ckaad: {}: layout {} (normal: {})", root.display(), layout.name, self.normal(layout));
+            }
+            if layout.classes && !classes.contains(&self.normal(layout)) {
+                classes.push(self.normal(layout));
             }
             let several = self.data.len() > 1;
             if !several {
@@ -101,7 +120,8 @@ impl Data {
         if all.len() > 1 {
             note!("ckaad: {} categories together: {}", all.len(), names.join(", "));
         }
-        Ok(Named { dataset: name, categories: all })
+        let normal_class = (!classes.is_empty()).then(|| classes.join("; "));
+        Ok(Named { dataset: name, normal_class, categories: all })
     }
 
     fn normal(&self, layout: &Layout) -> String {

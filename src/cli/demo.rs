@@ -123,6 +123,7 @@ pub fn run(args: &Args) -> Result<bool> {
         resume: false,
         out: model_path.clone(),
         weights: weights.describe(),
+        normal_class: None,
     };
     let teller = Teller::new(epochs, &*detector, None);
     train::run(&settings, TrainSet::open(&data)?, &weights, &|e| teller.tell(e), &AtomicBool::new(false))?;

@@ -88,7 +88,9 @@ pub fn run(args: &Args) -> Result<bool> {
         return Err(Error::Usage("which pictures? --normal DIR, --anomalous DIR or both, or --data DIR".into()));
     }
     let model = ModelFile::open(&args.model)?;
-    let mut categories = args.data.open()?.categories;
+    let named = args.data.open()?;
+    named.tell_other_class(model.config.training.as_ref());
+    let mut categories = named.categories;
     let set = match categories.len() {
         1 => categories.remove(0).test?,
         2.. => TestSet::together(categories.into_iter().map(|c| Ok((c.name, c.test?))).collect::<Result<_>>()?),

@@ -76,6 +76,9 @@ fn table(config: &Config) -> Result<String> {
             rows.push(("", format!("{epochs}, batch size {}, seed {}", t.batch_size, t.seed)));
             let data = format!("{} normal, {} held back, {} anomalous", t.normal, t.held_back, t.anomalous);
             rows.push(("on", format!("{data}; digest {}", t.data)));
+            if let Some(class) = &t.normal_class {
+                rows.push(("", format!("normal: {class}")));
+            }
         }
     }
     let number = |t: Option<f64>| t.map_or("none".to_string(), |t| format!("{t:.5}"));

@@ -95,8 +95,10 @@ enum Pictures {
 
 impl Args {
     /// The pictures, none of them in the way of `outputs`.
-    fn pictures(&self, outputs: &Outputs) -> Result<Pictures> {
-        let mut samples: Vec<Sample> = match (&self.normal, &self.data.open()?.categories[..]) {
+    fn pictures(&self, model: &ModelFile, outputs: &Outputs) -> Result<Pictures> {
+        let named = self.data.open()?;
+        named.tell_other_class(model.config.training.as_ref());
+        let mut samples: Vec<Sample> = match (&self.normal, &named.categories[..]) {
             (Some(normal), _) => {
                 let set = TestSet::of_folders(Some(normal), self.anomalous.as_deref(), None)?;
                 tell_passed_over(&set.passed_over);
@@ -139,7 +141,7 @@ impl Args {
 
     /// Scores the pictures. Those that cannot be read are left out and counted in `failed`; the others are known by their digests.
     fn calibrate(&self, model: &ModelFile, outputs: Outputs, failed: &mut Failed) -> Result<(Calibration, Digests)> {
-        let (given, labels) = match self.pictures(&outputs)? {
+        let (given, labels) = match self.pictures(model, &outputs)? {
             Pictures::Given(given) => (Ok(given), vec![]),
             Pictures::Labelled(samples) => {
                 let labels = samples.iter().map(|s| s.anomalous).collect();

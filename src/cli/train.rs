@@ -206,7 +206,7 @@ fn tell_classes(set: &TrainSet) {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let Named { dataset, mut categories } = args.data.open()?;
+    let Named { dataset, normal_class, mut categories } = args.data.open()?;
     let category = if let [only] = &categories[..] { only.name.as_str() } else { "" };
     let by_steps = matches!(args.detector.detector()?.learning(), Learning::Steps(_));
     // The paper's are of a method that learns by steps.
@@ -267,6 +267,7 @@ pub fn run(args: &Args) -> Result<bool> {
         resume: args.resume,
         out: args.out.clone(),
         weights: weights.describe(),
+        normal_class,
     };
     let log = match settings.detector.learning() {
         Learning::Steps(_) => Some(open_log(args)?),

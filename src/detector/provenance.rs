@@ -31,6 +31,9 @@ pub struct Training {
     pub held_back: usize,
     /// Pictures known to be anomalous somewhere.
     pub anomalous: usize,
+    /// The classes that were called normal, of datasets in which others could be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normal_class: Option<String>,
     /// Digest of names, sizes and contents of all of these.
     pub data: String,
 }

@@ -230,6 +230,7 @@ impl Runner<'_> {
             resume: path_of(&out).exists(),
             out: out.clone(),
             weights: weights.describe(),
+            normal_class: None,
         };
         let progress = Mutex::new(progress);
         let heard = |event: Event| match event {

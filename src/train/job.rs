@@ -215,6 +215,7 @@ impl<'a> Job<'a> {
             normal: self.normal.len(),
             held_back: self.held_back.len(),
             anomalous: self.anomalous.len(),
+            normal_class: s.normal_class.clone(),
             data: self.pictures.digest().into(),
         })
     }

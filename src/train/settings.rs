@@ -50,6 +50,9 @@ pub struct Settings {
     /// Said of the backbone in the model file: where its weights came from.
     #[serde(skip)]
     pub weights: String,
+    /// Said of the pictures there: which classes are called normal, of datasets in which others could be.
+    #[serde(skip)]
+    pub normal_class: Option<String>,
 }
 
 /// The method and its options, so far as training needs them.
@@ -213,6 +216,7 @@ mod tests {
             resume: true,
             out: "model.safetensors".into(),
             weights: "random".into(),
+            normal_class: None,
         };
         let data = DataKey { digest: "296559de3e551e22", normal: 11, anomalous: 0, cached: true };
         let old = OLD.replace("threads 2", &format!("threads {}", rayon::current_num_threads()));

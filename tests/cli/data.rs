@@ -99,6 +99,11 @@ fn cifar10_from_its_batches() {
     let scores = run.json()[0]["scores"].clone();
     assert!(scores[0]["path"].as_str().unwrap().ends_with("test_batch.bin#1"), "{scores}");
     assert_eq!((&scores[0]["type"], &scores[2]["type"]), (&"automobile".into(), &"ship".into()));
+    // What is normal is in the model, and another class at another time is said.
+    assert!(!run.err.contains("the model was trained with"), "{run:?}");
+    assert!(ckaad(&["info", text(&model)]).ok().out.contains("normal: ship"));
+    let run = ckaad(&eval[..5]).ok();
+    assert!(run.err.contains("normal is airplane here, and the model was trained with ship for normal"), "{run:?}");
     // Nothing is written over a batch.
     let batch = root.join("data_batch_2.bin");
     train(&root, &batch, "--normal-class ship --force").fails(2, &["--out", "data_batch_2.bin"]);
