@@ -11,7 +11,7 @@ use std::time::Instant;
 use ptxsim::{Memory, Module};
 
 use crate::card::Card;
-use crate::clock::Lane;
+use crate::clock::{Lane, Stamp};
 use crate::graph::{Capture, Executable, Graph, Mode};
 use crate::host::{Locked, reserve};
 use crate::queue::{Point, Queue};
@@ -113,6 +113,8 @@ pub struct Driver {
     pub captured: u64,
     pub queue: Queue,
     pub touched: Touched,
+    /// The last piece that a race was reported of: once is enough.
+    pub raced: Option<Stamp>,
     /// Whether work of several lanes was ever submitted: only then bytes can be raced for.
     pub concurrent: bool,
     pub locked: Locked,
@@ -196,6 +198,7 @@ impl Driver {
             captures: HashMap::new(),
             captured: 0,
             touched: Touched::default(),
+            raced: None,
             concurrent: false,
             locked: Locked::default(),
             given: BTreeMap::new(),
@@ -214,7 +217,9 @@ impl Driver {
         {
             let memory = name.contains("Alloc");
             let usual = if memory { Status::CUDA_ERROR_OUT_OF_MEMORY } else { Status::CUDA_ERROR_UNKNOWN };
-            return Err(status.unwrap_or(usual));
+            let status = status.unwrap_or(usual);
+            self.fail(status, body);
+            return Err(status);
         }
         if needs != Needs::Nothing && !self.initialised {
             return Err(self.wrong("cuInit was not called", Status::CUDA_ERROR_NOT_INITIALIZED));
@@ -232,6 +237,23 @@ impl Driver {
             }
         }
         body(self)
+    }
+
+    /// Lets the call under way fail as it would on a card: what gives something back does so all the same (the error is one of earlier
+    /// work), a wait that fails is the end of its context, and a capture is over however it ends.
+    fn fail(&mut self, status: Status, body: impl FnOnce(&mut Driver) -> Result) {
+        if ["Free", "Destroy", "Release", "Unload"].iter().any(|verb| self.name.contains(verb)) {
+            let _ = body(self);
+        } else if self.name.ends_with("Synchronize") {
+            let Ok(current) = self.current() else { return };
+            if let Ok(context) = self.contexts.get_mut(current, self.name) {
+                context.failed.get_or_insert(status);
+            }
+            self.queue.drop_context(current);
+        } else if self.name == "cuStreamEndCapture" {
+            self.captures.clear();
+            self.streams.iter_mut().for_each(|(_, stream)| stream.capture = None);
+        }
     }
 
     /// This call, to be kept or told.
@@ -314,8 +336,11 @@ impl Driver {
         Ok(())
     }
 
-    /// Says what was never given back.
+    /// Says what was never given back. In a context that failed nothing can be.
     fn leaks(&self) {
+        if self.contexts.iter().any(|(_, context)| context.failed.is_some()) {
+            return;
+        }
         let report = |what: String, call: &Call| found(&format!("never given back: {what}"), &[call]);
         for (at, given) in self.given.iter().filter(|(_, given)| !given.leaving) {
             report(format!("{} bytes of device memory at {at:#x}", given.bytes), &given.call);

@@ -257,7 +257,10 @@ impl Driver {
         }
         let what: Arc<str> = item.work.to_string().into();
         let piece = Piece { stamp: item.stamp, clock: &item.clock, what: &what, call: &item.call };
-        if let Some(race) = self.touched.note(&piece, bytes, used) {
+        if let Some(race) = self.touched.note(&piece, bytes, used)
+            && self.raced != Some(item.stamp)
+        {
+            self.raced = Some(item.stamp);
             let verb = |writes| if writes { "writes" } else { "reads" };
             let Range { start, end } = race.bytes;
             let text = format!(

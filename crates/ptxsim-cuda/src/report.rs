@@ -4,6 +4,9 @@ use std::backtrace::Backtrace;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+/// Frames of a call that are shown.
+const FRAMES: usize = 12;
+
 static FOUND: AtomicUsize = AtomicUsize::new(0);
 
 /// A call of the program, kept with what it started.
@@ -24,12 +27,13 @@ impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "  {}, called at", self.name)?;
         let text = self.trace.to_string();
-        // Frames of this library come first, then the program's; those of the runtime below them tell nothing.
-        let ours = |line: &str| line.contains("ptxsim_cuda") || line.contains("backtrace");
-        let lines: Vec<&str> = text.lines().collect();
-        let first = lines.iter().rposition(|l| ours(l) && !l.contains(" at ")).map_or(0, |at| at + 1);
-        for line in lines[first.min(lines.len())..].iter().filter(|l| !l.trim_start().starts_with("at ")).take(12) {
-            write!(f, "\n    {}", line.trim())?;
+        // Frames of this library come first, then the call itself, then the program's, down to where its thread began.
+        let frames: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.starts_with("at ")).collect();
+        let ours = |frame: &&str| ["ptxsim_cuda", "std::backtrace", self.name].iter().any(|name| frame.contains(name));
+        let first = frames.iter().rposition(|frame| ours(frame)).map_or(0, |at| at + 1);
+        let began = |frame: &&&str| !frame.contains("__rust_begin_short_backtrace") && !frame.contains("__libc_start");
+        for frame in frames[first..].iter().take_while(began).take(FRAMES) {
+            write!(f, "\n    {frame}")?;
         }
         Ok(())
     }

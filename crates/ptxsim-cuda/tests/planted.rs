@@ -1,0 +1,367 @@
+//! Programs with a fault of each kind planted in them, written as programs on cudarc's `result` layer are: what only works by luck on a
+//! card is reported. And the same programs as they should be: nothing is, whatever the order that work is done in.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::{PROGRAM, run, text};
+use cudarc::driver::result::{self, stream::StreamKind};
+use cudarc::driver::sys;
+use std::ffi::{CString, c_void};
+use std::os::unix::process::ExitStatusExt;
+
+type Fallible = Result<(), cudarc::driver::DriverError>;
+
+/// Adds 1 to every word; and the same with a table in shared memory that the launch brings.
+const PTX: &str = "
+.version 8.1
+.target sm_80
+.address_size 64
+.visible .entry add(.param .u64 data, .param .u32 count) {
+    .reg .pred %p; .reg .b64 %rd<4>; .reg .b32 %r<8>;
+    ld.param.u64 %rd1, [data];
+    ld.param.u32 %r1, [count];
+    mov.u32 %r2, %ctaid.x;
+    mov.u32 %r3, %ntid.x;
+    mov.u32 %r4, %tid.x;
+    mad.lo.u32 %r5, %r2, %r3, %r4;
+    setp.ge.u32 %p, %r5, %r1;
+    @%p ret;
+    mul.wide.u32 %rd2, %r5, 4;
+    add.u64 %rd3, %rd1, %rd2;
+    ld.global.u32 %r6, [%rd3];
+    add.u32 %r7, %r6, 1;
+    st.global.u32 [%rd3], %r7;
+    ret;
+}";
+const COUNT: usize = 1000;
+const BYTES: usize = 4 * COUNT;
+
+struct Card {
+    context: sys::CUcontext,
+    add: sys::CUfunction,
+}
+
+fn open() -> Result<Card, cudarc::driver::DriverError> {
+    result::init()?;
+    let device = result::device::get(0)?;
+    let context = unsafe { result::primary_ctx::retain(device)? };
+    unsafe { result::ctx::set_current(context)? };
+    Ok(Card { context, add: load()? })
+}
+
+fn load() -> Result<sys::CUfunction, cudarc::driver::DriverError> {
+    let ptx = CString::new(PTX).unwrap();
+    let module = unsafe { result::module::load_data(ptx.as_ptr().cast())? };
+    unsafe { result::module::get_function(module, CString::new("add").unwrap()) }
+}
+
+fn stream() -> Result<sys::CUstream, cudarc::driver::DriverError> {
+    result::stream::create(StreamKind::NonBlocking)
+}
+
+// A frame of its own in what is reported.
+#[inline(never)]
+fn launch(add: sys::CUfunction, data: u64, count: u32, shared: u32, stream: sys::CUstream) -> Fallible {
+    let (mut data, mut count) = (data, count);
+    let mut each: [*mut c_void; 2] = [(&raw mut data).cast(), (&raw mut count).cast()];
+    unsafe { result::launch_kernel(add, (4, 1, 1), (256, 1, 1), shared, stream, &mut each) }
+}
+
+/// Page-locked memory of so many words.
+fn locked(value: u32) -> Result<&'static mut [u32], cudarc::driver::DriverError> {
+    let memory = unsafe { result::malloc_host(BYTES, 0)? };
+    let words = unsafe { std::slice::from_raw_parts_mut(memory.cast::<u32>(), COUNT) };
+    words.fill(value);
+    Ok(words)
+}
+
+fn bytes(words: &[u32]) -> &[u8] {
+    unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), 4 * words.len()) }
+}
+
+fn bytes_mut(words: &mut [u32]) -> &mut [u8] {
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), 4 * words.len()) }
+}
+
+fn event() -> Result<sys::CUevent, cudarc::driver::DriverError> {
+    result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+}
+
+const WAIT: sys::CUevent_wait_flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+const LOCAL: sys::CUstreamCaptureMode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+
+/// Up on one stream, a kernel on another, down on a third: with both waits, or without one of them.
+fn pipeline(wait_up: bool, wait_down: bool, early: bool) -> Fallible {
+    let Card { add, .. } = open()?;
+    let (host, device) = (locked(41)?, unsafe { result::malloc_sync(BYTES)? });
+    let [up, work, down] = [stream()?, stream()?, stream()?];
+    let [there, done] = [event()?, event()?];
+    unsafe {
+        result::memcpy_htod_async(device, bytes(host), up)?;
+        result::event::record(there, up)?;
+        if early {
+            host.fill(7);
+        }
+        if wait_up {
+            result::stream::wait_event(work, there, WAIT)?;
+        }
+        launch(add, device, COUNT as u32, 0, work)?;
+        result::event::record(done, work)?;
+        if wait_down {
+            result::stream::wait_event(down, done, WAIT)?;
+        }
+        let back = locked(0)?;
+        result::memcpy_dtoh_async(bytes_mut(back), device, down)?;
+        result::stream::synchronize(down)?;
+        // Whatever was not waited for.
+        result::ctx::synchronize()?;
+        println!("first {}", back[0]);
+        for s in [up, work, down] {
+            result::stream::destroy(s)?;
+        }
+        result::event::destroy(there)?;
+        result::event::destroy(done)?;
+        result::free_host(back.as_mut_ptr().cast())?;
+        result::free_host(host.as_mut_ptr().cast())?;
+        result::free_sync(device)
+    }
+}
+
+/// A graph whose two halves are on two streams that are joined, replayed three times.
+fn graph() -> Fallible {
+    let Card { add, .. } = open()?;
+    let (host, back) = (locked(10)?, locked(0)?);
+    let (a, b) = unsafe { (result::malloc_sync(BYTES)?, result::malloc_sync(BYTES)?) };
+    let [first, second] = [stream()?, stream()?];
+    let [fork, join] = [event()?, event()?];
+    unsafe {
+        result::stream::begin_capture(first, LOCAL)?;
+        result::memcpy_htod_async(a, bytes(host), first)?;
+        result::event::record(fork, first)?;
+        result::stream::wait_event(second, fork, WAIT)?;
+        result::memcpy_htod_async(b, bytes(host), second)?;
+        launch(add, b, COUNT as u32, 0, second)?;
+        launch(add, a, COUNT as u32, 0, first)?;
+        result::event::record(join, second)?;
+        result::stream::wait_event(first, join, WAIT)?;
+        launch(add, b, COUNT as u32, 0, first)?;
+        result::memcpy_dtoh_async(bytes_mut(back), b, first)?;
+        let graph = result::stream::end_capture(first)?;
+        let ready = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0))?;
+        for round in 0..3 {
+            host.fill(10 * round);
+            result::graph::launch(ready, first)?;
+            result::stream::synchronize(first)?;
+            println!("round {}", back[COUNT - 1]);
+        }
+        result::graph::exec_destroy(ready)?;
+        result::graph::destroy(graph)?;
+        result::event::destroy(fork)?;
+        result::event::destroy(join)?;
+        result::stream::destroy(first)?;
+        result::stream::destroy(second)?;
+        result::free_host(host.as_mut_ptr().cast())?;
+        result::free_host(back.as_mut_ptr().cast())?;
+        result::free_sync(a)?;
+        result::free_sync(b)
+    }
+}
+
+/// The process that `run` starts is one of these; as a test among others it is none and does nothing.
+#[test]
+fn program() {
+    let Ok(name) = std::env::var(PROGRAM) else { return };
+    if let Err(e) = named(&name) {
+        println!("{name} ends with {:?}", e.0);
+    }
+}
+
+fn named(name: &str) -> Fallible {
+    let null: *mut c_void = std::ptr::null_mut();
+    match name {
+        "right" => pipeline(true, true, false)?,
+        "graph" => graph()?,
+        "no wait for the upload" => pipeline(false, true, false)?,
+        "no wait for the kernel" => pipeline(true, false, false)?,
+        "staging changed" => pipeline(true, true, true)?,
+        "read too early" => unsafe {
+            let Card { add, .. } = open()?;
+            let (back, device, s) = (locked(5)?, result::malloc_sync(BYTES)?, stream()?);
+            result::memset_d8_async(device, 0, BYTES, s)?;
+            launch(add, device, COUNT as u32, 0, s)?;
+            result::memcpy_dtoh_async(bytes_mut(back), device, s)?;
+            println!("first {:#x}", back[0]);
+            result::stream::synchronize(s)?;
+            println!("then {:#x}", back[0]);
+        },
+        "freed in use" => unsafe {
+            let Card { add, .. } = open()?;
+            let (device, s) = (result::malloc_sync(BYTES)?, stream()?);
+            result::memset_d8_async(device, 0, BYTES, s)?;
+            result::stream::synchronize(s)?;
+            launch(add, device, COUNT as u32, 0, s)?;
+            result::free_sync(device)?;
+            result::stream::synchronize(s)?;
+        },
+        "two kernels" => unsafe {
+            let Card { add, .. } = open()?;
+            let (device, a, b) = (result::malloc_sync(BYTES)?, stream()?, stream()?);
+            result::memset_d8_sync(device, 0, BYTES)?;
+            launch(add, device, COUNT as u32, 0, a)?;
+            launch(add, device, COUNT as u32, 0, b)?;
+            result::ctx::synchronize()?;
+        },
+        "allocation in a capture" => unsafe {
+            open()?;
+            let s = stream()?;
+            result::stream::begin_capture(s, LOCAL)?;
+            println!("{:?}", result::malloc_sync(16).map_err(|e| e.0));
+            result::stream::end_capture(s)?;
+        },
+        "pageable in a capture" => unsafe {
+            open()?;
+            let (device, s, host) = (result::malloc_sync(BYTES)?, stream()?, vec![0u8; BYTES]);
+            result::stream::begin_capture(s, LOCAL)?;
+            result::memcpy_htod_async(device, &host, s)?;
+            result::graph::destroy(result::stream::end_capture(s)?)?;
+        },
+        "wait in a capture" => unsafe {
+            open()?;
+            let s = stream()?;
+            result::stream::begin_capture(s, LOCAL)?;
+            result::stream::synchronize(s)?;
+        },
+        "not joined" => unsafe {
+            let Card { add, .. } = open()?;
+            let (device, a, b, fork) = (result::malloc_sync(BYTES)?, stream()?, stream()?, event()?);
+            result::stream::begin_capture(a, LOCAL)?;
+            result::event::record(fork, a)?;
+            result::stream::wait_event(b, fork, WAIT)?;
+            launch(add, device, COUNT as u32, 0, b)?;
+            result::stream::end_capture(a)?;
+        },
+        "no context" => unsafe {
+            open()?;
+            result::ctx::set_current(null.cast())?;
+            result::malloc_sync(16)?;
+        },
+        "another context" => unsafe {
+            let Card { add, .. } = open()?;
+            let device = result::device::get(1)?;
+            result::ctx::set_current(result::primary_ctx::retain(device)?)?;
+            launch(add, 0, 0, 0, stream()?)?;
+        },
+        "shared memory" => {
+            let Card { add, .. } = open()?;
+            launch(add, 0, 0, 50 << 10, null.cast())?;
+        }
+        "stale" => unsafe {
+            open()?;
+            let e = event()?;
+            result::event::destroy(e)?;
+            result::event::record(e, stream()?)?;
+        },
+        "freed twice" => unsafe {
+            open()?;
+            let device = result::malloc_sync(16)?;
+            result::free_sync(device)?;
+            result::free_sync(device)?;
+        },
+        "host access" => unsafe {
+            open()?;
+            let device = result::malloc_sync(16)?;
+            println!("{}", *(device as *const u32));
+        },
+        "leak" => unsafe {
+            open()?;
+            result::malloc_sync(16)?;
+            stream()?;
+        },
+        "out of bounds" => unsafe {
+            let Card { add, context } = open()?;
+            let (device, s) = (result::malloc_sync(BYTES)?, stream()?);
+            result::memset_d8_async(device, 0, BYTES, s)?;
+            launch(add, device, COUNT as u32 + 1, 0, s)?;
+            println!("launched");
+            println!("{:?}", result::stream::synchronize(s).map_err(|e| e.0));
+            result::ctx::set_current(context)?;
+            println!("{:?}", result::malloc_sync(16).map_err(|e| e.0));
+        },
+        "never written" => unsafe {
+            open()?;
+            let (device, back) = (result::malloc_sync(BYTES)?, locked(0)?);
+            result::memcpy_dtoh_sync(bytes_mut(back), device)?;
+        },
+        "cubin" => unsafe {
+            open()?;
+            result::module::load_data(b"\x7fELF\x02\x01\x01 and so on\0".as_ptr().cast())?;
+        },
+        other => panic!("no program is called {other}"),
+    }
+    Ok(())
+}
+
+/// What each must be told, on either stream.
+const FAULTS: &[(&str, &str)] = &[
+    ("no wait for the upload", "race on|was never written|uninitialised read in kernel add"),
+    ("no wait for the kernel", "race on|was never written"),
+    ("staging changed", "the host changed these bytes before they were copied"),
+    ("read too early", "first 0xa5a5a5a5"),
+    ("freed in use", "that memory was freed: CUDA_ERROR_ILLEGAL_ADDRESS"),
+    ("two kernels", "kernel add writes it and kernel add writes it, in no order"),
+    ("allocation in a capture", "cuMemAlloc_v2: not while a stream is captured, since it may wait"),
+    ("allocation in a capture", "ends with CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
+    ("pageable in a capture", "a captured copy of pageable memory"),
+    ("wait in a capture", "cuStreamSynchronize: the stream is being captured"),
+    ("not joined", "streams that joined the capture were not joined back"),
+    ("no context", "cuMemAlloc_v2: no context is current in this thread"),
+    ("another context", "add is of another context than the current one"),
+    ("shared memory", "51200 bytes of dynamic shared memory, its attribute allows 49152"),
+    ("stale", "was destroyed before"),
+    ("freed twice", "was freed before"),
+    ("leak", "never given back: 16 bytes of device memory"),
+    ("leak", "never given back: stream"),
+    ("out of bounds", "launched\nErr(CUDA_ERROR_ILLEGAL_ADDRESS)\nErr(CUDA_ERROR_ILLEGAL_ADDRESS)"),
+    ("out of bounds", "out of bounds in kernel add, PTX line"),
+    ("never written", "was never written"),
+    ("cubin", "a cubin is machine code, which is not emulated"),
+];
+
+#[test]
+fn faults_are_reported() {
+    for (program, expected) in FAULTS {
+        let out = run(program, &[("PTXSIM_CARD", "a100,a100")]);
+        let told = text(&out.stdout) + &text(&out.stderr);
+        assert!(expected.split('|').any(|e| told.contains(e)), "{program}: {expected} is not in {told}");
+        // Some are errors that a card reports, too, and "read too early" is seen by the program itself.
+        let silent = ["read too early", "cubin"].contains(program);
+        assert!(silent || out.status.code() == Some(99), "{program}: {:?} {told}", out.status);
+    }
+}
+
+/// The call that a fault is about is named with where it was made.
+#[test]
+fn reports_name_the_call() {
+    let told = text(&run("two kernels", &[]).stderr);
+    assert_eq!(told.matches("cuLaunchKernel, called at").count(), 2, "once for each of the two: {told}");
+    assert!(told.contains("planted::launch"), "{told}");
+}
+
+#[test]
+fn the_host_cannot_touch_device_memory() {
+    assert_eq!(run("host access", &[]).status.signal(), Some(11));
+}
+
+#[test]
+fn right_programs_are_left_alone_in_any_order() {
+    for seed in 0..20 {
+        let seed = seed.to_string();
+        for (program, expected) in [("right", "first 42\n"), ("graph", "round 2\nround 12\nround 22\n")] {
+            let out = run(program, &[("PTXSIM_SCHEDULE", &seed)]);
+            let (told, wrong) = (text(&out.stdout), text(&out.stderr));
+            assert!(told.contains(expected) && out.status.success(), "{program}, seed {seed}: {told} {wrong}");
+        }
+    }
+}
