@@ -310,7 +310,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("staging changed", "the host changed these bytes before they were copied"),
     ("read too early", "first 0xa5a5a5a5"),
     ("freed in use", "that memory was freed: CUDA_ERROR_ILLEGAL_ADDRESS"),
-    ("two kernels", "kernel add writes it and kernel add writes it, in no order"),
+    ("two kernels", "kernel add reads it and kernel add writes it, in no order"),
     ("allocation in a capture", "cuMemAlloc_v2: not while a stream is captured, since it may wait"),
     ("allocation in a capture", "ends with CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
     ("pageable in a capture", "a captured copy of pageable memory"),
