@@ -329,6 +329,12 @@ golden!(resnet18_image, "resnet18_image.safetensors", F32);
 golden!(wide_resnet50_patch, "wide_resnet50_patch.safetensors", F32_WIDE);
 
 /// The kernels: the first step's features, reconstructions, energies, gradients and losses, and scores.
+/// The driver for GPUs takes the same steps, on the stand-in for libcuda.
+#[test]
+fn kernels_on_the_stand_in() {
+    common::stand_in::again(&["kernels::"], 1);
+}
+
 mod kernels {
     use super::*;
 

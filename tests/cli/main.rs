@@ -15,6 +15,7 @@ mod known;
 mod names;
 mod resume;
 mod score;
+mod stand_in;
 mod support;
 mod threshold;
 mod train;

@@ -1,6 +1,8 @@
 //! Shared by the tests: golden files, and the numbers that both sides generate from names.
 #![allow(dead_code)] // every test binary uses its own part
 
+pub mod stand_in;
+
 use ckaad::Result;
 use ckaad::engine::device::cuda::gpu::GpuDriver;
 use ckaad::engine::device::cuda::{Driver, SimDriver};

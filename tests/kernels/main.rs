@@ -11,6 +11,7 @@ mod kept;
 mod lanes;
 mod leaves;
 mod parity;
+mod stand_in;
 mod tuning;
 mod values;
 

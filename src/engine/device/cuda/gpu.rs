@@ -119,8 +119,22 @@ impl GpuDriver {
         Ok(())
     }
 
-    fn event(&self, flags: sys::CUevent_flags) -> Result<sys::CUevent> {
-        result::event::create(flags).map_err(|e| self.failed("creating an event", e))
+    /// New events, all of them or none.
+    fn events<const N: usize>(&self, flags: sys::CUevent_flags) -> Result<[sys::CUevent; N]> {
+        let mut made = [std::ptr::null_mut(); N];
+        for i in 0..N {
+            match result::event::create(flags) {
+                Ok(event) => made[i] = event,
+                Err(e) => {
+                    for event in &made[..i] {
+                        // SAFETY: made above, and never recorded.
+                        let _ = unsafe { result::event::destroy(*event) };
+                    }
+                    return Err(self.failed("creating an event", e));
+                }
+            }
+        }
+        Ok(made)
     }
 
     /// Lets `stream` go on only when `event`, recorded in `after`, is reached.
@@ -162,8 +176,7 @@ impl GpuDriver {
 
     /// Seconds of one launch of `burst`, which holds [`BURST`] of them, again and again.
     fn time(&self, burst: sys::CUgraphExec, repetitions: usize) -> Result<Vec<f64>> {
-        let [start, end] =
-            [self.event(sys::CUevent_flags::CU_EVENT_DEFAULT)?, self.event(sys::CUevent_flags::CU_EVENT_DEFAULT)?];
+        let [start, end] = self.events(sys::CUevent_flags::CU_EVENT_DEFAULT)?;
         let once = || {
             // SAFETY: events and stream are ours.
             unsafe { result::event::record(start, self.stream) }.map_err(|e| self.failed("recording an event", e))?;
@@ -325,20 +338,29 @@ impl Driver for GpuDriver {
         }
         self.start_capture()?;
         self.copies = copies;
-        if self.copies.beside { Ok(()) } else { self.upload(&self.copies.uploads, self.stream) }
+        if self.copies.beside {
+            return Ok(());
+        }
+        let noted = self.upload(&self.copies.uploads, self.stream);
+        if noted.is_err() {
+            // SAFETY: the capture was begun above; as long as it lasts, nothing could be freed.
+            let ended = unsafe { result::stream::end_capture(self.stream) };
+            // SAFETY: nothing else has this graph.
+            let _ = ended.and_then(|graph| unsafe { result::graph::destroy(graph) });
+        }
+        noted
     }
 
     fn end_capture(&mut self) -> Result<Graph> {
-        self.enter()?;
+        let entered = self.enter();
         let copies = std::mem::take(&mut self.copies);
-        // The capture has to end even if a copy cannot be noted.
+        // The capture has to end, whatever fails meanwhile.
         let noted = if copies.beside { Ok(()) } else { self.download(&copies.downloads, self.stream) };
         let kernels = self.finish_capture()?;
         self.graphs.push(Captured { kernels, copies, stages: None });
-        noted?;
+        entered.and(noted)?;
         if let Some(last) = self.graphs.last().filter(|g| g.copies.beside).map(|_| self.graphs.len() - 1) {
-            let untimed = || self.event(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
-            self.graphs[last].stages = Some([untimed()?, untimed()?, untimed()?]);
+            self.graphs[last].stages = Some(self.events(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?);
         }
         Ok(Graph(self.graphs.len() - 1))
     }

@@ -1,0 +1,111 @@
+//! `--device cuda` on the stand-in for libcuda (`crates/ptxsim-cuda`): the GPU's own host code, as it runs on a card.
+
+use crate::common::stand_in::folder as driver;
+use crate::support::*;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// The program on a machine with such cards.
+fn with_card(args: &[&str], environment: &[(&str, &str)]) -> Command {
+    let mut command = command(args);
+    command.env("LD_LIBRARY_PATH", driver()).envs(environment.iter().copied());
+    command
+}
+
+/// Flags of the smallest scoring there is.
+fn scoring(pictures: &str) -> [&str; 10] {
+    ["score", "--model", text(model()), "--format", "json", "--device", "cuda", "--precision", "f32", pictures]
+}
+
+#[test]
+fn cards_are_listed_as_they_are() {
+    let listed =
+        |cards, version| run(with_card(&["devices"], &[("PTXSIM_CARD", cards), ("PTXSIM_DRIVER", version)])).ok().out;
+    let two = listed("h200,4090", "12.9");
+    assert!(two.contains("cuda:0  NVIDIA H200 (ptxsim), compute capability 9.0, 132 multiprocessors"), "{two}");
+    assert!(two.contains("cuda:1  NVIDIA GeForce RTX 4090 (ptxsim), compute capability 8.9"), "{two}");
+    let old = listed("a100", "11.8");
+    assert!(old.contains("the NVIDIA driver supports CUDA 11.8, this program needs 12.1"), "{old}");
+}
+
+/// The same kernels run by the same emulator: bits are those of `--device sim`, whatever the order of work.
+#[test]
+fn scores_are_the_emulators_in_any_order() {
+    let pictures = full().join("test/good");
+    let args = scoring(text(&pictures));
+    let scores = |run: Run| -> Vec<f64> { run.ok().json().iter().map(|l| l["score"].as_f64().unwrap()).collect() };
+    let expected = scores(ckaad(&args.map(|a| if a == "cuda" { "sim" } else { a })));
+    assert!(expected.len() > 1);
+    for seed in 0..20 {
+        let found = scores(run(with_card(&args, &[("PTXSIM_SCHEDULE", &seed.to_string())])));
+        assert_eq!(found, expected, "seed {seed}");
+    }
+}
+
+/// Training, too, in three orders: the model file has the same bytes.
+#[test]
+fn models_are_the_same_in_any_order() {
+    let dir = folder();
+    let models: Vec<Vec<u8>> = (0..3)
+        .map(|seed| {
+            let out = dir.path().join(format!("{seed}.safetensors"));
+            let mut command = training(full(), &out, "--strategy ckapatch --epochs 1 --device cuda");
+            command.env("LD_LIBRARY_PATH", driver()).env("PTXSIM_SCHEDULE", seed.to_string());
+            run(command).ok();
+            std::fs::read(out).unwrap()
+        })
+        .collect();
+    assert!(models.iter().all(|m| *m == models[0]));
+}
+
+/// How often a command calls each function of the driver.
+fn calls(args: &[&str]) -> BTreeMap<String, usize> {
+    let dir = folder();
+    let path = dir.path().join("calls");
+    run(with_card(args, &[("PTXSIM_CALLS", text(&path))])).ok();
+    let line = |line: &str| line.split_once(' ').map(|(name, n)| (name.to_string(), n.parse().unwrap()));
+    std::fs::read_to_string(&path).unwrap().lines().filter_map(line).collect()
+}
+
+/// What gives something back may fail: by then the work is done. (Cards are counted and asked about once more than is needed.)
+fn may_fail(name: &str) -> bool {
+    ["Free", "Destroy", "cuDevice", "cuDriver", "cuInit"].iter().any(|part| name.contains(part))
+}
+
+/// Each function of the driver fails once, in its first call, its last, and some between: it is told, nothing hangs, and what was there
+/// before is left alone. The stand-in would report what is not given back.
+#[test]
+fn every_call_that_fails_is_told() {
+    let dir = folder();
+    let out = dir.path().join("m.safetensors");
+    train(full(), &out, "--strategy recon --epochs 1 --device cpu").ok();
+    let before = std::fs::read(&out).unwrap();
+    let pictures = full().join("test/good");
+    let scoring = scoring(text(&pictures));
+    let all = calls(&scoring);
+    assert!(all.len() > 25, "{all:?}");
+    let mut refused = 0;
+    for (name, count) in &all {
+        let some = [1, count / 2, *count];
+        for call in some.iter().filter(|call| (1..=*count).contains(*call)) {
+            let fail = format!("{name}:{call}");
+            let run = run(with_card(&scoring, &[("PTXSIM_FAIL", &fail)]));
+            match run.code {
+                Some(0) => assert!(may_fail(name) || *call == *count, "{fail} is not told: {run:?}"),
+                Some(2) => {
+                    refused += 1;
+                    assert!(run.err.contains("cuda:0") && run.err.contains("CUDA_ERROR"), "{fail}: {run:?}");
+                }
+                _ => panic!("{fail}: {run:?}"),
+            }
+        }
+    }
+    assert!(refused > 40, "{refused} were told");
+    for name in ["cuLaunchKernel:1", "cuMemAlloc_v2:2", "cuGraphLaunch:1", "cuStreamEndCapture:1"] {
+        let mut command = training(full(), &out, "--strategy recon --epochs 1 --device cuda --force");
+        command.env("LD_LIBRARY_PATH", driver()).env("PTXSIM_FAIL", name);
+        let run = run(command);
+        assert_eq!(run.code, Some(2), "{name}: {run:?}");
+        assert!(std::fs::read(&out).unwrap() == before, "{name}: the model that was there is another one");
+    }
+}

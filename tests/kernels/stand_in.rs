@@ -1,0 +1,14 @@
+//! The driver for GPUs on the stand-in for libcuda: what runs on the emulator by itself runs through cudarc, too, and what has work on
+//! several streams does so in whatever order that allows.
+
+use crate::common::stand_in::again;
+
+#[test]
+fn everything_else() {
+    again(&["errors::", "gradients::", "leaves::", "parity::", "tuning::", "values::"], 0);
+}
+
+#[test]
+fn streams_in_any_order() {
+    (0..20).for_each(|seed| again(&["kept::", "lanes::"], seed));
+}
