@@ -28,17 +28,22 @@ fn cards_are_listed_as_they_are() {
     assert!(old.contains("the NVIDIA driver supports CUDA 11.8, this program needs 12.1"), "{old}");
 }
 
-/// The same kernels run by the same emulator: bits are those of `--device sim`, whatever the order of work.
+/// The same kernels run by the same emulator, cut for more multiprocessors than those of `--device sim`: scores differ by what they do
+/// between batch sizes, and not at all between orders of work.
 #[test]
 fn scores_are_the_emulators_in_any_order() {
     let pictures = full().join("test/good");
     let args = scoring(text(&pictures));
     let scores = |run: Run| -> Vec<f64> { run.ok().json().iter().map(|l| l["score"].as_f64().unwrap()).collect() };
     let expected = scores(ckaad(&args.map(|a| if a == "cuda" { "sim" } else { a })));
-    assert!(expected.len() > 1);
-    for seed in 0..20 {
-        let found = scores(run(with_card(&args, &[("PTXSIM_SCHEDULE", &seed.to_string())])));
-        assert_eq!(found, expected, "seed {seed}");
+    let in_order = |seed: u64| scores(run(with_card(&args, &[("PTXSIM_SCHEDULE", &seed.to_string())])));
+    let found = in_order(0);
+    assert!(expected.len() > 1 && found.len() == expected.len());
+    for (a, b) in found.iter().zip(&expected) {
+        assert!((a - b).abs() <= 2e-6 * b, "{a} instead of {b}");
+    }
+    for seed in 1..20 {
+        assert_eq!(in_order(seed), found, "seed {seed}");
     }
 }
 
