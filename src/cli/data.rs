@@ -129,7 +129,7 @@ enum Command {
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Every picture and mask is read: pictures are counted per split and class, equal files are found by their hash. A file on both \
-sides of the split, one that is called normal and anomalous, a mask that is missing while others are there, marks nothing or has \
+sides of the split and one that is called normal and anomalous (in one category or in two, as one model may be trained on all), a mask that is missing while others are there, marks nothing or has \
 another size, a class without test pictures, and rows and files that cannot be used are problems.
 
 Examples:

@@ -135,7 +135,7 @@ fn mvtec_ad_as_a_whole_and_one_of_it() {
     for name in ["folder", "mvtec", "mpdd", "btad"] {
         assert_eq!(Layout::find(name).unwrap().name, "folder");
     }
-    assert!(Layout::find("mvtec3").unwrap_err().to_string().contains("expected one of csv, isic2018"));
+    assert!(Layout::find("mvtec3").unwrap_err().to_string().contains("expected one of visa, csv, isic2018"));
 }
 
 /// The document's table has the layouts in the order in which they are tried.
