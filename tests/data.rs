@@ -368,12 +368,16 @@ fn datasets_with_more_in_them() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     touch(root, "train/good/a.png train/bad/1.png train/bad/2.png train/x.png train/anomalous/a.png");
+    touch(root, "train/hole/1.png test/hole/1.png train/masks/1.png");
     touch(root, "test/good/a.png test/y.png test/z.png test/notes.txt");
     let train = TrainSet::open(root).unwrap();
-    assert_eq!((train.good.len(), train.anomalous.len()), (1, 1));
-    assert_eq!(train.passed_over.to_string(), "1 picture in train itself, folder train/bad (2 pictures)");
+    let labelled: Vec<&str> = train.anomalous.iter().map(|s| s.kind.as_str()).collect();
+    assert_eq!((train.good.len(), &labelled[..]), (1, &["anomalous", "hole"][..]));
+    assert_eq!(train.passed_over.to_string(), "1 picture in train itself, folder train/masks (1 picture)");
+    assert!(train.left_out[0].contains("train/bad: 2 pictures of a class that test has not"), "{:?}", train.left_out);
+    assert_eq!(train.left_out.len(), 1);
     let test = TestSet::open(root).unwrap();
-    assert_eq!(test.images.len(), 1);
+    assert_eq!(test.images.len(), 2);
     assert_eq!(test.passed_over.to_string(), "1 file that is no picture by name (1 .txt), 2 pictures in test itself");
 }
 

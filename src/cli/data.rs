@@ -1,10 +1,10 @@
 //! `ckaad data`: what a dataset holds and what is wrong with it, and splits of pictures that have none. And the flags by which
 //! every command names a dataset.
 
-use super::inputs::{tell_left_out, tell_passed_over};
+use super::inputs::{tell_left_out, tell_masks, tell_passed_over};
 use super::options::{Format, percentage, plural, print, share};
 use super::progress;
-use crate::data::layout::check::{Report, check};
+use crate::data::layout::check::{Checked, Count, Doubled, Report, check};
 use crate::data::layout::split::{Amount, Plan, csv, split};
 use crate::data::layout::{Category, Dataset, LAYOUTS, Layout, Options, Split, TestSet};
 use crate::detector::provenance::Training;
@@ -93,6 +93,7 @@ impl Data {
         for root in &self.data {
             let dataset = self.reading.dataset(root)?;
             let layout = dataset.layout;
+            dataset.notes.iter().for_each(|text| note!("ckaad: {text}"));
             if layout.name != "folder" {
                 note!("ckaad: {}: layout {} (normal: {})", root.display(), layout.name, self.normal(layout));
             }
@@ -148,7 +149,7 @@ enum Command {
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Every picture and mask is read: pictures are counted per split and class, equal files are found by their hash. A file on both \
-sides of the split, one that is called normal and anomalous, a mask that is missing while others are there, marks nothing or has \
+sides of the split and one that is called normal and anomalous (in one category or in two, as one model may be trained on all), a mask that is missing while others are there, marks nothing or has \
 another size, a class without test pictures, and rows and files that cannot be used are problems.
 
 Examples:
@@ -223,7 +224,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
 fn run_check(args: &CheckArgs) -> Result<bool> {
     let dataset = args.reading.dataset(&args.root)?;
-    let (root, layout) = (dataset.root.clone(), dataset.layout);
+    let (root, layout, notes) = (dataset.root.clone(), dataset.layout, dataset.notes.clone());
     let categories = dataset.categories(&args.category)?;
     // What nothing is found in is no dataset.
     if let [Category { train: Err(_), test: Err(_), .. }] = categories[..] {
@@ -231,65 +232,107 @@ fn run_check(args: &CheckArgs) -> Result<bool> {
     }
     let total: usize = categories.iter().map(|c| c.samples().count()).sum();
     let bar = progress::bar("checking", total as u64);
-    let reports: Vec<(&str, Report)> = categories.iter().map(|c| (c.name.as_str(), check(c, &|| bar.inc(1)))).collect();
+    let Checked { categories: reports, together } = check(&categories, &|| bar.inc(1));
     bar.finish_and_clear();
+    let reports = categories.iter().map(|c| c.name.as_str()).zip(reports).collect();
+    let found = Found { root, layout, notes, reports, together };
     print(&match args.format {
-        Format::Table => table(&root, layout, &reports),
-        Format::Json => format!("{}\n", object(&root, layout, &reports)),
+        Format::Table => found.table(),
+        Format::Json => format!("{}\n", found.object()),
     })?;
-    Ok(reports.iter().all(|(_, report)| report.problems.is_empty()))
+    Ok(found.problems() == 0)
 }
 
-fn table(root: &Path, layout: &Layout, reports: &[(&str, Report)]) -> String {
-    let mut text = format!("{}: layout {} ({})\n", root.display(), layout.name, layout.looks);
-    for (name, report) in reports {
-        // Writing to a String cannot fail.
-        if !name.is_empty() {
-            let _ = writeln!(text, "\n{name}:");
-        }
-        for count in &report.counts {
-            let label = if count.anomalous { "anomalous" } else { "normal" };
-            let (split, kind) = (count.split.name(), &count.kind);
-            let _ = writeln!(text, "  {split:<10} {label:<9} {:>7}  {kind}", count.pictures);
-        }
-        let m = &report.masks;
-        let _ = writeln!(
-            text,
-            "  masks      {} found, {} missing, {} that mark nothing, {} unusable",
-            m.found, m.missing, m.empty, m.unusable
-        );
-        let (groups, across) = (plural(report.doubled.len(), "group"), report.doubled_across);
-        let _ = writeln!(text, "  doubled    {groups} of equal pictures, {across} across splits");
-        if !report.passed_over.is_empty() {
-            let _ = writeln!(text, "  passed over: {}", report.passed_over);
-        }
-        let remarks = report.remarks.iter().map(|r| ("note", r));
-        for (what, line) in remarks.chain(report.problems.iter().map(|p| ("problem", p))) {
-            let _ = writeln!(text, "  {what}: {line}");
-        }
+/// What there is to say of a dataset.
+struct Found<'a> {
+    root: PathBuf,
+    layout: &'static Layout,
+    notes: Vec<String>,
+    reports: Vec<(&'a str, Report)>,
+    together: Doubled,
+}
+
+impl Found<'_> {
+    fn problems(&self) -> usize {
+        self.reports.iter().map(|(_, r)| r.problems.len()).sum::<usize>() + self.together.problems.len()
     }
-    let problems: usize = reports.iter().map(|(_, r)| r.problems.len()).sum();
-    let _ = writeln!(text, "{}", if problems == 0 { "nothing is wrong".into() } else { plural(problems, "problem") });
-    text
+
+    fn table(&self) -> String {
+        let mut text = format!("{}: layout {} ({})\n", self.root.display(), self.layout.name, self.layout.looks);
+        tell_lines(&mut text, &self.notes, &[]);
+        for (name, report) in &self.reports {
+            // Writing to a String cannot fail.
+            if !name.is_empty() {
+                let _ = writeln!(text, "\n{name}:");
+            }
+            for count in &report.counts {
+                let label = if count.anomalous { "anomalous" } else { "normal" };
+                let (split, kind) = (count.split.name(), &count.kind);
+                let _ = writeln!(text, "  {split:<10} {label:<9} {:>7}  {kind}", count.pictures);
+            }
+            let m = &report.masks;
+            let _ = writeln!(
+                text,
+                "  masks      {} found, {} missing, {} that mark nothing, {} unusable",
+                m.found, m.missing, m.empty, m.unusable
+            );
+            tell_doubled(&mut text, &report.doubled);
+            if !report.passed_over.is_empty() {
+                let _ = writeln!(text, "  passed over: {}", report.passed_over);
+            }
+            tell_lines(&mut text, &report.remarks, &report.problems);
+        }
+        if !self.together.groups.is_empty() {
+            let _ = writeln!(text, "\nin several categories:");
+            tell_doubled(&mut text, &self.together);
+            tell_lines(&mut text, &self.together.remarks, &self.together.problems);
+        }
+        let problems = self.problems();
+        let _ =
+            writeln!(text, "{}", if problems == 0 { "nothing is wrong".into() } else { plural(problems, "problem") });
+        text
+    }
+
+    fn object(&self) -> Value {
+        let category = |(name, r): &(&str, Report)| {
+            let count = |c: &Count| json!({"split": c.split.name(), "class": c.kind, "anomalous": c.anomalous, "pictures": c.pictures});
+            json!({
+                "name": name, "counts": r.counts.iter().map(count).collect::<Vec<_>>(),
+                "masks": {
+                    "found": r.masks.found, "missing": r.masks.missing, "empty": r.masks.empty, "unusable": r.masks.unusable,
+                },
+                "doubled": groups(&r.doubled), "doubled_across_splits": r.doubled.across,
+                "passed_over": r.passed_over, "notes": r.remarks, "problems": r.problems,
+            })
+        };
+        let mut object = json!({
+            "root": self.root.display().to_string(), "layout": self.layout.name, "notes": self.notes,
+            "categories": self.reports.iter().map(category).collect::<Vec<_>>(),
+        });
+        if self.reports.len() > 1 {
+            object["in_several_categories"] = json!({
+                "doubled": groups(&self.together), "doubled_across_splits": self.together.across,
+                "notes": self.together.remarks, "problems": self.together.problems,
+            });
+        }
+        object
+    }
 }
 
-fn object(root: &Path, layout: &Layout, reports: &[(&str, Report)]) -> Value {
-    let category = |(name, r): &(&str, Report)| {
-        let count = |c: &crate::data::layout::check::Count| json!({"split": c.split.name(), "class": c.kind, "anomalous": c.anomalous, "pictures": c.pictures});
-        let group = |g: &Vec<PathBuf>| g.iter().map(|p| p.display().to_string()).collect::<Vec<_>>();
-        json!({
-            "name": name, "counts": r.counts.iter().map(count).collect::<Vec<_>>(),
-            "masks": {
-                "found": r.masks.found, "missing": r.masks.missing, "empty": r.masks.empty, "unusable": r.masks.unusable,
-            },
-            "doubled": r.doubled.iter().map(group).collect::<Vec<_>>(), "doubled_across_splits": r.doubled_across,
-            "passed_over": r.passed_over, "notes": r.remarks, "problems": r.problems,
-        })
-    };
-    json!({
-        "root": root.display().to_string(), "layout": layout.name,
-        "categories": reports.iter().map(category).collect::<Vec<_>>(),
-    })
+fn groups(doubled: &Doubled) -> Vec<Vec<String>> {
+    let group = |g: &Vec<PathBuf>| g.iter().map(|p| p.display().to_string()).collect();
+    doubled.groups.iter().map(group).collect()
+}
+
+fn tell_doubled(text: &mut String, doubled: &Doubled) {
+    let (groups, across) = (plural(doubled.groups.len(), "group"), doubled.across);
+    let _ = writeln!(text, "  doubled    {groups} of equal pictures, {across} across splits");
+}
+
+fn tell_lines(text: &mut String, notes: &[String], problems: &[String]) {
+    for (what, line) in notes.iter().map(|n| ("note", n)).chain(problems.iter().map(|p| ("problem", p))) {
+        let _ = writeln!(text, "  {what}: {line}");
+    }
 }
 
 fn run_split(args: &SplitArgs) -> Result<bool> {
@@ -302,6 +345,7 @@ fn run_split(args: &SplitArgs) -> Result<bool> {
     let set = TestSet::of_folders(Some(&args.normal), Some(&args.anomalous), args.masks.as_deref())?;
     tell_passed_over(&set.passed_over);
     set.left_out.iter().for_each(|reason| tell_left_out(reason));
+    tell_masks(&set);
     let bar = progress::bar("comparing", set.images.len() as u64);
     let plan = Plan { tested: args.test_share, labelled: args.labelled, seed: args.seed };
     let made = split(set, &plan, &mut |done| bar.set_position(done as u64));
@@ -317,9 +361,19 @@ fn run_split(args: &SplitArgs) -> Result<bool> {
         let (normal, anomalous) = (count(split, false), count(split, true));
         let _ = writeln!(text, "  {:<6} {normal} normal, {anomalous} anomalous", split.name());
     }
+    if args.masks.is_some() {
+        let masked = made.samples.iter().filter(|(_, sample)| !sample.masks.is_empty()).count();
+        let anomalous = made.samples.iter().filter(|(_, sample)| sample.anomalous).count();
+        let _ = writeln!(text, "  masks  of {masked} of {}", plural(anomalous, "anomalous picture"));
+    }
     if made.equal > 0 {
         let _ = writeln!(text, "  {} equal to another, on its side", plural(made.equal, "picture"));
     }
     print(&text)?;
+    for (anomalous, kind) in [(false, "normal"), (true, "anomalous")] {
+        if count(Split::Test, anomalous) == 0 {
+            warning!("{}: no {kind} pictures to test on: there is no AUROC of one class", args.out.display());
+        }
+    }
     Ok(true)
 }

@@ -1,7 +1,7 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
 use super::data::Data;
-use super::inputs::{Failed, tell_hard_links, tell_left_out, tell_passed_over, tell_warnings};
+use super::inputs::{Failed, tell_hard_links, tell_left_out, tell_masks, tell_passed_over, tell_warnings};
 use super::message::plain;
 use super::options::{Device, Format, command_line, count, named, plural, print};
 use super::{path, progress};
@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let mut categories = named.categories;
     let set = match categories.len() {
         1 => categories.remove(0).test?,
-        2.. => TestSet::together(categories.into_iter().map(|c| Ok((c.name, c.test?))).collect::<Result<_>>()?),
+        2.. => TestSet::of_categories(categories.into_iter().map(|c| (c.name, c.test)).collect())?,
         0 => TestSet::of_folders(args.normal.as_deref(), args.anomalous.as_deref(), args.masks.as_deref())?,
     };
     if let Some(report) = &args.report {
@@ -147,19 +147,7 @@ pub fn run(args: &Args) -> Result<bool> {
 /// What the folders were taken for, where that is not as expected.
 fn tell_set(set: &TestSet, of_dataset: bool) {
     tell_passed_over(&set.passed_over);
-    match set.masks_beside {
-        0 => {}
-        1 => note!("ckaad: 1 mask taken for that of the picture beside it"),
-        n => note!("ckaad: {n} masks taken for those of the pictures beside them"),
-    }
-    if let Some((taken, other)) = set.second_masks.first() {
-        let (count, taken, other) = (plural(set.second_masks.len(), "mask"), taken.display(), other.display());
-        warning!("{count} not taken, as there is another of the same picture: {taken}, not {other}");
-    }
-    if let Some(first) = set.masks_of_none.first() {
-        let count = plural(set.masks_of_none.len(), "mask");
-        warning!("{count} without a picture, as {}", first.display());
-    }
+    tell_masks(set);
     for kind in &set.taken_for_normal {
         note!("ckaad: test/{kind} is taken for the normal pictures");
     }

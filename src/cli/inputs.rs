@@ -2,6 +2,7 @@
 
 use super::options::plural;
 use crate::data::image::{Picture, Source};
+use crate::data::layout::TestSet;
 use crate::data::listing::{Given, PassedOver};
 use crate::output::Outputs;
 use crate::{Error, Result};
@@ -63,6 +64,23 @@ fn stdin(end: u8) -> Given {
 pub fn tell_passed_over(passed_over: &PassedOver) {
     if !passed_over.is_empty() {
         note!("ckaad: passed over: {passed_over}");
+    }
+}
+
+/// Says which masks were found where nobody named them, and which of no use.
+pub fn tell_masks(set: &TestSet) {
+    match set.masks_beside {
+        0 => {}
+        1 => note!("ckaad: 1 mask taken for that of the picture beside it"),
+        n => note!("ckaad: {n} masks taken for those of the pictures beside them"),
+    }
+    if let Some((taken, other)) = set.second_masks.first() {
+        let (count, taken, other) = (plural(set.second_masks.len(), "mask"), taken.display(), other.display());
+        warning!("{count} not taken, as there is another of the same picture: {taken}, not {other}");
+    }
+    if let Some(first) = set.masks_of_none.first() {
+        let count = plural(set.masks_of_none.len(), "mask");
+        warning!("{count} without a picture, as {}", first.display());
     }
 }
 

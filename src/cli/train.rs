@@ -220,10 +220,10 @@ pub fn run(args: &Args) -> Result<bool> {
     let detector = args.detector.detector_with(&setup.options)?;
     args.expect_to_matter(&*detector)?;
     let epochs = setup.epochs();
-    let train = |c: Category| Ok((c.name, TrainSet { validation: c.validation, ..c.train? }));
+    let train = |c: Category| (c.name, c.train.map(|set| TrainSet { validation: c.validation, ..set }));
     let set = match (categories.len(), &args.normal) {
-        (1, _) => train(categories.remove(0))?.1,
-        (2.., _) => TrainSet::together(categories.into_iter().map(train).collect::<Result<_>>()?),
+        (1, _) => train(categories.remove(0)).1?,
+        (2.., _) => TrainSet::of_categories(categories.into_iter().map(train).collect())?,
         (0, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref(), args.masks.as_deref())?,
         (0, None) => return Err(Error::Usage("which pictures? --normal DIR, or --data DIR".into())),
     };

@@ -1,5 +1,7 @@
 //! Which pictures are the same: by the contents of their files, wherever these lie and whatever they are called.
 
+use super::image::Source;
+use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt;
@@ -79,6 +81,39 @@ pub fn groups<K: Eq + Hash>(keys: impl IntoIterator<Item = K>) -> Vec<Vec<usize>
     groups
 }
 
+/// The positions of equal pictures, as [`groups`] has them. Only those are read whose files are as long as another's; one that cannot
+/// be read is equal to none, and whoever uses it will say so.
+pub fn equal<'a>(pictures: impl IntoIterator<Item = &'a Source>) -> Vec<Vec<usize>> {
+    let pictures: Vec<&Source> = pictures.into_iter().collect();
+    let mut keys: Vec<Result<Digest, usize>> = (0..pictures.len()).map(Err).collect();
+    let sizes = groups(pictures.iter().map(|p| p.size().ok()));
+    let doubtful: Vec<usize> = sizes.into_iter().filter(|group| group.len() > 1).flatten().collect();
+    let digest = |&i: &usize| Some((i, Digest::of(&pictures[i].bytes().ok()?)));
+    let digests: Vec<(usize, Digest)> = doubtful.par_iter().filter_map(digest).collect();
+    digests.into_iter().for_each(|(i, digest)| keys[i] = Ok(digest));
+    groups(keys)
+}
+
+/// All positions below `count`, in groups as [`groups`] has them: two are together where any of `all` has both.
+pub fn joined(count: usize, all: impl IntoIterator<Item = Vec<usize>>) -> Vec<Vec<usize>> {
+    /// The first of the group that `i` is in so far.
+    fn first(of: &mut [usize], mut i: usize) -> usize {
+        while of[i] != i {
+            of[i] = of[of[i]];
+            i = of[i];
+        }
+        i
+    }
+    let mut of = Vec::from_iter(0..count);
+    for group in all {
+        for pair in group.windows(2) {
+            let (a, b) = (first(&mut of, pair[0]), first(&mut of, pair[1]));
+            of[a.max(b)] = a.min(b);
+        }
+    }
+    groups((0..count).map(|i| first(&mut of, i)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,6 +122,21 @@ mod tests {
     fn equal_keys_share_a_group() {
         assert_eq!(groups("banana".chars()), [vec![0], vec![1, 3, 5], vec![2, 4]]);
         assert!(groups([0u8; 0]).is_empty());
+    }
+
+    #[test]
+    fn groups_that_share_a_member_are_joined() {
+        let all = [vec![4, 5], vec![0, 6], vec![3], vec![5, 6]];
+        assert_eq!(joined(7, all), [vec![0, 4, 5, 6], vec![1], vec![2], vec![3]]);
+        assert_eq!(joined(2, []), [vec![0], vec![1]]);
+    }
+
+    #[test]
+    fn pictures_are_equal_by_their_bytes() {
+        let of = |bytes: &[u8]| Source::Bytes { name: "picture".into(), bytes: bytes.into() };
+        let gone = || Source::Path("/nowhere/picture.png".into());
+        let all = [of(b"ab"), of(b"ba"), gone(), of(b"ab"), of(b"abc"), gone()];
+        assert_eq!(equal(&all), [vec![0, 3], vec![1], vec![2], vec![4], vec![5]]);
     }
 
     #[test]

@@ -353,9 +353,10 @@ pub(super) fn folders(folder: &Path, name: &str) -> Result<(Vec<PathBuf>, Passed
     Ok((folders, passed_over))
 }
 
-/// What systems and this program leave in folders (in lower case), which nobody takes for pictures. Files of macOS that begin
+/// What systems, their archives and this program leave in folders (in lower case), which nobody takes for pictures. Files of macOS that begin
 /// with `._` are such, too.
-const LITTER: [&str; 6] = [".ckaad-output", ".directory", ".ds_store", ".localized", "desktop.ini", "thumbs.db"];
+const LITTER: [&str; 7] =
+    [".ckaad-output", ".directory", ".ds_store", ".localized", "__macosx", "desktop.ini", "thumbs.db"];
 
 /// Everything in `folder` that is not hidden, unsorted, and how much is.
 pub fn entries(folder: &Path) -> std::io::Result<(Vec<PathBuf>, usize)> {

@@ -1,8 +1,9 @@
 //! Which of a dataset's labelled anomalies a detector may learn from: the paper's protocol ("Datasets and Set-up").
 //!
 //! A share of the training pictures are labelled anomalies, of a few classes; some pictures of both kinds, in equal numbers, are
-//! kept apart for validation.
+//! kept apart for validation. Equal ones are kept apart together, or not at all.
 
+use super::digest::equal;
 use super::layout::{Sample, TrainSet};
 use crate::{Error, Result};
 use rand::SeedableRng;
@@ -69,7 +70,7 @@ pub struct Protocol {
 /// Training pictures, and those that were kept apart of them.
 pub struct Draw {
     pub train: TrainSet,
-    /// As many normal as anomalous ones, where there are.
+    /// As many normal as anomalous ones, where there are, but for what equal pictures make of the numbers.
     pub validation: Vec<Sample>,
 }
 
@@ -91,8 +92,13 @@ impl Protocol {
         };
         let (mut good, mut anomalous) = (shuffled(set.good), shuffled(set.anomalous));
         let each = (good.len() as f64 * self.validation / 2.0).round() as usize;
-        let mut validation = good.split_off(good.len() - each.min(good.len().saturating_sub(1)));
-        validation.extend(anomalous.split_off(anomalous.len() - each.min(anomalous.len())));
+        let mut validation = Vec::new();
+        if each > 0 {
+            let equal = equal(good.iter().chain(&anomalous).map(|s| &s.source));
+            let (normal, counts) = (good.len(), [each.min(good.len() - 1), each.min(anomalous.len())]);
+            validation.extend(take(&mut good, 0, counts[0], &equal));
+            validation.extend(take(&mut anomalous, normal, counts[1], &equal));
+        }
         if let Labelled::Share(share) = self.labelled {
             let wanted = labelled_of(good.len(), share);
             if wanted > anomalous.len() && any {
@@ -110,6 +116,27 @@ impl Protocol {
         }
         Ok(Draw { train: TrainSet { good, anomalous, ..set }, validation })
     }
+}
+
+/// Takes `count` of the pictures away, the last ones whose equals can all come with them, and fewer where none fit. The first
+/// of the pictures is number `at` in the groups of `equal`.
+fn take(samples: &mut Vec<Sample>, at: usize, count: usize, equal: &[Vec<usize>]) -> Vec<Sample> {
+    let place = |i: &usize| i.checked_sub(at).filter(|i| *i < samples.len());
+    // Pictures that are called normal and anomalous stay.
+    let mut groups: Vec<Vec<usize>> =
+        equal.iter().filter_map(|group| group.iter().map(place).collect::<Option<_>>()).collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.iter().copied().max()));
+    let (mut taken, mut left) = (vec![false; samples.len()], count);
+    for group in groups {
+        if group.len() <= left {
+            left -= group.len();
+            group.into_iter().for_each(|i| taken[i] = true);
+        }
+    }
+    let (apart, others): (Vec<_>, Vec<_>) =
+        std::mem::take(samples).into_iter().zip(taken).partition(|(_, taken)| *taken);
+    samples.extend(others.into_iter().map(|(sample, _)| sample));
+    apart.into_iter().map(|(sample, _)| sample).collect()
 }
 
 /// How many labelled pictures beside `normal` ones are a share of all; at least one, unless the share is 0.
@@ -185,6 +212,39 @@ mod tests {
             .map(|s| s.path().to_path_buf())
             .collect();
         assert_eq!(seen.len(), 90);
+    }
+
+    /// Every picture is there twice, or three times, under other names.
+    #[test]
+    fn equal_pictures_are_on_one_side() {
+        let dir = tempfile::tempdir().unwrap();
+        let sample = |kind: &str, i: usize, copies: usize| {
+            let path = dir.path().join(format!("{kind}{i:03}.png"));
+            std::fs::write(&path, format!("{kind} {:03}", i / copies)).unwrap();
+            Sample::new(path, kind, kind != "good")
+        };
+        let mut set = TrainSet {
+            good: (0..60).map(|i| sample("good", i, 2)).collect(),
+            anomalous: (0..30).map(|i| sample("hole", i, 3)).collect(),
+            ..TrainSet::default()
+        };
+        // Called both, which somebody may mend: it is not validated on.
+        std::fs::write(set.good[0].path(), "both").unwrap();
+        std::fs::write(set.anomalous[0].path(), "both").unwrap();
+        set.good.push(sample("good", 900, 1));
+        let contents = |samples: &[Sample]| {
+            samples.iter().map(|s| std::fs::read_to_string(s.path()).unwrap()).collect::<BTreeSet<_>>()
+        };
+        for seed in 0..20 {
+            let draw = protocol(Labelled::All, &[], 0.2, seed).draw(set.clone()).unwrap();
+            let [good, anomalous, apart] =
+                [&draw.train.good, &draw.train.anomalous, &draw.validation].map(|samples| contents(samples));
+            assert!(apart.is_disjoint(&good) && apart.is_disjoint(&anomalous), "seed {seed}: {apart:?}");
+            // A tenth of 61; holes come by threes, but for the two that are left of the first.
+            let kept = |bad: bool| draw.validation.iter().filter(|s| s.anomalous == bad).count();
+            assert!(kept(false) == 6 && (5..=6).contains(&kept(true)), "seed {seed}: {}", kept(true));
+            assert_eq!(draw.train.good.len() + draw.train.anomalous.len() + draw.validation.len(), 91);
+        }
     }
 
     #[test]

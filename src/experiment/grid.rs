@@ -200,6 +200,8 @@ pub fn cells(e: &Experiment, opened: &[Opened], weights: Option<&str>, device: &
     for dataset in opened {
         for categories in dataset.groups() {
             let set = dataset.train(&categories)?;
+            // That nothing can be evaluated is better known before hours of training.
+            categories.iter().try_for_each(|name| dataset.test(name).map(|_| ()))?;
             let classes: BTreeSet<String> = set.anomalous.iter().map(|s| s.kind.clone()).collect();
             let classes = Vec::from_iter(classes);
             let own = Setup::of_dataset(&dataset.spec.name, if categories.len() == 1 { &categories[0] } else { "" });

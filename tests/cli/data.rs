@@ -16,7 +16,7 @@ fn pictures(root: &Path, names: &[&str]) {
 #[test]
 fn check_says_what_a_dataset_is_and_what_is_wrong() {
     let run = ckaad(&["data", "check", text(full())]).ok();
-    assert!(run.lines()[0].ends_with("layout folder (train/good, test/good, test/<type>, ground_truth/<type>; or folders of categories, each like that)"));
+    assert!(run.lines()[0].ends_with("layout folder (train/good, perhaps train/<type>, test/good, test/<type>, ground_truth/<type>; or folders of categories, each like that)"));
     assert!(
         run.out.contains("train      anomalous       3  anomalous")
             && run.out.contains("test       normal          3  good")
@@ -42,6 +42,93 @@ fn check_says_what_a_dataset_is_and_what_is_wrong() {
     ckaad(&["data", "check", "nowhere"]).fails(2, &["nowhere"]);
     ckaad(&["data", "check", text(root), "--layout", "isic2018"]).fails(2, &["ISIC2018_Task3_Training"]);
     ckaad(&["data", "check", text(root), "--layout", "mnist"]).fails(2, &["--layout", "mnist", "isic2018"]);
+}
+
+/// What is wrong with a category, or with two together, is said with its name, and is the exit code.
+#[test]
+fn categories_are_checked_one_by_one_and_together() {
+    let dir = folder();
+    for object in ["nut", "bolt"] {
+        let names = ["train/good/1.png", "train/good/2.png", "test/good/4.png", "test/bad/5.png"];
+        pictures(dir.path(), &names.map(|name| format!("{object}/{name}")).each_ref().map(String::as_str));
+    }
+    let root = dir.path();
+    let check = |more: &[&str]| ckaad(&[&["data", "check", text(root)], more].concat());
+    assert!(check(&[]).ok().out.ends_with("nothing is wrong\n"));
+    fs::copy(root.join("nut/train/good/1.png"), root.join("bolt/test/good/6.png")).unwrap();
+    let run = check(&[]);
+    assert_eq!(run.code, Some(1));
+    let (_, together) = run.out.split_once("\nin several categories:\n").unwrap();
+    assert!(together.contains("  doubled    1 group of equal pictures, 1 across splits\n"), "{run:?}");
+    assert!(together.contains("problem: 1 picture in more than one split, by equal files: "), "{run:?}");
+    let run = check(&["--format", "json"]);
+    let object = &run.json()[0];
+    assert_eq!((run.code, &object["in_several_categories"]["doubled_across_splits"]), (Some(1), &1.into()), "{object}");
+    assert_eq!(object["categories"][0]["problems"], serde_json::json!([]));
+    check(&["--category", "nut"]).ok();
+
+    fs::remove_dir_all(root.join("bolt/test")).unwrap();
+    let run = check(&[]);
+    assert!(
+        run.code == Some(1) && run.out.contains("problem: ") && run.out.contains("there is no test in it"),
+        "{run:?}"
+    );
+    let model = root.join("m.safetensors");
+    let run = train(root, &model, "--holdout 0 --strategy ckapatch").ok();
+    assert!(run.err.contains("4 normal pictures"), "{run:?}");
+    let eval = |more: &[&str]| ckaad(&[&["eval", "--model", text(&model), "--data", text(root)], more].concat());
+    eval(&[])
+        .fails(2, &["left out: bolt: ", "there is no test in it", "1 folder or row of the dataset could not be used"]);
+    eval(&["--category", "nut"]).ok();
+    eval(&["--category", "bolt"]).fails(2, &["there is no test in it"]);
+}
+
+/// What is read is said to lie a folder deeper, by every command.
+#[test]
+fn a_dataset_in_a_folder_of_its_archive() {
+    let dir = folder();
+    let root = dir.path().join("archive");
+    let inside = root.join("chest_xray");
+    for split in ["train", "test"] {
+        let names = ["NORMAL/IM-1.png", "NORMAL/IM-2.png", "PNEUMONIA/person1_virus_1.png"];
+        pictures(&inside, &names.map(|name| format!("{split}/{name}")).each_ref().map(String::as_str));
+    }
+    let said = format!("{}: the dataset is its folder \"chest_xray\"", root.display());
+    let run = ckaad(&["data", "check", text(&root)]).ok();
+    assert!(run.lines()[0].contains("layout chest_xray") && run.lines()[1] == format!("  note: {said}"), "{run:?}");
+    let run = ckaad(&["data", "check", text(&root), "--format", "json"]).ok();
+    assert_eq!(run.json()[0]["notes"], serde_json::json!([said]));
+    let model = dir.path().join("m.safetensors");
+    let run = train(&root, &model, "--holdout 0 --strategy ckapatch").ok();
+    assert!(run.err.contains(&said), "{run:?}");
+    assert!(run.err.contains("to train on: normal 2 NORMAL; anomalous 1 PNEUMONIA_virus"), "{run:?}");
+    let run = ckaad(&["eval", "--model", text(&model), "--data", text(&root)]).ok();
+    assert!(run.err.contains(&said), "{run:?}");
+}
+
+/// Masks that fit nothing are said, as are sides without pictures; a split with nothing to train on is refused.
+#[test]
+fn what_a_split_lacks_is_said() {
+    let dir = folder();
+    let root = dir.path();
+    let named =
+        |folder: &str, range: std::ops::Range<usize>| range.map(|i| format!("{folder}/{i}.png")).collect::<Vec<_>>();
+    let all = [named("no", 0..10), named("yes", 0..10), named("masks", 8..12)].concat();
+    pictures(root, &all.iter().map(String::as_str).collect::<Vec<_>>());
+    let [no, yes, masks, table] = ["no", "yes", "masks", "split.csv"].map(|name| root.join(name));
+    let args = ["data", "split", "--normal", text(&no), "--anomalous", text(&yes), "--out", text(&table)];
+    let split = |more: &[&str]| ckaad(&[&args[..], more].concat());
+    // Of the masks 8 to 11 two are of pictures, which are 0 to 9.
+    let run = split(&["--masks", text(&masks)]).ok();
+    assert!(run.lines().contains(&"  masks  of 2 of 10 anomalous pictures"), "{run:?}");
+    assert!(run.err.contains("warning: 2 masks without a picture, as ") && run.err.contains("10.png"), "{run:?}");
+    fs::remove_file(&table).unwrap();
+    split(&["--test-share", "1"]).fails(2, &["--test-share 1: no normal picture of 10 is left to train on"]);
+    assert!(!table.exists());
+    let run = split(&["--test-share", "0", "--labelled", "100%"]).ok();
+    for kind in ["normal", "anomalous"] {
+        assert!(run.err.contains(&format!("warning: {}: no {kind} pictures to test on", table.display())), "{run:?}");
+    }
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Datasets as their owners lay them out, made small: what each is taken for, and what is said of broken ones. Real excerpts
 //! beside them, where there are any.
 
+mod inside;
 mod own;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ckaad::data::layout::check::{Masks, Report, check};
+use ckaad::data::layout::check::{Checked, Masks, Report, check};
 use ckaad::data::layout::split::{Amount, Plan, csv, split};
 use ckaad::data::layout::{Category, Dataset, LAYOUTS, Layout, Options, Split, TestSet};
 use tempfile::TempDir;
@@ -94,7 +95,9 @@ fn only(dataset: Dataset) -> Category {
 }
 
 fn checked(category: &Category) -> Report {
-    check(category, &|| ())
+    let Checked { mut categories, together } = check(std::slice::from_ref(category), &|| ());
+    assert!(together.groups.is_empty());
+    categories.remove(0)
 }
 
 fn mvtec(root: &Path) {
@@ -108,7 +111,9 @@ fn mvtec_ad_as_a_whole_and_one_of_it() {
     let root = dir.path();
     mvtec(&root.join("bottle"));
     mvtec(&root.join("screw"));
-    pictures(root, "half/train/good/1.png");
+    pictures(root, "extra/1.png");
+    fs::create_dir_all(root.join("empty/train/good")).unwrap();
+    fs::create_dir_all(root.join("__MACOSX/train/good")).unwrap();
     fs::write(root.join("license.txt"), "CC").unwrap();
     let expected = "train good 2, test good 1, test -crack 2 (2 masks)";
     let dataset = open(root, "folder");
@@ -118,7 +123,7 @@ fn mvtec_ad_as_a_whole_and_one_of_it() {
     assert_eq!((screw.len(), summary(&screw[0]).as_str()), (1, expected));
     assert_eq!(summary(&only(open(&root.join("screw"), "folder"))), expected);
     let notes = &open(root, "folder").categories[0].notes;
-    assert_eq!(notes, &["no categories, as train/good or test is missing: half"]);
+    assert_eq!(notes, &["no categories, as there are no pictures in train/good or test/good: empty, extra"]);
     assert_eq!(open(root, "folder").categories(&[]).unwrap().len(), 2);
     let unknown = |root: &Path| open(root, "folder").categories(&["nut".into()]).unwrap_err().to_string();
     assert!(unknown(root).contains("category nut is not in") && unknown(root).contains("holds bottle, screw"));
@@ -130,7 +135,7 @@ fn mvtec_ad_as_a_whole_and_one_of_it() {
     for name in ["folder", "mvtec", "mpdd", "btad"] {
         assert_eq!(Layout::find(name).unwrap().name, "folder");
     }
-    assert!(Layout::find("mvtec3").unwrap_err().to_string().contains("expected one of csv, isic2018"));
+    assert!(Layout::find("mvtec3").unwrap_err().to_string().contains("expected one of visa, csv, isic2018"));
 }
 
 /// The document's table has the layouts in the order in which they are tried.
@@ -216,6 +221,28 @@ fn visa() {
     let one = open(&root.join("pcb1"), "visa");
     assert_eq!(one.categories[0].name, "pcb1");
     assert_eq!(summary(&only(one)), expected);
+
+    // The owners' other tables, by their names: an anomaly of each object is labelled.
+    let two = table.replacen("candle,test,anomaly", "candle,train,anomaly", 1);
+    let two = write(root, "split_csv/2cls_highshot.csv", &two.replacen("pcb1,test,anomaly", "pcb1,train,anomaly", 1));
+    let expected = "train normal 2, train -anomaly 1 (1 masks), test normal 1, test -anomaly 1 (1 masks)";
+    assert_eq!(open(&two, "visa").categories.iter().map(summary).collect::<Vec<_>>(), [expected; 2]);
+    // Somebody's own there is like any other.
+    let own = write(root, "split_csv/own.csv", "path,label\n../candle/Data/Images/Normal/0000.JPG,good\n");
+    assert_eq!(summary(&only(open(&own, "csv"))), "train good 1");
+
+    // What an object lacks is told of it alone.
+    fs::remove_file(root.join("candle/Data/Images/Normal/0001.JPG")).unwrap();
+    fs::remove_dir_all(root.join("pcb1")).unwrap();
+    let [candle, pcb1] = open(root, "visa").categories.try_into().unwrap();
+    let problems = [&candle, &pcb1].map(|category| checked(category).problems);
+    assert_eq!(problems[0].len(), 1, "{problems:?}");
+    assert!(problems[0][0].contains("1cls.csv: line 3: there is no file") && problems[0][0].ends_with("0001.JPG"));
+    assert_eq!(problems[1].len(), 2, "{problems:?}");
+    assert!(
+        problems[1][0].contains("no normal pictures to train on; left out: ") && !problems[1][0].contains("candle")
+    );
+    assert!(problems[1][1].contains("no pictures to test on; left out: "), "{problems:?}");
 }
 
 const ISIC: &str = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC\n";
@@ -304,6 +331,21 @@ fn br35h_is_split_always_the_same() {
     assert!(category.notes[0].contains("no split is published"));
     let names = |c: &Category| c.samples().map(|(s, p)| (s, p.path().to_path_buf())).collect::<Vec<_>>();
     assert_eq!(names(&category), names(&only(open(root, "br35h"))));
+
+    // Where no pictures are equal the split is that of versions which did not look; so ckaad at 09e1019 had it.
+    let tested = category.test.as_ref().unwrap().images.iter().filter(|s| !s.anomalous);
+    assert!(tested.map(|s| s.path().file_name().unwrap()).eq(["no3.jpg", "no9.jpg"]));
+    // Each picture twice.
+    for (folder, copy, count) in [("no", "a", 10), ("yes", "z", 5)] {
+        for i in 0..count {
+            let name = |letter: &str| root.join(format!("{folder}/{letter}{i}.jpg"));
+            fs::copy(name(if folder == "no" { "no" } else { "y" }), name(copy)).unwrap();
+        }
+    }
+    let category = only(open(root, "br35h"));
+    assert_eq!(summary(&category), "train no 16, train -yes 8, test no 4, test -yes 2");
+    let report = checked(&category);
+    assert_eq!((report.doubled.groups.len(), report.doubled.across, report.problems), (15, 0, vec![]));
 }
 
 /// Records of CIFAR-10: red is the number of the record, green 100 more, blue the column.
@@ -340,7 +382,7 @@ fn cifar10_in_batches() {
         assert_eq!(*pixel, [2, 102, (i % 32) as u8]);
     }
     // Records of one number are equal in these batches.
-    assert_eq!(checked(&category).doubled_across, 3);
+    assert_eq!(checked(&category).doubled.across, 3);
 
     batch(&inside.join("data_batch_3.bin"), &[0, 3]);
     fs::remove_file(inside.join("data_batch_5.bin")).unwrap();
@@ -399,12 +441,20 @@ fn kolektor() {
         "train good 16, train -anomalous 8 (8 masks), test good 4, test -anomalous 2 (2 masks)"
     );
     // No item is on both sides.
-    let items = |split| {
+    let items = |category: &Category, split| {
         let of =
             category.samples().filter(move |(s, _)| *s == split).map(|(_, p)| p.path().parent().unwrap().to_path_buf());
-        of.collect::<std::collections::BTreeSet<_>>()
+        of.collect::<BTreeSet<_>>()
     };
-    assert!(items(Split::Train).is_disjoint(&items(Split::Test)));
+    assert!(items(&category, Split::Train).is_disjoint(&items(&category, Split::Test)));
+    // Nor are two of which one has a picture of the other; 9 items are left, and two of them are tested.
+    let tested = items(&category, Split::Test);
+    let [one, other] = [Split::Train, Split::Test].map(|split| items(&category, split).pop_first().unwrap());
+    fs::copy(one.join("Part0.jpg"), other.join("Part1.jpg")).unwrap();
+    let category = only(open(&root, "kolektor_sdd"));
+    assert!(items(&category, Split::Train).is_disjoint(&items(&category, Split::Test)));
+    assert_eq!(items(&category, Split::Train).contains(&one), items(&category, Split::Train).contains(&other));
+    assert_eq!((tested.len(), checked(&category).doubled.across), (2, 0));
 
     let root = dir.path().join("KolektorSDD2");
     pictures(&root, "train/10000.png train/10001.png test/20000.png test/20001.png test/20002.png");
@@ -438,6 +488,14 @@ fn elpv() {
         left_out.contains("line 9: expected a probability") && left_out.contains("line 10: there is no file"),
         "{left_out}"
     );
+
+    // As the repository has it.
+    let repository = folder();
+    let inside = repository.path().join("src/elpv_dataset/data");
+    pictures(&inside, "images/cell0001.png images/cell0002.png");
+    write(&inside, "labels.csv", "images/cell0001.png 0.0 mono\nimages/cell0002.png 0.0 mono\n");
+    write(repository.path(), "README.md", "ELPV");
+    assert_eq!(summary(&only(open(repository.path(), "elpv"))), "train functional 1, test functional 1");
 }
 
 #[test]
@@ -494,6 +552,6 @@ fn real_excerpts() {
         assert_eq!(summary(&category), "train no 70, train -yes 113, test no 17, test -yes 28");
         // Its makers removed what was there twice.
         let report = checked(&category);
-        assert_eq!((report.doubled.len(), report.problems), (0, vec![]));
+        assert_eq!((report.doubled.groups.len(), report.problems), (0, vec![]));
     }
 }

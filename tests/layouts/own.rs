@@ -50,7 +50,7 @@ fn csv_rows_of_no_use_are_named() {
         "line 3: there is no file", // the mask
         "line 4: there is no file",
         "line 5: unknown split \"elsewhere\"",
-        "line: 6",
+        "line 6: 2 fields, expected 4 as in the first line",
         "line 7: no path",
         "line 8: ",
     ] {
@@ -68,7 +68,13 @@ fn csv_rows_of_no_use_are_named() {
     fails("path,label,split\na.png,good,train\na.png,good,test\n", "\"good, test\" here and \"good, train\" in line 2");
     fails("path,label\na.png,good\na.png,bad\n", "a picture has one label");
     fails("a.png,good\n", "expected the names of columns: path, label");
-    fails("path,label\n", "which of its classes are normal");
+    fails("path,label\n", "bad.csv: no row can be used: it has no rows");
+    fails("path,label\na.png,\n", "bad.csv: no row can be used: ");
+    let unclosed = "path,label,split\na.png,\"good,train\nb.png,bad,test\n";
+    fails(
+        unclosed,
+        "bad.csv: line 2: 2 fields, expected 3 as in the first line; is a quote before a line break never closed?",
+    );
     fails("path,label\na.png,x\n", "--normal-class one of x");
     fails("", "expected the names of columns");
     fails("path,label\nnowhere.png,good\n", "no row can be used: ");
@@ -78,6 +84,77 @@ fn csv_rows_of_no_use_are_named() {
     fs::write(root.join("bad.csv"), b"path,label,split\na.png,good,train\n\xE4.png,good,train\nb.png,bad,test\n")
         .unwrap();
     assert_eq!(summary(&only(open(&root.join("bad.csv"), "csv"))), "train good 1, test -bad 1");
+}
+
+/// Lines are counted as an editor does, whatever ends them; the truth is written into each row's path.
+#[test]
+fn rows_are_named_by_the_lines_of_an_editor() {
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, "a.png b.png");
+    let lines = ["path,label,split", "", "a.png,good,train", "4,good,train", "", "", "7,good,train", "b.png,bad,test"];
+    // The quoted field goes from line 9 to line 11, an empty one among them.
+    let quoted = ["\"gone", "", "9\",good,train", "12,good,train", "13,one,two,many", "", "15,good,train"];
+    for end in ["\n", "\r\n", "\r"] {
+        let mut text = [&lines[..], &quoted[..]].concat().join(end);
+        for last in ["", end] {
+            text += last;
+            let file = write(root, "list.csv", &text);
+            let left_out = only(open(&file, "csv")).train.unwrap().left_out;
+            let found: Vec<&str> = left_out.iter().map(|l| l.split("line ").nth(1).unwrap()).collect();
+            let number = |line: &&str| line.split(':').next().unwrap().parse::<usize>().unwrap();
+            let mut numbers: Vec<usize> = found.iter().map(number).collect();
+            numbers.sort_unstable();
+            assert_eq!(numbers, [4, 7, 9, 12, 13, 15], "{end:?}: {left_out:?}");
+            for path in ["4", "7", "12", "15"] {
+                assert!(found.iter().any(|l| l.starts_with(path) && l.ends_with(&format!("/{path}"))), "{left_out:?}");
+            }
+        }
+    }
+}
+
+/// Neither the split that the program makes nor the categories take equal pictures apart.
+#[test]
+fn equal_pictures_without_a_split_stay_together() {
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, &series("good/#.png", 0..20));
+    pictures(root, &series("bad/#.png", 0..10));
+    for kind in ["good", "bad"] {
+        for i in 0..10 {
+            fs::copy(root.join(format!("{kind}/{i}.png")), root.join(format!("{kind}/copy{i}.png"))).unwrap();
+        }
+    }
+    let report = checked(&only(open(root, "classes")));
+    assert_eq!((report.doubled.groups.len(), report.doubled.across, report.problems), (20, 0, vec![]));
+    // As a table; of two categories each has one of every two.
+    let row = |kind: &str, name: &str, category: &str| format!("{kind}/{name}.png,{kind},{category}\n");
+    let rows = |kind: &str| {
+        let of = |i: usize| row(kind, &i.to_string(), "x") + &row(kind, &format!("copy{i}"), "y");
+        (0..10).map(of).collect::<String>()
+    };
+    let file = write(root, "list.csv", &format!("path,label,category\n{}{}", rows("good"), rows("bad")));
+    let Checked { categories, together } = check(&open(&file, "csv").categories, &|| ());
+    assert_eq!(categories.iter().map(|r| r.doubled.groups.len()).collect::<Vec<_>>(), [0, 0]);
+    assert_eq!((together.groups.len(), together.across, together.problems), (20, 0, vec![]));
+}
+
+/// A table's rows are told of the categories that they name.
+#[test]
+fn rows_of_no_use_are_their_categories() {
+    let dir = folder();
+    let root = dir.path();
+    pictures(root, "a.png b.png c.png d.png");
+    let rows = "a.png,good,train,x\nb.png,bad,test,x\nc.png,good,train,y\nd.png,bad,test,y\n\
+                gone.png,good,train,y\na2.png,,train,x\n,good,train,x\na.png,good\n";
+    let file = write(root, "list.csv", &format!("path,label,split,category\n{rows}"));
+    let of = |category: &Category| {
+        let lines = category.train.as_ref().unwrap().left_out.iter();
+        lines.map(|l| l.split("line ").nth(1).unwrap()[..1].parse::<usize>().unwrap()).collect::<BTreeSet<_>>()
+    };
+    // Nobody knows of what line 9 is.
+    let left_out: Vec<_> = open(&file, "csv").categories.iter().map(of).collect();
+    assert_eq!(left_out, [BTreeSet::from([7, 8, 9]), BTreeSet::from([6, 9])]);
 }
 
 #[test]
@@ -96,7 +173,7 @@ fn what_is_wrong_is_found() {
     fs::create_dir_all(root.join("test/empty")).unwrap();
     let report = checked(&only(open(root, "folder")));
     assert_eq!(report.masks, Masks { found: 1, missing: 3, empty: 1, unusable: 1 });
-    assert_eq!((report.doubled.len(), report.doubled_across), (3, 2));
+    assert_eq!((report.doubled.groups.len(), report.doubled.across), (3, 2));
     let text = report.problems.join("\n");
     for words in [
         "left out: ",
@@ -151,13 +228,15 @@ fn splits_keep_equal_pictures_together() {
         assert_eq!(category.samples().count(), 35);
         assert_eq!(category.train.as_ref().unwrap().anomalous.len(), 3);
         let report = checked(&category);
-        assert_eq!((report.doubled.len(), report.doubled_across), (1, 0));
+        assert_eq!((report.doubled.groups.len(), report.doubled.across), (1, 0));
         assert_eq!(category.samples().filter(|(_, p)| !p.masks.is_empty()).count(), 1);
     }
     fs::rename(root.join("yes/a"), root.join("yes/ok")).unwrap();
     let message = csv(&split(set(), &plan(0), &mut |_| ()).unwrap(), &root.join("x.csv")).unwrap_err().to_string();
     assert!(message.contains("a type of anomalies called ok"), "{message}");
     fs::rename(root.join("yes/ok"), root.join("yes/a")).unwrap();
+    let all = split(set(), &Plan { tested: 1.0, ..plan(0) }, &mut |_| ()).map(|_| ()).unwrap_err().to_string();
+    assert!(all.contains("--test-share 1: no normal picture of 25 is left to train on"), "{all}");
     let too_many = Plan { labelled: Amount::Count(11), ..plan(0) };
     let message = split(set(), &too_many, &mut |_| ()).map(|_| ()).unwrap_err().to_string();
     assert!(message.contains("--labelled 11: there are 10 anomalous pictures"), "{message}");

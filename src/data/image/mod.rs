@@ -105,6 +105,15 @@ impl Source {
         }
     }
 
+    /// How many bytes [`bytes`](Self::bytes) has, without reading them.
+    pub fn size(&self) -> std::io::Result<u64> {
+        Ok(match self {
+            Source::Path(path) => std::fs::metadata(path)?.len(),
+            Source::Bytes { bytes, .. } => bytes.len() as u64,
+            Source::Planes { width, height, .. } => (width * height * 3) as u64,
+        })
+    }
+
     /// The undecoded file, or part of one.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         match self {

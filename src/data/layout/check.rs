@@ -40,14 +40,23 @@ pub struct Masks {
 pub struct Report {
     pub counts: Vec<Count>,
     pub masks: Masks,
-    /// Pictures whose files are equal, two or more a group.
-    pub doubled: Vec<Vec<PathBuf>>,
-    /// Groups of them that are on two sides of the split.
-    pub doubled_across: usize,
+    /// Its remarks and problems are among the others.
+    pub doubled: Doubled,
     pub passed_over: String,
     /// What is good to know.
     pub remarks: Vec<String>,
     /// What makes results wrong or incomplete, each in words.
+    pub problems: Vec<String>,
+}
+
+/// Pictures whose files are equal.
+#[derive(Debug, Default)]
+pub struct Doubled {
+    /// Two or more each.
+    pub groups: Vec<Vec<PathBuf>>,
+    /// Groups that are on two sides of the split.
+    pub across: usize,
+    pub remarks: Vec<String>,
     pub problems: Vec<String>,
 }
 
@@ -67,23 +76,52 @@ enum Mask {
     Unusable(String),
 }
 
-/// Reads everything in a category. `progress` hears how many pictures are done, from several threads.
-pub fn check(category: &Category, progress: &(dyn Fn() + Sync)) -> Report {
-    let samples: Vec<(Split, &Sample)> = category.samples().collect();
-    let seen: Vec<Seen> = samples
-        .par_iter()
-        .map(|&(split, sample)| {
-            let seen = see(split, sample);
-            progress();
-            seen
-        })
-        .collect();
-    let mut report = Report { remarks: category.notes.clone(), ..Report::default() };
-    report.of_lists(category);
-    report.of_counts(&samples);
-    report.of_contents(&samples, &seen);
-    report.of_masks(&samples, &seen);
-    report
+/// A dataset as it was found.
+pub struct Checked {
+    /// Of each category, in their order.
+    pub categories: Vec<Report>,
+    /// Pictures that several categories have: one model may be trained on all of them.
+    pub together: Doubled,
+}
+
+/// Reads everything in the categories. `progress` hears how many pictures are done, from several threads.
+pub fn check(categories: &[Category], progress: &(dyn Fn() + Sync)) -> Checked {
+    let (mut reports, mut all, mut contents, mut of) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (i, category) in categories.iter().enumerate() {
+        let samples: Vec<(Split, &Sample)> = category.samples().collect();
+        let seen: Vec<Seen> = samples
+            .par_iter()
+            .map(|&(split, sample)| {
+                let seen = see(split, sample);
+                progress();
+                seen
+            })
+            .collect();
+        let known: Vec<Option<[u8; 32]>> = seen.iter().map(|s| s.content.as_ref().ok().copied()).collect();
+        let doubled = Doubled::new(&samples, equal(&known));
+        let mut report = Report { remarks: category.notes.clone(), ..Report::default() };
+        report.of_lists(category);
+        report.of_counts(&samples);
+        report.of_contents(&seen);
+        report.remarks.extend(doubled.remarks.iter().cloned());
+        report.problems.extend(doubled.problems.iter().cloned());
+        report.doubled = doubled;
+        report.of_masks(&samples, &seen);
+        reports.push(report);
+        of.resize(of.len() + samples.len(), i);
+        all.extend(samples);
+        contents.extend(known);
+    }
+    let mut groups = equal(&contents);
+    groups.retain(|group| group.iter().any(|i| of[*i] != of[group[0]]));
+    Checked { categories: reports, together: Doubled::new(&all, groups) }
+}
+
+/// Groups of two or more equal contents.
+fn equal(contents: &[Option<[u8; 32]>]) -> Vec<Vec<usize>> {
+    let mut equal = groups(contents);
+    equal.retain(|group| group.len() > 1 && contents[group[0]].is_some());
+    equal
 }
 
 fn see(split: Split, sample: &Sample) -> Seen {
@@ -163,45 +201,12 @@ impl Report {
         self.counts = counts.into_iter().map(count).collect();
     }
 
-    /// Pictures that cannot be read, and those that are there more than once.
-    fn of_contents(&mut self, samples: &[(Split, &Sample)], seen: &[Seen]) {
+    /// Pictures that cannot be read.
+    fn of_contents(&mut self, seen: &[Seen]) {
         let unreadable: Vec<String> = seen.iter().filter_map(|s| s.content.clone().err()).collect();
         if let Some(named) = named(&unreadable) {
             self.problems.push(format!("{} cannot be read: {named}", plural(unreadable.len(), "picture")));
         }
-        let mut doubled = groups(seen.iter().map(|s| s.content.as_ref().ok()));
-        doubled.retain(|group| group.len() > 1 && seen[group[0]].content.is_ok());
-        let (mut across, mut contradictory, mut within) = (vec![], vec![], vec![]);
-        for group in &doubled {
-            let names: Vec<String> = group.iter().map(|&i| samples[i].1.path().display().to_string()).collect();
-            let first = samples[group[0]];
-            let one_split = group.iter().all(|&i| samples[i].0 == first.0);
-            let one_label = group.iter().all(|&i| samples[i].1.anomalous == first.1.anomalous);
-            let name = names.join(" = ");
-            // Both may be wrong.
-            if !one_split {
-                across.push(name.clone());
-            }
-            if !one_label {
-                contradictory.push(name.clone());
-            }
-            if one_split && one_label {
-                within.push(name);
-            }
-        }
-        self.doubled_across = across.len();
-        let picture = |count: usize| plural(count, "picture");
-        if let Some(named) = named(&contradictory) {
-            self.problems
-                .push(format!("{} called normal and anomalous, by equal files: {named}", picture(contradictory.len())));
-        }
-        if let Some(named) = named(&across) {
-            self.problems.push(format!("{} in more than one split, by equal files: {named}", picture(across.len())));
-        }
-        if let Some(named) = named(&within) {
-            self.remarks.push(format!("{} more than once in a split: {named}", picture(within.len())));
-        }
-        self.doubled = doubled.iter().map(|g| g.iter().map(|&i| samples[i].1.path().to_path_buf()).collect()).collect();
     }
 
     fn of_masks(&mut self, samples: &[(Split, &Sample)], seen: &[Seen]) {
@@ -230,6 +235,45 @@ impl Report {
         if let Some(named) = named(&unusable) {
             self.problems.push(format!("{} whose mask cannot be used: {named}", picture(unusable.len())));
         }
+    }
+}
+
+impl Doubled {
+    /// Of the positions of equal pictures.
+    fn new(samples: &[(Split, &Sample)], groups: Vec<Vec<usize>>) -> Self {
+        let mut doubled = Doubled::default();
+        let (mut across, mut contradictory, mut within) = (vec![], vec![], vec![]);
+        for group in groups {
+            let paths: Vec<PathBuf> = group.iter().map(|&i| samples[i].1.path().to_path_buf()).collect();
+            let first = samples[group[0]];
+            let one_split = group.iter().all(|&i| samples[i].0 == first.0);
+            let one_label = group.iter().all(|&i| samples[i].1.anomalous == first.1.anomalous);
+            let name = paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(" = ");
+            // Both may be wrong.
+            if !one_split {
+                across.push(name.clone());
+            }
+            if !one_label {
+                contradictory.push(name.clone());
+            }
+            if one_split && one_label {
+                within.push(name);
+            }
+            doubled.groups.push(paths);
+        }
+        doubled.across = across.len();
+        let picture = |count: usize| plural(count, "picture");
+        if let Some(named) = named(&contradictory) {
+            let count = picture(contradictory.len());
+            doubled.problems.push(format!("{count} called normal and anomalous, by equal files: {named}"));
+        }
+        if let Some(named) = named(&across) {
+            doubled.problems.push(format!("{} in more than one split, by equal files: {named}", picture(across.len())));
+        }
+        if let Some(named) = named(&within) {
+            doubled.remarks.push(format!("{} more than once in a split: {named}", picture(within.len())));
+        }
+        doubled
     }
 }
 

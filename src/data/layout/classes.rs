@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::found::{Found, normal_classes};
 use super::{Category, Layout, NORMAL, Options, Sample, Split, is_normal, name_of};
-use crate::data::listing;
+use crate::data::listing::{self, GROUND_TRUTH};
 use crate::error::Result;
 use crate::invalid;
 
@@ -27,11 +27,15 @@ pub const LAYOUT: Layout = Layout {
         split || flat
     },
     read: |root, options| {
-        // What says where anomalies are is no class.
-        let is_class = |name: &str| !["ground_truth", "masks"].contains(&name.to_ascii_lowercase().as_str());
+        let is_class = |name: &str| !holds_masks(name);
         read_classes(root, &Classes { usual: &NORMAL, kind: of_folder, is_class }, options)
     },
 };
+
+/// Whether a folder of this name says where anomalies are: it is no class.
+pub fn holds_masks(name: &str) -> bool {
+    [GROUND_TRUTH, "masks"].iter().any(|masks| masks.eq_ignore_ascii_case(name))
+}
 
 /// How to read folders of classes.
 pub struct Classes {

@@ -1,8 +1,8 @@
 //! Cells of solar modules in electroluminescence (ELPV, Deitsch et al. 2019, <https://github.com/zae-bayern/elpv-dataset>):
-//! `labels.csv`, with a path, the probability of a defect (0, 1/3, 2/3, 1) and mono or poly in a line, separated by blanks.
+//! `labels.csv` (in the repository below `src/elpv_dataset/data`), with a path, the probability of a defect (0, 1/3, 2/3, 1) and mono or poly in a line, separated by blanks.
 //! As in the field's comparisons, cells of which the experts were not sure are left alone. No split is published.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::found::{Found, normal_classes};
 use super::{Category, Layout, Options, Sample};
@@ -15,14 +15,24 @@ const CLASSES: [&str; 3] = ["functional", "defective_mono", "defective_poly"];
 pub const LAYOUT: Layout = Layout {
     name: "elpv",
     others: &[],
-    looks: "labels.csv and images",
+    looks: "labels.csv and images, also in src/elpv_dataset/data",
     normal: "probability 0",
     classes: true,
-    recognise: |root| root.join(TABLE).is_file() && root.join("images").is_dir(),
+    recognise: |root| folder(root).is_some(),
     read,
 };
 
+/// Where the repository has them.
+const INSIDE: &str = "src/elpv_dataset/data";
+
+/// The folder of the table and the pictures.
+fn folder(root: &Path) -> Option<PathBuf> {
+    let holds = |f: &PathBuf| f.join(TABLE).is_file() && f.join("images").is_dir();
+    [root.to_path_buf(), root.join(INSIDE)].into_iter().find(holds)
+}
+
 fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
+    let root = &folder(root).unwrap_or_else(|| root.to_path_buf());
     let file = root.join(TABLE);
     let text = std::fs::read_to_string(&file).map_err(|e| Error::io(&file, e))?;
     let normal = normal_classes(root, &CLASSES.map(String::from), &CLASSES[..1], options)?;

@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/train/good/*               normal pictures to train on
 //! DIR/train/anomalous/*          optional: pictures known to be anomalous somewhere
+//! DIR/train/<type>/*             optional: those known to be of a defect type that test has, too
 //! DIR/test/good/*                normal pictures to evaluate on
 //! DIR/test/<type>/*              anomalous ones, one folder per defect type
 //! DIR/ground_truth/<type>/<stem>_mask.png
@@ -16,9 +17,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{COARSE, Category, Layout, NORMAL, Options, Sample, TestSet, TrainSet, is_normal, name_of};
+use super::{COARSE, Category, Layout, NORMAL, Options, Sample, TestSet, TrainSet, classes, is_normal, name_of};
 use crate::data::listing::{self, GROUND_TRUTH, MASK_ENDINGS, PassedOver, entries, key, take_masks};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plural};
 use crate::invalid;
 use crate::output::is_ours;
 use same_file::is_same_file;
@@ -26,7 +27,7 @@ use same_file::is_same_file;
 pub const LAYOUT: Layout = Layout {
     name: "folder",
     others: &["mvtec", "mpdd", "btad"],
-    looks: "train/good, test/good, test/<type>, ground_truth/<type>; or folders of categories, each like that",
+    looks: "train/good, perhaps train/<type>, test/good, test/<type>, ground_truth/<type>; or folders of categories, each like that",
     normal: "good, ok, normal or nominal",
     classes: false,
     recognise: |root| is_category(root) || !categories(root).is_empty(),
@@ -36,7 +37,7 @@ pub const LAYOUT: Layout = Layout {
 const HOLDS: &str = "a dataset holds train/good, test/good, test/<type> and ground_truth/<type>/<stem>_mask.png";
 
 /// Whether something in `root` says that it is one category.
-fn is_category(root: &Path) -> bool {
+pub(super) fn is_category(root: &Path) -> bool {
     root.join("test").is_dir() && !root.join("train").is_dir() || has_normal(&root.join("train"))
 }
 
@@ -45,10 +46,19 @@ pub(super) fn has_normal(folder: &Path) -> bool {
     listing::folders(folder, "").is_ok_and(|(folders, _)| folders.iter().any(|f| is_normal(&name_of(f))))
 }
 
-/// The folders of `root` that are categories.
+/// The folders of `root` that are categories; beside a whole one also those with pictures to train or to test on alone, which
+/// somebody has to miss the others of.
 fn categories(root: &Path) -> Vec<PathBuf> {
-    let folders = listing::folders(root, "").map(|found| found.0).unwrap_or_default();
-    folders.into_iter().filter(|f| has_normal(&f.join("train")) && f.join("test").is_dir()).collect()
+    let mut folders = listing::folders(root, "").map(|found| found.0).unwrap_or_default();
+    let whole = |f: &PathBuf| has_normal(&f.join("train")) && f.join("test").is_dir();
+    let half = |f: &PathBuf| {
+        ["train", "test"].map(|side| f.join(side)).iter().any(|side| has_normal(side) && listing::below(side).is_ok())
+    };
+    match folders.iter().any(whole) {
+        true => folders.retain(|f| whole(f) || half(f)),
+        false => folders.clear(),
+    }
+    folders
 }
 
 /// One category, or all of a folder of them. One that nothing can be found in says so when it is to be used.
@@ -68,16 +78,16 @@ fn read(root: &Path, _: &Options) -> Result<Vec<Category>> {
     let (mut others, _) = listing::folders(root, "")?;
     others.retain(|folder| !categories.contains(folder));
     let names: Vec<String> = others.iter().map(|folder| name_of(folder)).collect();
-    let note =
-        (!names.is_empty()).then(|| format!("no categories, as train/good or test is missing: {}", names.join(", ")));
+    let note = (!names.is_empty())
+        .then(|| format!("no categories, as there are no pictures in train/good or test/good: {}", names.join(", ")));
     // Of the whole folder, and so said once.
     let notes = note.map(|note| vec![note]).into_iter().chain(std::iter::repeat(vec![]));
     Ok(categories.iter().zip(notes).map(|(c, notes)| one(name_of(c), c, notes)).collect())
 }
 
 impl TrainSet {
-    /// Lists `root/train`; other folders in it than of [`NORMAL`] names and `anomalous` are passed over. A missing or empty
-    /// `train/good` is an error, as is a `train/anomalous` without pictures.
+    /// Lists `root/train`: folders of [`NORMAL`] names, `anomalous`, and classes that `root/test` has, too. Others are left out. A
+    /// missing or empty `train/good` is an error, as is a `train/anomalous` without pictures.
     pub fn open(root: &Path) -> Result<Self> {
         check_root(root)?;
         let train = root.join("train");
@@ -97,8 +107,19 @@ impl TrainSet {
                 }
             } else if name.eq_ignore_ascii_case(COARSE) {
                 set.anomalous.extend(samples(set.passed_over.pictures(&folder, &[])?, COARSE, true));
-            } else {
+            } else if classes::holds_masks(&name) {
                 set.passed_over.folder(&format!("train/{name}"), &folder);
+            } else {
+                let known = root.join("test").join(&*name).is_dir();
+                match set.passed_over.pictures(&folder, &[]) {
+                    Ok(pictures) if known => set.anomalous.extend(samples(pictures, &name, true)),
+                    Ok(pictures) => set.left_out.push(format!(
+                        "{}: {} of a class that test has not: call the folder train/{COARSE} to learn from them",
+                        folder.display(),
+                        plural(pictures.len(), "picture"),
+                    )),
+                    Err(why) => set.left_out.push(why.to_string()),
+                }
             }
         }
         if !found {

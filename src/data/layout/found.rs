@@ -1,7 +1,7 @@
 //! What a layout collects of a category, and the decisions that layouts share: which classes are normal, and a split where the
 //! owners publish none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{Category, Options, Sample, Split, TestSet, TrainSet, split};
@@ -11,9 +11,6 @@ use crate::invalid;
 
 /// So many of what is left out are named.
 const NAMED: usize = 10;
-
-/// The share of the pictures that is kept for testing where the owners say nothing.
-const TESTED: f64 = 0.2;
 
 #[derive(Default)]
 pub struct Found {
@@ -27,6 +24,11 @@ pub struct Found {
 impl Found {
     pub fn add(&mut self, split: Split, sample: Sample) {
         self.samples.push((split, sample));
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
     }
 
     /// The pictures below a folder, sorted. One without any, or that cannot be read, is left out.
@@ -46,28 +48,25 @@ impl Found {
         }
     }
 
-    /// Adds pictures that no owner has split: of each stratum a fifth of its groups is for testing, always the same. Pictures
-    /// of a group stay together.
+    /// Adds pictures that no owner has split, by [`split::sides`].
     pub fn add_unsplit(
         &mut self,
         samples: Vec<Sample>,
         stratum: impl Fn(&Sample) -> String,
         group: impl Fn(&Sample) -> PathBuf,
     ) {
-        let mut strata: BTreeMap<String, BTreeMap<PathBuf, Vec<Sample>>> = BTreeMap::new();
-        for sample in samples {
-            strata.entry(stratum(&sample)).or_default().entry(group(&sample)).or_default().push(sample);
-        }
-        for (name, groups) in strata {
-            let count = split::share_of(groups.len(), TESTED);
-            let tested = split::choose(groups.len(), count, 0, &name);
-            for (samples, tested) in groups.into_values().zip(tested) {
-                let split = if tested { Split::Test } else { Split::Train };
-                self.samples.extend(samples.into_iter().map(|s| (split, s)));
-            }
-        }
+        let all: Vec<&Sample> = samples.iter().collect();
+        let sides = split::sides(&all, |i| (String::new(), stratum(all[i])), |i| group(all[i]));
+        self.add_split(sides.into_iter().zip(samples).collect());
+    }
+
+    /// Adds pictures that we have split.
+    pub fn add_split(&mut self, mut samples: Vec<(Split, Sample)>) {
+        samples.sort_by(|(_, a), (_, b)| (&a.kind, a.path()).cmp(&(&b.kind, b.path())));
+        self.samples.extend(samples);
         self.notes.push(
-            "no split is published: a fifth of each class is kept for testing, always the same; `ckaad data split` makes others"
+            "no split is published: a fifth of each class is kept for testing, always the same, equal pictures on one side; \
+             `ckaad data split` makes others"
                 .into(),
         );
     }
@@ -97,7 +96,8 @@ impl Found {
             self.notes.push(format!("{count} for validation: used neither to train nor to test"));
         }
         let missing = |what: &str, left_out: &[String]| {
-            let why = left_out.first().map_or(String::new(), |why| format!("; left out: {why}"));
+            let others = if left_out.len() > 1 { "; ..." } else { "" };
+            let why = left_out.first().map_or(String::new(), |why| format!("; left out: {why}{others}"));
             Error::Invalid(format!("{}: no {what}{why}", root.display()))
         };
         let train = match train.good.is_empty() {

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::found::{Found, normal_classes};
-use super::{Category, Layout, Options, Sample, Split, table};
+use super::{Category, Layout, Options, Sample, Split, records};
 use crate::error::Result;
 use crate::invalid;
 
@@ -56,7 +56,7 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
 /// Names of pictures with their classes.
 fn classes(folder: &Path, part: &str, left_out: &mut Vec<String>) -> Result<HashMap<String, &'static str>> {
     let file = folder.join(format!("ISIC2018_Task3_{part}_GroundTruth.csv"));
-    let (header, records) = table::read(&file, left_out)?;
+    let (header, records) = records::read(&file, left_out)?;
     let column = |name: &str| header.iter().position(|h| h.eq_ignore_ascii_case(name));
     let columns: Vec<(usize, &str)> = CLASSES.iter().filter_map(|class| Some((column(class)?, *class))).collect();
     let (Some(image), true) = (column("image"), columns.len() == CLASSES.len()) else {
@@ -65,14 +65,14 @@ fn classes(folder: &Path, part: &str, left_out: &mut Vec<String>) -> Result<Hash
     };
     let mut classes = HashMap::new();
     for record in records {
-        let one = |at: usize| record.get(at).and_then(|v| v.parse::<f64>().ok()) == Some(1.0);
+        let one = |at: usize| record.fields.get(at).and_then(|v| v.parse::<f64>().ok()) == Some(1.0);
         let mut marked = columns.iter().filter(|(at, _)| one(*at));
         let (Some(&(_, class)), None) = (marked.next(), marked.next()) else {
-            let line = record.position().map_or(0, |p| p.line());
+            let line = record.line;
             left_out.push(format!("{}: line {line}: expected 1.0 in one column of a class", file.display()));
             continue;
         };
-        classes.insert(record.get(image).unwrap_or_default().to_string(), class);
+        classes.insert(record.fields.get(image).unwrap_or_default().to_string(), class);
     }
     Ok(classes)
 }

@@ -13,6 +13,8 @@ mod isic2018;
 mod kolektor;
 mod mvtec2;
 mod oct2017;
+mod recognise;
+mod records;
 pub mod split;
 mod table;
 mod visa;
@@ -25,10 +27,10 @@ use crate::error::{Error, Result};
 
 /// All layouts, the more particular ones first: the first that recognises a folder reads it.
 pub const LAYOUTS: &[Layout] = &[
+    visa::LAYOUT,
     table::LAYOUT,
     isic2018::LAYOUT,
     cifar10::LAYOUT,
-    visa::LAYOUT,
     mvtec2::LAYOUT,
     kolektor::SDD,
     kolektor::SDD2,
@@ -144,7 +146,33 @@ pub struct TrainSet {
     pub left_out: Vec<String>,
 }
 
+/// Sets of pictures by their categories, and what is left out.
+type There<T> = (Vec<(String, T)>, Vec<String>);
+
+/// What there is of several categories, and why there is nothing of the others. Nothing of any is an error.
+fn there_of<T>(categories: Vec<(String, Result<T>)>) -> Result<There<T>> {
+    let (mut there, mut missing) = (Vec::new(), Vec::new());
+    for (name, set) in categories {
+        match set {
+            Ok(set) => there.push((name, set)),
+            Err(why) => missing.push((name, why)),
+        }
+    }
+    match missing.is_empty() || !there.is_empty() {
+        true => Ok((there, missing.into_iter().map(|(name, why)| format!("{name}: {why}")).collect())),
+        false => Err(missing.swap_remove(0).1),
+    }
+}
+
 impl TrainSet {
+    /// The pictures of several categories as one set; categories that have none are left out.
+    pub fn of_categories(sets: Vec<(String, Result<TrainSet>)>) -> Result<Self> {
+        let (there, missing) = there_of(sets)?;
+        let mut all = Self::together(there);
+        all.left_out.extend(missing);
+        Ok(all)
+    }
+
     /// Several categories' pictures as one set, each with its name.
     pub fn together(sets: Vec<(String, TrainSet)>) -> Self {
         let mut all = Self::default();
@@ -184,6 +212,14 @@ pub struct TestSet {
 }
 
 impl TestSet {
+    /// The pictures of several categories as one set; categories that have none are left out.
+    pub fn of_categories(sets: Vec<(String, Result<TestSet>)>) -> Result<Self> {
+        let (there, missing) = there_of(sets)?;
+        let mut all = Self::together(there);
+        all.left_out.extend(missing);
+        Ok(all)
+    }
+
     /// Several categories' pictures as one set, each with its name; classes are called `<category>/<class>`.
     pub fn together(sets: Vec<(String, TestSet)>) -> Self {
         let mut all = Self::default();
@@ -233,23 +269,26 @@ impl Category {
 
 /// A dataset as its layout reads it.
 pub struct Dataset {
+    /// Where it lies: what was named, or a folder in it.
     pub root: PathBuf,
     pub layout: &'static Layout,
     /// At least one, sorted by name.
     pub categories: Vec<Category>,
+    /// What was decided of all of it that somebody may want to know: that it lies in another folder than the one that was named.
+    pub notes: Vec<String>,
 }
 
 impl Dataset {
-    /// Reads `root` (a folder, or a CSV file) in the layout given, or in the first of [`LAYOUTS`] that recognises it. What none
-    /// does is read as folders, whose errors say what was expected.
+    /// Reads the dataset in `root` (a folder, or a CSV file) in the layout given, or in the first of [`LAYOUTS`] that
+    /// recognises it or a single folder in it. What none does is read as folders, whose errors say what was expected.
     pub fn open(root: &Path, layout: Option<&'static Layout>, options: &Options) -> Result<Self> {
-        let layout = layout.or_else(|| LAYOUTS.iter().find(|l| (l.recognise)(root))).unwrap_or(&folder::LAYOUT);
+        let recognise::Place { root, layout, note } = recognise::place(root, layout)?;
         if !layout.classes && !options.normal.is_empty() {
             let (name, normal) = (layout.name, layout.normal);
             return Err(Error::Usage(format!("--normal-class: what is normal is fixed in layout {name} ({normal})")));
         }
-        let categories = (layout.read)(root, options)?;
-        Ok(Dataset { root: root.to_path_buf(), layout, categories })
+        let categories = (layout.read)(&root, options)?;
+        Ok(Dataset { root, layout, categories, notes: Vec::from_iter(note) })
     }
 
     /// The categories of these names, or all of them.

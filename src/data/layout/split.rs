@@ -1,5 +1,6 @@
 //! Splits of pictures that nobody has split: by a seed, and with equal pictures on one side.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
@@ -8,12 +9,40 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use super::{Sample, Split, TestSet, is_normal};
-use crate::data::digest::groups;
+use crate::data::digest::{equal, groups, joined};
 use crate::data::listing::PassedOver;
 use crate::engine::hash::fnv1a;
 use crate::error::{Error, Result};
 use crate::invalid;
 use crate::output::folder_of;
+
+/// The share of the pictures that is kept for testing where the owners say nothing.
+const TESTED: f64 = 0.2;
+
+/// The sides of pictures that nobody has split: of each stratum a fifth of its groups is for testing, always the same. A stratum
+/// has a category and a name. Pictures of a group stay together, and so do equal ones and all of their groups: they count for
+/// the stratum of the first of them.
+pub fn sides(
+    samples: &[&Sample],
+    stratum: impl Fn(usize) -> (String, String),
+    group: impl Fn(usize) -> PathBuf,
+) -> Vec<Split> {
+    let keys: Vec<PathBuf> = (0..samples.len()).map(group).collect();
+    let together = groups(&keys).into_iter().chain(equal(samples.iter().map(|s| &s.source)));
+    let mut strata: BTreeMap<(String, String), BTreeMap<&Path, Vec<usize>>> = BTreeMap::new();
+    for members in joined(samples.len(), together) {
+        let Some(&first) = members.iter().min_by_key(|i| &keys[**i]) else { continue };
+        strata.entry(stratum(first)).or_default().insert(&keys[first], members);
+    }
+    let mut sides = vec![Split::Train; samples.len()];
+    for ((_, name), groups) in strata {
+        let tested = choose(groups.len(), share_of(groups.len(), TESTED), 0, &name);
+        for (members, _) in groups.into_values().zip(tested).filter(|(_, tested)| *tested) {
+            members.into_iter().for_each(|i| sides[i] = Split::Test);
+        }
+    }
+    sides
+}
 
 /// How many pictures a share is: to the nearest, but neither none nor all of two or more.
 pub fn share_of(count: usize, share: f64) -> usize {
@@ -97,6 +126,10 @@ pub fn split(set: TestSet, plan: &Plan, progress: &mut dyn FnMut(usize)) -> Resu
         Amount::Share(share) => share_of(count(&anomalous), share),
     };
     let tested = share_of(count(&normal), plan.tested);
+    if tested == count(&normal) {
+        let share = plan.tested;
+        return Err(Error::Usage(format!("--test-share {share}: no normal picture of {tested} is left to train on")));
+    }
     let mut samples = divide(normal, tested, plan.seed, "normal", [Split::Test, Split::Train]);
     samples.extend(divide(anomalous, labelled, plan.seed, "anomalous", [Split::Train, Split::Test]));
     samples.sort_by(|(a, x), (b, y)| (a, x.anomalous, &x.kind, x.path()).cmp(&(b, y.anomalous, &y.kind, y.path())));

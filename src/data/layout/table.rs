@@ -5,12 +5,12 @@
 //! below the folder of the file. Labels are `good`, `ok`, `normal`, `nominal` or 0 of normal pictures; any others are classes of
 //! anomalies (1 is [`COARSE`]). Separators may be semicolons or tabs.
 
-use ::csv::StringRecord;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::found::{Found, normal_classes};
-use super::{COARSE, Category, Layout, NORMAL, Options, Sample, Split};
+use super::records::{self, Record};
+use super::{COARSE, Category, Layout, NORMAL, Options, Sample, Split, split};
 use crate::error::{Error, Result};
 use crate::invalid;
 use crate::output::folder_of;
@@ -37,36 +37,9 @@ const SPLIT: &[&str] = &["split"];
 const MASK: &[&str] = &["mask"];
 const CATEGORY: &[&str] = &["category", "object"];
 
-/// The header and the records of a CSV file, without a byte order mark, by the separator of its first line. Records that cannot be
-/// read are left out, and named.
-pub fn read(file: &Path, left_out: &mut Vec<String>) -> Result<(StringRecord, Vec<StringRecord>)> {
-    let mut bytes = std::fs::read(file).map_err(|e| Error::io(file, e))?;
-    if bytes.starts_with(b"\xEF\xBB\xBF") {
-        bytes.drain(..3);
-    }
-    if bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF") {
-        invalid!("{}: is UTF-16, expected UTF-8: save it as \"CSV UTF-8\"", file.display());
-    }
-    let first = bytes.split(|b| *b == b'\n').next().unwrap_or_default();
-    let count = |separator: &u8| first.iter().filter(|b| *b == separator).count();
-    // Of several that are as frequent the last one.
-    let separator = [b'\t', b';', b','].into_iter().max_by_key(count).unwrap_or(b',');
-    let named = |e: ::csv::Error| Error::Invalid(format!("{}: {e}", file.display()));
-    let mut table = ::csv::ReaderBuilder::new().delimiter(separator).trim(::csv::Trim::All).from_reader(&bytes[..]);
-    let header = table.headers().map_err(named)?.clone();
-    let mut records = Vec::new();
-    for record in table.records() {
-        match record {
-            Ok(record) => records.push(record),
-            Err(e) => left_out.push(named(e).to_string()),
-        }
-    }
-    Ok((header, records))
-}
-
 /// A row as it is written.
 struct Row {
-    line: u64,
+    line: usize,
     path: PathBuf,
     label: String,
     /// None where there is no such column.
@@ -75,22 +48,31 @@ struct Row {
     category: String,
 }
 
+/// What rows come to, by category.
+type Categories = BTreeMap<String, Found>;
+
 /// Reads a table whose paths are below `base`.
 pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Category>> {
-    let mut left_out = Vec::new();
-    let rows = rows(file, base, &mut left_out)?;
+    let (mut categories, mut of_none) = (Categories::new(), Vec::new());
+    let rows = rows(file, base, &mut categories, &mut of_none)?;
+    let first = |categories: &Categories, of_none: &[String]| {
+        let why = of_none.iter().chain(categories.values().flat_map(|found| &found.left_out)).next();
+        let why = why.map_or("it has no rows", String::as_str);
+        Error::Invalid(format!("{}: no row can be used: {why}", file.display()))
+    };
+    if rows.is_empty() {
+        return Err(first(&categories, &of_none));
+    }
     let labels: BTreeSet<String> = rows.iter().map(|row| row.label.clone()).collect();
     let normal = normal_classes(file, &Vec::from_iter(labels), &[&NORMAL[..], &["0"]].concat(), options)?;
     // In which line a picture was, and what it was called there.
-    let mut seen: HashMap<PathBuf, (u64, String)> = HashMap::new();
-    let mut categories: BTreeMap<String, (Found, Vec<Sample>)> = BTreeMap::new();
+    let mut seen: HashMap<PathBuf, (usize, String)> = HashMap::new();
+    // Pictures without a split, with their categories.
+    let mut unsplit: Vec<(String, Sample)> = Vec::new();
     for row in rows {
         let Row { line, path, label, split, mut masks, category } = row;
-        let mut refuse = |why: String| left_out.push(format!("{}: line {line}: {why}", file.display()));
-        if label.is_empty() {
-            refuse("no label".into());
-            continue;
-        }
+        let found = categories.entry(category.clone()).or_default();
+        let mut refuse = |why: String| found.left_out.push(format!("{}: line {line}: {why}", file.display()));
         let side = match split.as_deref().map(|name| (name, Split::find(name))) {
             Some((name, None)) => {
                 refuse(format!("unknown split \"{name}\", expected train, validation or test"));
@@ -134,29 +116,43 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
             masks.clear();
         }
         let sample = Sample { masks, ..Sample::new(path, kind, anomalous) };
-        let (found, unsplit) = categories.entry(category).or_default();
         match side {
             Some(side) => found.add(side, sample),
-            None => unsplit.push(sample),
+            None => unsplit.push((category, sample)),
         }
     }
-    if categories.is_empty() {
-        let why = left_out.first().map_or("it has no rows".into(), String::clone);
-        invalid!("{}: no row can be used: {why}", file.display());
+    add_unsplit(unsplit, &mut categories);
+    if categories.values().all(Found::is_empty) {
+        return Err(first(&categories, &of_none));
     }
-    let category = |(name, (mut found, unsplit)): (String, (Found, Vec<Sample>))| {
-        if !unsplit.is_empty() {
-            found.add_unsplit(unsplit, |s| s.kind.clone(), |s| s.path().to_path_buf());
-        }
-        // Rows of no use belong to no category in particular.
-        found.left_out.clone_from(&left_out);
+    // A row that names no category is none.
+    if categories.get("").is_some_and(Found::is_empty) {
+        of_none.extend(categories.remove("").into_iter().flat_map(|found| found.left_out));
+    }
+    let category = |(name, mut found): (String, Found)| {
+        found.left_out.extend(of_none.iter().cloned());
         found.category(name, file)
     };
     Ok(categories.into_iter().map(category).collect())
 }
 
-fn rows(file: &Path, base: &Path, left_out: &mut Vec<String>) -> Result<Vec<Row>> {
-    let (header, records) = read(file, left_out)?;
+/// Splits pictures of all categories at once, since one model may be trained on all of them.
+fn add_unsplit(unsplit: Vec<(String, Sample)>, categories: &mut Categories) {
+    let samples: Vec<&Sample> = unsplit.iter().map(|(_, sample)| sample).collect();
+    let stratum = |i: usize| (unsplit[i].0.clone(), samples[i].kind.clone());
+    let sides = split::sides(&samples, stratum, |i| samples[i].path().to_path_buf());
+    let mut split: BTreeMap<String, Vec<(Split, Sample)>> = BTreeMap::new();
+    for (side, (category, sample)) in sides.into_iter().zip(unsplit) {
+        split.entry(category).or_default().push((side, sample));
+    }
+    for (category, samples) in split {
+        categories.entry(category).or_default().add_split(samples);
+    }
+}
+
+/// The rows that say what they are of. Others are left out of their categories; those that cannot be read, of none.
+fn rows(file: &Path, base: &Path, categories: &mut Categories, of_none: &mut Vec<String>) -> Result<Vec<Row>> {
+    let (header, records) = records::read(file, of_none)?;
     let column = |names: &[&str]| header.iter().position(|h| names.iter().any(|n| n.eq_ignore_ascii_case(h)));
     let (Some(path), Some(label)) = (column(PATH), column(LABEL)) else {
         let found: Vec<&str> = header.iter().collect();
@@ -168,11 +164,12 @@ fn rows(file: &Path, base: &Path, left_out: &mut Vec<String>) -> Result<Vec<Row>
     };
     let (split, mask, category) = (column(SPLIT), column(MASK), column(CATEGORY));
     let mut rows = Vec::new();
-    for record in records {
-        let line = record.position().map_or(0, |p| p.line());
-        let field = |at: usize| record.get(at).unwrap_or_default();
-        if field(path).is_empty() {
-            left_out.push(format!("{}: line {line}: no path", file.display()));
+    for Record { line, fields } in records {
+        let field = |at: usize| fields.get(at).unwrap_or_default();
+        let category = category.map_or("", field).to_string();
+        if let Some((_, name)) = [(path, "path"), (label, "label")].into_iter().find(|(at, _)| field(*at).is_empty()) {
+            let left_out = &mut categories.entry(category).or_default().left_out;
+            left_out.push(format!("{}: line {line}: no {name}", file.display()));
             continue;
         }
         rows.push(Row {
@@ -181,7 +178,7 @@ fn rows(file: &Path, base: &Path, left_out: &mut Vec<String>) -> Result<Vec<Row>
             label: field(label).to_string(),
             split: split.map(|at| field(at).to_string()),
             masks: mask.map_or("", field).split('|').filter(|m| !m.is_empty()).map(|m| base.join(m)).collect(),
-            category: category.map_or("", field).to_string(),
+            category,
         });
     }
     Ok(rows)
