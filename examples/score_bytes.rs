@@ -70,6 +70,7 @@ fn made_up(folder: &Path) -> ckaad::Result<(PathBuf, PathBuf)> {
         resume: false,
         out: folder.join("model.safetensors"),
         weights: backbone.describe(),
+        normal_class: None,
     };
     ckaad::train::run(&settings, TrainSet::open(&data)?, &backbone, &|_| (), &AtomicBool::new(false))?;
     Ok((settings.out, data.join("test/hole/000.png")))

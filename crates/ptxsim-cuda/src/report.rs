@@ -30,7 +30,7 @@ impl std::fmt::Display for Call {
         // Frames of this library come first, then the call itself, then the program's, down to where its thread began.
         let frames: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.starts_with("at ")).collect();
         let ours = |frame: &&str| ["ptxsim_cuda", "std::backtrace", self.name].iter().any(|name| frame.contains(name));
-        let first = frames.iter().rposition(|frame| ours(frame)).map_or(0, |at| at + 1);
+        let first = frames.iter().rposition(ours).map_or(0, |at| at + 1);
         let began = |frame: &&&str| !frame.contains("__rust_begin_short_backtrace") && !frame.contains("__libc_start");
         for frame in frames[first..].iter().take_while(began).take(FRAMES) {
             write!(f, "\n    {frame}")?;
