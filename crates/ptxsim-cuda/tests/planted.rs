@@ -296,7 +296,7 @@ fn named(name: &str) -> Fallible {
         },
         "cubin" => unsafe {
             open()?;
-            result::module::load_data(b"\x7fELF\x02\x01\x01 and so on\0".as_ptr().cast())?;
+            result::module::load_data(c"\x7fELF\x02\x01\x01 and so on".as_ptr().cast())?;
         },
         other => panic!("no program is called {other}"),
     }
