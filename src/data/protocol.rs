@@ -117,8 +117,8 @@ fn labelled_of(normal: usize, share: f64) -> usize {
     if share == 0.0 { 0 } else { ((normal as f64 * share / (1.0 - share)).round() as usize).max(1) }
 }
 
-/// Which classes are labelled, one choice after the other: each alone, or `draws` random choices of several, which may
-/// repeat where there are few; all together where nothing is said, or there are none.
+/// Which classes are labelled, one choice after the other: each alone, or `draws` different random choices of several, all of
+/// them where there are no more; all classes together where nothing is said, or there are none.
 pub fn choices(classes: &[String], count: Option<usize>, draws: usize, seed: u64) -> Result<Vec<Vec<String>>> {
     match count {
         _ if classes.is_empty() => Ok(vec![vec![]]),
@@ -126,18 +126,31 @@ pub fn choices(classes: &[String], count: Option<usize>, draws: usize, seed: u64
         Some(1) => Ok(classes.iter().map(|c| vec![c.clone()]).collect()),
         Some(count) if (1..=classes.len()).contains(&count) => {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let mut choice = || {
+            let wanted = draws.min(combinations(classes.len(), count));
+            let mut all: Vec<Vec<String>> = Vec::new();
+            while all.len() < wanted {
                 let mut chosen: Vec<String> = classes.sample(&mut rng, count).cloned().collect();
                 chosen.sort();
-                chosen
-            };
-            Ok((0..draws).map(|_| choice()).collect())
+                // Twice the same choice would be one training and count as two.
+                if !all.contains(&chosen) {
+                    all.push(chosen);
+                }
+            }
+            Ok(all)
         }
         Some(count) => {
-            let there = classes.join(", ");
-            Err(Error::Invalid(format!("{count} classes of anomalies are to be labelled; there are {there}")))
+            let (there, of) = (classes.join(", "), classes.len());
+            Err(Error::Invalid(format!("{count} classes of anomalies are to be labelled; there are {of}: {there}")))
         }
     }
+}
+
+/// Choices of `count` among `of`, or as many as can be counted.
+fn combinations(of: usize, count: usize) -> usize {
+    (0..count)
+        .fold(1u128, |all, i| all.saturating_mul((of - i) as u128) / (i as u128 + 1))
+        .try_into()
+        .unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -214,8 +227,18 @@ mod tests {
         let classes = ["a", "b", "c"].map(String::from);
         assert_eq!(choices(&classes, None, 5, 0).unwrap(), [Vec::<String>::new()]);
         assert_eq!(choices(&classes, Some(1), 5, 0).unwrap(), [["a"], ["b"], ["c"]]);
-        let two = choices(&classes, Some(2), 5, 0).unwrap();
-        assert!(two.len() == 5 && two.iter().all(|c| c.len() == 2 && c[0] < c[1]), "{two:?}");
-        assert!(choices(&classes, Some(4), 5, 0).is_err());
+        // Of three there are three pairs, and all of them one choice.
+        let mut two = choices(&classes, Some(2), 5, 0).unwrap();
+        two.sort();
+        assert_eq!(two, [["a", "b"], ["a", "c"], ["b", "c"]]);
+        assert_eq!(choices(&classes, Some(3), 5, 0).unwrap(), [["a", "b", "c"]]);
+        assert!(choices(&classes, Some(4), 5, 0).unwrap_err().to_string().contains("there are 3: a, b, c"));
+        let ten: Vec<String> = (0..10).map(|i| i.to_string()).collect();
+        for seed in 0..50 {
+            let five = choices(&ten, Some(3), 5, seed).unwrap();
+            assert!(five.len() == 5 && BTreeSet::from_iter(&five).len() == 5, "{five:?}");
+        }
+        let all = choices(&ten, Some(3), 1000, 1).unwrap();
+        assert_eq!(all.len(), 120);
     }
 }
