@@ -93,6 +93,13 @@ impl Protocol {
         let each = (good.len() as f64 * self.validation / 2.0).round() as usize;
         let mut validation = good.split_off(good.len() - each.min(good.len().saturating_sub(1)));
         validation.extend(anomalous.split_off(anomalous.len() - each.min(anomalous.len())));
+        if self.labelled == Labelled::All && any && anomalous.is_empty() {
+            let share = self.validation;
+            return Err(Error::Invalid(format!(
+                "all anomalous training pictures are kept apart for validation ({share} of the training pictures, half of them of \
+                 either kind); none is left to label"
+            )));
+        }
         if let Labelled::Share(share) = self.labelled {
             let wanted = labelled_of(good.len(), share);
             if wanted > anomalous.len() && any {
@@ -218,6 +225,9 @@ mod tests {
         };
         assert!(error(Labelled::Share(0.05), &[]).contains("are 5 labelled ones; there are 4"));
         assert!(error(Labelled::All, &["crack"]).contains("class crack; there are hole"));
+        // Half of 20 % of 95 are more than the 4 that there are.
+        let all = protocol(Labelled::All, &[], 0.2, 0).draw(set(95, &[("hole", 4)])).err().unwrap().to_string();
+        assert!(all.contains("none is left to label"), "{all}");
         let none = protocol(Labelled::Share(0.05), &[], 0.0, 0).draw(set(95, &[])).unwrap();
         assert_eq!((none.train.good.len(), none.train.anomalous.len()), (95, 0));
     }
