@@ -167,6 +167,11 @@ fn setup(e: &Experiment, spec: &DatasetSpec, category: &str) -> Setup {
     spec.settings.clone().or(&e.settings).or(&own)
 }
 
+/// Whether training pictures of one of these categories are anomalous; what cannot be listed has none.
+fn labels(categories: &[Category]) -> bool {
+    categories.iter().any(|c| c.train.as_ref().is_ok_and(|set| !set.anomalous.is_empty()))
+}
+
 impl<'a> Opened<'a> {
     fn new(spec: &'a DatasetSpec, path: &Path) -> Result<Self> {
         let layout = spec.layout.as_deref().map(Layout::find).transpose()?;
@@ -185,13 +190,8 @@ impl<'a> Opened<'a> {
         Ok(Opened { spec, categories, left_out })
     }
 
-    /// Whether training pictures of one of these categories are anomalous; what cannot be listed has none.
-    fn labels<'c>(&self, mut categories: impl Iterator<Item = &'c Category>) -> bool {
-        categories.any(|c| c.train.as_ref().is_ok_and(|set| !set.anomalous.is_empty()))
-    }
-
     pub fn rows(&self, e: &Experiment) -> Result<Vec<Row>> {
-        rows(e, self.labels(self.categories.iter()))
+        rows(e, labels(&self.categories))
     }
 
     /// What somebody should know of it who reads its table.
@@ -203,7 +203,7 @@ impl<'a> Opened<'a> {
             remarks.push(format!("averages lack {count} {categories} no train/good or no test: {names}"));
         }
         let asks = rows(e, true)?.iter().any(|r| r.ratio != Labelled::Share(0.0));
-        let without: Vec<&Category> = self.categories.iter().filter(|c| !self.labels(std::iter::once(*c))).collect();
+        let without: Vec<&Category> = self.categories.iter().filter(|c| !labels(std::slice::from_ref(*c))).collect();
         let own = "strategies that take anomalies are trained with distorted normal pictures";
         if asks && without.len() == self.categories.len() {
             remarks.push(format!(

@@ -75,15 +75,18 @@ impl<'a> Part<'a> {
         (cell.seed, if self.over_choices { &cell.classes[..] } else { &[] })
     }
 
-    /// Of a row; of one category, or of all.
-    fn figure(&self, e: &Experiment, row: &Row, category: Option<&str>, metric: &str) -> Figure {
+    /// What came of a row; of one category, or of all.
+    fn came(&self, e: &Experiment, row: &Row, category: Option<&str>, metric: &str) -> Vec<(Repetition<'a>, Came)> {
         let own = self.of_row(row).filter(|a| category.is_none_or(|c| a.category == c));
         let came = own.map(|a| (self.repetition(a.cell), a.came(|r| r.metrics.get(metric).copied())));
         // A category that cannot be used has no cells, and is asked for once for each seed.
         let left_out = self.opened.filter(|_| category.is_none()).map_or(0, |o| o.left_out.len());
         let seeds = e.grid.seeds.iter().flat_map(|seed| std::iter::repeat_n(*seed, left_out));
-        let lacking = seeds.map(|seed| ((seed, &[][..]), Came::Missing));
-        Figure::new(came.chain(lacking), printed(e, Some(&self.spec.name), category, row, metric))
+        came.chain(seeds.map(|seed| ((seed, &[][..]), Came::Missing))).collect()
+    }
+
+    fn figure(&self, e: &Experiment, row: &Row, category: Option<&str>, metric: &str) -> Figure {
+        Figure::new(self.came(e, row, category, metric), printed(e, Some(&self.spec.name), category, row, metric))
     }
 
     /// Over what there are deviations.
@@ -196,6 +199,7 @@ impl<'a> Report<'a> {
         }
         Ok(tables)
     }
+
     /// Tables as Markdown.
     pub fn markdown(&self) -> Result<String> {
         let e = self.experiment;
@@ -291,8 +295,8 @@ fn by_class(e: &Experiment, part: &Part) -> Result<Option<Table>> {
 fn over_datasets(e: &Experiment, parts: &[Part]) -> Result<Table> {
     let figure = |row: &Row, metric: &str| {
         let of = |part: &Part, seed: u64| {
-            let own = part.of_row(row).filter(|a| a.cell.seed == seed);
-            let figure = Figure::new(own.map(|a| ((), a.came(|r| r.metrics.get(metric).copied()))), None);
+            let own = part.came(e, row, None, metric).into_iter().filter(|((own, _), _)| *own == seed);
+            let figure = Figure::new(own, None);
             match figure.mean.filter(|_| !figure.is_partial()) {
                 Some(mean) => Came::Of(mean / 100.0),
                 None if figure.there == figure.asked && figure.asked > 0 => Came::Undefined,
