@@ -4,8 +4,9 @@ use super::options::{Device, Format, command_line, count, plural, print};
 use super::progress;
 use crate::experiment::file::Experiment;
 use crate::experiment::grid::{self, Cell};
+use crate::experiment::results::{self, CategoryResult};
 use crate::experiment::run::{Progress, Runner, Summary};
-use crate::experiment::{results, table};
+use crate::experiment::table::Report;
 use crate::output::Outputs;
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -18,7 +19,7 @@ paper). Datasets are looked for below --root, as <path> of the file or by their 
 those that are not there are named and left out. Every cell is one training and its evaluation.
 
 --out holds results.jsonl, a line per cell, and table.md and table.html: means and deviations over seeds, beside the printed \
-figures. A run that was stopped or killed goes on where it was, also in the middle of a cell, when it is started again; cells \
+figures. A mean over a part of what the file asks for says of how many results it is, and is not compared. A run that was stopped or killed goes on where it was, also in the middle of a cell, when it is started again; cells \
 of other settings stay in the file and are not shown.
 
 Examples:
@@ -60,12 +61,16 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<bool> {
     let experiment = Experiment::open(&args.file)?;
-    let (opened, missing) = grid::open(&experiment, &args.root)?;
+    let within = |e: Error| e.within(args.file.display());
+    let (opened, missing) = grid::open(&experiment, &args.root).map_err(within)?;
     for name in &missing {
         note!("ckaad: dataset {name}: not below {}, its cells are left out", args.root.display());
     }
+    for dataset in &opened {
+        dataset.remarks(&experiment)?.iter().for_each(|text| note!("ckaad: dataset {}: {text}", dataset.spec.name));
+    }
     let backend = args.device.training_backend()?;
-    let cells = grid::cells(&experiment, &opened, args.weights.as_deref(), &backend.to_string())?;
+    let cells = grid::cells(&experiment, &opened, args.weights.as_deref(), &backend.to_string()).map_err(within)?;
     if args.list {
         return print(&cells.iter().map(|c| c.describe() + "\n").collect::<String>()).map(|()| true);
     }
@@ -87,8 +92,7 @@ pub fn run(args: &Args) -> Result<bool> {
         }
         Progress::Begun(cell) => begun(cell),
         Progress::Done(outcome) => {
-            let aurocs = outcome.results.iter().filter_map(|r| r.metrics.get("image_auroc"));
-            let aurocs: Vec<String> = aurocs.map(|a| format!("{a:.4}")).collect();
+            let aurocs: Vec<String> = outcome.results.iter().map(auroc).collect();
             let (cell, seconds) = (outcome.cell.describe(), outcome.seconds);
             bar.suspend(|| note!("ckaad: {cell}: image AUROC {}, {seconds:.0} s", aurocs.join(", ")));
         }
@@ -110,7 +114,10 @@ pub fn run(args: &Args) -> Result<bool> {
     let Summary { outcomes, failed, interrupted } = runner.run(&cells)?;
     bar.finish_and_clear();
     print(&match args.format {
-        Format::Table => table::markdown(&experiment, &outcomes)?,
+        Format::Table => {
+            let report = Report { experiment: &experiment, opened: &opened, cells: &cells, outcomes: &outcomes };
+            report.markdown()?
+        }
         Format::Json => results::to_text(&outcomes)?,
     })?;
     if interrupted {
@@ -125,4 +132,13 @@ pub fn run(args: &Args) -> Result<bool> {
         return Err(Error::Invalid(format!("{pictures} could not be read, counted in every cell")));
     }
     Ok(true)
+}
+
+/// `0.9731`, or why there is none.
+fn auroc(result: &CategoryResult) -> String {
+    let why = || match result.category.as_str() {
+        "" => format!("- ({})", result.why_none("image_auroc")),
+        category => format!("- ({category}: {})", result.why_none("image_auroc")),
+    };
+    result.metrics.get("image_auroc").map_or_else(why, |a| format!("{a:.4}"))
 }

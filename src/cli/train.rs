@@ -386,7 +386,7 @@ impl Teller {
                 let pseudo = if elastic { ", anomalies by elastic distortion" } else { "" };
                 self.line(&format!("{normal}, {held_back} held back, {anomalous} anomalous{pseudo}"));
             }
-            Event::Start { epoch, step } => {
+            Event::Start { epoch, step, .. } => {
                 if epoch == self.epochs {
                     self.line(&format!("all {epoch} epochs were done before; only the threshold is taken again"));
                 } else if (epoch, step) != (0, 0) {

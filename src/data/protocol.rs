@@ -99,6 +99,13 @@ impl Protocol {
             validation.extend(take(&mut good, 0, counts[0], &equal));
             validation.extend(take(&mut anomalous, normal, counts[1], &equal));
         }
+        if self.labelled == Labelled::All && any && anomalous.is_empty() {
+            let share = self.validation;
+            return Err(Error::Invalid(format!(
+                "all anomalous training pictures are kept apart for validation ({share} of the training pictures, half of them of \
+                 either kind); none is left to label"
+            )));
+        }
         if let Labelled::Share(share) = self.labelled {
             let wanted = labelled_of(good.len(), share);
             if wanted > anomalous.len() && any {
@@ -144,8 +151,8 @@ fn labelled_of(normal: usize, share: f64) -> usize {
     if share == 0.0 { 0 } else { ((normal as f64 * share / (1.0 - share)).round() as usize).max(1) }
 }
 
-/// Which classes are labelled, one choice after the other: each alone, or `draws` random choices of several, which may
-/// repeat where there are few; all together where nothing is said, or there are none.
+/// Which classes are labelled, one choice after the other: each alone, or `draws` different random choices of several, all of
+/// them where there are no more; all classes together where nothing is said, or there are none.
 pub fn choices(classes: &[String], count: Option<usize>, draws: usize, seed: u64) -> Result<Vec<Vec<String>>> {
     match count {
         _ if classes.is_empty() => Ok(vec![vec![]]),
@@ -153,18 +160,31 @@ pub fn choices(classes: &[String], count: Option<usize>, draws: usize, seed: u64
         Some(1) => Ok(classes.iter().map(|c| vec![c.clone()]).collect()),
         Some(count) if (1..=classes.len()).contains(&count) => {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            let mut choice = || {
+            let wanted = draws.min(combinations(classes.len(), count));
+            let mut all: Vec<Vec<String>> = Vec::new();
+            while all.len() < wanted {
                 let mut chosen: Vec<String> = classes.sample(&mut rng, count).cloned().collect();
                 chosen.sort();
-                chosen
-            };
-            Ok((0..draws).map(|_| choice()).collect())
+                // Twice the same choice would be one training and count as two.
+                if !all.contains(&chosen) {
+                    all.push(chosen);
+                }
+            }
+            Ok(all)
         }
         Some(count) => {
-            let there = classes.join(", ");
-            Err(Error::Invalid(format!("{count} classes of anomalies are to be labelled; there are {there}")))
+            let (there, of) = (classes.join(", "), classes.len());
+            Err(Error::Invalid(format!("{count} classes of anomalies are to be labelled; there are {of}: {there}")))
         }
     }
+}
+
+/// Choices of `count` among `of`, or as many as can be counted.
+fn combinations(of: usize, count: usize) -> usize {
+    (0..count)
+        .fold(1u128, |all, i| all.saturating_mul((of - i) as u128) / (i as u128 + 1))
+        .try_into()
+        .unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -265,6 +285,9 @@ mod tests {
         };
         assert!(error(Labelled::Share(0.05), &[]).contains("are 5 labelled ones; there are 4"));
         assert!(error(Labelled::All, &["crack"]).contains("class crack; there are hole"));
+        // Half of 20 % of 95 are more than the 4 that there are.
+        let all = protocol(Labelled::All, &[], 0.2, 0).draw(set(95, &[("hole", 4)])).err().unwrap().to_string();
+        assert!(all.contains("none is left to label"), "{all}");
         let none = protocol(Labelled::Share(0.05), &[], 0.0, 0).draw(set(95, &[])).unwrap();
         assert_eq!((none.train.good.len(), none.train.anomalous.len()), (95, 0));
     }
@@ -274,8 +297,18 @@ mod tests {
         let classes = ["a", "b", "c"].map(String::from);
         assert_eq!(choices(&classes, None, 5, 0).unwrap(), [Vec::<String>::new()]);
         assert_eq!(choices(&classes, Some(1), 5, 0).unwrap(), [["a"], ["b"], ["c"]]);
-        let two = choices(&classes, Some(2), 5, 0).unwrap();
-        assert!(two.len() == 5 && two.iter().all(|c| c.len() == 2 && c[0] < c[1]), "{two:?}");
-        assert!(choices(&classes, Some(4), 5, 0).is_err());
+        // Of three there are three pairs, and all of them one choice.
+        let mut two = choices(&classes, Some(2), 5, 0).unwrap();
+        two.sort();
+        assert_eq!(two, [["a", "b"], ["a", "c"], ["b", "c"]]);
+        assert_eq!(choices(&classes, Some(3), 5, 0).unwrap(), [["a", "b", "c"]]);
+        assert!(choices(&classes, Some(4), 5, 0).unwrap_err().to_string().contains("there are 3: a, b, c"));
+        let ten: Vec<String> = (0..10).map(|i| i.to_string()).collect();
+        for seed in 0..50 {
+            let five = choices(&ten, Some(3), 5, seed).unwrap();
+            assert!(five.len() == 5 && BTreeSet::from_iter(&five).len() == 5, "{five:?}");
+        }
+        let all = choices(&ten, Some(3), 1000, 1).unwrap();
+        assert_eq!(all.len(), 120);
     }
 }

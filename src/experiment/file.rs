@@ -11,7 +11,7 @@
 //! norm = ["instance"]
 //! ratio = [0.05]                              # share of labelled anomalies in training, or "all"
 //! classes = [1]                               # classes that labelled anomalies are of: 1, each in turn; more, `draws` random
-//! draws = 5                                   # choices; absent, all
+//! draws = 5                                   # different choices, or as many as there are
 //! validation = 0.05                           # share of the training pictures that is kept apart, both kinds equally
 //! seeds = [1, 2, 3]
 //!
@@ -24,15 +24,21 @@
 //! layout = "isic2018"                         # [default: as recognised]
 //! categories = ["screw"]                      # [default: all of them]
 //! together = true                             # one model for all categories
+//! validation = 0                              # [default: that of the grid]
 //! settings = { topk = "all" }
 //!
-//! [[printed]]                                 # what the source says, in percent
-//! dataset = "isic2018"
+//! [[printed]]                                 # what the source says, in percent and with its decimals
+//! dataset = "isic2018"                        # [default: the mean over all datasets, in a table of its own]
 //! strategy = "ckapatch"
 //! ratio = 0.05
-//! image_auroc = 92.6
+//! image_auroc = 92.66                         # or with the deviation, [92.66, 0.10]
 //! ```
+//!
+//! [`super::keys`] has every key with the kind of its value.
 
+use super::keys;
+use super::printed::Printed;
+use crate::data::layout::LAYOUTS;
 use crate::data::protocol::Labelled;
 use crate::detector::METHODS;
 use crate::detector::options::{OptionSpec, Rule};
@@ -40,9 +46,8 @@ use crate::score::evaluate::ProDefinition;
 use crate::train::setup::{Setup, expect_known};
 use crate::{Error, Result};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use toml::{Table, Value};
+use toml::de::DeTable;
 
 /// A described experiment.
 #[derive(Clone, Debug, Deserialize)]
@@ -93,25 +98,10 @@ pub struct DatasetSpec {
     pub normal: Vec<String>,
     #[serde(default)]
     pub together: bool,
+    /// In place of the grid's.
+    pub validation: Option<f64>,
     #[serde(default)]
     pub settings: Setup,
-}
-
-/// Figures of the source, in percent.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Printed {
-    pub dataset: String,
-    /// Absent: the average.
-    pub category: Option<String>,
-    pub strategy: String,
-    #[serde(default = "usual_norm")]
-    pub norm: String,
-    /// Absent: of any ratio.
-    pub ratio: Option<Labelled>,
-    /// Absent: of any number of classes.
-    pub classes: Option<usize>,
-    #[serde(flatten)]
-    pub metrics: BTreeMap<String, f64>,
 }
 
 fn default_metrics() -> Vec<String> {
@@ -131,7 +121,7 @@ fn choices(name: &str) -> Vec<&'static str> {
     }
 }
 
-fn usual_norm() -> String {
+pub fn usual_norm() -> String {
     option("norm").and_then(|s| s.default).unwrap_or_default().into()
 }
 
@@ -157,6 +147,10 @@ pub const METRICS: [(&str, &str); 6] = [
     ("accuracy_at_validation", "accuracy at the validation threshold"),
 ];
 
+pub fn is_metric(name: &str) -> bool {
+    METRICS.iter().any(|(metric, _)| *metric == name)
+}
+
 impl Experiment {
     /// Reads a file. Errors name it, and of an unknown key the nearest that is known.
     pub fn open(path: &Path) -> Result<Self> {
@@ -165,9 +159,13 @@ impl Experiment {
     }
 
     pub fn parse(text: &str) -> Result<Self> {
-        let table: Table = toml::from_str(text).map_err(|e| told(&e, text))?;
-        expect_keys(&table)?;
-        let found: Experiment = table.try_into().map_err(|e: toml::de::Error| told(&e, text))?;
+        let table = DeTable::parse(text).map_err(|e| told(&e, text))?;
+        let table = table.get_ref();
+        keys::expect(table, text)?;
+        let mut found: Experiment = toml::from_str(text).map_err(|e| told(&e, text))?;
+        let tables = table.get("printed").and_then(|p| p.get_ref().as_array()).into_iter().flatten();
+        let tables = tables.filter_map(|t| t.get_ref().as_table());
+        found.printed = found.printed.into_iter().zip(tables).map(|(p, table)| p.with_figures(table)).collect();
         found.expect_valid()?;
         Ok(found)
     }
@@ -178,17 +176,28 @@ impl Experiment {
         let (strategies, norms) = (choices("strategy"), choices("norm"));
         self.grid.strategy.iter().try_for_each(|s| expect_known(s, &strategies, "[grid] strategy"))?;
         self.grid.norm.iter().try_for_each(|n| expect_known(n, &norms, "[grid] norm"))?;
-        self.settings.expect_known("[settings]")?;
+        if self.grid.classes.contains(&0) {
+            return Err(Error::Invalid("[grid] classes: 0: expected at least 1; ratio = [0] labels nothing".into()));
+        }
         let names: Vec<&str> = self.datasets.iter().map(|d| d.name.as_str()).collect();
+        let layouts: Vec<&str> = LAYOUTS.iter().flat_map(|l| l.others.iter().chain([&l.name]).copied()).collect();
         for dataset in &self.datasets {
-            dataset.settings.expect_known(&format!("settings of dataset {}", dataset.name))?;
+            let layout = dataset.layout.iter();
+            layout
+                .into_iter()
+                .try_for_each(|l| expect_known(l, &layouts, &format!("layout of dataset {}", dataset.name)))?;
             if names.iter().filter(|n| **n == dataset.name).count() > 1 {
                 return Err(Error::Invalid(format!("two datasets are called {}", dataset.name)));
             }
         }
         for printed in &self.printed {
-            expect_known(&printed.dataset, &names, "[[printed]] dataset")?;
-            printed.metrics.keys().try_for_each(|m| expect_known(m, &metrics, "[[printed]]"))?;
+            let dataset = printed.dataset.iter();
+            dataset.into_iter().try_for_each(|d| expect_known(d, &names, "[[printed]] dataset"))?;
+            if let (None, Some(category)) = (&printed.dataset, &printed.category) {
+                return Err(Error::Invalid(format!("[[printed]] category {category}: of which dataset?")));
+            }
+            expect_known(&printed.strategy, &strategies, "[[printed]] strategy")?;
+            expect_known(&printed.norm, &norms, "[[printed]] norm")?;
         }
         if self.grid.seeds.is_empty() || self.grid.strategy.is_empty() || self.datasets.is_empty() {
             return Err(Error::Invalid("an experiment takes at least one strategy, one seed and one dataset".into()));
@@ -203,11 +212,9 @@ impl Experiment {
                 }
             }
         }
-        if !(0.0..1.0).contains(&self.grid.validation) {
-            return Err(Error::Invalid(format!(
-                "validation = {}: expected a share from 0 to below 1",
-                self.grid.validation
-            )));
+        let validations = self.datasets.iter().filter_map(|d| d.validation).chain([self.grid.validation]);
+        if let Some(share) = validations.into_iter().find(|v| !(0.0..1.0).contains(v)) {
+            return Err(Error::Invalid(format!("validation = {share}: expected a share from 0 to below 1")));
         }
         self.pro().map(drop)
     }
@@ -219,20 +226,6 @@ impl Experiment {
 
 /// A parser's error on one line.
 fn told(e: &toml::de::Error, text: &str) -> Error {
-    let at = e.span().map(|span| format!("line {}: ", text[..span.start.min(text.len())].matches('\n').count() + 1));
+    let at = e.span().map(|span| format!("{}: ", keys::line(text, span.start)));
     Error::Invalid(format!("{}{}", at.unwrap_or_default(), e.message()))
-}
-
-/// Refuses keys that mean nothing. What is free to be named otherwise (settings, metrics) is looked at when it is read.
-fn expect_keys(table: &Table) -> Result<()> {
-    const TOP: [&str; 9] = ["title", "source", "note", "metrics", "pro", "grid", "settings", "dataset", "printed"];
-    const GRID: [&str; 7] = ["strategy", "norm", "ratio", "classes", "draws", "validation", "seeds"];
-    const DATASET: [&str; 7] = ["name", "path", "layout", "categories", "normal", "together", "settings"];
-    let of = |table: &Table, known: &[&str], place: &str| table.keys().try_for_each(|k| expect_known(k, known, place));
-    of(table, &TOP, "the file")?;
-    if let Some(Value::Table(grid)) = table.get("grid") {
-        of(grid, &GRID, "[grid]")?;
-    }
-    let datasets = table.get("dataset").and_then(Value::as_array).into_iter().flatten();
-    datasets.filter_map(Value::as_table).try_for_each(|dataset| of(dataset, &DATASET, "[[dataset]]"))
 }

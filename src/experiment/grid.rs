@@ -2,6 +2,7 @@
 
 use super::file::{DatasetSpec, Experiment};
 use crate::data::layout::{Category, Dataset, Layout, Options, TestSet, TrainSet};
+use crate::data::listing::folders;
 use crate::data::protocol::{Labelled, Protocol, choices};
 use crate::detector::Learning;
 use crate::train::setup::{Setting, Setup};
@@ -72,27 +73,41 @@ impl Row {
     pub fn describe_ratio(&self) -> String {
         match self.ratio {
             Labelled::All => "all anomalies".into(),
+            Labelled::Share(0.0) => "0 labelled".into(),
             Labelled::Share(share) => format!("{} %", (1e4 * share).round() / 1e2),
         }
     }
 
-    pub fn describe(&self, e: &Experiment) -> String {
+    /// What tells it from other rows of the table. Its ratio, too, where it is not the one that the file asks for.
+    pub fn describe(&self, e: &Experiment) -> Result<String> {
         let mut text = self.strategy.clone();
         if e.grid.norm.len() > 1 {
             text += &format!(", {} norm", self.norm);
         }
-        if e.grid.ratio.len() > 1 {
+        if e.grid.ratio.len() > 1 || !e.grid.ratio.contains(&self.ratio) && self.uses_anomalies()? {
             text += &format!(", {}", self.describe_ratio());
         }
         if let Some(classes) = self.of_classes.filter(|_| e.grid.classes.len() > 1) {
             text += &format!(", classes labelled: {classes}");
         }
-        text
+        Ok(text)
+    }
+
+    fn uses_anomalies(&self) -> Result<bool> {
+        let detector = self.over(&Setup::default()).detector()?;
+        Ok(matches!(detector.learning(), Learning::Steps(how) if how.uses_anomalies()))
+    }
+
+    /// Its settings over others.
+    fn over(&self, setup: &Setup) -> Setup {
+        let text = |text: &str| Setting::Text(text.into());
+        let own = [("strategy".to_string(), text(&self.strategy)), ("norm".to_string(), text(&self.norm))];
+        Setup { options: own.into(), ..Setup::default() }.or(setup)
     }
 }
 
-/// The rows, in the file's order.
-pub fn rows(e: &Experiment) -> Result<Vec<Row>> {
+/// The rows of a dataset, in the file's order; `labels` says whether it has anomalies to label.
+pub fn rows(e: &Experiment, labels: bool) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     let classes: Vec<Option<usize>> = match &e.grid.classes[..] {
         [] => vec![None],
@@ -105,7 +120,7 @@ pub fn rows(e: &Experiment) -> Result<Vec<Row>> {
                     let (strategy, norm) = (strategy.clone(), norm.clone());
                     let row = Row { strategy, norm, ratio: *ratio, of_classes: *of_classes };
                     // Of none there is one choice.
-                    let none = !uses_anomalies(&row.over(&Setup::default()))? || *ratio == Labelled::Share(0.0);
+                    let none = !labels || *ratio == Labelled::Share(0.0) || !row.uses_anomalies()?;
                     let row = if none { Row { ratio: Labelled::Share(0.0), of_classes: None, ..row } } else { row };
                     if !rows.contains(&row) {
                         rows.push(row);
@@ -117,43 +132,93 @@ pub fn rows(e: &Experiment) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn uses_anomalies(setup: &Setup) -> Result<bool> {
-    Ok(matches!(setup.detector()?.learning(), Learning::Steps(how) if how.uses_anomalies()))
-}
-
-impl Row {
-    /// Its settings over others.
-    fn over(&self, setup: &Setup) -> Setup {
-        let text = |text: &str| Setting::Text(text.into());
-        let own = [("strategy".to_string(), text(&self.strategy)), ("norm".to_string(), text(&self.norm))];
-        Setup { options: own.into(), ..Setup::default() }.or(setup)
-    }
-}
-
 /// A dataset of the experiment that is there.
 pub struct Opened<'a> {
     pub spec: &'a DatasetSpec,
     pub categories: Vec<Category>,
+    /// Folders beside the categories that hold `train` or `test`, and are none.
+    pub left_out: Vec<String>,
 }
 
-/// Opens the datasets below `root`. Those that are not there come by their names.
+/// Opens the datasets below `root`. Those that are not there come by their names. Errors name the dataset, also where its settings
+/// are such that nothing can be trained with them.
 pub fn open<'a>(e: &'a Experiment, root: &Path) -> Result<(Vec<Opened<'a>>, Vec<&'a str>)> {
     let (mut opened, mut missing) = (Vec::new(), Vec::new());
     for spec in &e.datasets {
-        let path = root.join(spec.path.as_deref().unwrap_or(Path::new(&spec.name)));
-        if !path.exists() {
-            missing.push(spec.name.as_str());
-            continue;
+        let within = |error: Error| error.within(format!("dataset {}", spec.name));
+        for row in rows(e, true)? {
+            let setup = row.over(&setup(e, spec, ""));
+            setup.detector().map_err(within)?;
+            setup.architecture().map_err(within)?;
         }
-        let layout = spec.layout.as_deref().map(Layout::find).transpose()?;
-        let dataset = Dataset::open(&path, layout, &Options { normal: spec.normal.clone() })?;
-        let categories = dataset.categories(&spec.categories)?;
-        opened.push(Opened { spec, categories });
+        let path = root.join(spec.path.as_deref().unwrap_or(Path::new(&spec.name)));
+        if path.exists() {
+            opened.push(Opened::new(spec, &path).map_err(within)?);
+        } else {
+            missing.push(spec.name.as_str());
+        }
     }
     Ok((opened, missing))
 }
 
-impl Opened<'_> {
+/// What a category is trained with, but for what rows differ in.
+fn setup(e: &Experiment, spec: &DatasetSpec, category: &str) -> Setup {
+    let own = Setup::of_dataset(&spec.name, category).unwrap_or_default();
+    spec.settings.clone().or(&e.settings).or(&own)
+}
+
+/// Whether training pictures of one of these categories are anomalous; what cannot be listed has none.
+fn labels(categories: &[Category]) -> bool {
+    categories.iter().any(|c| c.train.as_ref().is_ok_and(|set| !set.anomalous.is_empty()))
+}
+
+impl<'a> Opened<'a> {
+    fn new(spec: &'a DatasetSpec, path: &Path) -> Result<Self> {
+        let layout = spec.layout.as_deref().map(Layout::find).transpose()?;
+        let dataset = Dataset::open(path, layout, &Options { normal: spec.normal.clone() })?;
+        let named: BTreeSet<&str> =
+            dataset.categories.iter().map(|c| c.name.as_str()).filter(|n| !n.is_empty()).collect();
+        let mut left_out = Vec::new();
+        // Who names categories has said which they are.
+        if spec.categories.is_empty() && !named.is_empty() && path.is_dir() {
+            let folders =
+                folders(path, "")?.0.into_iter().filter(|f| ["train", "test"].iter().any(|s| f.join(s).is_dir()));
+            let names = folders.filter_map(|f| Some(f.file_name()?.to_string_lossy().into_owned()));
+            left_out.extend(names.filter(|n| !named.contains(n.as_str())));
+        }
+        let categories = dataset.categories(&spec.categories)?;
+        Ok(Opened { spec, categories, left_out })
+    }
+
+    pub fn rows(&self, e: &Experiment) -> Result<Vec<Row>> {
+        rows(e, labels(&self.categories))
+    }
+
+    /// What somebody should know of it who reads its table.
+    pub fn remarks(&self, e: &Experiment) -> Result<Vec<String>> {
+        let mut remarks: Vec<String> = self.categories.iter().flat_map(|c| c.notes.iter().cloned()).collect();
+        if !self.left_out.is_empty() {
+            let (count, names) = (self.left_out.len(), self.left_out.join(", "));
+            let categories = if count == 1 { "category that has" } else { "categories that have" };
+            remarks.push(format!("averages lack {count} {categories} no train/good or no test: {names}"));
+        }
+        let asks = rows(e, true)?.iter().any(|r| r.ratio != Labelled::Share(0.0));
+        let without: Vec<&Category> = self.categories.iter().filter(|c| !labels(std::slice::from_ref(*c))).collect();
+        let own = "strategies that take anomalies are trained with distorted normal pictures";
+        if asks && without.len() == self.categories.len() {
+            remarks.push(format!(
+                "no training picture is anomalous, so none is labelled and all ratios are one row; {own}"
+            ));
+        } else if asks && !without.is_empty() && !self.spec.together {
+            let names: Vec<&str> = without.iter().map(|c| c.name.as_str()).collect();
+            remarks.push(format!(
+                "no training picture of {} is anomalous, so none is labelled in any row; {own}",
+                names.join(", ")
+            ));
+        }
+        Ok(remarks)
+    }
+
     /// The training pictures of some categories together.
     pub fn train(&self, names: &[String]) -> Result<TrainSet> {
         let chosen = self.categories.iter().filter(|c| names.contains(&c.name));
@@ -195,29 +260,29 @@ impl Opened<'_> {
 /// All cells of the datasets that are there, in the order in which they are run: with these weights (absent: each backbone's
 /// own) on a device.
 pub fn cells(e: &Experiment, opened: &[Opened], weights: Option<&str>, device: &str) -> Result<Vec<Cell>> {
-    let rows = rows(e)?;
     let mut cells = Vec::new();
     for dataset in opened {
+        let spec = dataset.spec;
+        let within = |error: Error| error.within(format!("dataset {}", spec.name));
+        let rows = dataset.rows(e)?;
         for categories in dataset.groups() {
-            let set = dataset.train(&categories)?;
-            // That nothing can be evaluated is better known before hours of training.
-            categories.iter().try_for_each(|name| dataset.test(name).map(|_| ()))?;
+            let set = dataset.train(&categories).map_err(within)?;
             let classes: BTreeSet<String> = set.anomalous.iter().map(|s| s.kind.clone()).collect();
             let classes = Vec::from_iter(classes);
-            let own = Setup::of_dataset(&dataset.spec.name, if categories.len() == 1 { &categories[0] } else { "" });
             let pictures = dataset.digest(&categories);
-            let setup = dataset.spec.settings.clone().or(&e.settings).or(&own.unwrap_or_default());
+            let setup = setup(e, spec, if categories.len() == 1 { &categories[0] } else { "" });
             for seed in &e.grid.seeds {
                 for row in &rows {
-                    let chosen = choices(&classes, row.of_classes, e.grid.draws, *seed)?;
+                    let chosen = choices(&classes, row.of_classes, e.grid.draws, *seed);
+                    let chosen = chosen.map_err(|e| within(e.within("[grid] classes")))?;
                     cells.extend(chosen.into_iter().map(|classes| Cell {
-                        dataset: dataset.spec.name.clone(),
+                        dataset: spec.name.clone(),
                         categories: categories.clone(),
                         row: row.clone(),
                         classes,
                         seed: *seed,
                         settings: row.over(&setup),
-                        validation: e.grid.validation,
+                        validation: spec.validation.unwrap_or(e.grid.validation),
                         inputs: Inputs {
                             pictures: pictures.clone(),
                             weights: weights.unwrap_or(setup.backbone()).into(),

@@ -18,7 +18,8 @@ pub struct Outcome {
     pub labelled: usize,
     /// Pictures that were kept apart for validation.
     pub validated: usize,
-    /// From the first picture decoded to the last one judged.
+    /// From the first picture decoded to the last one judged; of a cell that was cut off, with the time up to the checkpoint that it
+    /// went on from.
     pub seconds: f64,
     pub threads: usize,
     /// Of every category.
@@ -51,6 +52,17 @@ impl CategoryResult {
             normal_scores: of(false),
             anomalous_scores: of(true),
             unreadable: e.unreadable.len(),
+        }
+    }
+
+    /// Why there is no value of a metric.
+    pub fn why_none(&self, metric: &str) -> &'static str {
+        match metric {
+            _ if self.normal_scores.is_empty() => "no normal test picture",
+            _ if self.anomalous_scores.is_empty() => "no anomalous test picture",
+            "pixel_auroc" | "aupro30" => "no mask",
+            "accuracy_at_validation" => "no validation pictures of both kinds",
+            _ => "not defined by the test pictures",
         }
     }
 }

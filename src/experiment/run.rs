@@ -4,7 +4,7 @@
 use super::file::Experiment;
 use super::grid::{Cell, Opened};
 use super::results::{self, CategoryResult, Outcome};
-use super::table;
+use super::table::Report;
 use crate::bench::{self, Workload};
 use crate::data::layout::{Sample, TestSet, TrainSet};
 use crate::data::protocol::Draw;
@@ -143,10 +143,9 @@ impl Runner<'_> {
             return Err(e);
         }
         shared.outcomes.retain(|o| cells.contains(&o.cell));
-        let pages = [
-            ("table.md", table::markdown(self.experiment, &shared.outcomes)?),
-            ("table.html", table::html(self.experiment, &shared.outcomes, self.command)?),
-        ];
+        let (experiment, opened, outcomes) = (self.experiment, self.opened, &shared.outcomes[..]);
+        let report = Report { experiment, opened, cells, outcomes };
+        let pages = [("table.md", report.markdown()?), ("table.html", report.html(self.command)?)];
         for (name, page) in pages {
             shared.folder.write(name.as_ref(), |f| f.write_all(page.as_bytes()))?;
         }
@@ -209,6 +208,8 @@ impl Runner<'_> {
     /// Trains and evaluates; nothing comes of it where it is to stop. `progress` hears which share is done.
     fn cell(&self, cell: &Cell, threads: usize, progress: &mut (dyn FnMut(f64) + Send)) -> Result<Option<Outcome>> {
         let (started, dataset, setup) = (Instant::now(), self.dataset(cell)?, &cell.settings);
+        // What cannot be tested is not trained.
+        cell.categories.iter().try_for_each(|category| dataset.test(category).map(drop))?;
         let Draw { train, validation } = self.draw(cell)?;
         let (normal, labelled, validated) = (train.good.len(), train.anomalous.len(), validation.len());
         let weights = Pretrained::open(self.weights.unwrap_or(setup.backbone()), cell.seed)?;
@@ -232,8 +233,9 @@ impl Runner<'_> {
             weights: weights.describe(),
             normal_class: None,
         };
-        let progress = Mutex::new(progress);
+        let (progress, before) = (Mutex::new(progress), Mutex::new(0.0));
         let heard = |event: Event| match event {
+            Event::Start { seconds, .. } => *lock(&before) = seconds,
             Event::Step { epoch, step, steps, .. } => {
                 let done = ((epoch - 1) * steps + step) as f64 / (settings.epochs * steps) as f64;
                 (lock(&progress))(done);
@@ -279,7 +281,7 @@ impl Runner<'_> {
         if !self.keep_models {
             std::fs::remove_file(&out).map_err(|e| Error::io(&out, e))?;
         }
-        let seconds = started.elapsed().as_secs_f64();
+        let seconds = *lock(&before) + started.elapsed().as_secs_f64();
         Ok(Some(Outcome { cell: cell.clone(), normal, labelled, validated, seconds, threads, results }))
     }
 

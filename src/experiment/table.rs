@@ -1,131 +1,317 @@
-//! The table of an experiment, as Markdown and as a page: means and deviations over seeds, beside printed figures.
+//! The tables of an experiment, as Markdown and as a page: means and deviations beside printed figures, and under each what it
+//! lacks.
 
-use super::file::{Experiment, METRICS, Printed};
-use super::grid::{Row, rows};
+use super::figure::{Came, Figure};
+use super::file::{DatasetSpec, Experiment, METRICS};
+use super::grid::{Cell, Opened, Row, rows};
+use super::printed::PrintedFigure;
 use super::results::{CategoryResult, Outcome};
 use crate::Result;
 use crate::error::plural;
 use crate::report::html::charts::histogram;
 use crate::report::html::{Page, escape, figure};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// A number in percent: over seeds, and what is printed of it.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Figure {
-    pub mean: Option<f64>,
-    /// Of the sample; `None` of less than two seeds.
-    pub deviation: Option<f64>,
-    pub seeds: usize,
-    pub printed: Option<f64>,
+/// What tables are made of.
+pub struct Report<'a> {
+    pub experiment: &'a Experiment,
+    pub opened: &'a [Opened<'a>],
+    /// All that the file asks for of the datasets that are there.
+    pub cells: &'a [Cell],
+    /// What came of them so far.
+    pub outcomes: &'a [Outcome],
 }
 
-/// `95.7 ± 0.3 (printed 96.6, -0.9)`
-impl std::fmt::Display for Figure {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        match (self.mean, self.deviation) {
-            (None, _) => f.write_str("–")?,
-            (Some(mean), None) => write!(f, "{mean:.1}")?,
-            (Some(mean), Some(deviation)) => write!(f, "{mean:.1} ± {deviation:.1}")?,
-        }
-        match (self.printed, self.mean) {
-            (Some(printed), Some(mean)) => write!(f, " (printed {printed:.1}, {:+.1})", mean - printed),
-            (Some(printed), None) => write!(f, " (printed {printed:.1})"),
-            (None, _) => Ok(()),
-        }
-    }
-}
-
-/// Mean over `values` of each seed, then mean and deviation over seeds.
-fn over_seeds(values: impl Iterator<Item = (u64, f64)>, printed: Option<f64>) -> Figure {
-    let mut of_seed: std::collections::BTreeMap<u64, Vec<f64>> = Default::default();
-    values.for_each(|(seed, value)| of_seed.entry(seed).or_default().push(100.0 * value));
-    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
-    let means: Vec<f64> = of_seed.values().map(|values| mean(values)).collect();
-    if means.is_empty() {
-        return Figure { printed, ..Figure::default() };
-    }
-    let all = mean(&means);
-    let spread = means.iter().map(|m| (m - all).powi(2)).sum::<f64>();
-    let deviation = (means.len() > 1).then(|| (spread / (means.len() - 1) as f64).sqrt());
-    Figure { mean: Some(all), deviation, seeds: means.len(), printed }
-}
-
-/// A table of text: a heading, columns, and rows of a name and cells.
+/// A heading, columns, rows of a name and figures, and what is to be known of it.
 struct Table {
     heading: String,
     columns: Vec<String>,
-    rows: Vec<(String, Vec<String>)>,
+    rows: Vec<(String, Vec<Figure>)>,
+    notes: Vec<String>,
 }
 
-/// Results of a row of one dataset; of one category, or of all.
-fn of<'o>(outcomes: &'o [Outcome], dataset: &str, row: &Row, category: Option<&str>) -> Vec<(u64, &'o CategoryResult)> {
-    let own = outcomes.iter().filter(|o| o.cell.dataset == dataset && o.cell.row == *row);
-    let all = own.flat_map(|o| o.results.iter().map(|r| (o.cell.seed, r)));
-    all.filter(|(_, r)| category.is_none_or(|c| r.category == c)).collect()
+impl Table {
+    fn notes(&self) -> impl Iterator<Item = &str> {
+        let partial = self.rows.iter().flat_map(|(_, figures)| figures).any(Figure::is_partial);
+        let text =
+            "(n of m): a mean over n of the m results that the file asks for, which compares with no printed one.";
+        self.notes.iter().map(String::as_str).chain(partial.then_some(text))
+    }
 }
 
-fn printed(e: &Experiment, dataset: &str, row: &Row, category: Option<&str>, metric: &str) -> Option<f64> {
-    let same = |p: &&Printed| {
-        p.dataset == dataset
-            && p.category.as_deref() == category
-            && p.strategy == row.strategy
-            && p.norm == row.norm
-            && p.ratio.is_none_or(|r| r == row.ratio)
-            && p.classes.is_none_or(|c| row.of_classes == Some(c))
-    };
-    e.printed.iter().find(same).and_then(|p| p.metrics.get(metric).copied())
+/// A result that the file asks for: what a cell makes of one category's test pictures.
+struct Asked<'a> {
+    cell: &'a Cell,
+    category: &'a str,
+    result: Option<&'a CategoryResult>,
 }
 
-/// Every table of the experiment.
-fn tables(e: &Experiment, outcomes: &[Outcome]) -> Result<Vec<Table>> {
-    let rows = rows(e)?;
-    let mut tables = Vec::new();
-    for dataset in &e.datasets {
-        let name = &dataset.name;
-        let heading_of = |metric: &String| {
-            METRICS.iter().find(|(m, _)| m == metric).map_or(metric.clone(), |(_, heading)| heading.to_string())
-        };
-        let line = |row: &Row, category: Option<&str>| {
-            let of = of(outcomes, name, row, category);
-            let cell = |metric: &String| {
-                let values = of.iter().filter_map(|(seed, r)| Some((*seed, *r.metrics.get(metric)?)));
-                over_seeds(values, printed(e, name, row, category, metric)).to_string()
-            };
-            e.metrics.iter().map(cell).collect::<Vec<_>>()
-        };
+impl Asked<'_> {
+    fn came(&self, value: impl Fn(&CategoryResult) -> Option<f64>) -> Came {
+        self.result.map_or(Came::Missing, |r| value(r).map_or(Came::Undefined, Came::Of))
+    }
+}
+
+/// What results are repetitions of each other by.
+type Repetition<'a> = (u64, &'a [String]);
+
+/// A dataset of the file with what is asked of it.
+struct Part<'a> {
+    spec: &'a DatasetSpec,
+    opened: Option<&'a Opened<'a>>,
+    rows: Vec<Row>,
+    asked: Vec<Asked<'a>>,
+    /// With one seed, and one model for the whole dataset, a figure's deviation is that over choices of labelled classes.
+    over_choices: bool,
+}
+
+impl<'a> Part<'a> {
+    fn of_row(&self, row: &Row) -> impl Iterator<Item = &Asked<'a>> {
+        self.asked.iter().filter(move |a| a.cell.row == *row)
+    }
+
+    fn repetition(&self, cell: &'a Cell) -> Repetition<'a> {
+        (cell.seed, if self.over_choices { &cell.classes[..] } else { &[] })
+    }
+
+    /// What came of a row; of one category, or of all.
+    fn came(&self, e: &Experiment, row: &Row, category: Option<&str>, metric: &str) -> Vec<(Repetition<'a>, Came)> {
+        let own = self.of_row(row).filter(|a| category.is_none_or(|c| a.category == c));
+        let came = own.map(|a| (self.repetition(a.cell), a.came(|r| r.metrics.get(metric).copied())));
+        // A category that cannot be used has no cells, and is asked for once for each seed.
+        let left_out = self.opened.filter(|_| category.is_none()).map_or(0, |o| o.left_out.len());
+        let seeds = e.grid.seeds.iter().flat_map(|seed| std::iter::repeat_n(*seed, left_out));
+        came.chain(seeds.map(|seed| ((seed, &[][..]), Came::Missing))).collect()
+    }
+
+    fn figure(&self, e: &Experiment, row: &Row, category: Option<&str>, metric: &str) -> Figure {
+        Figure::new(self.came(e, row, category, metric), printed(e, Some(&self.spec.name), category, row, metric))
+    }
+
+    /// Over what there are deviations.
+    fn over(&self, e: &Experiment) -> String {
         let seeds = plural(e.grid.seeds.len(), "seed");
-        tables.push(Table {
-            heading: format!("{name}: mean and deviation over {seeds}, in percent"),
-            columns: e.metrics.iter().map(heading_of).collect(),
-            rows: rows.iter().map(|row| (row.describe(e), line(row, None))).collect(),
-        });
-        let own = outcomes.iter().filter(|o| o.cell.dataset == *name).flat_map(|o| &o.results);
-        let categories: BTreeSet<&str> = own.clone().map(|r| r.category.as_str()).filter(|c| !c.is_empty()).collect();
-        if categories.len() > 1 {
-            for row in &rows {
-                tables.push(Table {
-                    heading: format!("{name}, {}: by category", row.describe(e)),
-                    columns: e.metrics.iter().map(heading_of).collect(),
-                    rows: categories.iter().map(|c| (c.to_string(), line(row, Some(c)))).collect(),
-                });
+        let choices: BTreeSet<&[String]> = self.asked.iter().map(|a| &a.cell.classes[..]).collect();
+        if self.over_choices && choices.len() > 1 {
+            return format!("choices of labelled classes, {seeds}");
+        }
+        seeds
+    }
+
+    /// What the table lacks, and what else is to be known of it.
+    fn notes(&self, e: &Experiment) -> Result<Vec<String>> {
+        let Some(opened) = self.opened else {
+            return Ok(vec!["The dataset is not there; its cells are left out.".into()]);
+        };
+        let sentence = |text: String| {
+            let mut rest = text.chars();
+            rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).chain(['.']).collect::<String>()
+        };
+        let mut notes: Vec<String> = opened.remarks(e)?.into_iter().map(sentence).collect();
+        let missing = self.asked.iter().filter(|a| a.result.is_none()).count();
+        if missing > 0 {
+            let of = plural(self.asked.len(), "result");
+            notes.push(format!("Missing: {missing} of {of}; their cells failed or were not run."));
+        }
+        for metric in &e.metrics {
+            let without = |a: &&Asked| a.result.is_some_and(|r| !r.metrics.contains_key(metric));
+            let mut why: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+            let mut count = 0;
+            for asked in self.asked.iter().filter(without) {
+                count += 1;
+                if let Some(result) = asked.result {
+                    why.entry(result.why_none(metric)).or_default().insert(asked.category);
+                }
+            }
+            if count > 0 {
+                let named = |(why, of): (&str, BTreeSet<&str>)| match Vec::from_iter(of).join(", ") {
+                    names if names.is_empty() => why.to_string(),
+                    names => format!("{names}: {why}"),
+                };
+                let (of, why) = (plural(self.asked.len(), "result"), why.into_iter().map(named).collect::<Vec<_>>());
+                notes.push(format!("No {} in {count} of {of} ({}).", heading(metric), why.join("; ")));
             }
         }
-        let kinds: BTreeSet<&str> = own.flat_map(|r| r.image_auroc_of.keys()).map(String::as_str).collect();
-        if kinds.len() > 1 {
-            let of_kind = |row: &Row, kind: &str| {
-                let all = of(outcomes, name, row, None);
-                let values = all.iter().filter_map(|(seed, r)| Some((*seed, *r.image_auroc_of.get(kind)?)));
-                over_seeds(values, None).to_string()
+        Ok(notes)
+    }
+}
+
+fn printed(
+    e: &Experiment,
+    dataset: Option<&str>,
+    category: Option<&str>,
+    row: &Row,
+    metric: &str,
+) -> Option<PrintedFigure> {
+    e.printed.iter().find(|p| p.is_of(dataset, category, row)).and_then(|p| p.figures.get(metric).cloned())
+}
+
+fn heading(metric: &str) -> &str {
+    METRICS.iter().find(|(m, _)| *m == metric).map_or(metric, |(_, heading)| heading)
+}
+
+impl<'a> Report<'a> {
+    fn parts(&self) -> Result<Vec<Part<'a>>> {
+        let part = |spec: &'a DatasetSpec| {
+            let opened = self.opened.iter().find(|o| o.spec.name == spec.name);
+            let rows = opened.map_or_else(|| rows(self.experiment, true), |o| o.rows(self.experiment))?;
+            let own: Vec<&Cell> = self.cells.iter().filter(|c| c.dataset == spec.name).collect();
+            let groups: BTreeSet<&[String]> = own.iter().map(|c| &c.categories[..]).collect();
+            let over_choices = self.experiment.grid.seeds.len() == 1 && groups.len() == 1;
+            let of_cell = |cell: &'a Cell| {
+                let outcome = self.outcomes.iter().find(|o| o.cell == *cell);
+                cell.categories.iter().map(move |category| {
+                    let result = outcome.and_then(|o| o.results.iter().find(|r| r.category == *category));
+                    Asked { cell, category, result }
+                })
             };
-            tables.push(Table {
-                heading: format!("{name}: image AUROC by class of anomalies"),
-                columns: kinds.iter().map(|k| k.to_string()).collect(),
-                rows: rows.iter().map(|r| (r.describe(e), kinds.iter().map(|k| of_kind(r, k)).collect())).collect(),
-            });
+            let asked = own.into_iter().flat_map(of_cell).collect();
+            Ok(Part { spec, opened, rows, asked, over_choices })
+        };
+        self.experiment.datasets.iter().map(part).collect()
+    }
+
+    /// Every table of the experiment.
+    fn tables(&self) -> Result<Vec<Table>> {
+        let (e, parts) = (self.experiment, self.parts()?);
+        let mut tables = Vec::new();
+        for part in &parts {
+            let name = &part.spec.name;
+            let line = |row: &Row, category: Option<&str>| {
+                e.metrics.iter().map(|metric| part.figure(e, row, category, metric)).collect::<Vec<_>>()
+            };
+            let rows = part.rows.iter().map(|row| Ok((row.describe(e)?, line(row, None)))).collect::<Result<_>>()?;
+            let heading = format!("{name}: mean and deviation over {}, in percent", part.over(e));
+            tables.push(Table { heading, columns: columns(e), rows, notes: part.notes(e)? });
+            let categories: BTreeSet<&str> = part.asked.iter().map(|a| a.category).filter(|c| !c.is_empty()).collect();
+            if categories.len() > 1 {
+                for row in &part.rows {
+                    let heading = format!("{name}, {}: by category", row.describe(e)?);
+                    let rows = categories.iter().map(|c| (c.to_string(), line(row, Some(c)))).collect();
+                    tables.push(Table { heading, columns: columns(e), rows, notes: vec![] });
+                }
+            }
+            tables.extend(by_class(e, part)?);
+        }
+        if e.printed.iter().any(|p| p.dataset.is_none()) {
+            tables.push(over_datasets(e, &parts)?);
+        }
+        Ok(tables)
+    }
+
+    /// Tables as Markdown.
+    pub fn markdown(&self) -> Result<String> {
+        let e = self.experiment;
+        let mut m = format!("# {}\n", e.title);
+        let note = note(e);
+        if !note.is_empty() {
+            let _ = writeln!(m, "\n{}", note.trim_end());
+        }
+        for table in self.tables()? {
+            let _ = write!(m, "\n## {}\n\n| |", table.heading);
+            let (columns, rule) = (table.columns.join(" | "), "---|".repeat(table.columns.len()));
+            let _ = writeln!(m, " {columns} |\n|---|{rule}");
+            for (name, figures) in &table.rows {
+                let figures: Vec<String> = figures.iter().map(Figure::to_string).collect();
+                let _ = writeln!(m, "| {name} | {} |", figures.join(" | "));
+            }
+            table.notes().for_each(|note| m.extend(["\n", note, "\n"]));
+        }
+        Ok(m)
+    }
+
+    /// The same as a page, with a histogram of each row's scores.
+    pub fn html(&self, command: &str) -> Result<String> {
+        let (e, mut h) = (self.experiment, String::new());
+        for table in self.tables()? {
+            let heading = escape(&table.heading);
+            let _ = writeln!(h, "<h2>{heading}</h2>");
+            let _ = write!(
+                h,
+                "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{heading}\"><table>\n<thead><tr><th></th>"
+            );
+            h.extend(table.columns.iter().map(|c| format!("<th scope=\"col\">{}</th>", escape(c))));
+            h.push_str("</tr></thead>\n<tbody>\n");
+            for (name, figures) in &table.rows {
+                let _ = write!(h, "<tr><th scope=\"row\">{}</th>", escape(name));
+                h.extend(figures.iter().map(|f| format!("<td>{}</td>", escape(&f.to_string()))));
+                h.push_str("</tr>\n");
+            }
+            h.push_str("</tbody></table></div>\n");
+            h.extend(table.notes().map(|note| format!("<p>{}</p>\n", escape(note))));
+        }
+        h.push_str("<h2>Scores of all seeds</h2>\n<div class=\"charts\">\n");
+        for part in self.parts()? {
+            for row in &part.rows {
+                let scores = part.of_row(row).filter_map(|a| a.result).flat_map(|r| {
+                    let normal = r.normal_scores.iter().map(|s| (*s, Some(false)));
+                    normal.chain(r.anomalous_scores.iter().map(|s| (*s, Some(true))))
+                });
+                let scores: Vec<_> = scores.collect();
+                if scores.is_empty() {
+                    continue;
+                }
+                let caption = escape(&format!("{}, {}", part.spec.name, row.describe(e)?));
+                let svg = histogram(&scores, None)?;
+                let keys = ["normal", "anomalous"]
+                    .map(|name| format!("<i class=\"key\" style=\"background: var(--{name})\"></i>{name}"))
+                    .concat();
+                h.push_str(&figure(&format!("Scores: {caption}"), &svg, &format!("{caption}{keys}")));
+            }
+        }
+        h.push_str("</div>\n");
+        let (title, note) = (&e.title, &note(e));
+        Ok(Page { title, note, command, settings: &[], body: &h, script: "" }.html())
+    }
+}
+
+fn columns(e: &Experiment) -> Vec<String> {
+    e.metrics.iter().map(|metric| heading(metric).to_string()).collect()
+}
+
+/// Image AUROC of each class of anomalies, over the categories that have it; none where all are of one.
+fn by_class(e: &Experiment, part: &Part) -> Result<Option<Table>> {
+    let results = part.asked.iter().filter_map(|a| Some((a.category, a.result?)));
+    let mut having: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for (category, result) in results {
+        for kind in result.image_auroc_of.keys() {
+            having.entry(kind).or_default().insert(category);
         }
     }
-    Ok(tables)
+    let of_kind = |row: &Row, kind: &str| {
+        let own = part.of_row(row).filter(|a| having[kind].contains(a.category));
+        let came = own.map(|a| (part.repetition(a.cell), a.came(|r| r.image_auroc_of.get(kind).copied())));
+        Figure::new(came, None)
+    };
+    let line = |row: &Row| having.keys().map(|kind| of_kind(row, kind)).collect::<Vec<_>>();
+    let rows = part.rows.iter().map(|row| Ok((row.describe(e)?, line(row)))).collect::<Result<_>>()?;
+    let heading = format!("{}: image AUROC by class of anomalies", part.spec.name);
+    let columns = having.keys().map(|k| k.to_string()).collect();
+    Ok((having.len() > 1).then_some(Table { heading, columns, rows, notes: vec![] }))
+}
+
+/// Means over all datasets of the file; one counts that lacks nothing.
+fn over_datasets(e: &Experiment, parts: &[Part]) -> Result<Table> {
+    let figure = |row: &Row, metric: &str| {
+        let of = |part: &Part, seed: u64| {
+            let own = part.came(e, row, None, metric).into_iter().filter(|((own, _), _)| *own == seed);
+            let figure = Figure::new(own, None);
+            match figure.mean.filter(|_| !figure.is_partial()) {
+                Some(mean) => Came::Of(mean / 100.0),
+                None if figure.there == figure.asked && figure.asked > 0 => Came::Undefined,
+                None => Came::Missing,
+            }
+        };
+        let came = parts.iter().flat_map(|part| e.grid.seeds.iter().map(move |seed| (*seed, of(part, *seed))));
+        Figure::new(came, printed(e, None, None, row, metric))
+    };
+    let line = |row: &Row| e.metrics.iter().map(|metric| figure(row, metric)).collect::<Vec<_>>();
+    let rows = rows(e, true)?;
+    let rows = rows.iter().map(|row| Ok((row.describe(e)?, line(row)))).collect::<Result<_>>()?;
+    let (datasets, seeds) = (plural(parts.len(), "dataset"), plural(e.grid.seeds.len(), "seed"));
+    let heading = format!("Mean over {datasets}: mean and deviation over {seeds}, in percent");
+    Ok(Table { heading, columns: columns(e), rows, notes: vec![] })
 }
 
 fn note(e: &Experiment) -> String {
@@ -138,83 +324,4 @@ fn note(e: &Experiment) -> String {
         let _ = write!(text, "{}. ", e.pro().map_or("", |p| p.describe()));
     }
     text + e.note.as_deref().unwrap_or_default()
-}
-
-/// Tables as Markdown.
-pub fn markdown(e: &Experiment, outcomes: &[Outcome]) -> Result<String> {
-    let mut m = format!("# {}\n", e.title);
-    let note = note(e);
-    if !note.is_empty() {
-        let _ = writeln!(m, "\n{}", note.trim_end());
-    }
-    for table in tables(e, outcomes)? {
-        let _ = write!(m, "\n## {}\n\n| |", table.heading);
-        let (columns, rule) = (table.columns.join(" | "), "---|".repeat(table.columns.len()));
-        let _ = writeln!(m, " {columns} |\n|---|{rule}");
-        for (name, cells) in table.rows {
-            let _ = writeln!(m, "| {name} | {} |", cells.join(" | "));
-        }
-    }
-    Ok(m)
-}
-
-/// The same as a page, with a histogram of each row's scores.
-pub fn html(e: &Experiment, outcomes: &[Outcome], command: &str) -> Result<String> {
-    let mut h = String::new();
-    for table in tables(e, outcomes)? {
-        let heading = escape(&table.heading);
-        let _ = writeln!(h, "<h2>{heading}</h2>");
-        let _ = write!(
-            h,
-            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{heading}\"><table>\n<thead><tr><th></th>"
-        );
-        h.extend(table.columns.iter().map(|c| format!("<th scope=\"col\">{}</th>", escape(c))));
-        h.push_str("</tr></thead>\n<tbody>\n");
-        for (name, cells) in table.rows {
-            let _ = write!(h, "<tr><th scope=\"row\">{}</th>", escape(&name));
-            h.extend(cells.iter().map(|c| format!("<td>{}</td>", escape(c))));
-            h.push_str("</tr>\n");
-        }
-        h.push_str("</tbody></table></div>\n");
-    }
-    h.push_str("<h2>Scores of all seeds</h2>\n<div class=\"charts\">\n");
-    for dataset in &e.datasets {
-        for row in rows(e)? {
-            let of = of(outcomes, &dataset.name, &row, None);
-            let scores = of.iter().flat_map(|(_, r)| {
-                let normal = r.normal_scores.iter().map(|s| (*s, Some(false)));
-                normal.chain(r.anomalous_scores.iter().map(|s| (*s, Some(true))))
-            });
-            let scores: Vec<_> = scores.collect();
-            if scores.is_empty() {
-                continue;
-            }
-            let caption = escape(&format!("{}, {}", dataset.name, row.describe(e)));
-            let svg = histogram(&scores, None)?;
-            let keys = ["normal", "anomalous"]
-                .map(|name| format!("<i class=\"key\" style=\"background: var(--{name})\"></i>{name}"))
-                .concat();
-            h.push_str(&figure(&format!("Scores: {caption}"), &svg, &format!("{caption}{keys}")));
-        }
-    }
-    h.push_str("</div>\n");
-    let (title, note) = (&e.title, &note(e));
-    Ok(Page { title, note, command, settings: &[], body: &h, script: "" }.html())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Two seeds of two classes: (1 + 2) / 2 and (3 + 6) / 2 percent; mean 3, deviation 3 / sqrt(2).
-    #[test]
-    fn classes_are_averaged_before_seeds() {
-        let values = [(1, 0.01), (1, 0.02), (2, 0.03), (2, 0.06)];
-        let found = over_seeds(values.into_iter(), Some(2.5));
-        assert!((found.mean.unwrap() - 3.0).abs() < 1e-12 && found.seeds == 2);
-        assert!((found.deviation.unwrap() - 3.0 / 2f64.sqrt()).abs() < 1e-12);
-        assert_eq!(found.to_string(), "3.0 ± 2.1 (printed 2.5, +0.5)");
-        assert_eq!(over_seeds([].into_iter(), Some(97.0)).to_string(), "– (printed 97.0)");
-        assert_eq!(over_seeds([(1, 0.5)].into_iter(), None).to_string(), "50.0");
-    }
 }

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 const SETTINGS: &str = "train.settings";
 const POSITION: &str = "train.position";
+const SECONDS: &str = "train.seconds";
 
 /// Where a run is: the next step to do.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Position {
     pub updates: u64,
     /// Sums of the losses of this epoch's steps so far.
     pub sums: Losses,
+    /// That earlier parts of the run took; no part of what is computed.
+    pub seconds: f64,
 }
 
 /// A file beside the model: `model.safetensors` has its checkpoint in `model.checkpoint.safetensors`.
@@ -85,6 +88,7 @@ pub fn write(path: &Path, job: &Job, config: &Config, key: &Key, position: &Posi
     let mut config = config.clone();
     config.extra.insert(SETTINGS.into(), key.to_text());
     config.extra.insert(POSITION.into(), position.to_text());
+    config.extra.insert(SECONDS.into(), position.seconds.to_string());
     let networks = networks(parts)?;
     let mut held: Vec<(String, Vec<f32>)> = Vec::new();
     for part in parts {
@@ -124,7 +128,9 @@ pub fn read(
         }
     }
     let position = archive.metadata().get(POSITION).ok_or_else(|| lacks(POSITION))?;
-    let position = Position::from_text(position, start.sums.names).ok_or_else(|| lacks(POSITION))?;
+    let mut position = Position::from_text(position, start.sums.names).ok_or_else(|| lacks(POSITION))?;
+    // Earlier versions did not count them.
+    position.seconds = archive.metadata().get(SECONDS).and_then(|s| s.parse().ok()).unwrap_or_default();
     if position.epoch > s.epochs || position.epoch == s.epochs && position.step > 0 {
         let done = position.epoch;
         return Err(Error::Usage(format!(
@@ -157,7 +163,7 @@ pub fn read(
 impl Position {
     /// The beginning of a run whose losses have these names.
     pub fn start(names: &'static [&'static str]) -> Self {
-        Position { epoch: 0, step: 0, updates: 0, sums: Losses::zero(names) }
+        Position { epoch: 0, step: 0, updates: 0, sums: Losses::zero(names), seconds: 0.0 }
     }
 
     /// Decimal integers; sums as their bits, so that reading gives back exactly what was written.
@@ -172,6 +178,6 @@ impl Position {
         let [epoch, step, updates, ref sums @ ..] = numbers[..] else { return None };
         let values: Vec<f64> = sums.iter().map(|bits| f64::from_bits(*bits)).collect();
         let sums = (values.len() == names.len()).then_some(Losses { names, values })?;
-        Some(Position { epoch: epoch as usize, step: step as usize, updates, sums })
+        Some(Position { epoch: epoch as usize, step: step as usize, updates, sums, seconds: 0.0 })
     }
 }

@@ -18,10 +18,12 @@ pub enum Event<'a> {
         anomalous: usize,
         elastic: bool,
     },
-    /// The first step comes next: after how many epochs, and steps of the next one. Not (0, 0) in a resumed run.
+    /// The first step comes next: after how many epochs, and steps of the next one. Not (0, 0) in a resumed run, whose parts so
+    /// far took so long, each up to its last checkpoint.
     Start {
         epoch: usize,
         step: usize,
+        seconds: f64,
     },
     /// A step is done; counted from 1.
     Step {

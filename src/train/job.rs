@@ -20,11 +20,14 @@ use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// A run's pictures, weights and listeners.
 pub struct Job<'a> {
     pub s: &'a Settings,
     pub source: &'a dyn TensorSource,
+    /// Before the first picture was decoded.
+    pub started: Instant,
     /// With its batch norms folded.
     pub backbone: Arc<Values<f32>>,
     pub events: &'a (dyn Fn(Event) + Sync),
@@ -63,7 +66,7 @@ impl<'a> Job<'a> {
         stop: &'a AtomicBool,
         uses_anomalies: bool,
     ) -> Result<Self> {
-        let good = set.good.len();
+        let (started, good) = (Instant::now(), set.good.len());
         // Labelled anomalies that nobody uses are not even read.
         let labelled = if uses_anomalies { set.anomalous } else { vec![] };
         let total = good + labelled.len();
@@ -91,7 +94,20 @@ impl<'a> Job<'a> {
         events(Event::Data { normal: normal.len(), held_back: held_back.len(), anomalous: anomalous.len(), elastic });
         let (backbone, pictures) = (Arc::new(backbone), Arc::new(pictures));
         let checkpoint = Some(path_of(&s.out));
-        Ok(Job { s, source, backbone, events, stop, pictures, normal, held_back, anomalous, validation, checkpoint })
+        Ok(Job {
+            s,
+            source,
+            started,
+            backbone,
+            events,
+            stop,
+            pictures,
+            normal,
+            held_back,
+            anomalous,
+            validation,
+            checkpoint,
+        })
     }
 
     /// The same without one of `folds` parts of its normal pictures, which is held back.
@@ -100,6 +116,7 @@ impl<'a> Job<'a> {
         Job {
             s: self.s,
             source: self.source,
+            started: self.started,
             backbone: self.backbone.clone(),
             events,
             stop: self.stop,

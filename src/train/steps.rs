@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
         if let Some(path) = job.checkpoint.as_ref().filter(|_| s.resume) {
             at = checkpoint::read(path, s, &key, job.source, &mut parts, at)?;
         }
-        (job.events)(Event::Start { epoch: at.epoch, step: at.step });
+        (job.events)(Event::Start { epoch: at.epoch, step: at.step, seconds: at.seconds });
         Ok(Run { job, parts, feeder, config: job.config(s.detector.clone()), key, at })
     }
 
@@ -102,7 +102,8 @@ impl<'a> Run<'a> {
         losses.values.iter_mut().for_each(|sum| *sum /= steps as f64);
         let epoch = self.at.epoch + 1;
         (job.events)(Event::Epoch(&EpochLog { epoch, seconds: started.elapsed().as_secs_f64(), losses }));
-        self.at = Position { epoch, updates: self.at.updates, ..Position::start(self.at.sums.names) };
+        let Position { updates, seconds, .. } = self.at;
+        self.at = Position { epoch, updates, seconds, ..Position::start(self.at.sums.names) };
         let (every, last) = (job.s.checkpoint_every, epoch == job.s.epochs);
         // What is learned must not be lost when a cross-validation, which takes longer, is interrupted.
         let validated = matches!(job.s.calibrate, Calibrate::CrossValidation { .. });
@@ -142,7 +143,11 @@ impl<'a> Run<'a> {
     /// Writes a checkpoint, where there are any.
     fn save(&self) -> Result<()> {
         match &self.job.checkpoint {
-            Some(path) => checkpoint::write(path, self.job, &self.config, &self.key, &self.at, &self.parts),
+            Some(path) => {
+                let seconds = self.at.seconds + self.job.started.elapsed().as_secs_f64();
+                let at = Position { seconds, ..self.at.clone() };
+                checkpoint::write(path, self.job, &self.config, &self.key, &at, &self.parts)
+            }
             None => Ok(()),
         }
     }

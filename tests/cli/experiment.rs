@@ -39,7 +39,7 @@ fn cells_are_what_train_and_eval_make_of_the_same_settings() {
     let grid = "strategy = [\"recon\", \"ckapatch\"]\nratio = [\"all\"]\nseeds = [1, 2]";
     let file = file(dir.path(), grid, 2);
     let listed = ckaad(&[&args(&file, &out)[..], &["--list"]].concat()).ok();
-    let names = ["recon, instance, 0 %", "ckapatch, instance, all anomalies"];
+    let names = ["recon, instance, 0 labelled", "ckapatch, instance, all anomalies"];
     let expected: Vec<String> =
         [1, 2].iter().flat_map(|seed| names.map(|n| format!("fabric, {n}, seed {seed}"))).collect();
     assert_eq!(listed.lines(), expected);
@@ -110,10 +110,183 @@ fn a_killed_grid_goes_on() {
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(checkpoint().is_some() && !parts.join("results.jsonl").exists(), "killed in the middle of the cell");
+    let behind = checkpoint().expect("killed in the middle of the cell");
+    assert!(!parts.join("results.jsonl").exists(), "killed in the middle of the cell");
+    let seconds: f64 = metadata(&behind, "train.seconds").unwrap().parse().unwrap();
+    assert!(0.0 < seconds && seconds < started.elapsed().as_secs_f64(), "{seconds}");
+    // As if that part had taken longer than any test does.
+    rewrite(&behind, |_| true, |m| drop(m.insert("train.seconds".into(), "1e6".into())));
     ckaad(&args(&file, &parts)).ok();
     let (whole, parts) = (results(&whole), results(&parts));
     assert_eq!(whole[0]["results"], parts[0]["results"]);
+    let seconds = |lines: &[Value]| lines[0]["seconds"].as_f64().unwrap();
+    assert!(seconds(&whole) < 1e5 && seconds(&parts) > 1e6, "the time of both parts");
+}
+
+/// A copy of a dataset.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, name) = entry.map(|e| (e.path(), e.file_name())).unwrap();
+        if path.is_dir() {
+            copy(&path, &to.join(name));
+        } else {
+            std::fs::copy(path, to.join(name)).unwrap();
+        }
+    }
+}
+
+/// The experiment's file with another dataset in it.
+fn of_data(file: &Path, data: &Path) {
+    let text_of = std::fs::read_to_string(file).unwrap();
+    std::fs::write(file, text_of.replace("path = ", &format!("path = '{}' # ", data.display()))).unwrap();
+}
+
+/// What is a mean over less than the file asks for says so, and stands beside no difference.
+#[test]
+fn a_part_is_not_compared_with_the_whole() {
+    let dir = folder();
+    let (out, data) = (dir.path().join("out"), dir.path().join("data"));
+    let file = file(dir.path(), "strategy = [\"recon\"]\nseeds = [1]", 1);
+    of_data(&file, &data);
+    // A category that defines no AUROC.
+    copy(full(), &data.join("bolt"));
+    copy(full(), &data.join("cloth"));
+    for kind in ["hole", "scratch", "stain"] {
+        std::fs::remove_dir_all(data.join("cloth/test").join(kind)).unwrap();
+    }
+    let run = ckaad(&args(&file, &out)).ok();
+    assert!(
+        run.err
+            .contains("cloth, recon, instance, 0 labelled, seed 1: image AUROC - (cloth: no anomalous test picture)"),
+        "{run:?}"
+    );
+    assert!(run.out.contains("| recon | – (printed 50.0) |"), "{run:?}");
+    assert!(run.out.contains("No image AUROC in 1 of 2 results (cloth: no anomalous test picture)."), "{run:?}");
+    assert!(run.out.contains("| cloth | – |"), "{run:?}");
+    let whole = 100.0 * auroc(results(&out).iter().find(|l| l["categories"][0] == "bolt").unwrap());
+    assert!(run.out.contains(&format!("| bolt | {whole:.1} |")), "{run:?}");
+
+    // One whose cell fails, and one that is none as there is nothing to test on.
+    std::fs::remove_dir_all(data.join("cloth/test/good")).unwrap();
+    copy(&full().join("train"), &data.join("tile/train"));
+    let run =
+        ckaad(&args(&file, &dir.path().join("parts"))).fails(2, &["1 cell failed", "no train/good or no test: tile"]);
+    assert!(run.out.contains(&format!("| recon | {whole:.1} (1 of 3) (printed 50.0) |")), "{run:?}");
+    for words in
+        ["Missing: 1 of 2 results", "| cloth | – |", "Averages lack 1 category", "(n of m): a mean over n of the m"]
+    {
+        assert!(run.out.contains(words), "no {words} in {run:?}");
+    }
+    let page = std::fs::read_to_string(dir.path().join("parts/table.html")).unwrap();
+    assert!(page.contains("(1 of 3)") && page.contains("Missing: 1 of 2 results"));
+}
+
+/// Where nothing can be labelled all ratios are one training; and a dataset may do without the grid's validation pictures.
+#[test]
+fn nothing_to_label_is_one_row() {
+    let dir = folder();
+    let out = dir.path().join("out");
+    let grid = "strategy = [\"recon\", \"ckapatch\"]\nratio = [0.05, 0.1, \"all\"]\nclasses = [1]\nvalidation = 0.3\nseeds = [1]";
+    let file = file(dir.path(), grid, 1);
+    of_data(&file, plain());
+    let run = ckaad(&args(&file, &out)).ok();
+    assert!(run.err.contains("dataset fabric: no training picture is anomalous, so none is labelled"), "{run:?}");
+    assert_eq!(results(&out).len(), 2);
+    // Of 9 pictures 30 % are 2.7, half of them of either kind.
+    assert!(results(&out).iter().all(|l| l["labelled"] == 0 && l["validated"] == 1));
+    assert_eq!(run.out.matches("\n| recon, 0 labelled |").count(), 2, "{run:?}");
+    assert_eq!(run.out.matches("\n| ckapatch, 0 labelled |").count(), 2, "{run:?}");
+    assert!(!run.out.contains('%') && run.out.contains("No training picture is anomalous"), "{run:?}");
+    let text_of = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text_of.replace("name = \"fabric\"", "name = \"fabric\"\nvalidation = 0")).unwrap();
+    ckaad(&args(&file, &dir.path().join("own"))).ok();
+    assert!(results(&dir.path().join("own")).iter().all(|l| l["validated"] == 0 && l["normal"] == 9));
+}
+
+/// Three classes of one training picture each, as a table.
+fn three_classes(folder: &Path) -> std::path::PathBuf {
+    let mut rows = "path,label,split\n".to_string();
+    let mut add = |of: &str, split: &str, labels: &[&str]| {
+        let mut pictures: Vec<_> = std::fs::read_dir(full().join(of)).unwrap().map(|e| e.unwrap().path()).collect();
+        pictures.sort();
+        for (picture, label) in pictures.iter().zip(labels.iter().cycle()) {
+            rows += &format!("{},{label},{split}\n", picture.display());
+        }
+    };
+    add("train/good", "train", &["good"]);
+    add("train/anomalous", "train", &["hole", "scratch", "stain"]);
+    add("test/good", "test", &["good"]);
+    add("test/hole", "test", &["hole"]);
+    let path = folder.join("three.csv");
+    std::fs::write(&path, rows).unwrap();
+    path
+}
+
+/// Of three classes there are three pairs, and one choice of all: each is trained once, and a deviation is that over them.
+#[test]
+fn draws_are_different_and_deviate() {
+    let dir = folder();
+    let out = dir.path().join("out");
+    let grid = "strategy = [\"ckapatch\"]\nclasses = [2, 3]\ndraws = 5\nseeds = [1]";
+    let file = file(dir.path(), grid, 2);
+    of_data(&file, &three_classes(dir.path()));
+    let printed = "[[printed]]\ndataset = \"fabric\"\nstrategy = \"ckapatch\"\nclasses = 3\nimage_auroc = [97.20, 0.10]\n\
+                   [[printed]]\nstrategy = \"ckapatch\"\nclasses = 2\nimage_auroc = 88.32\n";
+    let text_of = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("metrics = [\"image_auroc\"]\n{text_of}{printed}")).unwrap();
+    let run = ckaad(&args(&file, &out)).ok();
+    let lines = results(&out);
+    let of = |count: usize| lines.iter().filter(move |l| l["of_classes"] == count);
+    let choices: std::collections::BTreeSet<String> = of(2).map(|l| l["classes"].to_string()).collect();
+    assert_eq!((lines.len(), choices.len(), of(3).count()), (4, 3, 1));
+    let values: Vec<f64> = of(2).map(|l| 100.0 * auroc(l)).collect();
+    let mean = values.iter().sum::<f64>() / 3.0;
+    let deviation = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 2.0).sqrt();
+    let all = 100.0 * auroc(of(3).next().unwrap());
+    for expected in [
+        "mean and deviation over choices of labelled classes, 1 seed".to_string(),
+        format!("| ckapatch, classes labelled: 2 | {mean:.1} ± {deviation:.1} |"),
+        format!("| ckapatch, classes labelled: 3 | {all:.1} (printed 97.20 ± 0.10, {:+.1}) |", all - 97.2),
+        "Mean over 1 dataset".to_string(),
+        format!("| ckapatch, classes labelled: 2 | {mean:.1} (printed 88.32, {:+.1}) |", mean - 88.32),
+    ] {
+        assert!(run.out.contains(&expected), "no {expected} in {run:?}");
+    }
+
+    // More than there are, found before anything is trained, with the file and the dataset.
+    let fails = |from: &str, to: &str, words: &[&str]| {
+        let text_of = std::fs::read_to_string(&file).unwrap();
+        let other = dir.path().join("other.toml");
+        assert!(text_of.contains(from));
+        std::fs::write(&other, text_of.replace(from, to)).unwrap();
+        let run = ckaad(&[&args(&other, &out)[..], &["--list"]].concat());
+        run.fails(2, &[&["other.toml"], words].concat());
+    };
+    let classes = "classes = [2, 3]";
+    fails(
+        classes,
+        "classes = [2, 9]",
+        &["dataset fabric: [grid] classes: 9 classes", "there are 3: hole, scratch, stain"],
+    );
+    fails(classes, "classes = [0]", &["[grid] classes: 0: expected at least 1"]);
+    fails("name = ", "categories = [\"zip\"]\nname = ", &["dataset fabric: category zip is not in"]);
+    fails(
+        "name = ",
+        "layout = \"foldr\"\nname = ",
+        &["layout of dataset fabric: 'foldr' is not known; did you mean 'folder'"],
+    );
+    fails("image-size = 32", "image-size = 65", &["dataset fabric: image size 65: with layers"]);
+    fails(
+        "seeds = [1]",
+        "seeds = [\"1\"]",
+        &["line 8: [grid] seeds: expected a list of whole numbers, such as [1, 2], found [\"1\"]"],
+    );
+    fails(
+        "[[dataset]]",
+        "[dataset]",
+        &["dataset: expected tables, each headed by its name in double brackets, found a table"],
+    );
 }
 
 #[test]
@@ -156,8 +329,7 @@ fn an_unreadable_test_picture_is_counted() {
     }
     std::fs::write(data.join("test/hole/broken.png"), "no picture").unwrap();
     let file = file(dir.path(), "strategy = [\"recon\"]\nseeds = [1]", 1);
-    let text_of = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text_of.replace("path = ", &format!("path = '{}' # ", data.display()))).unwrap();
+    of_data(&file, &data);
     let run = ckaad(&args(&file, &out)).fails(2, &["broken.png", "error: 1 test picture could not be read"]);
     assert!(run.out.contains("| recon"), "{run:?}");
     let lines = results(&out);
@@ -198,4 +370,42 @@ fn the_papers_experiments_are_read() {
         assert!(run.err.contains("not below") && run.out.is_empty(), "{run:?}");
     }
     assert!(count >= 7, "{count} files");
+}
+
+/// What the paper prints, with its decimals, where it prints it; and no validation pictures but in the medical protocol.
+#[test]
+fn the_papers_figures_are_data() {
+    use ckaad::experiment::file::Experiment;
+    let open =
+        |name: &str| Experiment::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(name)).unwrap();
+    let printed =
+        |name: &str, dataset: Option<&str>, category: Option<&str>, strategy: &str, ratio: f64, metric: &str| {
+            let of = |r: ckaad::data::protocol::Labelled| r == ckaad::data::protocol::Labelled::Share(ratio);
+            let file = open(name);
+            let found = file.printed.iter().find(|p| {
+                p.dataset.as_deref() == dataset
+                    && p.category.as_deref() == category
+                    && p.strategy == strategy
+                    && p.ratio.is_none_or(of)
+            });
+            found.unwrap().figures[metric].to_string()
+        };
+    let main = |dataset, strategy, ratio, metric| printed("main.toml", Some(dataset), None, strategy, ratio, metric);
+    assert_eq!(main("oct2017", "ckapatch", 0.05, "image_auroc"), "99.93 ± 0.04");
+    assert_eq!(main("isic2018", "recon", 0.0, "best_f1"), "79.50 ± 0.68");
+    assert_eq!(main("chest_xray", "recon", 0.0, "accuracy"), "78.04 ± 1.19");
+    assert_eq!(main("br35h", "ckapatch", 0.01, "accuracy"), "97.83 ± 0.08");
+    for (strategy, mean) in [("recon", "88.32"), ("ckapatch", "92.14")] {
+        assert_eq!(printed("cifar10.toml", None, None, strategy, 0.05, "image_auroc"), mean);
+    }
+    let visa = |category, metric| printed("industrial.toml", Some("visa"), category, "ckapatch", 0.0, metric);
+    assert_eq!(visa(None, "aupro30"), "94.0 ± 0.03");
+    assert_eq!(visa(Some("macaroni2"), "image_auroc"), "89.8 ± 0.09");
+    for name in ["main.toml", "ablation.toml", "normalisation.toml", "anomaly-types.toml", "score-distributions.toml"] {
+        let file = open(name);
+        for dataset in &file.datasets {
+            let own = dataset.validation.unwrap_or(file.grid.validation);
+            assert_eq!(own, if dataset.name == "mvtec" { 0.0 } else { 0.05 }, "{name}: {}", dataset.name);
+        }
+    }
 }
