@@ -334,7 +334,7 @@ fn expand(
 }
 
 /// The folders in `folder`, sorted, and what else is in it. `name` is its path in a dataset.
-pub fn folders(folder: &Path, name: &str) -> Result<(Vec<PathBuf>, PassedOver)> {
+pub(super) fn folders(folder: &Path, name: &str) -> Result<(Vec<PathBuf>, PassedOver)> {
     let (mut folders, mut passed_over, mut loose) = (Vec::new(), PassedOver::default(), 0);
     let (entries, hidden) = entries(folder).map_err(|e| Error::io(folder, e))?;
     passed_over.hidden = hidden;

@@ -2,7 +2,6 @@
 
 use super::file::{DatasetSpec, Experiment};
 use crate::data::layout::{Category, Dataset, Layout, Options, TestSet, TrainSet};
-use crate::data::listing::folders;
 use crate::data::protocol::{Labelled, Protocol, choices};
 use crate::detector::Learning;
 use crate::train::setup::{Setting, Setup};
@@ -136,7 +135,7 @@ pub fn rows(e: &Experiment, labels: bool) -> Result<Vec<Row>> {
 pub struct Opened<'a> {
     pub spec: &'a DatasetSpec,
     pub categories: Vec<Category>,
-    /// Folders beside the categories that hold `train` or `test`, and are none.
+    /// Categories with nothing to train on or nothing to test on.
     pub left_out: Vec<String>,
 }
 
@@ -176,17 +175,14 @@ impl<'a> Opened<'a> {
     fn new(spec: &'a DatasetSpec, path: &Path) -> Result<Self> {
         let layout = spec.layout.as_deref().map(Layout::find).transpose()?;
         let dataset = Dataset::open(path, layout, &Options { normal: spec.normal.clone() })?;
-        let named: BTreeSet<&str> =
-            dataset.categories.iter().map(|c| c.name.as_str()).filter(|n| !n.is_empty()).collect();
-        let mut left_out = Vec::new();
-        // Who names categories has said which they are.
-        if spec.categories.is_empty() && !named.is_empty() && path.is_dir() {
-            let folders =
-                folders(path, "")?.0.into_iter().filter(|f| ["train", "test"].iter().any(|s| f.join(s).is_dir()));
-            let names = folders.filter_map(|f| Some(f.file_name()?.to_string_lossy().into_owned()));
-            left_out.extend(names.filter(|n| !named.contains(n.as_str())));
-        }
         let categories = dataset.categories(&spec.categories)?;
+        let usable = |c: &Category| c.train.is_ok() && c.test.is_ok();
+        // Of several, those are left out that cannot be trained on or tested on, unless somebody named them.
+        if spec.categories.is_empty() && categories.iter().any(usable) {
+            let (categories, left_out): (Vec<Category>, Vec<Category>) = categories.into_iter().partition(usable);
+            return Ok(Opened { spec, categories, left_out: left_out.into_iter().map(|c| c.name).collect() });
+        }
+        let left_out = vec![];
         Ok(Opened { spec, categories, left_out })
     }
 

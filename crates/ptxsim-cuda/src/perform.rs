@@ -107,7 +107,9 @@ impl Driver {
                 Ok(())
             }
             Work::Record(event, number) => {
-                if let Some((_, event)) = self.events.iter_mut().find(|(handle, _)| handle == event)
+                // The program may have destroyed it by now.
+                if self.events.has(*event)
+                    && let Ok(event) = self.events.get_mut(*event, self.name)
                     && event.records == *number
                 {
                     event.time = Some(Instant::now());
