@@ -11,5 +11,7 @@ fn everything_else() {
 
 #[test]
 fn streams_in_any_order() {
-    (0..20).for_each(|seed| again(&["kept::", "lanes::"], seed));
+    (0..20).for_each(|seed| again(&["lanes::"], seed));
+    // Trainings, which take their time.
+    (0..3).for_each(|seed| again(&["kept::"], seed));
 }
