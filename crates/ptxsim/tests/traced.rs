@@ -47,8 +47,8 @@ fn what_a_launch_touches() {
     // Every second word, then none of what is behind the last thread's.
     let reads: Vec<_> = std::iter::once(step.clone()).chain((0..40).map(|i| from + 8 * i..from + 8 * i + 4)).collect();
     assert_eq!(of(Touch::Read), reads);
-    assert_eq!(of(Touch::Write), [to..to + 160]);
-    assert_eq!(of(Touch::Atomic), [count..count + 4]);
+    assert_eq!(of(Touch::Write), vec![to..to + 160; 1]);
+    assert_eq!(of(Touch::Atomic), vec![count..count + 4; 1]);
 
     // The variable is the host's to change.
     let sum = || {
