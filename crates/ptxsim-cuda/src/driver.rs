@@ -115,6 +115,8 @@ pub struct Driver {
     pub touched: Touched,
     /// The last piece that a race was reported of: once is enough.
     pub raced: Option<Stamp>,
+    /// Streams that work was ever submitted to.
+    pub used: usize,
     /// Whether work of several lanes was ever submitted: only then bytes can be raced for.
     pub concurrent: bool,
     pub locked: Locked,
@@ -174,7 +176,7 @@ impl Driver {
             eprintln!("ptxsim-cuda: no addresses can be reserved (is there a limit on virtual memory? see ulimit -v)");
             std::process::exit(2);
         };
-        let each = (reserved.end - reserved.start) / settings.cards.len() as u64;
+        let each = share(&reserved, settings.cards.len());
         let state = |(i, &card): (usize, &&'static Card)| CardState {
             card,
             memory: Memory::starting_at(reserved.start + i as u64 * each, settings.memory),
@@ -199,6 +201,7 @@ impl Driver {
             captured: 0,
             touched: Touched::default(),
             raced: None,
+            used: 0,
             concurrent: false,
             locked: Locked::default(),
             given: BTreeMap::new(),
@@ -256,6 +259,12 @@ impl Driver {
         }
     }
 
+    /// The card that a device address belongs to.
+    pub fn card_of(&self, at: u64) -> usize {
+        let card = at.saturating_sub(self.reserved.start) / share(&self.reserved, self.cards.len());
+        (card as usize).min(self.cards.len() - 1)
+    }
+
     /// This call, to be kept or told.
     pub fn here(&self) -> Arc<Call> {
         Call::here(self.name)
@@ -263,8 +272,13 @@ impl Driver {
 
     /// Reports a call that no right program makes; its answer.
     pub fn wrong(&self, text: &str, status: Status) -> Status {
-        found(&format!("{}: {text}", self.name), &[&self.here()]);
+        self.report(text);
         status
+    }
+
+    /// Reports a call that a card would let pass.
+    pub fn report(&self, text: &str) {
+        found(&format!("{}: {text}", self.name), &[&self.here()]);
     }
 
     /// Handle of the current context.
@@ -369,6 +383,11 @@ impl Driver {
             eprintln!("ptxsim-cuda: {path}: {e}");
         }
     }
+}
+
+/// Addresses that each of so many cards has.
+fn share(reserved: &Range<u64>, cards: usize) -> u64 {
+    (reserved.end - reserved.start) / cards as u64
 }
 
 extern "C" fn at_exit() {

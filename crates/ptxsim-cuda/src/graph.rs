@@ -70,6 +70,8 @@ pub struct Executable {
     pub graph: Graph,
     pub chains: Vec<usize>,
     pub count: usize,
+    /// Nodes that nothing is behind of.
+    pub sinks: Vec<usize>,
     /// Behind its last launch: launches of one executable do not overlap.
     pub last: Point,
 }
@@ -77,7 +79,7 @@ pub struct Executable {
 impl Executable {
     pub fn new(graph: Graph) -> Executable {
         let (chains, count) = graph.chains();
-        Executable { graph, chains, count, last: Point::default() }
+        Executable { sinks: graph.sinks(), graph, chains, count, last: Point::default() }
     }
 }
 

@@ -46,8 +46,11 @@ impl Locked {
 
     /// Locks memory of the program's own. False: some of it is locked.
     pub fn register(&mut self, at: u64, bytes: usize, call: Arc<Call>) -> bool {
-        let clash =
-            self.0.range(..at + bytes as u64).next_back().is_some_and(|(&start, r)| start + r.bytes as u64 > at);
+        let clash = self
+            .0
+            .range(..at.saturating_add(bytes as u64))
+            .next_back()
+            .is_some_and(|(&start, r)| start + r.bytes as u64 > at);
         if !clash {
             self.0.insert(at, Stretch { bytes, mapped: false, call });
         }
@@ -71,7 +74,7 @@ impl Locked {
 
     /// Whether all of these bytes are page-locked.
     pub fn holds(&self, at: u64, bytes: u64) -> bool {
-        self.start_of(at).is_some_and(|(start, len)| at + bytes <= start + len)
+        self.start_of(at).is_some_and(|(start, len)| bytes <= start + len - at)
     }
 
     /// First address and length of the memory that an address lies in.

@@ -34,10 +34,8 @@ fn status_of(fault: &Fault) -> Status {
 
 impl Driver {
     /// Memory of the card that an address belongs to.
-    pub fn memory_of(&self, at: u64) -> &Memory {
-        let each = (self.reserved.end - self.reserved.start) / self.cards.len() as u64;
-        let card = at.saturating_sub(self.reserved.start) / each;
-        &self.cards[(card as usize).min(self.cards.len() - 1)].memory
+    fn memory_of(&self, at: u64) -> &Memory {
+        &self.cards[self.card_of(at)].memory
     }
 
     /// Does one piece. What fails is kept in its context and ends the rest of what that has queued.
@@ -127,8 +125,7 @@ impl Driver {
 
     /// Takes memory back, and remembers who gave it.
     pub fn release(&mut self, at: u64, size: u64, call: &Arc<Call>) {
-        let each = (self.reserved.end - self.reserved.start) / self.cards.len() as u64;
-        let card = ((at - self.reserved.start) / each) as usize;
+        let card = self.card_of(at);
         let _ = self.cards[card].memory.free(at);
         self.freed.insert(at, (at + size, call.clone()));
     }

@@ -88,8 +88,9 @@ impl Driver {
 
     fn set_tail(&mut self, stream: u64, tail: Point) -> Result {
         let s = self.streams.get_mut(stream, self.name)?;
-        (s.tail, s.used) = (tail, true);
-        self.concurrent = self.concurrent || self.streams.iter().filter(|(_, s)| s.used).count() > 1;
+        s.tail = tail;
+        self.used += usize::from(!std::mem::replace(&mut s.used, true));
+        self.concurrent |= self.used > 1;
         Ok(())
     }
 
@@ -180,7 +181,7 @@ impl Driver {
         let captured = self.capture_of(stream)?.is_some();
         if captured && (pages_in || pages_out) {
             let at = if pages_in { from } else { to };
-            self.wrong(&format!("a captured copy of pageable memory at {at:#x}"), Status::CUDA_SUCCESS);
+            self.report(&format!("a captured copy of pageable memory at {at:#x}"));
         }
         let from = match () {
             () if self.is_device(from) => Place::Device(from),
@@ -325,9 +326,9 @@ impl Driver {
         }
         self.not_implied(stream)?;
         let mut first = self.behind(stream)?;
-        let (Executable { graph, chains, count, last }, _) = self.executables.get(handle, self.name)?;
+        let (Executable { graph, chains, count, sinks, last }, _) = self.executables.get(handle, self.name)?;
         first.join(last);
-        let (nodes, chains, count, sinks) = (graph.nodes.clone(), chains.clone(), *count, graph.sinks());
+        let (nodes, chains, count, sinks) = (graph.nodes.clone(), chains.clone(), *count, sinks.clone());
         let s = self.streams.get(stream, self.name)?;
         let (lane, context) = (s.lane, s.context);
         let lanes: Vec<u64> = (0..count).map(|i| if i == 0 { lane } else { self.queue.lane() }).collect();

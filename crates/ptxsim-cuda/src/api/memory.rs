@@ -118,8 +118,11 @@ calls! {
     };
     cuMemAlloc_v2(at: Out<u64>, bytes: usize) NoCapture |d| at.put(allocate(d, bytes)?);
     cuMemAllocPitch_v2(at: Out<u64>, pitch: Out<usize>, width: usize, height: usize, _element: u32) NoCapture |d| {
-        let row = width.next_multiple_of(PITCH);
-        at.put(allocate(d, row * height)?)?;
+        let row = width.checked_next_multiple_of(PITCH);
+        let Some((row, bytes)) = row.and_then(|row| Some((row, row.checked_mul(height)?))) else {
+            return Err(Status::CUDA_ERROR_OUT_OF_MEMORY);
+        };
+        at.put(allocate(d, bytes)?)?;
         pitch.put(row)
     };
     cuMemFree_v2(at: u64) NoCapture |d| free(d, at);
