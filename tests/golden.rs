@@ -47,6 +47,7 @@ struct Tolerance {
     reconstructions: f64,
     gradients: f64,
     first_losses: f64,
+    first_adversarial: f64,
     /// Losses of later steps and parameters after the last one.
     later: f64,
     /// The adversarial term of later steps: a discriminator's view of what the auto-encoder has just learned.
@@ -58,6 +59,7 @@ const F64: Tolerance = Tolerance {
     reconstructions: 1e-5,
     gradients: 1e-6,
     first_losses: 1e-6,
+    first_adversarial: 1e-6,
     later: 1e-6,
     later_adversarial: 1e-6,
 };
@@ -66,16 +68,18 @@ const F32: Tolerance = Tolerance {
     reconstructions: 2e-4,
     gradients: 2e-3,
     first_losses: 1e-3,
+    first_adversarial: 1e-3,
     later: 5e-2,
     later_adversarial: 5e-2,
 };
-/// The adversarial term is a discriminator's view of the reconstructions, and as far off as they may be.
-const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.2, first_losses: 4e-3, ..F32 };
+/// PyTorch 2.15's own f32 is 1.3e-3 off in the first adversarial loss (on one thread; 4e-5 on two).
+const F32_WIDE: Tolerance = Tolerance { reconstructions: 4e-3, gradients: 0.2, first_adversarial: 4e-3, ..F32 };
 const BF16: Tolerance = Tolerance {
     features: 1e-2,
     reconstructions: 8e-2,
     gradients: 0.1,
     first_losses: 1e-2,
+    first_adversarial: 1e-2,
     later: 2e-2,
     later_adversarial: 0.2,
 };
@@ -213,6 +217,7 @@ fn check_training<T: Real>(file: &str, t: &Tolerance, steps: usize, dtype: DType
             let e = ((found - expected) / expected).abs();
             eprintln!("LOSS {name} {step} {e:.2e}");
             let tolerance = match name {
+                "adv" if step == 0 => t.first_adversarial,
                 _ if step == 0 => t.first_losses,
                 "adv" => t.later_adversarial,
                 _ => t.later,
