@@ -13,7 +13,7 @@ use ckaad::detector::options::Options;
 use ckaad::engine::device::Backend;
 use ckaad::model::init::RandomBackbone;
 use ckaad::model::{Architecture, TensorSource};
-use ckaad::score::scorer::Scorer;
+use ckaad::score::scorer::{Gives, Scorer};
 use ckaad::train::features::CacheKind;
 use ckaad::train::settings::{Calibrate, Settings};
 use std::path::{Path, PathBuf};
@@ -32,7 +32,7 @@ fn main() -> ckaad::Result<()> {
     let chosen = Request::default().choose()?;
     chosen.notes.iter().for_each(|note| eprintln!("{note}"));
     let model = ModelFile::open(&model)?;
-    let mut scorer = Scorer::from_file(&model, 1, &chosen.backend)?;
+    let mut scorer = Scorer::from_file(&model, 1, &chosen.backend, Gives::ScoresAndMaps)?;
 
     let source = Source::Bytes { name: "upload".into(), bytes: bytes.into() };
     let pixels = source.read()?.resized(scorer.image_size());

@@ -1,77 +1,181 @@
 #!/usr/bin/env bash
-# Checks and times the engine on this machine's GPU:  ./run.sh [RESULTS_FOLDER]
-# (DEVICE=sim EPOCHS=1 ./run.sh tries the script itself on the emulator, without the timings.)
-# Writes results.json, and the logs and tables it is made from. Exit code 1 when anything fails; the rest is done all the same.
-# PYTHON names a Python with PyTorch; without one there is no comparison. ROUNDS and SKIP are bench/compare's.
+# Checks and times the engine on this machine's GPU:  ./run.sh [smoke|parity|bench|tune|sanitize|profile]...
+# Without a section all of them, in this order: what matters most comes first. Each takes 9 minutes at most (LIMIT, in seconds);
+# what is left of it then is not run, and counted. Results are added to those of earlier calls, in results/ (OUT), and all packed
+# into results.tar.gz of 16 MB at most. Exit code 1 when anything failed.
+#
+#   smoke     under a minute: the card, one kernel of every op, a short training, a score
+#   parity    every op against f64 on the CPU, each in a process of its own so that a fault poisons no other; golden files;
+#             gradients; the demo
+#   bench     scoring and training as the model of the card cuts the work; PyTorch beside it where PYTHON names one
+#   tune      measures the cuts, and the same times again with them
+#   sanitize  compute-sanitizer's memcheck, racecheck, initcheck and synccheck, op by op
+#   profile   Nsight Compute's and Nsight Systems' reports of scoring
+#
+# To try the script itself without a card: DEVICE=sim, or a libcuda of another kind on LD_LIBRARY_PATH, with SIZE=32 BATCHES=2
+# TRAIN=2 EPOCHS=1 NETWORKS=r18 PRECISIONS=tf32 OPS=... for as little work as there can be.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-out=$(mkdir -p "${1:-results}" && cd "${1:-results}" && pwd)
+out=${OUT:-results}
+out=$(mkdir -p "$out" && cd "$out" && pwd)
 cd "$here"
 device=${DEVICE:-cuda}
+size=${SIZE:-256}
+batches=${BATCHES:-1 64}
+train=${TRAIN:-16}
+networks=${NETWORKS:-r18 wide}
+precisions=${PRECISIONS:-tf32 bf16}
+# A regular expression of ops, for parity and sanitize.
+ops=${OPS:-.}
 export CKAAD_TEST_DEVICE=$device CKAAD_TEST_DATA=$here/tests CKAAD_TEST_REPORT=$out/cases.jsonl
-rm -f "$out"/*.jsonl "$out"/*.log
+export XDG_CACHE_HOME=$out/cache
+sections=("${@:-all}")
+[ "${sections[0]}" = all ] && sections=(smoke parity bench tune sanitize profile)
+for section in "${sections[@]}"; do
+    case $section in smoke | parity | bench | tune | sanitize | profile) ;;
+    *) echo "$0: unknown section '$section': expected smoke, parity, bench, tune, sanitize or profile" >&2 && exit 2 ;;
+    esac
+done
 failed=0
+deadline=0
 
-# One line of checks.jsonl: what was run, whether it passed, how long it took.
+# A line of checks.jsonl: what was run, whether it passed, how long it took. What no time is left for is not run.
 check() {
-    local name=$1
+    local name=$1 left=$((deadline - SECONDS))
     shift
-    local started=$SECONDS verdict=true
-    "$@" >"$out/$name.log" 2>&1 || { verdict=false failed=1; }
-    echo "{\"check\":\"$name\",\"passed\":$verdict,\"seconds\":$((SECONDS - started))}" | tee -a "$out/checks.jsonl"
+    if [ "$left" -le 0 ]; then
+        echo "{\"section\":\"$section\",\"check\":\"$name\",\"passed\":null,\"why\":\"no time left\"}" | tee -a "$out/checks.jsonl"
+        return
+    fi
+    local started=$SECONDS verdict=true code=0
+    timeout --kill-after 5 "$left" "$@" >"$out/$name.log" 2>&1 || code=$?
+    [ "$code" = 0 ] || { verdict=false failed=1; }
+    echo "{\"section\":\"$section\",\"check\":\"$name\",\"passed\":$verdict,\"exit\":$code,\"seconds\":$((SECONDS - started))}" |
+        tee -a "$out/checks.jsonl"
 }
 
-./ckaad devices --format json >"$out/devices.json"
-# Fails where the device cannot be used.
-check device ./ckaad plan score --device "$device" --launch-trace
-check op-tables ./test-kernels --test-threads 1
-check golden ./test-golden kernels:: --test-threads 1
-check gradcheck ./ckaad gradcheck --device "$device" --precision f32 --format json
-check demo-f32 ./ckaad demo --device "$device" --precision f32 --out "$out/demo-f32" --epochs "${EPOCHS:-60}"
-check demo-tf32 ./ckaad demo --device "$device" --precision tf32 --out "$out/demo-tf32" --epochs "${EPOCHS:-60}"
-for precision in f32 tf32 bf16 f16; do
-    check "score-$precision" ./ckaad score --model "$out/demo-f32/model.safetensors" "$out/demo-f32/data/test" \
-        --device "$device" --precision "$precision" --format json
-done
-if command -v compute-sanitizer >/dev/null; then
-    unset CKAAD_TEST_REPORT
-    for tool in memcheck racecheck; do
-        check "sanitizer-$tool" compute-sanitizer --tool "$tool" --error-exitcode 1 ./test-kernels parity --test-threads 1
-    done
-fi
-# Whatever is measured, as JSON lines: once as the model has it, and once tuned.
+# One op's cases in a process of its own, maybe behind another program.
+op_cases() {
+    local op=$1
+    shift
+    "$@" env CKAAD_TEST_OP="$op" ./test-kernels --exact parity::every_kernel_agrees_with_f64 --test-threads 1
+}
+export -f op_cases
+
+net() {
+    case $1 in
+    r18) echo --backbone resnet18 --layers 2,3 --image-size "$size" ;;
+    wide) echo --backbone wide_resnet50_2 --layers 1,2,3 --image-size "$size" ;;
+    esac
+}
+
+# Whatever is measured, as JSON lines.
 measure() {
     local name=$1
     shift
     check "bench-$name" bash -c '"$@" --format json >"$0"' "$out/bench-$name.jsonl" ./ckaad bench "$@" --device "$device"
 }
-r18=(--backbone resnet18 --layers 2,3)
-wide=(--backbone wide_resnet50_2 --layers 1,2,3)
-if [ "$device" != sim ]; then
-    for precision in tf32 bf16; do
-        measure "kernels-r18-$precision" kernels "${r18[@]}" --precision $precision --tuning off
-        check "tune-r18-$precision" ./ckaad tune "${r18[@]}" --batch-size 1,64 --train=16 --precision $precision --device "$device"
-        check "tune-wide-$precision" ./ckaad tune "${wide[@]}" --batch-size 1,64 --train=16 --precision $precision --device "$device"
-        for batch in 1 64; do
-            measure "score-r18-b$batch-$precision" score "${r18[@]}" --batch-size $batch --precision $precision
-            measure "score-wide-b$batch-$precision" score "${wide[@]}" --batch-size $batch --precision $precision
+
+# Scoring, training and every kernel of them. $1 names the results, the rest are options.
+measure_all() {
+    local what=$1 precision network batch
+    shift
+    # The emulator has no times.
+    [ "$device" = sim ] && return
+    for precision in $precisions; do
+        for network in $networks; do
+            for batch in $batches; do
+                measure "$what-score-$network-b$batch-$precision" score $(net "$network") --batch-size "$batch" \
+                    --precision "$precision" "$@"
+            done
+            measure "$what-scores-only-$network-b$batch-$precision" score $(net "$network") --batch-size "$batch" \
+                --precision "$precision" --scores-only "$@"
+            for features in computed cached; do
+                measure "$what-train-$network-$features-$precision" train $(net "$network") --batch-size "$train" \
+                    --features $features --precision "$precision" "$@"
+            done
+            measure "$what-kernels-$network-$precision" kernels $(net "$network") --precision "$precision" "$@"
+            measure "$what-kernels-train-$network-$precision" kernels --work train $(net "$network") --batch-size "$train" \
+                --precision "$precision" "$@"
         done
-        for features in computed cached; do
-            measure "train-wide-$features-$precision" train "${wide[@]}" --features $features --precision $precision
-        done
-        measure "kernels-r18-tuned-$precision" kernels "${r18[@]}" --precision $precision
-        measure "kernels-wide-tuned-$precision" kernels "${wide[@]}" --precision $precision
-        measure "kernels-train-tuned-$precision" kernels --work train "${wide[@]}" --precision $precision
     done
+}
+
+smoke() {
+    check device ./ckaad plan score --device "$device" --image-size "$size" --launch-trace
+    check smoke-op bash -c 'op_cases conv2d'
+    check smoke-demo ./ckaad demo --device "$device" --precision tf32 --out "$out/smoke-demo" --epochs 1
+    check smoke-score ./ckaad score --model "$out/smoke-demo/model.safetensors" "$out/smoke-demo/data/test" \
+        --device "$device" --format json
+}
+
+parity() {
+    local op precision
+    for op in $(grep -E "$ops" ops); do
+        check "op-$op" bash -c 'op_cases "$1"' - "$op"
+    done
+    check op-others ./test-kernels --skip parity:: --skip stand_in:: --test-threads 1
+    check golden ./test-golden kernels:: --test-threads 1
+    check gradcheck ./ckaad gradcheck --device "$device" --precision f32 --format json
+    for precision in f32 tf32; do
+        check "demo-$precision" ./ckaad demo --device "$device" --precision $precision --out "$out/demo-$precision" \
+            --epochs "${EPOCHS:-60}"
+    done
+    for precision in f32 tf32 bf16 f16; do
+        check "score-$precision" ./ckaad score --model "$out/demo-f32/model.safetensors" "$out/demo-f32/data/test" \
+            --device "$device" --precision $precision --format json
+    done
+}
+
+bench() {
+    measure_all model --tuning off
     if [ -n "${PYTHON:-}" ]; then
         check compare bench/compare --device "$device" --ckaad ./ckaad --python "$PYTHON" --out "$out/compare" --program \
             --rounds "${ROUNDS:-2}" --skip "${SKIP:-*max-autotune*}"
     fi
+}
+
+tune() {
+    local precision network
+    for precision in $precisions; do
+        for network in $networks; do
+            check "tune-$network-$precision" ./ckaad tune $(net "$network") --batch-size "${batches// /,}" --train="$train" \
+                --precision "$precision" --device "$device" --format json
+        done
+    done
+    measure_all tuned
+}
+
+sanitize() {
+    local tool op
+    command -v compute-sanitizer >/dev/null || { echo "compute-sanitizer is not here" && return; }
+    unset CKAAD_TEST_REPORT
+    for tool in memcheck racecheck initcheck synccheck; do
+        for op in $(grep -E "$ops" ops); do
+            check "$tool-$op" bash -c 'op_cases "$@"' - "$op" compute-sanitizer --tool $tool --error-exitcode 1
+        done
+    done
+}
+
+profile() {
+    local score=(./ckaad bench score $(net r18) --precision bf16 --device "$device")
     if command -v ncu >/dev/null; then
-        check ncu env CKAAD_GRAPHS=0 ncu --set full --launch-count 60 --export "$out/score-r18-bf16" --force-overwrite \
-            ./ckaad bench score "${r18[@]}" --precision bf16 --device "$device"
+        check ncu env CKAAD_GRAPHS=0 ncu --set full --launch-count 60 --export "$out/score-r18-bf16" --force-overwrite "${score[@]}"
+    else
+        echo "ncu is not here"
     fi
-fi
+    if command -v nsys >/dev/null; then
+        check nsys nsys profile --output "$out/score-r18-bf16" --force-overwrite true "${score[@]}"
+    else
+        echo "nsys is not here"
+    fi
+}
+
+./ckaad devices --format json >"$out/devices.json"
+for section in "${sections[@]}"; do
+    deadline=$((SECONDS + ${LIMIT:-540}))
+    "$section"
+done
 
 # Lines of objects to one array.
 array() {
@@ -84,5 +188,12 @@ array() {
     cat "$out"/bench-*.jsonl >"$out/bench.jsonl" 2>/dev/null
     echo "\"bench\":$(array "$out/bench.jsonl")}"
 } >"$out/results.json"
-echo "$out/results.json"
+# Pictures and models can be made again. Where a profile is too large for the archive, it says so and leaves it.
+pack() {
+    tar -C "$out" -czf "$out/results.tar.gz" --exclude=results.tar.gz --exclude='*demo*/data' --exclude='*.safetensors' "$@" .
+    [ "$(stat -c %s "$out/results.tar.gz")" -le $((16 << 20)) ]
+}
+pack || { echo "the profiles are left out of the archive: they make it larger than 16 MB" &&
+    pack --exclude='*.ncu-rep' --exclude='*.nsys-rep'; } || { echo "$out/results.tar.gz is larger than 16 MB" && failed=1; }
+echo "$out/results.tar.gz"
 exit $failed

@@ -19,7 +19,7 @@ use ckaad::model::layers::{self, ConvInit, Norm, Recorder};
 use ckaad::model::{Architecture, TensorSource, network, resnet};
 use ckaad::output::Place;
 use ckaad::program::{Group, Network, Program, Role};
-use ckaad::score::scorer::Scorer;
+use ckaad::score::scorer::{Gives, Scorer};
 use ckaad::train::events::{Ended, EpochLog, Event};
 use ckaad::train::features::CacheKind;
 use ckaad::train::pictures::Pictures;
@@ -464,7 +464,7 @@ fn a_backbone_is_trained() {
     parameters.add("out.weight", &[1, 64, 1, 1], Init::Zeros).unwrap();
     let (backbone, head) = (resnet::load(&a, &of("backbone.")).unwrap(), network(&of("head."), &parameters).unwrap());
     let config = Config::new(detector(), a.clone());
-    let mut scorer = Scorer::new(&config, &backbone, &[head], 1, &Backend::CPU).unwrap();
+    let mut scorer = Scorer::new(&config, &backbone, &[head], 1, &Backend::CPU, Gives::ScoresAndMaps).unwrap();
     let threshold: f64 = archive.metadata()["threshold"].parse().unwrap();
     let set = TrainSet::open(&whole.path().join("data")).unwrap();
     let pictures =

@@ -14,7 +14,7 @@ use crate::model::{Architecture, TensorSource};
 use crate::output::{FileKind, Outputs};
 use crate::report::evaluation::{self, Head};
 use crate::score::evaluate::{ProDefinition, evaluate};
-use crate::score::scorer::Scorer;
+use crate::score::scorer::{Gives, Scorer};
 use crate::train;
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
@@ -131,7 +131,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
     let model = ModelFile::open(&model_path)?;
     let set = TestSet::open(&data)?;
-    let mut scorer = Scorer::from_file(&model, 8, &backend)?;
+    let mut scorer = Scorer::from_file(&model, 8, &backend, Gives::ScoresAndMaps)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let e = evaluate(&mut scorer, &set, model.config.threshold, ProDefinition::Exact, |done| {
         bar.set_position(done as u64)

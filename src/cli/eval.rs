@@ -12,7 +12,7 @@ use crate::output::{FileKind, Outputs};
 use crate::report::evaluation::{self, Head, Known, left_out, origin, warnings};
 use crate::score::evaluate::{Evaluation, Metrics, NoMask, ProDefinition, evaluate};
 use crate::score::normalization::Normalization;
-use crate::score::scorer::Scorer;
+use crate::score::scorer::{Gives, Scorer};
 use crate::{Error, Result};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     tell_set(&set, !args.data.data.is_empty());
     let backend = args.device.backend()?;
-    let mut scorer = Scorer::from_file(&model, args.batch_size, &backend)?;
+    let mut scorer = Scorer::from_file(&model, args.batch_size, &backend, Gives::ScoresAndMaps)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let config = &model.config;
     let e = evaluate(&mut scorer, &set, config.threshold, args.pro, |done| bar.set_position(done as u64))?;

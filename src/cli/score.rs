@@ -13,7 +13,7 @@ use crate::report::scored::ScoredReport;
 use crate::score::normalization::Normalization;
 use crate::score::pipeline::{self, Outcome, Wanted};
 use crate::score::regions::{Region, regions};
-use crate::score::scorer::Scorer;
+use crate::score::scorer::{Gives, Scorer};
 use crate::{Error, Result};
 use anstyle::Style;
 use serde_json::json;
@@ -124,7 +124,10 @@ pub fn run(args: &Args) -> Result<bool> {
     let given = args.inputs.given(&outputs)?;
     tell_hard_links(&outputs);
     let chosen = args.device.chosen()?;
-    let mut scorer = Scorer::from_file(&model, args.batch_size, &chosen.backend)?;
+    let shows_regions = args.format == Format::Json && args.pixel_threshold.or(model.config.pixel_threshold).is_some();
+    let looks_at_maps = args.heatmaps.is_some() || args.maps.is_some() || args.report.is_some() || shows_regions;
+    let gives = if looks_at_maps { Gives::ScoresAndMaps } else { Gives::Scores };
+    let mut scorer = Scorer::from_file(&model, args.batch_size, &chosen.backend, gives)?;
     let format = match args.map_format {
         MapFormat::Npy => files::MapFormat::Npy,
         MapFormat::Tiff => files::MapFormat::Tiff,

@@ -13,7 +13,7 @@ use crate::detector::file::ModelFile;
 use crate::detector::provenance::{Calibration, Origin};
 use crate::output::{FileKind, Outputs, expect_new};
 use crate::score::pipeline::{self, Wanted};
-use crate::score::scorer::Scorer;
+use crate::score::scorer::{Gives, Scorer};
 use crate::{Error, Result};
 use std::path::PathBuf;
 
@@ -151,7 +151,7 @@ impl Args {
         // All normal where nothing else is said.
         let mut labels = labels.into_iter().chain(std::iter::repeat(false));
         let chosen = self.device.chosen()?;
-        let mut scorer = Scorer::from_file(model, self.batch_size, &chosen.backend)?;
+        let mut scorer = Scorer::from_file(model, self.batch_size, &chosen.backend, Gives::ScoresAndMaps)?;
         let mut untold = Some(chosen);
         let (mut outcomes, mut digests, mut trained_on) = (Vec::new(), Vec::new(), Vec::new());
         let bar = progress::spinner("scored");

@@ -16,7 +16,7 @@ use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
 use crate::output::{MARK, OurFolder};
 use crate::score::evaluate::evaluate;
-use crate::score::scorer::Scorer;
+use crate::score::scorer::{Gives, Scorer};
 use crate::train::events::{Ended, Event};
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
@@ -256,7 +256,7 @@ impl Runner<'_> {
             return Ok(None);
         }
         let model = ModelFile::open(&out)?;
-        let mut scorer = Scorer::from_file(&model, SCORED, &self.backend)?;
+        let mut scorer = Scorer::from_file(&model, SCORED, &self.backend, Gives::ScoresAndMaps)?;
         let pro = self.experiment.pro()?;
         let threshold = match validation.is_empty() {
             true => None,

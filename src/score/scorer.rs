@@ -9,33 +9,39 @@ use crate::model::features::Feed;
 use crate::model::resnet;
 use crate::program::Program;
 use crate::{Result, invalid};
+use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::time::Instant;
+
+/// What a [`Scorer`] gives back. Maps are 256 KB a picture of 256 x 256: where nobody looks at them they stay on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    Scores,
+    ScoresAndMaps,
+}
 
 /// Scores batches of resized pictures.
 pub struct Scorer {
     session: Box<dyn Session>,
     input: Var,
-    map: Var,
-    score: Var,
+    /// The scores, then the maps where they are wanted.
+    outputs: Vec<Var>,
     size: usize,
     batch: usize,
     /// Pictures in each batch on its way.
     submitted: VecDeque<usize>,
-    maps: Vec<f32>,
-    scores: Vec<f32>,
 }
 
 /// The outcome for one picture.
 #[derive(Clone, Debug)]
 pub struct Scored {
     pub score: f64,
-    /// The blurred anomaly map, size x size.
+    /// The blurred anomaly map, size x size; of a scorer that gives scores alone, empty.
     pub map: Vec<f32>,
 }
 
 impl Scored {
-    /// The highest value of the map.
+    /// The highest value of the map; of none, negative infinity.
     pub fn peak(&self) -> f32 {
         self.map.iter().copied().fold(f32::NEG_INFINITY, f32::max)
     }
@@ -49,8 +55,9 @@ impl Scorer {
         networks: &[Values<f32>],
         batch: usize,
         backend: &Backend,
+        gives: Gives,
     ) -> Result<Self> {
-        Self::filled(config, batch, backend, |session, program| {
+        Self::filled(config, batch, backend, gives, |session, program| {
             for network in &program.networks {
                 let name = &program.tape.parameters(network.id).network;
                 let other = || networks.iter().find(|v| v.parameters.network == *name);
@@ -64,14 +71,15 @@ impl Scorer {
     }
 
     /// The same from a model file.
-    pub fn from_file(model: &ModelFile, batch: usize, backend: &Backend) -> Result<Self> {
-        Self::filled(&model.config, batch, backend, |session, program| model.load_into(session, program))
+    pub fn from_file(model: &ModelFile, batch: usize, backend: &Backend, gives: Gives) -> Result<Self> {
+        Self::filled(&model.config, batch, backend, gives, |session, program| model.load_into(session, program))
     }
 
     fn filled(
         config: &Config,
         batch: usize,
         backend: &Backend,
+        gives: Gives,
         fill: impl FnOnce(&mut dyn Session, &Program) -> Result<()>,
     ) -> Result<Self> {
         let architecture = &config.architecture;
@@ -79,13 +87,16 @@ impl Scorer {
         let program = config.detector.scoring(&spec)?;
         let inputs: Vec<Var> = program.inputs().collect();
         let [input] = inputs[..] else { invalid!("scoring takes pixels, one input; found {}", inputs.len()) };
-        let (map, score) = (program.report("map")?, program.report("score")?);
+        let mut outputs = vec![program.report("score")?];
+        if gives == Gives::ScoresAndMaps {
+            outputs.push(program.report("map")?);
+        }
+        let mut tape = program.tape.clone();
+        tape.outputs.retain(|v| outputs.contains(v));
         // One picture at a time is about latency, a batch about throughput.
-        let mut session = backend.open_lanes(program.tape.clone(), if batch == 1 { 1 } else { 2 })?;
+        let mut session = backend.open_lanes(tape, if batch == 1 { 1 } else { 2 })?;
         fill(&mut *session, &program)?;
-        let size = architecture.image_size;
-        let (maps, scores) = (vec![0.0; batch * size * size], vec![0.0; batch]);
-        Ok(Scorer { session, input, map, score, size, batch, submitted: VecDeque::new(), maps, scores })
+        Ok(Scorer { session, input, outputs, size: architecture.image_size, batch, submitted: VecDeque::new() })
     }
 
     /// Side of the pictures it takes.
@@ -128,8 +139,9 @@ impl Scorer {
         self.session.run()?;
         self.session.synchronize()?;
         let computed = begun.elapsed();
-        self.session.read_bytes(self.map, bytemuck::cast_slice_mut(&mut self.maps))?;
-        self.session.read_bytes(self.score, bytemuck::cast_slice_mut(&mut self.scores))?;
+        for v in &self.outputs {
+            self.session.read::<f32>(*v)?;
+        }
         let read = begun.elapsed();
         Ok([written, computed - written, read - computed].map(|d| d.as_secs_f64()))
     }
@@ -142,13 +154,17 @@ impl Scorer {
     /// Waits for the oldest batch on its way; its outcomes.
     pub fn collect(&mut self) -> Result<Vec<Scored>> {
         let Some(count) = self.submitted.pop_front() else { invalid!("no batch is on its way") };
-        let (maps, scores) = (&mut self.maps, &mut self.scores);
-        let mut outputs = [(self.map, bytemuck::cast_slice_mut(maps)), (self.score, bytemuck::cast_slice_mut(scores))];
-        self.session.collect(&mut outputs)?;
+        let lent = self.session.collect(&self.outputs)?;
+        let scores: Vec<f32> = bytemuck::pod_collect_to_vec(lent[0]);
         if scores[..count].iter().any(|s| !s.is_finite()) {
             invalid!("the model gives scores that are not numbers: its weights are broken");
         }
-        let maps = maps.chunks_exact(self.size * self.size);
-        Ok(maps.zip(scores).take(count).map(|(m, s)| Scored { score: f64::from(*s), map: m.to_vec() }).collect())
+        let map = |i: usize| {
+            let bytes = self.size * self.size * size_of::<f32>();
+            lent.get(1).map_or(vec![], |maps| bytemuck::pod_collect_to_vec(&maps[i * bytes..][..bytes]))
+        };
+        let scored = |i: usize| Scored { score: f64::from(scores[i]), map: map(i) };
+        // Of a single picture the copy takes less time than it takes to wake another thread.
+        Ok(if count > 1 { (0..count).into_par_iter().map(scored).collect() } else { (0..count).map(scored).collect() })
     }
 }

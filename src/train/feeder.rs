@@ -8,7 +8,7 @@ use crate::detector::StepSpec;
 use crate::engine::device::Session;
 use crate::model::features::Feed;
 use crate::model::init::named_rng;
-use crate::program::{Program, Role};
+use crate::program::{Group, Program, Role};
 use crate::{Result, invalid};
 use rand::{Rng, RngExt, seq::SliceRandom};
 use rayon::prelude::*;
@@ -26,7 +26,23 @@ pub struct Feeder<'a> {
     normal: usize,
     anomalous: usize,
     cache: Option<FeatureCache>,
-    pixels: Vec<u8>,
+    prepared: Prepared,
+}
+
+/// What the programs of one step take.
+#[derive(Default)]
+struct Prepared {
+    /// Epoch and step.
+    of: (usize, usize),
+    groups: Vec<Pixels>,
+    /// Memory of earlier steps.
+    spare: Vec<Vec<u8>>,
+}
+
+/// Pixels of pictures, and what they are of.
+struct Pixels {
+    pictures: Vec<(Role, usize)>,
+    bytes: Vec<u8>,
 }
 
 /// The pictures of one step.
@@ -39,7 +55,7 @@ pub struct StepPictures<'a> {
 
 impl<'a> Feeder<'a> {
     pub fn new(job: &'a Job, spec: &StepSpec, distort: bool, cache: Option<FeatureCache>) -> Self {
-        Feeder { job, distort, normal: spec.normal, anomalous: spec.anomalous, cache, pixels: Vec::new() }
+        Feeder { job, distort, normal: spec.normal, anomalous: spec.anomalous, cache, prepared: Prepared::default() }
     }
 
     /// Steps of an epoch. Pictures that fill no whole batch are left to another epoch's order.
@@ -62,7 +78,7 @@ impl<'a> Feeder<'a> {
     }
 
     /// The labelled anomalous pictures of a step, drawn with replacement (in turn, when nothing is shuffled).
-    pub fn anomalous(&self, at: &Position) -> Vec<usize> {
+    fn anomalous(&self, at: &Position) -> Vec<usize> {
         let (all, m) = (&self.job.anomalous, self.anomalous);
         if m == 0 || self.distort {
             return vec![];
@@ -72,6 +88,11 @@ impl<'a> Feeder<'a> {
         }
         let mut rng = named_rng(self.job.s.seed, &format!("anomalous.{}.{}", at.epoch, at.step));
         (0..m).map(|_| all[rng.random_range(0..all.len())]).collect()
+    }
+
+    /// The pictures of the step at `at`, with these normal ones.
+    pub fn pictures<'p>(&self, normal: &'p [usize], at: &'p Position) -> StepPictures<'p> {
+        StepPictures { normal, anomalous: self.anomalous(at), at }
     }
 
     /// Fills the inputs of one program.
@@ -86,24 +107,47 @@ impl<'a> Feeder<'a> {
                 }
                 continue;
             }
-            let each = self.job.pictures.each();
-            self.pixels.resize(group.len() * each, 0);
-            let mut rest = &mut self.pixels[..];
-            for (role, count) in &group.pictures {
-                let pixels;
-                (pixels, rest) = rest.split_at_mut(count * each);
-                let distorted = *role == Role::Anomalous && self.distort;
-                self.job.pictures.gather(if distorted { pictures.normal } else { pictures.of(*role) }, pixels)?;
-                if distorted {
-                    distort(self.job, pixels, pictures.at);
-                }
-            }
+            let at = self.prepare(group, pictures)?;
             match group.vars[..] {
-                [v] => session.write(v, &self.pixels)?,
+                [v] => session.write(v, &self.prepared.groups[at].bytes)?,
                 _ => invalid!("pictures enter by one variable, found {}", group.vars.len()),
             }
         }
         Ok(())
+    }
+
+    /// Reads the pixels that a program will take in another step, while the device is busy with this one.
+    pub fn read_ahead(&mut self, program: &Program, pictures: &StepPictures) -> Result<()> {
+        let mut of_pixels = program.groups.iter().filter(|group| group.feed == Feed::Pixels);
+        of_pixels.try_for_each(|group| self.prepare(group, pictures).map(drop))
+    }
+
+    /// Where in `prepared` the pixels of this group are; reads them if they are not there.
+    fn prepare(&mut self, group: &Group, pictures: &StepPictures) -> Result<usize> {
+        let step = (pictures.at.epoch, pictures.at.step);
+        let Prepared { of, groups, spare } = &mut self.prepared;
+        if *of != step {
+            *of = step;
+            spare.extend(groups.drain(..).map(|group| group.bytes));
+        }
+        if let Some(at) = groups.iter().position(|known| known.pictures == group.pictures) {
+            return Ok(at);
+        }
+        let each = self.job.pictures.each();
+        let mut bytes = spare.pop().unwrap_or_default();
+        bytes.resize(group.len() * each, 0);
+        let mut rest = &mut bytes[..];
+        for (role, count) in &group.pictures {
+            let pixels;
+            (pixels, rest) = rest.split_at_mut(count * each);
+            let distorted = *role == Role::Anomalous && self.distort;
+            self.job.pictures.gather(if distorted { pictures.normal } else { pictures.of(*role) }, pixels)?;
+            if distorted {
+                distort(self.job, pixels, pictures.at);
+            }
+        }
+        groups.push(Pixels { pictures: group.pictures.clone(), bytes });
+        Ok(groups.len() - 1)
     }
 
     /// Moves kept features to the device, if it has room for them and a single session takes them.

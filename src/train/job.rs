@@ -15,7 +15,7 @@ use crate::engine::params::Values;
 use crate::model::{TensorSource, resnet};
 use crate::output::Place;
 use crate::program::Program;
-use crate::score::scorer::Scorer;
+use crate::score::scorer::{Gives, Scorer};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -167,7 +167,8 @@ impl<'a> Job<'a> {
         let trained = learned.networks.iter().find(|v| v.parameters.network == resnet::NETWORK);
         let trained = trained.map(|v| resnet::load(&self.s.architecture, v)).transpose()?;
         let backbone = trained.as_ref().unwrap_or(&self.backbone);
-        let mut scorer = Scorer::new(&config, backbone, &learned.networks, batch, &self.s.backend)?;
+        let mut scorer =
+            Scorer::new(&config, backbone, &learned.networks, batch, &self.s.backend, Gives::ScoresAndMaps)?;
         let mut all = Vec::new();
         for batch in indices.chunks(scorer.batch()) {
             let mut pixels = vec![0; batch.len() * pictures.each()];

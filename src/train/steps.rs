@@ -4,7 +4,7 @@ use super::Outcome;
 use super::checkpoint::{self, Position};
 use super::events::{EpochLog, Event, Losses};
 use super::features;
-use super::feeder::{Feeder, StepPictures};
+use super::feeder::Feeder;
 use super::job::{Job, Learned};
 use super::part::{Part, expect_one_trainer, hand_over};
 use super::settings::{Calibrate, DataKey, Key};
@@ -86,12 +86,11 @@ impl<'a> Run<'a> {
     fn epoch(&mut self) -> Result<bool> {
         let (job, started, steps) = (self.job, Instant::now(), self.feeder.steps());
         let order = self.feeder.order(self.at.epoch);
-        let n = self.feeder.batch();
         while self.at.step < steps {
             if job.stopped() {
                 return Ok(false);
             }
-            let losses = self.step(&order[self.at.step * n..][..n])?;
+            let losses = self.step(&order)?;
             let at = &mut self.at;
             at.step += 1;
             at.updates += 1;
@@ -113,15 +112,25 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
-    /// Runs every program once, on the same pictures.
-    fn step(&mut self, normal: &[usize]) -> Result<Losses> {
-        let at = &self.at;
-        let pictures = StepPictures { normal, anomalous: self.feeder.anomalous(at), at };
+    /// Runs every program once, on the same pictures. `order` has the normal ones of the epoch.
+    fn step(&mut self, order: &[usize]) -> Result<Losses> {
+        let (at, n) = (&self.at, self.feeder.batch());
+        let next = Position { step: at.step + 1, ..at.clone() };
+        let of = |at: &Position| order[at.step * n..].get(..n);
+        let pictures = self.feeder.pictures(of(at).unwrap_or_default(), at);
         let mut losses = Losses::zero(at.sums.names);
         for i in 0..self.parts.len() {
             let Part { program, session } = &mut self.parts[i];
             self.feeder.fill(&mut **session, program, &pictures)?;
             session.run()?;
+            if let (true, Some(normal)) = (i + 1 == self.parts.len(), of(&next)) {
+                let pictures = self.feeder.pictures(normal, &next);
+                for part in &self.parts {
+                    // What is wrong with a picture is said when its step comes.
+                    let _ = self.feeder.read_ahead(&part.program, &pictures);
+                }
+            }
+            let Part { program, session } = &self.parts[i];
             for (name, value) in losses.names.iter().zip(&mut losses.values) {
                 if let Ok(v) = program.report(name) {
                     *value = session.scalar(v)?;

@@ -128,8 +128,12 @@ impl Driver for Fails {
     fn alloc_host(&mut self, bytes: usize) -> Result<()> {
         self.inner.alloc_host(bytes)
     }
-    fn host(&mut self, range: Range<usize>) -> &mut [u8] {
+    fn host(&self, range: Range<usize>) -> &[u8] {
         self.inner.host(range)
+    }
+
+    fn host_mut(&mut self, range: Range<usize>) -> &mut [u8] {
+        self.inner.host_mut(range)
     }
     fn load(&mut self, entries: &[&'static Entry]) -> Result<()> {
         self.inner.load(entries)

@@ -12,7 +12,7 @@ use crate::data::listing::{self, Given};
 use crate::detector::file::{Config, ModelFile};
 use crate::engine::device::Device;
 use crate::output::Outputs;
-use crate::score::scorer::Scorer;
+use crate::score::scorer::{Gives, Scorer};
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,6 +27,9 @@ pub struct Args {
     batch_size: usize,
     #[command(flatten)]
     detector: DetectorArgs,
+    /// Leave the maps on the device and copy the scores alone, as `ckaad score` does where nothing shows a map
+    #[arg(long)]
+    scores_only: bool,
     /// A trained model instead of random weights; says the detector, the networks and the picture size, too
     #[arg(long, value_name = "FILE", conflicts_with_all = told_by_model())]
     model: Option<PathBuf>,
@@ -49,16 +52,17 @@ pub fn run(args: &Args) -> Result<bool> {
     let backend = args.common.device.backend()?;
     refuse_sim(&backend, "score")?;
     let batch = args.batch_size;
+    let gives = if args.scores_only { Gives::Scores } else { Gives::ScoresAndMaps };
     let model = args.model.as_deref().map(ModelFile::open).transpose()?;
     let (config, mut scorer) = match &model {
-        Some(model) => (model.config.clone(), Scorer::from_file(model, batch, &backend)?),
+        Some(model) => (model.config.clone(), Scorer::from_file(model, batch, &backend, gives)?),
         None => {
             let (detector, architecture) = (args.detector.detector()?, args.common.networks.architecture()?);
             let config = Config::new(detector, architecture);
             let Config { detector, architecture, .. } = config.clone();
             let workload = Workload { detector, architecture, kind: Kind::Score { batch } };
             let (backbone, networks) = workload.random_networks()?;
-            let scorer = Scorer::new(&config, &backbone, &networks, batch, &backend)?;
+            let scorer = Scorer::new(&config, &backbone, &networks, batch, &backend, gives)?;
             (config, scorer)
         }
     };

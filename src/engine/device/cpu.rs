@@ -1,6 +1,6 @@
 //! Runs a plan on the CPU: one arena, cut into the slices that each op's kernel works on.
 
-use crate::engine::device::{Cost, Profile, Session};
+use crate::engine::device::{Cost, Profile, Session, fill};
 use crate::engine::ops::{Args, MAX_OPERANDS, Op, Operation, dispatch};
 use crate::engine::plan::{Decision, Plan, Planner, Step};
 use crate::engine::real::Real;
@@ -180,20 +180,13 @@ impl<T: Real> Session for CpuSession<T> {
     fn submit(&mut self, inputs: &[(Var, &[&[u8]])]) -> Result<()> {
         for (v, parts) in inputs {
             let range = self.plan.range(*v)?;
-            let mut rest = self.bytes_mut(&range);
-            for part in *parts {
-                let Some((to, behind)) = rest.split_at_mut_checked(part.len()) else {
-                    invalid!("variable %{} takes {} bytes, found more", v.0, range.len())
-                };
-                to.copy_from_slice(part);
-                rest = behind;
-            }
+            fill(*v, self.bytes_mut(&range), parts)?;
         }
         self.run()
     }
 
-    fn collect(&mut self, outputs: &mut [(Var, &mut [u8])]) -> Result<()> {
-        outputs.iter_mut().try_for_each(|(v, bytes)| self.read_bytes(*v, bytes))
+    fn collect(&mut self, outputs: &[Var]) -> Result<Vec<&[u8]>> {
+        outputs.iter().map(|v| Ok(self.bytes(&self.plan.range(*v)?))).collect()
     }
 
     fn profile(&mut self, repetitions: usize) -> Result<Vec<Profile>> {

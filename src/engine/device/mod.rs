@@ -18,6 +18,7 @@ use crate::engine::tape::{NetId, Storage, Tape, Var, Whole};
 use crate::engine::tensor::{DType, Element, Tensor};
 use crate::engine::toolkit::cuda::Launch;
 use crate::{Result, invalid};
+use rayon::prelude::*;
 use std::ops::Range;
 
 /// A planned program with its memory.
@@ -41,8 +42,8 @@ pub trait Session: Send {
     fn lanes(&self) -> usize;
     /// Fills inputs, each from its parts one behind the other, and starts a run. What parts leave out keeps its value.
     fn submit(&mut self, inputs: &[(Var, &[&[u8]])]) -> Result<()>;
-    /// Waits for the oldest run that [`Session::submit`] started and copies outputs of it.
-    fn collect(&mut self, outputs: &mut [(Var, &mut [u8])]) -> Result<()>;
+    /// Waits for the oldest run that [`Session::submit`] started and lends outputs of it, where they came to lie.
+    fn collect(&mut self, outputs: &[Var]) -> Result<Vec<&[u8]>>;
     /// Runs the program and tells what each record, or each launch of it, costs by itself.
     fn profile(&mut self, repetitions: usize) -> Result<Vec<Profile>>;
 
@@ -51,6 +52,33 @@ pub trait Session: Send {
         let kept = self.tape().info(v).dtype;
         if self.plan().master(v).is_some() { kept.exact() } else { kept }
     }
+}
+
+/// Fills the memory of an input from parts, one behind the other; what they leave out keeps its value.
+fn fill(v: Var, memory: &mut [u8], parts: &[&[u8]]) -> Result<()> {
+    let (len, mut rest) = (memory.len(), memory);
+    let mut places = Vec::with_capacity(parts.len());
+    for part in parts {
+        let Some((place, behind)) = rest.split_at_mut_checked(part.len()) else {
+            invalid!("variable %{} takes {len} bytes, found more", v.0)
+        };
+        places.push((place, *part));
+        rest = behind;
+    }
+    copy_all(places);
+    Ok(())
+}
+
+/// Copies from one memory to another, by all threads where it is so much that one is slower than the memory.
+pub fn copy_all(copies: Vec<(&mut [u8], &[u8])>) {
+    const MUCH: usize = 1 << 20;
+    if copies.iter().map(|(to, _)| to.len()).sum::<usize>() < MUCH {
+        copies.into_iter().for_each(|(to, from)| to.copy_from_slice(from));
+        return;
+    }
+    copies.into_par_iter().for_each(|(to, from)| {
+        to.par_chunks_mut(MUCH).zip(from.par_chunks(MUCH)).for_each(|(to, from)| to.copy_from_slice(from));
+    });
 }
 
 /// What running something costs.

@@ -1,12 +1,16 @@
 //! The GPUs of this machine, and what one keeps for the whole process: its context and its compiled kernels.
 
+use super::api::{self, Answer, Fault, got};
+use super::staging::Staging;
 use crate::engine::toolkit::cuda::{Entry, Module};
 use crate::{Error, Result, device_error};
-use cudarc::driver::{DriverError, result, sys};
+use cudarc::driver::sys;
 use rayon::prelude::*;
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::ptr::null_mut;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 /// CUDA 12.1, the first whose drivers (530 and later) read our PTX.
 const DRIVER: i32 = 12_010;
@@ -50,11 +54,11 @@ pub fn gpus() -> Result<Vec<Gpu>> {
 
 /// Loads and starts the driver; the number of GPUs.
 fn start() -> Result<usize> {
-    // SAFETY: only looks for the library and opens it, as every later call would.
-    if !unsafe { sys::is_culib_present() } {
+    if !api::is_present() {
         device_error!("no NVIDIA driver here (libcuda was not found)");
     }
-    result::init().map_err(|e| error("starting the NVIDIA driver", e))?;
+    // SAFETY: the call has no conditions.
+    unsafe { api::cuInit(0) }.map_err(|e| error("starting the NVIDIA driver", e))?;
     let version = driver_version()?;
     if version < DRIVER {
         let name = |v: i32| format!("{}.{}", v / 1000, v % 1000 / 10);
@@ -64,26 +68,31 @@ fn start() -> Result<usize> {
             name(DRIVER)
         );
     }
-    let count = result::device::get_count().map_err(|e| error("counting GPUs", e))?;
+    // SAFETY: writes one integer.
+    let count = unsafe { got(0, |n| api::cuDeviceGetCount(n)) }.map_err(|e| error("counting GPUs", e))?;
     Ok(count.max(0) as usize)
 }
 
 /// The newest CUDA that the driver supports: 12010 is 12.1.
 pub fn driver_version() -> Result<i32> {
-    let mut version = 0;
     // SAFETY: writes one integer.
-    let asked = unsafe { sys::cuDriverGetVersion(&mut version) }.result();
-    asked.map_err(|e| error("asking for the driver's version", e))?;
-    Ok(version)
+    unsafe { got(0, |v| api::cuDriverGetVersion(v)) }.map_err(|e| error("asking for the driver's version", e))
+}
+
+fn device(index: usize) -> Answer<api::CUdevice> {
+    // SAFETY: writes one handle.
+    unsafe { got(0, |d| api::cuDeviceGet(d, index as c_int)) }
+}
+
+fn attribute(device: api::CUdevice, which: sys::CUdevice_attribute) -> Answer<c_int> {
+    // SAFETY: writes one integer.
+    unsafe { got(0, |v| api::cuDeviceGetAttribute(v, which, device)) }
 }
 
 fn gpu(index: usize) -> Result<Gpu> {
     let failed = |e| error(&format!("asking about cuda:{index}"), e);
-    let device = result::device::get(index as i32).map_err(failed)?;
-    let attribute = |a| {
-        // SAFETY: the device comes from the driver itself.
-        unsafe { result::device::get_attribute(device, a) }.map_err(failed)
-    };
+    let device = device(index).map_err(failed)?;
+    let attribute = |which| attribute(device, which).map_err(failed);
     use sys::CUdevice_attribute_enum as A;
     let compute_capability = (
         attribute(A::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
@@ -91,14 +100,17 @@ fn gpu(index: usize) -> Result<Gpu> {
     );
     let (major, minor) = compute_capability;
     let memory_khz = f64::from(attribute(A::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?);
+    let mut name = [0; 256];
+    // SAFETY: writes at most so many bytes, the last a zero.
+    unsafe { api::cuDeviceGetName(name.as_mut_ptr().cast(), name.len() as c_int, device) }.map_err(failed)?;
     let bits = f64::from(attribute(A::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH)?);
     Ok(Gpu {
         index,
-        name: result::device::get_name(device).map_err(failed)?,
+        name: CStr::from_bytes_until_nul(&name).unwrap_or_default().to_string_lossy().into_owned(),
         compute_capability,
         multiprocessors: attribute(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?.max(1) as u32,
-        // SAFETY: as above.
-        memory_bytes: unsafe { result::device::total_mem(device) }.map_err(failed)?,
+        // SAFETY: writes one number.
+        memory_bytes: unsafe { got(0, |n| api::cuDeviceTotalMem_v2(n, device)) }.map_err(failed)?,
         clock_khz: attribute(A::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?.max(0) as u32,
         // Two transfers a clock.
         memory_bytes_per_second: 2.0 * memory_khz * 1e3 * bits / 8.0,
@@ -120,23 +132,25 @@ pub fn usable(index: usize) -> Result<Gpu> {
     Ok(gpu)
 }
 
-pub(super) fn error(doing: &str, e: DriverError) -> Error {
-    let name = e.error_name().map_or("an unknown error".into(), CStr::to_string_lossy);
-    let text = e.error_string().map_or("".into(), CStr::to_string_lossy);
-    Error::Device(format!("CUDA: {doing}: {name}: {text}"))
+pub(super) fn error(doing: &str, e: Fault) -> Error {
+    Error::Device(format!("CUDA: {doing}: {e}"))
 }
 
 /// A GPU's primary context, and the kernels compiled for it so far. Kept until the process ends: sessions come and go,
 /// and compiling takes longer than most of them.
 pub(super) struct OpenCard {
     pub gpu: Gpu,
-    context: sys::CUcontext,
+    context: api::CUcontext,
     functions: Mutex<HashMap<&'static str, Function>>,
+    /// That of the sessions there are.
+    staging: Mutex<Weak<Staging>>,
+    /// When a kernel was last timed on it.
+    timed: Mutex<Option<Instant>>,
 }
 
 /// A compiled kernel.
 #[derive(Clone, Copy)]
-pub(super) struct Function(pub sys::CUfunction);
+pub(super) struct Function(pub api::CUfunction);
 
 // SAFETY: handles of the driver, valid in every thread where the context is current; the context and the modules are
 // never unloaded.
@@ -158,10 +172,11 @@ impl OpenCard {
         }
         let gpu = usable(index)?;
         let failed = |e| error(&format!("opening cuda:{index}"), e);
-        let device = result::device::get(index as i32).map_err(failed)?;
+        let device = device(index).map_err(failed)?;
         // SAFETY: the device comes from the driver; the context is kept until the process ends.
-        let context = unsafe { result::primary_ctx::retain(device) }.map_err(failed)?;
-        let card = Arc::new(OpenCard { gpu, context, functions: Mutex::default() });
+        let context = unsafe { got(null_mut(), |c| api::cuDevicePrimaryCtxRetain(c, device)) }.map_err(failed)?;
+        let (functions, staging, timed) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let card = Arc::new(OpenCard { gpu, context, functions, staging, timed });
         cards.insert(index, card.clone());
         Ok(card)
     }
@@ -173,19 +188,42 @@ impl OpenCard {
     /// Makes the context current on this thread.
     pub fn enter(&self) -> Result<()> {
         // SAFETY: the context lives as long as the process.
-        unsafe { result::ctx::set_current(self.context) }.map_err(|e| self.failed("entering its context", e))
+        unsafe { api::cuCtxSetCurrent(self.context) }.map_err(|e| self.failed("entering its context", e))
     }
 
-    pub fn failed(&self, doing: &str, e: DriverError) -> Error {
+    /// The memory that single copies go through. The context must be current, here and when the last session lets go of it.
+    pub fn staging(&self) -> Result<Arc<Staging>> {
+        let mut known = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(staging) = known.upgrade() {
+            return Ok(staging);
+        }
+        let made = Arc::new(Staging::new().map_err(|e| self.failed("allocating page-locked memory", e))?);
+        *known = Arc::downgrade(&made);
+        Ok(made)
+    }
+
+    /// When a kernel was last timed here, by any session.
+    pub fn last_timed(&self) -> Option<Instant> {
+        *self.timed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn timed_now(&self) {
+        *self.timed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    pub fn failed(&self, doing: &str, e: Fault) -> Error {
         error(&format!("{}: {doing}", self.name()), e)
     }
 
-    /// Compiles those of these kernels that were not yet, several at a time. Each is a module of its own, since a program
-    /// launches a few of the many in a PTX file. The NVIDIA driver caches what it compiled on disk, by content.
+    /// Compiles those of these kernels that were not yet: one first, since the driver loads its compiler then and what is wrong
+    /// with the whole is said once, then several at a time. Each is a module of its own, since a program launches a few of the many
+    /// in a PTX file. The NVIDIA driver caches what it compiled on disk, by content.
     pub fn load(&self, entries: &[&'static Entry]) -> Result<()> {
         let known = |e: &&&'static Entry| self.function(e.name).is_none();
         let missing: Vec<&'static Entry> = entries.iter().filter(known).copied().collect();
-        let compiled: Vec<Function> = missing.par_iter().map(|e| self.compile(e)).collect::<Result<_>>()?;
+        let Some((first, others)) = missing.split_first() else { return Ok(()) };
+        let mut compiled = vec![self.compile(first)?];
+        compiled.extend(others.par_iter().map(|e| self.compile(e)).collect::<Result<Vec<_>>>()?);
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         functions.extend(missing.iter().map(|e| e.name).zip(compiled));
         Ok(())
@@ -205,35 +243,33 @@ impl OpenCard {
         use sys::CUjit_option_enum as J;
         let mut options = [J::CU_JIT_ERROR_LOG_BUFFER, J::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
         let mut values: [*mut c_void; 2] = [log.as_mut_ptr().cast(), LOG as *mut c_void];
-        let mut module = std::ptr::null_mut();
         // SAFETY: options and values are two each; the log is as long as said and outlives the call; so does the text.
         let loaded = unsafe {
-            sys::cuModuleLoadDataEx(&mut module, ptx.as_ptr().cast(), 2, options.as_mut_ptr(), values.as_mut_ptr())
+            let (image, options, values) = (ptx.as_ptr().cast(), options.as_mut_ptr(), values.as_mut_ptr());
+            got(null_mut(), |m| api::cuModuleLoadDataEx(m, image, 2, options, values))
         };
-        loaded.result().map_err(|e| {
+        let module = loaded.map_err(|e| {
             let log = String::from_utf8_lossy(log.split(|b| *b == 0).next().unwrap_or_default());
             let log = log.trim().lines().collect::<Vec<_>>().join("; ");
             let Module { name: file, .. } = entry.module();
             Error::Device(format!("{}: {log}", self.failed(&format!("compiling {name} of {file}.ptx"), e)))
         })?;
         // SAFETY: the module was just loaded and is never unloaded.
-        let function = unsafe { result::module::get_function(module, symbol) };
+        let function = unsafe { got(null_mut(), |f| api::cuModuleGetFunction(f, module, symbol.as_ptr())) };
         let function = function.map_err(|e| self.failed(&format!("finding {name} in its module"), e))?;
         self.allow_shared(function).map_err(|e| self.failed(&format!("preparing {name}"), e))?;
         Ok(Function(function))
     }
 
     /// Lets launches give a kernel all the shared memory that a block can have beside the kernel's own; without, 48 KiB.
-    fn allow_shared(&self, function: sys::CUfunction) -> std::result::Result<(), DriverError> {
+    fn allow_shared(&self, function: api::CUfunction) -> Answer {
         use sys::CUfunction_attribute_enum as F;
         let most = sys::CUdevice_attribute_enum::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN;
-        // SAFETY: the device comes from the driver, the function from a module that is never unloaded.
+        let most = attribute(device(self.gpu.index)?, most)?;
+        // SAFETY: the function is of a module that is never unloaded.
         unsafe {
-            let most = result::device::get_attribute(result::device::get(self.gpu.index as i32)?, most)?;
-            let fixed = result::function::get_function_attribute(function, F::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?;
-            let rest = most - fixed;
-            let attribute = F::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-            result::function::set_function_attribute(function, attribute, rest)
+            let fixed = got(0, |v| api::cuFuncGetAttribute(v, F::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function))?;
+            api::cuFuncSetAttribute(function, F::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, most - fixed)
         }
     }
 }

@@ -45,7 +45,10 @@ pub trait Driver: Send {
     fn alloc_host(&mut self, bytes: usize) -> Result<()>;
 
     /// Part of the host buffer. No graph that copies from or to it may be on its way.
-    fn host(&mut self, range: Range<usize>) -> &mut [u8];
+    fn host(&self, range: Range<usize>) -> &[u8];
+
+    /// The same, to be written.
+    fn host_mut(&mut self, range: Range<usize>) -> &mut [u8];
 
     /// Copies to the device, ordered behind the work submitted so far. `bytes` may be reused at once.
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<()>;

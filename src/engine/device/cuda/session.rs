@@ -1,7 +1,7 @@
 //! A program on a CUDA device or its emulator: one arena, one list of launches, replayed as one graph.
 
 use super::{Copies, Copy, Driver, Graph, nvtx};
-use crate::engine::device::{Profile, Session};
+use crate::engine::device::{Profile, Session, fill};
 use crate::engine::ops::{Op, Operation, dispatch};
 use crate::engine::plan::{Decision, Plan, Planner, Step};
 use crate::engine::tape::{Record, Storage, Tape, Var, Whole};
@@ -419,14 +419,7 @@ impl Session for CudaSession {
         let index = self.next;
         for (v, parts) in inputs {
             let Some(place) = self.lanes[index].host.get(v) else { invalid!("variable %{} is no input", v.0) };
-            let mut start = place.start;
-            if parts.iter().map(|p| p.len()).sum::<usize>() > place.len() {
-                invalid!("variable %{} takes {} bytes, found more", v.0, place.len());
-            }
-            for part in *parts {
-                self.driver.host(start..start + part.len()).copy_from_slice(part);
-                start += part.len();
-            }
+            fill(*v, self.driver.host_mut(place.clone()), parts)?;
         }
         if self.submission == Submission::Graph {
             self.replay(Some(index))?;
@@ -442,7 +435,7 @@ impl Session for CudaSession {
         Ok(())
     }
 
-    fn collect(&mut self, outputs: &mut [(Var, &mut [u8])]) -> Result<()> {
+    fn collect(&mut self, outputs: &[Var]) -> Result<Vec<&[u8]>> {
         let Some(index) = self.submitted.pop_front() else { invalid!("no run is on its way") };
         let Replay { copies, graph, .. } = &self.lanes[index].program;
         match graph {
@@ -451,17 +444,15 @@ impl Session for CudaSession {
                 for Copy { host, at } in copies.downloads.clone() {
                     let mut bytes = vec![0; host.len()];
                     self.driver.read(at, &mut bytes)?;
-                    self.driver.host(host).copy_from_slice(&bytes);
+                    self.driver.host_mut(host).copy_from_slice(&bytes);
                 }
             }
         }
-        for (v, bytes) in outputs {
-            match self.lanes[index].host.get(v).cloned() {
-                Some(place) if place.len() == bytes.len() => bytes.copy_from_slice(self.driver.host(place)),
-                _ => invalid!("variable %{} is no output of {} bytes", v.0, bytes.len()),
-            }
-        }
-        Ok(())
+        let lent = |v: &Var| match self.lanes[index].host.get(v) {
+            Some(place) => Ok(self.driver.host(place.clone())),
+            None => invalid!("variable %{} is no output", v.0),
+        };
+        outputs.iter().map(lent).collect()
     }
 
     fn profile(&mut self, repetitions: usize) -> Result<Vec<Profile>> {

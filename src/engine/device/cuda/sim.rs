@@ -138,7 +138,11 @@ impl Driver for SimDriver {
         Ok(())
     }
 
-    fn host(&mut self, range: Range<usize>) -> &mut [u8] {
+    fn host(&self, range: Range<usize>) -> &[u8] {
+        &self.device.host(self.host).unwrap_or_default()[range]
+    }
+
+    fn host_mut(&mut self, range: Range<usize>) -> &mut [u8] {
         &mut self.device.host_mut(self.host).unwrap_or_default()[range]
     }
 
