@@ -47,7 +47,7 @@ fn a_device_without_room_or_that_is_not_there() {
     let x = tape.input(Shape([1, 64, 64, 64]), DType::F32).unwrap();
     let y = tape.activate(x, Activation::Relu).unwrap();
     tape.output(y);
-    let small = SimDriver::new(100_000, SimDriver::MULTIPROCESSORS, SimDriver::CAPABILITY);
+    let small = SimDriver::new(100_000, SimDriver::MULTIPROCESSORS, SimDriver::CHIP);
     is(CudaSession::new(tape, Box::new(small), Number::F32), Kind::Device);
     is(card::usable(99), Kind::Device);
 }

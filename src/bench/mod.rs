@@ -10,8 +10,8 @@ use crate::Result;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
-/// Before anything counts: caches, clocks and page tables settle.
-const WARM_UP: usize = 3;
+/// Before anything counts: caches and page tables settle, and the clocks of a card that had nothing to do.
+const WARM_UP: (usize, Duration) = (3, Duration::from_millis(500));
 /// Repetitions that suffice, and the time after which fewer do.
 const REPETITIONS: usize = 200;
 const TIME: Duration = Duration::from_secs(3);
@@ -47,8 +47,10 @@ impl Stats {
 /// Calls `once`, which returns the seconds of each of its stages, until there is enough to say how long they take.
 pub fn repeat<const N: usize>(mut once: impl FnMut() -> Result<[f64; N]>) -> Result<[Stats; N]> {
     let mut times: [Vec<f64>; N] = std::array::from_fn(|_| Vec::new());
-    for _ in 0..WARM_UP {
+    let (begun, mut turns) = (Instant::now(), 0);
+    while turns < WARM_UP.0 || begun.elapsed() < WARM_UP.1 {
         once()?;
+        turns += 1;
     }
     let begun = Instant::now();
     while times[0].len() < FEWEST || (times[0].len() < REPETITIONS && begun.elapsed() < TIME) {

@@ -10,6 +10,5 @@ pub fn of_backend(backend: &Backend) -> Result<Option<Card>> {
     let Device::Cuda(index) = backend.device else { return Ok(None) };
     let gpu = card::usable(index)?;
     let clock = f64::from(gpu.clock_khz) * 1e3;
-    let (multiprocessors, capability) = (gpu.multiprocessors, gpu.compute_capability);
-    Ok(Some(Card::of(&gpu.name, multiprocessors, capability, clock, gpu.memory_bytes_per_second)))
+    Ok(Some(Card::of(&gpu.name, gpu.multiprocessors, gpu.chip(), clock, gpu.memory_bytes_per_second)))
 }

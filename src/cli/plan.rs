@@ -37,7 +37,7 @@ pub struct Args {
     /// Print every kernel launch, too, and on a GPU the least time the card can take for it
     #[arg(long)]
     launch_trace: bool,
-    /// With --device sim: plan as for this card (a100, h100, h200, l4, l40s, rtx3090, rtx4090)
+    /// With --device sim: plan as for this card (a100, a40, h100, h200, l4, l40s, rtx3090, rtx4090, rtx5090)
     #[arg(long, value_parser = card)]
     card: Option<Card>,
     #[command(flatten)]
@@ -142,7 +142,7 @@ pub fn target(backend: &Backend, card: Option<&Card>) -> Result<Option<Target>> 
     match (own, card) {
         (own, None) => Ok(own),
         (Some(own), Some(card)) if backend.device == crate::engine::device::Device::Sim => {
-            Ok(Some(Target { multiprocessors: card.multiprocessors, capability: card.capability, ..own }))
+            Ok(Some(Target { multiprocessors: card.multiprocessors, chip: card.chip, ..own }))
         }
         (_, Some(_)) => {
             Err(Error::Usage(format!("--card: {} is what it is; only --device sim can be another", backend.device)))

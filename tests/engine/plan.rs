@@ -18,6 +18,7 @@ use ckaad::engine::params::{Init, Values};
 use ckaad::engine::plan::{Decision, Plan, Planner};
 use ckaad::engine::tape::{NetId, Storage, Tape, Var, Whole};
 use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::cuda::cards::Chip;
 use ckaad::engine::toolkit::cuda::{Choices, Number, Target};
 use ckaad::model::Architecture;
 use ckaad::model::features::Feed;
@@ -405,7 +406,7 @@ fn training_in_bf16_takes_less_memory() {
             dtype: number.storage(),
         };
         let p = step::record(&spec, Strategy::CkaPatch, Normalization::Instance, Hyper::default()).unwrap();
-        let target = Target { number, multiprocessors: 100, capability: (9, 0), choices: Choices::Model };
+        let target = Target { number, multiprocessors: 100, chip: Chip::of((9, 0), "H100"), choices: Choices::Model };
         let plan = cuda::plan(&p.tape, &target).unwrap();
         (p, plan)
     };
@@ -466,7 +467,8 @@ fn decisions_are_made_once() {
     let architecture = Architecture::new("resnet18", &[2, 3], 128).unwrap();
     let spec = BatchSpec { architecture: &architecture, batch: 1, feed: Feed::Pixels, dtype: DType::F32 };
     let p = scoring::record(&spec, Normalization::Instance, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
-    let target = Target { number: Number::Tf32, multiprocessors: 100, capability: (9, 0), choices: Choices::Model };
+    let target =
+        Target { number: Number::Tf32, multiprocessors: 100, chip: Chip::of((9, 0), "H100"), choices: Choices::Model };
     let device = Counting { target: target.clone(), calls: Default::default() };
     let plan = Plan::new(&p.tape, &device).unwrap();
     assert_eq!(device.calls.get(), p.tape.records().len());

@@ -315,7 +315,7 @@ impl Work {
                 p
             }
         };
-        let driver = SimDriver::new(SimDriver::MEMORY, self.multiprocessors, SimDriver::CAPABILITY);
+        let driver = SimDriver::new(SimDriver::MEMORY, self.multiprocessors, SimDriver::CHIP);
         let mut session =
             CudaSession::with_lanes(program.tape.clone(), Box::new(driver), number, 1, self.choices.clone())?;
         let session: &mut dyn Session = &mut session;
@@ -346,8 +346,8 @@ impl Work {
 /// Launches of scoring one picture of the usual size. Nothing runs.
 fn launches_per_image() -> Table {
     let of = |(card, number): (&str, Number)| {
-        let Card { multiprocessors, capability, .. } = Card::named(card).unwrap();
-        let target = Target { number, multiprocessors, capability, choices: Choices::Model };
+        let Card { multiprocessors, chip, .. } = Card::named(card).unwrap();
+        let target = Target { number, multiprocessors, chip, choices: Choices::Model };
         let tape = score(&architecture(256), number.storage()).unwrap().tape;
         let launches = cuda::launches(&tape, &target).unwrap().len() as u64;
         let key = (format!("{PER_IMAGE}{card}"), number.to_string(), "*".into());

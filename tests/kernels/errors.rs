@@ -8,6 +8,7 @@ use ckaad::engine::device::{Backend, Device, Session};
 use ckaad::engine::ops::cases;
 use ckaad::engine::tape::Tape;
 use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::cuda::cards::Chip;
 use ckaad::engine::toolkit::cuda::{Choices, Entry, Launch, MODULES, Number, size32};
 use std::ops::Range;
 
@@ -59,7 +60,7 @@ fn more_elements_than_an_index_can_count() {
 #[test]
 fn a_program_that_does_not_fit() {
     let (tape, _) = program();
-    let small = Box::new(SimDriver::new(64, 4, SimDriver::CAPABILITY));
+    let small = Box::new(SimDriver::new(64, 4, SimDriver::CHIP));
     let error = CudaSession::new(tape, small, Number::F32).err().unwrap().to_string();
     assert!(error.contains("out of memory") && error.contains("needs") && error.contains("smaller"), "{error}");
 }
@@ -100,8 +101,8 @@ impl Driver for Fails {
     fn multiprocessors(&self) -> u32 {
         self.inner.multiprocessors()
     }
-    fn capability(&self) -> (i32, i32) {
-        self.inner.capability()
+    fn chip(&self) -> Chip {
+        self.inner.chip()
     }
     fn memory(&self) -> Result<(usize, usize)> {
         self.inner.memory()

@@ -110,7 +110,7 @@ fn memory_is_left_for_others() {
     // 16 parts in all: the program's, then free ones, then the one that stays.
     let capacity = (needed + free).div_ceil(15) * 16;
     let room = capacity - capacity / 16 - needed;
-    let opened = || open(Box::new(SimDriver::new(capacity, SimDriver::MULTIPROCESSORS, SimDriver::CAPABILITY))).0;
+    let opened = || open(Box::new(SimDriver::new(capacity, SimDriver::MULTIPROCESSORS, SimDriver::CHIP))).0;
     assert!(room >= free && !opened().keep(&vec![1; room + 1]).unwrap());
     assert!(opened().keep(&vec![1; room]).unwrap());
 }
@@ -196,7 +196,7 @@ fn features_stay_where_there_is_room() {
     let mut cpu = Backend::CPU.open(p.tape.clone()).unwrap();
     let mut roomy = CudaSession::new(p.tape.clone(), driver(), Number::F32).unwrap();
     let needed = roomy.plan().total;
-    let small = Box::new(SimDriver::new(needed + 100_000, SimDriver::MULTIPROCESSORS, SimDriver::CAPABILITY));
+    let small = Box::new(SimDriver::new(needed + 100_000, SimDriver::MULTIPROCESSORS, SimDriver::CHIP));
     let mut small = CudaSession::new(p.tape.clone(), small, Number::F32).unwrap();
     let mut disk = cache(&a, CacheKind::Disk);
     let mut memory = cache(&a, CacheKind::Memory);

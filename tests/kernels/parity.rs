@@ -113,7 +113,11 @@ fn every_kernel_agrees_with_f64() {
     let all = cases();
     let only = std::env::var("CKAAD_TEST_OP").ok();
     let ops: BTreeSet<&str> = all.iter().map(|c| c.op).collect();
-    assert!(only.as_deref().is_none_or(|op| ops.contains(op)), "CKAAD_TEST_OP: there are {}", Vec::from_iter(ops).join(" "));
+    assert!(
+        only.as_deref().is_none_or(|op| ops.contains(op)),
+        "CKAAD_TEST_OP: there are {}",
+        Vec::from_iter(ops).join(" ")
+    );
     let numbers = [Number::F32, Number::Tf32, Number::Bf16, Number::F16];
     let all: Vec<(&Case, Number, Choices)> = all
         .iter()

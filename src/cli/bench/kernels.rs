@@ -39,7 +39,7 @@ pub struct Args {
     batch_size: Option<usize>,
     #[command(flatten)]
     detector: DetectorArgs,
-    /// With --device sim: launch as on this card (a100, h100, h200, l4, l40s, rtx3090, rtx4090) [default: h200]
+    /// With --device sim: launch as on this card (a100, a40, h100, h200, l4, l40s, rtx3090, rtx4090, rtx5090) [default: h200]
     #[arg(long, value_parser = card)]
     card: Option<Card>,
     #[arg(long, default_value_t = 20, value_parser = count)]
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Result<bool> {
         let tape = program.tape.clone();
         let mut session: Box<dyn Session> = match target.clone() {
             Some(t) if sim => {
-                let driver = Box::new(SimDriver::new(SimDriver::MEMORY, t.multiprocessors, t.capability));
+                let driver = Box::new(SimDriver::new(SimDriver::MEMORY, t.multiprocessors, t.chip));
                 Box::new(CudaSession::with_lanes(tape, driver, t.number, 1, t.choices)?)
             }
             _ => backend.open(tape)?,

@@ -93,12 +93,12 @@ impl Backend {
 
     /// What the kernels' launches are chosen for; none for the CPU.
     pub fn target(&self) -> Result<Option<Target>> {
-        let (multiprocessors, capability) = match self.device {
+        let (multiprocessors, chip) = match self.device {
             Device::Cpu => return Ok(None),
-            Device::Cuda(index) => card::usable(index).map(|g| (g.multiprocessors, g.compute_capability))?,
-            Device::Sim => (SimDriver::MULTIPROCESSORS, SimDriver::CAPABILITY),
+            Device::Cuda(index) => card::usable(index).map(|g| (g.multiprocessors, g.chip()))?,
+            Device::Sim => (SimDriver::MULTIPROCESSORS, SimDriver::CHIP),
         };
-        Ok(Some(Target { number: self.number, multiprocessors, capability, choices: self.choices.clone() }))
+        Ok(Some(Target { number: self.number, multiprocessors, chip, choices: self.choices.clone() }))
     }
 
     /// What measurements on it hold for; none for the CPU.

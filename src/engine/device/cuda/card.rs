@@ -2,6 +2,7 @@
 
 use super::api::{self, Answer, Fault, got};
 use super::staging::Staging;
+use crate::engine::toolkit::cuda::cards::Chip;
 use crate::engine::toolkit::cuda::{Entry, Module};
 use crate::{Error, Result, device_error};
 use cudarc::driver::sys;
@@ -33,6 +34,12 @@ pub struct Gpu {
     pub memory_bytes_per_second: f64,
     /// Why it cannot be used.
     pub unusable: Option<String>,
+}
+
+impl Gpu {
+    pub fn chip(&self) -> Chip {
+        Chip::of(self.compute_capability, &self.name)
+    }
 }
 
 /// All GPUs of this machine, one that does not answer as unusable. Errors, each one line: no driver library, an old

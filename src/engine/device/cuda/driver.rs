@@ -2,6 +2,7 @@
 
 use crate::Result;
 use crate::engine::device::Cost;
+use crate::engine::toolkit::cuda::cards::Chip;
 use crate::engine::toolkit::cuda::{Entry, Launch};
 use std::ops::Range;
 
@@ -32,8 +33,7 @@ pub trait Driver: Send {
 
     fn multiprocessors(&self) -> u32;
 
-    /// Compute capability, major and minor.
-    fn capability(&self) -> (i32, i32);
+    fn chip(&self) -> Chip;
 
     /// Bytes free, and bytes in all.
     fn memory(&self) -> Result<(usize, usize)>;

@@ -7,6 +7,7 @@ use super::card::OpenCard;
 use super::driver::{Copies, Copy, Graph};
 use super::staging::Staging;
 use crate::engine::device::Cost;
+use crate::engine::toolkit::cuda::cards::Chip;
 use crate::engine::toolkit::cuda::{Entry, Launch};
 use crate::{Error, Result, device_error};
 use cudarc::driver::sys;
@@ -178,8 +179,8 @@ impl Driver for GpuDriver {
         self.card.gpu.multiprocessors
     }
 
-    fn capability(&self) -> (i32, i32) {
-        self.card.gpu.compute_capability
+    fn chip(&self) -> Chip {
+        self.card.gpu.chip()
     }
 
     fn memory(&self) -> Result<(usize, usize)> {

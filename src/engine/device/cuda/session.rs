@@ -119,8 +119,7 @@ impl CudaSession {
                 number.storage()
             );
         }
-        let (multiprocessors, capability) = (driver.multiprocessors(), driver.capability());
-        let target = Target { number, multiprocessors, capability, choices };
+        let target = Target { number, multiprocessors: driver.multiprocessors(), chip: driver.chip(), choices };
         let plan = plan(&tape, &target)?;
         let streamed: Vec<(Var, Range<usize>)> =
             streamed(&tape).map(|v| Ok((v, plan.range(v)?))).collect::<Result<_>>()?;

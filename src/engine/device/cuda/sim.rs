@@ -2,6 +2,7 @@
 
 use super::{Copies, Copy, Driver, Graph};
 use crate::engine::device::Cost;
+use crate::engine::toolkit::cuda::cards::Chip;
 use crate::engine::toolkit::cuda::{Entry, Launch, Use};
 use crate::{Error, Result, device_error};
 use ptxsim::{Access, Buffer, Counters, Device, HostBuffer, KernelLaunch, ModuleId, Stream, Work};
@@ -29,7 +30,7 @@ pub struct SimDriver {
     device: Device,
     stream: Stream,
     multiprocessors: u32,
-    capability: (i32, i32),
+    chip: Chip,
     /// By kernel: each is loaded by itself.
     modules: HashMap<&'static str, ModuleId>,
     host: HostBuffer,
@@ -40,7 +41,7 @@ pub struct SimDriver {
 
 impl Default for SimDriver {
     fn default() -> Self {
-        Self::new(Self::MEMORY, Self::MULTIPROCESSORS, Self::CAPABILITY)
+        Self::new(Self::MEMORY, Self::MULTIPROCESSORS, Self::CHIP)
     }
 }
 
@@ -49,21 +50,20 @@ impl SimDriver {
     pub const MULTIPROCESSORS: u32 = 4;
 
     /// What the kernels are compiled for.
-    pub const CAPABILITY: (i32, i32) = (8, 0);
+    pub const CHIP: Chip = Chip { capability: (8, 0), halved: false };
 
     /// Memory it has unless told otherwise, in bytes. Only what is used is taken from the machine.
     pub const MEMORY: usize = 8 << 30;
 
-    /// A device with this many bytes of memory. Work is cut into pieces as for so many multiprocessors of that compute
-    /// capability; every kernel runs as the PTX has it all the same.
-    pub fn new(capacity: usize, multiprocessors: u32, capability: (i32, i32)) -> Self {
+    /// A device with this many bytes of memory. Work is cut into pieces as for so many multiprocessors of that chip; every kernel runs as the PTX has it all the same.
+    pub fn new(capacity: usize, multiprocessors: u32, chip: Chip) -> Self {
         let mut device = Device::new(capacity as u64);
         SimDriver {
             stream: device.stream(),
             host: device.alloc_host(0),
             device,
             multiprocessors,
-            capability,
+            chip,
             modules: HashMap::new(),
             graphs: Vec::new(),
             downloads: Vec::new(),
@@ -120,8 +120,8 @@ impl Driver for SimDriver {
         self.multiprocessors
     }
 
-    fn capability(&self) -> (i32, i32) {
-        self.capability
+    fn chip(&self) -> Chip {
+        self.chip
     }
 
     fn memory(&self) -> Result<(usize, usize)> {

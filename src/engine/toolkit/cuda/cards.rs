@@ -2,29 +2,59 @@
 
 use super::Number;
 
+/// What decides what a multiprocessor does in a clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chip {
+    /// Compute capability.
+    pub capability: (i32, i32),
+    /// Whether its tensor cores sum in f32 at half their rate, as those of all GeForce cards here do.
+    pub halved: bool,
+}
+
+impl Chip {
+    /// By compute capability and the name that the driver gives the card, as `NVIDIA GeForce RTX 4090`.
+    pub fn of(capability: (i32, i32), name: &str) -> Self {
+        Chip { capability, halved: name.contains("GeForce") }
+    }
+
+    /// Operations of a multiprocessor in a clock, an addition and a multiplication being two: in f32, and of tensor cores, dense
+    /// and summed in f32, on tf32 and 16-bit numbers. From NVIDIA's architecture papers.
+    fn operations(self) -> [f64; 3] {
+        let [f32, tf32, half] = match self.capability {
+            (8, 0) => [128.0, 1024.0, 2048.0],
+            (8, _) => [256.0, 512.0, 1024.0],
+            // Those after these, for data centres; and any other, until it is known better.
+            (9 | 10, _) => [256.0, 2048.0, 4096.0],
+            _ => [256.0, 512.0, 1024.0],
+        };
+        if self.halved { [f32, tf32 / 2.0, half / 2.0] } else { [f32, tf32, half] }
+    }
+}
+
 /// Limits of a card, from its data sheet or from what its driver says. Tensor cores count dense products, sums in f32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Card {
     pub name: String,
     pub multiprocessors: u32,
-    /// Compute capability.
-    pub capability: (i32, i32),
+    pub chip: Chip,
     /// Multiplications and additions per second in f32, tf32 and 16-bit numbers.
     pub flops: [f64; 3],
     /// Bytes per second of its memory.
     pub bandwidth: f64,
 }
 
-/// Name, multiprocessors, compute capability, clock in GHz under load, operations of a multiprocessor in a clock, memory in GB/s.
-type Sheet = (&'static str, u32, (i32, i32), f64, [u32; 3], f64);
-const SHEETS: [Sheet; 7] = [
-    ("a100", 108, (8, 0), 1.41, [128, 1024, 2048], 2039.0),
-    ("h100", 132, (9, 0), 1.83, [256, 2048, 4096], 3350.0),
-    ("h200", 132, (9, 0), 1.83, [256, 2048, 4096], 4800.0),
-    ("l4", 58, (8, 9), 2.04, [256, 512, 1024], 300.0),
-    ("l40s", 142, (8, 9), 2.52, [256, 512, 1024], 864.0),
-    ("rtx3090", 82, (8, 6), 1.70, [256, 256, 512], 936.0),
-    ("rtx4090", 128, (8, 9), 2.52, [256, 256, 512], 1008.0),
+/// Name, multiprocessors, compute capability, whether it is a GeForce, clock in GHz under load, memory in GB/s.
+type Sheet = (&'static str, u32, (i32, i32), bool, f64, f64);
+const SHEETS: [Sheet; 9] = [
+    ("a100", 108, (8, 0), false, 1.41, 2039.0),
+    ("a40", 84, (8, 6), false, 1.74, 696.0),
+    ("h100", 132, (9, 0), false, 1.83, 3350.0),
+    ("h200", 132, (9, 0), false, 1.83, 4800.0),
+    ("l4", 58, (8, 9), false, 2.04, 300.0),
+    ("l40s", 142, (8, 9), false, 2.52, 864.0),
+    ("rtx3090", 82, (8, 6), true, 1.70, 936.0),
+    ("rtx4090", 128, (8, 9), true, 2.52, 1008.0),
+    ("rtx5090", 170, (12, 0), true, 2.41, 1792.0),
 ];
 
 impl Card {
@@ -35,27 +65,14 @@ impl Card {
 
     /// By its data sheet.
     pub fn named(name: &str) -> Option<Card> {
-        let (name, multiprocessors, capability, ghz, each, bandwidth) = SHEETS.iter().find(|s| s.0 == name)?;
-        let flops = each.map(|n| f64::from(n) * f64::from(*multiprocessors) * ghz * 1e9);
-        Some(Card {
-            name: (*name).into(),
-            multiprocessors: *multiprocessors,
-            capability: *capability,
-            flops,
-            bandwidth: bandwidth * 1e9,
-        })
+        let (name, multiprocessors, capability, halved, ghz, bandwidth) = *SHEETS.iter().find(|s| s.0 == name)?;
+        Some(Card::of(name, multiprocessors, Chip { capability, halved }, ghz * 1e9, bandwidth * 1e9))
     }
 
-    /// Of a card by its compute capability, what its driver says, and the clock in hertz.
-    pub fn of(name: &str, multiprocessors: u32, capability: (i32, i32), clock: f64, bandwidth: f64) -> Card {
-        let each = match capability {
-            (8, 0) => [128, 1024, 2048],
-            (8, 9) => [256, 512, 1024],
-            (8, _) => [256, 256, 512],
-            _ => [256, 2048, 4096],
-        };
-        let flops = each.map(|n| f64::from(n) * f64::from(multiprocessors) * clock);
-        Card { name: name.into(), multiprocessors, capability, flops, bandwidth }
+    /// Of a card by what its driver says, with the clock in hertz.
+    pub fn of(name: &str, multiprocessors: u32, chip: Chip, clock: f64, bandwidth: f64) -> Card {
+        let flops = chip.operations().map(|n| n * f64::from(multiprocessors) * clock);
+        Card { name: name.into(), multiprocessors, chip, flops, bandwidth }
     }
 
     /// Least seconds for so many multiply-adds on numbers of this kind and bytes moved once.
@@ -81,17 +98,16 @@ pub struct Multiprocessor {
 }
 
 impl Multiprocessor {
-    /// Products and memory are those of NVIDIA's architecture papers; sm_90 reaches 5/8 of its tensor cores' rate with
+    /// Memory is that of NVIDIA's architecture papers; sm_90 and what follows it reach 5/8 of their tensor cores' rate with
     /// `mma.sync`; the L2 cache's bytes are published measurements.
-    pub fn of(capability: (i32, i32)) -> Self {
-        match capability {
-            (8, 0) => Multiprocessor { products: [64.0, 512.0, 1024.0], l2: 40.0, shared: 164 << 10, threads: 2048 },
-            (8, _) => Multiprocessor { products: [128.0, 256.0, 512.0], l2: 32.0, shared: 100 << 10, threads: 1536 },
-            (9, _) => Multiprocessor { products: [128.0, 640.0, 1280.0], l2: 28.0, shared: 228 << 10, threads: 2048 },
-            // Taken for one of these until it is known better: the next card for data centres, then any other.
-            (10, _) => Multiprocessor { products: [128.0, 640.0, 1280.0], l2: 28.0, shared: 228 << 10, threads: 2048 },
-            _ => Multiprocessor { products: [128.0, 256.0, 512.0], l2: 32.0, shared: 100 << 10, threads: 1536 },
-        }
+    pub fn of(chip: Chip) -> Self {
+        let [f32, tf32, half] = chip.operations().map(|n| n / 2.0);
+        let (reached, l2, shared, threads) = match chip.capability {
+            (8, 0) => (1.0, 40.0, 164 << 10, 2048),
+            (9 | 10, _) => (0.625, 28.0, 228 << 10, 2048),
+            _ => (1.0, 32.0, 100 << 10, 1536),
+        };
+        Multiprocessor { products: [f32, tf32 * reached, half * reached], l2, shared, threads }
     }
 }
 
@@ -99,13 +115,29 @@ impl Multiprocessor {
 mod tests {
     use super::*;
 
+    /// TFLOP/s of f32, and of tensor cores on tf32 and 16-bit numbers, dense and summed in f32, in NVIDIA's data sheets and
+    /// architecture papers (GA102, AD102, GB202).
     #[test]
-    fn an_h200_by_its_data_sheet() {
-        let card = Card::named("h200").unwrap();
-        // 67, 494 and 989 TFLOP/s dense in NVIDIA's data sheet.
-        for (ours, sheet) in card.flops.iter().zip([67e12, 494e12, 989e12]) {
-            assert!((ours / sheet - 1.0).abs() < 0.1, "{ours} {sheet}");
+    fn cards_by_their_data_sheets() {
+        for (name, sheet) in [
+            ("a100", [19.5, 156.0, 312.0]),
+            ("a40", [37.4, 74.8, 149.7]),
+            ("h200", [67.0, 494.0, 989.0]),
+            ("l4", [30.3, 60.0, 121.0]),
+            ("l40s", [91.6, 183.0, 362.0]),
+            ("rtx3090", [35.6, 35.6, 71.0]),
+            ("rtx4090", [82.6, 82.6, 165.2]),
+            ("rtx5090", [104.8, 104.8, 209.5]),
+        ] {
+            for (ours, sheet) in Card::named(name).unwrap().flops.iter().zip(sheet) {
+                assert!((ours / (sheet * 1e12) - 1.0).abs() < 0.1, "{name}: {ours} {sheet}");
+            }
         }
+    }
+
+    #[test]
+    fn what_takes_longer_counts() {
+        let card = Card::named("h200").unwrap();
         // 989 GFLOP of products take a millisecond, 4.8 GB of memory take one, too: the longer counts.
         let ms = |macs, bytes| card.least_seconds(Number::Bf16, macs, bytes) * 1e3;
         assert!((ms(495_000_000_000, 0) - 1.0).abs() < 0.01 && (ms(0, 4_800_000_000) - 1.0).abs() < 0.01);

@@ -19,13 +19,14 @@ pub use side_output::{Moments, SideOutput};
 pub use tuning::{Choices, MeasuredOn, Tuned, Tuning};
 
 use crate::{Result, invalid};
+use cards::Chip;
 
 /// What launches are chosen for.
 #[derive(Clone, Debug)]
 pub struct Target {
     pub number: Number,
     pub multiprocessors: u32,
-    pub capability: (i32, i32),
+    pub chip: Chip,
     pub choices: Choices,
 }
 

@@ -211,7 +211,7 @@ impl Product {
 
     /// Clock cycles of the product and the addition of its splits.
     fn cycles(&self, t: &Target, c: Choice) -> f64 {
-        let (card, tile) = (Multiprocessor::of(t.capability), c.variant.tile(self.pass));
+        let (card, tile) = (Multiprocessor::of(t.chip), c.variant.tile(self.pass));
         let multiprocessors = t.multiprocessors.max(1) as usize;
         let blocks = self.tiles(&tile).iter().product::<usize>() * self.phases * c.splits;
         let resident = card.resident(&tile, self.pass, t.number);
@@ -279,6 +279,7 @@ fn kind(number: Number) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::cards::Chip;
     use super::*;
     use crate::engine::toolkit::cuda::Choices;
 
@@ -317,7 +318,7 @@ mod tests {
     }
 
     fn target(number: Number, capability: (i32, i32), multiprocessors: u32) -> Target {
-        Target { number, multiprocessors, capability, choices: Choices::Model }
+        Target { number, multiprocessors, chip: Chip { capability, halved: false }, choices: Choices::Model }
     }
 
     const NUMBERS: [Number; 4] = [Number::F32, Number::Tf32, Number::Bf16, Number::F16];
