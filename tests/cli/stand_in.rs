@@ -114,3 +114,35 @@ fn every_call_that_fails_is_told() {
         assert!(std::fs::read(&out).unwrap() == before, "{name}: the model that was there is another one");
     }
 }
+
+/// A folder with a libcuda of these few functions.
+fn library(source: &str) -> tempfile::TempDir {
+    let dir = folder();
+    let c = dir.path().join("cuda.c");
+    std::fs::write(&c, source).unwrap();
+    let library = dir.path().join("libcuda.so");
+    let made = Command::new("cc").args(["-shared", "-fPIC", "-o", text(&library), text(&c)]).status().unwrap();
+    assert!(made.success());
+    dir
+}
+
+/// A driver may be newer than any list of error codes, and older than the functions we know.
+#[test]
+fn drivers_that_answer_the_unknown() {
+    let devices = |source| {
+        let dir = library(source);
+        let mut command = command(&["devices"]);
+        command.env("LD_LIBRARY_PATH", dir.path());
+        run(command).ok().out
+    };
+    let unknown = devices("int cuInit(unsigned flags) { return 12345; }");
+    assert!(unknown.contains("starting the NVIDIA driver: error 12345"), "{unknown}");
+    let explained = devices(
+        "int cuInit(unsigned flags) { return 12345; }
+         int cuGetErrorName(int code, const char **name) { *name = \"CUDA_ERROR_OF_THE_FUTURE\"; return 0; }
+         int cuGetErrorString(int code, const char **text) { *text = \"not yet\"; return 0; }",
+    );
+    assert!(explained.contains("starting the NVIDIA driver: CUDA_ERROR_OF_THE_FUTURE: not yet"), "{explained}");
+    let old = devices("int cuInit(unsigned flags) { return 0; }");
+    assert!(old.contains("the driver has no cuDriverGetVersion: install a newer one"), "{old}");
+}
