@@ -7,7 +7,7 @@
 #   smoke     under a minute: the card, one kernel of every op, a short training, a score
 #   parity    every op against f64 on the CPU, each in a process of its own so that a fault poisons no other; golden files;
 #             gradients; the demo
-#   bench     scoring and training as the model of the card cuts the work; PyTorch beside it where PYTHON names one
+#   bench     scoring and training as the model of the card cuts the work; cuDNN and PyTorch beside it where PYTHON names one
 #   tune      measures the cuts, and the same times again with them
 #   sanitize  compute-sanitizer's memcheck, racecheck, initcheck and synccheck, op by op
 #   profile   Nsight Compute's and Nsight Systems' reports of scoring
@@ -134,8 +134,18 @@ parity() {
 }
 
 bench() {
+    local precision
     measure_all model --tuning off
     if [ -n "${PYTHON:-}" ]; then
+        # PyTorch brings cuDNN.
+        local nvidia
+        nvidia=$("$PYTHON" -c 'import nvidia.cudnn; print(list(nvidia.cudnn.__path__)[0] + "/lib")')
+        for precision in $precisions; do
+            LD_LIBRARY_PATH=$nvidia:${LD_LIBRARY_PATH:-} measure "cudnn-score-$precision" kernels $(net r18) --against cudnn \
+                --precision "$precision"
+            LD_LIBRARY_PATH=$nvidia:${LD_LIBRARY_PATH:-} measure "cudnn-train-$precision" kernels --work train $(net wide) \
+                --against cudnn --precision "$precision"
+        done
         check compare bench/compare --device cuda --ckaad ./ckaad --python "$PYTHON" --out "$out/compare" --program \
             --rounds "${ROUNDS:-2}" --skip "${SKIP:-*max-autotune*}"
     fi

@@ -99,6 +99,9 @@ fn what_cannot_be_measured_is_refused() {
     ckaad(&["bench", "score", "--model", "m", "--sigma", "2"]).fails(2, &["--model", "--sigma"]);
     ckaad(&["bench", "score", "--device", "cpu", "--pictures", "nowhere"]).fails(2, &["nowhere"]);
     ckaad(&["bench", "score", "--batch-size", "0"]).fails(2, &["--batch-size"]);
+    let against = ["bench", "kernels", "--against", "cudnn", "--device", "cpu"];
+    let why = if cfg!(feature = "cudnn") { "no GPU" } else { "--features cudnn" };
+    ckaad(&against).fails(2, &["--against cudnn", why]);
 }
 
 /// A changed kernel runs without building the program anew; what does not fit it is refused with what to do.

@@ -1,5 +1,6 @@
 //! `ckaad bench kernels`: every launch by itself, beside the least time that the card could take for it.
 
+use super::against::{self, Rival};
 use super::{Common, time};
 use crate::bench::parts::{self, Measured, Part};
 use crate::bench::roofline::{Card, of_backend};
@@ -47,6 +48,10 @@ pub struct Args {
     /// What an earlier run with --format json wrote: show every part's ratio to it
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
+    /// Measure every convolution of the program, without what is fused with it, beside another library's (on a GPU, of a ckaad that
+    /// was built with --features cudnn): both times, their ratio, and how far the results are apart
+    #[arg(long, value_enum, conflicts_with_all = ["card", "baseline", "sort"])]
+    against: Option<Rival>,
     /// In which order
     #[arg(long, value_enum, default_value_t)]
     sort: Sort,
@@ -73,6 +78,9 @@ pub fn run(args: &Args) -> Result<bool> {
         return Err(Error::Usage("--sort ratio: a ratio to what? give --baseline".into()));
     }
     let workload = args.work.workload(&args.common.networks, args.batch_size, &args.detector)?;
+    if let Some(Rival::Cudnn) = args.against {
+        return against::run(&workload, &backend, args.repetitions, args.common.format);
+    }
     let sim = backend.device == Device::Sim;
     let chosen = args.card.clone().or_else(|| if sim { Card::named("h200") } else { None });
     let target = target(&backend, chosen.as_ref())?;

@@ -1,5 +1,6 @@
 //! `ckaad bench`: how long scoring and training take, stage by stage and kernel by kernel.
 
+mod against;
 mod kernels;
 mod score;
 mod train;
@@ -18,7 +19,7 @@ use std::fmt::Write as _;
 /// Measure scoring, a training step, or every kernel by itself
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-After three warm-ups: 200 repetitions or 3 seconds, whichever is less, each waited for. Weights and pixels are random unless real \
+After three warm-ups or half a second of them, whichever is more: 200 repetitions or 3 seconds, whichever is less, each waited for. Weights and pixels are random unless real \
 ones are given; neither changes a time by much. A warning on standard error says when the spread of the times means that the \
 machine was busy with something else.
 
@@ -27,6 +28,7 @@ Examples:
   ckaad bench score --model bottle.safetensors --pictures pictures/test --batch-size 8
   ckaad bench train --backbone wide_resnet50_2 --layers 1,2,3 --features cached
   ckaad bench kernels --device cuda | less
+  ckaad bench kernels --device cuda --precision bf16 --against cudnn
   ckaad bench kernels --device sim --card h200 --precision bf16     # needs no GPU: counters")]
 pub struct Args {
     #[command(subcommand)]

@@ -59,26 +59,20 @@ pub unsafe fn got<T: Copy>(nothing: T, call: impl FnOnce(*mut T) -> Answer) -> A
     call(&mut value).map(|()| value)
 }
 
-/// # Safety
-/// `F` must be the function's type.
-unsafe fn find<F: Copy>(name: &str) -> Option<F> {
-    // SAFETY: the library is there (see `is_present`); the type is right, as the caller says.
-    unsafe { sys::culib().get::<F>(name.as_bytes()) }.ok().map(|found| *found)
-}
-
-/// Declares functions that answer a number, 0 where all is well.
+/// Declares functions of a library that answer a number, 0 where all is well.
 macro_rules! functions {
-    ($(fn $name:ident($($parameter:ident: $type:ty),*);)*) => {$(
+    ($library:path: $(fn $name:ident($($parameter:ident: $type:ty),*);)*) => {$(
         /// # Safety
         /// As NVIDIA's documentation of the driver API has it.
         #[allow(non_snake_case, clippy::too_many_arguments)]
-        pub unsafe fn $name($($parameter: $type),*) -> Answer {
+        pub(super) unsafe fn $name($($parameter: $type),*) -> Answer {
             type F = unsafe extern "C" fn($($type),*) -> u32;
             static FOUND: OnceLock<Option<F>> = OnceLock::new();
-            // SAFETY: the type is that of NVIDIA's header, as `cudarc` has it, but for what it returns, which is an int there.
-            let Some(f) = FOUND.get_or_init(|| unsafe { find(stringify!($name)) }) else {
-                return Err(Fault::Missing(stringify!($name)));
-            };
+            let name = stringify!($name);
+            // SAFETY: the library is there, as the caller knows; the type is that of NVIDIA's header, as `cudarc` has it, but for
+            // what it returns, which is an int there.
+            let found = || unsafe { $library().get::<F>(name.as_bytes()) }.ok().map(|found| *found);
+            let Some(f) = FOUND.get_or_init(found) else { return Err(Fault::Missing(name)) };
             // SAFETY: as the caller says.
             match unsafe { f($($parameter),*) } {
                 0 => Ok(()),
@@ -88,7 +82,11 @@ macro_rules! functions {
     )*};
 }
 
+#[cfg(feature = "cudnn")]
+pub(super) use functions;
+
 functions! {
+    sys::culib:
     fn cuInit(flags: c_uint);
     fn cuDriverGetVersion(version: *mut c_int);
     fn cuGetErrorName(code: u32, name: *mut *const c_char);

@@ -346,7 +346,7 @@ impl Driver for GpuDriver {
 
     fn measure(&mut self, launch: &Launch, repetitions: usize) -> Result<Cost> {
         self.enter()?;
-        self.seconds(launch, repetitions).map(Cost::Seconds)
+        self.seconds(&mut |driver| driver.launch(launch), repetitions).map(Cost::Seconds)
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod api;
 pub mod card;
+#[cfg(feature = "cudnn")]
+pub mod cudnn;
 mod driver;
 pub mod gpu;
 mod nvtx;

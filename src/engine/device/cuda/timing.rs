@@ -3,7 +3,6 @@
 use super::api::{self, got};
 use super::gpu::GpuDriver;
 use crate::Result;
-use crate::engine::toolkit::cuda::Launch;
 use cudarc::driver::sys;
 use std::time::{Duration, Instant};
 
@@ -41,19 +40,22 @@ impl Drop for Clock {
     }
 }
 
+/// What submits once what is timed.
+type Submit<'a> = &'a mut dyn FnMut(&mut GpuDriver) -> Result<()>;
+
 impl GpuDriver {
-    /// Seconds that one launch takes, so many times. The work before must be done.
-    pub(super) fn seconds(&mut self, launch: &Launch, repetitions: usize) -> Result<Vec<f64>> {
+    /// Seconds that what `submit` submits takes, so many times. The work before must be done.
+    pub(super) fn seconds(&mut self, submit: Submit, repetitions: usize) -> Result<Vec<f64>> {
         let clock = Clock(self.events(sys::CUevent_flags::CU_EVENT_DEFAULT)?);
         let begun = Instant::now();
-        let mut row = self.row(launch, 1)?;
+        let mut row = self.row(submit, 1)?;
         loop {
             let one = self.time(&row, &clock)?;
             if row.launches == MOST || one * row.launches as f64 >= ROW {
                 break;
             }
             let enough = (ROW / one.max(ROW / MOST as f64)).ceil() as usize;
-            row = self.row(launch, enough.clamp(row.launches + 1, MOST))?;
+            row = self.row(submit, enough.clamp(row.launches + 1, MOST))?;
         }
         if self.card.last_timed().is_none_or(|last| last.elapsed() > STAYS_WARM) {
             while begun.elapsed() < WARM_UP {
@@ -65,9 +67,9 @@ impl GpuDriver {
         times
     }
 
-    fn row(&mut self, launch: &Launch, launches: usize) -> Result<Row> {
+    fn row(&mut self, submit: Submit, launches: usize) -> Result<Row> {
         self.start_capture()?;
-        let submitted = (0..launches).try_for_each(|_| super::Driver::launch(self, launch));
+        let submitted = (0..launches).try_for_each(|_| submit(self));
         let graph = self.finish_capture().map(|graph| Row { graph, launches });
         // A launch that failed may have spoilt the capture: its own error says more.
         submitted?;
