@@ -156,7 +156,7 @@ tune() {
     for precision in $precisions; do
         for network in $networks; do
             check "tune-$network-$precision" ./ckaad tune $(net "$network") --batch-size "${batches// /,}" --train=$train \
-                --precision "$precision" --device cuda --format json ${few[@]:+"${few[@]}"}
+                --precision "$precision" --device cuda --format json ${few[@]:+"${few[@]}" --candidates 3}
         done
     done
     measure_all tuned
