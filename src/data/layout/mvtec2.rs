@@ -10,6 +10,7 @@ use crate::invalid;
 use std::path::Path;
 
 const TEST: &str = "test_public";
+const HOLDS: &str = "train/good, validation/good, test_public/{good,bad,ground_truth/bad}";
 
 pub const LAYOUT: Layout = Layout {
     name: "mvtec2",
@@ -42,7 +43,7 @@ fn category(name: String, root: &Path) -> Category {
 
 fn train(root: &Path) -> Result<TrainSet> {
     if !has_normal(&root.join("train")) {
-        invalid!("{}: there is no train/good in it; an object holds {}", root.display(), LAYOUT.looks);
+        invalid!("{}: there is no train/good in it; an object holds {HOLDS}", root.display());
     }
     TrainSet::open(root)
 }
@@ -52,7 +53,7 @@ fn test(root: &Path) -> Result<TestSet> {
     let there = |name: &str| Some(folder.join(name)).filter(|f| f.is_dir());
     let [normal, anomalous, masks] = ["good", "bad", "ground_truth/bad"].map(there);
     if normal.is_none() && anomalous.is_none() {
-        invalid!("{}: there is no {TEST}/good or {TEST}/bad in it; an object holds {}", root.display(), LAYOUT.looks);
+        invalid!("{}: there is no {TEST}/good or {TEST}/bad in it; an object holds {HOLDS}", root.display());
     }
     let mut set = TestSet::of_folders(normal.as_deref(), anomalous.as_deref(), masks.as_deref())?;
     for image in set.images.iter_mut().filter(|i| i.anomalous) {
