@@ -127,14 +127,25 @@ impl Args {
 
     fn of_split(&self, categories: &[Category]) -> Result<Vec<Sample>> {
         let split = self.split.unwrap_or(Split::Validation);
-        let samples: Vec<Sample> =
-            categories.iter().flat_map(Category::samples).filter(|s| s.0 == split).map(|s| s.1.clone()).collect();
+        let of = |category: &Category| -> Vec<Sample> {
+            category.samples().filter(|s| s.0 == split).map(|s| s.1.clone()).collect()
+        };
+        let each: Vec<Vec<Sample>> = categories.iter().map(of).collect();
+        let used = |sample: &Sample| self.best_f1 || !sample.anomalous;
+        let without = categories.iter().zip(&each).filter(|(_, samples)| !samples.iter().any(used));
+        let without: Vec<&str> = without.map(|(category, _)| category.name.as_str()).collect();
+        let samples = each.concat();
         if samples.is_empty() {
             return Err(Error::Usage(format!(
                 "--data: the dataset has no {} pictures; --split names others, and a CSV file's column `split` may set some \
                  apart for validation",
                 split.name()
             )));
+        }
+        if !without.is_empty() && without.len() < categories.len() {
+            let (kind, names) = (if self.best_f1 { "" } else { "normal " }, without.join(", "));
+            let split = split.name();
+            warning!("no {kind}{split} pictures of {names}: the threshold is that of the other categories");
         }
         Ok(samples)
     }

@@ -57,6 +57,15 @@ impl PassedOver {
         self.out_of_place.push(format!("folder {name} ({})", plural(count, "picture")));
     }
 
+    /// The folders in `folder` that hold pictures, but those that are `known` to mean something; `name` is its path in the dataset.
+    pub(super) fn others(&mut self, folder: &Path, name: &str, known: impl Fn(&Path) -> bool) {
+        let inside = folders(folder, name).map(|found| found.0).unwrap_or_default();
+        for other in inside.iter().filter(|f| !known(f)).filter(|f| below(f).is_ok()) {
+            let own = other.file_name().unwrap_or_default();
+            self.folder(&Path::new(name).join(own).to_string_lossy(), other);
+        }
+    }
+
     /// Adds what another walk passed over.
     pub fn add(&mut self, other: Self) {
         other.others.into_iter().for_each(|(kind, n)| *self.others.entry(kind).or_default() += n);

@@ -176,7 +176,10 @@ fn a_folder_that_cannot_be_read() {
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         run(command)
     };
-    let [good, bad] = ["test/good", "test"].map(|p| root.join(p));
+    // A folder that lies in the other one would be both.
+    let [good, bad] = ["fine", "test"].map(|p| root.join(p));
+    create_dir_all(&good).unwrap();
+    copy(full().join("test/good/001.png"), good.join("001.png")).unwrap();
     let of_dataset = eval(&["--data", text(root)]);
     let of_folders = eval(&["--normal", text(&good), "--anomalous", text(&bad)]);
     lock(0o755);

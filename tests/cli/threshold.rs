@@ -165,3 +165,94 @@ fn training_takes_the_best_f1_of_a_validation_split() {
     trained(full(), &at("x.safetensors"), &["--best-f1", "--folds", "3"]).fails(2, &["--best-f1", "--folds"]);
     assert!(!at("x.safetensors").exists());
 }
+
+/// A folder by any of its names is normal or anomalous, not both.
+#[test]
+fn one_folder_cannot_be_both() {
+    let dir = folder();
+    let (good, bad) = folders(dir.path());
+    let own = own_model(&dir);
+    let before = info(&own);
+    let roundabout = bad.join("../bad/.");
+    for (normal, anomalous) in [(&bad, &bad), (&bad, &roundabout), (&dir.path().to_path_buf(), &bad)] {
+        let given = ["--normal", text(normal), "--anomalous", text(anomalous)];
+        let words = ["given as a normal picture and as an anomalous one"];
+        let threshold = ["threshold", "--model", text(&own), "--best-f1"];
+        ckaad(&[&threshold[..], &given].concat()).fails(2, &words);
+        let run = ckaad(&[&["eval", "--model", text(&own)][..], &given].concat());
+        assert_eq!(run.fails(2, &words).out, "");
+        let out = dir.path().join("x.safetensors");
+        ckaad(&[&["train", "--out", text(&out), "--weights", "random"][..], &given].concat()).fails(2, &words);
+    }
+    assert_eq!(before, info(&own));
+    ckaad(&["eval", "--model", text(&own), "--normal", text(&good), "--anomalous", text(&bad)]).ok();
+}
+
+/// Of several categories those without the pictures that are asked for are named, and those for validation by their category.
+#[test]
+fn categories_without_validation_pictures_are_named() {
+    let dir = folder();
+    let table = dir.path().join("parts.csv");
+    let of = |folder: &str| {
+        let mut pictures: Vec<PathBuf> =
+            fs::read_dir(full().join(folder)).unwrap().map(|e| e.unwrap().path()).collect();
+        pictures.sort();
+        pictures
+    };
+    let (trained, good, bad) = (of("train/good"), of("test/good"), of("test/hole"));
+    let row = |picture: &Path, label: &str, split: &str, category: &str| {
+        format!("{},{label},{split},{category}\n", text(picture))
+    };
+    let rows = [
+        row(&trained[0], "good", "train", "nut"),
+        row(&trained[1], "good", "train", "bolt"),
+        row(&trained[2], "good", "train", "screw"),
+        row(&good[0], "good", "validation", "nut"),
+        row(&good[1], "good", "validation", "nut"),
+        row(&bad[0], "hole", "validation", "bolt"),
+    ];
+    fs::write(&table, format!("path,label,split,category\n{}", rows.concat())).unwrap();
+    let own = own_model(&dir);
+    let args = ["threshold", "--model", text(&own), "--data", text(&table)];
+    let others = "the threshold is that of the other categories";
+    let run = ckaad(&args).ok();
+    assert!(run.err.contains(&format!("warning: no normal validation pictures of bolt, screw: {others}")), "{run:?}");
+    let run = ckaad(&[&args[..], &["--best-f1"]].concat()).ok();
+    assert!(run.err.contains(&format!("warning: no validation pictures of screw: {others}")), "{run:?}");
+    assert!(run.err.contains("2 pictures of nut for validation: for a threshold alone"), "{run:?}");
+    assert!(run.err.contains("1 picture of bolt for validation: "), "{run:?}");
+    let run = ckaad(&[&args[..], &["--category", "nut"]].concat()).ok();
+    assert!(!run.err.contains("warning: no "), "{run:?}");
+    let run = ckaad(&[&args[..], &["--split", "train"]].concat()).ok();
+    assert!(!run.err.contains("warning: no "), "{run:?}");
+}
+
+/// As folders have them: taken by `threshold` and by training, and what else lies there is said.
+#[test]
+fn a_folder_for_validation() {
+    let dir = folder();
+    let data = dir.path().join("parts");
+    let copy = |from: &str, to: &str| {
+        fs::create_dir_all(data.join(to)).unwrap();
+        for picture in fs::read_dir(full().join(from)).unwrap().map(|e| e.unwrap().path()) {
+            fs::copy(&picture, data.join(to).join(picture.file_name().unwrap())).unwrap();
+        }
+    };
+    copy("train/good", "train/good");
+    copy("test/good", "val/good");
+    copy("test/hole", "val/hole");
+    copy("test/stain", "test/stain");
+    copy("test/scratch", "extra");
+    let model = dir.path().join("m.safetensors");
+    let run = train(&data, &model, "--strategy ckapatch --best-f1").ok();
+    assert!(run.err.contains("9 normal pictures, 0 held back"), "{run:?}");
+    assert!(
+        run.err.contains("of 3 normal pictures (scores ") && run.err.contains(" and 2 anomalous pictures"),
+        "{run:?}"
+    );
+    assert!(run.err.contains("passed over: folder extra (2 pictures)"), "{run:?}");
+    assert!(run.err.contains("5 pictures for validation: for a threshold alone"), "{run:?}");
+    let threshold = info(&model)["threshold"].clone();
+    ckaad(&["threshold", "--model", text(&model), "--data", text(&data), "--best-f1"]).ok();
+    close(&info(&model)["threshold"], threshold.as_f64().unwrap());
+}

@@ -94,7 +94,8 @@ fn what_lies_beside_it_is_said_and_of_several_none_is_taken() {
         summaries,
         [
             "train good 2, test good 1, test -crack 2 (2 masks)",
-            "train NORMAL 2, train -PNEUMONIA 2, test NORMAL 2, test -PNEUMONIA 2"
+            "train NORMAL 2, train -PNEUMONIA 2, validation NORMAL 2, validation -PNEUMONIA 2, test NORMAL 2, \
+             test -PNEUMONIA 2"
         ]
     );
     let datasets = folder();

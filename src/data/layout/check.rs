@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{COARSE, Category, Sample, Split};
 use crate::data::digest::groups;
-use crate::data::image::marked_pixels;
+use crate::data::image::{marked_pixels, marks_any};
 use crate::error::plural;
 
 /// So many of each kind of trouble are named.
@@ -156,9 +156,11 @@ impl Report {
         left_out.retain(|line| seen.insert(*line));
         self.problems.extend(left_out.into_iter().map(|line| format!("left out: {line}")));
         let mut passed_over: Vec<String> = both.iter().map(|(_, passed_over)| passed_over.to_string()).collect();
+        passed_over.push(category.passed_over.to_string());
         passed_over.retain(|text| !text.is_empty());
         passed_over.dedup();
         self.passed_over = passed_over.join(", ");
+        self.problems.extend(category.problems.iter().cloned());
         let Ok(test) = &category.test else { return };
         if let Some(first) = test.masks_of_none.first() {
             self.problems.push(format!(
@@ -171,6 +173,16 @@ impl Report {
             let (count, taken, other) = (plural(test.second_masks.len(), "mask"), taken.display(), other.display());
             self.problems
                 .push(format!("{count} not taken, as there is another of the same picture: {taken}, not {other}"));
+        }
+        let marks = |mask: &PathBuf| match marks_any(mask) {
+            Ok(false) => None,
+            Ok(true) => Some(mask.display().to_string()),
+            Err(e) => Some(e.to_string()),
+        };
+        let marking: Vec<String> = test.masks_of_normal.par_iter().filter_map(marks).collect();
+        if let Some(named) = named(&marking) {
+            let count = plural(marking.len(), "mask");
+            self.problems.push(format!("{count} of normal pictures not taken, but not empty: {named}"));
         }
     }
 

@@ -4,14 +4,18 @@
 use super::Layout;
 use super::classes::{Classes, has_classes, read_classes};
 
+const CLASSES: [&str; 2] = ["NORMAL", "PNEUMONIA"];
+
 pub const LAYOUT: Layout = Layout {
     name: "chest_xray",
     others: &[],
     looks: "train/NORMAL and train/PNEUMONIA",
     normal: "NORMAL",
     classes: true,
-    recognise: |root| has_classes(root, "train", &["NORMAL", "PNEUMONIA"]),
-    read: |root, options| read_classes(root, &Classes { usual: &["NORMAL"], kind, is_class: |_| true }, options),
+    recognise: |root| has_classes(root, &CLASSES),
+    read: |root, options| {
+        read_classes(root, &Classes { all: &CLASSES, usual: &CLASSES[..1], kind, is_class: |_| true }, options)
+    },
 };
 
 fn kind(folder: &str, name: &str) -> String {

@@ -3,13 +3,12 @@
 //!
 //! One class is normal, the other nine are not: airplane, unless another is asked for.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::classes::{Classes, classes_of, of_folder, read_classes};
+use super::classes::{Classes, has_classes, of_folder, read_classes};
 use super::found::{Found, normal_classes};
-use super::{Category, Layout, Options, Sample, Split};
+use super::{Category, Layout, Options, Sample, Split, name_of};
 use crate::data::image::Source;
 use crate::error::{Error, Result};
 use crate::invalid;
@@ -18,6 +17,8 @@ const CLASSES: [&str; 10] = ["airplane", "automobile", "bird", "cat", "deer", "d
 const SIDE: usize = 32;
 /// Bytes of a record.
 const RECORD: usize = 1 + 3 * SIDE * SIDE;
+/// Records of a batch as it is published.
+const RECORDS: usize = 10_000;
 /// Where the batches lie as they are unpacked.
 const INSIDE: &str = "cifar-10-batches-bin";
 /// A batch of the version for Python.
@@ -30,11 +31,7 @@ pub const LAYOUT: Layout = Layout {
     looks: "data_batch_1.bin to data_batch_5.bin and test_batch.bin, also in cifar-10-batches-bin; or train/airplane to truck",
     normal: "airplane",
     classes: true,
-    recognise: |root| {
-        batches(root).is_some()
-            || root.join(PICKLED).is_file()
-            || classes_of(root, "train") == BTreeSet::from(CLASSES.map(String::from))
-    },
+    recognise: |root| batches(root).is_some() || root.join(PICKLED).is_file() || has_classes(root, &CLASSES),
     read,
 };
 
@@ -52,7 +49,8 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
         if root.join(PICKLED).is_file() {
             invalid!("{}: the version for Python, expected the binary one (cifar-10-binary.tar.gz)", root.display());
         }
-        return read_classes(root, &Classes { usual: &CLASSES[..1], kind: of_folder, is_class: |_| true }, options);
+        let how = Classes { all: &CLASSES, usual: &CLASSES[..1], kind: of_folder, is_class: |_| true };
+        return read_classes(root, &how, options);
     };
     let normal = normal_classes(root, &CLASSES.map(String::from), &CLASSES[..1], options)?;
     let mut found = Found::default();
@@ -66,14 +64,16 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
             }
         })
         .collect::<Result<_>>()?;
-    let most = train.iter().map(|(_, labels)| labels.len()).max().unwrap_or(0);
-    for (file, labels) in train.iter().filter(|(_, labels)| labels.len() < most) {
-        let (file, count) = (file.display(), labels.len());
-        found.left_out.push(format!("{file}: {count} records, other batches have {most}: has it been cut short?"));
-    }
     let test = folder.join(TEST);
     let test_labels = labels(&test)?;
     let all = train.into_iter().map(|batch| (Split::Train, batch)).chain([(Split::Test, (test, test_labels))]);
+    let all: Vec<(Split, (PathBuf, Vec<u8>))> = all.collect();
+    let others = all.iter().filter(|(_, (_, labels))| labels.len() != RECORDS);
+    let others: Vec<String> = others.map(|(_, (file, labels))| format!("{} {}", name_of(file), labels.len())).collect();
+    if !others.is_empty() {
+        let (folder, others) = (folder.display(), others.join(", "));
+        found.problems.push(format!("{folder}: a batch has {RECORDS} records as published, here {others}: cut short?"));
+    }
     for (split, (path, labels)) in all {
         let file: Arc<Path> = path.into();
         for (i, label) in labels.into_iter().enumerate() {

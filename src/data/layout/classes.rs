@@ -28,7 +28,7 @@ pub const LAYOUT: Layout = Layout {
     },
     read: |root, options| {
         let is_class = |name: &str| !holds_masks(name);
-        read_classes(root, &Classes { usual: &NORMAL, kind: of_folder, is_class }, options)
+        read_classes(root, &Classes { all: &[], usual: &NORMAL, kind: of_folder, is_class }, options)
     },
 };
 
@@ -39,6 +39,8 @@ pub fn holds_masks(name: &str) -> bool {
 
 /// How to read folders of classes.
 pub struct Classes {
+    /// All that its owners publish, where they are known.
+    pub all: &'static [&'static str],
     /// Those that are normal, unless others are asked for.
     pub usual: &'static [&'static str],
     /// The class of a picture, from its folder's name and its own.
@@ -61,9 +63,18 @@ pub fn classes_of(root: &Path, split: &str) -> BTreeSet<String> {
     folders(&root.join(split)).iter().map(|f| name_of(f)).collect()
 }
 
-/// Whether the split's classes are just these.
-pub fn has_classes(root: &Path, split: &str, names: &[&str]) -> bool {
-    classes_of(root, split).iter().map(String::as_str).eq(BTreeSet::from_iter(names.iter().copied()))
+/// Whether its classes are just these: those to train on, or where somebody has lost one, those of all splits. Of two none may
+/// be lost, as then too little tells what it is.
+pub fn has_classes(root: &Path, names: &[&str]) -> bool {
+    let train = classes_of(root, "train");
+    let known = |classes: &BTreeSet<String>| classes.iter().all(|class| names.contains(&class.as_str()));
+    if known(&train) && train.len() == names.len() {
+        return true;
+    }
+    // Masks are of layouts that have them.
+    let masks = folders(root).iter().any(|f| holds_masks(&name_of(f)));
+    let all: BTreeSet<String> = ["train", "val", "test"].iter().flat_map(|split| classes_of(root, split)).collect();
+    !masks && !train.is_empty() && known(&all) && all.len() >= (names.len() - 1).max(2)
 }
 
 /// Reads folders of classes.
@@ -72,6 +83,14 @@ pub fn read_classes(root: &Path, how: &Classes, options: &Options) -> Result<Vec
     let mut found = Found::default();
     found.passed_over.add(passed_over);
     let has_split = inside.iter().any(|f| Split::find(&name_of(f)).is_some());
+    let place = if has_split { root.join("train") } else { root.to_path_buf() };
+    let there: Vec<String> = folders(&place).iter().map(|f| name_of(f)).collect();
+    let lost: Vec<&str> =
+        how.all.iter().copied().filter(|class| !there.iter().any(|name| name.eq_ignore_ascii_case(class))).collect();
+    if !lost.is_empty() {
+        let (place, lost, all) = (place.display(), lost.join(", "), how.all.join(", "));
+        found.problems.push(format!("{place}: there is no {lost} in it; the classes are {all}"));
+    }
     // Of each picture: its split, if there are any, its class and its path.
     let mut pictures: Vec<(Option<Split>, String, PathBuf)> = Vec::new();
     for folder in inside {

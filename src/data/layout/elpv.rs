@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use super::found::{Found, normal_classes};
+use super::records::Said;
 use super::{Category, Layout, Options, Sample};
 use crate::error::{Error, Result, plural};
 use crate::invalid;
@@ -37,6 +38,7 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
     let text = std::fs::read_to_string(&file).map_err(|e| Error::io(&file, e))?;
     let normal = normal_classes(root, &CLASSES.map(String::from), &CLASSES[..1], options)?;
     let (mut found, mut samples, mut unsure) = (Found::default(), Vec::new(), 0);
+    let (mut said, mut again) = (Said::default(), 0);
     for (i, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let fields: Vec<&str> = line.split_whitespace().collect();
         if fields.is_empty() {
@@ -50,6 +52,11 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
                 continue;
             }
         };
+        let called = probability.as_ref().map_or(fields[1].to_string(), |p| format!("{p}, {kind}"));
+        if said.before(&file, i + 1, &path, &called)?.is_some() {
+            again += 1;
+            continue;
+        }
         let class = match (probability, kind) {
             (Ok(0.0), "mono" | "poly") => CLASSES[0],
             (Ok(1.0), "mono") => CLASSES[1],
@@ -67,6 +74,9 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
             true => samples.push(Sample::new(path, class, !normal.contains(class))),
             false => refuse(&format!("there is no file {}", path.display())),
         }
+    }
+    if again > 0 {
+        found.notes.push(format!("{} not needed: an earlier one says the same of their cell", plural(again, "line")));
     }
     if unsure > 0 {
         let cells = plural(unsure, "cell");

@@ -4,6 +4,7 @@
 //! DIR/train/good/*               normal pictures to train on
 //! DIR/train/anomalous/*          optional: pictures known to be anomalous somewhere
 //! DIR/train/<type>/*             optional: those known to be of a defect type that test has, too
+//! DIR/val/good/*, DIR/val/<type>/*   optional: pictures for a threshold; the folder may be called validation, too
 //! DIR/test/good/*                normal pictures to evaluate on
 //! DIR/test/<type>/*              anomalous ones, one folder per defect type
 //! DIR/ground_truth/<type>/<stem>_mask.png
@@ -13,15 +14,15 @@
 //! `<stem>`; the folder of normal pictures may be called as [`NORMAL`] has it. A file called as a mask (but not just `<stem>`)
 //! beside its picture is no picture, either. Nothing is decoded here.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::{COARSE, Category, Layout, NORMAL, Options, Sample, TestSet, TrainSet, classes, is_normal, name_of};
+use super::{COARSE, Category, Layout, NORMAL, Options, Sample, Split, TestSet, TrainSet, classes, is_normal, name_of};
 use crate::data::listing::{self, GROUND_TRUTH, MASK_ENDINGS, PassedOver, entries, key, take_masks};
 use crate::error::{Error, Result, plural};
 use crate::invalid;
-use crate::output::is_ours;
+use crate::output::{folder_of, is_ours};
 use same_file::is_same_file;
 
 pub const LAYOUT: Layout = Layout {
@@ -30,9 +31,11 @@ pub const LAYOUT: Layout = Layout {
     looks: "train/good, perhaps train/<type>, test/good, test/<type>, ground_truth/<type>; or folders of categories, each like that",
     normal: "good, ok, normal or nominal",
     classes: false,
-    recognise: |root| is_category(root) || !categories(root).is_empty(),
+    recognise: |root| is_category(root) || !categories(root, TEST).is_empty(),
     read,
 };
+
+const TEST: &str = "test";
 
 const HOLDS: &str = "a dataset holds train/good, test/good, test/<type> and ground_truth/<type>/<stem>_mask.png";
 
@@ -46,13 +49,13 @@ pub(super) fn has_normal(folder: &Path) -> bool {
     listing::folders(folder, "").is_ok_and(|(folders, _)| folders.iter().any(|f| is_normal(&name_of(f))))
 }
 
-/// The folders of `root` that are categories; beside a whole one also those with pictures to train or to test on alone, which
-/// somebody has to miss the others of.
-fn categories(root: &Path) -> Vec<PathBuf> {
+/// The folders of `root` that are categories, with a folder called `test` to test on; beside a whole one also those with pictures
+/// to train or to test on alone, which somebody has to miss the others of.
+pub(super) fn categories(root: &Path, test: &str) -> Vec<PathBuf> {
     let mut folders = listing::folders(root, "").map(|found| found.0).unwrap_or_default();
-    let whole = |f: &PathBuf| has_normal(&f.join("train")) && f.join("test").is_dir();
+    let whole = |f: &PathBuf| has_normal(&f.join("train")) && f.join(test).is_dir();
     let half = |f: &PathBuf| {
-        ["train", "test"].map(|side| f.join(side)).iter().any(|side| has_normal(side) && listing::below(side).is_ok())
+        ["train", test].map(|side| f.join(side)).iter().any(|side| has_normal(side) && listing::below(side).is_ok())
     };
     match folders.iter().any(whole) {
         true => folders.retain(|f| whole(f) || half(f)),
@@ -64,25 +67,76 @@ fn categories(root: &Path) -> Vec<PathBuf> {
 /// One category, or all of a folder of them. One that nothing can be found in says so when it is to be used.
 fn read(root: &Path, _: &Options) -> Result<Vec<Category>> {
     check_root(root)?;
-    let one = |name: String, root: &Path, notes: Vec<String>| Category {
-        name,
-        train: TrainSet::open(root),
-        validation: vec![],
-        test: TestSet::open(root),
-        notes,
-    };
-    let categories = categories(root);
-    if is_category(root) || categories.is_empty() {
-        return Ok(vec![one(String::new(), root, vec![])]);
+    let one = |name, root: &Path| Category::of_folders(name, root, TrainSet::open(root), TEST, TestSet::open(root));
+    if is_category(root) || categories(root, TEST).is_empty() {
+        return Ok(vec![one(String::new(), root)]);
     }
+    each(root, TEST, one)
+}
+
+/// All categories of a folder of them, each by its name and folder. The first tells what else lies there.
+pub(super) fn each(root: &Path, test: &str, one: impl Fn(String, &Path) -> Category) -> Result<Vec<Category>> {
+    let folders = categories(root, test);
+    let mut categories: Vec<Category> = folders.iter().map(|folder| one(name_of(folder), folder)).collect();
     let (mut others, _) = listing::folders(root, "")?;
-    others.retain(|folder| !categories.contains(folder));
+    others.retain(|folder| !folders.contains(folder));
     let names: Vec<String> = others.iter().map(|folder| name_of(folder)).collect();
-    let note = (!names.is_empty())
-        .then(|| format!("no categories, as there are no pictures in train/good or test/good: {}", names.join(", ")));
-    // Of the whole folder, and so said once.
-    let notes = note.map(|note| vec![note]).into_iter().chain(std::iter::repeat(vec![]));
-    Ok(categories.iter().zip(notes).map(|(c, notes)| one(name_of(c), c, notes)).collect())
+    if let (Some(first), false) = (categories.first_mut(), names.is_empty()) {
+        let names = names.join(", ");
+        first.notes.push(format!("no categories, as there are no pictures in train/good or {test}/good: {names}"));
+    }
+    Ok(categories)
+}
+
+impl Category {
+    /// A category in folders `train` and `test`, which may be called otherwise, with what lies beside them.
+    pub(super) fn of_folders(
+        name: String,
+        root: &Path,
+        train: Result<TrainSet>,
+        test_folder: &str,
+        test: Result<TestSet>,
+    ) -> Self {
+        let (validation, problems, notes) = (vec![], vec![], vec![]);
+        let mut category =
+            Category { name, train, validation, test, passed_over: PassedOver::default(), problems, notes };
+        // What nothing is found in is none, and its errors say what was expected.
+        if category.train.is_err() && category.test.is_err() {
+            return category;
+        }
+        let is_validation = |folder: &Path| Split::find(&name_of(folder)) == Some(Split::Validation);
+        category.passed_over.others(root, "", |folder| {
+            let sides = ["train", test_folder].map(|side| root.join(side));
+            is_validation(folder)
+                || name_of(folder).eq_ignore_ascii_case(GROUND_TRUTH)
+                || sides.iter().any(|side| is_same_file(side, folder).unwrap_or(false))
+        });
+        let folders = listing::folders(root, "").map(|found| found.0).unwrap_or_default();
+        folders.iter().filter(|f| is_validation(f)).for_each(|folder| category.add_validation(folder));
+        category.telling_of_validation()
+    }
+
+    /// Adds the pictures of `val/<type>` or `validation/<type>`. They are nobody's to miss who sets no threshold by them.
+    fn add_validation(&mut self, folder: &Path) {
+        let name = name_of(folder);
+        let (types, passed_over) = match listing::folders(folder, &name) {
+            Ok(found) => found,
+            Err(why) => return self.problems.push(why.to_string()),
+        };
+        self.passed_over.add(passed_over);
+        for folder in types {
+            let kind = name_of(&folder);
+            if classes::holds_masks(&kind) {
+                self.passed_over.folder(&format!("{name}/{kind}"), &folder);
+                continue;
+            }
+            let kind = if kind.eq_ignore_ascii_case(COARSE) { COARSE } else { &kind };
+            match self.passed_over.pictures(&folder, &[]) {
+                Ok(pictures) => self.validation.extend(samples(pictures, kind, !is_normal(kind))),
+                Err(why) => self.problems.push(why.to_string()),
+            }
+        }
+    }
 }
 
 impl TrainSet {
@@ -126,7 +180,8 @@ impl TrainSet {
             let advice = advice(root, "test", "all normal", &format!("--normal {}", root.display()));
             invalid!("{}: there is no train/good in it ({HOLDS}){advice}", root.display());
         }
-        set.expect_apart()
+        expect_apart(&set.good, &set.anomalous)?;
+        Ok(set)
     }
 
     /// All pictures below a folder of normal ones and, if there is one, a folder of anomalous ones.
@@ -136,16 +191,28 @@ impl TrainSet {
         if let Some(folder) = anomalous {
             set.anomalous = samples(set.passed_over.pictures(folder, masks.as_slice())?, COARSE, true).collect();
         }
-        set.expect_apart()
+        expect_apart(&set.good, &set.anomalous)?;
+        Ok(set)
     }
+}
 
-    fn expect_apart(self) -> Result<Self> {
-        let names: HashSet<&Path> = self.good.iter().map(Sample::path).collect();
-        if let Some(both) = self.anomalous.iter().find(|s| names.contains(s.path())) {
-            invalid!("{}: given as a normal picture and as an anomalous one", both.path().display());
-        }
-        Ok(self)
+/// Refuses pictures that are normal and anomalous at once, by whatever names their folders go.
+fn expect_apart<'a>(
+    normal: impl IntoIterator<Item = &'a Sample>,
+    anomalous: impl IntoIterator<Item = &'a Sample>,
+) -> Result<()> {
+    let mut folders: HashMap<PathBuf, PathBuf> = HashMap::new();
+    let mut place = |sample: &Sample| {
+        let resolve = |folder: &Path| std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
+        let folder = folder_of(sample.path());
+        let real = folders.entry(folder).or_insert_with_key(|folder| resolve(folder));
+        real.join(sample.path().file_name().unwrap_or_default())
+    };
+    let normal: HashSet<PathBuf> = normal.into_iter().map(&mut place).collect();
+    if let Some(both) = anomalous.into_iter().find(|sample| normal.contains(&place(sample))) {
+        invalid!("{}: given as a normal picture and as an anomalous one", both.path().display());
     }
+    Ok(())
 }
 
 impl PassedOver {
@@ -196,8 +263,7 @@ impl TestSet {
                 set.left_out.push(e.to_string());
             }
         }
-        set.masks_of_none = masks.unused();
-        set.expect_any()
+        set.with(masks)
     }
 
     /// All pictures below folders of normal and of anomalous ones, either of which may be missing, with masks below a third
@@ -232,12 +298,17 @@ impl TestSet {
         if let Some(folder) = normal {
             set.add(folder, NORMAL[0], false, &mut masks, root)?;
         }
-        set.masks_of_none = masks.unused();
-        set.expect_any()
+        let (anomalous, normal): (Vec<&Sample>, Vec<&Sample>) = set.images.iter().partition(|i| i.anomalous);
+        expect_apart(normal, anomalous)?;
+        set.with(masks)
     }
 
-    /// The set, unless all of it was left out: masks come first there, folders of pictures last.
-    fn expect_any(self) -> Result<Self> {
+    /// The set with what is to be said of its masks, unless all of it was left out: masks come first there, folders of pictures last.
+    fn with(mut self, masks: Masks) -> Result<Self> {
+        self.masks_of_none = masks.unused();
+        // A normal picture may be called as an anomalous one, whose mask it is.
+        let taken: HashSet<&PathBuf> = self.images.iter().flat_map(|image| &image.masks).collect();
+        self.masks_of_normal.retain(|mask| !taken.contains(mask));
         match (&self.images[..], self.left_out.last()) {
             ([], Some(why)) => Err(Error::Invalid(why.clone())),
             _ => Ok(self),
@@ -276,7 +347,7 @@ impl TestSet {
             let (mut masks, mut others) = masks.of(kind, name);
             if !anomalous {
                 // They may be there, all black.
-                (masks, others) = (vec![], vec![]);
+                self.masks_of_normal.extend(masks.drain(..).chain(others.drain(..)));
             } else if masks.is_empty()
                 && let Some(all) = beside.remove(&key(&path.with_extension("")))
             {

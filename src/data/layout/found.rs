@@ -18,6 +18,10 @@ pub struct Found {
     pub passed_over: PassedOver,
     /// Rows and folders that cannot be used, each with the reason, which names it.
     pub left_out: Vec<String>,
+    /// Masks that belong to no picture.
+    pub masks_of_none: Vec<PathBuf>,
+    /// What is not as it should be and yet keeps nobody from using what there is.
+    pub problems: Vec<String>,
     pub notes: Vec<String>,
 }
 
@@ -90,11 +94,8 @@ impl Found {
         // Within a kind the order in which they were found, which for a batch is that of its numbers.
         test.images.sort_by(|a, b| a.kind.cmp(&b.kind));
         (train.passed_over, test.passed_over) = (self.passed_over.clone(), self.passed_over);
+        test.masks_of_none = self.masks_of_none;
         (train.left_out, test.left_out) = (self.left_out.clone(), self.left_out);
-        if !validation.is_empty() {
-            let count = plural(validation.len(), "picture");
-            self.notes.push(format!("{count} for validation: used neither to train nor to test"));
-        }
         let missing = |what: &str, left_out: &[String]| {
             let others = if left_out.len() > 1 { "; ..." } else { "" };
             let why = left_out.first().map_or(String::new(), |why| format!("; left out: {why}{others}"));
@@ -108,7 +109,8 @@ impl Found {
             true => Err(missing("pictures to test on", &test.left_out)),
             false => Ok(test),
         };
-        Category { name: name.into(), train, validation, test, notes: self.notes }
+        let (passed_over, problems, notes) = (PassedOver::default(), self.problems, self.notes);
+        Category { name: name.into(), train, validation, test, passed_over, problems, notes }.telling_of_validation()
     }
 }
 

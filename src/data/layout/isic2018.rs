@@ -6,8 +6,9 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::found::{Found, normal_classes};
-use super::{Category, Layout, Options, Sample, Split, records};
-use crate::error::Result;
+use super::records::{self, Said};
+use super::{Category, Layout, Options, Sample, Split};
+use crate::error::{Result, plural};
 use crate::invalid;
 
 const CLASSES: [&str; 7] = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"];
@@ -30,7 +31,7 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
     let normal = normal_classes(root, &CLASSES.map(String::from), &["NV"], options)?;
     let mut found = Found::default();
     for (part, split) in [("Training", Split::Train), ("Validation", Split::Test)] {
-        let classes = classes(&folder(root, part, "GroundTruth"), part, &mut found.left_out)?;
+        let classes = classes(&folder(root, part, "GroundTruth"), part, &mut found)?;
         let mut without = HashSet::<&String>::from_iter(classes.keys());
         for path in found.below(&folder(root, part, "Input")) {
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -54,25 +55,35 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
 }
 
 /// Names of pictures with their classes.
-fn classes(folder: &Path, part: &str, left_out: &mut Vec<String>) -> Result<HashMap<String, &'static str>> {
+fn classes(folder: &Path, part: &str, found: &mut Found) -> Result<HashMap<String, &'static str>> {
     let file = folder.join(format!("ISIC2018_Task3_{part}_GroundTruth.csv"));
-    let (header, records) = records::read(&file, left_out)?;
-    let column = |name: &str| header.iter().position(|h| h.eq_ignore_ascii_case(name));
-    let columns: Vec<(usize, &str)> = CLASSES.iter().filter_map(|class| Some((column(class)?, *class))).collect();
-    let (Some(image), true) = (column("image"), columns.len() == CLASSES.len()) else {
+    let (header, records) = records::read(&file, &mut found.left_out)?;
+    let mut columns: Vec<(usize, &str)> = Vec::new();
+    for class in CLASSES {
+        columns.extend(records::column(&file, &header, &[class])?.map(|at| (at, class)));
+    }
+    let (Some(image), true) = (records::column(&file, &header, &["image"])?, columns.len() == CLASSES.len()) else {
         let (file, header) = (file.display(), header.iter().collect::<Vec<_>>().join(","));
         invalid!("{file}: its first line is \"{header}\", expected image,{}", CLASSES.join(","));
     };
-    let mut classes = HashMap::new();
+    let (mut classes, mut said, mut again) = (HashMap::new(), Said::default(), 0);
     for record in records {
         let one = |at: usize| record.fields.get(at).and_then(|v| v.parse::<f64>().ok()) == Some(1.0);
         let mut marked = columns.iter().filter(|(at, _)| one(*at));
         let (Some(&(_, class)), None) = (marked.next(), marked.next()) else {
             let line = record.line;
-            left_out.push(format!("{}: line {line}: expected 1.0 in one column of a class", file.display()));
+            found.left_out.push(format!("{}: line {line}: expected 1.0 in one column of a class", file.display()));
             continue;
         };
-        classes.insert(record.fields.get(image).unwrap_or_default().to_string(), class);
+        let name = record.fields.get(image).unwrap_or_default();
+        again += usize::from(said.before(&file, record.line, Path::new(name), class)?.is_some());
+        classes.insert(name.to_string(), class);
+    }
+    if again > 0 {
+        let rows = plural(again, "row");
+        found.notes.push(format!(
+            "{rows} of the table of {part} not needed: their pictures have one of the same class before"
+        ));
     }
     Ok(classes)
 }

@@ -4,7 +4,7 @@
 //! KolektorSDD has a folder of eight parts for each of 50 items, `kos01/Part0.jpg` and `Part0_label.bmp`, and no split;
 //! KolektorSDD2 `train/10000.png` and `10000_GT.png`, and `test`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -61,18 +61,23 @@ fn read_sdd(root: &Path, _: &Options) -> Result<Vec<Category>> {
 
 fn read_sdd2(root: &Path, _: &Options) -> Result<Vec<Category>> {
     let mut found = Found::default();
-    for split in [Split::Train, Split::Test] {
+    let splits = [Split::Train, Split::Test];
+    found.passed_over.others(root, "", |folder| splits.iter().any(|split| split.name() == name_of(folder)));
+    for split in splits {
         let samples = samples(&root.join(split.name()), MASK2, &mut found);
         samples.into_iter().for_each(|sample| found.add(split, sample));
     }
     Ok(vec![found.category("", root)])
 }
 
-/// The pictures below a folder that have a mask beside them, whose name ends so. Others are left out.
+/// The pictures below a folder that have a mask beside them, whose name ends so. Others are left out; masks may be of none.
 fn samples(folder: &Path, ending: &str, found: &mut Found) -> Vec<Sample> {
     let stem = |path: &Path| path.with_extension("").to_string_lossy().into_owned();
     let (masks, pictures): (Vec<_>, Vec<_>) =
         found.below(folder).into_iter().partition(|path| stem(path).ends_with(ending));
+    let with_mask: HashSet<String> = pictures.iter().map(|picture| stem(picture) + ending).collect();
+    let (masks, without): (Vec<_>, Vec<_>) = masks.into_iter().partition(|mask| with_mask.contains(&stem(mask)));
+    found.masks_of_none.extend(without);
     let masks: HashMap<String, PathBuf> = masks.into_iter().map(|mask| (stem(&mask), mask)).collect();
     let sample = |path: PathBuf| -> Result<Sample, String> {
         let Some(mask) = masks.get(&(stem(&path) + ending)) else {

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::image::Source;
 use super::listing::PassedOver;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plural};
 
 /// All layouts, the more particular ones first: the first that recognises a folder reads it.
 pub const LAYOUTS: &[Layout] = &[
@@ -204,6 +204,8 @@ pub struct TestSet {
     pub second_masks: Vec<(PathBuf, PathBuf)>,
     /// Masks that belong to no picture.
     pub masks_of_none: Vec<PathBuf>,
+    /// Masks of normal pictures, which are not taken: as a rule they mark nothing.
+    pub masks_of_normal: Vec<PathBuf>,
     /// Of the folders that were listed.
     pub passed_over: PassedOver,
     /// Rows that cannot be used, and folders that hold no pictures or cannot be read, also of masks, each with the reason, which
@@ -230,6 +232,7 @@ impl TestSet {
             all.masks_beside += set.masks_beside;
             all.second_masks.extend(set.second_masks);
             all.masks_of_none.extend(set.masks_of_none);
+            all.masks_of_normal.extend(set.masks_of_normal);
             all.passed_over.add(set.passed_over);
             all.left_out.extend(set.left_out);
         }
@@ -253,11 +256,26 @@ pub struct Category {
     pub validation: Vec<Sample>,
     /// Or why there is nothing to test on.
     pub test: Result<TestSet>,
+    /// What lies beside all of these and means nothing.
+    pub passed_over: PassedOver,
+    /// What is not as it should be and yet keeps nobody from using what there is, each in words.
+    pub problems: Vec<String>,
     /// What the layout decided that somebody may want to know, such as a split of its own.
     pub notes: Vec<String>,
 }
 
 impl Category {
+    /// The same, with a note of its pictures for validation.
+    fn telling_of_validation(mut self) -> Self {
+        if !self.validation.is_empty() {
+            let count = plural(self.validation.len(), "picture");
+            let of = if self.name.is_empty() { String::new() } else { format!(" of {}", self.name) };
+            self.notes
+                .push(format!("{count}{of} for validation: for a threshold alone, neither to train nor to test on"));
+        }
+        self
+    }
+
     /// All pictures of it.
     pub fn samples(&self) -> impl Iterator<Item = (Split, &Sample)> {
         let train = self.train.iter().flat_map(|set| set.good.iter().chain(&set.anomalous));

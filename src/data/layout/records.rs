@@ -1,7 +1,9 @@
 //! CSV files as records, each with the line on which it begins.
 
 use ::csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
-use std::path::Path;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, plural};
 use crate::invalid;
@@ -50,6 +52,46 @@ pub fn read(file: &Path, left_out: &mut Vec<String>) -> Result<(StringRecord, Ve
         }
     }
     Ok((header, records))
+}
+
+/// Where the column of one of these names is, in any case. Two of them are an error.
+pub fn column(file: &Path, header: &StringRecord, names: &[&str]) -> Result<Option<usize>> {
+    let mut found = header.iter().enumerate().filter(|(_, h)| names.iter().any(|name| name.eq_ignore_ascii_case(h)));
+    let (first, second) = (found.next(), found.next());
+    if let (Some((a, one)), Some((b, other))) = (first, second) {
+        let (file, what, a, b) = (file.display(), names[0], a + 1, b + 1);
+        invalid!(
+            "{file}: its columns {a} (\"{one}\") and {b} (\"{other}\") are both read as the {what}: rename one of them, or leave it out"
+        );
+    }
+    Ok(first.map(|(at, _)| at))
+}
+
+/// What the rows of a table say of pictures.
+#[derive(Default)]
+pub struct Said(HashMap<PathBuf, (usize, String)>);
+
+impl Said {
+    /// The line that said the same of the picture before this one did, if there is any. What says something else is an error.
+    pub fn before(&mut self, file: &Path, line: usize, picture: &Path, called: &str) -> Result<Option<usize>> {
+        match self.0.entry(picture.to_path_buf()) {
+            Entry::Vacant(new) => {
+                new.insert((line, called.to_string()));
+                Ok(None)
+            }
+            Entry::Occupied(there) => {
+                let (first, other) = there.get();
+                if other != called {
+                    let (file, picture) = (file.display(), picture.display());
+                    invalid!(
+                        "{file}: line {line}: {picture} is \"{called}\" here and \"{other}\" in line {first}: a picture has one \
+                         label and is on one side"
+                    );
+                }
+                Ok(Some(*first))
+            }
+        }
+    }
 }
 
 /// Counts lines up to records, one after the other. A reader's own count lags behind by what it skips before a record: the second

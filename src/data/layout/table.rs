@@ -5,12 +5,15 @@
 //! below the folder of the file. Labels are `good`, `ok`, `normal`, `nominal` or 0 of normal pictures; any others are classes of
 //! anomalies (1 is [`COARSE`]). Separators may be semicolons or tabs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::found::{Found, normal_classes};
-use super::records::{self, Record};
+use super::records::{self, Record, Said};
 use super::{COARSE, Category, Layout, NORMAL, Options, Sample, Split, split};
+use crate::data::image::marks_any;
 use crate::error::{Error, Result};
 use crate::invalid;
 use crate::output::folder_of;
@@ -65,8 +68,7 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
     }
     let labels: BTreeSet<String> = rows.iter().map(|row| row.label.clone()).collect();
     let normal = normal_classes(file, &Vec::from_iter(labels), &[&NORMAL[..], &["0"]].concat(), options)?;
-    // In which line a picture was, and what it was called there.
-    let mut seen: HashMap<PathBuf, (usize, String)> = HashMap::new();
+    let (mut said, mut masks_of_normal) = (Said::default(), Vec::new());
     // Pictures without a split, with their categories.
     let mut unsplit: Vec<(String, Sample)> = Vec::new();
     for row in rows {
@@ -86,18 +88,10 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
             continue;
         }
         let called = [Some(label.as_str()), side.map(Split::name)].into_iter().flatten().collect::<Vec<_>>().join(", ");
-        if let Some((first, other)) = seen.get(&path) {
-            if *other != called {
-                let (file, path) = (file.display(), path.display());
-                invalid!(
-                    "{file}: line {line}: {path} is \"{called}\" here and \"{other}\" in line {first}: a picture has one label \
-                     and is on one side"
-                );
-            }
+        if let Some(first) = said.before(file, line, &path, &called)? {
             refuse(format!("{} is in line {first} already", path.display()));
             continue;
         }
-        seen.insert(path.clone(), (line, called));
         masks.retain(|mask| {
             let there = mask.is_file();
             if !there {
@@ -113,7 +107,7 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
         };
         if !anomalous {
             // They may be there, all black.
-            masks.clear();
+            masks_of_normal.extend(masks.drain(..).map(|mask| (line, mask, category.clone())));
         }
         let sample = Sample { masks, ..Sample::new(path, kind, anomalous) };
         match side {
@@ -122,6 +116,7 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
         }
     }
     add_unsplit(unsplit, &mut categories);
+    refuse_marks(file, &masks_of_normal, &mut categories);
     if categories.values().all(Found::is_empty) {
         return Err(first(&categories, &of_none));
     }
@@ -134,6 +129,25 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
         found.category(name, file)
     };
     Ok(categories.into_iter().map(category).collect())
+}
+
+/// Names the rows of normal pictures (their lines, masks and categories) whose masks mark something: one of both is wrong.
+fn refuse_marks(file: &Path, masks: &[(usize, PathBuf, String)], categories: &mut Categories) {
+    let wrong = |(line, mask, category): &(usize, PathBuf, String)| {
+        let why = match marks_any(mask) {
+            Ok(false) => return None,
+            Ok(true) => format!("its label is of normal pictures, and its mask {} marks something", mask.display()),
+            Err(e) => e.to_string(),
+        };
+        let file = file.display();
+        Some((
+            category.clone(),
+            format!("{file}: line {line}: {why}; its picture is taken for normal, without that mask"),
+        ))
+    };
+    for (category, why) in masks.par_iter().filter_map(wrong).collect::<Vec<_>>() {
+        categories.entry(category).or_default().left_out.push(why);
+    }
 }
 
 /// Splits pictures of all categories at once, since one model may be trained on all of them.
@@ -153,8 +167,8 @@ fn add_unsplit(unsplit: Vec<(String, Sample)>, categories: &mut Categories) {
 /// The rows that say what they are of. Others are left out of their categories; those that cannot be read, of none.
 fn rows(file: &Path, base: &Path, categories: &mut Categories, of_none: &mut Vec<String>) -> Result<Vec<Row>> {
     let (header, records) = records::read(file, of_none)?;
-    let column = |names: &[&str]| header.iter().position(|h| names.iter().any(|n| n.eq_ignore_ascii_case(h)));
-    let (Some(path), Some(label)) = (column(PATH), column(LABEL)) else {
+    let column = |names: &[&str]| records::column(file, &header, names);
+    let (Some(path), Some(label)) = (column(PATH)?, column(LABEL)?) else {
         let found: Vec<&str> = header.iter().collect();
         invalid!(
             "{}: its first line is \"{}\", expected the names of columns: path, label and perhaps split, mask, category",
@@ -162,7 +176,7 @@ fn rows(file: &Path, base: &Path, categories: &mut Categories, of_none: &mut Vec
             found.join(",")
         );
     };
-    let (split, mask, category) = (column(SPLIT), column(MASK), column(CATEGORY));
+    let (split, mask, category) = (column(SPLIT)?, column(MASK)?, column(CATEGORY)?);
     let mut rows = Vec::new();
     for Record { line, fields } in records {
         let field = |at: usize| fields.get(at).unwrap_or_default();

@@ -4,6 +4,7 @@
 //! labelled). Pixels of masks hold 1 and above, not 255.
 
 use super::{Category, Layout, Options, name_of, records, table};
+use crate::data::listing;
 use crate::error::Result;
 use crate::invalid;
 use crate::output::folder_of;
@@ -35,13 +36,13 @@ fn is_table(file: &Path) -> bool {
 
 fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
     if root.join(TABLE).is_file() {
-        return table::read_table(&root.join(TABLE), root, options);
+        return read_all(&root.join(TABLE), root, options);
     }
     if is_table(root) {
         let folder = folder_of(root);
         // Of a file in the working folder.
         let above = if folder.ends_with("split_csv") { folder_of(&folder) } else { folder.join("..") };
-        return table::read_table(root, &above, options);
+        return read_all(root, &above, options);
     }
     let above = folder_of(root);
     let mut categories = table::read_table(&above.join(TABLE), &above, options)?;
@@ -49,6 +50,18 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
     categories.retain(|c| c.name == name);
     if categories.is_empty() {
         invalid!("{}: {} has no rows of {name}", root.display(), above.join(TABLE).display());
+    }
+    Ok(categories)
+}
+
+/// All objects of a table. The first tells which lie below `base` that the table has not.
+fn read_all(file: &Path, base: &Path, options: &Options) -> Result<Vec<Category>> {
+    let mut categories = table::read_table(file, base, options)?;
+    let folders = listing::folders(base, "").map(|found| found.0).unwrap_or_default();
+    let objects = folders.iter().filter(|folder| folder.join("Data/Images").is_dir()).map(|folder| name_of(folder));
+    let others: Vec<String> = objects.filter(|name| categories.iter().all(|c| c.name != *name)).collect();
+    if let (Some(first), false) = (categories.first_mut(), others.is_empty()) {
+        first.notes.push(format!("no categories, as {} has no rows of them: {}", file.display(), others.join(", ")));
     }
     Ok(categories)
 }
