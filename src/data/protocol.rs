@@ -305,7 +305,8 @@ mod tests {
         let each = (good.len() as f64 * p.validation / 2.0).round() as usize;
         let mut apart = good.split_off(good.len() - each.min(good.len() - 1));
         apart.extend(anomalous.split_off(anomalous.len().saturating_sub(each)));
-        let wanted = if share == 0.0 { 0 } else { ((good.len() as f64 * share / (1.0 - share)).round() as usize).max(1) };
+        let wanted =
+            if share == 0.0 { 0 } else { ((good.len() as f64 * share / (1.0 - share)).round() as usize).max(1) };
         let labelled = anomalous.get(..wanted)?.to_vec();
         Some([good, labelled, apart].map(BTreeSet::from_iter))
     }

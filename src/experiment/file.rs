@@ -37,7 +37,7 @@
 //! [`super::keys`] has every key with the kind of its value.
 
 use super::keys;
-use super::printed::Printed;
+use super::printed::{self, Printed};
 use crate::data::layout::LAYOUTS;
 use crate::data::protocol::Labelled;
 use crate::detector::METHODS;
@@ -167,6 +167,7 @@ impl Experiment {
         let tables = tables.filter_map(|t| t.get_ref().as_table());
         found.printed = found.printed.into_iter().zip(tables).map(|(p, table)| p.with_figures(table)).collect();
         found.expect_valid()?;
+        printed::expect(&found, table, text)?;
         Ok(found)
     }
 
@@ -199,22 +200,8 @@ impl Experiment {
             expect_known(&printed.strategy, &strategies, "[[printed]] strategy")?;
             expect_known(&printed.norm, &norms, "[[printed]] norm")?;
         }
-        if self.grid.seeds.is_empty() || self.grid.strategy.is_empty() || self.datasets.is_empty() {
-            return Err(Error::Invalid("an experiment takes at least one strategy, one seed and one dataset".into()));
-        }
         if let Some(twice) = self.grid.seeds.iter().find(|s| self.grid.seeds.iter().filter(|t| t == s).count() > 1) {
             return Err(Error::Invalid(format!("[grid] seeds: {twice} is there twice")));
-        }
-        for setup in self.datasets.iter().map(|d| &d.settings).chain([&self.settings]) {
-            for (name, value) in [("epochs", setup.epochs), ("batch-size", setup.batch_size)] {
-                if value == Some(0) {
-                    return Err(Error::Invalid(format!("{name} = 0: expected at least 1")));
-                }
-            }
-        }
-        let validations = self.datasets.iter().filter_map(|d| d.validation).chain([self.grid.validation]);
-        if let Some(share) = validations.into_iter().find(|v| !(0.0..1.0).contains(v)) {
-            return Err(Error::Invalid(format!("validation = {share}: expected a share from 0 to below 1")));
         }
         self.pro().map(drop)
     }

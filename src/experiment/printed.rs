@@ -1,9 +1,12 @@
 //! Figures of a source, in percent, as it prints them.
 
-use super::grid::Row;
+use super::file::Experiment;
+use super::grid::{Row, rows};
+use super::keys::line;
 use crate::data::protocol::Labelled;
+use crate::{Error, Result};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use toml::de::{DeTable, DeValue};
 
@@ -68,6 +71,8 @@ impl fmt::Display for PrintedFigure {
     }
 }
 
+type Part<'a> = (&'static str, Box<dyn Fn(&Row) -> bool + 'a>, fn(&Row) -> String);
+
 impl Printed {
     /// With the figures of its table, as they are written: numbers lose their last zeros.
     pub fn with_figures(self, table: &DeTable) -> Self {
@@ -86,11 +91,70 @@ impl Printed {
 
     /// Whether it is of this row.
     pub fn is_of(&self, dataset: Option<&str>, category: Option<&str>, row: &Row) -> bool {
-        self.dataset.as_deref() == dataset
-            && self.category.as_deref() == category
-            && self.strategy == row.strategy
-            && self.norm == row.norm
-            && self.ratio.is_none_or(|r| r == row.ratio)
-            && self.classes.is_none_or(|c| row.of_classes == Some(c))
+        let here = self.dataset.as_deref() == dataset && self.category.as_deref() == category;
+        here && self.parts().iter().all(|(_, is, _)| is(row))
     }
+
+    /// What it says of its row: by key, whether a row is so, and what the row has there.
+    fn parts(&self) -> [Part<'_>; 4] {
+        let classes = |row: &Row| row.of_classes.map_or("all".into(), |count| count.to_string());
+        [
+            ("strategy", Box::new(|row| self.strategy == row.strategy), |row| row.strategy.clone()),
+            ("norm", Box::new(|row| self.norm == row.norm), |row| row.norm.clone()),
+            ("ratio", Box::new(|row| self.ratio.is_none_or(|r| r == row.ratio)), Row::describe_ratio),
+            ("classes", Box::new(|row| self.classes.is_none_or(|c| row.of_classes == Some(c))), classes),
+        ]
+    }
+}
+
+/// Refuses what no table would show, by the line: figures of a row, a category or a metric that the file does not ask for, and those
+/// that are there before. `file` is what `e` was read from.
+pub fn expect(e: &Experiment, file: &DeTable, text: &str) -> Result<()> {
+    // Whether a dataset has anomalies to label is not known yet.
+    let mut known = rows(e, true)?;
+    known.extend(rows(e, false)?);
+    let tables: Vec<_> = file.get("printed").and_then(|p| p.get_ref().as_array()).into_iter().flatten().collect();
+    let at = |i: usize, key: &str| {
+        let own = tables[i].get_ref().as_table().and_then(|table| table.get_key_value(key));
+        line(text, own.map_or(tables[i].span(), |(key, _)| key.span()).start)
+    };
+    for (i, p) in e.printed.iter().enumerate() {
+        let refuse = |key: &str, why: String| Err(Error::Invalid(format!("{}: [[printed]] {key}: {why}", at(i, key))));
+        if p.figures.is_empty() {
+            return Err(Error::Invalid(format!(
+                "{}: [[printed]]: no figure; expected one of {}",
+                at(i, ""),
+                e.metrics.join(", ")
+            )));
+        }
+        if let Some(metric) = p.figures.keys().find(|metric| !e.metrics.contains(metric)) {
+            return refuse(metric, format!("no column of the table; metrics are {}", e.metrics.join(", ")));
+        }
+        let categories = e.datasets.iter().find(|d| Some(&d.name) == p.dataset.as_ref()).map(|d| &d.categories[..]);
+        if let (Some(category), Some(asked @ [_, ..])) = (&p.category, categories)
+            && !asked.contains(category)
+        {
+            return refuse(
+                "category",
+                format!("no row of the table is of {category}; categories are {}", asked.join(", ")),
+            );
+        }
+        let mut own: Vec<&Row> = known.iter().collect();
+        for (key, is, name) in p.parts() {
+            let there: BTreeSet<String> = own.iter().map(|row| name(row)).collect();
+            own.retain(|row| is(row));
+            if own.is_empty() {
+                let there = Vec::from_iter(there).join(", ");
+                return refuse(key, format!("no row of the table has it; there is {there}"));
+            }
+        }
+        for (j, before) in e.printed[..i].iter().enumerate() {
+            let same = |row: &&Row| before.is_of(p.dataset.as_deref(), p.category.as_deref(), row);
+            let twice = p.figures.keys().find(|metric| before.figures.contains_key(*metric));
+            if let Some(metric) = twice.filter(|_| own.iter().any(|row| same(row))) {
+                return refuse(metric, format!("there already, of the same row, in {}", at(j, metric)));
+            }
+        }
+    }
+    Ok(())
 }
