@@ -12,7 +12,8 @@
 //! ratio = [0.05]                              # share of labelled anomalies in training, or "all"
 //! classes = [1]                               # classes that labelled anomalies are of: 1, each in turn; more, `draws` random
 //! draws = 5                                   # different choices, or as many as there are
-//! validation = 0.05                           # share of the training pictures that is kept apart, both kinds equally
+//! validation = 0.05                           # share of the training pictures that is kept apart, both kinds equally so far as
+//!                                             # the ratio leaves anomalous ones
 //! seeds = [1, 2, 3]
 //!
 //! [settings]                                  # over the datasets' own; called as flags of `ckaad train`
@@ -27,7 +28,7 @@
 //! validation = 0                              # [default: that of the grid]
 //! settings = { topk = "all" }
 //!
-//! [[printed]]                                 # what the source says, in percent and with its decimals
+//! [[printed]]                                 # what the source says of a row, in percent and with its decimals
 //! dataset = "isic2018"                        # [default: the mean over all datasets, in a table of its own]
 //! strategy = "ckapatch"
 //! ratio = 0.05

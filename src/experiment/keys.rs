@@ -253,7 +253,7 @@ mod tests {
             ),
             ("[grid]\nstrategy = \"recon\"", "line 2: [grid] strategy: expected a list of texts"),
             ("[grid]\nratio = [1.5]", "line 2: [grid] ratio: expected a list of numbers from 0 to below 1"),
-            ("[settings]\nepochs = \"x\"", "line 2: [settings] epochs: expected a whole number, found \"x\""),
+            ("[settings]\nepochs = \"x\"", "line 2: [settings] epochs: expected a whole number from 1, found \"x\""),
             ("[settings]\nlayers = \"2\"", "line 2: [settings] layers: expected a list of whole numbers"),
             ("[settings]\nlr = [0.1]", "line 2: [settings] lr: expected a number, or a text in quotes, found [0.1]"),
             ("a = 1", "line 1: the file: 'a' is not known"),
@@ -295,7 +295,7 @@ mod tests {
             ("[[dataset]]\nname = \"a\"\n[[dataset]]\nname = 7", "line 4: [[dataset]] name: expected a text"),
             (
                 "[[dataset]]\nsettings = { epochs = 1.5 }",
-                "line 2: settings of [[dataset]] epochs: expected a whole number",
+                "line 2: settings of [[dataset]] epochs: expected a whole number from 1",
             ),
             (
                 "[[printed]]\nimage_auroc = \"9\"",

@@ -158,3 +158,64 @@ pub fn expect(e: &Experiment, file: &DeTable, text: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two strategies, one of which takes no anomalies; lines 10 and 11 are those of the first figure.
+    fn parse(printed: &str) -> Result<Experiment> {
+        Experiment::parse(&format!(
+            "title = \"t\"\nmetrics = [\"image_auroc\", \"best_f1\"]\n[grid]\nstrategy = [\"recon\", \"ckapatch\"]\nratio = [0.05]\n\
+             seeds = [1]\n[[dataset]]\nname = \"d\"\ncategories = [\"nut\"]\n{printed}"
+        ))
+    }
+
+    #[test]
+    fn figures_that_no_table_shows_are_refused() {
+        let error = |of: &str| parse(&format!("[[printed]]\ndataset = \"d\"\n{of}")).unwrap_err().to_string();
+        let recon = "strategy = \"recon\"";
+        for (of, expected) in [
+            (
+                format!("{recon}\nratio = 0.05\nbest_f1 = 1"),
+                "line 13: [[printed]] ratio: no row of the table has it; there is 0 labelled",
+            ),
+            (
+                "strategy = \"gan\"\nbest_f1 = 1".into(),
+                "line 12: [[printed]] strategy: no row of the table has it; there is ckapatch, recon",
+            ),
+            (format!("{recon}\nnorm = \"batch\"\nbest_f1 = 1"), "line 13: [[printed]] norm: no row"),
+            (
+                format!("{recon}\nclasses = 2\nbest_f1 = 1"),
+                "line 13: [[printed]] classes: no row of the table has it; there is all",
+            ),
+            (
+                format!("{recon}\naccuracy = 1"),
+                "line 13: [[printed]] accuracy: no column of the table; metrics are image_auroc, best_f1",
+            ),
+            (
+                format!("category = \"bolt\"\n{recon}\nbest_f1 = 1"),
+                "line 12: [[printed]] category: no row of the table is of bolt; categories are nut",
+            ),
+            (recon.into(), "line 10: [[printed]]: no figure; expected one of image_auroc, best_f1"),
+            (
+                format!(
+                    "{recon}\nbest_f1 = 1\n[[printed]]\ndataset = \"d\"\n{recon}\nratio = 0\nimage_auroc = 2\nbest_f1 = 3"
+                ),
+                "line 19: [[printed]] best_f1: there already, of the same row, in line 13",
+            ),
+        ] {
+            assert!(error(&of).starts_with(expected), "{of}: {}", error(&of));
+        }
+    }
+
+    /// Of one row in two tables, and of a category and the average, there may be two; where nothing can be labelled, ckapatch has 0.
+    #[test]
+    fn figures_of_rows_are_taken() {
+        let of = "[[printed]]\ndataset = \"d\"\nstrategy = \"ckapatch\"\n";
+        let all = format!(
+            "{of}ratio = 0.05\nbest_f1 = 1\n{of}ratio = 0.05\nimage_auroc = 2\n{of}ratio = 0\nbest_f1 = 3\n{of}category = \"nut\"\nbest_f1 = 4\n"
+        );
+        assert_eq!(parse(&all).unwrap().printed.len(), 4);
+    }
+}
