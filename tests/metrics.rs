@@ -25,7 +25,14 @@ fn golden_metrics() {
     close(roc(&scores, &labels).unwrap().unwrap().auroc, f64s(&file, "auroc")[0]);
     let best = best_f1(&scores, &labels).unwrap().unwrap();
     close(best.f1, f64s(&file, "best_f1")[0]);
-    close(best.threshold, f64s(&file, "best_threshold")[0]);
+    // scikit-learn's is one of the scores; ours lies halfway to the next lower one, and judges alike.
+    let score = f64s(&file, "best_threshold")[0];
+    let lower = scores.iter().copied().filter(|s| *s < score - 1e-9).reduce(f64::max).unwrap();
+    close(best.threshold, (score + lower) / 2.0);
+    assert_eq!(
+        Confusion::new(&scores, &labels, best.threshold).unwrap(),
+        Confusion::new(&scores, &labels, score - 1e-9).unwrap()
+    );
     close(best.accuracy, f64s(&file, "accuracy")[0]);
 
     let (maps, masks) = (f64s(&file, "maps"), file.tensor("masks").unwrap().data().to_vec());
@@ -99,12 +106,34 @@ fn not_a_number_names_its_picture() {
     assert!(roc(&[1.0], &[]).is_err(), "lengths differ");
 }
 
+/// Scores that differ by rounding are judged alike: those of another batch size differ by some 1e-7 of themselves.
+#[test]
+fn rounding_turns_no_verdict_over() {
+    let noise = |i: usize, s: f64| s * (1.0 + 1e-6 * ((i * 7919 % 13) as f64 / 6.0 - 1.0));
+    for seed in 1..200usize {
+        let score = |i: usize| 0.2 + (i * seed * 31 % 101) as f64 / 100.0;
+        let scores: Vec<f64> = (0..40).map(score).collect();
+        let labels: Vec<bool> = (0..40).map(|i| score(i) + (i * seed % 7) as f64 / 10.0 > 0.9).collect();
+        let Some(best) = best_f1(&scores, &labels).unwrap() else { continue };
+        let other: Vec<f64> = scores.iter().enumerate().map(|(i, s)| noise(i, *s)).collect();
+        let of = |scores: &[f64]| Confusion::new(scores, &labels, best.threshold).unwrap();
+        assert_eq!(of(&scores), of(&other), "seed {seed}");
+        let found = of(&scores);
+        let (tp, wrong) = (found.true_positives as f64, (found.false_positives + found.false_negatives) as f64);
+        close(best.f1, 2.0 * tp / (2.0 * tp + wrong));
+    }
+    // Two neighbouring numbers have none between them.
+    let (low, high) = (1.0, 1f64.next_up());
+    assert_eq!(best_f1(&[low, high], &[false, true]).unwrap().unwrap().threshold, high);
+}
+
 #[test]
 fn first_of_equal_f1_thresholds_ascending() {
-    // Thresholds 1 (2 of 4 right: P 0.5, R 1, F1 2/3) and 4 (P 1, R 0.5, F1 2/3) tie; scikit-learn's argmax takes 1.
+    // Thresholds 1 (2 of 4 right: P 0.5, R 1, F1 2/3) and 4 (P 1, R 0.5, F1 2/3) tie; scikit-learn's argmax takes 1. Below it there is
+    // none: a thousandth of 3 is taken off.
     let (scores, labels) = ([4.0, 3.0, 2.0, 1.0], [true, false, false, true]);
     let best = best_f1(&scores, &labels).unwrap().unwrap();
-    assert_eq!(best, BestF1 { f1: 2.0 / 3.0, threshold: 1.0, accuracy: 0.5 });
+    assert_eq!(best, BestF1 { f1: 2.0 / 3.0, threshold: 0.997, accuracy: 0.5 });
     let at_4 = Confusion::new(&scores, &labels, 4.0).unwrap();
     assert_eq!(at_4.accuracy(), Some(0.75));
     assert_eq!((at_4.recall(), at_4.precision(), at_4.false_alarm_rate()), (Some(0.5), Some(1.0), Some(0.0)));

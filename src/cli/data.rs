@@ -77,6 +77,8 @@ impl Named {
 pub struct Named {
     /// Which of the known datasets it is, or its layout; empty where there are several roots.
     pub dataset: String,
+    /// Where that lies.
+    pub root: PathBuf,
     /// The classes that are called normal, of datasets in which others could be.
     pub normal_class: Option<String>,
     /// None where no dataset is named.
@@ -89,7 +91,7 @@ impl Data {
         if self.data.is_empty() && (self.reading.layout.is_some() || !self.reading.normal_class.is_empty()) {
             return Err(Error::Usage("--layout and --normal-class say how to read --data; name it, too".into()));
         }
-        let (mut all, mut name, mut classes) = (Vec::new(), String::new(), Vec::new());
+        let (mut all, mut name, mut place, mut classes) = (Vec::new(), String::new(), PathBuf::new(), Vec::new());
         for root in &self.data {
             let dataset = self.reading.dataset(root)?;
             let layout = dataset.layout;
@@ -103,9 +105,11 @@ impl Data {
             let several = self.data.len() > 1;
             if !several {
                 name = self.reading.layout.as_ref().map_or(layout.name, |l| &l.name).to_string();
+                place.clone_from(&dataset.root);
             }
             for mut category in dataset.categories(&self.category)? {
-                category.notes.iter().for_each(|text| note!("ckaad: {text}"));
+                let of = if category.name.is_empty() { String::new() } else { format!("{}: ", category.name) };
+                category.notes.iter().for_each(|text| note!("ckaad: {of}{text}"));
                 if several && category.name.is_empty() {
                     category.name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 }
@@ -127,7 +131,7 @@ impl Data {
             note!("ckaad: {} categories together: {}", all.len(), names.join(", "));
         }
         let normal_class = (!classes.is_empty()).then(|| classes.join("; "));
-        Ok(Named { dataset: name, normal_class, categories: all })
+        Ok(Named { dataset: name, root: place, normal_class, categories: all })
     }
 
     fn normal(&self, layout: &Layout) -> String {

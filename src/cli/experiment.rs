@@ -3,8 +3,9 @@
 use super::options::{Device, Format, command_line, count, plural, print};
 use super::progress;
 use crate::experiment::file::Experiment;
-use crate::experiment::grid::{self, Cell};
-use crate::experiment::results::{self, CategoryResult};
+use crate::experiment::grid::{self, Cell, Opened, rows_or_folders};
+use crate::experiment::inputs::{Finder, Inputs};
+use crate::experiment::results::{self, CategoryResult, Outcome};
 use crate::experiment::run::{Progress, Runner, Summary};
 use crate::experiment::table::Report;
 use crate::output::Outputs;
@@ -19,8 +20,10 @@ paper). Datasets are looked for below --root, as <path> of the file or by their 
 those that are not there are named and left out. Every cell is one training and its evaluation.
 
 --out holds results.jsonl, a line per cell, and table.md and table.html: means and deviations over seeds, beside the printed \
-figures. A mean over a part of what the file asks for says of how many results it is, and is not compared. A run that was stopped or killed goes on where it was, also in the middle of a cell, when it is started again; cells \
-of other settings stay in the file and are not shown.
+figures. A mean over a part of what the file asks for says of how many results it is, and is not compared; what else is to be known \
+(test pictures that were trained on, rows left out, fewer labelled pictures than asked for) stands under the table. A run that was \
+stopped or killed goes on where it was, also in the middle of a cell, when it is started again; results of other settings, or of \
+other contents of pictures or weights, whatever these are called, stay in the file and are not shown.
 
 Examples:
   ckaad experiment experiments/ablation.toml --root /datasets --out runs/ablation --list
@@ -28,8 +31,8 @@ Examples:
   ckaad experiment experiments/tiles.toml --root /datasets --jobs 4 --out runs/tiles \\
       --format json | jq .image_auroc
 
-Exit codes: 0 all cells of the datasets that are there have results; 2 wrong use, or some cell failed or \
-could not read some picture; 130 stopped by Ctrl-C.")]
+Exit codes: 0 all cells of the datasets that are there have results; 2 wrong use, or some cell failed, or some picture, mask, \
+row, folder or category could not be used (the others have results); 130 stopped by Ctrl-C.")]
 pub struct Args {
     /// The experiment
     #[arg(value_name = "FILE")]
@@ -70,11 +73,11 @@ pub fn run(args: &Args) -> Result<bool> {
         dataset.remarks(&experiment)?.iter().for_each(|text| note!("ckaad: dataset {}: {text}", dataset.spec.name));
     }
     let backend = args.device.training_backend()?;
-    let cells = grid::cells(&experiment, &opened, args.weights.as_deref(), &backend.to_string()).map_err(within)?;
     if args.list {
+        let cells = grid::cells(&experiment, &opened, &mut |_, _, _| Ok(Inputs::default())).map_err(within)?;
         return print(&cells.iter().map(|c| c.describe() + "\n").collect::<String>()).map(|()| true);
     }
-    if cells.is_empty() {
+    if opened.is_empty() {
         return Err(Error::Invalid(format!(
             "{}: none of its datasets is below {}; --root names their folder",
             args.file.display(),
@@ -82,6 +85,9 @@ pub fn run(args: &Args) -> Result<bool> {
         )));
     }
     Outputs::default().folder("--out", &args.out)?;
+    let mut finder = Finder::new(args.weights.as_deref(), backend.to_string());
+    let mut inputs = |dataset: &Opened, of: &[String], backbone: &str| finder.find(dataset, of, backbone);
+    let cells = grid::cells(&experiment, &opened, &mut inputs).map_err(within)?;
     let stop = super::stop_on_ctrl_c()?;
     let bar = progress::bar("experiment", 0);
     let begun = |cell: &Cell| bar.set_message(cell.describe());
@@ -123,15 +129,22 @@ pub fn run(args: &Args) -> Result<bool> {
     if interrupted {
         return Err(Error::Cancelled);
     }
-    if failed > 0 {
-        return Err(Error::Invalid(format!("{} failed", plural(failed, "cell"))));
-    }
-    let unreadable: usize = outcomes.iter().flat_map(|o| &o.results).map(|r| r.unreadable).sum();
-    if unreadable > 0 {
-        let pictures = plural(unreadable, "test picture");
-        return Err(Error::Invalid(format!("{pictures} could not be read, counted in every cell")));
-    }
-    Ok(true)
+    expect_whole(failed, &outcomes, &opened).map(|()| true)
+}
+
+/// An error that says what the tables lack.
+fn expect_whole(failed: usize, outcomes: &[Outcome], opened: &[Opened]) -> Result<()> {
+    let count = |of: fn(&CategoryResult) -> usize| outcomes.iter().flat_map(|o| &o.results).map(of).sum();
+    let counted = |n: usize, what: &str| format!("{} could not be read, counted in every cell", plural(n, what));
+    let left_out = opened.iter().map(Opened::count_left_out).sum();
+    let lacks = [
+        (failed, format!("{} failed", plural(failed, "cell"))),
+        (count(|r| r.unreadable), counted(count(|r| r.unreadable), "test picture")),
+        (count(|r| r.unreadable_masks), counted(count(|r| r.unreadable_masks), "mask")),
+        (left_out, format!("{} of the datasets could not be used", rows_or_folders(left_out))),
+    ];
+    let lacks: Vec<String> = lacks.into_iter().filter(|(n, _)| *n > 0).map(|(_, text)| text).collect();
+    if lacks.is_empty() { Ok(()) } else { Err(Error::Invalid(lacks.join("; "))) }
 }
 
 /// `0.9731`, or why there is none.

@@ -206,11 +206,14 @@ fn tell_classes(set: &TrainSet) {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let Named { dataset, normal_class, mut categories } = args.data.open()?;
-    let category = if let [only] = &categories[..] { only.name.as_str() } else { "" };
+    let Named { dataset, root, normal_class, mut categories } = args.data.open()?;
     let by_steps = matches!(args.detector.detector()?.learning(), Learning::Steps(_));
     // The paper's are of a method that learns by steps.
-    let usual = if args.own_settings || !by_steps { None } else { Setup::of_dataset(&dataset, category) };
+    let usual = match &categories[..] {
+        _ if args.own_settings || !by_steps => None,
+        [only] => Setup::of_category(&dataset, &only.name, &root),
+        _ => Setup::of_dataset(&dataset, ""),
+    };
     if let Some(usual) = &usual {
         note!("ckaad: {dataset}: trained as in the paper, but for flags ({usual}); --own-settings leaves that");
     }

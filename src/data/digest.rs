@@ -5,7 +5,10 @@ use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::hash::Hash;
+use std::io::Read;
+use std::path::Path;
 use std::str::FromStr;
 
 /// The first 64 bits of the SHA-256 of a file. Two pictures share them by accident alone, and then a warning is wrong.
@@ -21,6 +24,24 @@ impl Digest {
     /// Of a file's bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self::of_sha256(&Sha256::digest(bytes).into())
+    }
+
+    /// Of a file that may be too large to be held.
+    pub fn of_file(path: &Path) -> std::io::Result<Self> {
+        let (mut file, mut sha256, mut buffer) = (File::open(path)?, Sha256::new(), vec![0; 1 << 16]);
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok(Self::of_sha256(&sha256.finalize().into())),
+                count => sha256.update(&buffer[..count]),
+            }
+        }
+    }
+}
+
+/// 16 hex digits.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
     }
 }
 
@@ -49,7 +70,7 @@ impl FromIterator<Digest> for Digests {
 
 impl fmt::Display for Digests {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        self.0.iter().try_for_each(|d| write!(f, "{:016x}", d.0))
+        self.0.iter().try_for_each(|d| d.fmt(f))
     }
 }
 
@@ -146,6 +167,9 @@ mod tests {
         assert_eq!(all.to_string(), "ba7816bf8f01cfeae3b0c44298fc1c14");
         assert_eq!(all.to_string().parse(), Ok(all.clone()));
         assert!(all.contains(Digest::of(b"abc")) && !all.contains(Digest::of(b"abd")));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("abc"), "abc").unwrap();
+        assert_eq!(Digest::of_file(&dir.path().join("abc")).unwrap(), Digest::of(b"abc"));
         assert_eq!("".parse(), Ok(Digests::default()));
         for wrong in ["ba7816bf8f01cfe", "ba7816bf8f01cfeg", "+a7816bf8f01cfea", "ba7816bf8f01cfea0"] {
             assert_eq!(wrong.parse::<Digests>(), Err(()), "{wrong}");

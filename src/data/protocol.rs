@@ -1,7 +1,8 @@
 //! Which of a dataset's labelled anomalies a detector may learn from: the paper's protocol ("Datasets and Set-up").
 //!
 //! A share of the training pictures are labelled anomalies, of a few classes; some pictures of both kinds, in equal numbers, are
-//! kept apart for validation. Equal ones are kept apart together, or not at all.
+//! kept apart for validation. Equal ones are kept apart together, or not at all. Where anomalous pictures are too few for both,
+//! those to label come first, and where they are too few for that, too, all of them are labelled.
 
 use super::digest::equal;
 use super::layout::{Sample, TrainSet};
@@ -20,6 +21,17 @@ pub enum Labelled {
     All,
     /// A share of the training pictures, normal and labelled together, in [0, 1); of 0 there are none.
     Share(f64),
+}
+
+impl Labelled {
+    /// How many labelled pictures beside `normal` ones that is, at least one unless the share is 0; `None` for all.
+    pub fn beside(self, normal: usize) -> Option<usize> {
+        match self {
+            Labelled::All => None,
+            Labelled::Share(0.0) => Some(0),
+            Labelled::Share(share) => Some(((normal as f64 * share / (1.0 - share)).round() as usize).max(1)),
+        }
+    }
 }
 
 /// As files have it: a number, or `all`.
@@ -62,7 +74,8 @@ pub struct Protocol {
     pub labelled: Labelled,
     /// Classes that labelled anomalies are taken from; none are all of them.
     pub classes: Vec<String>,
-    /// Share of the training pictures that is kept apart for validation, half of it of either kind.
+    /// Share of the training pictures that is kept apart for validation, half of it of either kind, so far as the share that is
+    /// labelled leaves any.
     pub validation: f64,
     pub seed: u64,
 }
@@ -70,13 +83,13 @@ pub struct Protocol {
 /// Training pictures, and those that were kept apart of them.
 pub struct Draw {
     pub train: TrainSet,
-    /// As many normal as anomalous ones, where there are, but for what equal pictures make of the numbers.
+    /// As many normal as anomalous ones, where labelling leaves so many, but for what equal pictures make of the numbers.
     pub validation: Vec<Sample>,
 }
 
 impl Protocol {
-    /// Draws by the seed. Too few anomalous pictures for the share are an error, but in a dataset that has none to label: there
-    /// detectors do with normal ones.
+    /// Draws by the seed. Where there are fewer anomalous pictures than the share asks for, all are labelled and none is validated on.
+    /// A class that no picture is of is an error, and so is validation that takes all of what is to be labelled.
     pub fn draw(&self, mut set: TrainSet) -> Result<Draw> {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let any = !set.anomalous.is_empty();
@@ -95,28 +108,22 @@ impl Protocol {
         let mut validation = Vec::new();
         if each > 0 {
             let equal = equal(good.iter().chain(&anomalous).map(|s| &s.source));
-            let (normal, counts) = (good.len(), [each.min(good.len() - 1), each.min(anomalous.len())]);
-            validation.extend(take(&mut good, 0, counts[0], &equal));
-            validation.extend(take(&mut anomalous, normal, counts[1], &equal));
+            let normal = good.len();
+            validation.extend(take(&mut good, 0, each.min(normal - 1), &equal));
+            // Of all there is no number; what validation leaves is then labelled.
+            let spare = anomalous.len().saturating_sub(self.labelled.beside(good.len()).unwrap_or(0));
+            validation.extend(take(&mut anomalous, normal, each.min(spare), &equal));
         }
-        if self.labelled == Labelled::All && any && anomalous.is_empty() {
-            let share = self.validation;
-            return Err(Error::Invalid(format!(
-                "all anomalous training pictures are kept apart for validation ({share} of the training pictures, half of them of \
-                 either kind); none is left to label"
-            )));
-        }
-        if let Labelled::Share(share) = self.labelled {
-            let wanted = labelled_of(good.len(), share);
-            if wanted > anomalous.len() && any {
+        match self.labelled.beside(good.len()) {
+            Some(wanted) => anomalous.truncate(wanted),
+            None if any && anomalous.is_empty() => {
+                let share = self.validation;
                 return Err(Error::Invalid(format!(
-                    "{}% of {} normal pictures and labelled ones are {wanted} labelled ones; there are {}",
-                    100.0 * share,
-                    good.len(),
-                    anomalous.len()
+                    "all anomalous training pictures are kept apart for validation ({share} of the training pictures, half of \
+                     them of either kind); none is left to label"
                 )));
             }
-            anomalous.truncate(wanted);
+            None => {}
         }
         for samples in [&mut good, &mut anomalous] {
             samples.sort_by(|a, b| a.path().cmp(b.path()));
@@ -144,11 +151,6 @@ fn take(samples: &mut Vec<Sample>, at: usize, count: usize, equal: &[Vec<usize>]
         std::mem::take(samples).into_iter().zip(taken).partition(|(_, taken)| *taken);
     samples.extend(others.into_iter().map(|(sample, _)| sample));
     apart.into_iter().map(|(sample, _)| sample).collect()
-}
-
-/// How many labelled pictures beside `normal` ones are a share of all; at least one, unless the share is 0.
-fn labelled_of(normal: usize, share: f64) -> usize {
-    if share == 0.0 { 0 } else { ((normal as f64 * share / (1.0 - share)).round() as usize).max(1) }
 }
 
 /// Which classes are labelled, one choice after the other: each alone, or `draws` different random choices of several, all of
@@ -209,8 +211,9 @@ mod tests {
     #[test]
     fn shares_are_of_all_training_pictures() {
         // 5 % of 100 pictures are 5 beside 95.
-        assert_eq!(labelled_of(95, 0.05), 5);
-        assert_eq!((labelled_of(95, 0.0), labelled_of(10, 0.001)), (0, 1));
+        let beside = |share: f64, normal: usize| Labelled::Share(share).beside(normal);
+        assert_eq!([beside(0.05, 95), beside(0.0, 95), beside(0.001, 10)], [Some(5), Some(0), Some(1)]);
+        assert_eq!(Labelled::All.beside(95), None);
         let draw =
             protocol(Labelled::Share(0.05), &["hole"], 0.0, 1).draw(set(95, &[("hole", 9), ("crack", 9)])).unwrap();
         assert_eq!((draw.train.good.len(), draw.train.anomalous.len(), draw.validation.len()), (95, 5, 0));
@@ -283,13 +286,70 @@ mod tests {
             let draw = protocol(labelled, classes, 0.0, 0).draw(set(95, &[("hole", 4)]));
             draw.err().unwrap().to_string()
         };
-        assert!(error(Labelled::Share(0.05), &[]).contains("are 5 labelled ones; there are 4"));
         assert!(error(Labelled::All, &["crack"]).contains("class crack; there are hole"));
         // Half of 20 % of 95 are more than the 4 that there are.
         let all = protocol(Labelled::All, &[], 0.2, 0).draw(set(95, &[("hole", 4)])).err().unwrap().to_string();
         assert!(all.contains("none is left to label"), "{all}");
         let none = protocol(Labelled::Share(0.05), &[], 0.0, 0).draw(set(95, &[])).unwrap();
         assert_eq!((none.train.good.len(), none.train.anomalous.len()), (95, 0));
+    }
+
+    /// What was drawn before validation had to leave what is labelled, written down from the description: both kinds are shuffled by one
+    /// generator, validation has the last ones of each, and the first of the others are labelled.
+    fn as_before(p: &Protocol, set: TrainSet, share: f64) -> Option<[BTreeSet<std::path::PathBuf>; 3]> {
+        let mut rng = ChaCha8Rng::seed_from_u64(p.seed);
+        let paths = |of: Vec<Sample>| of.into_iter().map(|s| s.path().to_path_buf()).collect::<Vec<_>>();
+        let (mut good, mut anomalous) = (paths(set.good), paths(set.anomalous));
+        good.shuffle(&mut rng);
+        anomalous.shuffle(&mut rng);
+        let each = (good.len() as f64 * p.validation / 2.0).round() as usize;
+        let mut apart = good.split_off(good.len() - each.min(good.len() - 1));
+        apart.extend(anomalous.split_off(anomalous.len().saturating_sub(each)));
+        let wanted =
+            if share == 0.0 { 0 } else { ((good.len() as f64 * share / (1.0 - share)).round() as usize).max(1) };
+        let labelled = anomalous.get(..wanted)?.to_vec();
+        Some([good, labelled, apart].map(BTreeSet::from_iter))
+    }
+
+    #[test]
+    fn what_could_be_drawn_before_is_drawn_alike() {
+        let mut counts = [0, 0];
+        for (seed, share) in (0..60).flat_map(|seed| [0.0, 0.02, 0.05, 0.2, 0.4].map(|share| (seed, share))) {
+            for (normal, holes) in [(95, 30), (40, 9), (200, 12), (3, 1)] {
+                let set = set(normal, &[("hole", holes)]);
+                let p = protocol(Labelled::Share(share), &[], [0.0, 0.05, 0.3][seed as usize % 3], seed);
+                let draw = p.draw(set.clone()).unwrap();
+                let [good, labelled, apart] = [draw.train.good, draw.train.anomalous, draw.validation]
+                    .map(|of| BTreeSet::from_iter(of.into_iter().map(|s| s.path().to_path_buf())));
+                let before = as_before(&p, set, share);
+                counts[usize::from(before.is_some())] += 1;
+                match before {
+                    Some(before) => assert_eq!([good, labelled, apart], before, "{normal} {holes} {share} {seed}"),
+                    // Labelled ones come first, and all there are where they are too few.
+                    None => {
+                        let wanted = (good.len() as f64 * share / (1.0 - share)).round().max(1.0) as usize;
+                        assert_eq!(labelled.len(), wanted.min(holes), "{normal} {holes} {share} {seed}");
+                    }
+                }
+            }
+        }
+        assert!(counts[0] > 100 && counts[1] > 100, "{counts:?}");
+    }
+
+    #[test]
+    fn labelled_pictures_come_before_validation() {
+        let drawn = |holes: usize| {
+            let draw = protocol(Labelled::Share(0.05), &[], 0.2, 3).draw(set(100, &[("hole", holes)])).unwrap();
+            let bad = draw.validation.iter().filter(|s| s.anomalous).count();
+            (draw.train.good.len(), draw.train.anomalous.len(), draw.validation.len() - bad, bad)
+        };
+        // Ten of each are to be kept apart, and 5 labelled beside the 90 that are left: round(90 * 0.05 / 0.95).
+        assert_eq!(drawn(40), (90, 5, 10, 10));
+        assert_eq!(drawn(15), (90, 5, 10, 10));
+        assert_eq!(drawn(12), (90, 5, 10, 7));
+        assert_eq!(drawn(5), (90, 5, 10, 0));
+        assert_eq!(drawn(3), (90, 3, 10, 0));
+        assert_eq!(drawn(0), (90, 0, 10, 0));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::error::plural;
 use crate::metrics::confusion::Confusion;
 use crate::metrics::f1::best_f1;
-use crate::metrics::quantile::quantile;
+use crate::metrics::quantile::{exceeded_by_at_most, quantile};
 use crate::{Error, Result, invalid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -200,16 +200,6 @@ impl Calibration {
     }
 }
 
-/// The `q`-quantile of ascending `values`. Where interpolation lands below a value that may not reach it any more, since a share
-/// of `1 - q` of all does already, it is the next number above that one.
-fn exceeded_by_at_most(values: &[f64], q: f64) -> Result<f64> {
-    let found = quantile(values, q)?;
-    // 1 - 0.9 is a little less than 0.1, and ten per cent of fifty pictures are five.
-    let may_reach = ((1.0 - q) * values.len() as f64 + 1e-9).floor() as usize;
-    let below = values.len().checked_sub(may_reach + 1).map(|i| values[i].next_up());
-    Ok(found.max(below.unwrap_or(found)))
-}
-
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
     let mut all: Vec<f64> = values.collect();
     all.sort_by(f64::total_cmp);
@@ -287,8 +277,9 @@ mod tests {
         let c = Calibration::best_f1(0.5, &outcomes).unwrap();
         let Origin::BestF1 { f1 } = c.origin else { panic!("{:?}", c.origin) };
         assert!((f1 - 0.8).abs() < 1e-12);
-        // Of pixels it is the median of the normal pictures' peaks, which at most half of the three may reach.
-        assert_eq!(c.thresholds().unwrap(), (2.5, 20f64.next_up()));
+        // Between 2 and 2.5. Of pixels it is the median of the normal pictures' peaks, which at most half of the three may reach:
+        // between the second and the third.
+        assert_eq!(c.thresholds().unwrap(), (2.25, 25.0));
         assert_eq!((&c.scores[..], &c.anomalous[..]), (&[1.0, 2.0, 3.0][..], &[2.5, 4.0][..]));
         assert_eq!(
             c.describe(2.5).unwrap(),

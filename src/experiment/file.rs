@@ -12,7 +12,8 @@
 //! ratio = [0.05]                              # share of labelled anomalies in training, or "all"
 //! classes = [1]                               # classes that labelled anomalies are of: 1, each in turn; more, `draws` random
 //! draws = 5                                   # different choices, or as many as there are
-//! validation = 0.05                           # share of the training pictures that is kept apart, both kinds equally
+//! validation = 0.05                           # share of the training pictures that is kept apart, both kinds equally so far as
+//!                                             # the ratio leaves anomalous ones
 //! seeds = [1, 2, 3]
 //!
 //! [settings]                                  # over the datasets' own; called as flags of `ckaad train`
@@ -27,7 +28,7 @@
 //! validation = 0                              # [default: that of the grid]
 //! settings = { topk = "all" }
 //!
-//! [[printed]]                                 # what the source says, in percent and with its decimals
+//! [[printed]]                                 # what the source says of a row, in percent and with its decimals
 //! dataset = "isic2018"                        # [default: the mean over all datasets, in a table of its own]
 //! strategy = "ckapatch"
 //! ratio = 0.05
@@ -37,7 +38,7 @@
 //! [`super::keys`] has every key with the kind of its value.
 
 use super::keys;
-use super::printed::Printed;
+use super::printed::{self, Printed};
 use crate::data::layout::LAYOUTS;
 use crate::data::protocol::Labelled;
 use crate::detector::METHODS;
@@ -167,6 +168,7 @@ impl Experiment {
         let tables = tables.filter_map(|t| t.get_ref().as_table());
         found.printed = found.printed.into_iter().zip(tables).map(|(p, table)| p.with_figures(table)).collect();
         found.expect_valid()?;
+        printed::expect(&found, table, text)?;
         Ok(found)
     }
 
@@ -199,22 +201,8 @@ impl Experiment {
             expect_known(&printed.strategy, &strategies, "[[printed]] strategy")?;
             expect_known(&printed.norm, &norms, "[[printed]] norm")?;
         }
-        if self.grid.seeds.is_empty() || self.grid.strategy.is_empty() || self.datasets.is_empty() {
-            return Err(Error::Invalid("an experiment takes at least one strategy, one seed and one dataset".into()));
-        }
         if let Some(twice) = self.grid.seeds.iter().find(|s| self.grid.seeds.iter().filter(|t| t == s).count() > 1) {
             return Err(Error::Invalid(format!("[grid] seeds: {twice} is there twice")));
-        }
-        for setup in self.datasets.iter().map(|d| &d.settings).chain([&self.settings]) {
-            for (name, value) in [("epochs", setup.epochs), ("batch-size", setup.batch_size)] {
-                if value == Some(0) {
-                    return Err(Error::Invalid(format!("{name} = 0: expected at least 1")));
-                }
-            }
-        }
-        let validations = self.datasets.iter().filter_map(|d| d.validation).chain([self.grid.validation]);
-        if let Some(share) = validations.into_iter().find(|v| !(0.0..1.0).contains(v)) {
-            return Err(Error::Invalid(format!("validation = {share}: expected a share from 0 to below 1")));
         }
         self.pro().map(drop)
     }

@@ -1,13 +1,14 @@
 //! The cells of an experiment: what is trained and evaluated once.
 
 use super::file::{DatasetSpec, Experiment};
+use super::inputs::Inputs;
 use crate::data::layout::{Category, Dataset, Layout, Options, TestSet, TrainSet};
 use crate::data::protocol::{Labelled, Protocol, choices};
 use crate::detector::Learning;
+use crate::error::plural;
 use crate::train::setup::{Setting, Setup};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -39,14 +40,6 @@ pub struct Cell {
     pub inputs: Inputs,
 }
 
-/// Of pictures, a digest of their names and sizes; of weights and device, what they are called.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Inputs {
-    pub pictures: String,
-    pub weights: String,
-    pub device: String,
-}
-
 impl Cell {
     pub fn protocol(&self) -> Protocol {
         Protocol {
@@ -55,6 +48,16 @@ impl Cell {
             validation: self.validation,
             seed: self.seed,
         }
+    }
+
+    /// How many are labelled, where those that there are were fewer than the row's ratio asks for: `DF: 115 labelled pictures instead of
+    /// 344`. Not of training pictures that hold none, of which the strategy makes its own.
+    pub fn labelled_less(&self, normal: usize, labelled: usize) -> Option<String> {
+        let asked = self.row.ratio.beside(normal).filter(|asked| (1..*asked).contains(&labelled))?;
+        let names = [self.categories.join("+"), self.classes.join("+")].into_iter().filter(|name| !name.is_empty());
+        let names: String = names.map(|name| name + ": ").collect();
+        let validation = if self.validation > 0.0 { ", and none for validation" } else { "" };
+        Some(format!("{names}{} instead of {asked}{validation}", plural(labelled, "labelled picture")))
     }
 
     /// For people.
@@ -134,6 +137,9 @@ pub fn rows(e: &Experiment, labels: bool) -> Result<Vec<Row>> {
 /// A dataset of the experiment that is there.
 pub struct Opened<'a> {
     pub spec: &'a DatasetSpec,
+    root: PathBuf,
+    /// What was decided of all of it.
+    notes: Vec<String>,
     pub categories: Vec<Category>,
     /// Categories with nothing to train on or nothing to test on.
     pub left_out: Vec<String>,
@@ -146,7 +152,7 @@ pub fn open<'a>(e: &'a Experiment, root: &Path) -> Result<(Vec<Opened<'a>>, Vec<
     for spec in &e.datasets {
         let within = |error: Error| error.within(format!("dataset {}", spec.name));
         for row in rows(e, true)? {
-            let setup = row.over(&setup(e, spec, ""));
+            let setup = row.over(&setup(e, spec, Setup::of_dataset(&spec.name, "")));
             setup.detector().map_err(within)?;
             setup.architecture().map_err(within)?;
         }
@@ -160,10 +166,9 @@ pub fn open<'a>(e: &'a Experiment, root: &Path) -> Result<(Vec<Opened<'a>>, Vec<
     Ok((opened, missing))
 }
 
-/// What a category is trained with, but for what rows differ in.
-fn setup(e: &Experiment, spec: &DatasetSpec, category: &str) -> Setup {
-    let own = Setup::of_dataset(&spec.name, category).unwrap_or_default();
-    spec.settings.clone().or(&e.settings).or(&own)
+/// What is trained with, but for what rows differ in; `own` are the settings that the paper has of it.
+fn setup(e: &Experiment, spec: &DatasetSpec, own: Option<Setup>) -> Setup {
+    spec.settings.clone().or(&e.settings).or(&own.unwrap_or_default())
 }
 
 /// Whether training pictures of one of these categories are anomalous; what cannot be listed has none.
@@ -175,15 +180,16 @@ impl<'a> Opened<'a> {
     fn new(spec: &'a DatasetSpec, path: &Path) -> Result<Self> {
         let layout = spec.layout.as_deref().map(Layout::find).transpose()?;
         let dataset = Dataset::open(path, layout, &Options { normal: spec.normal.clone() })?;
+        let (root, notes) = (dataset.root.clone(), dataset.notes.clone());
         let categories = dataset.categories(&spec.categories)?;
         let usable = |c: &Category| c.train.is_ok() && c.test.is_ok();
         // Of several, those are left out that cannot be trained on or tested on, unless somebody named them.
         if spec.categories.is_empty() && categories.iter().any(usable) {
             let (categories, left_out): (Vec<Category>, Vec<Category>) = categories.into_iter().partition(usable);
-            return Ok(Opened { spec, categories, left_out: left_out.into_iter().map(|c| c.name).collect() });
+            let left_out = left_out.into_iter().map(|c| c.name).collect();
+            return Ok(Opened { spec, root, notes, categories, left_out });
         }
-        let left_out = vec![];
-        Ok(Opened { spec, categories, left_out })
+        Ok(Opened { spec, root, notes, categories, left_out: vec![] })
     }
 
     pub fn rows(&self, e: &Experiment) -> Result<Vec<Row>> {
@@ -192,11 +198,25 @@ impl<'a> Opened<'a> {
 
     /// What somebody should know of it who reads its table.
     pub fn remarks(&self, e: &Experiment) -> Result<Vec<String>> {
-        let mut remarks: Vec<String> = self.categories.iter().flat_map(|c| c.notes.iter().cloned()).collect();
+        let mut remarks = self.notes.clone();
+        remarks.extend(self.notes_of_categories());
+        let unusable = self.unusable();
+        if !unusable.is_empty() {
+            let (count, reasons) = (rows_or_folders(unusable.len()), Vec::from_iter(unusable).join("; "));
+            remarks.push(format!("{count} left out: {reasons}"));
+        }
         if !self.left_out.is_empty() {
             let (count, names) = (self.left_out.len(), self.left_out.join(", "));
             let categories = if count == 1 { "category that has" } else { "categories that have" };
             remarks.push(format!("averages lack {count} {categories} no train/good or no test: {names}"));
+        }
+        let printed = e.printed.iter().filter(|p| p.dataset.as_ref() == Some(&self.spec.name));
+        let printed: BTreeSet<&String> = printed.filter_map(|p| p.category.as_ref()).collect();
+        let there: Vec<&String> = self.categories.iter().map(|c| &c.name).chain(&self.left_out).collect();
+        let gone: Vec<&str> = printed.into_iter().filter(|c| !there.contains(c)).map(String::as_str).collect();
+        if !gone.is_empty() {
+            remarks
+                .push(format!("no row for the printed figures of categories that are not there: {}", gone.join(", ")));
         }
         let asks = rows(e, true)?.iter().any(|r| r.ratio != Labelled::Share(0.0));
         let without: Vec<&Category> = self.categories.iter().filter(|c| !labels(std::slice::from_ref(*c))).collect();
@@ -213,6 +233,37 @@ impl<'a> Opened<'a> {
             ));
         }
         Ok(remarks)
+    }
+
+    /// What layouts decided, each once, with the categories that it holds for where there are several.
+    fn notes_of_categories(&self) -> Vec<String> {
+        let mut texts: Vec<&String> = Vec::new();
+        for text in self.categories.iter().flat_map(|c| &c.notes) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
+        let named = |text: &String| {
+            let of = self.categories.iter().filter(|c| c.notes.contains(text)).map(|c| c.name.as_str());
+            match Vec::from_iter(of) {
+                of if of == [""] => text.clone(),
+                of if of.len() > 1 && of.len() == self.categories.len() => format!("each category: {text}"),
+                of => format!("{}: {text}", of.join(", ")),
+            }
+        };
+        texts.into_iter().map(named).collect()
+    }
+
+    /// Why rows and folders are left out that belong to what is trained on and tested.
+    fn unusable(&self) -> BTreeSet<&str> {
+        let train = self.categories.iter().flat_map(|c| c.train.iter().flat_map(|set| &set.left_out));
+        let test = self.categories.iter().flat_map(|c| c.test.iter().flat_map(|set| &set.left_out));
+        train.chain(test).map(String::as_str).collect()
+    }
+
+    /// How many rows, folders and categories are left out.
+    pub fn count_left_out(&self) -> usize {
+        self.unusable().len() + self.left_out.len()
     }
 
     /// The training pictures of some categories together.
@@ -232,20 +283,6 @@ impl<'a> Opened<'a> {
         category.test.as_ref().map_err(|e| Error::Invalid(e.to_string()))
     }
 
-    /// Of all files of some categories: their names, their sizes and what they are taken for.
-    fn digest(&self, names: &[String]) -> String {
-        let mut digest = Sha256::new();
-        for category in self.categories.iter().filter(|c| names.contains(&c.name)) {
-            for (split, sample) in category.samples() {
-                let files = sample.source.file().into_iter().chain(sample.masks.iter().map(PathBuf::as_path));
-                let sizes: Vec<u64> = files.map(|f| std::fs::metadata(f).map_or(0, |m| m.len())).collect();
-                let name = sample.path().file_name().unwrap_or_default();
-                digest.update(format!("{split:?} {} {name:?} {sizes:?}\n", sample.kind));
-            }
-        }
-        digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect()
-    }
-
     /// What is trained on by itself.
     fn groups(&self) -> Vec<Vec<String>> {
         let names = self.categories.iter().map(|c| c.name.clone());
@@ -253,9 +290,18 @@ impl<'a> Opened<'a> {
     }
 }
 
-/// All cells of the datasets that are there, in the order in which they are run: with these weights (absent: each backbone's
-/// own) on a device.
-pub fn cells(e: &Experiment, opened: &[Opened], weights: Option<&str>, device: &str) -> Result<Vec<Cell>> {
+/// `1 row or folder`, `2 rows or folders`.
+pub fn rows_or_folders(count: usize) -> String {
+    if count == 1 { "1 row or folder".into() } else { format!("{count} rows or folders") }
+}
+
+/// All cells of the datasets that are there, in the order in which they are run. `inputs` finds those of a dataset's categories
+/// that are trained on together, with a backbone.
+pub fn cells(
+    e: &Experiment,
+    opened: &[Opened],
+    inputs: &mut dyn FnMut(&Opened, &[String], &str) -> Result<Inputs>,
+) -> Result<Vec<Cell>> {
     let mut cells = Vec::new();
     for dataset in opened {
         let spec = dataset.spec;
@@ -265,8 +311,12 @@ pub fn cells(e: &Experiment, opened: &[Opened], weights: Option<&str>, device: &
             let set = dataset.train(&categories).map_err(within)?;
             let classes: BTreeSet<String> = set.anomalous.iter().map(|s| s.kind.clone()).collect();
             let classes = Vec::from_iter(classes);
-            let pictures = dataset.digest(&categories);
-            let setup = setup(e, spec, if categories.len() == 1 { &categories[0] } else { "" });
+            let own = match &categories[..] {
+                [only] => Setup::of_category(&spec.name, only, &dataset.root),
+                _ => Setup::of_dataset(&spec.name, ""),
+            };
+            let setup = setup(e, spec, own);
+            let inputs = inputs(dataset, &categories, setup.backbone())?;
             for seed in &e.grid.seeds {
                 for row in &rows {
                     let chosen = choices(&classes, row.of_classes, e.grid.draws, *seed);
@@ -279,11 +329,7 @@ pub fn cells(e: &Experiment, opened: &[Opened], weights: Option<&str>, device: &
                         seed: *seed,
                         settings: row.over(&setup),
                         validation: spec.validation.unwrap_or(e.grid.validation),
-                        inputs: Inputs {
-                            pictures: pictures.clone(),
-                            weights: weights.unwrap_or(setup.backbone()).into(),
-                            device: device.into(),
-                        },
+                        inputs: inputs.clone(),
                     }));
                 }
             }

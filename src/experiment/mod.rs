@@ -4,6 +4,7 @@
 pub mod figure;
 pub mod file;
 pub mod grid;
+pub mod inputs;
 mod keys;
 pub mod mixture;
 pub mod printed;

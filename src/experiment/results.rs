@@ -3,7 +3,8 @@
 use super::grid::Cell;
 use crate::error::{Error, Result};
 use crate::metrics::f1::BestF1;
-use crate::score::evaluate::{Evaluation, Metrics};
+use crate::report::evaluation::Known;
+use crate::score::evaluate::{Evaluation, Metrics, NoMask};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -38,10 +39,18 @@ pub struct CategoryResult {
     pub anomalous_scores: Vec<f64>,
     /// Pictures that could not be read, and count nowhere.
     pub unreadable: usize,
+    /// Pictures whose masks could not be read, and which count in image metrics only.
+    #[serde(default)]
+    pub unreadable_masks: usize,
+    /// Pictures that the model was trained on, and such that only its threshold was taken from.
+    #[serde(default)]
+    pub trained_on: usize,
+    #[serde(default)]
+    pub calibrated_on: usize,
 }
 
 impl CategoryResult {
-    pub fn new(category: &str, e: &Evaluation) -> Self {
+    pub fn new(category: &str, e: &Evaluation, known: &Known) -> Self {
         let of =
             |anomalous: bool| e.pictures.iter().filter(|p| p.image.anomalous == anomalous).map(|p| p.score).collect();
         let auroc = |(kind, _, m): &(String, usize, Metrics)| Some((kind.clone(), m.image_auroc?));
@@ -52,7 +61,15 @@ impl CategoryResult {
             normal_scores: of(false),
             anomalous_scores: of(true),
             unreadable: e.unreadable.len(),
+            unreadable_masks: e.without_mask(|why| matches!(why, NoMask::Unreadable(_))),
+            trained_on: known.trained_on.len(),
+            calibrated_on: known.calibrated_on.len(),
         }
+    }
+
+    /// Pictures that count.
+    pub fn judged(&self) -> usize {
+        self.normal_scores.len() + self.anomalous_scores.len()
     }
 
     /// Why there is no value of a metric.

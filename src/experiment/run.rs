@@ -15,6 +15,7 @@ use crate::error::{Kind, plural};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
 use crate::output::{MARK, OurFolder};
+use crate::report::evaluation::Known;
 use crate::score::evaluate::evaluate;
 use crate::score::scorer::{Gives, Scorer};
 use crate::train::events::{Ended, Event};
@@ -104,8 +105,10 @@ impl Runner<'_> {
         let outcomes = results::read(&path)?;
         let others = outcomes.iter().filter(|o| !cells.contains(&o.cell)).count();
         if others > 0 {
+            let results = if others == 1 { "1 result is".into() } else { format!("{others} results are") };
             let text = format!(
-                "{}: {others} results are of other settings, pictures, weights or devices and are not shown",
+                "{}: {results} of other settings, pictures, weights or devices, or by an earlier version, which did not look at \
+                 what files hold; not shown",
                 path.display()
             );
             (self.tell)(Progress::Warning(&text));
@@ -212,6 +215,9 @@ impl Runner<'_> {
         cell.categories.iter().try_for_each(|category| dataset.test(category).map(drop))?;
         let Draw { train, validation } = self.draw(cell)?;
         let (normal, labelled, validated) = (train.good.len(), train.anomalous.len(), validation.len());
+        if let Some(less) = cell.labelled_less(normal, labelled) {
+            (self.tell)(Progress::Warning(&format!("{}: {less}, which is all there are", cell.describe())));
+        }
         let weights = Pretrained::open(self.weights.unwrap_or(setup.backbone()), cell.seed)?;
         let out = self.model_path(cell)?;
         let settings = Settings {
@@ -258,24 +264,28 @@ impl Runner<'_> {
         let model = ModelFile::open(&out)?;
         let mut scorer = Scorer::from_file(&model, SCORED, &self.backend, Gives::ScoresAndMaps)?;
         let pro = self.experiment.pro()?;
-        let threshold = match validation.is_empty() {
-            true => None,
-            false => {
-                evaluate(&mut scorer, &of_samples(validation), None, pro, |_| ())?.overall.best.map(|b| b.threshold)
-            }
-        };
+        let (mut threshold, mut config) = (None, model.config.clone());
+        if !validation.is_empty() {
+            let e = evaluate(&mut scorer, &of_samples(validation), None, pro, |_| ())?;
+            threshold = e.overall.best.map(|b| b.threshold);
+            config.calibrated_on = e.pictures.iter().filter_map(|p| p.digest).collect();
+        }
         let mut results = Vec::new();
         for category in &cell.categories {
             let e = evaluate(&mut scorer, dataset.test(category)?, threshold, pro, |_| ())?;
-            for reason in e.unreadable.iter().map(Error::to_string).chain(e.folders.iter().cloned()) {
+            for reason in &e.unreadable {
                 (self.tell)(Progress::Warning(&format!("{}: left out: {reason}", cell.describe())));
+            }
+            let known = Known::new(&config, &e);
+            for text in known.describe(e.pictures.len()) {
+                (self.tell)(Progress::Warning(&format!("{}: {text}", cell.describe())));
             }
             if let n @ 1.. = e.without_mask(|_| true) {
                 let pictures = plural(n, "anomalous picture");
                 let text = format!("{}: {pictures} without a usable mask count in image metrics only", cell.describe());
                 (self.tell)(Progress::Warning(&text));
             }
-            results.push(CategoryResult::new(category, &e));
+            results.push(CategoryResult::new(category, &e, &known));
         }
         let _ = std::fs::remove_file(path_of(&out));
         if !self.keep_models {

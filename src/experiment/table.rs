@@ -44,6 +44,7 @@ impl Table {
 struct Asked<'a> {
     cell: &'a Cell,
     category: &'a str,
+    outcome: Option<&'a Outcome>,
     result: Option<&'a CategoryResult>,
 }
 
@@ -99,6 +100,23 @@ impl<'a> Part<'a> {
         seeds
     }
 
+    /// `bolt: 3 of 9 <what>; nut: up to 2 of 8 <what>.`, of the categories where a result counts any.
+    fn counted(&self, count: impl Fn(&CategoryResult) -> usize, what: &str) -> Option<String> {
+        let mut of: BTreeMap<&str, (BTreeSet<usize>, usize)> = BTreeMap::new();
+        for result in self.asked.iter().filter_map(|a| a.result) {
+            let (counts, all) = of.entry(&result.category).or_default();
+            counts.insert(count(result));
+            *all = (*all).max(result.judged() + result.unreadable);
+        }
+        let one = |(category, (counts, all)): (&str, (BTreeSet<usize>, usize))| {
+            let most = counts.last().filter(|most| **most > 0)?;
+            let name = if category.is_empty() { String::new() } else { format!("{category}: ") };
+            Some(format!("{name}{}{most} of {all} {what}", if counts.len() > 1 { "up to " } else { "" }))
+        };
+        let texts: Vec<String> = of.into_iter().filter_map(one).collect();
+        (!texts.is_empty()).then(|| texts.join("; ") + ".")
+    }
+
     /// What the table lacks, and what else is to be known of it.
     fn notes(&self, e: &Experiment) -> Result<Vec<String>> {
         let Some(opened) = self.opened else {
@@ -114,6 +132,25 @@ impl<'a> Part<'a> {
             let of = plural(self.asked.len(), "result");
             notes.push(format!("Missing: {missing} of {of}; their cells failed or were not run."));
         }
+        let less = |a: &Asked| {
+            let (ratio, outcome) = (a.cell.row.describe_ratio(), a.outcome?);
+            Some(format!("{ratio}, {}", a.cell.labelled_less(outcome.normal, outcome.labelled)?))
+        };
+        let less: BTreeSet<String> = self.asked.iter().filter_map(less).collect();
+        if !less.is_empty() {
+            let less = Vec::from_iter(less).join("; ");
+            notes.push(format!("Fewer are labelled than the ratio asks for, which is all there are: {less}."));
+        }
+        let could_not = "test pictures could not be read";
+        notes.extend(self.counted(|r| r.unreadable, &format!("{could_not}, and count nowhere")));
+        notes.extend(
+            self.counted(|r| r.unreadable_masks, "masks could not be read; their pictures count in image metrics only"),
+        );
+        let trained = "test pictures were trained on; new ones would be told apart less well";
+        notes.extend(self.counted(|r| r.trained_on, trained));
+        notes.extend(
+            self.counted(|r| r.calibrated_on, "test pictures were validated on, too: the threshold follows from them"),
+        );
         for metric in &e.metrics {
             let without = |a: &&Asked| a.result.is_some_and(|r| !r.metrics.contains_key(metric));
             let mut why: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -144,7 +181,7 @@ fn printed(
     row: &Row,
     metric: &str,
 ) -> Option<PrintedFigure> {
-    e.printed.iter().find(|p| p.is_of(dataset, category, row)).and_then(|p| p.figures.get(metric).cloned())
+    e.printed.iter().filter(|p| p.is_of(dataset, category, row)).find_map(|p| p.figures.get(metric).cloned())
 }
 
 fn heading(metric: &str) -> &str {
@@ -163,7 +200,7 @@ impl<'a> Report<'a> {
                 let outcome = self.outcomes.iter().find(|o| o.cell == *cell);
                 cell.categories.iter().map(move |category| {
                     let result = outcome.and_then(|o| o.results.iter().find(|r| r.category == *category));
-                    Asked { cell, category, result }
+                    Asked { cell, category, outcome, result }
                 })
             };
             let asked = own.into_iter().flat_map(of_cell).collect();

@@ -33,6 +33,18 @@ fn classes(scores: &[f64], labels: &[bool]) -> Result<Option<(usize, usize)>> {
     Ok((positives > 0 && negatives > 0).then_some((positives, negatives)))
 }
 
+/// A threshold between two neighbouring scores, halfway: on one of them rounding would decide. Above `low`, and at most `high`.
+fn halfway(low: f64, high: f64) -> f64 {
+    let middle = low + (high - low) / 2.0;
+    if middle > low && middle <= high { middle } else { high }
+}
+
+/// How far a threshold lies beyond the last score that it is to be apart from: a thousandth of what the scores span, which rounding
+/// does not come near.
+fn beyond(lowest: f64, highest: f64) -> f64 {
+    (highest - lowest) / 1000.0
+}
+
 /// Indices from the highest score to the lowest, in runs of equal scores.
 fn descending(scores: &[f64]) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..scores.len()).collect();

@@ -7,6 +7,7 @@ use crate::model::Architecture;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 /// Settings by the names of `ckaad train`'s flags; what is `None` nobody has said.
@@ -71,6 +72,15 @@ impl Setup {
         let of = DATASETS.get(dataset)?;
         let own = of.categories.get(category).cloned().unwrap_or_default();
         Some(own.or(&of.settings))
+    }
+
+    /// The same of the only category that is trained on, in `root`: where that is the category's own folder, it has no other name.
+    pub fn of_category(dataset: &str, category: &str, root: &Path) -> Option<Setup> {
+        if !category.is_empty() {
+            return Self::of_dataset(dataset, category);
+        }
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_path_buf());
+        Self::of_dataset(dataset, &root.file_name().unwrap_or_default().to_string_lossy())
     }
 
     /// The same without options that the method does not have.
@@ -198,6 +208,12 @@ mod tests {
         assert_eq!(Setup::of_dataset("oct2017", "").unwrap().epochs(), 10);
         assert_eq!(Setup::of_dataset("visa", "pcb1").unwrap().epochs(), 400);
         assert!(Setup::of_dataset("folder", "").is_none());
+        let lr = |category, root: &str| {
+            let setup = Setup::of_category("mvtec", category, Path::new(root)).unwrap();
+            setup.detector().unwrap().options().text("lr").map(str::to_string)
+        };
+        let all = [lr("transistor", "data"), lr("", "data/transistor"), lr("", "data"), lr("screw", "data/transistor")];
+        assert_eq!(all.map(Option::unwrap), ["0.001", "0.001", "0.005", "0.005"]);
     }
 
     #[test]

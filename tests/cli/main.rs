@@ -10,6 +10,7 @@ mod detector;
 mod device;
 mod eval;
 mod experiment;
+mod experiment_notes;
 mod habits;
 mod known;
 mod names;
