@@ -44,6 +44,7 @@ impl<'a> Lower<'a> {
             "shfl" | "vote" | "match" | "redux" => self.warp(m, instr),
             "ldmatrix" => self.ldmatrix(m, instr),
             "mma" => self.mma(m, instr),
+            "system" => self.system(m, instr),
             _ => self.fail(format!("instruction `{}` is not supported", m.opcode)),
         }
     }

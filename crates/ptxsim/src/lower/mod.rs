@@ -12,4 +12,5 @@ mod instruction;
 pub mod lanes;
 mod memory;
 pub mod op;
+mod system;
 pub mod windows;

@@ -270,6 +270,24 @@ pub struct LdMatrix {
     pub addr: Address,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemKind {
+    /// Format and arguments, as addresses; how many there were.
+    Print,
+    /// Message, file, line, function.
+    Assert,
+    Malloc,
+    Free,
+}
+
+/// What a kernel asks of the device beside computing. All registers are of 64 bits.
+#[derive(Clone, Debug)]
+pub struct SystemOp {
+    pub kind: SystemKind,
+    pub dst: u16,
+    pub args: [u16; 4],
+}
+
 #[derive(Clone)]
 pub enum Op {
     Alu {
@@ -312,6 +330,7 @@ pub enum Op {
     },
     LdMatrix(u32),
     Mma(u32),
+    System(u32),
 }
 
 #[derive(Clone)]
@@ -337,6 +356,7 @@ pub struct Routine {
     pub warps: Vec<WarpOp>,
     pub mmas: Vec<MmaOp>,
     pub matrices: Vec<LdMatrix>,
+    pub systems: Vec<SystemOp>,
     pub tables: Vec<Vec<u32>>,
     /// Registers per bank.
     pub w: usize,
@@ -450,6 +470,13 @@ impl Routine {
                 for reg in &mut op.d {
                     see(Bank::W, reg, Def);
                 }
+            }
+            Op::System(i) => {
+                let op = &mut self.systems[*i as usize];
+                for reg in &mut op.args {
+                    optional(Bank::D, reg, Use, see);
+                }
+                optional(Bank::D, &mut op.dst, Def, see);
             }
             Op::Nop | Op::Bra(_) | Op::Exit | Op::Trap | Op::CpCommit | Op::CpWait(_) => {}
         }

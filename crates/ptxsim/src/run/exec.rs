@@ -55,6 +55,8 @@ const TURN: u64 = 1 << 16;
 pub struct Block<'a> {
     pub routine: &'a Routine,
     pub view: &'a View<'a>,
+    /// Where the kernel's text goes.
+    pub print: fn(&str),
     pub lock64: &'a std::sync::Mutex<()>,
     pub params: &'a [u32],
     pub params_len: u32,
@@ -179,6 +181,7 @@ impl Block<'_> {
             }
             Op::Ret { link } => return Ok(self.jump_back(warp, *link, m)),
             Op::Exit => return Ok(exit(warp, m)),
+            Op::System(i) => self.system(warp, *i, m)?,
             Op::Trap => return trap(FaultKind::Trap, m.trailing_zeros(), None, "the kernel executed trap"),
             // The loop has done the last two.
             Op::Nop | Op::Alu { .. } | Op::Bra(_) => {}

@@ -1,5 +1,6 @@
 //! One launch: refuses what no device would run, spreads blocks over threads, runs the warps of a block in turn.
 
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -44,14 +45,22 @@ pub struct Options {
     pub max_shared: u32,
     /// Stop with [`FaultKind::Budget`] after about so many warp instructions.
     pub instructions: Option<u64>,
+    /// What kernels print goes here, whole lines or not, as it comes; to the standard output if nothing is said.
+    pub print: fn(&str),
 }
 
 impl Default for Options {
     /// All cores, checks on, 163 KiB, no budget.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { threads, checks: true, max_shared: 163 << 10, instructions: None }
+        Options { threads, checks: true, max_shared: 163 << 10, instructions: None, print }
     }
+}
+
+fn print(text: &str) {
+    print!("{text}");
+    // What a line is waited for may never end, and the process may end without this library's knowing.
+    let _ = std::io::stdout().flush();
 }
 
 /// A barrier of a block.
@@ -225,6 +234,7 @@ impl Run<'_> {
         let mut block = Block {
             routine,
             view: &self.view,
+            print: self.options.print,
             lock64: &self.lock64,
             params: &self.params,
             params_len: launch.params.len() as u32,

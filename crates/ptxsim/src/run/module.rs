@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use crate::error::{MemoryError, ParseError};
 use crate::lower::entry::{Place, lower, param_offset};
-use crate::lower::op::Routine;
+use crate::lower::op::{Routine, SystemKind};
 use crate::lower::windows::GLOBALS;
 use crate::run::memory::{Allocation, Memory};
 use crate::text::ast::{Ast, original};
 use crate::text::parse::parse;
 use crate::text::ty::{Space, Ty};
+
+/// Bytes that kernels' `malloc` takes from, as on a device where nothing else is said.
+const HEAP: u64 = 8 << 20;
 
 /// A parsed PTX module. Module-level variables keep their values from launch to launch.
 pub struct Module {
@@ -143,6 +146,10 @@ impl Module {
     /// run on this memory alone. Errors: also no room for a variable.
     pub fn parse_in(name: &str, text: &str, memory: &mut Memory) -> Result<Module, ParseError> {
         let image = Image::placed(name, text, |_, size| memory.alloc(size).map_err(|e| e.to_string()))?;
+        if image.routines.iter().any(|r| r.systems.iter().any(|s| s.kind == SystemKind::Malloc)) {
+            let fail = |e: MemoryError| ParseError { name: name.into(), line: 0, message: e.to_string() };
+            memory.reserve_heap(HEAP).map_err(fail)?;
+        }
         for variable in &image.variables {
             let fail = |e: MemoryError| ParseError { name: name.into(), line: 0, message: e.to_string() };
             memory.write(variable.address, &variable.bytes).map_err(fail)?;
