@@ -3,9 +3,20 @@
 use super::Out;
 use crate::driver::Driver;
 use crate::graph::{Executable, Graph};
-use crate::status::Result;
+use crate::status::{Result, Status};
 
-fn instantiate(d: &mut Driver, out: &Out<u64>, graph: u64) -> Result {
+/// `CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH`, `_UPLOAD`, `_DEVICE_LAUNCH`, `_USE_NODE_PRIORITY`.
+const AUTO_FREE: u64 = 1;
+const DEVICE_LAUNCH: u64 = 4;
+const ALL_FLAGS: u64 = 15;
+
+fn instantiate(d: &mut Driver, out: &Out<u64>, graph: u64, flags: u64) -> Result {
+    if flags & !ALL_FLAGS != 0 || flags & AUTO_FREE != 0 && flags & DEVICE_LAUNCH != 0 {
+        return Err(d.wrong(&format!("flags {flags:#x}"), Status::CUDA_ERROR_INVALID_VALUE));
+    }
+    if flags & DEVICE_LAUNCH != 0 {
+        return Err(d.wrong("launches of graphs by kernels are not emulated", Status::CUDA_ERROR_NOT_SUPPORTED));
+    }
     let graph = d.graphs.get(graph, d.name)?.0.clone();
     let call = d.here();
     out.put(d.executables.insert((Executable::new(graph), call)))
@@ -22,7 +33,7 @@ calls! {
         let call = d.here();
         out.put(d.graphs.insert((copy, call)))
     };
-    cuGraphInstantiateWithFlags(out: Out<u64>, graph: u64, _flags: u64) Context |d| instantiate(d, &out, graph);
+    cuGraphInstantiateWithFlags(out: Out<u64>, graph: u64, flags: u64) Context |d| instantiate(d, &out, graph, flags);
     cuGraphExecDestroy(executable: u64) Driver |d| d.executables.remove(executable, d.name).map(drop);
     cuGraphUpload(executable: u64, stream: u64) Context |d| {
         d.executables.get(executable, d.name)?;

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 
+use super::library::resolve;
 use super::{In, Out};
 use crate::driver::Driver;
 use crate::status::{Result, Status};
@@ -79,7 +80,8 @@ fn kernel(
 }
 
 /// Blocks of a kernel that a multiprocessor holds at once, by threads and shared memory (registers are not known).
-fn blocks(d: &Driver, function: u64, threads: i32, dynamic: usize) -> Result<i32> {
+fn blocks(d: &mut Driver, function: u64, threads: i32, dynamic: usize) -> Result<i32> {
+    let function = resolve(d, function)?;
     let f = d.functions.get(function, d.name)?;
     let loaded = d.modules.get(f.module, d.name)?;
     let k = loaded.module.kernels().iter().find(|k| k.name == f.name).ok_or(Status::CUDA_ERROR_INVALID_HANDLE)?;
@@ -91,6 +93,29 @@ fn blocks(d: &Driver, function: u64, threads: i32, dynamic: usize) -> Result<i32
     let shared = k.static_shared + dynamic + 1024;
     let by_shared = i32::try_from(card.shared as usize / shared).unwrap_or(i32::MAX);
     Ok((card.threads / warps).min(card.blocks).min(by_shared))
+}
+
+/// The block size that fills a multiprocessor best, and the blocks that fill the card.
+fn potential(
+    d: &mut Driver,
+    grid: &Out<i32>,
+    block: &Out<i32>,
+    function: u64,
+    size: Option<extern "C" fn(i32) -> usize>,
+    shared: usize,
+    limit: i32,
+) -> Result {
+    let most = if limit > 0 { limit.min(1024) } else { 1024 };
+    let card = d.cards[d.card()?].card;
+    let mut best = (0, 0, 0);
+    for threads in (32..=most.max(32)).step_by(32) {
+        let count = blocks(d, function, threads, size.map_or(shared, |f| f(threads)))?;
+        if count * threads >= best.0 {
+            best = (count * threads, count, threads);
+        }
+    }
+    grid.put(best.1 * card.multiprocessors)?;
+    block.put(best.2)
 }
 
 /// Of a `CUlaunchConfig`: grid, block, shared memory, stream, attributes, how many.
@@ -115,6 +140,7 @@ calls! {
         each: In<*const u8>,
         extra: In<usize>
     ) Context |d| {
+        let function = resolve(d, function)?;
         let work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &extra)?;
         let stream = d.stream(stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
@@ -124,6 +150,7 @@ calls! {
         if c.count > 0 {
             return Err(d.wrong("attributes of a launch are not emulated", Status::CUDA_ERROR_NOT_SUPPORTED));
         }
+        let function = resolve(d, function)?;
         let work = kernel(d, function, [c.grid, c.block], c.shared, &each, &extra)?;
         let stream = d.stream(c.stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
@@ -141,20 +168,18 @@ calls! {
         size: Option<extern "C" fn(i32) -> usize>,
         shared: usize,
         limit: i32
-    ) Context |d| {
-        let most = if limit > 0 { limit.min(1024) } else { 1024 };
-        let card = d.cards[d.card()?].card;
-        let mut best = (0, 0, 0);
-        for threads in (32..=most.max(32)).step_by(32) {
-            let count = blocks(d, function, threads, size.map_or(shared, |f| f(threads)))?;
-            if count * threads >= best.0 {
-                best = (count * threads, count, threads);
-            }
-        }
-        grid.put(best.1 * card.multiprocessors)?;
-        block.put(best.2)
-    };
+    ) Context |d| potential(d, &grid, &block, function, size, shared, limit);
+    cuOccupancyMaxPotentialBlockSizeWithFlags(
+        grid: Out<i32>,
+        block: Out<i32>,
+        function: u64,
+        size: Option<extern "C" fn(i32) -> usize>,
+        shared: usize,
+        limit: i32,
+        _flags: u32
+    ) Context |d| potential(d, &grid, &block, function, size, shared, limit);
     cuOccupancyAvailableDynamicSMemPerBlock(bytes: Out<usize>, function: u64, count: i32, _threads: i32) Context |d| {
+        let function = resolve(d, function)?;
         let f = d.functions.get(function, d.name)?;
         let loaded = d.modules.get(f.module, d.name)?;
         let fixed = loaded.module.kernels().iter().find(|k| k.name == f.name).map_or(0, |k| k.static_shared);

@@ -39,6 +39,11 @@ calls! {
         at.put(found.unwrap_or(std::ptr::null_mut()))?;
         found.map(drop).ok_or(Status::CUDA_ERROR_NOT_FOUND)
     };
+    // Tables by which NVIDIA's own libraries reach what is in no reference; NVRTC asks for one and does without.
+    cuGetExportTable(table: Out<*const c_void>, _id: usize) Nothing |_| {
+        table.put_if(std::ptr::null());
+        Err(Status::CUDA_ERROR_NOT_FOUND)
+    };
     cuGetProcAddress(name: Text, at: Out<*mut c_void>, _version: i32, _flags: u64) Nothing |_| {
         let found = address(&name.text()?);
         at.put(found.unwrap_or(std::ptr::null_mut()))?;

@@ -11,6 +11,23 @@ use crate::work::{Callback, Work};
 /// `CU_STREAM_NON_BLOCKING`.
 const NON_BLOCKING: u32 = 1;
 
+/// A function that is told the stream that calls it, and how that fares.
+type StreamCallback = unsafe extern "C" fn(u64, Status, *mut c_void);
+
+struct Told {
+    function: StreamCallback,
+    stream: u64,
+    data: *mut c_void,
+}
+
+/// Calls it. What it needs is given up: in a stream that is captured, which callbacks may not be, it would be called again.
+unsafe extern "C" fn tell(told: *mut c_void) {
+    // SAFETY: made by `cuStreamAddCallback` for one call.
+    let told = unsafe { Box::from_raw(told.cast::<Told>()) };
+    // SAFETY: the program gave function and data for this.
+    unsafe { (told.function)(told.stream, Status::CUDA_SUCCESS, told.data) };
+}
+
 fn create(d: &mut Driver, out: &Out<u64>, flags: u32, priority: i32) -> Result {
     if flags > NON_BLOCKING {
         return Err(d.wrong(&format!("flags {flags:#x}: 0 or 1 are known"), Status::CUDA_ERROR_INVALID_VALUE));
@@ -83,6 +100,20 @@ calls! {
         let Some(function) = function else { return Err(Status::CUDA_ERROR_INVALID_VALUE) };
         let stream = d.stream(stream)?;
         d.submit(stream, Work::Call(Callback { function, data })).map(drop)
+    };
+    cuStreamAddCallback(stream: u64, function: Option<StreamCallback>, data: *mut c_void, flags: u32) Context |d| {
+        let Some(function) = function.filter(|_| flags == 0) else { return Err(Status::CUDA_ERROR_INVALID_VALUE) };
+        let named = stream;
+        let stream = d.stream(stream)?;
+        if d.streams.get(stream, d.name)?.capture.is_some() {
+            return Err(d.wrong("a callback in a capture", Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED));
+        }
+        let told = Box::into_raw(Box::new(Told { function, stream: named, data }));
+        d.submit(stream, Work::Call(Callback { function: tell, data: told.cast() })).map(drop)
+    };
+    cuStreamGetDevice(stream: u64, device: Out<i32>) Context |d| {
+        d.stream(stream)?;
+        device.put(d.card()? as i32)
     };
     cuStreamBeginCapture_v2(stream: u64, mode: u32) Context |d| begin(d, stream, mode);
     cuStreamEndCapture(stream: u64, graph: Out<u64>) Context |d| {
