@@ -60,6 +60,9 @@ pub struct Context {
     /// What went wrong in a kernel: every call answers with it from then on.
     pub failed: Option<Status>,
     pub primary: bool,
+    /// Limits by their number and the preferred cache, as the program set them.
+    pub limits: HashMap<u32, usize>,
+    pub cache: u32,
 }
 
 pub struct Stream {
@@ -367,7 +370,8 @@ impl Driver {
 
     /// A context on a card, with the stream that every context has.
     pub fn add_context(&mut self, card: usize, primary: bool) -> u64 {
-        let context = Context { card, legacy: 0, per_thread: HashMap::new(), failed: None, primary };
+        let (per_thread, limits) = (HashMap::new(), HashMap::new());
+        let context = Context { card, legacy: 0, per_thread, failed: None, primary, limits, cache: 0 };
         let handle = self.contexts.insert(context);
         let legacy = self.add_stream(handle, true, true);
         if let Ok(context) = self.contexts.get_mut(handle, self.name) {

@@ -202,3 +202,49 @@ fn memory_is_mapped_where_it_is_wanted_and_comes_back_as_the_kernel_left_it() {
     assert_eq!(memory.unmap(at).unwrap(), [1, 2, 3, 4, 9]);
     assert!(memory.unmap(at).is_err());
 }
+
+/// Functions that are called by their addresses: from a table in memory, by lane, with arguments and results of their own.
+#[test]
+fn functions_are_called_by_address() {
+    let globals =
+        ".func (.param .b32 r) triple(.param .b32 a) { .reg .b32 %r; ld.param.b32 %r, [a]; mul.lo.u32 %r, %r, 3;
+            st.param.b32 [r], %r; ret; }
+        .func (.param .b32 r) square(.param .b32 a) { .reg .b32 %r; ld.param.b32 %r, [a]; mul.lo.u32 %r, %r, %r;
+            st.param.b32 [r], %r; ret; }
+        .func nothing(.param .b64 a) { ret; }
+        .global .align 8 .u64 table[3] = {triple, square, nothing};"
+            .replace('\n', " ");
+    let body = |index: &str| {
+        format!(
+            "mov.u32 %r10, {index}; mul.wide.u32 %rd10, %r10, 8; mov.u64 %rd11, table; add.u64 %rd11, %rd11, %rd10;
+            ld.global.u64 %rd12, [%rd11]; mov.u32 %r11, 99; setp.lt.u32 %p1, %r1, 8;
+            {{ .param .b32 a; .param .b32 r; st.param.b32 [a], %r1;
+            @%p1 call (r), %rd12, (a), prototype;
+            @%p1 ld.param.b32 %r11, [r]; }}
+            prototype: .callprototype (.param .b32 _) _ (.param .b32 _);
+            mul.wide.u32 %rd13, %r1, 4; add.u64 %rd14, %rd1, %rd13; st.global.u32 [%rd14], %r11;"
+        )
+    };
+    let setup = Setup::new(4 * 10, &[0; 4]);
+    setup.run(&kernel_with(&globals, "", &format!("and.b32 %r9, %r1, 1;\n{}", body("%r9"))), 1, 10, 0).unwrap();
+    assert_eq!(setup.words(), [0, 1, 6, 9, 12, 25, 18, 49, 99, 99]);
+    let fault = setup.run(&kernel_with(&globals, "", &body("2")), 1, 10, 0).unwrap_err();
+    assert_eq!(fault.kind, FaultKind::BadOperand);
+}
+
+/// Without checks, lanes that are not there are not waited for, as on hardware.
+#[test]
+fn masks_may_name_lanes_that_are_not_there_where_nothing_is_checked() {
+    let text = kernel_with(
+        "",
+        "",
+        "bar.warp.sync -1; mul.wide.u32 %rd3, %r1, 4; add.u64 %rd3, %rd1, %rd3;
+        shfl.sync.bfly.b32 %r4, %r1, 1, 31, -1; st.global.u32 [%rd3], %r4;",
+    );
+    let run = |checks: bool| {
+        let setup = Setup::new(4 * 4, &[0; 4]);
+        setup.run_with(&text, 1, 4, 0, &Options { checks, ..Options::default() }).map(|_| setup.words())
+    };
+    assert_eq!(run(true).unwrap_err().kind, FaultKind::BadMask);
+    assert_eq!(run(false).unwrap(), [1, 0, 3, 2]);
+}

@@ -228,6 +228,7 @@ pub fn attribute(d: &Driver, function: u64, attribute: u32) -> Result<i32> {
     Ok(match () {
         () if is(F::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK) => kernel.max_threads.map_or(1024, |n| n as i32),
         () if is(F::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES) => kernel.static_shared as i32,
+        () if is(F::CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES) => loaded.module.constants() as i32,
         () if is(F::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES) => kernel.local as i32,
         () if is(F::CU_FUNC_ATTRIBUTE_NUM_REGS) => REGISTERS,
         () if is(F::CU_FUNC_ATTRIBUTE_PTX_VERSION) || is(F::CU_FUNC_ATTRIBUTE_BINARY_VERSION) => 10 * major + minor,

@@ -12,6 +12,8 @@ const ABSENT: u32 = 1;
 /// The function that a program means by a name without a version: the newest that is here.
 fn address(name: &str) -> Option<*mut c_void> {
     let all = super::all();
+    // Renamed with CUDA 12.
+    let name = if name == "cuGraphInstantiate" { "cuGraphInstantiateWithFlags" } else { name };
     let find = |name: &str| all.iter().find(|(known, _)| *known == name).map(|(_, at)| *at);
     ["_v4", "_v3", "_v2", ""].iter().find_map(|version| find(&format!("{name}{version}")))
 }

@@ -2,6 +2,7 @@
 
 use crate::lower::class::Class;
 use crate::lower::entry::{Lower, Result};
+use crate::lower::indirect::by_address;
 use crate::lower::instruction::Mods;
 use crate::lower::op::{
     AtomKind, AtomOp, BarKind, BarOp, CpAsync, LdMatrix, MemOp, MmaKind, MmaOp, NONE, Op, WarpKind, WarpOp,
@@ -261,6 +262,9 @@ impl<'a> Lower<'a> {
             }
             "call" => {
                 self.finish(m)?;
+                if let Some(address) = by_address(instr) {
+                    return self.call_at(f, instr, address);
+                }
                 let name = instr.operands.iter().find_map(|o| match o {
                     Operand::Name { name, .. } => Some(name),
                     _ => None,

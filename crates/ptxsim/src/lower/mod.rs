@@ -8,6 +8,7 @@ mod allocate;
 pub mod class;
 mod conversion;
 pub mod entry;
+pub mod indirect;
 mod instruction;
 pub mod lanes;
 mod memory;

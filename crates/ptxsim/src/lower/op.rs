@@ -306,6 +306,17 @@ pub enum Op {
         target: u32,
         link: u16,
     },
+    /// To the place that a table has for the address in a register.
+    CallAt {
+        address: u16,
+        table: u32,
+    },
+    /// Copies so many bytes of local memory, written or not.
+    CopyLocal {
+        from: u32,
+        to: u32,
+        bytes: u32,
+    },
     Ret {
         link: u16,
     },
@@ -358,6 +369,8 @@ pub struct Routine {
     pub matrices: Vec<LdMatrix>,
     pub systems: Vec<SystemOp>,
     pub tables: Vec<Vec<u32>>,
+    /// Of calls by address: addresses, and where they lead.
+    pub calls: Vec<Vec<(u64, u32)>>,
     /// Registers per bank.
     pub w: usize,
     pub d: usize,
@@ -417,6 +430,7 @@ impl Routine {
                 see(*dst, &mut args.d, Def);
             }
             Op::BrxIdx { index, .. } => see(Bank::W, index, Use),
+            Op::CallAt { address, .. } => see(Bank::D, address, Use),
             Op::Call { link, .. } => see(Bank::W, link, Def),
             Op::Ret { link } => see(Bank::W, link, Use),
             Op::Ld(i) => access(&mut self.mem[*i as usize], Def, see),
@@ -478,7 +492,7 @@ impl Routine {
                 }
                 optional(Bank::D, &mut op.dst, Def, see);
             }
-            Op::Nop | Op::Bra(_) | Op::Exit | Op::Trap | Op::CpCommit | Op::CpWait(_) => {}
+            Op::Nop | Op::Bra(_) | Op::CopyLocal { .. } | Op::Exit | Op::Trap | Op::CpCommit | Op::CpWait(_) => {}
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::error::{MemoryError, ParseError};
 use crate::lower::entry::{Place, lower, param_offset};
+use crate::lower::indirect::address_of;
 use crate::lower::op::{Routine, SystemKind};
 use crate::lower::windows::GLOBALS;
 use crate::run::memory::{Allocation, Memory};
@@ -162,6 +163,11 @@ impl Module {
         self.image.variables.iter().map(|v| (v.name.as_str(), v.address..v.address + v.bytes.len() as u64))
     }
 
+    /// Bytes of all its constant variables.
+    pub fn constants(&self) -> usize {
+        self.image.variables.iter().filter(|v| v.constant).map(|v| v.bytes.len()).sum()
+    }
+
     /// A module with variables of its own.
     pub(crate) fn new(image: Arc<Image>) -> Module {
         let place = |v: &Variable| {
@@ -218,10 +224,15 @@ fn variables(ast: &Ast, mut place: impl FnMut(u64, u64) -> Result<u64, String>) 
         let mut bytes = var.init.clone();
         bytes.resize(var.size as usize, 0);
         for (offset, symbol, plus) in &var.fixups {
-            let Some(place) = places.get(symbol) else {
-                return Err((0, format!("initial value of `{}` names `{symbol}`, which is no variable", var.name)));
+            let function = ast.function(symbol).map(|(number, _)| address_of(number));
+            let Some(start) = places.get(symbol).map(|place| place.address).or(function) else {
+                let name = &var.name;
+                return Err((
+                    0,
+                    format!("initial value of `{name}` names `{symbol}`, which is no variable or function"),
+                ));
             };
-            let address = place.address.wrapping_add(*plus as u64).to_le_bytes();
+            let address = start.wrapping_add(*plus as u64).to_le_bytes();
             if let Some(target) = bytes.get_mut(*offset as usize..*offset as usize + 8) {
                 target.copy_from_slice(&address);
             }

@@ -70,6 +70,13 @@ pub struct Ast {
     pub functions: Vec<Function>,
 }
 
+impl Ast {
+    /// Which function has a name; entries have no address.
+    pub fn function(&self, name: &str) -> Option<(usize, &Function)> {
+        self.functions.iter().enumerate().find(|(_, f)| f.name == name && !f.entry)
+    }
+}
+
 /// A function-level variable's name as written.
 pub fn original(unique: &str) -> &str {
     unique.split('@').next().unwrap_or(unique)
