@@ -208,6 +208,23 @@ fn asks_first() -> Fallible {
     }
 }
 
+/// A cooperative launch of what the card does not hold at once.
+fn too_many_blocks() -> Fallible {
+    open()?;
+    let (_, all) = kernel(&link(&[CALLER, CALLEE])?, c"all")?;
+    let (mut data, none) = (unsafe { result::malloc_sync(16)? }, null_mut());
+    let mut each: [*mut c_void; 1] = [(&raw mut data).cast()];
+    for grid in [1, 100_000] {
+        let done = unsafe {
+            result::memset_d8_sync(data, 0, 16)?;
+            sys::cuLaunchCooperativeKernel(all, grid, 1, 1, 4, 1, 1, 0, none, each.as_mut_ptr())
+        };
+        println!("{grid} {done:?}");
+    }
+    result::ctx::synchronize()?;
+    unsafe { result::free_sync(data) }
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -217,6 +234,7 @@ fn program() {
         "host memory" => host_memory(),
         "pools" => pools(),
         "asks first" => asks_first(),
+        "too many blocks" => too_many_blocks(),
         other => panic!("no program is called {other}"),
     };
     if let Err(e) = done {
@@ -278,4 +296,10 @@ fn a_query_does_not_wait_for_the_host() {
     let out = run("asks first", &[]);
     let said = text(&out.stdout);
     assert!(said.contains("Err(CUDA_ERROR_NOT_READY)\ncalled CUDA_SUCCESS 7\ndone"), "{said}");
+}
+
+#[test]
+fn cooperative_launches_fit_on_the_card() {
+    let lines = ["1 CUDA_SUCCESS", "100000 CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE"];
+    says("too many blocks", &lines, Some("100000 blocks at once, the card holds 3456"));
 }

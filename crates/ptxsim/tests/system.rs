@@ -248,3 +248,31 @@ fn masks_may_name_lanes_that_are_not_there_where_nothing_is_checked() {
     assert_eq!(run(true).unwrap_err().kind, FaultKind::BadMask);
     assert_eq!(run(false).unwrap(), [1, 0, 3, 2]);
 }
+
+/// Every block adds to a sum, and reads what all of them have added; twice, with one block ending before the others.
+#[test]
+fn blocks_wait_for_each_other() {
+    let external = ".extern .func (.param .b64 h) cudaCGGetIntrinsicHandle(.param .b32 s);
+        .extern .func (.param .b32 r) cudaCGSynchronize(.param .b64 h, .param .b32 f);"
+        .replace('\n', " ");
+    let wait = "{ .param .b64 h; .param .b32 f; .param .b32 r; st.param.b64 [h], %rd9; st.param.b32 [f], 0;
+        call.uni (r), cudaCGSynchronize, (h, f); ld.param.b32 %r9, [r]; }";
+    let body = format!(
+        "{{ .param .b32 s; .param .b64 h; st.param.b32 [s], 2; call.uni (h), cudaCGGetIntrinsicHandle, (s);
+        ld.param.b64 %rd9, [h]; }}
+        mov.u32 %r5, %ctaid.x; red.global.add.u32 [%rd1], 1; {wait}
+        ld.global.u32 %r6, [%rd1]; {wait}
+        setp.eq.u32 %p1, %r5, 0; @%p1 bra $end;
+        red.global.add.u32 [%rd1], %r6; {wait}
+        ld.global.u32 %r7, [%rd1]; add.u32 %r6, %r6, %r7;
+        $end: mul.wide.u32 %rd5, %r2, 4; add.u64 %rd6, %rd1, %rd5; st.global.u32 [%rd6+4], %r6;"
+    );
+    let setup = Setup::new(4 * (1 + 3 * 40), &[0; 4]);
+    setup.memory.write(setup.out, &[0; 4]).unwrap();
+    setup.run(&kernel_with(&external, "", &body), 3, 40, 0).unwrap();
+    let words = setup.words();
+    // 3 * 40 once, then 2 * 40 times as much more.
+    let all = 120 + 80 * 120;
+    assert_eq!(words[0], all);
+    assert!(words[1..41].iter().all(|w| *w == 120) && words[41..].iter().all(|w| *w == 120 + all), "{words:?}");
+}

@@ -1,7 +1,5 @@
 //! Launches of kernels, and how many blocks fit.
 
-use std::ffi::c_void;
-
 use super::library::resolve;
 use super::{In, Out};
 use crate::driver::Driver;
@@ -118,6 +116,30 @@ fn potential(
     block.put(best.2)
 }
 
+/// `CU_LAUNCH_ATTRIBUTE_IGNORE` and `_COOPERATIVE`.
+const IGNORE: u32 = 0;
+const COOPERATIVE: u32 = 2;
+
+/// `CUlaunchAttribute`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Attribute {
+    id: u32,
+    value: [u64; 8],
+}
+
+/// That all blocks of a launch fit on the card at once.
+fn together(d: &mut Driver, function: u64, work: &Kernel) -> Result {
+    let count = |size: [u32; 3]| size.iter().fold(1u64, |n, &m| n.saturating_mul(m.into()));
+    let each = blocks(d, function, count(work.block) as i32, work.shared as usize)?;
+    let most = i64::from(each) * i64::from(d.cards[d.card()?].card.multiprocessors);
+    if count(work.grid) as i64 > most {
+        let text = format!("{}: {} blocks at once, the card holds {most}", work.entry, count(work.grid));
+        return Err(d.wrong(&text, Status::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE));
+    }
+    Ok(())
+}
+
 /// Of a `CUlaunchConfig`: grid, block, shared memory, stream, attributes, how many.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -126,7 +148,7 @@ pub struct Config {
     block: [u32; 3],
     shared: u32,
     stream: u64,
-    attributes: *const c_void,
+    attributes: *const Attribute,
     count: u32,
 }
 
@@ -147,12 +169,37 @@ calls! {
     };
     cuLaunchKernelEx(config: In<Config>, function: u64, each: In<*const u8>, extra: In<usize>) Context |d| {
         let c = config.get()?;
-        if c.count > 0 {
-            return Err(d.wrong("attributes of a launch are not emulated", Status::CUDA_ERROR_NOT_SUPPORTED));
+        let mut cooperative = false;
+        for attribute in In(c.attributes).all(c.count as usize)? {
+            match attribute.id {
+                IGNORE => {}
+                COOPERATIVE => cooperative = attribute.value[0] as u32 != 0,
+                other => {
+                    let text = format!("the attribute {other} of a launch is not emulated");
+                    return Err(d.wrong(&text, Status::CUDA_ERROR_NOT_SUPPORTED));
+                }
+            }
         }
         let function = resolve(d, function)?;
         let work = kernel(d, function, [c.grid, c.block], c.shared, &each, &extra)?;
+        if cooperative {
+            together(d, function, &work)?;
+        }
         let stream = d.stream(c.stream)?;
+        d.submit(stream, Work::Kernel(work)).map(drop)
+    };
+    cuLaunchCooperativeKernel(
+        function: u64,
+        gx: u32, gy: u32, gz: u32,
+        bx: u32, by: u32, bz: u32,
+        shared: u32,
+        stream: u64,
+        each: In<*const u8>
+    ) Context |d| {
+        let function = resolve(d, function)?;
+        let work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &In::NULL)?;
+        together(d, function, &work)?;
+        let stream = d.stream(stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
     };
     cuOccupancyMaxActiveBlocksPerMultiprocessor(count: Out<i32>, function: u64, threads: i32, shared: usize) Context |d| {

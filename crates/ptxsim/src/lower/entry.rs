@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::lower::allocate::allocate;
+use crate::lower::calls::{address_of, by_address, calls_by_address, is_call, taken};
 use crate::lower::class::Class;
-use crate::lower::indirect::{address_of, by_address, calls_by_address, is_call, taken};
 use crate::lower::op::{Address, Alu, Args, Ins, NONE, Op, P_SINK, P_TRUE, Routine, SINK, Special};
 use crate::lower::windows::{LOCAL_WINDOW, SHARED_WINDOW};
 use crate::text::ast::{Ast, Function, Instr, Stmt, Var, original};
@@ -28,7 +28,7 @@ pub struct Place {
 pub struct Lower<'a> {
     pub ast: &'a Ast,
     pub routine: Routine,
-    places: HashMap<String, Place>,
+    pub places: HashMap<String, Place>,
     /// Registers of the function being lowered: bank and number, once used.
     regs: Vec<Option<u16>>,
     /// Declared types of the same.
@@ -116,7 +116,7 @@ impl<'a> Lower<'a> {
         Err((self.line, message.into()))
     }
 
-    fn find(&self, name: &str) -> Result<&'a Function> {
+    pub fn find(&self, name: &str) -> Result<&'a Function> {
         match self.ast.function(name) {
             Some((_, f)) => Ok(f),
             None => self.fail(format!("call of `{name}`, which has no body in this module")),
@@ -239,54 +239,6 @@ impl<'a> Lower<'a> {
         }
         self.active.pop();
         Ok(start)
-    }
-
-    /// A caller's parameter variables are the callee's own: nobody else uses them at that time.
-    fn alias_arguments(&mut self, f: &Function) -> Result<()> {
-        for stmt in &f.body {
-            let Stmt::Instr(instr) = stmt else { continue };
-            if !is_call(instr) || by_address(instr).is_some() {
-                continue;
-            }
-            self.line = instr.line;
-            let (mut callee, mut returns, mut arguments) = (None, &[][..], &[][..]);
-            for operand in &instr.operands {
-                match operand {
-                    Operand::Name { name, .. } => callee = Some(self.find(name)?),
-                    Operand::List(list) if callee.is_none() => returns = list,
-                    Operand::List(list) => arguments = list,
-                    _ => return self.fail("this form of call is not supported"),
-                }
-            }
-            let Some(callee) = callee else { return self.fail("call names no function") };
-            // A caller may ask for a result where the other text gives none; nobody has written it then.
-            if !callee.returns.is_empty() && returns.len() != callee.returns.len()
-                || arguments.len() != callee.params.len()
-            {
-                return self.fail(format!("call of `{}` with a wrong number of arguments", callee.name));
-            }
-            let pairs = returns.iter().zip(&callee.returns).chain(arguments.iter().zip(&callee.params));
-            for (given, own) in pairs {
-                let Operand::Symbol { name, offset: 0 } = given else {
-                    return self.fail("call arguments must be .param variables");
-                };
-                let Some(var) = f.vars.iter().find(|v| &v.name == name && v.space == Space::Param) else {
-                    return self.fail(format!("`{}` is no .param variable of the caller", original(name)));
-                };
-                if var.size != own.size {
-                    return self.fail(format!(
-                        "argument `{}` has {} bytes, not {}",
-                        original(name),
-                        var.size,
-                        own.size
-                    ));
-                }
-                if let Some(&place) = self.places.get(&own.name) {
-                    self.places.insert(name.clone(), place);
-                }
-            }
-        }
-        Ok(())
     }
 
     pub fn here(&self) -> Result<u32> {

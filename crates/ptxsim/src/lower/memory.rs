@@ -1,8 +1,8 @@
 //! Memory, control flow and synchronisation: what these instructions become.
 
+use crate::lower::calls::by_address;
 use crate::lower::class::Class;
 use crate::lower::entry::{Lower, Result};
-use crate::lower::indirect::by_address;
 use crate::lower::instruction::Mods;
 use crate::lower::op::{
     AtomKind, AtomOp, BarKind, BarOp, CpAsync, LdMatrix, MemOp, MmaKind, MmaOp, NONE, Op, WarpKind, WarpOp,

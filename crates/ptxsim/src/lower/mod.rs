@@ -5,10 +5,11 @@
 //! that touch memory or other lanes are executed in `run`. Imports `text`.
 
 mod allocate;
+pub mod calls;
 pub mod class;
 mod conversion;
 pub mod entry;
-pub mod indirect;
+
 mod instruction;
 pub mod lanes;
 mod memory;

@@ -342,6 +342,8 @@ pub enum Op {
     LdMatrix(u32),
     Mma(u32),
     System(u32),
+    /// Waits for all threads of the grid.
+    SyncGrid,
 }
 
 #[derive(Clone)]
@@ -389,6 +391,8 @@ pub struct Routine {
     pub granule: u32,
     /// Blocks must run in order: the result could depend on it.
     pub ordered: bool,
+    /// Blocks wait for each other: all of them are under way at once.
+    pub grid: bool,
 }
 
 /// What an operation does to a register.
@@ -492,7 +496,14 @@ impl Routine {
                 }
                 optional(Bank::D, &mut op.dst, Def, see);
             }
-            Op::Nop | Op::Bra(_) | Op::CopyLocal { .. } | Op::Exit | Op::Trap | Op::CpCommit | Op::CpWait(_) => {}
+            Op::Nop
+            | Op::SyncGrid
+            | Op::Bra(_)
+            | Op::CopyLocal { .. }
+            | Op::Exit
+            | Op::Trap
+            | Op::CpCommit
+            | Op::CpWait(_) => {}
         }
     }
 }

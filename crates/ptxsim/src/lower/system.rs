@@ -9,6 +9,12 @@ use crate::text::ty::Ty;
 
 impl Lower<'_> {
     pub fn system(&mut self, m: &mut Mods, instr: &Instr) -> Result<()> {
+        if m.take("sync_grid") {
+            self.finish(m)?;
+            self.routine.grid = true;
+            self.push(Op::SyncGrid, Class::Barrier);
+            return Ok(());
+        }
         let kind = m.find(|name| match name {
             "print" => Some(SystemKind::Print),
             "assert" => Some(SystemKind::Assert),

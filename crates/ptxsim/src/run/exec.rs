@@ -32,6 +32,8 @@ pub fn trap<T>(kind: FaultKind, lane: u32, address: Option<u64>, message: impl I
 pub enum Stop {
     /// At a barrier (index of the operation, lanes); the warp's pc is still on it.
     Barrier(u32, u32),
+    /// At the barrier of the grid; the warp's pc is still on it.
+    Grid,
     Exit,
     /// Its turn is over.
     Turn,
@@ -45,6 +47,8 @@ enum Flow {
     Elsewhere,
     /// It waits at this barrier.
     Barrier(u32),
+    /// It waits for the grid.
+    Grid,
     Exit,
 }
 
@@ -137,6 +141,7 @@ impl Block<'_> {
                 Flow::Next => warp.pc += 1,
                 Flow::Elsewhere => {}
                 Flow::Barrier(i) => return Ok(Stop::Barrier(i, warp.active)),
+                Flow::Grid => return Ok(Stop::Grid),
                 Flow::Exit => return Ok(Stop::Exit),
             }
         }
@@ -164,6 +169,10 @@ impl Block<'_> {
             },
             Op::Bar(i) => match self.meet(warp, m)? {
                 true => return Ok(Flow::Barrier(*i)),
+                false => return Ok(Flow::Elsewhere),
+            },
+            Op::SyncGrid => match self.meet(warp, m)? {
+                true => return Ok(Flow::Grid),
                 false => return Ok(Flow::Elsewhere),
             },
             Op::Warp(i) => match self.warp_op(warp, *i, m)? {

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{MemoryError, ParseError};
+use crate::lower::calls::address_of;
 use crate::lower::entry::{Place, lower, param_offset};
-use crate::lower::indirect::address_of;
 use crate::lower::op::{Routine, SystemKind};
 use crate::lower::windows::GLOBALS;
 use crate::run::memory::{Allocation, Memory};

@@ -45,7 +45,21 @@ const TEXT: &str = "
     system.free %d;
     ret;
 }
+.func (.param .b64 handle) cudaCGGetIntrinsicHandle(.param .b32 scope) {
+    .reg .b64 %d;
+    mov.u64 %d, 1;
+    st.param.b64 [handle], %d;
+    ret;
+}
+.func (.param .b32 status) cudaCGSynchronize(.param .b64 handle, .param .b32 flags) {
+    .reg .b32 %r;
+    system.sync_grid;
+    mov.u32 %r, 0;
+    st.param.b32 [status], %r;
+    ret;
+}
 ";
+const NAMES: [&str; 6] = ["vprintf", "__assertfail", "malloc", "free", "cudaCGGetIntrinsicHandle", "cudaCGSynchronize"];
 
 /// Adds those of the device's own functions that a text calls and does not define.
 pub fn add_provided(ast: &mut Ast) -> Result<()> {
@@ -57,7 +71,7 @@ pub fn add_provided(ast: &mut Ast) -> Result<()> {
         })
     };
     let wanted = |name: &str| !ast.functions.iter().any(|f| f.name == name) && calls(name);
-    if !["vprintf", "__assertfail", "malloc", "free"].into_iter().any(wanted) {
+    if !NAMES.into_iter().any(wanted) {
         return Ok(());
     }
     let mut parser = Parser::new(TEXT)?;

@@ -1,5 +1,5 @@
-//! Calls by address: which functions there are to reach, and the code that leads to each. Arguments and results are copied between
-//! the caller's variables and those of the function that it is.
+//! Calls. By name: the caller's variables are the function's own. By address: which functions there are to reach, and the code that
+//! leads to each; arguments and results are copied between the caller's variables and those of the function that it is.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use crate::lower::class::Class;
 use crate::lower::entry::{Lower, Result};
 use crate::lower::op::{Op, P_TRUE};
 use crate::lower::windows::{FUNCTION_SIZE, FUNCTIONS};
-use crate::text::ast::{Ast, Function, Instr, Stmt, Var};
+use crate::text::ast::{Ast, Function, Instr, Stmt, Var, original};
 use crate::text::ty::{Operand, Space, Ty};
 
 /// Address of a function, by its number.
@@ -45,6 +45,54 @@ pub fn taken(ast: &Ast) -> Vec<&Function> {
 }
 
 impl<'a> Lower<'a> {
+    /// A caller's parameter variables are the callee's own: nobody else uses them at that time.
+    pub fn alias_arguments(&mut self, f: &Function) -> Result<()> {
+        for stmt in &f.body {
+            let Stmt::Instr(instr) = stmt else { continue };
+            if !is_call(instr) || by_address(instr).is_some() {
+                continue;
+            }
+            self.line = instr.line;
+            let (mut callee, mut returns, mut arguments) = (None, &[][..], &[][..]);
+            for operand in &instr.operands {
+                match operand {
+                    Operand::Name { name, .. } => callee = Some(self.find(name)?),
+                    Operand::List(list) if callee.is_none() => returns = list,
+                    Operand::List(list) => arguments = list,
+                    _ => return self.fail("this form of call is not supported"),
+                }
+            }
+            let Some(callee) = callee else { return self.fail("call names no function") };
+            // A caller may ask for a result where the other text gives none; nobody has written it then.
+            if !callee.returns.is_empty() && returns.len() != callee.returns.len()
+                || arguments.len() != callee.params.len()
+            {
+                return self.fail(format!("call of `{}` with a wrong number of arguments", callee.name));
+            }
+            let pairs = returns.iter().zip(&callee.returns).chain(arguments.iter().zip(&callee.params));
+            for (given, own) in pairs {
+                let Operand::Symbol { name, offset: 0 } = given else {
+                    return self.fail("call arguments must be .param variables");
+                };
+                let Some(var) = f.vars.iter().find(|v| &v.name == name && v.space == Space::Param) else {
+                    return self.fail(format!("`{}` is no .param variable of the caller", original(name)));
+                };
+                if var.size != own.size {
+                    return self.fail(format!(
+                        "argument `{}` has {} bytes, not {}",
+                        original(name),
+                        var.size,
+                        own.size
+                    ));
+                }
+                if let Some(&place) = self.places.get(&own.name) {
+                    self.places.insert(name.clone(), place);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A call by address, in a function whose variables are placed.
     pub fn call_at(&mut self, f: &Function, instr: &Instr, address: &Operand) -> Result<()> {
         let address = self.src(address, Ty::U64)?;
