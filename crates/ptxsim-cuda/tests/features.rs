@@ -225,6 +225,34 @@ fn too_many_blocks() -> Fallible {
     unsafe { result::free_sync(data) }
 }
 
+/// The graph that a capture becomes is known before it ends; entry points are those of the CUDA that is asked for.
+fn asked_for_its_graph() -> Fallible {
+    open()?;
+    unsafe {
+        let stream = result::stream::create(StreamKind::NonBlocking)?;
+        result::stream::begin_capture(stream, sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED)?;
+        let (mut at, mut state, mut id, mut graph) = (null_mut(), 0u32, 0u64, null_mut());
+        let name = c"cuStreamGetCaptureInfo";
+        sys::cuGetProcAddress_v2(name.as_ptr(), &mut at, 12030, 0, null_mut()).result()?;
+        let [mut nodes, mut edges, mut count] = [9usize; 3];
+        type Info = unsafe extern "C" fn(
+            sys::CUstream,
+            *mut u32,
+            *mut u64,
+            *mut sys::CUgraph,
+            *mut usize,
+            *mut usize,
+            *mut usize,
+        ) -> sys::CUresult;
+        let info: Info = std::mem::transmute(at);
+        info(stream, &mut state, &mut id, &mut graph, &mut nodes, &mut edges, &mut count).result()?;
+        let ended = result::stream::end_capture(stream)?;
+        println!("{} {state} {nodes} {edges} {count}", !graph.is_null() && graph == ended);
+        result::graph::destroy(ended)?;
+        result::stream::destroy(stream)
+    }
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -234,6 +262,7 @@ fn program() {
         "host memory" => host_memory(),
         "pools" => pools(),
         "asks first" => asks_first(),
+        "asked for its graph" => asked_for_its_graph(),
         "too many blocks" => too_many_blocks(),
         other => panic!("no program is called {other}"),
     };
@@ -302,4 +331,9 @@ fn a_query_does_not_wait_for_the_host() {
 fn cooperative_launches_fit_on_the_card() {
     let lines = ["1 CUDA_SUCCESS", "100000 CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE"];
     says("too many blocks", &lines, Some("100000 blocks at once, the card holds 3456"));
+}
+
+#[test]
+fn a_captures_graph_is_known_before_it_ends() {
+    says("asked for its graph", &["true 1 0 0 0"], None);
 }

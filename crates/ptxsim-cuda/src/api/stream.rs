@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use super::Out;
 use crate::driver::{Driver, MODE};
-use crate::graph::Mode;
+use crate::graph::{Capture, Graph, Mode};
 use crate::status::{Result, Status};
 use crate::work::{Callback, Work};
 
@@ -57,6 +57,30 @@ fn state(d: &mut Driver, stream: u64) -> Result<u32> {
     let stream = d.stream(stream)?;
     let capture = d.streams.get(stream, d.name)?.capture.as_ref().and_then(|(number, _)| d.captures.get(number));
     Ok(capture.map_or(0, |c| if c.invalid { 2 } else { 1 }))
+}
+
+/// The capture that a stream takes part in.
+fn capture(d: &mut Driver, stream: u64) -> Result<Option<&mut Capture>> {
+    let number = d.streams.get(stream, d.name)?.capture.as_ref().map(|(number, _)| *number);
+    Ok(number.and_then(|number| d.captures.get_mut(&number)))
+}
+
+/// What is known of a stream's capture: state, number, and the graph that it becomes.
+fn info(d: &mut Driver, stream: u64, status: &Out<u32>, id: &Out<u64>, graph: &Out<u64>) -> Result {
+    status.put(state(d, stream)?)?;
+    let stream = d.stream(stream)?;
+    id.put_if(d.streams.get(stream, d.name)?.capture.as_ref().map_or(0, |(number, _)| *number));
+    let Some(asked) = capture(d, stream)?.filter(|c| !c.invalid).map(|c| c.handle) else {
+        graph.put_if(0);
+        return Ok(());
+    };
+    let call = d.here();
+    let handle = asked.unwrap_or_else(|| d.graphs.insert((Graph::default(), call)));
+    if let Some(capture) = capture(d, stream)? {
+        capture.handle = Some(handle);
+    }
+    graph.put_if(handle);
+    Ok(())
 }
 
 calls! {
@@ -118,10 +142,21 @@ calls! {
     cuStreamBeginCapture_v2(stream: u64, mode: u32) Context |d| begin(d, stream, mode);
     cuStreamEndCapture(stream: u64, graph: Out<u64>) Context |d| {
         let stream = d.stream(stream)?;
+        let known = capture(d, stream)?.and_then(|c| c.handle);
         let ended = d.end_capture(stream);
         graph.put_if(0);
         let call = d.here();
-        graph.put(d.graphs.insert((ended?, call)))
+        match (ended, known) {
+            (Ok(ended), None) => graph.put(d.graphs.insert((ended, call))),
+            (Ok(ended), Some(handle)) => {
+                d.graphs.get_mut(handle, d.name)?.0 = ended;
+                graph.put(handle)
+            }
+            (Err(status), known) => {
+                known.map(|handle| d.graphs.remove(handle, d.name)).transpose()?;
+                Err(status)
+            }
+        }
     };
     cuStreamIsCapturing(stream: u64, status: Out<u32>) Context |d| status.put(state(d, stream)?);
     cuStreamGetCaptureInfo_v2(
@@ -132,13 +167,23 @@ calls! {
         nodes: Out<usize>,
         count: Out<usize>
     ) Context |d| {
-        status.put(state(d, stream)?)?;
-        let stream = d.stream(stream)?;
-        id.put_if(d.streams.get(stream, d.name)?.capture.as_ref().map_or(0, |(number, _)| *number));
-        graph.put_if(0);
         nodes.put_if(0);
         count.put_if(0);
-        Ok(())
+        info(d, stream, &status, &id, &graph)
+    };
+    cuStreamGetCaptureInfo_v3(
+        stream: u64,
+        status: Out<u32>,
+        id: Out<u64>,
+        graph: Out<u64>,
+        nodes: Out<usize>,
+        edges: Out<usize>,
+        count: Out<usize>
+    ) Context |d| {
+        nodes.put_if(0);
+        edges.put_if(0);
+        count.put_if(0);
+        info(d, stream, &status, &id, &graph)
     };
     cuThreadExchangeStreamCaptureMode(mine: Out<u32>) Nothing |d| {
         let wanted = mode(d, mine.now())?;
