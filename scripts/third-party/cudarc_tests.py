@@ -28,6 +28,9 @@ def source():
         shutil.copytree(pathlib.Path(crate["manifest_path"]).parent, folder)
         for name in ["Cargo.lock", "Cargo.toml.orig"]:
             (folder / name).unlink(missing_ok=True)
+        # It lies in this project's folder and is none of its packages.
+        with open(folder / "Cargo.toml", "a") as manifest:
+            manifest.write("\n[workspace]\n")
     return folder
 
 
