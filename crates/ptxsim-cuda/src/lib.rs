@@ -3,8 +3,8 @@
 //! reported with the call that it is about. The README says how to use it and what is real.
 //!
 //! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `perform` and `lend` (streams,
-//! captures, graphs; the work itself; host memory in kernels), `driver` (all state, behind one lock), `queue`, `races`, `graph`, `table`, `host`, `work`, `clock`, and
-//! `settings`, `card`, `report`, `status`.
+//! captures, graphs; the work itself; host memory in kernels), `driver` (all state, behind one lock), `queue`, `races`, `graph`,
+//! `table`, `host`, `work`, `clock`, and `settings`, `card`, `report`, `status`.
 
 // The names are the API's.
 #![allow(non_snake_case)]
