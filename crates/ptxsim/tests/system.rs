@@ -104,7 +104,7 @@ fn a_failed_assertion_names_what_did_not_hold() {
         $good:";
     let setup = Setup::new(4, &[0; 4]);
     let fault = setup.run(&kernel_with(&(globals + external), "", body), 1, 32, 0).unwrap_err();
-    assert_eq!((fault.kind, fault.thread), (FaultKind::Assert, [5, 0, 0]));
+    assert_eq!((fault.kind, fault.thread, fault.line), (FaultKind::Assert, [5, 0, 0], 0));
     assert_eq!(&*fault.message, "`i < n` does not hold in void k(), a.cu:12");
 }
 

@@ -79,6 +79,12 @@ pub fn add_provided(ast: &mut Ast) -> Result<()> {
     parser.vars = 1 << 32;
     let mut own = parser.module()?.functions;
     own.retain(|f| wanted(&f.name));
+    // Their lines are none of the text's.
+    for stmt in own.iter_mut().flat_map(|f| &mut f.body) {
+        if let Stmt::Instr(instr) = stmt {
+            instr.line = 0;
+        }
+    }
     ast.functions.extend(own);
     Ok(())
 }
