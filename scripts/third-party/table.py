@@ -9,27 +9,31 @@ from common import WORK, read
 
 # Why a test fails or is reported: what its error or the stand-in's report says, and what that means. The first that fits counts.
 REASONS = [
+    (r"mbarrier", "`mbarrier`, which is not emulated"),
     (r"cuIpc", "IPC: another process on the card's memory"),
     (r"is recursive", "recursive functions on the device"),
-    (r"cudaCG|cooperative", "a grid that waits for all its blocks (cooperative launch)"),
-    (r"mbarrier", "`mbarrier`"),
+    (r"cudaCG", "a grid that waits for all its blocks (cooperative launch)"),
+    (r"no default __reduce__", "pickling, which the suite's own bindings refuse"),
+    (r"graph_builder", "graphs by their nodes, which are not emulated"),
+    (r"test_warning.*AssertionError|AssertionError: 1 != 0", "a warning that nvJitLink is not installed"),
     (r"shared memory race", "race in shared memory"),
     (r"uninitialised read|was never written", "memory read that nobody wrote"),
     (r"bad member mask", "a mask that names lanes which are not there"),
     (r"out of bounds", "access beyond an array"),
     (r"race on", "work on the same bytes in no order"),
+    (r"is of another context", "a stream of another context than the current one"),
     (r"context .* was destroyed|no context is current", "a call with no context current, or a destroyed one"),
     (r"flags 0x|the event was last recorded in a capture|a pool that", "a wrong call that the test makes on purpose"),
     (r"does not hold in", "an assertion in a kernel that fails on purpose"),
-    (r"ends its process|not done in", "slower than the time limit, or a crash"),
+    (r"ends its process|ended its process|not done in", "slower than the time limit, or a crash"),
     (r"not greater than|registers", "numbers of the compiler (registers) that an emulator does not have"),
-    (r"pageable|faster|vs \d|par=|elapsed", "speeds of a card"),
+    (r"faster|vs \d|par=", "speeds of a card"),
     (r"instruction `([^`]*)`|`([^`]*)`: modifier", "an instruction that is not emulated"),
 ]
 
 
 def reason(entry):
-    text = "\n".join([*entry.get("reports", []), entry.get("reason", ""), entry.get("text", "")])
+    text = "\n".join([*entry.get("reports", []), entry["test"], entry.get("reason", ""), entry.get("text", "")])
     for pattern, meaning in REASONS:
         if re.search(pattern, text):
             return meaning
