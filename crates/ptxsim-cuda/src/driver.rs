@@ -13,7 +13,7 @@ use ptxsim::{Memory, Module};
 use crate::card::Card;
 use crate::clock::{Lane, Stamp};
 use crate::graph::{Capture, Executable, Graph, Mode};
-use crate::host::{Locked, reserve};
+use crate::host::{Kind, Locked, reserve};
 use crate::queue::{Point, Queue};
 use crate::races::Touched;
 use crate::report::{self, Call, found};
@@ -21,11 +21,34 @@ use crate::settings::Settings;
 use crate::status::{Result, Status};
 use crate::table::Table;
 
+/// Texts that are to be linked.
+#[derive(Default)]
+pub struct Link {
+    pub text: String,
+    /// What was linked, as the program sees it.
+    pub image: Vec<u8>,
+    /// Where the program has room for messages: address, bytes, and where their number goes.
+    pub log: Option<[usize; 3]>,
+}
+
+/// A memory pool: allocations say whose they are, and are made and freed as all others.
+pub struct Pool {
+    pub card: usize,
+    /// Attributes as the program set them.
+    pub attributes: HashMap<u32, u64>,
+    /// The driver's own.
+    pub hidden: bool,
+    pub call: Arc<Call>,
+}
+
 pub struct CardState {
     pub card: &'static Card,
     pub memory: Memory,
     /// Handle of the primary context, while somebody holds it, and how many do.
     pub primary: Option<(u64, usize)>,
+    /// Handles of the pool that is there from the start, and of the one in use; 0 until somebody asks.
+    pub own_pool: u64,
+    pub pool: u64,
 }
 
 pub struct Context {
@@ -37,6 +60,9 @@ pub struct Context {
     /// What went wrong in a kernel: every call answers with it from then on.
     pub failed: Option<Status>,
     pub primary: bool,
+    /// Limits by their number and the preferred cache, as the program set them.
+    pub limits: HashMap<u32, usize>,
+    pub cache: u32,
 }
 
 pub struct Stream {
@@ -87,6 +113,21 @@ pub struct Function {
     pub dynamic: i32,
 }
 
+/// PTX that belongs to no context: loaded in each where it is used.
+pub struct Library {
+    pub text: String,
+    /// Handles of modules, by that of their context.
+    pub modules: HashMap<u64, u64>,
+    /// Handles of kernels given out, by name.
+    pub kernels: HashMap<String, u64>,
+}
+
+/// A kernel of a library.
+pub struct LibraryKernel {
+    pub library: u64,
+    pub name: String,
+}
+
 /// Device memory that the program was given.
 pub struct Given {
     pub context: u64,
@@ -107,6 +148,10 @@ pub struct Driver {
     pub events: Table<Event>,
     pub modules: Table<Loaded>,
     pub functions: Table<Function>,
+    pub libraries: Table<Library>,
+    pub kernels: Table<LibraryKernel>,
+    pub links: Table<Link>,
+    pub pools: Table<Pool>,
     pub graphs: Table<(Graph, Arc<Call>)>,
     pub executables: Table<(Executable, Arc<Call>)>,
     pub captures: HashMap<u64, Capture>,
@@ -181,6 +226,8 @@ impl Driver {
             card,
             memory: Memory::starting_at(reserved.start + i as u64 * each, settings.memory),
             primary: None,
+            own_pool: 0,
+            pool: 0,
         };
         // SAFETY: the handler lives as long as the process and takes nothing.
         unsafe { libc::atexit(at_exit) };
@@ -197,6 +244,10 @@ impl Driver {
             functions: Table::new(5, "function"),
             graphs: Table::new(6, "graph"),
             executables: Table::new(7, "executable graph"),
+            libraries: Table::new(8, "library"),
+            kernels: Table::new(9, "kernel of a library"),
+            links: Table::new(10, "link"),
+            pools: Table::new(11, "memory pool"),
             captures: HashMap::new(),
             captured: 0,
             touched: Touched::default(),
@@ -319,7 +370,8 @@ impl Driver {
 
     /// A context on a card, with the stream that every context has.
     pub fn add_context(&mut self, card: usize, primary: bool) -> u64 {
-        let context = Context { card, legacy: 0, per_thread: HashMap::new(), failed: None, primary };
+        let (per_thread, limits) = (HashMap::new(), HashMap::new());
+        let context = Context { card, legacy: 0, per_thread, failed: None, primary, limits, cache: 0 };
         let handle = self.contexts.insert(context);
         let legacy = self.add_stream(handle, true, true);
         if let Ok(context) = self.contexts.get_mut(handle, self.name) {
@@ -359,14 +411,18 @@ impl Driver {
         for (at, given) in self.given.iter().filter(|(_, given)| !given.leaving) {
             report(format!("{} bytes of device memory at {at:#x}", given.bytes), &given.call);
         }
-        for (at, bytes, call) in self.locked.left() {
-            report(format!("{bytes} bytes of page-locked memory at {at:#x}"), call);
+        for (at, stretch, call) in self.locked.left() {
+            let kind = if stretch.kind == Kind::Managed { "managed" } else { "page-locked" };
+            report(format!("{} bytes of {kind} memory at {at:#x}", stretch.bytes), call);
         }
         for (handle, stream) in self.streams.iter().filter(|(_, s)| !s.hidden) {
             report(format!("stream {handle:#x}"), &stream.call);
         }
         for (handle, event) in self.events.iter() {
             report(format!("event {handle:#x}"), &event.call);
+        }
+        for (handle, pool) in self.pools.iter().filter(|(_, p)| !p.hidden) {
+            report(format!("memory pool {handle:#x}"), &pool.call);
         }
         for (handle, (_, call)) in self.graphs.iter() {
             report(format!("graph {handle:#x}"), call);

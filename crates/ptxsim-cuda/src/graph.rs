@@ -100,6 +100,8 @@ pub struct Capture {
     pub origin: u64,
     /// A call that it forbids was made: it can only be ended.
     pub invalid: bool,
+    /// Of the graph that this becomes, where the program has asked for it.
+    pub handle: Option<u64>,
     /// Where it began, for messages.
     pub call: Arc<Call>,
 }

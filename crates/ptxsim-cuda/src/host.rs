@@ -19,51 +19,63 @@ pub fn reserve() -> Option<Range<u64>> {
     (at != libc::MAP_FAILED).then(|| at as u64..at as u64 + RESERVED)
 }
 
-/// Page-locked memory by its first address.
+/// Page-locked and managed memory by its first address.
 #[derive(Default)]
 pub struct Locked(BTreeMap<u64, Stretch>);
 
-struct Stretch {
-    bytes: usize,
-    /// Ours to unmap; else the program's own, registered.
-    mapped: bool,
+/// Whose memory it is, and which call gives it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `cuMemHostAlloc` and its kin.
+    Locked,
+    /// The program's own, registered.
+    Registered,
+    /// `cuMemAllocManaged`: kernels use it, too.
+    Managed,
+}
+
+pub struct Stretch {
+    pub bytes: usize,
+    pub kind: Kind,
+    /// As the program asked for it.
+    pub flags: u32,
     call: Arc<Call>,
 }
 
 impl Locked {
     /// New memory, of whole pages of its own: what is freed faults when it is touched.
-    pub fn allocate(&mut self, bytes: usize, call: Arc<Call>) -> Option<*mut u8> {
-        let bytes = bytes.next_multiple_of(PAGE);
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    pub fn allocate(&mut self, bytes: usize, kind: Kind, flags: u32, call: Arc<Call>) -> Option<*mut u8> {
+        let pages = bytes.checked_next_multiple_of(PAGE)?;
+        let (protection, how) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: as in `reserve`.
-        let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0) };
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), pages, protection, how, -1, 0) };
         if at == libc::MAP_FAILED {
             return None;
         }
-        self.0.insert(at as u64, Stretch { bytes, mapped: true, call });
+        self.0.insert(at as u64, Stretch { bytes, kind, flags, call });
         Some(at.cast())
     }
 
     /// Locks memory of the program's own. False: some of it is locked.
-    pub fn register(&mut self, at: u64, bytes: usize, call: Arc<Call>) -> bool {
+    pub fn register(&mut self, at: u64, bytes: usize, flags: u32, call: Arc<Call>) -> bool {
         let clash = self
             .0
             .range(..at.saturating_add(bytes as u64))
             .next_back()
             .is_some_and(|(&start, r)| start + r.bytes as u64 > at);
         if !clash {
-            self.0.insert(at, Stretch { bytes, mapped: false, call });
+            self.0.insert(at, Stretch { bytes, kind: Kind::Registered, flags, call });
         }
         !clash
     }
 
     /// Frees what begins here and was made (or registered) so. False: there is no such memory.
-    pub fn free(&mut self, at: u64, mapped: bool) -> bool {
+    pub fn free(&mut self, at: u64, kind: Kind) -> bool {
         match self.0.get(&at) {
-            Some(range) if range.mapped == mapped => {
-                if mapped {
+            Some(range) if range.kind == kind => {
+                if kind != Kind::Registered {
                     // SAFETY: mapped by `allocate` with this length; the program gave it back.
-                    unsafe { libc::munmap(at as *mut libc::c_void, range.bytes) };
+                    unsafe { libc::munmap(at as *mut libc::c_void, range.bytes.next_multiple_of(PAGE)) };
                 }
                 self.0.remove(&at);
                 true
@@ -79,13 +91,22 @@ impl Locked {
 
     /// First address and length of the memory that an address lies in.
     pub fn start_of(&self, at: u64) -> Option<(u64, u64)> {
-        let (&start, range) = self.0.range(..=at).next_back()?;
-        let len = range.bytes as u64;
-        (at < start + len).then_some((start, len))
+        self.at(at).map(|(start, stretch)| (start, stretch.bytes as u64))
+    }
+
+    /// The memory that an address lies in, and where it begins.
+    pub fn at(&self, at: u64) -> Option<(u64, &Stretch)> {
+        let (&start, stretch) = self.0.range(..=at).next_back()?;
+        (at < start + stretch.bytes as u64).then_some((start, stretch))
+    }
+
+    /// First addresses and lengths of all managed memory.
+    pub fn managed(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().filter(|(_, s)| s.kind == Kind::Managed).map(|(at, s)| (*at, s.bytes as u64))
     }
 
     /// What was made and never freed.
-    pub fn left(&self) -> impl Iterator<Item = (u64, usize, &Call)> {
-        self.0.iter().map(|(at, r)| (*at, r.bytes, &*r.call))
+    pub fn left(&self) -> impl Iterator<Item = (u64, &Stretch, &Call)> {
+        self.0.iter().map(|(at, s)| (*at, s, &*s.call))
     }
 }

@@ -2,9 +2,9 @@
 //! driver. Stricter than a card: work is done as late as it may be, or in an order drawn from a seed, and what only works by luck is
 //! reported with the call that it is about. The README says how to use it and what is real.
 //!
-//! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit` and `perform` (streams, captures,
-//! graphs; the work itself), `driver` (all state, behind one lock), `queue`, `races`, `graph`, `table`, `host`, `work`, `clock`, and
-//! `settings`, `card`, `report`, `status`.
+//! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `perform` and `lend` (streams,
+//! captures, graphs; the work itself; host memory in kernels), `driver` (all state, behind one lock), `queue`, `races`, `graph`,
+//! `table`, `host`, `work`, `clock`, and `settings`, `card`, `report`, `status`.
 
 // The names are the API's.
 #![allow(non_snake_case)]
@@ -16,6 +16,7 @@ mod clock;
 mod driver;
 mod graph;
 mod host;
+mod lend;
 mod perform;
 mod queue;
 mod races;

@@ -14,6 +14,9 @@ use crate::report::{Call, found};
 use crate::status::{Result, Status};
 use crate::work::{Kernel, Place, Shape, Work};
 
+/// How often a program that asks is told that a function of the host is not done before it is called.
+const PATIENCE: u32 = 100;
+
 /// What ends a context.
 struct Failure {
     status: Status,
@@ -27,6 +30,7 @@ fn status_of(fault: &Fault) -> Status {
     match fault.kind {
         FaultKind::OutOfBounds | FaultKind::ReadOnly => Status::CUDA_ERROR_ILLEGAL_ADDRESS,
         FaultKind::Misaligned => Status::CUDA_ERROR_MISALIGNED_ADDRESS,
+        FaultKind::Assert => Status::CUDA_ERROR_ASSERT,
         FaultKind::Deadlock | FaultKind::Budget => Status::CUDA_ERROR_LAUNCH_TIMEOUT,
         _ => Status::CUDA_ERROR_LAUNCH_FAILED,
     }
@@ -41,7 +45,10 @@ impl Driver {
     /// Does one piece. What fails is kept in its context and ends the rest of what that has queued.
     pub fn perform(&mut self, id: Id) {
         let Some(item) = self.queue.take(id) else { return };
-        let Err(failure) = self.execute(&item) else { return };
+        let began = Instant::now();
+        let done = self.execute(&item);
+        self.queue.ended(&item, item.start + began.elapsed());
+        let Err(failure) = done else { return };
         let Failure { status, text, freed } = failure;
         let calls: Vec<&Call> = [&*item.call].into_iter().chain(freed.as_deref()).collect();
         found(&format!("{text}: {status:?}"), &calls);
@@ -68,6 +75,14 @@ impl Driver {
     /// Whether a point is reached, as a program asks again and again: each time a bit is done.
     pub fn look(&mut self, point: &Point) -> Result {
         let Some(first) = self.queue.towards(point).first().copied() else { return self.reached(point) };
+        // A function of the host may wait for what the program does once it has asked.
+        if let Some(item) = self.queue.item(first)
+            && matches!(*item.work, Work::Call(_))
+            && item.asked < PATIENCE
+        {
+            item.asked += 1;
+            return Err(Status::CUDA_ERROR_NOT_READY);
+        }
         self.perform(first);
         Err(Status::CUDA_ERROR_NOT_READY)
     }
@@ -89,7 +104,13 @@ impl Driver {
                     (0..*width).flat_map(|_| value.to_le_bytes().into_iter().take(*size as usize)).collect();
                 for k in 0..*rows {
                     let start = at + k * pitch;
-                    self.memory_of(start).write(start, &row).map_err(|e| self.gone(item, e))?;
+                    if self.is_device(start) {
+                        self.memory_of(start).write(start, &row).map_err(|e| self.gone(item, e))?;
+                    } else {
+                        self.host_changes(start, row.len() as u64);
+                        // SAFETY: page-locked or managed memory that the program gave to be filled.
+                        unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), start as *mut u8, row.len()) };
+                    }
                     self.note(item, start..start + row.len() as u64, Use::Write);
                 }
                 Ok(())
@@ -110,7 +131,7 @@ impl Driver {
                     && let Ok(event) = self.events.get_mut(*event, self.name)
                     && event.records == *number
                 {
-                    event.time = Some(Instant::now());
+                    event.time = Some(item.start);
                 }
                 Ok(())
             }
@@ -140,7 +161,7 @@ impl Driver {
     fn gone(&self, item: &Item, e: MemoryError) -> Failure {
         let freed = match e {
             MemoryError::NotAllocated { address, .. } => self.freed_by(address),
-            MemoryError::Full { .. } => None,
+            MemoryError::Full { .. } | MemoryError::Taken { .. } => None,
         };
         let text = format!("{}: {e}{}", item.work, if freed.is_some() { ", it was freed" } else { "" });
         Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed }
@@ -155,16 +176,7 @@ impl Driver {
             found(&text, &[&item.call]);
         }
         if let Place::Host(at) = to {
-            // What is copied up from there is what this leaves.
-            let end = at + shape.extent(shape.to_pitch);
-            for other in self.queue.items() {
-                if let Work::Copy { from: Place::Host(start), shape, .. } = &*other.work
-                    && *start < end
-                    && *at < start + shape.extent(shape.from_pitch)
-                {
-                    other.digest = None;
-                }
-            }
+            self.host_changes(*at, shape.extent(shape.to_pitch));
         }
         let width = shape.width as usize;
         for row in 0..shape.rows {
@@ -224,8 +236,9 @@ impl Driver {
     fn kernel(&mut self, item: &Item, kernel: &Kernel) -> Result<(), Failure> {
         let Kernel { module, entry, grid, block, shared, params } = kernel;
         let launch = Launch { entry, grid: *grid, block: *block, dynamic_shared: *shared, params, buffers: None };
-        let card = self.contexts.get(item.context, self.name).map_or(0, |c| c.card);
-        let CardState { card, memory, .. } = &self.cards[card];
+        let at = self.contexts.get(item.context, self.name).map_or(0, |c| c.card);
+        let lent = self.lend(at, params);
+        let CardState { card, memory, .. } = &self.cards[at];
         let max_shared = card.block_shared as u32;
         let options = Options { max_shared, checks: !self.settings.unwritten_allowed, ..Options::default() };
         let ran = if self.concurrent {
@@ -233,6 +246,7 @@ impl Driver {
         } else {
             module.launch(memory, &launch, &options).map(|_| vec![])
         };
+        self.take_back(at, lent);
         let touched = ran.map_err(|fault| {
             let freed = fault.address.and_then(|at| self.freed_by(at));
             let text = format!("{fault}{}", if freed.is_some() { "; that memory was freed" } else { "" });

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -36,6 +37,10 @@ pub struct Item {
     pub context: u64,
     /// Of the page-locked bytes that it copies: what they were when it was submitted. Nothing if they may change by then.
     pub digest: Option<u64>,
+    /// How often the program asked whether it is done.
+    pub asked: u32,
+    /// When it could begin if all that it is not behind of ran beside it.
+    pub start: Instant,
     pub stamp: Stamp,
     pub clock: Clock,
     after: Vec<Id>,
@@ -100,7 +105,19 @@ impl Queue {
         }
         let point = Point { ids: [id].into(), clock: clock.clone() };
         let New { work, call, context, digest } = new;
-        let item = Item { work, call, context, digest, stamp, clock, left: open.len(), after: open, before: vec![] };
+        let item = Item {
+            start: Instant::now(),
+            work,
+            call,
+            context,
+            digest,
+            asked: 0,
+            stamp,
+            clock,
+            left: open.len(),
+            after: open,
+            before: vec![],
+        };
         self.pending.insert(id, item);
         point
     }
@@ -187,8 +204,45 @@ impl Queue {
         all
     }
 
+    /// A piece that was taken out ended so: what waited for it begins no earlier.
+    pub fn ended(&mut self, item: &Item, end: Instant) {
+        for before in &item.before {
+            if let Some(waiting) = self.pending.get_mut(before) {
+                waiting.start = waiting.start.max(end);
+            }
+        }
+    }
+
+    pub fn item(&mut self, id: Id) -> Option<&mut Item> {
+        self.pending.get_mut(&id)
+    }
+
     /// Pieces that are not done.
     pub fn items(&mut self) -> impl Iterator<Item = &mut Item> {
         self.pending.values_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What waits for a piece begins when that ends; what does not runs beside it.
+    #[test]
+    fn pieces_that_need_not_wait_run_side_by_side() {
+        let mut queue = Queue::new(0);
+        let new = || New { work: Arc::new(Work::Free(0)), call: Call::here("test"), context: 0, digest: None };
+        let (one, other) = (queue.lane(), queue.lane());
+        let first = queue.submit(&Point::default(), one, new());
+        let behind = queue.submit(&first, one, new());
+        let beside = queue.submit(&Point::default(), other, new());
+        let item = queue.take(1).unwrap();
+        let end = item.start + Duration::from_secs(1000);
+        queue.ended(&item, end);
+        let start = |point: &Point| queue.pending[point.ids.first().unwrap()].start;
+        assert_eq!(start(&behind), end);
+        assert!(start(&beside) < end);
     }
 }

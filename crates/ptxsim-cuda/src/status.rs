@@ -39,6 +39,7 @@ const MEANINGS: &[(Status, &str)] = &[
     (E::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "pointer does not correspond to a registered memory region"),
     (E::CUDA_ERROR_MISALIGNED_ADDRESS, "misaligned address"),
     (E::CUDA_ERROR_LAUNCH_FAILED, "unspecified launch failure"),
+    (E::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE, "too many blocks in cooperative launch"),
     (E::CUDA_ERROR_NOT_PERMITTED, "operation not permitted"),
     (E::CUDA_ERROR_NOT_SUPPORTED, "operation not supported"),
     (E::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"),

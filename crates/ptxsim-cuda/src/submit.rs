@@ -269,8 +269,8 @@ impl Driver {
         }
         self.captured += 1;
         let (number, thread) = (self.captured, std::thread::current().id());
-        let capture =
-            Capture { graph: Graph::default(), mode, thread, origin: stream, invalid: false, call: self.here() };
+        let (graph, call) = (Graph::default(), self.here());
+        let capture = Capture { graph, mode, thread, origin: stream, invalid: false, handle: None, call };
         self.captures.insert(number, capture);
         self.streams.get_mut(stream, self.name)?.capture = Some((number, vec![]));
         Ok(())

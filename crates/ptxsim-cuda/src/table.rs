@@ -30,6 +30,11 @@ impl<T> Table<T> {
         self.live.contains_key(&handle)
     }
 
+    /// Whether a handle is one of these, or was.
+    pub fn made(&self, handle: u64) -> bool {
+        handle >> 40 == self.kind
+    }
+
     /// What a handle stands for; where nothing does, that is reported.
     pub fn get(&self, handle: u64, name: &'static str) -> Result<&T> {
         self.live.get(&handle).ok_or_else(|| self.unknown(handle, name))
@@ -53,7 +58,7 @@ impl<T> Table<T> {
         let what = self.what;
         let text = if handle == 0 {
             format!("{name}: a {what} is wanted and a null handle was given")
-        } else if handle >> 40 == self.kind && (handle >> 4) & 0xf_ffff_ffff < self.next {
+        } else if self.made(handle) && (handle >> 4) & 0xf_ffff_ffff < self.next {
             format!("{name}: the {what} {handle:#x} was destroyed before")
         } else {
             format!("{name}: {handle:#x} is no {what}")

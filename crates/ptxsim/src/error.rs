@@ -25,6 +25,10 @@ pub enum MemoryError {
     #[error("address {address:#x} (+{len} bytes) is in no allocation")]
     #[allow(missing_docs)]
     NotAllocated { address: u64, len: u64 },
+    /// A range that is to be mapped and holds something else.
+    #[error("address {address:#x} (+{len} bytes) is taken")]
+    #[allow(missing_docs)]
+    Taken { address: u64, len: u64 },
 }
 
 /// What a launch was stopped for.
@@ -55,6 +59,10 @@ pub enum FaultKind {
     BadBarrier,
     /// `trap` was executed.
     Trap,
+    /// An assertion of the kernel's did not hold.
+    Assert,
+    /// `free` of what `malloc` did not give, or gave back before.
+    BadFree,
     /// An operand value that PTX leaves undefined (an out-of-range jump table index, a bad copy size).
     BadOperand,
     /// The instruction budget of [`Options`](crate::Options) is used up.
@@ -76,6 +84,8 @@ impl fmt::Display for FaultKind {
             FaultKind::Deadlock => "deadlock",
             FaultKind::BadBarrier => "bad barrier",
             FaultKind::Trap => "trap",
+            FaultKind::Assert => "failed assertion",
+            FaultKind::BadFree => "bad free",
             FaultKind::BadOperand => "bad operand",
             FaultKind::Budget => "instruction budget used up",
         })

@@ -245,6 +245,11 @@ fn comparisons() {
     pairs("setp.num.f32 %po, %f3, %f4;", "%po", &special(), |a, b| u64::from(!nan(a, b)));
     pairs("setp.nan.f32 %po, %f3, %f4;", "%po", &special(), |a, b| u64::from(nan(a, b)));
     pairs("set.lt.f32.f32 %f0, %f3, %f4;", "%f0", &special(), |a, b| if f(a) < f(b) { 0x3f80_0000 } else { 0 });
+    // 0, -0, 1, -1, infinity, NaN, and 1 in either format.
+    let half = |a: u64| [0.0, -0.0, 1.0, -1.0, f32::INFINITY, f32::NAN][HALVES.iter().position(|h| *h == a).unwrap()];
+    const HALVES: [u64; 6] = [0, 0x8000, 0x3c00, 0xbc00, 0x7c00, 0x7e00];
+    pairs("set.le.f16.f16 %ho, %h3, %h4;", "%ho", &HALVES, |a, b| if half(a) <= half(b) { 0x3c00 } else { 0 });
+    pairs("set.le.bf16.f16 %ho, %h3, %h4;", "%ho", &HALVES, |a, b| if half(a) <= half(b) { 0x3f80 } else { 0 });
     for (name, holds) in [
         ("finite", (|v| v.is_finite()) as fn(f32) -> bool),
         ("infinite", |v| v.is_infinite()),

@@ -73,7 +73,7 @@ fn other_errors() {
     refused(HEAD, 3, &["no .entry"]);
     refused(".entry k() { ret; }", 1, &[".version"]);
     refused(".version 8.1\n.address_size 32\n", 2, &["64-bit"]);
-    refused(&format!("{HEAD}.extern .global .u32 x;\n.entry k() {{ ret; }}"), 4, &["linking"]);
+    refused(&format!("{HEAD}.extern .global .u32 x;\n.entry k() {{ ret; }}"), 4, &["not linked"]);
     refused(&format!("{HEAD}.entry k() {{ ret; }}\n.entry k() {{ ret; }}"), 5, &["twice"]);
     refused(&format!("{HEAD}.entry k() {{ .reg .b32 %r; mov.u32 %r, 0x; ret; }}"), 4, &["0x"]);
     refused(&format!("{HEAD}.entry k() {{ ret; ? }}"), 4, &["unexpected character"]);
@@ -85,7 +85,8 @@ fn other_errors() {
     refused(&kernel(".local .b8 big[1000000];"), 5, &["local memory"]);
     let recursive = ".func f() { call g; ret; } .func g() { call f; ret; }";
     refused(&kernel_with(recursive, "", "call f;"), 4, &["recursive"]);
-    refused(&kernel_with(".extern .func vprintf(.param .b64 a);", "", "call vprintf;"), 8, &["vprintf", "no body"]);
+    refused(&kernel_with(".extern .func puts(.param .b64 a);", "", "call puts;"), 8, &["puts", "no body"]);
+    refused(&kernel_with(".extern .func vprintf(.param .b64 a);", "", "call vprintf;"), 8, &["vprintf", "arguments"]);
 }
 
 /// Cut at any byte, the text is refused with a line of its own, or is whole (all that is missing is white space).

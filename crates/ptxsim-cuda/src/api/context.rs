@@ -4,6 +4,9 @@ use super::Out;
 use crate::driver::{CURRENT, Driver};
 use crate::status::{Result, Status};
 
+/// What `CU_LIMIT_STACK_SIZE` and those after it are where nobody has set them.
+const LIMITS: [usize; 7] = [1024, 1 << 20, 8 << 20, 2, 2048, 64, 0];
+
 fn known(d: &Driver, context: u64) -> Result {
     if context == 0 || d.contexts.has(context) {
         return Ok(());
@@ -77,15 +80,25 @@ calls! {
     cuCtxSetFlags(_flags: u32) Context |_| Ok(());
     cuCtxGetId(_context: u64, id: Out<u64>) Context |d| id.put(d.current()?);
     cuCtxSynchronize() NoCapture |d| drain(d);
-    cuCtxGetLimit(value: Out<usize>, limit: u32) Context |_| match limit {
-        0 => value.put(1024),
-        1 => value.put(1 << 20),
-        2 => value.put(8 << 20),
-        _ => Err(Status::CUDA_ERROR_INVALID_VALUE),
+    cuCtxGetLimit(value: Out<usize>, limit: u32) Context |d| {
+        let Some(usual) = LIMITS.get(limit as usize) else { return Err(Status::CUDA_ERROR_INVALID_VALUE) };
+        let context = d.contexts.get(d.current()?, d.name)?;
+        value.put(context.limits.get(&limit).copied().unwrap_or(*usual))
     };
-    cuCtxSetLimit(_limit: u32, _value: usize) Context |_| Ok(());
-    cuCtxGetCacheConfig(config: Out<u32>) Context |_| config.put(0);
-    cuCtxSetCacheConfig(_config: u32) Context |_| Ok(());
+    cuCtxSetLimit(limit: u32, value: usize) Context |d| {
+        if limit as usize >= LIMITS.len() {
+            return Err(Status::CUDA_ERROR_INVALID_VALUE);
+        }
+        let context = d.current()?;
+        d.contexts.get_mut(context, d.name)?.limits.insert(limit, value);
+        Ok(())
+    };
+    cuCtxGetCacheConfig(config: Out<u32>) Context |d| config.put(d.contexts.get(d.current()?, d.name)?.cache);
+    cuCtxSetCacheConfig(config: u32) Context |d| {
+        let context = d.current()?;
+        d.contexts.get_mut(context, d.name)?.cache = config;
+        Ok(())
+    };
     cuCtxGetSharedMemConfig(config: Out<u32>) Context |_| config.put(1);
     cuCtxSetSharedMemConfig(_config: u32) Context |_| Ok(());
     cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) Context |_| {

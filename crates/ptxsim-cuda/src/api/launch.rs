@@ -1,7 +1,6 @@
 //! Launches of kernels, and how many blocks fit.
 
-use std::ffi::c_void;
-
+use super::library::resolve;
 use super::{In, Out};
 use crate::driver::Driver;
 use crate::status::{Result, Status};
@@ -79,7 +78,8 @@ fn kernel(
 }
 
 /// Blocks of a kernel that a multiprocessor holds at once, by threads and shared memory (registers are not known).
-fn blocks(d: &Driver, function: u64, threads: i32, dynamic: usize) -> Result<i32> {
+fn blocks(d: &mut Driver, function: u64, threads: i32, dynamic: usize) -> Result<i32> {
+    let function = resolve(d, function)?;
     let f = d.functions.get(function, d.name)?;
     let loaded = d.modules.get(f.module, d.name)?;
     let k = loaded.module.kernels().iter().find(|k| k.name == f.name).ok_or(Status::CUDA_ERROR_INVALID_HANDLE)?;
@@ -93,6 +93,53 @@ fn blocks(d: &Driver, function: u64, threads: i32, dynamic: usize) -> Result<i32
     Ok((card.threads / warps).min(card.blocks).min(by_shared))
 }
 
+/// The block size that fills a multiprocessor best, and the blocks that fill the card.
+fn potential(
+    d: &mut Driver,
+    grid: &Out<i32>,
+    block: &Out<i32>,
+    function: u64,
+    size: Option<extern "C" fn(i32) -> usize>,
+    shared: usize,
+    limit: i32,
+) -> Result {
+    let most = if limit > 0 { limit.min(1024) } else { 1024 };
+    let card = d.cards[d.card()?].card;
+    let mut best = (0, 0, 0);
+    for threads in (32..=most.max(32)).step_by(32) {
+        let count = blocks(d, function, threads, size.map_or(shared, |f| f(threads)))?;
+        if count * threads >= best.0 {
+            best = (count * threads, count, threads);
+        }
+    }
+    grid.put(best.1 * card.multiprocessors)?;
+    block.put(best.2)
+}
+
+/// `CU_LAUNCH_ATTRIBUTE_IGNORE` and `_COOPERATIVE`.
+const IGNORE: u32 = 0;
+const COOPERATIVE: u32 = 2;
+
+/// `CUlaunchAttribute`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Attribute {
+    id: u32,
+    value: [u64; 8],
+}
+
+/// That all blocks of a launch fit on the card at once.
+fn together(d: &mut Driver, function: u64, work: &Kernel) -> Result {
+    let count = |size: [u32; 3]| size.iter().fold(1u64, |n, &m| n.saturating_mul(m.into()));
+    let each = blocks(d, function, count(work.block) as i32, work.shared as usize)?;
+    let most = i64::from(each) * i64::from(d.cards[d.card()?].card.multiprocessors);
+    if count(work.grid) as i64 > most {
+        let text = format!("{}: {} blocks at once, the card holds {most}", work.entry, count(work.grid));
+        return Err(d.wrong(&text, Status::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE));
+    }
+    Ok(())
+}
+
 /// Of a `CUlaunchConfig`: grid, block, shared memory, stream, attributes, how many.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -101,7 +148,7 @@ pub struct Config {
     block: [u32; 3],
     shared: u32,
     stream: u64,
-    attributes: *const c_void,
+    attributes: *const Attribute,
     count: u32,
 }
 
@@ -115,17 +162,44 @@ calls! {
         each: In<*const u8>,
         extra: In<usize>
     ) Context |d| {
+        let function = resolve(d, function)?;
         let work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &extra)?;
         let stream = d.stream(stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
     };
     cuLaunchKernelEx(config: In<Config>, function: u64, each: In<*const u8>, extra: In<usize>) Context |d| {
         let c = config.get()?;
-        if c.count > 0 {
-            return Err(d.wrong("attributes of a launch are not emulated", Status::CUDA_ERROR_NOT_SUPPORTED));
+        let mut cooperative = false;
+        for attribute in In(c.attributes).all(c.count as usize)? {
+            match attribute.id {
+                IGNORE => {}
+                COOPERATIVE => cooperative = attribute.value[0] as u32 != 0,
+                other => {
+                    let text = format!("the attribute {other} of a launch is not emulated");
+                    return Err(d.wrong(&text, Status::CUDA_ERROR_NOT_SUPPORTED));
+                }
+            }
         }
+        let function = resolve(d, function)?;
         let work = kernel(d, function, [c.grid, c.block], c.shared, &each, &extra)?;
+        if cooperative {
+            together(d, function, &work)?;
+        }
         let stream = d.stream(c.stream)?;
+        d.submit(stream, Work::Kernel(work)).map(drop)
+    };
+    cuLaunchCooperativeKernel(
+        function: u64,
+        gx: u32, gy: u32, gz: u32,
+        bx: u32, by: u32, bz: u32,
+        shared: u32,
+        stream: u64,
+        each: In<*const u8>
+    ) Context |d| {
+        let function = resolve(d, function)?;
+        let work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &In::NULL)?;
+        together(d, function, &work)?;
+        let stream = d.stream(stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
     };
     cuOccupancyMaxActiveBlocksPerMultiprocessor(count: Out<i32>, function: u64, threads: i32, shared: usize) Context |d| {
@@ -141,20 +215,18 @@ calls! {
         size: Option<extern "C" fn(i32) -> usize>,
         shared: usize,
         limit: i32
-    ) Context |d| {
-        let most = if limit > 0 { limit.min(1024) } else { 1024 };
-        let card = d.cards[d.card()?].card;
-        let mut best = (0, 0, 0);
-        for threads in (32..=most.max(32)).step_by(32) {
-            let count = blocks(d, function, threads, size.map_or(shared, |f| f(threads)))?;
-            if count * threads >= best.0 {
-                best = (count * threads, count, threads);
-            }
-        }
-        grid.put(best.1 * card.multiprocessors)?;
-        block.put(best.2)
-    };
+    ) Context |d| potential(d, &grid, &block, function, size, shared, limit);
+    cuOccupancyMaxPotentialBlockSizeWithFlags(
+        grid: Out<i32>,
+        block: Out<i32>,
+        function: u64,
+        size: Option<extern "C" fn(i32) -> usize>,
+        shared: usize,
+        limit: i32,
+        _flags: u32
+    ) Context |d| potential(d, &grid, &block, function, size, shared, limit);
     cuOccupancyAvailableDynamicSMemPerBlock(bytes: Out<usize>, function: u64, count: i32, _threads: i32) Context |d| {
+        let function = resolve(d, function)?;
         let f = d.functions.get(function, d.name)?;
         let loaded = d.modules.get(f.module, d.name)?;
         let fixed = loaded.module.kernels().iter().find(|k| k.name == f.name).map_or(0, |k| k.static_shared);

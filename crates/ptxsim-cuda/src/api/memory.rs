@@ -7,10 +7,14 @@ use cudarc::driver::sys::{CUDA_MEMCPY2D, CUmemorytype_enum as M};
 use super::context::drain;
 use super::{In, Out};
 use crate::driver::{Driver, Given};
+use crate::host::Kind;
 use crate::queue::Point;
 use crate::status::{Result, Status};
 use crate::work::{Shape, Work};
 
+/// `CU_MEM_ATTACH_GLOBAL` and `CU_MEM_ATTACH_HOST`.
+const GLOBAL: u32 = 1;
+const HOST: u32 = 2;
 /// Rows that `cuMemAllocPitch` makes begin at multiples of this.
 const PITCH: usize = 512;
 
@@ -50,12 +54,12 @@ fn free(d: &mut Driver, at: u64) -> Result {
     Ok(())
 }
 
-fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize) -> Result {
+fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize, kind: Kind, flags: u32) -> Result {
     if bytes == 0 {
         return out.put(std::ptr::null_mut());
     }
     let call = d.here();
-    match d.locked.allocate(bytes, call) {
+    match d.locked.allocate(bytes, kind, flags, call) {
         Some(at) => out.put(at.cast()),
         None => Err(Status::CUDA_ERROR_OUT_OF_MEMORY),
     }
@@ -72,7 +76,10 @@ fn fill(d: &mut Driver, stream: u64, at: u64, rows: [usize; 3], value: u32, size
         let text = format!("{at:#x} is no multiple of the {size} bytes of a value");
         return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
     }
-    d.check_range(at, (count - 1) * pitch + row)?;
+    let bytes = (count - 1) * pitch + row;
+    if !d.locked.holds(at, bytes) {
+        d.check_range(at, bytes)?;
+    }
     let stream = d.stream(stream)?;
     d.submit(stream, Work::Fill { at, value, size, width, rows: count, pitch })
 }
@@ -125,8 +132,26 @@ calls! {
         at.put(allocate(d, bytes)?)?;
         pitch.put(row)
     };
-    cuMemFree_v2(at: u64) NoCapture |d| free(d, at);
+    cuMemFree_v2(at: u64) NoCapture |d| {
+        if d.locked.at(at).is_some_and(|(start, s)| start == at && s.kind == Kind::Managed) {
+            drain(d)?;
+            d.locked.free(at, Kind::Managed);
+            return Ok(());
+        }
+        free(d, at)
+    };
+    cuMemAllocManaged(out: Out<*mut c_void>, bytes: usize, flags: u32) NoCapture |d| {
+        if bytes == 0 || !matches!(flags & 3, GLOBAL | HOST) {
+            return Err(d.wrong(&format!("{bytes} bytes, flags {flags:#x}"), Status::CUDA_ERROR_INVALID_VALUE));
+        }
+        locked(d, &out, bytes, Kind::Managed, flags)
+    };
     cuMemAllocAsync(at: Out<u64>, bytes: usize, stream: u64) Context |d| {
+        d.stream(stream)?;
+        at.put(allocate(d, bytes)?)
+    };
+    cuMemAllocFromPoolAsync(at: Out<u64>, bytes: usize, pool: u64, stream: u64) Context |d| {
+        d.pools.get(pool, d.name)?;
         d.stream(stream)?;
         at.put(allocate(d, bytes)?)
     };
@@ -139,39 +164,46 @@ calls! {
         d.submit(stream, Work::Free(at)).map(drop)
     };
     cuMemGetAddressRange_v2(start: Out<u64>, bytes: Out<usize>, at: u64) Context |d| {
+        if let Some((first, len)) = d.locked.start_of(at) {
+            start.put_if(first);
+            bytes.put_if(len as usize);
+            return Ok(());
+        }
         let found = d.given.range(..=at).next_back().filter(|(first, given)| at - **first < given.bytes);
         let Some((first, given)) = found else { return Err(Status::CUDA_ERROR_NOT_FOUND) };
         start.put_if(*first);
         bytes.put_if(given.bytes as usize);
         Ok(())
     };
-    cuMemAllocHost_v2(out: Out<*mut c_void>, bytes: usize) NoCapture |d| locked(d, &out, bytes);
-    cuMemHostAlloc(out: Out<*mut c_void>, bytes: usize, _flags: u32) NoCapture |d| locked(d, &out, bytes);
+    cuMemAllocHost_v2(out: Out<*mut c_void>, bytes: usize) NoCapture |d| locked(d, &out, bytes, Kind::Locked, 0);
+    cuMemHostAlloc(out: Out<*mut c_void>, bytes: usize, flags: u32) NoCapture |d| {
+        locked(d, &out, bytes, Kind::Locked, flags)
+    };
     cuMemFreeHost(at: u64) NoCapture |d| {
         if at == 0 {
             return Ok(());
         }
         // The range is unmapped: work that still copies from it or to it has to come first, as on a card.
         drain(d)?;
-        if d.locked.free(at, true) {
+        if d.locked.free(at, Kind::Locked) {
             return Ok(());
         }
         Err(d.wrong(&format!("{at:#x} begins no page-locked memory"), Status::CUDA_ERROR_INVALID_VALUE))
     };
-    cuMemHostRegister_v2(at: u64, bytes: usize, _flags: u32) NoCapture |d| {
+    cuMemHostRegister_v2(at: u64, bytes: usize, flags: u32) NoCapture |d| {
         if at == 0 || bytes == 0 {
             return Err(d.wrong("no memory to lock", Status::CUDA_ERROR_INVALID_VALUE));
         }
         let call = d.here();
-        let free = d.locked.register(at, bytes, call);
+        let free = d.locked.register(at, bytes, flags, call);
         if free { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED) }
     };
     cuMemHostUnregister(at: u64) NoCapture |d| {
         drain(d)?;
-        if d.locked.free(at, false) { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED) }
+        if d.locked.free(at, Kind::Registered) { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED) }
     };
-    cuMemHostGetFlags(flags: Out<u32>, at: u64) Context |d| match d.locked.start_of(at) {
-        Some(_) => flags.put(0),
+    cuMemHostGetFlags(flags: Out<u32>, at: u64) Context |d| match d.locked.at(at) {
+        Some((_, stretch)) => flags.put(stretch.flags),
         None => Err(Status::CUDA_ERROR_INVALID_VALUE),
     };
     cuMemcpyHtoD_v2(to: u64, from: u64, bytes: usize) NoCapture |d| d.copy_now(from, to, Shape::line(bytes as u64));

@@ -61,6 +61,25 @@ impl<T: Copy> In<T> {
     }
 }
 
+impl<T> In<T> {
+    pub const NULL: In<T> = In(std::ptr::null());
+}
+
+/// Where the program wants several values.
+#[repr(transparent)]
+pub struct Outs<T>(*mut T);
+
+impl<T> Outs<T> {
+    /// One of them; the program says how many there is room for.
+    pub fn put(&self, i: usize, value: T) -> Result {
+        if self.0.is_null() {
+            return Err(Status::CUDA_ERROR_INVALID_VALUE);
+        }
+        // SAFETY: the program gave room for more than `i`.
+        Out(unsafe { self.0.add(i) }).put(value)
+    }
+}
+
 /// A name or a text that ends with a zero.
 #[repr(transparent)]
 pub struct Text(*const c_char);
@@ -84,6 +103,10 @@ impl Text {
 pub struct Room(*mut c_char);
 
 impl Room {
+    pub fn at(address: usize) -> Room {
+        Room(address as *mut c_char)
+    }
+
     /// As much of it as there is room for, and a zero.
     pub fn put(&self, text: &str, room: i32) -> Result {
         if self.0.is_null() || room < 1 {
@@ -121,8 +144,12 @@ mod device;
 mod event;
 mod graph;
 mod launch;
+mod library;
+mod link;
 mod memory;
 mod module;
+mod pointer;
+mod pool;
 mod start;
 mod stream;
 
@@ -133,11 +160,28 @@ pub fn all() -> Vec<(&'static str, *mut c_void)> {
         device::all(),
         context::all(),
         module::all(),
+        library::all(),
+        link::all(),
         memory::all(),
+        pointer::all(),
+        pool::all(),
         stream::all(),
         event::all(),
         launch::all(),
         graph::all(),
     ];
     files.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    /// The README says how many functions there are, and how many of them are real.
+    #[test]
+    fn the_readme_counts_what_is_real() {
+        let real = super::all().len();
+        let readme = include_str!("../../README.md");
+        let expected = format!("Of the {} functions", real + crate::absent::COUNT);
+        assert!(readme.contains(&expected), "{expected}");
+        assert!(readme.contains(&format!("{real} are.")), "{real} are.");
+    }
 }

@@ -8,7 +8,8 @@ use cudarc::driver::sys::CUfunction_attribute_enum as F;
 use cudarc::driver::sys::CUjit_option_enum as J;
 use ptxsim::Module;
 
-use super::{In, Out, Room, Text};
+use super::library::resolve;
+use super::{In, Out, Outs, Room, Text};
 use crate::card::PLAIN_SHARED;
 use crate::driver::{Driver, Function, Given, Loaded};
 use crate::status::{Result, Status};
@@ -29,7 +30,7 @@ fn read<T: Copy>(at: *const u8, offset: usize) -> T {
 }
 
 /// The PTX text of an image, or why it has none.
-fn text(image: *const u8) -> Result<String, String> {
+pub fn text(image: *const u8) -> Result<String, String> {
     let mut image = image;
     let head: [u8; 4] = read(image, 0);
     if head == *b"\x7fELF" {
@@ -82,7 +83,7 @@ fn newest(driver: i32) -> u32 {
 }
 
 /// Why a driver would not compile it, before it looks at the text.
-fn refused(d: &Driver, text: &str) -> Result<(), (Status, String)> {
+pub fn refused(d: &Driver, text: &str) -> Result<(), (Status, String)> {
     let Some(version) = directive(text, ".version") else {
         return Err((Status::CUDA_ERROR_INVALID_IMAGE, "no PTX: it has no .version".into()));
     };
@@ -101,15 +102,12 @@ fn refused(d: &Driver, text: &str) -> Result<(), (Status, String)> {
     Ok(())
 }
 
-fn load(d: &mut Driver, image: *const u8, name: &str) -> Result<u64, (Status, String)> {
-    if image.is_null() {
-        return Err((Status::CUDA_ERROR_INVALID_VALUE, "a null image".into()));
-    }
-    let text = text(image).map_err(|why| (Status::CUDA_ERROR_NO_BINARY_FOR_GPU, why))?;
-    refused(d, &text)?;
+/// Loads a text in the current context.
+pub fn load(d: &mut Driver, text: &str) -> Result<u64, (Status, String)> {
+    refused(d, text)?;
     let plain = |status| (status, String::new());
     let (context, card) = (d.current().map_err(plain)?, d.card().map_err(plain)?);
-    let module = Module::parse_in(name, &text, &mut d.cards[card].memory)
+    let module = Module::parse_in("module.ptx", text, &mut d.cards[card].memory)
         .map_err(|e| (Status::CUDA_ERROR_INVALID_PTX, e.to_string()))?;
     let call = d.here();
     for (_, range) in module.variables() {
@@ -119,40 +117,77 @@ fn load(d: &mut Driver, image: *const u8, name: &str) -> Result<u64, (Status, St
     Ok(d.modules.insert(Loaded { context, module: Arc::new(module), functions: HashMap::new() }))
 }
 
-/// Loads, and tells what is wrong in the logs that the program gave room for.
-fn load_with(
-    d: &mut Driver,
-    module: &Out<u64>,
-    image: *const u8,
-    options: &[(u32, *mut c_void)],
-    put_size: impl Fn(usize, usize),
-) -> Result {
-    let found = |option: J| options.iter().position(|(o, _)| *o == option as u32);
-    let loaded = load(d, image, "module.ptx");
-    let log = loaded.as_ref().err().map_or("", |(_, text)| text.as_str());
-    for (buffer, size, text) in [
-        (J::CU_JIT_ERROR_LOG_BUFFER, J::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES, log),
-        (J::CU_JIT_INFO_LOG_BUFFER, J::CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES, ""),
-    ] {
-        if let (Some(buffer), Some(size)) = (found(buffer), found(size)) {
-            // SAFETY: the value of this option is where the log goes.
-            let room = unsafe { std::mem::transmute::<*mut c_void, Room>(options[buffer].1) };
-            let bytes = options[size].1 as usize as u32 as i32;
-            if room.put(text, bytes).is_ok() {
-                put_size(size, text.len().min(bytes as usize - 1));
-            }
-        }
+/// The text of an image that the program gave.
+pub fn image(at: *const u8) -> Result<String, (Status, String)> {
+    if at.is_null() {
+        return Err((Status::CUDA_ERROR_INVALID_VALUE, "a null image".into()));
     }
-    match loaded {
-        Ok(handle) => module.put(handle),
-        Err((status, text)) => {
-            eprintln!("ptxsim-cuda: {}: {text}", d.name);
-            Err(status)
-        }
+    text(at).map_err(|why| (Status::CUDA_ERROR_NO_BINARY_FOR_GPU, why))
+}
+
+/// Options of a compilation: numbers, and values that some of them are answered in.
+pub struct Options {
+    count: usize,
+    options: In<u32>,
+    values: *mut *mut c_void,
+}
+
+impl Options {
+    pub const NONE: Options = Options { count: 0, options: In::NULL, values: std::ptr::null_mut() };
+
+    pub fn new(count: u32, options: In<u32>, values: *mut *mut c_void) -> Options {
+        Options { count: count as usize, options, values }
+    }
+
+    /// Where the value of an option is.
+    fn find(&self, option: J) -> Option<*mut *mut c_void> {
+        let at = (0..self.count).find(|&i| self.options.at(i) == Ok(option as u32))?;
+        // SAFETY: there are as many values as options.
+        (!self.values.is_null()).then(|| unsafe { self.values.add(at) })
+    }
+
+    /// Where a log goes: its room, how much there is, where its length goes.
+    pub fn log(&self, buffer: J, size: J) -> Option<[usize; 3]> {
+        let (buffer, size) = (self.find(buffer)?, self.find(size)?);
+        // SAFETY: the two values are the program's.
+        let (room, bytes) = unsafe { (buffer.read_unaligned(), size.read_unaligned()) };
+        Some([room as usize, bytes as usize as u32 as usize, size as usize])
+    }
+
+    pub fn error_log(&self) -> Option<[usize; 3]> {
+        self.log(J::CU_JIT_ERROR_LOG_BUFFER, J::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES)
+    }
+
+    pub fn info_log(&self) -> Option<[usize; 3]> {
+        self.log(J::CU_JIT_INFO_LOG_BUFFER, J::CU_JIT_INFO_LOG_BUFFER_SIZE_BYTES)
     }
 }
 
-fn function(d: &mut Driver, module: u64, name: &str) -> Result<u64> {
+/// Writes a log where the program has room for it.
+pub fn put_log(log: Option<[usize; 3]>, text: &str) {
+    let Some([room, bytes, len]) = log else { return };
+    if Room::at(room).put(text, bytes as i32).is_ok() {
+        // SAFETY: the value of the option that said how much room there is: the program's to be answered in.
+        unsafe { (len as *mut usize).write_unaligned(text.len().min(bytes - 1)) };
+    }
+}
+
+/// Tells what is wrong in the log that the program gave room for, and on standard error.
+pub fn told<T>(d: &Driver, loaded: Result<T, (Status, String)>, log: Option<[usize; 3]>) -> Result<T> {
+    put_log(log, loaded.as_ref().err().map_or("", |(_, text)| text.as_str()));
+    loaded.map_err(|(status, text)| {
+        eprintln!("ptxsim-cuda: {}: {text}", d.name);
+        status
+    })
+}
+
+fn load_with(d: &mut Driver, module: &Out<u64>, at: *const u8, options: &Options) -> Result {
+    let loaded = image(at).and_then(|text| load(d, &text));
+    put_log(options.info_log(), "");
+    module.put(told(d, loaded, options.error_log())?)
+}
+
+pub fn function(d: &mut Driver, module: u64, name: &str) -> Result<u64> {
     let loaded = d.modules.get(module, d.name)?;
     if let Some(handle) = loaded.functions.get(name) {
         return Ok(*handle);
@@ -166,7 +201,25 @@ fn function(d: &mut Driver, module: u64, name: &str) -> Result<u64> {
     Ok(handle)
 }
 
-fn attribute(d: &Driver, function: u64, attribute: u32) -> Result<i32> {
+pub fn unload(d: &mut Driver, module: u64) -> Result {
+    let Loaded { module, functions, .. } = d.modules.remove(module, d.name)?;
+    for function in functions.values() {
+        d.functions.remove(*function, d.name)?;
+    }
+    for (_, range) in module.variables() {
+        d.given.remove(&range.start);
+        d.release(range.start, range.end - range.start, &d.here());
+    }
+    Ok(())
+}
+
+/// A text for the program, kept for good: it may hold it as long as what it is of.
+pub fn kept(text: &str) -> Result<*const c_char> {
+    let text = std::ffi::CString::new(text).map_err(|_| Status::CUDA_ERROR_INVALID_VALUE)?;
+    Ok(text.into_raw())
+}
+
+pub fn attribute(d: &Driver, function: u64, attribute: u32) -> Result<i32> {
     let f = d.functions.get(function, d.name)?;
     let loaded = d.modules.get(f.module, d.name)?;
     let kernel = loaded.module.kernels().iter().find(|k| k.name == f.name).ok_or(Status::CUDA_ERROR_INVALID_HANDLE)?;
@@ -175,6 +228,7 @@ fn attribute(d: &Driver, function: u64, attribute: u32) -> Result<i32> {
     Ok(match () {
         () if is(F::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK) => kernel.max_threads.map_or(1024, |n| n as i32),
         () if is(F::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES) => kernel.static_shared as i32,
+        () if is(F::CU_FUNC_ATTRIBUTE_CONST_SIZE_BYTES) => loaded.module.constants() as i32,
         () if is(F::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES) => kernel.local as i32,
         () if is(F::CU_FUNC_ATTRIBUTE_NUM_REGS) => REGISTERS,
         () if is(F::CU_FUNC_ATTRIBUTE_PTX_VERSION) || is(F::CU_FUNC_ATTRIBUTE_BINARY_VERSION) => 10 * major + minor,
@@ -185,39 +239,54 @@ fn attribute(d: &Driver, function: u64, attribute: u32) -> Result<i32> {
     })
 }
 
+/// Sets an attribute of a function.
+pub fn set_attribute(d: &mut Driver, function: u64, which: u32, value: i32) -> Result {
+    if which != F::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as u32 {
+        return Ok(());
+    }
+    let fixed = attribute(d, function, F::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES as u32)?;
+    let most = d.cards[d.card()?].card.block_shared - fixed;
+    if value < 0 || value > most {
+        let text =
+            format!("{value} bytes of dynamic shared memory, the most beside the kernel's own {fixed} is {most}");
+        return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
+    }
+    d.functions.get_mut(function, d.name)?.dynamic = value;
+    Ok(())
+}
+
+/// Where a parameter begins in the block of parameters, and its size.
+pub fn parameter(d: &Driver, function: u64, index: usize) -> Result<(usize, usize)> {
+    let f = d.functions.get(function, d.name)?;
+    let module = &d.modules.get(f.module, d.name)?.module;
+    let kernel = module.kernels().iter().find(|k| k.name == f.name).ok_or(Status::CUDA_ERROR_INVALID_HANDLE)?;
+    kernel.params.get(index).map(|p| (p.offset, p.size)).ok_or(Status::CUDA_ERROR_INVALID_VALUE)
+}
+
+/// A variable of a module, by its name.
+pub fn variable(d: &Driver, module: u64, name: &str) -> Result<std::ops::Range<u64>> {
+    let module = &d.modules.get(module, d.name)?.module;
+    let range = module.variables().find(|(known, _)| *known == name).map(|(_, range)| range);
+    range.ok_or(Status::CUDA_ERROR_NOT_FOUND)
+}
+
 calls! {
-    cuModuleLoadData(module: Out<u64>, image: *const u8) NoCapture |d| load_with(d, &module, image, &[], |_, _| ());
-    cuModuleLoadFatBinary(module: Out<u64>, image: *const u8) NoCapture |d| load_with(d, &module, image, &[], |_, _| ());
+    cuModuleLoadData(module: Out<u64>, image: *const u8) NoCapture |d| load_with(d, &module, image, &Options::NONE);
+    cuModuleLoadFatBinary(module: Out<u64>, image: *const u8) NoCapture |d| load_with(d, &module, image, &Options::NONE);
     cuModuleLoadDataEx(
         module: Out<u64>,
         image: *const u8,
         count: u32,
         options: In<u32>,
         values: *mut *mut c_void
-    ) NoCapture |d| {
-        let count = count as usize;
-        let given: Vec<*mut c_void> = if count == 0 { vec![] } else { In(values.cast_const()).all(count)? };
-        let options: Vec<(u32, *mut c_void)> = options.all(count)?.into_iter().zip(given).collect();
-        // SAFETY: the values are as many as the options, and the program's to be answered in.
-        load_with(d, &module, image, &options, |at, bytes| unsafe { values.add(at).write(bytes as *mut c_void) })
-    };
+    ) NoCapture |d| load_with(d, &module, image, &Options::new(count, options, values));
     cuModuleLoad(module: Out<u64>, path: Text) NoCapture |d| {
         let path = path.text()?;
         let Ok(mut bytes) = std::fs::read(&path) else { return Err(Status::CUDA_ERROR_FILE_NOT_FOUND) };
         bytes.push(0);
-        load_with(d, &module, bytes.as_ptr(), &[], |_, _| ())
+        load_with(d, &module, bytes.as_ptr(), &Options::NONE)
     };
-    cuModuleUnload(module: u64) NoCapture |d| {
-        let Loaded { module, functions, .. } = d.modules.remove(module, d.name)?;
-        for function in functions.values() {
-            d.functions.remove(*function, d.name)?;
-        }
-        for (_, range) in module.variables() {
-            d.given.remove(&range.start);
-            d.release(range.start, range.end - range.start, &d.here());
-        }
-        Ok(())
-    };
+    cuModuleUnload(module: u64) NoCapture |d| unload(d, module);
     cuModuleGetLoadingMode(mode: Out<u32>) Driver |_| mode.put(1);
     cuModuleGetFunction(out: Out<u64>, module: u64, name: Text) Context |d| {
         out.put(function(d, module, &name.text()?)?)
@@ -226,36 +295,47 @@ calls! {
         count.put(d.modules.get(module, d.name)?.module.kernels().len() as u32)
     };
     cuModuleGetGlobal_v2(at: Out<u64>, bytes: Out<usize>, module: u64, name: Text) Context |d| {
-        let name = name.text()?;
-        let module = &d.modules.get(module, d.name)?.module;
-        let range = module.variables().find(|(known, _)| *known == name).map(|(_, range)| range);
-        let range = range.ok_or(Status::CUDA_ERROR_NOT_FOUND)?;
+        let range = variable(d, module, &name.text()?)?;
         at.put_if(range.start);
         bytes.put_if((range.end - range.start) as usize);
         Ok(())
     };
-    cuFuncGetAttribute(value: Out<i32>, which: u32, function: u64) Context |d| value.put(attribute(d, function, which)?);
-    cuFuncSetAttribute(function: u64, which: u32, value: i32) Context |d| {
-        if which != F::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as u32 {
-            return Ok(());
+    cuModuleEnumerateFunctions(functions: Outs<u64>, count: u32, module: u64) Context |d| {
+        let kernels = d.modules.get(module, d.name)?.module.kernels();
+        let names: Vec<String> = kernels.iter().take(count as usize).map(|k| k.name.clone()).collect();
+        for (i, name) in names.iter().enumerate() {
+            functions.put(i, function(d, module, name)?)?;
         }
-        let fixed = attribute(d, function, F::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES as u32)?;
-        let most = d.cards[d.card()?].card.block_shared - fixed;
-        if value < 0 || value > most {
-            let text = format!("{value} bytes of dynamic shared memory, the most beside the kernel's own {fixed} is {most}");
-            return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
-        }
-        d.functions.get_mut(function, d.name)?.dynamic = value;
         Ok(())
     };
-    cuFuncSetCacheConfig(function: u64, _config: u32) Context |d| d.functions.get(function, d.name).map(drop);
-    cuFuncSetSharedMemConfig(function: u64, _config: u32) Context |d| d.functions.get(function, d.name).map(drop);
-    cuFuncGetModule(module: Out<u64>, function: u64) Context |d| module.put(d.functions.get(function, d.name)?.module);
-    cuFuncGetName(name: Out<*const c_char>, function: u64) Context |d| {
-        let text = d.functions.get(function, d.name)?.name.clone();
-        // Kept for good: the program may hold it as long as the function.
-        let text = std::ffi::CString::new(text).map_err(|_| Status::CUDA_ERROR_INVALID_VALUE)?;
-        name.put(text.into_raw())
+    cuFuncGetAttribute(value: Out<i32>, which: u32, handle: u64) Context |d| {
+        let function = resolve(d, handle)?;
+        value.put(attribute(d, function, which)?)
     };
-    cuFuncLoad(function: u64) Context |d| d.functions.get(function, d.name).map(drop);
+    cuFuncSetAttribute(handle: u64, which: u32, value: i32) Context |d| {
+        let function = resolve(d, handle)?;
+        set_attribute(d, function, which, value)
+    };
+    cuFuncGetParamInfo(handle: u64, index: usize, offset: Out<usize>, size: Out<usize>) Context |d| {
+        let function = resolve(d, handle)?;
+        let (at, bytes) = parameter(d, function, index)?;
+        offset.put(at)?;
+        size.put_if(bytes);
+        Ok(())
+    };
+    cuFuncIsLoaded(state: Out<u32>, handle: u64) Context |d| {
+        resolve(d, handle)?;
+        state.put(1)
+    };
+    cuFuncSetCacheConfig(function: u64, _config: u32) Context |d| resolve(d, function).map(drop);
+    cuFuncSetSharedMemConfig(function: u64, _config: u32) Context |d| resolve(d, function).map(drop);
+    cuFuncGetModule(module: Out<u64>, handle: u64) Context |d| {
+        let function = resolve(d, handle)?;
+        module.put(d.functions.get(function, d.name)?.module)
+    };
+    cuFuncGetName(name: Out<*const c_char>, handle: u64) Context |d| {
+        let function = resolve(d, handle)?;
+        name.put(kept(&d.functions.get(function, d.name)?.name)?)
+    };
+    cuFuncLoad(function: u64) Context |d| resolve(d, function).map(drop);
 }

@@ -9,11 +9,25 @@ use crate::status::{Status, texts};
 const FOUND: u32 = 0;
 const ABSENT: u32 = 1;
 
-/// The function that a program means by a name without a version: the newest that is here.
-fn address(name: &str) -> Option<*mut c_void> {
+/// Functions that are there in several forms under one name: from which CUDA on which is meant. What takes the same arguments in all its
+/// forms is not among them.
+const FORMS: &[(&str, &[(i32, &str)])] = &[
+    ("cuCtxCreate", &[(3020, "cuCtxCreate_v2"), (11040, "cuCtxCreate_v3"), (12050, "cuCtxCreate_v4")]),
+    ("cuGetProcAddress", &[(11030, "cuGetProcAddress"), (12000, "cuGetProcAddress_v2")]),
+    ("cuGraphInstantiate", &[(12000, "cuGraphInstantiateWithFlags")]),
+    ("cuMemAdvise", &[(8000, "cuMemAdvise"), (12020, "cuMemAdvise_v2")]),
+    ("cuMemPrefetchAsync", &[(8000, "cuMemPrefetchAsync"), (12020, "cuMemPrefetchAsync_v2")]),
+    ("cuStreamGetCaptureInfo", &[(11030, "cuStreamGetCaptureInfo_v2"), (12030, "cuStreamGetCaptureInfo_v3")]),
+];
+
+/// The function that a program of this CUDA means by a name without a version.
+fn address(name: &str, version: i32) -> Option<*mut c_void> {
     let all = super::all();
     let find = |name: &str| all.iter().find(|(known, _)| *known == name).map(|(_, at)| *at);
-    ["_v4", "_v3", "_v2", ""].iter().find_map(|version| find(&format!("{name}{version}")))
+    if let Some((_, forms)) = FORMS.iter().find(|(known, _)| *known == name) {
+        return find(forms.iter().rev().find(|(from, _)| *from <= version)?.1);
+    }
+    ["_v3", "_v2", ""].iter().find_map(|suffix| find(&format!("{name}{suffix}")))
 }
 
 calls! {
@@ -33,14 +47,19 @@ calls! {
         Some((_, meaning)) => text.put(meaning.as_ptr()),
         None => text.put(std::ptr::null()).and(Err(Status::CUDA_ERROR_INVALID_VALUE)),
     };
-    cuGetProcAddress_v2(name: Text, at: Out<*mut c_void>, _version: i32, _flags: u64, state: Out<u32>) Nothing |_| {
-        let found = address(&name.text()?);
+    cuGetProcAddress_v2(name: Text, at: Out<*mut c_void>, version: i32, _flags: u64, state: Out<u32>) Nothing |_| {
+        let found = address(&name.text()?, version);
         state.put_if(if found.is_some() { FOUND } else { ABSENT });
         at.put(found.unwrap_or(std::ptr::null_mut()))?;
         found.map(drop).ok_or(Status::CUDA_ERROR_NOT_FOUND)
     };
-    cuGetProcAddress(name: Text, at: Out<*mut c_void>, _version: i32, _flags: u64) Nothing |_| {
-        let found = address(&name.text()?);
+    // Tables by which NVIDIA's own libraries reach what is in no reference; NVRTC asks for one and does without.
+    cuGetExportTable(table: Out<*const c_void>, _id: usize) Nothing |_| {
+        table.put_if(std::ptr::null());
+        Err(Status::CUDA_ERROR_NOT_FOUND)
+    };
+    cuGetProcAddress(name: Text, at: Out<*mut c_void>, version: i32, _flags: u64) Nothing |_| {
+        let found = address(&name.text()?, version);
         at.put(found.unwrap_or(std::ptr::null_mut()))?;
         found.map(drop).ok_or(Status::CUDA_ERROR_NOT_FOUND)
     };

@@ -4,12 +4,29 @@ use std::ffi::c_void;
 
 use super::Out;
 use crate::driver::{Driver, MODE};
-use crate::graph::Mode;
+use crate::graph::{Capture, Graph, Mode};
 use crate::status::{Result, Status};
 use crate::work::{Callback, Work};
 
 /// `CU_STREAM_NON_BLOCKING`.
 const NON_BLOCKING: u32 = 1;
+
+/// A function that is told the stream that calls it, and how that fares.
+type StreamCallback = unsafe extern "C" fn(u64, Status, *mut c_void);
+
+struct Told {
+    function: StreamCallback,
+    stream: u64,
+    data: *mut c_void,
+}
+
+/// Calls it. What it needs is given up: in a stream that is captured, which callbacks may not be, it would be called again.
+unsafe extern "C" fn tell(told: *mut c_void) {
+    // SAFETY: made by `cuStreamAddCallback` for one call.
+    let told = unsafe { Box::from_raw(told.cast::<Told>()) };
+    // SAFETY: the program gave function and data for this.
+    unsafe { (told.function)(told.stream, Status::CUDA_SUCCESS, told.data) };
+}
 
 fn create(d: &mut Driver, out: &Out<u64>, flags: u32, priority: i32) -> Result {
     if flags > NON_BLOCKING {
@@ -40,6 +57,30 @@ fn state(d: &mut Driver, stream: u64) -> Result<u32> {
     let stream = d.stream(stream)?;
     let capture = d.streams.get(stream, d.name)?.capture.as_ref().and_then(|(number, _)| d.captures.get(number));
     Ok(capture.map_or(0, |c| if c.invalid { 2 } else { 1 }))
+}
+
+/// The capture that a stream takes part in.
+fn capture(d: &mut Driver, stream: u64) -> Result<Option<&mut Capture>> {
+    let number = d.streams.get(stream, d.name)?.capture.as_ref().map(|(number, _)| *number);
+    Ok(number.and_then(|number| d.captures.get_mut(&number)))
+}
+
+/// What is known of a stream's capture: state, number, and the graph that it becomes.
+fn info(d: &mut Driver, stream: u64, status: &Out<u32>, id: &Out<u64>, graph: &Out<u64>) -> Result {
+    status.put(state(d, stream)?)?;
+    let stream = d.stream(stream)?;
+    id.put_if(d.streams.get(stream, d.name)?.capture.as_ref().map_or(0, |(number, _)| *number));
+    let Some(asked) = capture(d, stream)?.filter(|c| !c.invalid).map(|c| c.handle) else {
+        graph.put_if(0);
+        return Ok(());
+    };
+    let call = d.here();
+    let handle = asked.unwrap_or_else(|| d.graphs.insert((Graph::default(), call)));
+    if let Some(capture) = capture(d, stream)? {
+        capture.handle = Some(handle);
+    }
+    graph.put_if(handle);
+    Ok(())
 }
 
 calls! {
@@ -84,13 +125,38 @@ calls! {
         let stream = d.stream(stream)?;
         d.submit(stream, Work::Call(Callback { function, data })).map(drop)
     };
+    cuStreamAddCallback(stream: u64, function: Option<StreamCallback>, data: *mut c_void, flags: u32) Context |d| {
+        let Some(function) = function.filter(|_| flags == 0) else { return Err(Status::CUDA_ERROR_INVALID_VALUE) };
+        let named = stream;
+        let stream = d.stream(stream)?;
+        if d.streams.get(stream, d.name)?.capture.is_some() {
+            return Err(d.wrong("a callback in a capture", Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED));
+        }
+        let told = Box::into_raw(Box::new(Told { function, stream: named, data }));
+        d.submit(stream, Work::Call(Callback { function: tell, data: told.cast() })).map(drop)
+    };
+    cuStreamGetDevice(stream: u64, device: Out<i32>) Context |d| {
+        d.stream(stream)?;
+        device.put(d.card()? as i32)
+    };
     cuStreamBeginCapture_v2(stream: u64, mode: u32) Context |d| begin(d, stream, mode);
     cuStreamEndCapture(stream: u64, graph: Out<u64>) Context |d| {
         let stream = d.stream(stream)?;
+        let known = capture(d, stream)?.and_then(|c| c.handle);
         let ended = d.end_capture(stream);
         graph.put_if(0);
         let call = d.here();
-        graph.put(d.graphs.insert((ended?, call)))
+        match (ended, known) {
+            (Ok(ended), None) => graph.put(d.graphs.insert((ended, call))),
+            (Ok(ended), Some(handle)) => {
+                d.graphs.get_mut(handle, d.name)?.0 = ended;
+                graph.put(handle)
+            }
+            (Err(status), known) => {
+                known.map(|handle| d.graphs.remove(handle, d.name)).transpose()?;
+                Err(status)
+            }
+        }
     };
     cuStreamIsCapturing(stream: u64, status: Out<u32>) Context |d| status.put(state(d, stream)?);
     cuStreamGetCaptureInfo_v2(
@@ -101,13 +167,23 @@ calls! {
         nodes: Out<usize>,
         count: Out<usize>
     ) Context |d| {
-        status.put(state(d, stream)?)?;
-        let stream = d.stream(stream)?;
-        id.put_if(d.streams.get(stream, d.name)?.capture.as_ref().map_or(0, |(number, _)| *number));
-        graph.put_if(0);
         nodes.put_if(0);
         count.put_if(0);
-        Ok(())
+        info(d, stream, &status, &id, &graph)
+    };
+    cuStreamGetCaptureInfo_v3(
+        stream: u64,
+        status: Out<u32>,
+        id: Out<u64>,
+        graph: Out<u64>,
+        nodes: Out<usize>,
+        edges: Out<usize>,
+        count: Out<usize>
+    ) Context |d| {
+        nodes.put_if(0);
+        edges.put_if(0);
+        count.put_if(0);
+        info(d, stream, &status, &id, &graph)
     };
     cuThreadExchangeStreamCaptureMode(mine: Out<u32>) Nothing |d| {
         let wanted = mode(d, mine.now())?;

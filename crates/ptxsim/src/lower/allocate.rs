@@ -75,6 +75,7 @@ fn successors(routine: &Routine, at: usize, returns: &[usize]) -> Vec<usize> {
     let mut next: Vec<usize> = match &ins.op {
         Op::Bra(to) => vec![*to as usize],
         Op::BrxIdx { table, .. } => routine.tables[*table as usize].iter().map(|&t| t as usize).collect(),
+        Op::CallAt { table, .. } => routine.calls[*table as usize].iter().map(|(_, t)| *t as usize).collect(),
         Op::Call { target, .. } => vec![*target as usize],
         Op::Ret { .. } => returns.to_vec(),
         Op::Exit | Op::Trap => vec![],

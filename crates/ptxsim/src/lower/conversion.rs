@@ -95,7 +95,7 @@ impl<'a> Lower<'a> {
     pub fn set(&mut self, m: &mut Mods<'a>, instr: &Instr) -> Result<()> {
         // set.cmp{.bool}{.ftz}.dtype.stype: the first type is the destination's.
         let dst = self.need_ty(m)?;
-        if !matches!(dst, Ty::U32 | Ty::S32 | Ty::F32) {
+        if !matches!(dst, Ty::U32 | Ty::S32 | Ty::F32 | Ty::F16 | Ty::Bf16) {
             return self.unsupported(m);
         }
         let comparison = self.comparison(m)?;
@@ -103,6 +103,15 @@ impl<'a> Lower<'a> {
         let Some((d, sources)) = instr.operands.split_first() else { return self.fail("operands are missing") };
         let d = self.dst(d, dst)?;
         let t = self.compare(comparison, sources, false)?;
+        if let Some(one) = match dst {
+            Ty::F16 => Some(0x3c00),
+            Ty::Bf16 => Some(0x3f80),
+            _ => None,
+        } {
+            let (one, zero) = (self.word(one)?, self.word(0)?);
+            self.push_alu(alu::selp(Bank::W), d, &[one, zero, t], Class::Compare);
+            return Ok(());
+        }
         self.push_alu(alu::from_predicate(dst == Ty::F32), d, &[t], Class::Compare);
         Ok(())
     }

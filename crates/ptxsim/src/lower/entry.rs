@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::lower::allocate::allocate;
+use crate::lower::calls::{address_of, by_address, calls_by_address, is_call, taken};
 use crate::lower::class::Class;
 use crate::lower::op::{Address, Alu, Args, Ins, NONE, Op, P_SINK, P_TRUE, Routine, SINK, Special};
 use crate::lower::windows::{LOCAL_WINDOW, SHARED_WINDOW};
@@ -27,7 +28,7 @@ pub struct Place {
 pub struct Lower<'a> {
     pub ast: &'a Ast,
     pub routine: Routine,
-    places: HashMap<String, Place>,
+    pub places: HashMap<String, Place>,
     /// Registers of the function being lowered: bank and number, once used.
     regs: Vec<Option<u16>>,
     /// Declared types of the same.
@@ -36,14 +37,16 @@ pub struct Lower<'a> {
     longs: HashMap<u64, u16>,
     /// First instruction of each lowered function, and its register for the return address.
     functions: HashMap<String, (u32, u16)>,
-    active: Vec<String>,
+    /// Functions whose address is taken anywhere.
+    pub taken: Vec<&'a Function>,
+    pub active: Vec<String>,
     labels: Vec<Option<u32>>,
     /// Branches to patch: index of the operation, label.
     pending: Vec<(usize, usize)>,
     pending_tables: Vec<(usize, Vec<usize>)>,
     pub line: usize,
-    guard: u16,
-    flip: u32,
+    pub guard: u16,
+    pub flip: u32,
     class: Option<Class>,
     /// Register with the return address; `None` in an entry.
     pub link: Option<u16>,
@@ -63,6 +66,7 @@ pub fn lower(ast: &Ast, entry: &Function, globals: &HashMap<String, Place>) -> R
         words: HashMap::new(),
         longs: HashMap::new(),
         functions: HashMap::new(),
+        taken: taken(ast),
         active: vec![],
         labels: vec![],
         pending: vec![],
@@ -94,10 +98,10 @@ pub fn param_offset(at: &mut u64, param: &Var) -> u64 {
     start
 }
 
-/// Functions that a function calls directly: line of the call, name.
+/// Functions that a function calls by name: line of the call, name.
 fn callees(f: &Function) -> impl Iterator<Item = (usize, &str)> {
     f.body.iter().filter_map(|stmt| match stmt {
-        Stmt::Instr(i) if i.opcode.split('.').next() == Some("call") => {
+        Stmt::Instr(i) if is_call(i) && by_address(i).is_none() => {
             match i.operands.iter().find(|o| matches!(o, Operand::Name { .. })) {
                 Some(Operand::Name { name, .. }) => Some((i.line, name.as_str())),
                 _ => None,
@@ -112,9 +116,9 @@ impl<'a> Lower<'a> {
         Err((self.line, message.into()))
     }
 
-    fn find(&self, name: &str) -> Result<&'a Function> {
-        match self.ast.functions.iter().find(|f| f.name == name && !f.entry) {
-            Some(f) => Ok(f),
+    pub fn find(&self, name: &str) -> Result<&'a Function> {
+        match self.ast.function(name) {
+            Some((_, f)) => Ok(f),
             None => self.fail(format!("call of `{name}`, which has no body in this module")),
         }
     }
@@ -137,6 +141,9 @@ impl<'a> Lower<'a> {
                 if seen.insert(callee) {
                     todo.push(self.find(callee)?);
                 }
+            }
+            if calls_by_address(f) {
+                todo.extend(self.taken.iter().filter(|t| seen.insert(t.name.as_str())));
             }
         }
         self.line = entry.line;
@@ -168,6 +175,22 @@ impl<'a> Lower<'a> {
         Ok(())
     }
 
+    /// Lowers a function that is called, once.
+    fn callee(&mut self, f: &'a Function) -> Result<()> {
+        if self.functions.contains_key(&f.name) {
+            return Ok(());
+        }
+        for var in f.params.iter().chain(&f.returns) {
+            self.place_local(var)?;
+        }
+        let link = self.new_word()?;
+        let outer = self.link.replace(link);
+        let start = self.function(f)?;
+        self.link = outer;
+        self.functions.insert(f.name.clone(), (start, link));
+        Ok(())
+    }
+
     /// Lowers what a function calls, then the function; its first instruction.
     fn function(&mut self, f: &'a Function) -> Result<u32> {
         if self.active.len() > 64 {
@@ -179,16 +202,13 @@ impl<'a> Lower<'a> {
             if self.active.iter().any(|a| a == callee) {
                 return self.fail(format!("`{callee}` is recursive, which is not supported"));
             }
-            if !self.functions.contains_key(callee) {
-                let callee = self.find(callee)?;
-                for var in callee.params.iter().chain(&callee.returns) {
-                    self.place_local(var)?;
-                }
-                let link = self.new_word()?;
-                let outer = self.link.replace(link);
-                let start = self.function(callee)?;
-                self.link = outer;
-                self.functions.insert(callee.name.clone(), (start, link));
+            self.callee(self.find(callee)?)?;
+        }
+        if calls_by_address(f) {
+            // What is being lowered would call itself, and is not reached so.
+            for target in self.taken.clone().into_iter().filter(|t| !self.active.contains(&t.name)).collect::<Vec<_>>()
+            {
+                self.callee(target)?;
             }
         }
         for var in f.vars.iter().filter(|v| v.space != Space::Shared) {
@@ -219,51 +239,6 @@ impl<'a> Lower<'a> {
         }
         self.active.pop();
         Ok(start)
-    }
-
-    /// A caller's parameter variables are the callee's own: nobody else uses them at that time.
-    fn alias_arguments(&mut self, f: &Function) -> Result<()> {
-        for stmt in &f.body {
-            let Stmt::Instr(instr) = stmt else { continue };
-            if instr.opcode.split('.').next() != Some("call") {
-                continue;
-            }
-            self.line = instr.line;
-            let (mut callee, mut returns, mut arguments) = (None, &[][..], &[][..]);
-            for operand in &instr.operands {
-                match operand {
-                    Operand::Name { name, .. } => callee = Some(self.find(name)?),
-                    Operand::List(list) if callee.is_none() => returns = list,
-                    Operand::List(list) => arguments = list,
-                    _ => return self.fail("this form of call is not supported"),
-                }
-            }
-            let Some(callee) = callee else { return self.fail("call names no function") };
-            if returns.len() != callee.returns.len() || arguments.len() != callee.params.len() {
-                return self.fail(format!("call of `{}` with a wrong number of arguments", callee.name));
-            }
-            let pairs = returns.iter().zip(&callee.returns).chain(arguments.iter().zip(&callee.params));
-            for (given, own) in pairs {
-                let Operand::Symbol { name, offset: 0 } = given else {
-                    return self.fail("call arguments must be .param variables");
-                };
-                let Some(var) = f.vars.iter().find(|v| &v.name == name && v.space == Space::Param) else {
-                    return self.fail(format!("`{}` is no .param variable of the caller", original(name)));
-                };
-                if var.size != own.size {
-                    return self.fail(format!(
-                        "argument `{}` has {} bytes, not {}",
-                        original(name),
-                        var.size,
-                        own.size
-                    ));
-                }
-                if let Some(&place) = self.places.get(&own.name) {
-                    self.places.insert(name.clone(), place);
-                }
-            }
-        }
-        Ok(())
     }
 
     pub fn here(&self) -> Result<u32> {
@@ -459,7 +434,10 @@ impl<'a> Lower<'a> {
                     _ => self.fail(format!("the address of `{}` needs a 64-bit register", original(name))),
                 }
             }
-            Operand::Name { name, .. } => self.fail(format!("`{name}` is not declared")),
+            Operand::Name { name, .. } => match (self.ast.function(name), ty.bank()) {
+                (Some((number, _)), Bank::D) => self.long(address_of(number)),
+                _ => self.fail(format!("`{name}` is not declared")),
+            },
             _ => self.fail(format!("operand {operand:?} cannot be a {ty:?} source")),
         }
     }

@@ -1,5 +1,6 @@
 //! Memory, control flow and synchronisation: what these instructions become.
 
+use crate::lower::calls::by_address;
 use crate::lower::class::Class;
 use crate::lower::entry::{Lower, Result};
 use crate::lower::instruction::Mods;
@@ -44,6 +45,7 @@ impl<'a> Lower<'a> {
             "shfl" | "vote" | "match" | "redux" => self.warp(m, instr),
             "ldmatrix" => self.ldmatrix(m, instr),
             "mma" => self.mma(m, instr),
+            "system" => self.system(m, instr),
             _ => self.fail(format!("instruction `{}` is not supported", m.opcode)),
         }
     }
@@ -260,6 +262,9 @@ impl<'a> Lower<'a> {
             }
             "call" => {
                 self.finish(m)?;
+                if let Some(address) = by_address(instr) {
+                    return self.call_at(f, instr, address);
+                }
                 let name = instr.operands.iter().find_map(|o| match o {
                     Operand::Name { name, .. } => Some(name),
                     _ => None,

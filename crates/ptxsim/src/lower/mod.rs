@@ -5,11 +5,14 @@
 //! that touch memory or other lanes are executed in `run`. Imports `text`.
 
 mod allocate;
+pub mod calls;
 pub mod class;
 mod conversion;
 pub mod entry;
+
 mod instruction;
 pub mod lanes;
 mod memory;
 pub mod op;
+mod system;
 pub mod windows;

@@ -270,6 +270,24 @@ pub struct LdMatrix {
     pub addr: Address,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SystemKind {
+    /// Format and arguments, as addresses; how many there were.
+    Print,
+    /// Message, file, line, function.
+    Assert,
+    Malloc,
+    Free,
+}
+
+/// What a kernel asks of the device beside computing. All registers are of 64 bits.
+#[derive(Clone, Debug)]
+pub struct SystemOp {
+    pub kind: SystemKind,
+    pub dst: u16,
+    pub args: [u16; 4],
+}
+
 #[derive(Clone)]
 pub enum Op {
     Alu {
@@ -287,6 +305,17 @@ pub enum Op {
     Call {
         target: u32,
         link: u16,
+    },
+    /// To the place that a table has for the address in a register.
+    CallAt {
+        address: u16,
+        table: u32,
+    },
+    /// Copies so many bytes of local memory, written or not.
+    CopyLocal {
+        from: u32,
+        to: u32,
+        bytes: u32,
     },
     Ret {
         link: u16,
@@ -312,6 +341,9 @@ pub enum Op {
     },
     LdMatrix(u32),
     Mma(u32),
+    System(u32),
+    /// Waits for all threads of the grid.
+    SyncGrid,
 }
 
 #[derive(Clone)]
@@ -337,7 +369,10 @@ pub struct Routine {
     pub warps: Vec<WarpOp>,
     pub mmas: Vec<MmaOp>,
     pub matrices: Vec<LdMatrix>,
+    pub systems: Vec<SystemOp>,
     pub tables: Vec<Vec<u32>>,
+    /// Of calls by address: addresses, and where they lead.
+    pub calls: Vec<Vec<(u64, u32)>>,
     /// Registers per bank.
     pub w: usize,
     pub d: usize,
@@ -356,6 +391,8 @@ pub struct Routine {
     pub granule: u32,
     /// Blocks must run in order: the result could depend on it.
     pub ordered: bool,
+    /// Blocks wait for each other: all of them are under way at once.
+    pub grid: bool,
 }
 
 /// What an operation does to a register.
@@ -397,6 +434,7 @@ impl Routine {
                 see(*dst, &mut args.d, Def);
             }
             Op::BrxIdx { index, .. } => see(Bank::W, index, Use),
+            Op::CallAt { address, .. } => see(Bank::D, address, Use),
             Op::Call { link, .. } => see(Bank::W, link, Def),
             Op::Ret { link } => see(Bank::W, link, Use),
             Op::Ld(i) => access(&mut self.mem[*i as usize], Def, see),
@@ -451,7 +489,21 @@ impl Routine {
                     see(Bank::W, reg, Def);
                 }
             }
-            Op::Nop | Op::Bra(_) | Op::Exit | Op::Trap | Op::CpCommit | Op::CpWait(_) => {}
+            Op::System(i) => {
+                let op = &mut self.systems[*i as usize];
+                for reg in &mut op.args {
+                    optional(Bank::D, reg, Use, see);
+                }
+                optional(Bank::D, &mut op.dst, Def, see);
+            }
+            Op::Nop
+            | Op::SyncGrid
+            | Op::Bra(_)
+            | Op::CopyLocal { .. }
+            | Op::Exit
+            | Op::Trap
+            | Op::CpCommit
+            | Op::CpWait(_) => {}
         }
     }
 }

@@ -14,11 +14,15 @@ impl Block<'_> {
     pub fn warp_op(&mut self, warp: &mut Warp, index: u32, m: u32) -> Outcome<bool> {
         let routine = self.routine;
         let op = &routine.warps[index as usize];
-        let masks = warp.regs.w[op.mask as usize].0;
+        let mut masks = warp.regs.w[op.mask as usize].0;
         if m == !0 && masks.iter().all(|&v| v == !0) {
-            execute(&mut warp.regs, op, !0)?;
+            execute(&mut warp.regs, op, !0, self.checks)?;
             self.warp_barrier(warp);
             return Ok(true);
+        }
+        if !self.checks {
+            // As on hardware, where nobody waits for lanes that are not there.
+            masks = masks.map(|mask| mask & warp.live);
         }
         let mut rest = m;
         let mut groups = vec![];
@@ -48,7 +52,7 @@ impl Block<'_> {
             rest &= !agree;
         }
         for members in groups {
-            execute(&mut warp.regs, op, members)?;
+            execute(&mut warp.regs, op, members, self.checks)?;
         }
         self.warp_barrier(warp);
         Ok(true)
@@ -75,10 +79,10 @@ fn source(kind: WarpKind, lane: u32, b: u32, c: u32) -> (u32, bool) {
     if inside { (from & 31, true) } else { (lane, false) }
 }
 
-fn execute(regs: &mut Regs, op: &WarpOp, m: u32) -> Outcome<()> {
+fn execute(regs: &mut Regs, op: &WarpOp, m: u32, strict: bool) -> Outcome<()> {
     match op.kind {
         WarpKind::Sync => Ok(()),
-        WarpKind::ShflUp | WarpKind::ShflDown | WarpKind::ShflBfly | WarpKind::ShflIdx => shuffle(regs, op, m),
+        WarpKind::ShflUp | WarpKind::ShflDown | WarpKind::ShflBfly | WarpKind::ShflIdx => shuffle(regs, op, m, strict),
         WarpKind::VoteAll | WarpKind::VoteAny | WarpKind::VoteUni | WarpKind::VoteBallot => {
             let votes = (regs.p[op.a as usize] ^ if op.negated { !0 } else { 0 }) & m;
             let holds = match op.kind {
@@ -137,13 +141,13 @@ fn put_predicate(regs: &mut Regs, reg: u16, m: u32, bits: u32) {
     *p = *p & !m | bits & m;
 }
 
-fn shuffle(regs: &mut Regs, op: &WarpOp, m: u32) -> Outcome<()> {
+fn shuffle(regs: &mut Regs, op: &WarpOp, m: u32, strict: bool) -> Outcome<()> {
     let (a, b, c) = (regs.w[op.a as usize].0, regs.w[op.b as usize].0, regs.w[op.c as usize].0);
     let mut out = [0; 32];
     let mut inside = 0;
     for lane in lanes(m) {
         let (from, valid) = source(op.kind, lane as u32, b[lane], c[lane]);
-        if m >> from & 1 == 0 {
+        if m >> from & 1 == 0 && strict {
             let message = format!("reads lane {from}, which is not in the member mask {m:#010x}");
             return trap(FaultKind::BadMask, lane as u32, None, message);
         }

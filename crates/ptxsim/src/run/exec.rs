@@ -32,6 +32,8 @@ pub fn trap<T>(kind: FaultKind, lane: u32, address: Option<u64>, message: impl I
 pub enum Stop {
     /// At a barrier (index of the operation, lanes); the warp's pc is still on it.
     Barrier(u32, u32),
+    /// At the barrier of the grid; the warp's pc is still on it.
+    Grid,
     Exit,
     /// Its turn is over.
     Turn,
@@ -45,6 +47,8 @@ enum Flow {
     Elsewhere,
     /// It waits at this barrier.
     Barrier(u32),
+    /// It waits for the grid.
+    Grid,
     Exit,
 }
 
@@ -55,6 +59,8 @@ const TURN: u64 = 1 << 16;
 pub struct Block<'a> {
     pub routine: &'a Routine,
     pub view: &'a View<'a>,
+    /// Where the kernel's text goes.
+    pub print: fn(&str),
     pub lock64: &'a std::sync::Mutex<()>,
     pub params: &'a [u32],
     pub params_len: u32,
@@ -135,6 +141,7 @@ impl Block<'_> {
                 Flow::Next => warp.pc += 1,
                 Flow::Elsewhere => {}
                 Flow::Barrier(i) => return Ok(Stop::Barrier(i, warp.active)),
+                Flow::Grid => return Ok(Stop::Grid),
                 Flow::Exit => return Ok(Stop::Exit),
             }
         }
@@ -164,6 +171,10 @@ impl Block<'_> {
                 true => return Ok(Flow::Barrier(*i)),
                 false => return Ok(Flow::Elsewhere),
             },
+            Op::SyncGrid => match self.meet(warp, m)? {
+                true => return Ok(Flow::Grid),
+                false => return Ok(Flow::Elsewhere),
+            },
             Op::Warp(i) => match self.warp_op(warp, *i, m)? {
                 true => {}
                 false => return Ok(Flow::Elsewhere),
@@ -171,6 +182,8 @@ impl Block<'_> {
             Op::ActiveMask { dst } => warp.regs.w[*dst as usize].put(m, &[m; 32]),
             Op::Clock { dst, bank, high } => read_clock(warp, (*dst, *bank, *high), m, ran),
             Op::BrxIdx { index, table } => return self.jump_table(warp, *index, &routine.tables[*table as usize], m),
+            Op::CallAt { address, table } => return self.call_at(warp, *address, &routine.calls[*table as usize], m),
+            Op::CopyLocal { from, to, bytes } => copy_local(warp, (*from, *to, *bytes), m),
             Op::Call { target, link } => {
                 let back = warp.pc + 1;
                 warp.regs.w[*link as usize].put(m, &[back; 32]);
@@ -179,6 +192,7 @@ impl Block<'_> {
             }
             Op::Ret { link } => return Ok(self.jump_back(warp, *link, m)),
             Op::Exit => return Ok(exit(warp, m)),
+            Op::System(i) => self.system(warp, *i, m)?,
             Op::Trap => return trap(FaultKind::Trap, m.trailing_zeros(), None, "the kernel executed trap"),
             // The loop has done the last two.
             Op::Nop | Op::Alu { .. } | Op::Bra(_) => {}
@@ -206,6 +220,21 @@ impl Block<'_> {
             let Some(&pc) = table.get(index[lane] as usize) else {
                 let message = format!("jump table index {} of {}", index[lane], table.len());
                 return trap(FaultKind::BadOperand, lane as u32, None, message);
+            };
+            warp.others.push(Group { pc, mask: 1 << lane, parked: false });
+        }
+        warp.active &= !m;
+        warp.pc += 1;
+        warp.switch(false);
+        Ok(Flow::Elsewhere)
+    }
+
+    fn call_at(&mut self, warp: &mut Warp, address: u16, table: &[(u64, u32)], m: u32) -> Outcome<Flow> {
+        let addresses = warp.regs.d[address as usize].0;
+        for lane in (0..32).filter(|l| m >> l & 1 != 0) {
+            let Some(&(_, pc)) = table.iter().find(|(at, _)| *at == addresses[lane]) else {
+                let message = "no function that takes these arguments is there, or it would call itself";
+                return trap(FaultKind::BadOperand, lane as u32, Some(addresses[lane]), message);
             };
             warp.others.push(Group { pc, mask: 1 << lane, parked: false });
         }
@@ -327,6 +356,18 @@ fn read_clock(warp: &mut Warp, (dst, bank, high): (u16, Bank, bool), m: u32, ran
     match bank {
         Bank::D => warp.regs.d[dst as usize].put(m, &[now; 32]),
         _ => warp.regs.w[dst as usize].put(m, &[(now >> if high { 32 } else { 0 }) as u32; 32]),
+    }
+}
+
+fn copy_local(warp: &mut Warp, (from, to, bytes): (u32, u32, u32), m: u32) {
+    for lane in (0..32).filter(|l| m >> l & 1 != 0) {
+        for i in 0..bytes {
+            let [(a, i), (b, j)] = [from + i, to + i].map(|at| ((at / 4 * 32) as usize + lane, at % 4));
+            let byte = warp.local[a] >> (8 * i) & 0xff;
+            warp.local[b] = warp.local[b] & !(0xff << (8 * j)) | byte << (8 * j);
+            let written = warp.local_written[a] >> i & 1;
+            warp.local_written[b] = warp.local_written[b] & !(1 << j) | written << j;
+        }
     }
 }
 

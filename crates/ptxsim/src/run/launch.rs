@@ -1,5 +1,6 @@
 //! One launch: refuses what no device would run, spreads blocks over threads, runs the warps of a block in turn.
 
+use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -44,14 +45,22 @@ pub struct Options {
     pub max_shared: u32,
     /// Stop with [`FaultKind::Budget`] after about so many warp instructions.
     pub instructions: Option<u64>,
+    /// What kernels print goes here, whole lines or not, as it comes; to the standard output if nothing is said.
+    pub print: fn(&str),
 }
 
 impl Default for Options {
     /// All cores, checks on, 163 KiB, no budget.
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Options { threads, checks: true, max_shared: 163 << 10, instructions: None }
+        Options { threads, checks: true, max_shared: 163 << 10, instructions: None, print }
     }
+}
+
+fn print(text: &str) {
+    print!("{text}");
+    // What a line is waited for may never end, and the process may end without this library's knowing.
+    let _ = std::io::stdout().flush();
 }
 
 /// A barrier of a block.
@@ -174,9 +183,11 @@ impl Module {
             lock64: Mutex::new(()),
             result: Mutex::new((Counters::default(), None)),
         };
-        let threads = if routine.ordered { 1 } else { options.threads.max(1) };
+        let threads = if routine.ordered || routine.grid { 1 } else { options.threads.max(1) };
         let threads = threads.min(usize::try_from(volume(launch.grid)).unwrap_or(usize::MAX));
-        if threads == 1 {
+        if routine.grid {
+            run.together();
+        } else if threads == 1 {
             run.worker();
         } else {
             std::thread::scope(|scope| {
@@ -215,16 +226,17 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn worker(&self) {
+    /// A block that is to be started, and its warps.
+    fn block(&self) -> (Block<'_>, Vec<Warp>) {
         let (routine, launch) = (self.routine, self.launch);
-        let threads = volume(launch.block) as u32;
-        let warps = threads.div_ceil(32);
+        let warps = (volume(launch.block) as u32).div_ceil(32);
         let shared_size = routine.dynamic_base.max(routine.static_shared) + launch.dynamic_shared;
         let slots = routine.mem.len() + routine.copies.len() + routine.atoms.len();
         let partial = routine.bars.iter().any(|b| b.count != NONE);
-        let mut block = Block {
+        let block = Block {
             routine,
             view: &self.view,
+            print: self.options.print,
             lock64: &self.lock64,
             params: &self.params,
             params_len: launch.params.len() as u32,
@@ -245,23 +257,62 @@ impl Run<'_> {
         for warp in &mut pool {
             self.fixed_specials(warp, shared_size);
         }
-        let blocks = volume(launch.grid);
+        (block, pool)
+    }
+
+    /// Blocks one after the other, as long as there are some.
+    fn worker(&self) {
+        let (mut block, mut pool) = self.block();
+        let blocks = volume(self.launch.grid);
         loop {
             let index = self.next.fetch_add(1, Relaxed);
             if index >= blocks || self.failed.load(Relaxed) < index {
                 break;
             }
-            self.start(&mut block, &mut pool, index, threads);
+            self.start(&mut block, &mut pool, index);
             if let Err((warp, trap)) = run_block(&mut block, &mut pool) {
-                self.failed.fetch_min(index, Relaxed);
-                let fault = self.fault(index, &pool[warp], *trap);
-                let mut result = self.result.lock().unwrap_or_else(|e| e.into_inner());
-                if result.1.as_ref().is_none_or(|(at, _)| *at > index) {
-                    result.1 = Some((index, fault));
-                }
+                self.fail(index, &pool[warp], *trap);
                 break;
             }
         }
+        self.count(&mut block);
+    }
+
+    /// All blocks at once, each from one barrier of the grid to the next.
+    fn together(&self) {
+        let mut waiting: Vec<(Block, Vec<Warp>)> = vec![];
+        for index in 0..volume(self.launch.grid) {
+            let (mut block, mut pool) = self.block();
+            self.start(&mut block, &mut pool, index);
+            waiting.push((block, pool));
+        }
+        while !waiting.is_empty() {
+            for (mut block, mut pool) in std::mem::take(&mut waiting) {
+                match run_block(&mut block, &mut pool) {
+                    Ok(true) => waiting.push((block, pool)),
+                    Ok(false) => self.count(&mut block),
+                    Err((warp, trap)) => return self.fail(block.index, &pool[warp], *trap),
+                }
+            }
+            // Whoever has ended is not waited for.
+            for (block, pool) in &mut waiting {
+                leave_grid_barrier(block, pool);
+            }
+        }
+    }
+
+    fn fail(&self, index: u64, warp: &Warp, trap: Trap) {
+        self.failed.fetch_min(index, Relaxed);
+        let fault = self.fault(index, warp, trap);
+        let mut result = self.result.lock().unwrap_or_else(|e| e.into_inner());
+        if result.1.as_ref().is_none_or(|(at, _)| *at > index) {
+            result.1 = Some((index, fault));
+        }
+    }
+
+    /// Adds what a block counted.
+    fn count(&self, block: &mut Block) {
+        let routine = self.routine;
         let mut counters = std::mem::take(&mut block.counters);
         for (ins, hits) in routine.code.iter().zip(&block.hits) {
             if let Some(class) = ins.class {
@@ -276,7 +327,8 @@ impl Run<'_> {
         self.result.lock().unwrap_or_else(|e| e.into_inner()).0.add(&counters);
     }
 
-    fn start(&self, block: &mut Block, pool: &mut [Warp], index: u64, threads: u32) {
+    fn start(&self, block: &mut Block, pool: &mut [Warp], index: u64) {
+        let threads = volume(self.launch.block) as u32;
         let ctaid = coordinates(index, self.launch.grid);
         block.index = index;
         block.shared.reset();
@@ -336,9 +388,10 @@ impl Run<'_> {
     }
 }
 
-type BlockResult = Result<(), (usize, Box<Trap>)>;
+/// Whether the block waits for the grid; else it has ended.
+type BlockResult = Result<bool, (usize, Box<Trap>)>;
 
-/// Runs a block's warps in turn until all have ended.
+/// Runs a block's warps in turn until all have ended or wait for the grid.
 fn run_block(block: &mut Block, warps: &mut [Warp]) -> BlockResult {
     let mut bars = [Barrier::default(); 16];
     loop {
@@ -356,6 +409,11 @@ fn run_block(block: &mut Block, warps: &mut [Warp]) -> BlockResult {
                             }
                         }
                     }
+                    Stop::Grid => {
+                        warps[id].state = State::AtGrid;
+                        warps[id].pc += 1;
+                        break;
+                    }
                     Stop::Barrier(op, lanes) => {
                         arrive(block, warps, &mut bars, id, op, lanes).map_err(|t| (id, t))?;
                         // After a barrier the warps go on in ascending order.
@@ -369,13 +427,27 @@ fn run_block(block: &mut Block, warps: &mut [Warp]) -> BlockResult {
         }
     }
     let waiting: Vec<usize> = (0..warps.len()).filter(|&id| warps[id].state != State::Done).collect();
-    let Some(&first) = waiting.first() else { return Ok(()) };
-    let State::Waiting { pc } = warps[first].state else { return Ok(()) };
+    let stuck = waiting.iter().find_map(|&id| match warps[id].state {
+        State::Waiting { pc } => Some((id, pc)),
+        _ => None,
+    });
+    let Some((first, pc)) = stuck else { return Ok(!waiting.is_empty()) };
     warps[first].pc = pc;
     let message =
         format!("{} of {} warps wait for ever: {}", waiting.len(), warps.len(), describe(block, warps, &bars));
     let lane = warps[first].live.trailing_zeros() & 31;
     Err((first, Box::new(Trap { kind: FaultKind::Deadlock, lane, address: None, message })))
+}
+
+/// Lets a block go on behind a barrier of the grid: all that it did comes before all that it does from here on.
+fn leave_grid_barrier(block: &mut Block, warps: &mut [Warp]) {
+    let mut bar = Barrier { seen: [block.shared.now; 32], ..Barrier::default() };
+    for (id, warp) in warps.iter_mut().enumerate().filter(|(_, warp)| warp.state == State::AtGrid) {
+        warp.state = State::Ready;
+        block.dirty[id] = false;
+        bar.waiting |= 1 << id;
+    }
+    order(block, &bar);
 }
 
 /// Barriers that somebody waits for.

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crate::error::MemoryError;
+use crate::run::heap::Heap;
 
 /// Where allocations begin. Far from 0 and from the windows of shared and local memory.
 const FIRST: u64 = 0x10_0000_0000;
@@ -39,6 +40,7 @@ pub struct Memory {
     next: u64,
     used: u64,
     capacity: u64,
+    pub(crate) heap: Option<Heap>,
 }
 
 /// One allocation. All accesses are relaxed atomics: blocks of a launch run on several threads.
@@ -60,7 +62,7 @@ impl Memory {
     /// The same at addresses from `first` on (at least 2^36, a multiple of 256), for programs with several of them. Addresses are never used
     /// twice, so a long run walks through far more of them than `capacity`.
     pub fn starting_at(first: u64, capacity: u64) -> Memory {
-        Memory { allocations: BTreeMap::new(), next: first, used: 0, capacity }
+        Memory { allocations: BTreeMap::new(), next: first, used: 0, capacity, heap: None }
     }
 
     /// Allocates `bytes` (0 gives a valid, empty allocation), aligned to 256, unwritten.
@@ -81,6 +83,37 @@ impl Memory {
         let gone = self.allocations.remove(&address).ok_or(MemoryError::NotAllocated { address, len: 0 })?;
         self.used -= gone.size;
         Ok(())
+    }
+
+    /// Gives kernels' `malloc` so many bytes to take from, if it has none yet. Without them it gives them null.
+    pub fn reserve_heap(&mut self, bytes: u64) -> Result<(), MemoryError> {
+        if self.heap.is_none() {
+            let at = self.alloc(bytes)?;
+            self.heap = Some(Heap::new(at..at + bytes));
+        }
+        Ok(())
+    }
+
+    /// Makes memory at an address of the caller's choice, none of these allocations' and not counted among them: it stands for memory
+    /// that a kernel can reach beside the device's own.
+    pub fn map(&mut self, address: u64, bytes: &[u8]) -> Result<(), MemoryError> {
+        let len = bytes.len() as u64;
+        let before = self.allocations.range(..address.saturating_add(len)).next_back();
+        if before.is_some_and(|(start, a)| start + a.size > address) {
+            return Err(MemoryError::Taken { address, len });
+        }
+        let allocation = Allocation::new(address, len);
+        allocation.write(0, bytes);
+        self.allocations.insert(address, allocation);
+        Ok(())
+    }
+
+    /// Ends what [`Memory::map`] made; its bytes as they are now.
+    pub fn unmap(&mut self, address: u64) -> Result<Vec<u8>, MemoryError> {
+        let gone = self.allocations.remove(&address).ok_or(MemoryError::NotAllocated { address, len: 0 })?;
+        let mut bytes = vec![0; gone.size as usize];
+        gone.read(0, &mut bytes);
+        Ok(bytes)
     }
 
     /// Bytes there are in all.

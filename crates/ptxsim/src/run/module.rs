@@ -6,13 +6,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{MemoryError, ParseError};
+use crate::lower::calls::address_of;
 use crate::lower::entry::{Place, lower, param_offset};
-use crate::lower::op::Routine;
+use crate::lower::op::{Routine, SystemKind};
 use crate::lower::windows::GLOBALS;
 use crate::run::memory::{Allocation, Memory};
 use crate::text::ast::{Ast, original};
 use crate::text::parse::parse;
 use crate::text::ty::{Space, Ty};
+
+/// Bytes that kernels' `malloc` takes from, as on a device where nothing else is said.
+const HEAP: u64 = 8 << 20;
 
 /// A parsed PTX module. Module-level variables keep their values from launch to launch.
 pub struct Module {
@@ -143,6 +147,10 @@ impl Module {
     /// run on this memory alone. Errors: also no room for a variable.
     pub fn parse_in(name: &str, text: &str, memory: &mut Memory) -> Result<Module, ParseError> {
         let image = Image::placed(name, text, |_, size| memory.alloc(size).map_err(|e| e.to_string()))?;
+        if image.routines.iter().any(|r| r.systems.iter().any(|s| s.kind == SystemKind::Malloc)) {
+            let fail = |e: MemoryError| ParseError { name: name.into(), line: 0, message: e.to_string() };
+            memory.reserve_heap(HEAP).map_err(fail)?;
+        }
         for variable in &image.variables {
             let fail = |e: MemoryError| ParseError { name: name.into(), line: 0, message: e.to_string() };
             memory.write(variable.address, &variable.bytes).map_err(fail)?;
@@ -153,6 +161,11 @@ impl Module {
     /// Module-level variables: name and addresses.
     pub fn variables(&self) -> impl Iterator<Item = (&str, Range<u64>)> {
         self.image.variables.iter().map(|v| (v.name.as_str(), v.address..v.address + v.bytes.len() as u64))
+    }
+
+    /// Bytes of all its constant variables.
+    pub fn constants(&self) -> usize {
+        self.image.variables.iter().filter(|v| v.constant).map(|v| v.bytes.len()).sum()
     }
 
     /// A module with variables of its own.
@@ -211,10 +224,15 @@ fn variables(ast: &Ast, mut place: impl FnMut(u64, u64) -> Result<u64, String>) 
         let mut bytes = var.init.clone();
         bytes.resize(var.size as usize, 0);
         for (offset, symbol, plus) in &var.fixups {
-            let Some(place) = places.get(symbol) else {
-                return Err((0, format!("initial value of `{}` names `{symbol}`, which is no variable", var.name)));
+            let function = ast.function(symbol).map(|(number, _)| address_of(number));
+            let Some(start) = places.get(symbol).map(|place| place.address).or(function) else {
+                let name = &var.name;
+                return Err((
+                    0,
+                    format!("initial value of `{name}` names `{symbol}`, which is no variable or function"),
+                ));
             };
-            let address = place.address.wrapping_add(*plus as u64).to_le_bytes();
+            let address = start.wrapping_add(*plus as u64).to_le_bytes();
             if let Some(target) = bytes.get_mut(*offset as usize..*offset as usize + 8) {
                 target.copy_from_slice(&address);
             }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::FaultKind;
+use crate::run::heap::Heap;
 use crate::run::memory::{Allocation, Memory};
 use crate::run::trace::Trace;
 
@@ -36,6 +37,8 @@ pub struct Segment {
 }
 
 pub struct View<'a> {
+    /// What `malloc` takes from.
+    pub heap: Option<&'a Heap>,
     allocations: Vec<&'a Allocation>,
     readable: Vec<Segment>,
     writable: Vec<Segment>,
@@ -59,6 +62,11 @@ impl<'a> View<'a> {
                     }
                     readable.push(whole);
                 }
+                // What `malloc` gives belongs to the kernel.
+                _ if memory.heap.as_ref().is_some_and(|h| h.holds(a.base)) => {
+                    writable.push(whole.clone());
+                    readable.push(whole);
+                }
                 None => {
                     writable.push(whole.clone());
                     readable.push(whole);
@@ -78,7 +86,13 @@ impl<'a> View<'a> {
                 }
             }
         }
-        View { allocations, readable: union(readable), writable: union(writable), trace: None }
+        View {
+            allocations,
+            readable: union(readable),
+            writable: union(writable),
+            trace: None,
+            heap: memory.heap.as_ref(),
+        }
     }
 
     /// Notes from here on what is touched.

@@ -19,6 +19,8 @@ pub enum State {
     Waiting {
         pc: u32,
     },
+    /// At the barrier of the grid, its pc behind it.
+    AtGrid,
     Done,
 }
 

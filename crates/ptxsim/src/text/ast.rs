@@ -4,10 +4,23 @@ use std::collections::HashMap;
 
 use crate::text::ty::{Operand, Space, Ty};
 
+/// Who sees a name where several texts are linked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Linkage {
+    /// Its own text alone.
+    #[default]
+    Own,
+    /// All of them: defined once.
+    Visible,
+    /// All of them: one of several definitions counts.
+    Weak,
+}
+
 /// A variable: module-level, function-level or a parameter.
 #[derive(Clone, Debug)]
 pub struct Var {
     pub name: String,
+    pub linkage: Linkage,
     pub space: Space,
     pub ty: Ty,
     pub align: u64,
@@ -36,6 +49,7 @@ pub enum Stmt {
 #[derive(Clone, Debug, Default)]
 pub struct Function {
     pub name: String,
+    pub linkage: Linkage,
     pub line: usize,
     pub entry: bool,
     pub params: Vec<Var>,
@@ -54,6 +68,13 @@ pub struct Function {
 pub struct Ast {
     pub vars: Vec<Var>,
     pub functions: Vec<Function>,
+}
+
+impl Ast {
+    /// Which function has a name; entries have no address.
+    pub fn function(&self, name: &str) -> Option<(usize, &Function)> {
+        self.functions.iter().enumerate().find(|(_, f)| f.name == name && !f.entry)
+    }
 }
 
 /// A function-level variable's name as written.

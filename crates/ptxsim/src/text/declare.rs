@@ -1,6 +1,6 @@
 //! Declarations of variables: space, alignment, type, size, initial values.
 
-use crate::text::ast::Var;
+use crate::text::ast::{Linkage, Var};
 use crate::text::lex::Kind;
 use crate::text::parse::{Parser, Result};
 use crate::text::ty::{Space, Ty};
@@ -81,19 +81,18 @@ impl Parser<'_> {
         if size > MAX_VARIABLE {
             return self.fail(format!("variable `{name}` of {size} bytes is over {MAX_VARIABLE}"));
         }
-        let mut var = Var { name, space, ty, align, size, init: vec![], fixups: vec![] };
+        let linkage = Linkage::Own;
+        let mut var = Var { name, linkage, space, ty, align, size, init: vec![], fixups: vec![] };
         if self.eat(b'=') {
             self.initialiser(&mut var, unsized_array)?;
             if unsized_array {
                 var.size = var.init.len() as u64;
             }
         } else if unsized_array {
-            if !(external && space == Space::Shared) {
+            if !external {
                 return self.fail(format!("array `{}` has no length", var.name));
             }
             var.size = 0;
-        } else if external {
-            return self.fail(format!("`{}` is defined in another module; linking is not supported", var.name));
         }
         Ok(var)
     }

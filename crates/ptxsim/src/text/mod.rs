@@ -6,5 +6,7 @@ pub mod ast;
 mod body;
 mod declare;
 mod lex;
+mod link;
 pub mod parse;
+mod provided;
 pub mod ty;

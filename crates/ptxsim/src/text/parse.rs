@@ -3,19 +3,27 @@
 
 use std::collections::HashMap;
 
-use crate::text::ast::{Ast, Function, Var, original};
+use crate::text::ast::{Ast, Function, Linkage, Var, original};
 use crate::text::lex::{Kind, Token, lex};
-use crate::text::ty::Ty;
+use crate::text::link::Part;
+use crate::text::provided::add_provided;
+use crate::text::ty::{Space, Ty};
 
 /// (line, message)
 pub type Error = (usize, String);
 pub type Result<T> = std::result::Result<T, Error>;
 
 pub fn parse(text: &str) -> Result<Ast> {
-    let tokens = lex(text)?;
-    let last = text.lines().count().max(1);
-    let mut parser = Parser { tokens, at: 0, last, scopes: vec![Scope::default()], open: vec![0], vars: 0 };
-    parser.module()
+    let mut parser = Parser::new(text)?;
+    let mut ast = parser.module()?;
+    if let Some((line, name)) = parser.external.iter().find(|(_, name)| !ast.vars.iter().any(|v| v.name == *name)) {
+        return Err((*line, format!("`{name}` is defined in another module, which is not linked to this one")));
+    }
+    if !ast.functions.iter().any(|f| f.entry) {
+        return parser.fail("no .entry in the text (empty or cut short?)");
+    }
+    add_provided(&mut ast)?;
+    Ok(ast)
 }
 
 #[derive(Default)]
@@ -36,9 +44,19 @@ pub struct Parser<'t> {
     pub scopes: Vec<Scope>,
     pub open: Vec<usize>,
     pub vars: usize,
+    pub part: Part,
+    /// Variables that another text has to define: line, name.
+    pub external: Vec<(usize, String)>,
 }
 
 impl<'t> Parser<'t> {
+    pub fn new(text: &'t str) -> Result<Parser<'t>> {
+        let tokens = lex(text)?;
+        let last = text.lines().count().max(1);
+        let scopes = vec![Scope::default()];
+        Ok(Parser { tokens, at: 0, last, scopes, open: vec![0], vars: 0, part: Part::default(), external: vec![] })
+    }
+
     pub fn line(&self) -> usize {
         self.tokens.get(self.at).map_or(self.last, |t| t.line)
     }
@@ -102,13 +120,17 @@ impl<'t> Parser<'t> {
         u32::try_from(value).or_else(|_| self.fail(format!("{what} is {value}, out of range")))
     }
 
-    fn module(&mut self) -> Result<Ast> {
+    pub fn module(&mut self) -> Result<Ast> {
         let mut ast = Ast::default();
         let mut versioned = false;
         while let Some(kind) = self.peek() {
             let Kind::Dot(word) = *kind else { return self.unexpected("a directive") };
             match word {
                 "version" => {
+                    // Another text, linked to the one before.
+                    if versioned {
+                        self.next_part(&mut ast);
+                    }
                     self.at += 1;
                     match self.peek() {
                         Some(Kind::F64(_) | Kind::Int(_)) => self.at += 1,
@@ -135,8 +157,8 @@ impl<'t> Parser<'t> {
                 _ => self.declaration(&mut ast)?,
             }
         }
-        if !ast.functions.iter().any(|f| f.entry) {
-            return self.fail("no .entry in the text (empty or cut short?)");
+        if self.part.number > 0 {
+            self.next_part(&mut ast);
         }
         Ok(ast)
     }
@@ -175,40 +197,41 @@ impl<'t> Parser<'t> {
     }
 
     fn declaration(&mut self, ast: &mut Ast) -> Result<()> {
-        let mut external = false;
+        let (mut external, mut linkage) = (false, Linkage::Own);
         loop {
             let Some(&Kind::Dot(word)) = self.peek() else { return self.unexpected("a declaration") };
             match word {
-                "visible" | "weak" | "common" => self.at += 1,
-                "extern" => {
-                    external = true;
-                    self.at += 1;
-                }
+                "visible" => linkage = Linkage::Visible,
+                "weak" | "common" => linkage = Linkage::Weak,
+                "extern" => external = true,
                 "entry" | "func" => {
                     self.at += 1;
-                    if let Some(function) = self.function(word == "entry")? {
+                    if let Some(mut function) = self.function(word == "entry")? {
                         if external {
                             return self.fail(format!("function `{}` is both external and defined", function.name));
                         }
-                        if ast.functions.iter().any(|f| f.name == function.name) {
-                            return self.fail(format!("`{}` is defined twice", function.name));
-                        }
-                        ast.functions.push(function);
+                        function.linkage = linkage;
+                        self.add_function(ast, function)?;
                     }
                     return Ok(());
                 }
                 "global" | "const" | "shared" => {
-                    for var in self.variables(external)? {
-                        if ast.vars.iter().any(|v| v.name == var.name) {
-                            return self.fail(format!("`{}` is declared twice", var.name));
-                        }
+                    let line = self.line();
+                    for mut var in self.variables(external)? {
                         self.scopes[0].vars.insert(var.name.clone(), var.name.clone());
-                        ast.vars.push(var);
+                        // An array without a length is the launch's shared memory, which no text defines.
+                        if external && (var.space != Space::Shared || var.size > 0) {
+                            self.external.push((line, var.name));
+                            continue;
+                        }
+                        var.linkage = if external { Linkage::Weak } else { linkage };
+                        self.add_variable(ast, var)?;
                     }
                     return Ok(());
                 }
                 _ => return self.unexpected("a declaration that is supported"),
             }
+            self.at += 1;
         }
     }
 

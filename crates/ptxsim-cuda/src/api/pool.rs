@@ -1,0 +1,89 @@
+//! Memory pools: they are told apart, and take memory as every allocation does.
+
+use std::collections::HashMap;
+use std::ffi::c_void;
+
+use cudarc::driver::sys::CUmemPool_attribute_enum as A;
+
+use super::{In, Out, Outs};
+use crate::driver::{Driver, Pool};
+use crate::status::{Result, Status};
+
+/// What is asked of a pool that is to be made, as far as it is looked at: kind of allocation, handles, where.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Properties {
+    _kind: u32,
+    _handles: u32,
+    location: [i32; 2],
+}
+
+fn create(d: &mut Driver, card: usize, hidden: bool) -> u64 {
+    let call = d.here();
+    d.pools.insert(Pool { card, attributes: HashMap::new(), hidden, call })
+}
+
+fn card(d: &Driver, device: i32) -> Result<usize> {
+    let known = usize::try_from(device).ok().filter(|&card| card < d.cards.len());
+    known.ok_or_else(|| d.wrong(&format!("device {device} of {}", d.cards.len()), Status::CUDA_ERROR_INVALID_DEVICE))
+}
+
+/// The pool that a card has from the start.
+fn own(d: &mut Driver, device: i32) -> Result<u64> {
+    let card = card(d, device)?;
+    if d.cards[card].own_pool == 0 {
+        d.cards[card].own_pool = create(d, card, true);
+    }
+    Ok(d.cards[card].own_pool)
+}
+
+/// Attributes that are numbers of 64 bits; the others have 32.
+fn wide(attribute: u32) -> bool {
+    (A::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD as u32..=A::CU_MEMPOOL_ATTR_USED_MEM_HIGH as u32).contains(&attribute)
+}
+
+calls! {
+    cuDeviceGetDefaultMemPool(pool: Out<u64>, device: i32) Driver |d| pool.put(own(d, device)?);
+    cuDeviceGetMemPool(pool: Out<u64>, device: i32) Driver |d| {
+        let chosen = d.cards[card(d, device)?].pool;
+        pool.put(if chosen != 0 && d.pools.has(chosen) { chosen } else { own(d, device)? })
+    };
+    cuDeviceSetMemPool(device: i32, pool: u64) Driver |d| {
+        d.pools.get(pool, d.name)?;
+        let card = card(d, device)?;
+        d.cards[card].pool = pool;
+        Ok(())
+    };
+    cuMemPoolCreate(pool: Out<u64>, properties: In<Properties>) Driver |d| {
+        let card = card(d, properties.get()?.location[1])?;
+        pool.put(create(d, card, false))
+    };
+    cuMemPoolDestroy(pool: u64) Driver |d| {
+        if d.pools.get(pool, d.name)?.hidden {
+            return Err(d.wrong("a pool that a card has from the start", Status::CUDA_ERROR_INVALID_VALUE));
+        }
+        d.pools.remove(pool, d.name).map(drop)
+    };
+    cuMemPoolTrimTo(pool: u64, _bytes: usize) Driver |d| d.pools.get(pool, d.name).map(drop);
+    cuMemPoolSetAttribute(pool: u64, attribute: u32, value: *const c_void) Driver |d| {
+        let number = match wide(attribute) {
+            true => In(value.cast::<u64>()).get()?,
+            false => In(value.cast::<u32>()).get()?.into(),
+        };
+        d.pools.get_mut(pool, d.name)?.attributes.insert(attribute, number);
+        Ok(())
+    };
+    cuMemPoolGetAttribute(pool: u64, attribute: u32, value: *mut c_void) Driver |d| {
+        let Pool { card, attributes, .. } = d.pools.get(pool, d.name)?;
+        let used = attribute >= A::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT as u32;
+        let usual = if used { d.cards[*card].memory.used() } else { u64::from(!wide(attribute)) };
+        let number = attributes.get(&attribute).copied().unwrap_or(usual);
+        if wide(attribute) { Out(value.cast::<u64>()).put(number) } else { Out(value.cast::<u32>()).put(number as u32) }
+    };
+    cuMemPoolSetAccess(pool: u64, _access: usize, _count: usize) Driver |d| d.pools.get(pool, d.name).map(drop);
+    // Every card reaches the memory of every other: `CU_MEM_ACCESS_FLAGS_PROT_READWRITE`.
+    cuMemPoolGetAccess(flags: Outs<u32>, pool: u64, _location: usize) Driver |d| {
+        d.pools.get(pool, d.name)?;
+        flags.put(0, 3)
+    };
+}

@@ -1,0 +1,60 @@
+//! Host memory that kernels use: page-locked and managed memory is lent to the card while a kernel runs, at its own addresses.
+
+use crate::driver::Driver;
+use crate::work::{Place, Work};
+
+/// Lent memory begins at multiples of this.
+const ALIGN: u64 = 16;
+
+/// Host memory that a kernel can reach: its first address, and its bytes before the kernel ran.
+pub struct Lent(Vec<(u64, Vec<u8>)>);
+
+impl Driver {
+    /// Lends a card what a kernel may use: all managed memory, and page-locked memory that a parameter points into.
+    pub fn lend(&mut self, card: usize, params: &[u8]) -> Lent {
+        let mut ranges: Vec<(u64, u64)> = self.locked.managed().collect();
+        for word in params.chunks_exact(8) {
+            let at = word.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
+            ranges.extend(self.locked.start_of(at));
+        }
+        ranges.sort_unstable();
+        ranges.dedup();
+        let mut lent = vec![];
+        for (start, len) in ranges {
+            // Bytes before it in the same 16 are in the same page, so they are there, too.
+            let first = start / ALIGN * ALIGN;
+            // SAFETY: page-locked or managed memory that the program has not given back.
+            let bytes = unsafe { std::slice::from_raw_parts(first as *const u8, (start + len - first) as usize) };
+            if self.cards[card].memory.map(first, bytes).is_ok() {
+                lent.push((first, bytes.to_vec()));
+            }
+        }
+        Lent(lent)
+    }
+
+    /// Takes it back, with what the kernel changed.
+    pub fn take_back(&mut self, card: usize, lent: Lent) {
+        for (first, before) in lent.0 {
+            let Ok(after) = self.cards[card].memory.unmap(first) else { continue };
+            let changed = |(old, new): (&u8, &u8)| old != new;
+            let Some(start) = before.iter().zip(&after).position(changed) else { continue };
+            self.host_changes(first, after.len() as u64);
+            for (i, byte) in after.iter().enumerate().skip(start).filter(|(i, byte)| before[*i] != **byte) {
+                // SAFETY: as in `lend`; what the kernel left alone may be changed by the program at this time.
+                unsafe { ((first as usize + i) as *mut u8).write(*byte) };
+            }
+        }
+    }
+
+    /// The host's bytes change by work that was submitted: what is copied up from there is what this leaves.
+    pub fn host_changes(&mut self, at: u64, bytes: u64) {
+        for other in self.queue.items() {
+            if let Work::Copy { from: Place::Host(start), shape, .. } = &*other.work
+                && *start < at + bytes
+                && at < start + shape.extent(shape.from_pitch)
+            {
+                other.digest = None;
+            }
+        }
+    }
+}

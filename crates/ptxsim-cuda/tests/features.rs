@@ -1,0 +1,339 @@
+//! What programs beyond the project's own use: linked texts, libraries, managed and page-locked memory in kernels, pools, what an
+//! address is, functions of the host that wait.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use std::ffi::{CStr, CString, c_void};
+use std::ptr::null_mut;
+use std::sync::mpsc::{Receiver, channel};
+
+use common::{PROGRAM, run, text};
+use cudarc::driver::result::{self, stream::StreamKind};
+use cudarc::driver::sys::{self, CUjitInputType_enum as Input, CUpointer_attribute_enum as P};
+
+type Fallible<T = ()> = Result<T, cudarc::driver::DriverError>;
+
+const HEAD: &str = ".version 8.1\n.target sm_80\n.address_size 64\n";
+/// Calls what another text defines for every word, and stores in it.
+const CALLER: &str = "
+.extern .func (.param .b32 r) change(.param .b32 a);
+.visible .global .align 4 .u32 step = 3;
+.visible .entry all(.param .u64 data) {
+    .reg .b64 %rd<4>; .reg .b32 %r<4>;
+    ld.param.u64 %rd1, [data];
+    mov.u32 %r1, %tid.x;
+    mad.wide.u32 %rd2, %r1, 4, %rd1;
+    ld.u32 %r2, [%rd2];
+    { .param .b32 a; .param .b32 r; st.param.b32 [a], %r2; call.uni (r), change, (a); ld.param.b32 %r2, [r]; }
+    st.u32 [%rd2], %r2;
+    ret;
+}";
+const CALLEE: &str = "
+.extern .global .align 4 .u32 step;
+.visible .func (.param .b32 r) change(.param .b32 a) {
+    .reg .b32 %r<3>;
+    ld.param.b32 %r1, [a];
+    ld.global.u32 %r2, [step];
+    add.u32 %r1, %r1, %r2;
+    st.param.b32 [r], %r1;
+    ret;
+}";
+fn open() -> Fallible {
+    result::init()?;
+    let context = unsafe { result::primary_ctx::retain(result::device::get(0)?)? };
+    unsafe { result::ctx::set_current(context) }
+}
+
+fn c(text: &str) -> CString {
+    CString::new(text).unwrap()
+}
+
+/// Links texts; the image, or what the log says.
+fn link(texts: &[&str]) -> Fallible<Vec<u8>> {
+    let mut log = [0u8; 500];
+    let (mut keys, mut values) = (
+        [sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER, sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES],
+        [log.as_mut_ptr().cast::<c_void>(), log.len() as *mut c_void],
+    );
+    let (mut state, mut image, mut bytes) = (null_mut(), null_mut(), 0);
+    unsafe {
+        sys::cuLinkCreate_v2(2, keys.as_mut_ptr(), values.as_mut_ptr(), &mut state).result()?;
+        for text in texts {
+            let text = c(&format!("{HEAD}{text}"));
+            let (data, size) = (text.as_ptr().cast_mut().cast(), text.as_bytes().len());
+            let kind = Input::CU_JIT_INPUT_PTX;
+            sys::cuLinkAddData_v2(state, kind, data, size, c"part".as_ptr(), 0, null_mut(), null_mut()).result()?;
+        }
+        let linked = sys::cuLinkComplete(state, &mut image, &mut bytes).result();
+        if linked.is_err() {
+            println!(
+                "log {} bytes: {}",
+                values[1] as usize,
+                CStr::from_bytes_until_nul(&log).unwrap().to_string_lossy()
+            );
+        }
+        linked?;
+        let image = std::slice::from_raw_parts(image.cast::<u8>(), bytes).to_vec();
+        sys::cuLinkDestroy(state).result()?;
+        Ok(image)
+    }
+}
+
+/// A library's kernel, as the handle of a function that it is launched by.
+fn kernel(image: &[u8], name: &CStr) -> Fallible<(sys::CUlibrary, sys::CUfunction)> {
+    let (mut library, mut kernel) = (null_mut(), null_mut());
+    let none: *mut c_void = null_mut();
+    unsafe {
+        let at = image.as_ptr().cast();
+        sys::cuLibraryLoadData(&mut library, at, none.cast(), none.cast(), 0, none.cast(), none.cast(), 0).result()?;
+        sys::cuLibraryGetKernel(&mut kernel, library, name.as_ptr()).result()?;
+    }
+    Ok((library, kernel.cast()))
+}
+
+fn launch(f: sys::CUfunction, data: u64, stream: sys::CUstream) -> Fallible {
+    let mut data = data;
+    unsafe { result::launch_kernel(f, (1, 1, 1), (4, 1, 1), 0, stream, &mut [(&raw mut data).cast()]) }
+}
+
+fn linked() -> Fallible {
+    open()?;
+    println!("{:?}", link(&[CALLER]).map_err(|e| e.0));
+    let (library, all) = kernel(&link(&[CALLER, CALLEE])?, c"all")?;
+    unsafe {
+        let data = result::malloc_sync(16)?;
+        result::memcpy_htod_sync(data, &[1u32, 2, 3, 4])?;
+        let (mut step, mut bytes) = (0, 0);
+        sys::cuLibraryGetGlobal(&mut step, &mut bytes, library, c"step".as_ptr()).result()?;
+        result::memcpy_htod_sync(step, &[10u32])?;
+        launch(all, data, null_mut())?;
+        let mut back = [0u32; 4];
+        result::memcpy_dtoh_sync(&mut back, data)?;
+        println!("{bytes} bytes of step, {back:?}");
+        result::free_sync(data)?;
+        sys::cuLibraryUnload(library).result()?;
+        println!("{:?}", launch(all, data, null_mut()).map_err(|e| e.0));
+        Ok(())
+    }
+}
+
+/// Kernels work on the host's memory, at its own addresses.
+fn host_memory() -> Fallible {
+    open()?;
+    let (_, all) = kernel(&link(&[CALLER, CALLEE])?, c"all")?;
+    unsafe {
+        let stream = result::stream::create(StreamKind::NonBlocking)?;
+        let managed = result::malloc_managed(16, sys::CUmemAttach_flags::CU_MEM_ATTACH_GLOBAL)?;
+        let locked = result::malloc_host(16, sys::CU_MEMHOSTALLOC_DEVICEMAP)?;
+        let mut own = vec![0u32; 1024];
+        sys::cuMemHostRegister_v2(own[1..].as_mut_ptr().cast(), 16, 0).result()?;
+        let (mut known, bytes) = (0, locked);
+        sys::cuMemHostGetDevicePointer_v2(&mut known, bytes, 0).result()?;
+        for (name, host) in [("managed", managed), ("locked", known), ("registered", own[1..].as_ptr() as u64)] {
+            let words = std::slice::from_raw_parts_mut(host as *mut u32, 4);
+            result::memset_d8_async(host, 0, 16, stream)?;
+            result::stream::synchronize(stream)?;
+            words[3] = 5;
+            launch(all, host, stream)?;
+            result::stream::synchronize(stream)?;
+            println!("{name} {words:?}");
+        }
+        let attribute = |which: P, at: u64| {
+            let mut value = 0u64;
+            sys::cuPointerGetAttribute((&raw mut value).cast(), which, at).result().map(|()| value).map_err(|e| e.0)
+        };
+        let device = result::malloc_sync(16)?;
+        for (name, at) in
+            [("managed", managed + 4), ("locked", known), ("device", device + 4), ("own", own.as_ptr() as u64)]
+        {
+            let [kind, is_managed] = [P::CU_POINTER_ATTRIBUTE_MEMORY_TYPE, P::CU_POINTER_ATTRIBUTE_IS_MANAGED]
+                .map(|which| attribute(which, at));
+            let start = attribute(P::CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, at).map(|start| at - start);
+            println!("{name} {kind:?} {is_managed:?} {start:?}");
+        }
+        sys::cuMemHostUnregister(own[1..].as_mut_ptr().cast()).result()?;
+        result::free_host(locked)?;
+        result::memory_free(managed)?;
+        result::free_sync(device)?;
+        result::stream::destroy(stream)
+    }
+}
+
+fn pools() -> Fallible {
+    open()?;
+    unsafe {
+        let (mut own, mut current, mut device) = (null_mut(), null_mut(), 0);
+        sys::cuDeviceGetDefaultMemPool(&mut own, 0).result()?;
+        sys::cuDeviceGetMemPool(&mut current, 0).result()?;
+        let mut threshold = u64::MAX;
+        let which = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(own, which, (&raw mut threshold).cast()).result()?;
+        threshold = 0;
+        sys::cuMemPoolGetAttribute(own, which, (&raw mut threshold).cast()).result()?;
+        sys::cuMemAllocFromPoolAsync(&mut device, 64, own, null_mut()).result()?;
+        result::free_async(device, null_mut())?;
+        println!("{} {threshold:#x} {:?}", own == current, sys::cuMemPoolDestroy(own));
+    }
+    result::ctx::synchronize()
+}
+
+unsafe extern "C" fn wait(data: *mut c_void) {
+    let receiver = unsafe { Box::from_raw(data.cast::<Receiver<()>>()) };
+    let _ = receiver.recv();
+}
+
+unsafe extern "C" fn called(_stream: sys::CUstream, status: sys::CUresult, data: *mut c_void) {
+    println!("called {status:?} {}", data as usize);
+}
+
+/// A function of the host that waits for what the program does after asking whether it is done.
+fn asks_first() -> Fallible {
+    open()?;
+    unsafe {
+        let stream = result::stream::create(StreamKind::NonBlocking)?;
+        let done = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)?;
+        let (send, receive) = channel::<()>();
+        let receive = Box::into_raw(Box::new(receive));
+        sys::cuLaunchHostFunc(stream, Some(wait), receive.cast()).result()?;
+        sys::cuStreamAddCallback(stream, Some(called), 7 as *mut c_void, 0).result()?;
+        result::event::record(done, stream)?;
+        println!("{:?}", result::event::query(done).map_err(|e| e.0));
+        send.send(()).unwrap();
+        while result::event::query(done).is_err() {}
+        println!("done");
+        result::event::destroy(done)?;
+        result::stream::destroy(stream)
+    }
+}
+
+/// A cooperative launch of what the card does not hold at once.
+fn too_many_blocks() -> Fallible {
+    open()?;
+    let (_, all) = kernel(&link(&[CALLER, CALLEE])?, c"all")?;
+    let (mut data, none) = (unsafe { result::malloc_sync(16)? }, null_mut());
+    let mut each: [*mut c_void; 1] = [(&raw mut data).cast()];
+    for grid in [1, 100_000] {
+        let done = unsafe {
+            result::memset_d8_sync(data, 0, 16)?;
+            sys::cuLaunchCooperativeKernel(all, grid, 1, 1, 4, 1, 1, 0, none, each.as_mut_ptr())
+        };
+        println!("{grid} {done:?}");
+    }
+    result::ctx::synchronize()?;
+    unsafe { result::free_sync(data) }
+}
+
+/// The graph that a capture becomes is known before it ends; entry points are those of the CUDA that is asked for.
+fn asked_for_its_graph() -> Fallible {
+    open()?;
+    unsafe {
+        let stream = result::stream::create(StreamKind::NonBlocking)?;
+        result::stream::begin_capture(stream, sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED)?;
+        let (mut at, mut state, mut id, mut graph) = (null_mut(), 0u32, 0u64, null_mut());
+        let name = c"cuStreamGetCaptureInfo";
+        sys::cuGetProcAddress_v2(name.as_ptr(), &mut at, 12030, 0, null_mut()).result()?;
+        let [mut nodes, mut edges, mut count] = [9usize; 3];
+        type Info = unsafe extern "C" fn(
+            sys::CUstream,
+            *mut u32,
+            *mut u64,
+            *mut sys::CUgraph,
+            *mut usize,
+            *mut usize,
+            *mut usize,
+        ) -> sys::CUresult;
+        let info: Info = std::mem::transmute(at);
+        info(stream, &mut state, &mut id, &mut graph, &mut nodes, &mut edges, &mut count).result()?;
+        let ended = result::stream::end_capture(stream)?;
+        println!("{} {state} {nodes} {edges} {count}", !graph.is_null() && graph == ended);
+        result::graph::destroy(ended)?;
+        result::stream::destroy(stream)
+    }
+}
+
+/// The process that `run` starts is one of these; as a test among others it is none and does nothing.
+#[test]
+fn program() {
+    let Ok(name) = std::env::var(PROGRAM) else { return };
+    let done = match name.as_str() {
+        "linked" => linked(),
+        "host memory" => host_memory(),
+        "pools" => pools(),
+        "asks first" => asks_first(),
+        "asked for its graph" => asked_for_its_graph(),
+        "too many blocks" => too_many_blocks(),
+        other => panic!("no program is called {other}"),
+    };
+    if let Err(e) = done {
+        println!("{name} ends with {:?}", e.0);
+    }
+}
+
+/// Runs a program in several orders: it says these lines, and nothing else is found than `found`.
+#[track_caller]
+fn says(name: &str, lines: &[&str], found: Option<&str>) {
+    for seed in ["0", "1", "2", "3"] {
+        let out = run(name, &[("PTXSIM_SCHEDULE", seed)]);
+        let (said, told) = (text(&out.stdout), text(&out.stderr));
+        let mut rest = said.as_str();
+        for line in lines {
+            let at = rest.find(line).unwrap_or_else(|| panic!("{name}, seed {seed}: no {line:?} in {said}{told}"));
+            rest = &rest[at + line.len()..];
+        }
+        match found {
+            None => assert!(out.status.success(), "{name}, seed {seed}: {said}{told}"),
+            Some(found) => assert!(told.contains(found), "{name}, seed {seed}: {said}{told}"),
+        }
+    }
+}
+
+#[test]
+fn texts_are_linked_and_loaded_as_libraries() {
+    let lines = [
+        "bytes: linked.ptx:",
+        "call of `change`, which has no body in this module",
+        "Err(CUDA_ERROR_INVALID_PTX)",
+        "4 bytes of step, [11, 12, 13, 14]",
+        "Err(CUDA_ERROR_INVALID_HANDLE)",
+    ];
+    says("linked", &lines, Some("was destroyed before"));
+}
+
+#[test]
+fn kernels_use_the_hosts_memory() {
+    let lines = [
+        "managed [3, 3, 3, 8]",
+        "locked [3, 3, 3, 8]",
+        "registered [3, 3, 3, 8]",
+        "managed Ok(2) Ok(1) Ok(4)",
+        "locked Ok(1) Ok(0) Ok(0)",
+        "device Ok(2) Ok(0) Ok(4)",
+        "own Err(CUDA_ERROR_INVALID_VALUE)",
+    ];
+    says("host memory", &lines, None);
+}
+
+#[test]
+fn memory_comes_from_pools() {
+    says("pools", &["true 0xffffffffffffffff CUDA_ERROR_INVALID_VALUE"], Some("a pool that a card has from the start"));
+}
+
+#[test]
+fn a_query_does_not_wait_for_the_host() {
+    let out = run("asks first", &[]);
+    let said = text(&out.stdout);
+    assert!(said.contains("Err(CUDA_ERROR_NOT_READY)\ncalled CUDA_SUCCESS 7\ndone"), "{said}");
+}
+
+#[test]
+fn cooperative_launches_fit_on_the_card() {
+    let lines = ["1 CUDA_SUCCESS", "100000 CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE"];
+    says("too many blocks", &lines, Some("100000 blocks at once, the card holds 3456"));
+}
+
+#[test]
+fn a_captures_graph_is_known_before_it_ends() {
+    says("asked for its graph", &["true 1 0 0 0"], None);
+}
