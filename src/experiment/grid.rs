@@ -235,18 +235,19 @@ impl<'a> Opened<'a> {
         Ok(remarks)
     }
 
-    /// What layouts decided, each once, with the categories that it holds for where there are several.
+    /// What layouts decided and found wrong, each once, with the categories that it holds for where there are several.
     fn notes_of_categories(&self) -> Vec<String> {
-        let mut texts: Vec<&String> = Vec::new();
-        for text in self.categories.iter().flat_map(|c| &c.notes) {
+        let said = |c: &'_ Category| c.problems.iter().chain(&c.notes).cloned().collect::<Vec<String>>();
+        let mut texts: Vec<String> = Vec::new();
+        for text in self.categories.iter().flat_map(said) {
             if !texts.contains(&text) {
                 texts.push(text);
             }
         }
-        let named = |text: &String| {
-            let of = self.categories.iter().filter(|c| c.notes.contains(text)).map(|c| c.name.as_str());
+        let named = |text: String| {
+            let of = self.categories.iter().filter(|c| said(c).contains(&text)).map(|c| c.name.as_str());
             match Vec::from_iter(of) {
-                of if of == [""] => text.clone(),
+                of if of == [""] => text,
                 of if of.len() > 1 && of.len() == self.categories.len() => format!("each category: {text}"),
                 of => format!("{}: {text}", of.join(", ")),
             }
@@ -300,7 +301,7 @@ pub fn rows_or_folders(count: usize) -> String {
 pub fn cells(
     e: &Experiment,
     opened: &[Opened],
-    inputs: &mut dyn FnMut(&Opened, &[String], &str) -> Result<Inputs>,
+    mut inputs: impl FnMut(&Opened, &[String], &str) -> Result<Inputs>,
 ) -> Result<Vec<Cell>> {
     let mut cells = Vec::new();
     for dataset in opened {
