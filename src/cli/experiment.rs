@@ -74,7 +74,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let backend = args.device.training_backend()?;
     if args.list {
-        let cells = grid::cells(&experiment, &opened, &mut |_, _, _| Ok(Inputs::default())).map_err(within)?;
+        let cells = grid::cells(&experiment, &opened, |_, _, _| Ok(Inputs::default())).map_err(within)?;
         return print(&cells.iter().map(|c| c.describe() + "\n").collect::<String>()).map(|()| true);
     }
     if opened.is_empty() {
@@ -86,8 +86,8 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     Outputs::default().folder("--out", &args.out)?;
     let mut finder = Finder::new(args.weights.as_deref(), backend.to_string());
-    let mut inputs = |dataset: &Opened, of: &[String], backbone: &str| finder.find(dataset, of, backbone);
-    let cells = grid::cells(&experiment, &opened, &mut inputs).map_err(within)?;
+    let inputs = |dataset: &Opened, of: &[String], backbone: &str| finder.find(dataset, of, backbone);
+    let cells = grid::cells(&experiment, &opened, inputs).map_err(within)?;
     let stop = super::stop_on_ctrl_c()?;
     let bar = progress::bar("experiment", 0);
     let begun = |cell: &Cell| bar.set_message(cell.describe());

@@ -300,7 +300,7 @@ pub fn rows_or_folders(count: usize) -> String {
 pub fn cells(
     e: &Experiment,
     opened: &[Opened],
-    inputs: &mut dyn FnMut(&Opened, &[String], &str) -> Result<Inputs>,
+    mut inputs: impl FnMut(&Opened, &[String], &str) -> Result<Inputs>,
 ) -> Result<Vec<Cell>> {
     let mut cells = Vec::new();
     for dataset in opened {

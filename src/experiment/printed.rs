@@ -151,7 +151,7 @@ pub fn expect(e: &Experiment, file: &DeTable, text: &str) -> Result<()> {
         for (j, before) in e.printed[..i].iter().enumerate() {
             let same = |row: &&Row| before.is_of(p.dataset.as_deref(), p.category.as_deref(), row);
             let twice = p.figures.keys().find(|metric| before.figures.contains_key(*metric));
-            if let Some(metric) = twice.filter(|_| own.iter().any(|row| same(row))) {
+            if let Some(metric) = twice.filter(|_| own.iter().any(same)) {
                 return refuse(metric, format!("there already, of the same row, in {}", at(j, metric)));
             }
         }

@@ -18,9 +18,12 @@ fn table(out: &Path) -> String {
     fs::read_to_string(out.join("table.md")).unwrap()
 }
 
+/// A dataset, its normal pictures, and its anomalous ones by class.
+type Published = (&'static str, usize, &'static [(&'static str, usize)]);
+
 /// Training pictures of the paper's medical datasets as their owners count them: normal ones, and anomalous ones by class (of Br35H
 /// four fifths, as our split leaves them).
-const PUBLISHED: [(&str, usize, &[(&str, usize)]); 4] = [
+const PUBLISHED: [Published; 4] = [
     ("isic2018", 6705, &[("MEL", 1113), ("BCC", 514), ("AKIEC", 327), ("BKL", 1099), ("DF", 115), ("VASC", 142)]),
     ("chest_xray", 1341, &[("PNEUMONIA_bacteria", 2530), ("PNEUMONIA_virus", 1345)]),
     ("br35h", 1200, &[("yes", 1200)]),
