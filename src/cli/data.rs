@@ -108,12 +108,11 @@ impl Data {
                 place.clone_from(&dataset.root);
             }
             for mut category in dataset.categories(&self.category)? {
-                let of = if category.name.is_empty() { String::new() } else { format!("{}: ", category.name) };
-                category.notes.iter().for_each(|text| note!("ckaad: {of}{text}"));
                 if several && category.name.is_empty() {
                     category.name = root.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 }
                 let of = if category.name.is_empty() { String::new() } else { format!("{}: ", category.name) };
+                category.notes.iter().for_each(|text| note!("ckaad: {of}{text}"));
                 category.problems.iter().for_each(|problem| warning!("{of}{problem}"));
                 if !category.passed_over.is_empty() {
                     note!("ckaad: {of}passed over: {}", category.passed_over);

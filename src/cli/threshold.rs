@@ -58,7 +58,7 @@ pub struct Args {
     #[arg(long, requires = "data", value_parser = split)]
     split: Option<Split>,
     /// Threshold by a target false positive rate: the share of the normal pictures that may be called anomalous, as 0.01 or 1%; the
-    /// threshold is the lowest that no more of them reach
+    /// threshold lies between the scores that may reach it and those that may not
     #[arg(long, default_value = "2%", value_parser = percentage, value_name = "SHARE")]
     max_false_alarms: f64,
     /// Threshold by a quantile of the normal pictures' scores: the same the other way round, 0.98 is 2% of false alarms

@@ -222,8 +222,8 @@ fn categories_without_validation_pictures_are_named() {
     assert!(run.err.contains(&format!("warning: no normal validation pictures of bolt, screw: {others}")), "{run:?}");
     let run = ckaad(&[&args[..], &["--best-f1"]].concat()).ok();
     assert!(run.err.contains(&format!("warning: no validation pictures of screw: {others}")), "{run:?}");
-    assert!(run.err.contains("2 pictures of nut for validation: for a threshold alone"), "{run:?}");
-    assert!(run.err.contains("1 picture of bolt for validation: "), "{run:?}");
+    assert!(run.err.contains("nut: 2 pictures for validation: for a threshold alone"), "{run:?}");
+    assert!(run.err.contains("bolt: 1 picture for validation: "), "{run:?}");
     let run = ckaad(&[&args[..], &["--category", "nut"]].concat()).ok();
     assert!(!run.err.contains("warning: no "), "{run:?}");
     let run = ckaad(&[&args[..], &["--split", "train"]].concat()).ok();

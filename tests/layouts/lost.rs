@@ -33,7 +33,7 @@ fn objects_of_mvtec_ad_2() {
     assert_eq!(names(&dataset), ["can", "fabric", "nuts", "vial"]);
     let reports: Vec<Report> = dataset.categories.iter().map(checked).collect();
     assert_eq!(reports[0].problems, [""; 0]);
-    let notes = ["1 picture of can for validation: for a threshold alone, neither to train nor to test on"];
+    let notes = ["1 picture for validation: for a threshold alone, neither to train nor to test on"];
     assert_eq!(reports[0].remarks[0], notes[0]);
     assert!(reports[0].remarks[1].ends_with("no pictures in train/good or test_public/good: rice"), "{reports:?}");
     let passed_over = [
@@ -96,7 +96,7 @@ fn beside_train_and_test() {
     }
     let dataset = open(several.path(), "folder");
     assert_eq!(dataset.categories[1].validation.len(), 1);
-    assert!(dataset.categories[1].notes[0].starts_with("1 picture of pins for validation: "));
+    assert!(dataset.categories[1].notes[0].starts_with("1 picture for validation: "));
 }
 
 /// A dataset of known classes that lacks one is itself and says so, and does not lose its other folders.

@@ -269,9 +269,7 @@ impl Category {
     fn telling_of_validation(mut self) -> Self {
         if !self.validation.is_empty() {
             let count = plural(self.validation.len(), "picture");
-            let of = if self.name.is_empty() { String::new() } else { format!(" of {}", self.name) };
-            self.notes
-                .push(format!("{count}{of} for validation: for a threshold alone, neither to train nor to test on"));
+            self.notes.push(format!("{count} for validation: for a threshold alone, neither to train nor to test on"));
         }
         self
     }
