@@ -39,8 +39,25 @@ fn parameters(kernel: &ptxsim::Kernel, each: &In<*const u8>, extra: &In<usize>) 
     bytes.all(block.len())
 }
 
-/// A launch that a card would take, or its answer.
+/// A launch in the current context that a card would take, or its answer.
 fn kernel(
+    d: &Driver,
+    function: u64,
+    dims: [[u32; 3]; 2],
+    shared: u32,
+    each: &In<*const u8>,
+    extra: &In<usize>,
+) -> Result<Kernel> {
+    let f = d.functions.get(function, d.name)?;
+    if d.modules.get(f.module, d.name)?.context != d.current()? {
+        let text = format!("{} is of another context than the current one", f.name);
+        return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_HANDLE));
+    }
+    kernel_of(d, function, dims, shared, each, extra)
+}
+
+/// The same in the context of the function.
+pub fn kernel_of(
     d: &Driver,
     function: u64,
     [grid, block]: [[u32; 3]; 2],
@@ -50,10 +67,6 @@ fn kernel(
 ) -> Result<Kernel> {
     let f = d.functions.get(function, d.name)?;
     let loaded = d.modules.get(f.module, d.name)?;
-    if loaded.context != d.current()? {
-        let text = format!("{} is of another context than the current one", f.name);
-        return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_HANDLE));
-    }
     let k = loaded.module.kernels().iter().find(|k| k.name == f.name).ok_or(Status::CUDA_ERROR_INVALID_HANDLE)?;
     let refuse = |text: String| d.wrong(&format!("{}: {text}", f.name), Status::CUDA_ERROR_INVALID_VALUE);
     let threads = block.iter().fold(1u64, |n, &b| n.saturating_mul(b.into()));
@@ -74,7 +87,7 @@ fn kernel(
         return Err(refuse(text));
     }
     let params = parameters(k, each, extra)?;
-    Ok(Kernel { module: loaded.module.clone(), entry: f.name.clone(), grid, block, shared, params })
+    Ok(Kernel { function, module: loaded.module.clone(), entry: f.name.clone(), grid, block, shared, params })
 }
 
 /// Blocks of a kernel that a multiprocessor holds at once, by threads and shared memory (registers are not known).
