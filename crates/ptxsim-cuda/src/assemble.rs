@@ -103,7 +103,8 @@ impl Driver {
         self.drop_graph(graph)
     }
 
-    fn drop_graph(&mut self, graph: u64) -> Result {
+    /// The same of any.
+    pub fn drop_graph(&mut self, graph: u64) -> Result {
         let kept = self.graphs.remove(graph, self.name)?;
         self.nodes.retain(|of| *of != graph);
         for node in &kept.graph.nodes {

@@ -346,7 +346,9 @@ impl Driver {
     /// Submits all nodes of a graph.
     pub fn launch_graph(&mut self, handle: u64, stream: u64) -> Result {
         if let Some((number, after)) = self.capture_of(stream)? {
-            let graph = self.executables.get(handle, self.name)?.0.graph.clone();
+            let mut graph = self.executables.get(handle, self.name)?.0.graph.clone();
+            // They are nodes of what is captured now.
+            graph.nodes.iter_mut().for_each(|node| node.handle = None);
             let Some(capture) = self.captures.get_mut(&number) else { return Ok(()) };
             let ends = capture.graph.append(&graph, &after);
             self.streams.get_mut(stream, self.name)?.capture = Some((number, ends));
@@ -356,7 +358,8 @@ impl Driver {
         let mut first = self.behind(stream)?;
         let (Executable { graph, chains, count, sinks, last, .. }, _) = self.executables.get(handle, self.name)?;
         first.join(last);
-        let (nodes, chains, count, sinks) = (graph.nodes.clone(), chains.clone(), *count, sinks.clone());
+        let (mut nodes, chains, count, sinks) = (graph.nodes.clone(), chains.clone(), *count, sinks.clone());
+        nodes.iter_mut().filter(|node| !node.enabled).for_each(|node| node.work = Arc::new(Work::Empty));
         let lane = self.streams.get(stream, self.name)?.lane;
         nodes.iter().try_for_each(|node| self.contexts.get(node.context, self.name).map(drop))?;
         let waits = self.waits(&nodes)?;
@@ -378,12 +381,11 @@ impl Driver {
                 after.join(point);
             }
             let digest = if rewritten(&node.work, &works) { None } else { self.digest(&node.work) };
-            let work = match (&*node.work, node.enabled) {
-                (_, false) => Arc::new(Work::Empty),
-                (Work::Record(event, _), true) => {
-                    let event_state = self.events.get_mut(*event, self.name)?;
-                    event_state.records += 1;
-                    Arc::new(Work::Record(*event, event_state.records))
+            let work = match &*node.work {
+                Work::Record(event, _) => {
+                    let recorded = self.events.get_mut(*event, self.name)?;
+                    recorded.records += 1;
+                    Arc::new(Work::Record(*event, recorded.records))
                 }
                 _ => node.work.clone(),
             };

@@ -220,6 +220,9 @@ fn changes() -> Fallible {
         sys::cuGraphNodeSetEnabled(ready, then, 0).result()?;
         see("without")?;
         sys::cuGraphNodeSetEnabled(ready, then, 1).result()?;
+        sys::cuGraphNodeSetEnabled(ready, down, 0).result()?;
+        see("no copy")?;
+        sys::cuGraphNodeSetEnabled(ready, down, 1).result()?;
         let (other, _) = build(30)?;
         let mut info = std::mem::MaybeUninit::<sys::CUgraphExecUpdateResultInfo>::zeroed();
         sys::cuGraphExecUpdate_v2(ready, other.0, info.as_mut_ptr()).result()?;
@@ -308,6 +311,8 @@ fn refused() -> Fallible {
         println!("cycle {:?} self {:?}", order(last, first), order(then, then));
         println!("again {:?} foreign {:?}", order(first, then), order(foreign, last));
         println!("behind foreign {:?} behind twice the same {:?}", added(&[foreign]), added(&[first, first]));
+        let (mut node, after) = (null_mut(), [last, foreign]);
+        println!("graph {:?}", sys::cuGraphAddChildGraphNode(&mut node, graph.0, after.as_ptr(), 2, other.0));
         let ready = graph.ready()?;
         println!("not made of {:?}", sys::cuGraphExecHostNodeSetParams(ready, foreign, &call()));
         println!("of another type {:?}", sys::cuGraphExecHostNodeSetParams(ready, last, &call()));
@@ -349,6 +354,17 @@ fn captured() -> Fallible {
         sys::cuGraphDebugDotPrint(graph.0, name.as_ptr(), 0).result()?;
         println!("{}", std::fs::read_to_string(&path).unwrap());
         std::fs::remove_file(path).unwrap();
+        // A launch in another capture gives that nodes of its own.
+        let ready = graph.ready()?;
+        result::stream::begin_capture(s, sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED)?;
+        result::graph::launch(ready, s)?;
+        let again = Graph(result::stream::end_capture(s)?);
+        result::graph::destroy(graph.0)?;
+        result::graph::exec_destroy(ready)?;
+        let mut kind = sys::CUgraphNodeType::CU_GRAPH_NODE_TYPE_EMPTY;
+        sys::cuGraphNodeGetType(again.nodes()?[1], &mut kind).result()?;
+        println!("{kind:?}");
+        let graph = again;
         result::graph::destroy(graph.0)?;
         result::stream::destroy(s)?;
         result::free_sync(a)
@@ -408,7 +424,7 @@ fn nodes_that_nothing_orders_race() {
 fn parameters_change() {
     let lines = [
         "CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED",
-        "as made 11 11\nfill 21 21\nkernel 21 20\nwithout 20 20\nupdated 31 31\nelsewhere 40 40",
+        "as made 11 11\nfill 21 21\nkernel 21 20\nwithout 20 20\nno copy 20 20\nupdated 31 31\nelsewhere 40 40",
     ];
     says("changes", &lines);
 }
@@ -421,7 +437,8 @@ fn graphs_are_nodes_of_others() {
 #[test]
 fn captured_graphs_have_nodes() {
     let dot = "n1 [label=\"kernel add\"];\n  n0 -> n1;\n}";
-    says("captured", &["2 true\ntrue", "n0 [label=\"fill of 4000 bytes at", dot]);
+    let kind = "CU_GRAPH_NODE_TYPE_KERNEL";
+    says("captured", &["2 true\ntrue", "n0 [label=\"fill of 4000 bytes at", dot, kind]);
 }
 
 #[test]
@@ -432,6 +449,7 @@ fn wrong_calls_are_refused_and_reported() {
         "cycle CUDA_ERROR_INVALID_VALUE self CUDA_ERROR_INVALID_VALUE",
         "again CUDA_ERROR_INVALID_VALUE foreign CUDA_ERROR_INVALID_VALUE",
         "behind foreign Err(CUDA_ERROR_INVALID_VALUE) behind twice the same Err(CUDA_ERROR_INVALID_VALUE)",
+        "graph CUDA_ERROR_INVALID_VALUE",
         "not made of CUDA_ERROR_INVALID_VALUE",
         "of another type CUDA_ERROR_INVALID_VALUE",
         "half CUDA_ERROR_INVALID_VALUE",
@@ -451,5 +469,6 @@ fn wrong_calls_are_refused_and_reported() {
     ] {
         assert!(told.contains(report), "no {report:?} in {told}");
     }
+    assert!(!told.contains("never given back"), "{told}");
     assert_eq!(out.status.code(), Some(99));
 }

@@ -56,6 +56,8 @@ pub struct Host {
     data: *mut c_void,
 }
 
+/// `CU_GRAPH_NODE_TYPE_GRAPH`.
+const CHILD: u32 = 4;
 /// Of a `CUgraphNodeParams`: what comes first, and what of a copy and a fill comes around the rest.
 const GENERIC_HEAD: usize = 16;
 #[repr(C)]
@@ -134,7 +136,7 @@ fn generic(d: &mut Driver, parameters: *const u8) -> Result<Does> {
         1 => In(body.cast::<CopyIn>()).get().and_then(|c| copy(d, &c.copy, c.context)),
         2 => In(body.cast::<FillIn>()).get().and_then(|f| fill(d, f.fill, f.context)),
         3 => host(d, In(body.cast()).get()?),
-        4 => child(d, In(body.cast()).get()?),
+        CHILD => child(d, In(body.cast()).get()?),
         5 => Ok((Work::Empty, d.current()?)),
         6 => In(body.cast()).get().and_then(|e| event(d, e, Work::Wait(e))),
         7 => In(body.cast()).get().and_then(|e| event(d, e, Work::Record(e, 0))),
@@ -144,8 +146,20 @@ fn generic(d: &mut Driver, parameters: *const u8) -> Result<Does> {
 
 fn add(d: &mut Driver, out: &Out<u64>, graph: u64, after: &In<u64>, count: usize, does: Does) -> Result {
     let (work, context) = does;
-    let handle = d.add_node(graph, work, &after.all(count)?, context)?;
-    out.put(handle)
+    let copied = if let Work::Child(inner) = work { Some(inner) } else { None };
+    let added = after.all(count).and_then(|after| d.add_node(graph, work, &after, context));
+    if let (Err(_), Some(inner)) = (&added, copied) {
+        d.drop_graph(inner)?;
+    }
+    out.put(added?)
+}
+
+/// What a node is to do from now on, out of a `CUgraphNodeParams`.
+fn change(d: &mut Driver, parameters: *const u8) -> Result<Does> {
+    if In(parameters.cast::<u32>()).get()? == CHILD {
+        return Err(d.wrong("graphs as nodes cannot be exchanged here", Status::CUDA_ERROR_NOT_SUPPORTED));
+    }
+    generic(d, parameters)
 }
 
 fn set(d: &mut Driver, node: u64, (work, context): Does) -> Result {
@@ -364,7 +378,7 @@ calls! {
         set(d, node, does)
     };
     cuGraphNodeSetParams(node: u64, parameters: *const u8) Context |d| {
-        let does = generic(d, parameters)?;
+        let does = change(d, parameters)?;
         set(d, node, does)
     };
     cuGraphExecKernelNodeSetParams(executable: u64, node: u64, launch: In<Launch>) Context |d| {
@@ -396,7 +410,7 @@ calls! {
         set_made(d, executable, node, does)
     };
     cuGraphExecNodeSetParams(executable: u64, node: u64, parameters: *const u8) Context |d| {
-        let does = generic(d, parameters)?;
+        let does = change(d, parameters)?;
         set_made(d, executable, node, does)
     };
     cuGraphNodeSetEnabled(executable: u64, node: u64, enabled: u32) Context |d| {

@@ -149,7 +149,10 @@ calls! {
         match (ended, known) {
             (Ok(ended), None) => graph.put(d.graphs.insert(Kept { graph: ended, owner: None, call })),
             (Ok(ended), Some(handle)) => {
-                d.graphs.get_mut(handle, d.name)?.graph = ended;
+                let known = &mut d.graphs.get_mut(handle, d.name)?.graph;
+                // The program may have given it objects by now.
+                known.nodes = ended.nodes;
+                known.objects.extend(ended.objects);
                 graph.put(handle)
             }
             (Err(status), known) => {
