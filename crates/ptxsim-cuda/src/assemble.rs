@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::driver::{Driver, Kept};
-use crate::graph::{Graph, Node, same_memory};
+use crate::graph::{Executable, Graph, Node, same_memory};
 use crate::status::{Result, Status};
 use crate::work::Work;
 
@@ -163,10 +163,33 @@ impl Driver {
         let node = self.node_mut(handle)?;
         let new = Node::new(work, &[], &call, context);
         if new.kind() != node.kind() {
-            let text = format!("the node {handle:#x} is a {}", node.work);
+            let text = format!("the node {handle:#x}: {}, and not {}", node.work, new.work);
             return Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
         }
-        (node.work, node.call, node.context, node.pointers) = (new.work, call, context, new.pointers);
+        (node.call, node.context, node.pointers) = (call, context, new.pointers);
+        let old = std::mem::replace(&mut node.work, new.work.clone());
+        if let (Work::Child(old), Work::Child(new)) = (&*old, &*new.work) {
+            self.graphs.get_mut(*new, self.name)?.owner = Some(handle);
+            self.drop_graph(*old)?;
+        }
+        Ok(())
+    }
+
+    /// Lets what came of a graph in a graph do what another graph of the same form does, from the next launch on.
+    pub fn set_made_graph(&mut self, executable: u64, handle: u64, graph: u64) -> Result {
+        let (of, place) = self.node(handle)?;
+        let Work::Child(inner) = *self.graphs.get(of, self.name)?.graph.nodes[place].work else {
+            return Err(self.wrong("the node is no graph", Status::CUDA_ERROR_INVALID_VALUE));
+        };
+        let new = self.flat(graph)?;
+        let mut made = Executable::new(self.flat(inner)?, 0);
+        if made.update(new).is_err() {
+            return Err(self.wrong("a graph of another form", Status::CUDA_ERROR_INVALID_VALUE));
+        }
+        for node in made.graph.nodes {
+            let place = self.made_of(executable, node.handle.unwrap_or(0))?;
+            (place.work, place.call) = (node.work, node.call);
+        }
         Ok(())
     }
 

@@ -46,6 +46,8 @@ pub struct Kernel {
     pub block: [u32; 3],
     pub shared: u32,
     pub params: Vec<u8>,
+    /// All blocks of it are to be there at once.
+    pub cooperative: bool,
 }
 
 thread_local! {

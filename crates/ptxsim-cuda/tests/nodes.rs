@@ -296,6 +296,58 @@ fn nested() -> Fallible {
     }
 }
 
+/// A graph in a graph becomes another, in what was instantiated and where it is; one of another form does not.
+fn exchanged() -> Fallible {
+    let Card { add, .. } = open()?;
+    let (a, back, s) = unsafe { (result::malloc_sync(BYTES)?, locked(0)?.as_mut_ptr(), stream()?) };
+    let words = |count: usize, times: usize| -> Fallible<Graph> {
+        let graph = Graph::new()?;
+        let mut after = vec![];
+        for _ in 0..times {
+            after = vec![graph.add(Part::Add(add, a, count as u32), &after)?];
+        }
+        Ok(graph)
+    };
+    let (outer, all, less, twice) = (Graph::new()?, words(COUNT, 1)?, words(COUNT - 1, 1)?, words(COUNT, 2)?);
+    let first = outer.add(Part::Fill(a, 1), &[])?;
+    let inner = outer.add(Part::Graph(all.0), &[first])?;
+    outer.add(Part::Copy(Side::Device(a), Side::Host(back)), &[inner])?;
+    unsafe {
+        let see = |what: &str, ready| -> Fallible {
+            go(ready, s)?;
+            println!("{what} {} {}", back.read_volatile(), back.add(COUNT - 1).read_volatile());
+            Ok(())
+        };
+        let ready = outer.ready()?;
+        see("as made", ready)?;
+        sys::cuGraphExecChildGraphNodeSetParams(ready, inner, less.0).result()?;
+        see("less", ready)?;
+        println!("{:?}", sys::cuGraphExecChildGraphNodeSetParams(ready, inner, twice.0));
+        let mut params = std::mem::MaybeUninit::<sys::CUgraphNodeParams>::zeroed();
+        // Newer than what cudarc is built for here.
+        let mut at = null_mut();
+        sys::cuGetProcAddress_v2(c"cuGraphNodeGetParams".as_ptr(), &mut at, 13020, 0, null_mut()).result()?;
+        let ask: unsafe extern "C" fn(Node, *mut sys::CUgraphNodeParams) -> sys::CUresult = std::mem::transmute(at);
+        ask(inner, params.as_mut_ptr()).result()?;
+        let mut params = params.assume_init();
+        println!("{:?}", params.type_);
+        params.__bindgen_anon_1.graph.graph = twice.0;
+        sys::cuGraphNodeSetParams(inner, &mut params).result()?;
+        let again = outer.ready()?;
+        see("twice", again)?;
+        see("still less", ready)?;
+        for exec in [ready, again] {
+            result::graph::exec_destroy(exec)?;
+        }
+        for graph in [outer, all, less, twice] {
+            result::graph::destroy(graph.0)?;
+        }
+        result::stream::destroy(s)?;
+        result::free_host(back.cast())?;
+        result::free_sync(a)
+    }
+}
+
 /// Calls that are refused: what each answers.
 fn refused() -> Fallible {
     let Card { add, .. } = open()?;
@@ -380,6 +432,7 @@ fn program() {
         "not ordered" => diamond(false),
         "changes" => changes(),
         "nested" => nested(),
+        "exchanged" => exchanged(),
         "refused" => refused(),
         "captured" => captured(),
         other => panic!("no program is called {other}"),
@@ -432,6 +485,16 @@ fn parameters_change() {
 #[test]
 fn graphs_are_nodes_of_others() {
     says("nested", &["1 and 2", "\n0 ended\n", "1 ended, 3 false"]);
+}
+
+#[test]
+fn graphs_in_graphs_are_exchanged() {
+    let out = run("exchanged", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let lines =
+        "as made 2 2\nless 2 1\nCUDA_ERROR_INVALID_VALUE\nCU_GRAPH_NODE_TYPE_GRAPH\ntwice 3 3\nstill less 2 1\n";
+    assert!(said.contains(lines), "{said}{told}");
+    assert!(told.contains("a graph of another form") && told.contains("1 found"), "{told}");
 }
 
 #[test]

@@ -87,7 +87,16 @@ pub fn kernel_of(
         return Err(refuse(text));
     }
     let params = parameters(k, each, extra)?;
-    Ok(Kernel { function, module: loaded.module.clone(), entry: f.name.clone(), grid, block, shared, params })
+    Ok(Kernel {
+        function,
+        module: loaded.module.clone(),
+        entry: f.name.clone(),
+        grid,
+        block,
+        shared,
+        params,
+        cooperative: false,
+    })
 }
 
 /// Blocks of a kernel that a multiprocessor holds at once, by threads and shared memory (registers are not known).
@@ -131,7 +140,7 @@ fn potential(
 
 /// `CU_LAUNCH_ATTRIBUTE_IGNORE` and `_COOPERATIVE`.
 const IGNORE: u32 = 0;
-const COOPERATIVE: u32 = 2;
+pub const COOPERATIVE: u32 = 2;
 
 /// `CUlaunchAttribute`.
 #[repr(C)]
@@ -141,15 +150,16 @@ pub struct Attribute {
     value: [u64; 8],
 }
 
-/// That all blocks of a launch fit on the card at once.
-fn together(d: &mut Driver, function: u64, work: &Kernel) -> Result {
+/// Makes a launch one whose blocks are all there at once; refused if the card does not hold them.
+pub fn together(d: &mut Driver, work: &mut Kernel) -> Result {
     let count = |size: [u32; 3]| size.iter().fold(1u64, |n, &m| n.saturating_mul(m.into()));
-    let each = blocks(d, function, count(work.block) as i32, work.shared as usize)?;
+    let each = blocks(d, work.function, count(work.block) as i32, work.shared as usize)?;
     let most = i64::from(each) * i64::from(d.cards[d.card()?].card.multiprocessors);
     if count(work.grid) as i64 > most {
         let text = format!("{}: {} blocks at once, the card holds {most}", work.entry, count(work.grid));
         return Err(d.wrong(&text, Status::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE));
     }
+    work.cooperative = true;
     Ok(())
 }
 
@@ -194,9 +204,9 @@ calls! {
             }
         }
         let function = resolve(d, function)?;
-        let work = kernel(d, function, [c.grid, c.block], c.shared, &each, &extra)?;
+        let mut work = kernel(d, function, [c.grid, c.block], c.shared, &each, &extra)?;
         if cooperative {
-            together(d, function, &work)?;
+            together(d, &mut work)?;
         }
         let stream = d.stream(c.stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
@@ -210,8 +220,8 @@ calls! {
         each: In<*const u8>
     ) Context |d| {
         let function = resolve(d, function)?;
-        let work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &In::NULL)?;
-        together(d, function, &work)?;
+        let mut work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &In::NULL)?;
+        together(d, &mut work)?;
         let stream = d.stream(stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
     };

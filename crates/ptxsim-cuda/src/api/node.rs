@@ -6,7 +6,7 @@ use std::ptr::{null, null_mut};
 use cudarc::driver::sys::{CUDA_MEMCPY3D, CUmemorytype_enum as M};
 
 use super::graph::{lists, whole};
-use super::launch::kernel_of;
+use super::launch::{COOPERATIVE, kernel_of, together};
 use super::library::resolve;
 use super::memory::{fill_of, planes};
 use super::{In, Out, Outs};
@@ -145,25 +145,23 @@ fn generic(d: &mut Driver, parameters: *const u8) -> Result<Does> {
 }
 
 fn add(d: &mut Driver, out: &Out<u64>, graph: u64, after: &In<u64>, count: usize, does: Does) -> Result {
-    let (work, context) = does;
-    let copied = if let Work::Child(inner) = work { Some(inner) } else { None };
-    let added = after.all(count).and_then(|after| d.add_node(graph, work, &after, context));
-    if let (Err(_), Some(inner)) = (&added, copied) {
+    let after = after.all(count)?;
+    let handle = with(d, does, |d, (work, context)| d.add_node(graph, work, &after, context))?;
+    out.put(handle)
+}
+
+/// Does something with what a node is to do; a graph that was copied for it is gone if that fails.
+fn with<T>(d: &mut Driver, does: Does, then: impl FnOnce(&mut Driver, Does) -> Result<T>) -> Result<T> {
+    let copied = if let Work::Child(inner) = does.0 { Some(inner) } else { None };
+    let done = then(d, does);
+    if let (Err(_), Some(inner)) = (&done, copied) {
         d.drop_graph(inner)?;
     }
-    out.put(added?)
+    done
 }
 
-/// What a node is to do from now on, out of a `CUgraphNodeParams`.
-fn change(d: &mut Driver, parameters: *const u8) -> Result<Does> {
-    if In(parameters.cast::<u32>()).get()? == CHILD {
-        return Err(d.wrong("graphs as nodes cannot be exchanged here", Status::CUDA_ERROR_NOT_SUPPORTED));
-    }
-    generic(d, parameters)
-}
-
-fn set(d: &mut Driver, node: u64, (work, context): Does) -> Result {
-    d.set_work(node, work, context)
+fn set(d: &mut Driver, node: u64, does: Does) -> Result {
+    with(d, does, |d, (work, context)| d.set_work(node, work, context))
 }
 
 fn set_made(d: &mut Driver, executable: u64, node: u64, (work, context): Does) -> Result {
@@ -242,6 +240,53 @@ fn host_of(d: &Driver, handle: u64) -> Result<Host> {
     let found = node(d, handle)?;
     let Work::Call(call) = &*found.work else { return Err(other(d, found)) };
     Ok(Host { function: Some(call.function), data: call.data })
+}
+
+/// As a `CUgraphNodeParams`.
+fn generic_of(d: &mut Driver, handle: u64, parameters: *mut u8) -> Result {
+    let found = node(d, handle)?;
+    let (kind, context) = (found.kind(), found.context);
+    let body = parameters.wrapping_add(GENERIC_HEAD);
+    Out(parameters.cast::<u32>()).put(kind)?;
+    match *found.work {
+        Work::Kernel(_) => {
+            let (launch, context) = launch_of(d, handle)?;
+            Out(body.cast()).put(LaunchIn { launch, kernel: 0, context })
+        }
+        Work::Copy { .. } => Out(body.cast()).put(CopyIn { flags: [0; 2], context, copy: copy_of(d, handle)? }),
+        Work::Fill { .. } => Out(body.cast()).put(FillIn { fill: fill_node(d, handle)?, context }),
+        Work::Call(_) => Out(body.cast()).put(host_of(d, handle)?),
+        Work::Child(of) | Work::Wait(of) | Work::Record(of, _) | Work::Free(of) => Out(body.cast()).put(of),
+        Work::Empty | Work::Keep(_) => Ok(()),
+    }
+}
+
+/// Attributes of a kernel's launch that are not emulated have the values that they have if nobody sets them: zeros.
+fn attribute(d: &mut Driver, handle: u64, which: u32) -> Result<[u64; 8]> {
+    let found = node(d, handle)?;
+    let Work::Kernel(k) = &*found.work else { return Err(other(d, found)) };
+    let mut value = [0; 8];
+    value[0] = u64::from(which == COOPERATIVE && k.cooperative);
+    Ok(value)
+}
+
+fn set_attribute(d: &mut Driver, handle: u64, which: u32, value: [u64; 8]) -> Result {
+    if attribute(d, handle, which)? == value {
+        return Ok(());
+    }
+    if which != COOPERATIVE {
+        let text = format!("the attribute {which} of a launch is not emulated");
+        return Err(d.wrong(&text, Status::CUDA_ERROR_NOT_SUPPORTED));
+    }
+    let found = node(d, handle)?;
+    let Work::Kernel(mut k) = (*found.work).clone() else { return Err(other(d, found)) };
+    k.cooperative = false;
+    if value[0] as u32 != 0 {
+        together(d, &mut k)?;
+    }
+    let node = d.node_mut(handle)?;
+    (node.work, node.pointers) = (Work::Kernel(k).into(), [].into());
+    Ok(())
 }
 
 /// Handles of the nodes right before one, and right behind it.
@@ -346,6 +391,17 @@ calls! {
         let does = kernel_in(d, launch.get()?)?;
         set(d, node, does)
     };
+    cuGraphKernelNodeGetAttribute(node: u64, which: u32, value: Out<[u64; 8]>) Context |d| {
+        value.put(attribute(d, node, which)?)
+    };
+    cuGraphKernelNodeSetAttribute(node: u64, which: u32, value: In<[u64; 8]>) Context |d| {
+        set_attribute(d, node, which, value.get()?)
+    };
+    cuGraphKernelNodeCopyAttributes(to: u64, from: u64) Context |d| {
+        let value = attribute(d, from, COOPERATIVE)?;
+        set_attribute(d, to, COOPERATIVE, value)
+    };
+    cuGraphNodeGetParams(node: u64, parameters: *mut u8) Context |d| generic_of(d, node, parameters);
     cuGraphMemcpyNodeGetParams(node: u64, out: Out<CUDA_MEMCPY3D>) Context |d| out.put(copy_of(d, node)?);
     cuGraphMemcpyNodeSetParams(handle: u64, given: In<CUDA_MEMCPY3D>) Context |d| {
         let does = copy(d, &given.get()?, node(d, handle)?.context)?;
@@ -378,7 +434,7 @@ calls! {
         set(d, node, does)
     };
     cuGraphNodeSetParams(node: u64, parameters: *const u8) Context |d| {
-        let does = change(d, parameters)?;
+        let does = generic(d, parameters)?;
         set(d, node, does)
     };
     cuGraphExecKernelNodeSetParams(executable: u64, node: u64, launch: In<Launch>) Context |d| {
@@ -401,6 +457,9 @@ calls! {
         let does = host(d, given.get()?)?;
         set_made(d, executable, node, does)
     };
+    cuGraphExecChildGraphNodeSetParams(executable: u64, node: u64, graph: u64) Context |d| {
+        d.set_made_graph(executable, node, graph)
+    };
     cuGraphExecEventRecordNodeSetEvent(executable: u64, node: u64, given: u64) Context |d| {
         let does = event(d, given, Work::Record(given, 0))?;
         set_made(d, executable, node, does)
@@ -410,7 +469,10 @@ calls! {
         set_made(d, executable, node, does)
     };
     cuGraphExecNodeSetParams(executable: u64, node: u64, parameters: *const u8) Context |d| {
-        let does = change(d, parameters)?;
+        if In(parameters.cast::<u32>()).get()? == CHILD {
+            return d.set_made_graph(executable, node, In(parameters.wrapping_add(GENERIC_HEAD).cast()).get()?);
+        }
+        let does = generic(d, parameters)?;
         set_made(d, executable, node, does)
     };
     cuGraphNodeSetEnabled(executable: u64, node: u64, enabled: u32) Context |d| {
