@@ -15,7 +15,6 @@ REASONS = [
     (r"cudaCG", "a grid that waits for all its blocks (cooperative launch)"),
     (r"test_cpu_and_cuda|cupy", "numba's cache of CPU code, or a package that is not installed: none of the card's"),
     (r"no default __reduce__", "pickling, which the suite's own bindings refuse"),
-    (r"graph_builder", "graphs by their nodes, which are not emulated"),
     (r"test_warning.*AssertionError|AssertionError: 1 != 0", "a warning that nvJitLink is not installed"),
     (r"shared memory race", "race in shared memory"),
     (r"uninitialised read|was never written", "memory read that nobody wrote"),

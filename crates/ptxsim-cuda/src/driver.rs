@@ -20,6 +20,7 @@ use crate::report::{self, Call, found};
 use crate::settings::Settings;
 use crate::status::{Result, Status};
 use crate::table::Table;
+use crate::work::{CALLING, Object};
 
 /// Texts that are to be linked.
 #[derive(Default)]
@@ -137,6 +138,21 @@ pub struct Given {
     pub leaving: bool,
 }
 
+/// A graph that the program has a handle of.
+pub struct Kept {
+    pub graph: Graph,
+    /// Of a graph that is a node of another: handle of that node.
+    pub owner: Option<u64>,
+    pub call: Arc<Call>,
+}
+
+/// A user object as long as the program itself refers to it, and how often.
+pub struct Owned {
+    pub object: Arc<Object>,
+    pub count: u32,
+    pub call: Arc<Call>,
+}
+
 pub struct Driver {
     pub settings: Settings,
     pub initialised: bool,
@@ -152,7 +168,10 @@ pub struct Driver {
     pub kernels: Table<LibraryKernel>,
     pub links: Table<Link>,
     pub pools: Table<Pool>,
-    pub graphs: Table<(Graph, Arc<Call>)>,
+    pub graphs: Table<Kept>,
+    /// Nodes that the program has a handle of: that of their graph.
+    pub nodes: Table<u64>,
+    pub objects: Table<Owned>,
     pub executables: Table<(Executable, Arc<Call>)>,
     pub captures: HashMap<u64, Capture>,
     pub captured: u64,
@@ -180,8 +199,6 @@ thread_local! {
     pub static CURRENT: RefCell<Vec<u64>> = const { RefCell::new(vec![]) };
     /// How far this thread's calls are refused while others capture.
     pub static MODE: Cell<Mode> = const { Cell::new(Mode::Global) };
-    /// Whether a function of the program runs now that must not call.
-    pub static CALLING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What has to be there for a call.
@@ -248,6 +265,8 @@ impl Driver {
             kernels: Table::new(9, "kernel of a library"),
             links: Table::new(10, "link"),
             pools: Table::new(11, "memory pool"),
+            nodes: Table::new(12, "graph node"),
+            objects: Table::new(13, "user object"),
             captures: HashMap::new(),
             captured: 0,
             touched: Touched::default(),
@@ -424,8 +443,11 @@ impl Driver {
         for (handle, pool) in self.pools.iter().filter(|(_, p)| !p.hidden) {
             report(format!("memory pool {handle:#x}"), &pool.call);
         }
-        for (handle, (_, call)) in self.graphs.iter() {
-            report(format!("graph {handle:#x}"), call);
+        for (handle, kept) in self.graphs.iter().filter(|(_, kept)| kept.owner.is_none()) {
+            report(format!("graph {handle:#x}"), &kept.call);
+        }
+        for (handle, owned) in self.objects.iter() {
+            report(format!("user object {handle:#x}"), &owned.call);
         }
         for (handle, (_, call)) in self.executables.iter() {
             report(format!("executable graph {handle:#x}"), call);

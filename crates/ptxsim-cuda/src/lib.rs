@@ -2,8 +2,8 @@
 //! driver. Stricter than a card: work is done as late as it may be, or in an order drawn from a seed, and what only works by luck is
 //! reported with the call that it is about. The README says how to use it and what is real.
 //!
-//! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `perform` and `lend` (streams,
-//! captures, graphs; the work itself; host memory in kernels), `driver` (all state, behind one lock), `queue`, `races`, `graph`,
+//! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `assemble`, `perform` and
+//! `lend` (streams, captures, launches; graphs by their nodes; the work itself; host memory in kernels), `driver` (all state, behind one lock), `queue`, `races`, `graph`,
 //! `table`, `host`, `work`, `clock`, and `settings`, `card`, `report`, `status`.
 
 // The names are the API's.
@@ -11,6 +11,7 @@
 
 mod absent;
 mod api;
+mod assemble;
 mod card;
 mod clock;
 mod driver;

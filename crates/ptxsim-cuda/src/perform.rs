@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use ptxsim::{Fault, FaultKind, Launch, Memory, MemoryError, Options, Touch};
 
-use crate::driver::{CALLING, CardState, Driver};
+use crate::driver::{CardState, Driver};
 use crate::queue::{Id, Item, Point};
 use crate::races::{Piece, Use};
 use crate::report::{Call, found};
@@ -117,10 +117,7 @@ impl Driver {
             }
             Work::Kernel(kernel) => self.kernel(item, kernel),
             Work::Call(callback) => {
-                CALLING.set(true);
-                // SAFETY: the program gave function and data for exactly this.
-                unsafe { (callback.function)(callback.data) };
-                CALLING.set(false);
+                callback.call();
                 // It may have written whatever is still to be copied.
                 self.queue.items().for_each(|i| i.digest = None);
                 Ok(())
@@ -135,6 +132,7 @@ impl Driver {
                 }
                 Ok(())
             }
+            Work::Wait(_) | Work::Child(_) | Work::Empty | Work::Keep(_) => Ok(()),
             Work::Free(at) => {
                 let size = self.given.remove(at).map_or(0, |given| given.bytes);
                 self.note(item, *at..at + size, Use::Write);
@@ -234,7 +232,7 @@ impl Driver {
     }
 
     fn kernel(&mut self, item: &Item, kernel: &Kernel) -> Result<(), Failure> {
-        let Kernel { module, entry, grid, block, shared, params } = kernel;
+        let Kernel { module, entry, grid, block, shared, params, .. } = kernel;
         let launch = Launch { entry, grid: *grid, block: *block, dynamic_shared: *shared, params, buffers: None };
         let at = self.contexts.get(item.context, self.name).map_or(0, |c| c.card);
         let lent = self.lend(at, params);

@@ -60,6 +60,10 @@ const MEANINGS: &[(Status, &str)] = &[
         E::CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD,
         "attempt to terminate a thread-local capture sequence from another thread",
     ),
+    (
+        E::CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE,
+        "the graph update was not performed because it included changes which violated constraints specific to instantiated graph update",
+    ),
     (E::CUDA_ERROR_UNKNOWN, "unknown error"),
 ];
 

@@ -1,9 +1,10 @@
 //! Puts work into streams: into the queue, or into a graph while the stream is captured; events, and launches of graphs.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::driver::{Driver, Recorded};
-use crate::graph::{Capture, Executable, Graph, Mode};
+use crate::graph::{Capture, Executable, Graph, Mode, Node};
 use crate::perform::digest;
 use crate::queue::{New, Point};
 use crate::report::{Call, found};
@@ -69,8 +70,9 @@ impl Driver {
     pub fn submit(&mut self, stream: u64, work: Work) -> Result<Option<Point>> {
         let call = self.here();
         if let Some((number, after)) = self.capture_of(stream)? {
+            let context = self.streams.get(stream, self.name)?.context;
             let Some(capture) = self.captures.get_mut(&number) else { return Ok(None) };
-            let node = capture.graph.add(work, &after, &call);
+            let node = capture.graph.add(Node::new(work, &after, &call, context));
             self.streams.get_mut(stream, self.name)?.capture = Some((number, vec![node]));
             return Ok(None);
         }
@@ -163,11 +165,8 @@ impl Driver {
         Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE))
     }
 
-    /// A copy between any two places, in a stream. Pageable memory is read before this returns, and written before it, too.
-    pub fn copy_in(&mut self, stream: u64, from: u64, to: u64, shape: Shape) -> Result {
-        if shape.width == 0 || shape.rows == 0 {
-            return Ok(());
-        }
+    /// Refuses a copy from or to where there is no memory.
+    pub fn check_copy(&self, from: u64, to: u64, shape: Shape) -> Result {
         let (source, target) = (shape.extent(shape.from_pitch), shape.extent(shape.to_pitch));
         for (at, bytes) in [(from, source), (to, target)] {
             if self.is_device(at) {
@@ -176,6 +175,21 @@ impl Driver {
                 return Err(self.wrong("a null pointer to copy from or to", Status::CUDA_ERROR_INVALID_VALUE));
             }
         }
+        Ok(())
+    }
+
+    /// Where an address is, for work that comes later.
+    pub fn place(&self, at: u64) -> Place {
+        if self.is_device(at) { Place::Device(at) } else { Place::Host(at) }
+    }
+
+    /// A copy between any two places, in a stream. Pageable memory is read before this returns, and written before it, too.
+    pub fn copy_in(&mut self, stream: u64, from: u64, to: u64, shape: Shape) -> Result {
+        if shape.width == 0 || shape.rows == 0 {
+            return Ok(());
+        }
+        self.check_copy(from, to, shape)?;
+        let (source, target) = (shape.extent(shape.from_pitch), shape.extent(shape.to_pitch));
         let pageable = |d: &Driver, at: u64, bytes: u64| !d.is_device(at) && !d.locked.holds(at, bytes);
         let (pages_in, pages_out) = (pageable(self, from, source), pageable(self, to, target));
         let captured = self.capture_of(stream)?.is_some();
@@ -183,16 +197,14 @@ impl Driver {
             let at = if pages_in { from } else { to };
             self.report(&format!("a captured copy of pageable memory at {at:#x}"));
         }
-        let from = match () {
-            () if self.is_device(from) => Place::Device(from),
-            () if pages_in && !captured => {
-                // SAFETY: memory of the program that it gave to be copied, in this call.
-                let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, source as usize) };
-                Place::Taken(bytes.into())
-            }
-            () => Place::Host(from),
+        let from = if pages_in && !captured {
+            // SAFETY: memory of the program that it gave to be copied, in this call.
+            let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, source as usize) };
+            Place::Taken(bytes.into())
+        } else {
+            self.place(from)
         };
-        let to = if self.is_device(to) { Place::Device(to) } else { Place::Host(to) };
+        let to = self.place(to);
         match self.submit(stream, Work::Copy { from, to, shape })? {
             Some(point) if pages_out => self.wait(&point),
             _ => Ok(()),
@@ -315,10 +327,28 @@ impl Driver {
         Err(Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
     }
 
+    /// By their places: points that nodes wait for. Those are what was recorded before the launch.
+    fn waits(&self, nodes: &[Node]) -> Result<HashMap<usize, Point>> {
+        let mut waits = HashMap::new();
+        for (place, node) in nodes.iter().enumerate() {
+            let Work::Wait(event) = *node.work else { continue };
+            match &self.events.get(event, self.name)?.recorded {
+                Recorded::At(point) => drop(waits.insert(place, point.clone())),
+                Recorded::Never => {}
+                Recorded::Captured(..) => {
+                    return Err(self.wrong("an event of a capture", Status::CUDA_ERROR_CAPTURED_EVENT));
+                }
+            }
+        }
+        Ok(waits)
+    }
+
     /// Submits all nodes of a graph.
     pub fn launch_graph(&mut self, handle: u64, stream: u64) -> Result {
         if let Some((number, after)) = self.capture_of(stream)? {
-            let graph = self.executables.get(handle, self.name)?.0.graph.clone();
+            let mut graph = self.executables.get(handle, self.name)?.0.graph.clone();
+            // They are nodes of what is captured now.
+            graph.nodes.iter_mut().for_each(|node| node.handle = None);
             let Some(capture) = self.captures.get_mut(&number) else { return Ok(()) };
             let ends = capture.graph.append(&graph, &after);
             self.streams.get_mut(stream, self.name)?.capture = Some((number, ends));
@@ -326,22 +356,44 @@ impl Driver {
         }
         self.not_implied(stream)?;
         let mut first = self.behind(stream)?;
-        let (Executable { graph, chains, count, sinks, last }, _) = self.executables.get(handle, self.name)?;
+        let (Executable { graph, chains, count, sinks, last, .. }, _) = self.executables.get(handle, self.name)?;
         first.join(last);
-        let (nodes, chains, count, sinks) = (graph.nodes.clone(), chains.clone(), *count, sinks.clone());
-        let s = self.streams.get(stream, self.name)?;
-        let (lane, context) = (s.lane, s.context);
+        let (mut nodes, chains, count, sinks) = (graph.nodes.clone(), chains.clone(), *count, sinks.clone());
+        nodes.iter_mut().filter(|node| !node.enabled).for_each(|node| node.work = Arc::new(Work::Empty));
+        let lane = self.streams.get(stream, self.name)?.lane;
+        nodes.iter().try_for_each(|node| self.contexts.get(node.context, self.name).map(drop))?;
+        let waits = self.waits(&nodes)?;
+        let recorded = |(place, node): (usize, &Node)| match *node.work {
+            Work::Record(event, _) => Some((place, event)),
+            _ => None,
+        };
+        let records: Vec<(usize, u64)> = nodes.iter().enumerate().filter_map(recorded).collect();
+        records.iter().try_for_each(|(_, event)| self.events.get(*event, self.name).map(drop))?;
         let lanes: Vec<u64> = (0..count).map(|i| if i == 0 { lane } else { self.queue.lane() }).collect();
         self.concurrent |= count > 1;
         let works: Vec<Arc<Work>> = nodes.iter().map(|n| n.work.clone()).collect();
         works.iter().for_each(|work| self.spoil(work, &works));
         let mut points: Vec<Point> = Vec::with_capacity(nodes.len());
-        for (node, chain) in nodes.iter().zip(chains) {
+        for (place, (node, chain)) in nodes.iter().zip(chains).enumerate() {
             let mut after = if node.after.is_empty() { first.clone() } else { Point::default() };
             node.after.iter().for_each(|&before| after.join(&points[before]));
+            if let Some(point) = waits.get(&place) {
+                after.join(point);
+            }
             let digest = if rewritten(&node.work, &works) { None } else { self.digest(&node.work) };
-            let new = New { digest, work: node.work.clone(), call: node.call.clone(), context };
+            let work = match &*node.work {
+                Work::Record(event, _) => {
+                    let recorded = self.events.get_mut(*event, self.name)?;
+                    recorded.records += 1;
+                    Arc::new(Work::Record(*event, recorded.records))
+                }
+                _ => node.work.clone(),
+            };
+            let new = New { digest, work, call: node.call.clone(), context: node.context };
             points.push(self.queue.submit(&after, lanes[chain], new));
+        }
+        for (place, event) in records {
+            self.events.get_mut(event, self.name)?.recorded = Recorded::At(points[place].clone());
         }
         let mut tail = if nodes.is_empty() { first } else { Point::default() };
         sinks.iter().for_each(|&sink| tail.join(&points[sink]));

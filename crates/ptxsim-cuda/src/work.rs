@@ -1,5 +1,6 @@
 //! What is put into streams and graphs.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::Arc;
 
@@ -37,12 +38,21 @@ impl Shape {
 
 #[derive(Clone)]
 pub struct Kernel {
+    /// Handle of the function.
+    pub function: u64,
     pub module: Arc<Module>,
     pub entry: String,
     pub grid: [u32; 3],
     pub block: [u32; 3],
     pub shared: u32,
     pub params: Vec<u8>,
+    /// All blocks of it are to be there at once.
+    pub cooperative: bool,
+}
+
+thread_local! {
+    /// Whether a function of the program runs now that must not call.
+    pub static CALLING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A function of the program, to be called with its data.
@@ -50,6 +60,24 @@ pub struct Kernel {
 pub struct Callback {
     pub function: unsafe extern "C" fn(*mut c_void),
     pub data: *mut c_void,
+}
+
+impl Callback {
+    pub fn call(&self) {
+        let outer = CALLING.replace(true);
+        // SAFETY: the program gave function and data for exactly this.
+        unsafe { (self.function)(self.data) };
+        CALLING.set(outer);
+    }
+}
+
+/// What the program has counted for it (a user object): its function is called when nobody refers to it any more.
+pub struct Object(pub Callback);
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        self.0.call();
+    }
 }
 
 // SAFETY: the program handed the pointers to a driver, which may call from a thread of its own.
@@ -77,8 +105,16 @@ pub enum Work {
     },
     Kernel(Kernel),
     Call(Callback),
-    /// Handle of an event, and which of its records this is.
+    /// Handle of an event, and which of its records this is: 0 in a graph, where each launch is another.
     Record(u64, u64),
+    /// In a graph: an event that a launch waits for.
+    Wait(u64),
+    /// In a graph: handle of the graph that this node is.
+    Child(u64),
+    /// Only its place in the order counts.
+    Empty,
+    /// Objects that work before this may use.
+    Keep(#[expect(dead_code, reason = "held, not read")] Vec<Arc<Object>>),
     /// Gives memory back that was allocated in the order of a stream.
     Free(u64),
 }
@@ -100,6 +136,10 @@ impl std::fmt::Display for Work {
             Work::Kernel(k) => write!(f, "kernel {}", k.entry),
             Work::Call(_) => f.write_str("function of the host"),
             Work::Record(..) => f.write_str("event"),
+            Work::Wait(_) => f.write_str("wait for an event"),
+            Work::Child(_) => f.write_str("graph"),
+            Work::Empty => f.write_str("empty node"),
+            Work::Keep(_) => f.write_str("user objects"),
             Work::Free(at) => write!(f, "free of {at:#x}"),
         }
     }

@@ -3,59 +3,18 @@
 
 #![cfg(target_os = "linux")]
 
+#[path = "common/adder.rs"]
+mod adder;
 mod common;
 
+use adder::{BYTES, COUNT, Card, locked, open};
 use common::{PROGRAM, run, text};
 use cudarc::driver::result::{self, stream::StreamKind};
 use cudarc::driver::sys;
-use std::ffi::{CString, c_void};
+use std::ffi::c_void;
 use std::os::unix::process::ExitStatusExt;
 
 type Fallible = Result<(), cudarc::driver::DriverError>;
-
-/// Adds 1 to every word; and the same with a table in shared memory that the launch brings.
-const PTX: &str = "
-.version 8.1
-.target sm_80
-.address_size 64
-.visible .entry add(.param .u64 data, .param .u32 count) {
-    .reg .pred %p; .reg .b64 %rd<4>; .reg .b32 %r<8>;
-    ld.param.u64 %rd1, [data];
-    ld.param.u32 %r1, [count];
-    mov.u32 %r2, %ctaid.x;
-    mov.u32 %r3, %ntid.x;
-    mov.u32 %r4, %tid.x;
-    mad.lo.u32 %r5, %r2, %r3, %r4;
-    setp.ge.u32 %p, %r5, %r1;
-    @%p ret;
-    mul.wide.u32 %rd2, %r5, 4;
-    add.u64 %rd3, %rd1, %rd2;
-    ld.global.u32 %r6, [%rd3];
-    add.u32 %r7, %r6, 1;
-    st.global.u32 [%rd3], %r7;
-    ret;
-}";
-const COUNT: usize = 1000;
-const BYTES: usize = 4 * COUNT;
-
-struct Card {
-    context: sys::CUcontext,
-    add: sys::CUfunction,
-}
-
-fn open() -> Result<Card, cudarc::driver::DriverError> {
-    result::init()?;
-    let device = result::device::get(0)?;
-    let context = unsafe { result::primary_ctx::retain(device)? };
-    unsafe { result::ctx::set_current(context)? };
-    Ok(Card { context, add: load()? })
-}
-
-fn load() -> Result<sys::CUfunction, cudarc::driver::DriverError> {
-    let ptx = CString::new(PTX).unwrap();
-    let module = unsafe { result::module::load_data(ptx.as_ptr().cast())? };
-    unsafe { result::module::get_function(module, CString::new("add").unwrap()) }
-}
 
 fn stream() -> Result<sys::CUstream, cudarc::driver::DriverError> {
     result::stream::create(StreamKind::NonBlocking)
@@ -67,14 +26,6 @@ fn launch(add: sys::CUfunction, data: u64, count: u32, shared: u32, stream: sys:
     let (mut data, mut count) = (data, count);
     let mut each: [*mut c_void; 2] = [(&raw mut data).cast(), (&raw mut count).cast()];
     unsafe { result::launch_kernel(add, (4, 1, 1), (256, 1, 1), shared, stream, &mut each) }
-}
-
-/// Page-locked memory of so many words.
-fn locked(value: u32) -> Result<&'static mut [u32], cudarc::driver::DriverError> {
-    let memory = unsafe { result::malloc_host(BYTES, 0)? };
-    let words = unsafe { std::slice::from_raw_parts_mut(memory.cast::<u32>(), COUNT) };
-    words.fill(value);
-    Ok(words)
 }
 
 fn bytes(words: &[u32]) -> &[u8] {

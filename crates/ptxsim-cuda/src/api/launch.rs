@@ -39,8 +39,25 @@ fn parameters(kernel: &ptxsim::Kernel, each: &In<*const u8>, extra: &In<usize>) 
     bytes.all(block.len())
 }
 
-/// A launch that a card would take, or its answer.
+/// A launch in the current context that a card would take, or its answer.
 fn kernel(
+    d: &Driver,
+    function: u64,
+    dims: [[u32; 3]; 2],
+    shared: u32,
+    each: &In<*const u8>,
+    extra: &In<usize>,
+) -> Result<Kernel> {
+    let f = d.functions.get(function, d.name)?;
+    if d.modules.get(f.module, d.name)?.context != d.current()? {
+        let text = format!("{} is of another context than the current one", f.name);
+        return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_HANDLE));
+    }
+    kernel_of(d, function, dims, shared, each, extra)
+}
+
+/// The same in the context of the function.
+pub fn kernel_of(
     d: &Driver,
     function: u64,
     [grid, block]: [[u32; 3]; 2],
@@ -50,10 +67,6 @@ fn kernel(
 ) -> Result<Kernel> {
     let f = d.functions.get(function, d.name)?;
     let loaded = d.modules.get(f.module, d.name)?;
-    if loaded.context != d.current()? {
-        let text = format!("{} is of another context than the current one", f.name);
-        return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_HANDLE));
-    }
     let k = loaded.module.kernels().iter().find(|k| k.name == f.name).ok_or(Status::CUDA_ERROR_INVALID_HANDLE)?;
     let refuse = |text: String| d.wrong(&format!("{}: {text}", f.name), Status::CUDA_ERROR_INVALID_VALUE);
     let threads = block.iter().fold(1u64, |n, &b| n.saturating_mul(b.into()));
@@ -74,7 +87,16 @@ fn kernel(
         return Err(refuse(text));
     }
     let params = parameters(k, each, extra)?;
-    Ok(Kernel { module: loaded.module.clone(), entry: f.name.clone(), grid, block, shared, params })
+    Ok(Kernel {
+        function,
+        module: loaded.module.clone(),
+        entry: f.name.clone(),
+        grid,
+        block,
+        shared,
+        params,
+        cooperative: false,
+    })
 }
 
 /// Blocks of a kernel that a multiprocessor holds at once, by threads and shared memory (registers are not known).
@@ -118,7 +140,7 @@ fn potential(
 
 /// `CU_LAUNCH_ATTRIBUTE_IGNORE` and `_COOPERATIVE`.
 const IGNORE: u32 = 0;
-const COOPERATIVE: u32 = 2;
+pub const COOPERATIVE: u32 = 2;
 
 /// `CUlaunchAttribute`.
 #[repr(C)]
@@ -128,15 +150,16 @@ pub struct Attribute {
     value: [u64; 8],
 }
 
-/// That all blocks of a launch fit on the card at once.
-fn together(d: &mut Driver, function: u64, work: &Kernel) -> Result {
+/// Makes a launch one whose blocks are all there at once; refused if the card does not hold them.
+pub fn together(d: &mut Driver, work: &mut Kernel) -> Result {
     let count = |size: [u32; 3]| size.iter().fold(1u64, |n, &m| n.saturating_mul(m.into()));
-    let each = blocks(d, function, count(work.block) as i32, work.shared as usize)?;
+    let each = blocks(d, work.function, count(work.block) as i32, work.shared as usize)?;
     let most = i64::from(each) * i64::from(d.cards[d.card()?].card.multiprocessors);
     if count(work.grid) as i64 > most {
         let text = format!("{}: {} blocks at once, the card holds {most}", work.entry, count(work.grid));
         return Err(d.wrong(&text, Status::CUDA_ERROR_COOPERATIVE_LAUNCH_TOO_LARGE));
     }
+    work.cooperative = true;
     Ok(())
 }
 
@@ -181,9 +204,9 @@ calls! {
             }
         }
         let function = resolve(d, function)?;
-        let work = kernel(d, function, [c.grid, c.block], c.shared, &each, &extra)?;
+        let mut work = kernel(d, function, [c.grid, c.block], c.shared, &each, &extra)?;
         if cooperative {
-            together(d, function, &work)?;
+            together(d, &mut work)?;
         }
         let stream = d.stream(c.stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
@@ -197,8 +220,8 @@ calls! {
         each: In<*const u8>
     ) Context |d| {
         let function = resolve(d, function)?;
-        let work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &In::NULL)?;
-        together(d, function, &work)?;
+        let mut work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &In::NULL)?;
+        together(d, &mut work)?;
         let stream = d.stream(stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
     };

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use cudarc::driver::sys::{CUDA_MEMCPY2D, CUmemorytype_enum as M};
+use cudarc::driver::sys::{CUDA_MEMCPY2D, CUDA_MEMCPY3D, CUmemorytype_enum as M};
 
 use super::context::drain;
 use super::{In, Out};
@@ -65,8 +65,8 @@ fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize, kind: Kind, flag
     }
 }
 
-/// A fill of rows in a stream.
-fn fill(d: &mut Driver, stream: u64, at: u64, rows: [usize; 3], value: u32, size: u32) -> Result<Option<Point>> {
+/// A fill of rows (values in each, how many, how far apart) that a card would take, or its answer; nothing if no byte is filled.
+pub fn fill_of(d: &Driver, at: u64, rows: [usize; 3], value: u32, size: u32) -> Result<Option<Work>> {
     let [width, count, pitch] = rows.map(|n| n as u64);
     let row = width * u64::from(size);
     if row == 0 || count == 0 {
@@ -80,8 +80,14 @@ fn fill(d: &mut Driver, stream: u64, at: u64, rows: [usize; 3], value: u32, size
     if !d.locked.holds(at, bytes) {
         d.check_range(at, bytes)?;
     }
+    Ok(Some(Work::Fill { at, value, size, width, rows: count, pitch }))
+}
+
+/// A fill of rows in a stream.
+fn fill(d: &mut Driver, stream: u64, at: u64, rows: [usize; 3], value: u32, size: u32) -> Result<Option<Point>> {
+    let Some(work) = fill_of(d, at, rows, value, size)? else { return Ok(None) };
     let stream = d.stream(stream)?;
-    d.submit(stream, Work::Fill { at, value, size, width, rows: count, pitch })
+    d.submit(stream, work)
 }
 
 fn fill_now(d: &mut Driver, at: u64, rows: [usize; 3], value: u32, size: u32) -> Result {
@@ -110,6 +116,40 @@ fn rows(d: &Driver, copy: &CUDA_MEMCPY2D) -> Result<(u64, u64, Shape)> {
     }
     let (width, height) = (copy.WidthInBytes as u64, copy.Height as u64);
     Ok((source, target, Shape { width, rows: height, from_pitch: from as u64, to_pitch: to as u64 }))
+}
+
+/// The same of a copy of planes of rows, if those can be taken for rows that are all as far apart.
+pub fn planes(d: &Driver, copy: &CUDA_MEMCPY3D) -> Result<(u64, u64, Shape)> {
+    let pitch = |given: usize| if given == 0 { copy.WidthInBytes } else { given };
+    let height = |given: usize| if given == 0 { copy.Height } else { given };
+    let (from, to) = (height(copy.srcHeight), height(copy.dstHeight));
+    // Of several planes with one row each, the rows are as far apart as the planes.
+    let flat = copy.Height == 1;
+    if copy.Depth > 1 && !flat && (from != copy.Height || to != copy.Height) {
+        let text = "a copy of a part of several planes is not emulated";
+        return Err(d.wrong(text, Status::CUDA_ERROR_NOT_SUPPORTED));
+    }
+    let apart = |pitch: usize, height: usize| if flat && copy.Depth > 1 { pitch * height } else { pitch };
+    let (from_pitch, to_pitch) = (pitch(copy.srcPitch), pitch(copy.dstPitch));
+    let rows_of = CUDA_MEMCPY2D {
+        srcXInBytes: copy.srcXInBytes + (copy.srcZ * from + copy.srcY) * from_pitch,
+        srcY: 0,
+        srcMemoryType: copy.srcMemoryType,
+        srcHost: copy.srcHost,
+        srcDevice: copy.srcDevice,
+        srcArray: copy.srcArray,
+        srcPitch: apart(from_pitch, from),
+        dstXInBytes: copy.dstXInBytes + (copy.dstZ * to + copy.dstY) * to_pitch,
+        dstY: 0,
+        dstMemoryType: copy.dstMemoryType,
+        dstHost: copy.dstHost,
+        dstDevice: copy.dstDevice,
+        dstArray: copy.dstArray,
+        dstPitch: apart(to_pitch, to),
+        WidthInBytes: copy.WidthInBytes,
+        Height: copy.Height * copy.Depth,
+    };
+    rows(d, &rows_of)
 }
 
 fn line(d: &mut Driver, stream: u64, from: u64, to: u64, bytes: usize) -> Result {
@@ -230,6 +270,15 @@ calls! {
     };
     cuMemcpy2DAsync_v2(copy: In<CUDA_MEMCPY2D>, stream: u64) Context |d| {
         let (from, to, shape) = rows(d, &copy.get()?)?;
+        let stream = d.stream(stream)?;
+        d.copy_in(stream, from, to, shape)
+    };
+    cuMemcpy3D_v2(copy: In<CUDA_MEMCPY3D>) NoCapture |d| {
+        let (from, to, shape) = planes(d, &copy.get()?)?;
+        d.copy_now(from, to, shape)
+    };
+    cuMemcpy3DAsync_v2(copy: In<CUDA_MEMCPY3D>, stream: u64) Context |d| {
+        let (from, to, shape) = planes(d, &copy.get()?)?;
         let stream = d.stream(stream)?;
         d.copy_in(stream, from, to, shape)
     };

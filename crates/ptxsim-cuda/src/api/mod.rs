@@ -70,6 +70,10 @@ impl<T> In<T> {
 pub struct Outs<T>(*mut T);
 
 impl<T> Outs<T> {
+    pub fn is_null(&self) -> bool {
+        self.0.is_null()
+    }
+
     /// One of them; the program says how many there is room for.
     pub fn put(&self, i: usize, value: T) -> Result {
         if self.0.is_null() {
@@ -148,6 +152,8 @@ mod library;
 mod link;
 mod memory;
 mod module;
+mod node;
+mod object;
 mod pointer;
 mod pool;
 mod start;
@@ -169,6 +175,8 @@ pub fn all() -> Vec<(&'static str, *mut c_void)> {
         event::all(),
         launch::all(),
         graph::all(),
+        node::all(),
+        object::all(),
     ];
     files.concat()
 }

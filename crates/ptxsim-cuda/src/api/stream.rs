@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use super::Out;
-use crate::driver::{Driver, MODE};
+use crate::driver::{Driver, Kept, MODE};
 use crate::graph::{Capture, Graph, Mode};
 use crate::status::{Result, Status};
 use crate::work::{Callback, Work};
@@ -75,7 +75,7 @@ fn info(d: &mut Driver, stream: u64, status: &Out<u32>, id: &Out<u64>, graph: &O
         return Ok(());
     };
     let call = d.here();
-    let handle = asked.unwrap_or_else(|| d.graphs.insert((Graph::default(), call)));
+    let handle = asked.unwrap_or_else(|| d.graphs.insert(Kept { graph: Graph::default(), owner: None, call }));
     if let Some(capture) = capture(d, stream)? {
         capture.handle = Some(handle);
     }
@@ -147,9 +147,12 @@ calls! {
         graph.put_if(0);
         let call = d.here();
         match (ended, known) {
-            (Ok(ended), None) => graph.put(d.graphs.insert((ended, call))),
+            (Ok(ended), None) => graph.put(d.graphs.insert(Kept { graph: ended, owner: None, call })),
             (Ok(ended), Some(handle)) => {
-                d.graphs.get_mut(handle, d.name)?.0 = ended;
+                let known = &mut d.graphs.get_mut(handle, d.name)?.graph;
+                // The program may have given it objects by now.
+                known.nodes = ended.nodes;
+                known.objects.extend(ended.objects);
                 graph.put(handle)
             }
             (Err(status), known) => {
