@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks and times the engine on this machine's GPU:  ./run.sh [smoke|parity|bench|tune|sanitize|profile]...
+# Checks and times the engine on this machine's GPU:  ./run.sh [smoke|parity|bench|tune|rivals|sanitize|profile]...
 # Without a section all of them, in this order: what matters most comes first. Each takes 9 minutes at most (LIMIT, in seconds);
 # what is left of it then is not run, and counted. Results are added to those of earlier calls, in results/ (OUT), and all packed
 # into results.tar.gz of 16 MB at most. Exit code 1 when anything failed.
@@ -7,8 +7,10 @@
 #   smoke     under a minute: the card, one kernel of every op, a short training, a score
 #   parity    every op against f64 on the CPU, each in a process of its own so that a fault poisons no other; golden files;
 #             gradients; the demo
-#   bench     scoring and training as the model of the card cuts the work; cuDNN and PyTorch beside it where PYTHON names one
+#   bench     scoring and training as the model of the card cuts the work
 #   tune      measures the cuts, and the same times again with them
+#   rivals    where PYTHON names one with PyTorch: PyTorch in turns with ckaad, for what bench/compare takes first in nine minutes, and
+#             every convolution beside cuDNN's
 #   sanitize  compute-sanitizer's memcheck, racecheck, initcheck and synccheck, op by op
 #   profile   Nsight Compute's and Nsight Systems' reports of scoring
 #
@@ -29,10 +31,10 @@ fi
 export CKAAD_TEST_DEVICE=cuda CKAAD_TEST_DATA=$here/tests CKAAD_TEST_REPORT=$out/cases.jsonl
 export XDG_CACHE_HOME=$out/cache
 sections=("${@:-all}")
-[ "${sections[0]}" = all ] && sections=(smoke parity bench tune sanitize profile)
+[ "${sections[0]}" = all ] && sections=(smoke parity bench tune rivals sanitize profile)
 for section in "${sections[@]}"; do
-    case $section in smoke | parity | bench | tune | sanitize | profile) ;;
-    *) echo "$0: unknown section '$section': expected smoke, parity, bench, tune, sanitize or profile" >&2 && exit 2 ;;
+    case $section in smoke | parity | bench | tune | rivals | sanitize | profile) ;;
+    *) echo "$0: unknown section '$section': expected smoke, parity, bench, tune, rivals, sanitize or profile" >&2 && exit 2 ;;
     esac
 done
 failed=0
@@ -48,7 +50,12 @@ check() {
     fi
     local started=$SECONDS verdict=true code=0
     timeout --kill-after 5 "$left" "$@" >"$out/$name.log" 2>&1 || code=$?
-    [ "$code" = 0 ] || { verdict=false failed=1; }
+    # Stopped by the clock is neither.
+    case $code in
+    0) ;;
+    124 | 137) verdict=null ;;
+    *) verdict=false failed=1 ;;
+    esac
     echo "{\"section\":\"$section\",\"check\":\"$name\",\"passed\":$verdict,\"exit\":$code,\"seconds\":$((SECONDS - started))}" |
         tee -a "$out/checks.jsonl"
 }
@@ -134,21 +141,7 @@ parity() {
 }
 
 bench() {
-    local precision
     measure_all model --tuning off
-    if [ -n "${PYTHON:-}" ]; then
-        # PyTorch brings cuDNN.
-        local nvidia
-        nvidia=$("$PYTHON" -c 'import nvidia.cudnn; print(list(nvidia.cudnn.__path__)[0] + "/lib")')
-        for precision in $precisions; do
-            LD_LIBRARY_PATH=$nvidia:${LD_LIBRARY_PATH:-} measure "cudnn-score-$precision" kernels $(net r18) --against cudnn \
-                --precision "$precision"
-            LD_LIBRARY_PATH=$nvidia:${LD_LIBRARY_PATH:-} measure "cudnn-train-$precision" kernels --work train $(net wide) \
-                --against cudnn --precision "$precision"
-        done
-        check compare bench/compare --device cuda --ckaad ./ckaad --python "$PYTHON" --out "$out/compare" --program \
-            --rounds "${ROUNDS:-2}" --skip "${SKIP:-*max-autotune*}"
-    fi
 }
 
 tune() {
@@ -160,6 +153,21 @@ tune() {
         done
     done
     measure_all tuned
+}
+
+rivals() {
+    local precision nvidia
+    [ -n "${PYTHON:-}" ] || { echo "PYTHON names no Python" && return; }
+    # PyTorch brings cuDNN.
+    nvidia=$("$PYTHON" -c 'import nvidia.cudnn; print(list(nvidia.cudnn.__path__)[0] + "/lib")')
+    for precision in $precisions; do
+        LD_LIBRARY_PATH=$nvidia:${LD_LIBRARY_PATH:-} measure "cudnn-score-$precision" kernels $(net r18) --against cudnn \
+            --precision "$precision"
+        LD_LIBRARY_PATH=$nvidia:${LD_LIBRARY_PATH:-} measure "cudnn-train-$precision" kernels --work train $(net wide) \
+            --against cudnn --precision "$precision"
+    done
+    check compare bench/compare --device cuda --ckaad ./ckaad --python "$PYTHON" --out "$out/compare" --program \
+        --rounds "${ROUNDS:-1}" --skip "${SKIP:-*max-autotune*}"
 }
 
 sanitize() {

@@ -90,7 +90,6 @@ mod with_cudnn {
     }
 
     struct Row {
-        plain: Plain,
         ours: Stats,
         cudnn: Stats,
         algorithm: i32,
@@ -98,7 +97,7 @@ mod with_cudnn {
         difference: f64,
     }
 
-    fn compare(plain: Plain, backend: &Backend, index: usize, repetitions: usize) -> Result<Row> {
+    fn compare(plain: &Plain, backend: &Backend, index: usize, repetitions: usize) -> Result<Row> {
         let random = |v: &Var| {
             let shape = plain.tape.shape(*v);
             Tensor::rounded(
@@ -128,7 +127,7 @@ mod with_cudnn {
         let theirs = theirs.to_vec();
         let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
         let difference = norm(&mut ours.iter().zip(&theirs).map(|(a, b)| a - b)) / norm(&mut theirs.iter().copied());
-        Ok(Row { plain, ours: Stats::of(times), cudnn: Stats::of(seconds), algorithm, difference })
+        Ok(Row { ours: Stats::of(times), cudnn: Stats::of(seconds), algorithm, difference })
     }
 
     pub fn run(workload: &Workload, backend: &Backend, repetitions: usize, format: Format) -> Result<bool> {
@@ -141,17 +140,17 @@ mod with_cudnn {
         let bar = progress::bar("convolutions", all.len() as u64);
         let mut rows = Vec::with_capacity(all.len());
         for plain in all {
-            rows.push(compare(plain, backend, index, repetitions)?);
+            // What cuDNN refuses is said, and the others are compared.
+            match compare(&plain, backend, index, repetitions) {
+                Ok(row) if format == Format::Json => print(&format!("{}\n", json(&plain, &row)))?,
+                Ok(row) => rows.push((plain, row)),
+                Err(e) => warning!("{} of {}: {e}", name(plain.pass), plain.sizes.input()),
+            }
             bar.inc(1);
         }
         bar.finish_and_clear();
-        match format {
-            Format::Table => print(&table(&rows))?,
-            Format::Json => {
-                for row in &rows {
-                    print(&format!("{}\n", json(row)))?;
-                }
-            }
+        if format == Format::Table {
+            print(&table(&rows))?;
         }
         Ok(true)
     }
@@ -164,30 +163,30 @@ mod with_cudnn {
         }
     }
 
-    fn json(row: &Row) -> serde_json::Value {
-        let s = &row.plain.sizes;
+    fn json(plain: &Plain, row: &Row) -> serde_json::Value {
+        let s = &plain.sizes;
         json!({
-            "pass": name(row.plain.pass), "input": s.input().0, "weights": s.weights().0, "stride": [s.stride_h, s.stride_w],
-            "pad": [s.pad_h, s.pad_w], "uses": row.plain.uses, "ours": row.ours, "cudnn": row.cudnn,
+            "pass": name(plain.pass), "input": s.input().0, "weights": s.weights().0, "stride": [s.stride_h, s.stride_w],
+            "pad": [s.pad_h, s.pad_w], "uses": plain.uses, "ours": row.ours, "cudnn": row.cudnn,
             "algorithm": row.algorithm, "ratio": row.ours.median_s / row.cudnn.median_s, "difference": row.difference,
         })
     }
 
-    fn table(rows: &[Row]) -> String {
+    fn table(rows: &[(Plain, Row)]) -> String {
         let mut out = format!(
             "{:<16} {:>16} {:>16} {:>6} {:>5} {:>11} {:>11} {:>6} {:>10}\n",
             "", "input", "weights", "stride", "times", "ours", "cuDNN", "ratio", "difference"
         );
         let mut sums = [0.0; 2];
-        for row in rows {
-            let s = &row.plain.sizes;
-            let (uses, [ours, theirs]) = (row.plain.uses, [row.ours.median_s, row.cudnn.median_s]);
+        for (plain, row) in rows {
+            let s = &plain.sizes;
+            let (uses, [ours, theirs]) = (plain.uses, [row.ours.median_s, row.cudnn.median_s]);
             sums = [sums[0] + uses as f64 * ours, sums[1] + uses as f64 * theirs];
             let shape = |shape: [usize; 4]| shape.map(|n| n.to_string()).join("x");
             let _ = writeln!(
                 out,
                 "{:<16} {:>16} {:>16} {:>6} {uses:>5} {:>11} {:>11} {:>6.2} {:>10.1e}",
-                name(row.plain.pass),
+                name(plain.pass),
                 shape(s.input().0),
                 shape(s.weights().0),
                 s.stride_h,
@@ -198,7 +197,7 @@ mod with_cudnn {
             );
         }
         let [ours, theirs] = sums;
-        let times = rows.iter().map(|r| r.plain.uses).sum::<usize>();
+        let times = rows.iter().map(|(plain, _)| plain.uses).sum::<usize>();
         let _ = writeln!(
             out,
             "{:<16} {:>16} {:>16} {:>6} {times:>5} {:>11} {:>11} {:>6.2}",

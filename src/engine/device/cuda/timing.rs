@@ -47,7 +47,6 @@ impl GpuDriver {
     /// Seconds that what `submit` submits takes, so many times. The work before must be done.
     pub(super) fn seconds(&mut self, submit: Submit, repetitions: usize) -> Result<Vec<f64>> {
         let clock = Clock(self.events(sys::CUevent_flags::CU_EVENT_DEFAULT)?);
-        let begun = Instant::now();
         let mut row = self.row(submit, 1)?;
         loop {
             let one = self.time(&row, &clock)?;
@@ -58,6 +57,7 @@ impl GpuDriver {
             row = self.row(submit, enough.clamp(row.launches + 1, MOST))?;
         }
         if self.card.last_timed().is_none_or(|last| last.elapsed() > STAYS_WARM) {
+            let begun = Instant::now();
             while begun.elapsed() < WARM_UP {
                 self.time(&row, &clock)?;
             }

@@ -448,6 +448,7 @@ mod x86 {
                 macro_rules! by_rows {
                     ($($n:literal)*) => {
                         match count {
+                            // SAFETY: as the caller says.
                             $($n => unsafe { avx2_rows::<$n, ROW, STEP>(t, first, column) },)*
                             _ => unreachable!("at most 6 rows"),
                         }

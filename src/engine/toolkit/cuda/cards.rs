@@ -7,14 +7,14 @@ use super::Number;
 pub struct Chip {
     /// Compute capability.
     pub capability: (i32, i32),
-    /// Whether its tensor cores sum in f32 at half their rate, as those of all GeForce cards here do.
+    /// Whether its tensor cores sum in f32 at half their rate, as those of all GeForce cards here and of the A10G do.
     pub halved: bool,
 }
 
 impl Chip {
     /// By compute capability and the name that the driver gives the card, as `NVIDIA GeForce RTX 4090`.
     pub fn of(capability: (i32, i32), name: &str) -> Self {
-        Chip { capability, halved: name.contains("GeForce") }
+        Chip { capability, halved: name.contains("GeForce") || name.contains("A10G") }
     }
 
     /// Operations of a multiprocessor in a clock, an addition and a multiplication being two: in f32, and of tensor cores, dense
