@@ -1,11 +1,20 @@
 //! The examples do what they say.
 
+use std::ffi::OsString;
 use std::process::Command;
 
 fn run(name: &str) -> String {
     let mut cargo = Command::new(env!("CARGO"));
-    // As `cargo test --workspace` has built it: for one package alone, libraries may have other features and are built anew.
+    // As `cargo test --workspace` has built it: for one package alone, libraries may have other features and are built anew. And so they
+    // are where their build scripts see what cargo tells a test of its package.
     cargo.args(["build", "--quiet", "--workspace", "--example", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    let told = |(name, _): &(OsString, OsString)| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    std::env::vars_os().filter(told).for_each(|(name, _)| {
+        cargo.env_remove(name);
+    });
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
