@@ -59,7 +59,8 @@ impl Driver {
     pub fn let_go(&mut self, start: u64, bytes: u64) {
         let uses = |work: &Work| match work {
             Work::Copy { from, to, shape } => {
-                let inside = |place: &Place, pitch| matches!(place, Place::Host(at) if *at < start + bytes && start < at + shape.extent(pitch));
+                let end = start + bytes;
+                let inside = |place: &Place, pitch| matches!(place, Place::Host(at) if *at < end && start < at + shape.extent(pitch));
                 inside(from, shape.from_pitch) || inside(to, shape.to_pitch)
             }
             Work::Fill { at, .. } => start <= *at && *at < start + bytes,
