@@ -13,9 +13,8 @@ macro_rules! absent {
             }
         )*
 
-        /// How many there are.
-        #[cfg(test)]
-        pub const COUNT: usize = [$(stringify!($name)),*].len();
+        /// Their names.
+        pub const NAMES: &[&str] = &[$(stringify!($name)),*];
     };
 }
 

@@ -181,8 +181,9 @@ pub struct Driver {
     pub raced: Option<Stamp>,
     /// Streams that work was ever submitted to.
     pub used: usize,
-    /// Whether work of several lanes was ever submitted: only then bytes can be raced for.
-    pub concurrent: bool,
+    /// Whether it is noted which bytes work uses. Not needed as long as there is one lane and nothing of it is done before the program
+    /// waits for it: then all that was done comes before all that is still to be submitted.
+    pub noting: bool,
     pub locked: Locked,
     pub given: BTreeMap<u64, Given>,
     /// What was freed, for messages about who still uses it: end, and the call.
@@ -251,6 +252,8 @@ impl Driver {
         Driver {
             cards: settings.cards.iter().enumerate().map(state).collect(),
             queue: Queue::new(settings.schedule),
+            // With a seed, work is done that nobody waits for.
+            noting: settings.schedule != 0,
             settings,
             initialised: false,
             reserved,
@@ -272,7 +275,6 @@ impl Driver {
             touched: Touched::default(),
             raced: None,
             used: 0,
-            concurrent: false,
             locked: Locked::default(),
             given: BTreeMap::new(),
             freed: BTreeMap::new(),
@@ -411,6 +413,8 @@ impl Driver {
         let context = self.contexts.remove(handle, self.name)?;
         self.queue.drop_context(handle);
         self.streams.retain(|s| s.context != handle);
+        let streams = &self.streams;
+        self.captures.retain(|_, capture| streams.has(capture.origin));
         self.events.retain(|e| e.context != handle);
         self.modules.retain(|m| m.context != handle);
         let gone: Vec<u64> = self.given.iter().filter(|(_, g)| g.context == handle).map(|(at, _)| *at).collect();
@@ -421,36 +425,48 @@ impl Driver {
         Ok(())
     }
 
+    /// Says what of a context was never given back.
+    fn leaks_of(&self, context: u64) {
+        for (at, given) in self.given.iter().filter(|(_, given)| given.context == context && !given.leaving) {
+            lost(&format!("{} bytes of device memory at {at:#x}", given.bytes), &given.call);
+        }
+        for (handle, stream) in self.streams.iter().filter(|(_, s)| s.context == context && !s.hidden) {
+            lost(&format!("stream {handle:#x}"), &stream.call);
+        }
+        for (handle, event) in self.events.iter().filter(|(_, event)| event.context == context) {
+            lost(&format!("event {handle:#x}"), &event.call);
+        }
+    }
+
+    /// Ends a primary context that nobody holds any more: what is in it now cannot be given back later.
+    pub fn released(&mut self, context: u64) -> Result {
+        if self.settings.leaks && self.contexts.get(context, self.name)?.failed.is_none() {
+            self.leaks_of(context);
+        }
+        self.end_context(context)
+    }
+
     /// Says what was never given back. In a context that failed nothing can be.
     fn leaks(&self) {
         if self.contexts.iter().any(|(_, context)| context.failed.is_some()) {
             return;
         }
-        let report = |what: String, call: &Call| found(&format!("never given back: {what}"), &[call]);
-        for (at, given) in self.given.iter().filter(|(_, given)| !given.leaving) {
-            report(format!("{} bytes of device memory at {at:#x}", given.bytes), &given.call);
-        }
+        self.contexts.iter().for_each(|(context, _)| self.leaks_of(context));
         for (at, stretch, call) in self.locked.left() {
             let kind = if stretch.kind == Kind::Managed { "managed" } else { "page-locked" };
-            report(format!("{} bytes of {kind} memory at {at:#x}", stretch.bytes), call);
-        }
-        for (handle, stream) in self.streams.iter().filter(|(_, s)| !s.hidden) {
-            report(format!("stream {handle:#x}"), &stream.call);
-        }
-        for (handle, event) in self.events.iter() {
-            report(format!("event {handle:#x}"), &event.call);
+            lost(&format!("{} bytes of {kind} memory at {at:#x}", stretch.bytes), call);
         }
         for (handle, pool) in self.pools.iter().filter(|(_, p)| !p.hidden) {
-            report(format!("memory pool {handle:#x}"), &pool.call);
+            lost(&format!("memory pool {handle:#x}"), &pool.call);
         }
         for (handle, kept) in self.graphs.iter().filter(|(_, kept)| kept.owner.is_none()) {
-            report(format!("graph {handle:#x}"), &kept.call);
+            lost(&format!("graph {handle:#x}"), &kept.call);
         }
         for (handle, owned) in self.objects.iter() {
-            report(format!("user object {handle:#x}"), &owned.call);
+            lost(&format!("user object {handle:#x}"), &owned.call);
         }
         for (handle, (_, call)) in self.executables.iter() {
-            report(format!("executable graph {handle:#x}"), call);
+            lost(&format!("executable graph {handle:#x}"), call);
         }
     }
 
@@ -461,6 +477,11 @@ impl Driver {
             eprintln!("ptxsim-cuda: {path}: {e}");
         }
     }
+}
+
+/// Says that something was never given back.
+fn lost(what: &str, call: &Call) {
+    found(&format!("never given back: {what}"), &[call]);
 }
 
 /// Addresses that each of so many cards has.

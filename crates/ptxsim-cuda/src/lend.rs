@@ -1,6 +1,9 @@
 //! Host memory that kernels use: page-locked and managed memory is lent to the card while a kernel runs, at its own addresses.
 
+use std::ops::Range;
+
 use crate::driver::Driver;
+use crate::report::found;
 use crate::work::{Place, Work};
 
 /// Lent memory begins at multiples of this.
@@ -10,8 +13,8 @@ const ALIGN: u64 = 16;
 pub struct Lent(Vec<(u64, Vec<u8>)>);
 
 impl Driver {
-    /// Lends a card what a kernel may use: all managed memory, and page-locked memory that a parameter points into.
-    pub fn lend(&mut self, card: usize, params: &[u8]) -> Lent {
+    /// What a kernel may use: all managed memory, and page-locked memory that a parameter points into.
+    fn reach(&self, params: &[u8]) -> Vec<(u64, u64)> {
         let mut ranges: Vec<(u64, u64)> = self.locked.managed().collect();
         for word in params.chunks_exact(8) {
             let at = word.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
@@ -19,8 +22,13 @@ impl Driver {
         }
         ranges.sort_unstable();
         ranges.dedup();
+        ranges
+    }
+
+    /// Lends a card what a kernel may use.
+    pub fn lend(&mut self, card: usize, params: &[u8]) -> Lent {
         let mut lent = vec![];
-        for (start, len) in ranges {
+        for (start, len) in self.reach(params) {
             // Bytes before it in the same 16 are in the same page, so they are there, too.
             let first = start / ALIGN * ALIGN;
             // SAFETY: page-locked or managed memory that the program has not given back.
@@ -43,6 +51,38 @@ impl Driver {
                 // SAFETY: as in `lend`; what the kernel left alone may be changed by the program at this time.
                 unsafe { ((first as usize + i) as *mut u8).write(*byte) };
             }
+        }
+    }
+
+    /// Lets go of page-locked or managed memory that the program gives back. What is queued and uses it is done before, since the
+    /// memory is there no longer afterwards; that the program has not waited for it is reported.
+    pub fn let_go(&mut self, start: u64, bytes: u64) {
+        let uses = |work: &Work| match work {
+            Work::Copy { from, to, shape } => {
+                let end = start + bytes;
+                let inside = |place: &Place, pitch| matches!(place, Place::Host(at) if *at < end && start < at + shape.extent(pitch));
+                inside(from, shape.from_pitch) || inside(to, shape.to_pitch)
+            }
+            Work::Fill { at, .. } => start <= *at && *at < start + bytes,
+            Work::Kernel(kernel) => self.reach(&kernel.params).iter().any(|(at, _)| *at == start),
+            _ => false,
+        };
+        let users = self.queue.users(uses);
+        self.noting |= !users.is_empty();
+        for id in users {
+            self.perform(id);
+        }
+        self.freed_in_use(start..start + bytes);
+    }
+
+    /// Reports work that was done on memory which is freed, if the program has not waited for it.
+    pub fn freed_in_use(&mut self, bytes: Range<u64>) {
+        if let Some((what, call)) = self.touched.forget(bytes.clone(), self.queue.host()) {
+            let text = format!(
+                "{}: {what} uses {:#x}, and nobody has waited for it; it was submitted by",
+                self.name, bytes.start
+            );
+            found(&text, &[&call, &self.here()]);
         }
     }
 

@@ -83,6 +83,8 @@ impl Driver {
             item.asked += 1;
             return Err(Status::CUDA_ERROR_NOT_READY);
         }
+        // It is done before the program knows, and another stream may come.
+        self.noting = true;
         self.perform(first);
         Err(Status::CUDA_ERROR_NOT_READY)
     }
@@ -239,7 +241,7 @@ impl Driver {
         let CardState { card, memory, .. } = &self.cards[at];
         let max_shared = card.block_shared as u32;
         let options = Options { max_shared, checks: !self.settings.unwritten_allowed, ..Options::default() };
-        let ran = if self.concurrent {
+        let ran = if self.noting {
             module.launch_traced(memory, &launch, &options).map(|(_, touched)| touched)
         } else {
             module.launch(memory, &launch, &options).map(|_| vec![])
@@ -263,7 +265,7 @@ impl Driver {
 
     /// Notes bytes that a piece used, and reports another piece on them that it is in no order with.
     fn note(&mut self, item: &Item, bytes: Range<u64>, used: Use) {
-        if !self.concurrent {
+        if !self.noting {
             return;
         }
         let what: Arc<str> = item.work.to_string().into();

@@ -142,6 +142,17 @@ impl Queue {
         all
     }
 
+    /// Pieces that use something, with all that comes before them, in an order that is allowed.
+    pub fn users(&self, uses: impl Fn(&Work) -> bool) -> Vec<Id> {
+        let ids = self.pending.iter().filter(|(_, item)| uses(&item.work)).map(|(id, _)| *id).collect();
+        self.needed(&Point { ids, clock: Clock::default() })
+    }
+
+    /// What the program has waited for.
+    pub fn host(&self) -> &Clock {
+        &self.host
+    }
+
     /// Pieces to do one after the other for a point to be reached; without a seed all that are needed, else one drawn from
     /// those that are ready, to be asked again.
     pub fn towards(&mut self, point: &Point) -> Vec<Id> {

@@ -103,6 +103,15 @@ impl Touched {
         }
     }
 
+    /// Forgets what touched bytes that are freed, and gives the first that does not come before `clock`: what it is, and its call.
+    pub fn forget(&mut self, bytes: Range<u64>, clock: &Clock) -> Option<(Arc<str>, Arc<Call>)> {
+        self.cut(bytes.start);
+        self.cut(bytes.end);
+        let starts: Vec<u64> = self.0.range(bytes).map(|(&start, _)| start).collect();
+        let marks = starts.iter().filter_map(|start| self.0.remove(start)).flat_map(|segment| segment.marks);
+        marks.filter(|mark| !clock.covers(mark.stamp)).map(|mark| (mark.what, mark.call)).next()
+    }
+
     /// Everything so far comes before everything to come.
     pub fn clear(&mut self) {
         self.0.clear();

@@ -33,7 +33,7 @@ pub struct Settings {
 }
 
 /// Stops the program: a setting that is not understood would test something else than meant.
-fn wrong(name: &str, found: &str, expected: &str) -> ! {
+pub fn wrong(name: &str, found: &str, expected: &str) -> ! {
     eprintln!("ptxsim-cuda: {name}={found}: expected {expected}");
     std::process::exit(2);
 }
@@ -93,13 +93,13 @@ fn failures() -> HashMap<String, (u64, Option<Status>)> {
     let Ok(text) = var("PTXSIM_FAIL") else { return HashMap::new() };
     let rule = |part: &str| {
         let mut fields = part.trim().split(':');
-        let (name, call) = (fields.next()?.to_string(), fields.next()?.parse().ok()?);
+        let (name, call) = (fields.next()?.to_string(), fields.next()?.parse().ok().filter(|call| *call > 0)?);
         let status = match fields.next() {
             Some(name) => Some(named(name)?),
             None => None,
         };
         Some((name, (call, status)))
     };
-    let expected = "FUNCTION:CALL or FUNCTION:CALL:CUDA_ERROR_NAME, several with commas between";
+    let expected = "FUNCTION:CALL or FUNCTION:CALL:CUDA_ERROR_NAME, calls counted from 1, several with commas between";
     text.split(',').map(|part| rule(part).unwrap_or_else(|| wrong("PTXSIM_FAIL", &text, expected))).collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::driver::{Driver, Recorded};
+use crate::driver::{Driver, Recorded, Stream};
 use crate::graph::{Capture, Executable, Graph, Mode, Node};
 use crate::perform::digest;
 use crate::queue::{New, Point};
@@ -18,7 +18,7 @@ const PER_THREAD: u64 = 2;
 const STALE: u8 = 0xa5;
 
 impl Driver {
-    /// The stream that a program's handle means, of the current context.
+    /// The stream that a program's handle means: one without a handle is of the current context, the others may be of any.
     pub fn stream(&mut self, handle: u64) -> Result<u64> {
         let current = self.current()?;
         let context = self.contexts.get(current, self.name)?;
@@ -35,11 +35,17 @@ impl Driver {
             }
             _ => {}
         }
-        if self.streams.get(handle, self.name)?.context != current {
-            let text = format!("the stream {handle:#x} is of another context than the current one");
-            return Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_CONTEXT));
+        self.streams.get(handle, self.name).map(|_| handle)
+    }
+
+    /// The same for a kernel, which must be of the stream's context.
+    pub fn own_stream(&mut self, handle: u64) -> Result<u64> {
+        let stream = self.stream(handle)?;
+        if self.streams.get(stream, self.name)?.context != self.current()? {
+            let text = format!("a kernel in the stream {handle:#x}, which is of another context than the current one");
+            return Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_HANDLE));
         }
-        Ok(handle)
+        Ok(stream)
     }
 
     /// What the next piece of a stream comes behind.
@@ -92,7 +98,7 @@ impl Driver {
         let s = self.streams.get_mut(stream, self.name)?;
         s.tail = tail;
         self.used += usize::from(!std::mem::replace(&mut s.used, true));
-        self.concurrent |= self.used > 1;
+        self.noting |= self.used > 1;
         Ok(())
     }
 
@@ -211,15 +217,23 @@ impl Driver {
         }
     }
 
-    /// The same, done when this returns.
+    /// The same in the legacy stream, done when this returns, unless no memory of the host takes part: the host does not wait for what
+    /// a card does alone.
     pub fn copy_now(&mut self, from: u64, to: u64, shape: Shape) -> Result {
         let stream = self.stream(0)?;
         self.copy_in(stream, from, to, shape)?;
+        if self.is_device(from) && self.is_device(to) {
+            return Ok(());
+        }
         let tail = self.streams.get(stream, self.name)?.tail.clone();
         self.wait(&tail)
     }
 
     pub fn record(&mut self, event: u64, stream: u64) -> Result {
+        if self.events.get(event, self.name)?.context != self.streams.get(stream, self.name)?.context {
+            let text = "event and stream are of different contexts";
+            return Err(self.wrong(text, Status::CUDA_ERROR_INVALID_HANDLE));
+        }
         if let Some((number, nodes)) = self.capture_of(stream)? {
             self.events.get_mut(event, self.name)?.recorded = Recorded::Captured(number, nodes);
             return Ok(());
@@ -317,14 +331,45 @@ impl Driver {
         Ok(capture.graph)
     }
 
-    /// Refuses to wait for a stream that is captured.
-    pub fn not_captured(&mut self, stream: u64) -> Result {
-        let Some((number, _)) = self.streams.get(stream, self.name)?.capture else { return Ok(()) };
-        let Some(capture) = self.captures.get_mut(&number) else { return Ok(()) };
+    /// Spoils the capture that a stream takes part in, and reports that; whether there is one.
+    fn spoil_capture(&mut self, stream: u64) -> Result<bool> {
+        let Some((number, _)) = self.streams.get(stream, self.name)?.capture else { return Ok(false) };
+        let Some(capture) = self.captures.get_mut(&number) else { return Ok(false) };
         capture.invalid = true;
         let text = format!("{}: the stream is being captured, which began with", self.name);
         found(&text, &[&capture.call, &Call::here(self.name)]);
-        Err(Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
+        Ok(true)
+    }
+
+    /// Refuses to wait for a stream that is captured.
+    pub fn not_captured(&mut self, stream: u64) -> Result {
+        if self.spoil_capture(stream)? { Err(Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED) } else { Ok(()) }
+    }
+
+    /// Refuses to wait for the current context while a stream of it is captured, however that began.
+    pub fn none_captured(&mut self) -> Result {
+        let current = self.current()?;
+        let caught = self.streams.iter().find(|(_, s)| s.context == current && s.capture.is_some());
+        caught.map(|(stream, _)| stream).map_or(Ok(()), |stream| self.not_captured(stream))
+    }
+
+    /// Spoils the capture of a stream that is destroyed; where it began there, it is over.
+    pub fn abandon(&mut self, stream: u64) -> Result {
+        self.spoil_capture(stream)?;
+        let Some((number, _)) = self.captures.iter().find(|(_, c)| c.origin == stream) else { return Ok(()) };
+        let number = *number;
+        if let Some(handle) = self.captures.remove(&number).and_then(|capture| capture.handle) {
+            self.graphs.remove(handle, self.name)?;
+        }
+        let joined = |s: &Stream| s.capture.as_ref().is_some_and(|(of, _)| *of == number);
+        self.streams.iter_mut().filter(|(_, s)| joined(s)).for_each(|(_, s)| s.capture = None);
+        Ok(())
+    }
+
+    /// The error of what failed in a stream's context, which need not be the current one.
+    pub fn works(&self, stream: u64) -> Result {
+        let context = self.streams.get(stream, self.name)?.context;
+        self.contexts.get(context, self.name)?.failed.map_or(Ok(()), Err)
     }
 
     /// By their places: points that nodes wait for. Those are what was recorded before the launch.
@@ -370,7 +415,7 @@ impl Driver {
         let records: Vec<(usize, u64)> = nodes.iter().enumerate().filter_map(recorded).collect();
         records.iter().try_for_each(|(_, event)| self.events.get(*event, self.name).map(drop))?;
         let lanes: Vec<u64> = (0..count).map(|i| if i == 0 { lane } else { self.queue.lane() }).collect();
-        self.concurrent |= count > 1;
+        self.noting |= count > 1;
         let works: Vec<Arc<Work>> = nodes.iter().map(|n| n.work.clone()).collect();
         works.iter().for_each(|work| self.spoil(work, &works));
         let mut points: Vec<Point> = Vec::with_capacity(nodes.len());

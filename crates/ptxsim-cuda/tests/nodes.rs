@@ -235,6 +235,7 @@ fn changes() -> Fallible {
         sys::cuGraphMemsetNodeSetParams(first, &fill(b, 40)).result()?;
         sys::cuGraphExecUpdate_v2(ready, graph.0, info.as_mut_ptr()).result()?;
         result::memset_d8_sync(a, 0, BYTES)?;
+        result::ctx::synchronize()?;
         see("elsewhere")?;
         result::graph::exec_destroy(ready)?;
         result::graph::destroy(graph.0)?;

@@ -156,10 +156,51 @@ fn named(name: &str) -> Fallible {
             result::free_sync(device)?;
             result::stream::synchronize(s)?;
         },
+        "page-locked memory freed in use" => unsafe {
+            open()?;
+            let (host, device, s) = (locked(1)?, result::malloc_sync(BYTES)?, stream()?);
+            result::memcpy_htod_async(device, bytes(host), s)?;
+            result::free_host(host.as_mut_ptr().cast())?;
+            result::stream::synchronize(s)?;
+        },
+        "free of something else" => unsafe {
+            let Card { add, .. } = open()?;
+            let (host, other, device) = (locked(1)?, locked(1)?, result::malloc_sync(BYTES)?);
+            let [up, work] = [stream()?, stream()?];
+            result::memcpy_htod_async(device, bytes(host), up)?;
+            result::free_host(other.as_mut_ptr().cast())?;
+            launch(add, device, COUNT as u32, 0, work)?;
+            result::ctx::synchronize()?;
+        },
+        "fill not waited for" => unsafe {
+            let Card { add, .. } = open()?;
+            let (device, s) = (result::malloc_sync(BYTES)?, stream()?);
+            result::memset_d8_sync(device, 0, BYTES)?;
+            launch(add, device, COUNT as u32, 0, s)?;
+            result::ctx::synchronize()?;
+        },
+        "copy not waited for" => unsafe {
+            let Card { add, .. } = open()?;
+            let (from, to, s) = (result::malloc_sync(BYTES)?, result::malloc_sync(BYTES)?, stream()?);
+            result::memset_d8_async(from, 0, BYTES, s)?;
+            result::stream::synchronize(s)?;
+            result::memcpy_dtod_sync(to, from, BYTES)?;
+            launch(add, to, COUNT as u32, 0, s)?;
+            result::ctx::synchronize()?;
+        },
+        "asked once" => unsafe {
+            let Card { add, .. } = open()?;
+            let (host, device, up, work) = (locked(1)?, result::malloc_sync(BYTES)?, stream()?, stream()?);
+            result::memcpy_htod_async(device, bytes(host), up)?;
+            let _ = sys::cuStreamQuery(up);
+            launch(add, device, COUNT as u32, 0, work)?;
+            result::ctx::synchronize()?;
+        },
         "two kernels" => unsafe {
             let Card { add, .. } = open()?;
             let (device, a, b) = (result::malloc_sync(BYTES)?, stream()?, stream()?);
             result::memset_d8_sync(device, 0, BYTES)?;
+            result::ctx::synchronize()?;
             launch(add, device, COUNT as u32, 0, a)?;
             launch(add, device, COUNT as u32, 0, b)?;
             result::ctx::synchronize()?;
@@ -260,7 +301,12 @@ const FAULTS: &[(&str, &str)] = &[
     ("no wait for the kernel", "race on|was never written"),
     ("staging changed", "the host changed these bytes before they were copied"),
     ("read too early", "first 0xa5a5a5a5"),
-    ("freed in use", "that memory was freed: CUDA_ERROR_ILLEGAL_ADDRESS"),
+    ("freed in use", "that memory was freed: CUDA_ERROR_ILLEGAL_ADDRESS|kernel add uses"),
+    ("page-locked memory freed in use", "cuMemFreeHost: copy of 4000 bytes"),
+    ("free of something else", "race on|was never written|uninitialised read in kernel add"),
+    ("fill not waited for", "race on|uninitialised read in kernel add"),
+    ("copy not waited for", "race on|uninitialised read in kernel add"),
+    ("asked once", "race on|was never written|uninitialised read in kernel add"),
     ("two kernels", "kernel add reads it and kernel add writes it, in no order"),
     ("allocation in a capture", "cuMemAlloc_v2: not while a stream is captured, since it may wait"),
     ("allocation in a capture", "ends with CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
@@ -280,12 +326,16 @@ const FAULTS: &[(&str, &str)] = &[
     ("cubin", "a cubin is machine code, which is not emulated"),
 ];
 
+/// Only seen where work is done late: in other orders it may be done before the host comes, or asks.
+const LATE: &[&str] = &["staging changed", "read too early", "asked once"];
+
 #[test]
-fn faults_are_reported() {
-    for (program, expected) in FAULTS {
-        let out = run(program, &[("PTXSIM_CARD", "a100,a100")]);
+fn faults_are_reported_in_any_order() {
+    let all = (0..20).flat_map(|seed| FAULTS.iter().map(move |fault| (seed, fault)));
+    for (seed, (program, expected)) in all.filter(|(seed, (program, _))| *seed == 0 || !LATE.contains(program)) {
+        let out = run(program, &[("PTXSIM_CARD", "a100,a100"), ("PTXSIM_SCHEDULE", &seed.to_string())]);
         let told = text(&out.stdout) + &text(&out.stderr);
-        assert!(expected.split('|').any(|e| told.contains(e)), "{program}: {expected} is not in {told}");
+        assert!(expected.split('|').any(|e| told.contains(e)), "{program}, seed {seed}: {expected} is not in {told}");
         // Some are errors that a card reports, too, and "read too early" is seen by the program itself.
         let silent = ["read too early", "cubin"].contains(program);
         assert!(silent || out.status.code() == Some(99), "{program}: {:?} {told}", out.status);

@@ -79,7 +79,10 @@ calls! {
     cuCtxGetFlags(flags: Out<u32>) Context |_| flags.put(0);
     cuCtxSetFlags(_flags: u32) Context |_| Ok(());
     cuCtxGetId(_context: u64, id: Out<u64>) Context |d| id.put(d.current()?);
-    cuCtxSynchronize() NoCapture |d| drain(d);
+    cuCtxSynchronize() NoCapture |d| {
+        d.none_captured()?;
+        drain(d)
+    };
     cuCtxGetLimit(value: Out<usize>, limit: u32) Context |d| {
         let Some(usual) = LIMITS.get(limit as usize) else { return Err(Status::CUDA_ERROR_INVALID_VALUE) };
         let context = d.contexts.get(d.current()?, d.name)?;

@@ -70,7 +70,7 @@ calls! {
             None => Err(d.wrong("nobody holds the primary context", Status::CUDA_ERROR_INVALID_CONTEXT)),
             Some((handle, 1)) => {
                 d.cards[at].primary = None;
-                d.end_context(handle)
+                d.released(handle)
             }
             Some((handle, holders)) => {
                 d.cards[at].primary = Some((handle, holders - 1));

@@ -187,7 +187,7 @@ calls! {
     ) Context |d| {
         let function = resolve(d, function)?;
         let work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &extra)?;
-        let stream = d.stream(stream)?;
+        let stream = d.own_stream(stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
     };
     cuLaunchKernelEx(config: In<Config>, function: u64, each: In<*const u8>, extra: In<usize>) Context |d| {
@@ -208,7 +208,7 @@ calls! {
         if cooperative {
             together(d, &mut work)?;
         }
-        let stream = d.stream(c.stream)?;
+        let stream = d.own_stream(c.stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
     };
     cuLaunchCooperativeKernel(
@@ -222,7 +222,7 @@ calls! {
         let function = resolve(d, function)?;
         let mut work = kernel(d, function, [[gx, gy, gz], [bx, by, bz]], shared, &each, &In::NULL)?;
         together(d, &mut work)?;
-        let stream = d.stream(stream)?;
+        let stream = d.own_stream(stream)?;
         d.submit(stream, Work::Kernel(work)).map(drop)
     };
     cuOccupancyMaxActiveBlocksPerMultiprocessor(count: Out<i32>, function: u64, threads: i32, shared: usize) Context |d| {

@@ -19,10 +19,16 @@ const HOST: u32 = 2;
 const PITCH: usize = 512;
 
 pub fn allocate(d: &mut Driver, bytes: usize) -> Result<u64> {
+    let context = d.current()?;
+    allocate_in(d, context, bytes)
+}
+
+/// The same in another context.
+fn allocate_in(d: &mut Driver, context: u64, bytes: usize) -> Result<u64> {
     if bytes == 0 {
         return Err(d.wrong("0 bytes", Status::CUDA_ERROR_INVALID_VALUE));
     }
-    let (context, card) = (d.current()?, d.card()?);
+    let card = d.contexts.get(context, d.name)?.card;
     let at = d.cards[card].memory.alloc(bytes as u64).map_err(|_| Status::CUDA_ERROR_OUT_OF_MEMORY)?;
     d.given.insert(at, Given { context, bytes: bytes as u64, call: d.here(), leaving: false });
     Ok(at)
@@ -49,9 +55,24 @@ fn free(d: &mut Driver, at: u64) -> Result {
         drain(d)?;
     }
     let bytes = d.given.remove(&at).map_or(0, |given| given.bytes);
+    d.freed_in_use(at..at + bytes);
     let call = d.here();
     d.release(at, bytes, &call);
     Ok(())
+}
+
+/// Gives page-locked or managed memory back that was made so. False: there is no such memory.
+fn unlock(d: &mut Driver, at: u64, kind: Kind) -> Result<bool> {
+    let Some((start, stretch)) = d.locked.at(at).filter(|(start, s)| *start == at && s.kind == kind) else {
+        return Ok(false);
+    };
+    let bytes = stretch.bytes as u64;
+    if d.settings.free_waits {
+        drain(d)?;
+    } else {
+        d.let_go(start, bytes);
+    }
+    Ok(d.locked.free(at, kind))
 }
 
 fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize, kind: Kind, flags: u32) -> Result {
@@ -90,10 +111,11 @@ fn fill(d: &mut Driver, stream: u64, at: u64, rows: [usize; 3], value: u32, size
     d.submit(stream, work)
 }
 
+/// The same in the legacy stream; the host waits only where its own memory is filled.
 fn fill_now(d: &mut Driver, at: u64, rows: [usize; 3], value: u32, size: u32) -> Result {
     match fill(d, 0, at, rows, value, size)? {
-        Some(point) => d.wait(&point),
-        None => Ok(()),
+        Some(point) if !d.is_device(at) => d.wait(&point),
+        _ => Ok(()),
     }
 }
 
@@ -174,9 +196,7 @@ calls! {
     };
     cuMemFree_v2(at: u64) NoCapture |d| {
         if d.locked.at(at).is_some_and(|(start, s)| start == at && s.kind == Kind::Managed) {
-            drain(d)?;
-            d.locked.free(at, Kind::Managed);
-            return Ok(());
+            return unlock(d, at, Kind::Managed).map(drop);
         }
         free(d, at)
     };
@@ -187,13 +207,15 @@ calls! {
         locked(d, &out, bytes, Kind::Managed, flags)
     };
     cuMemAllocAsync(at: Out<u64>, bytes: usize, stream: u64) Context |d| {
-        d.stream(stream)?;
-        at.put(allocate(d, bytes)?)
+        let stream = d.stream(stream)?;
+        let context = d.streams.get(stream, d.name)?.context;
+        at.put(allocate_in(d, context, bytes)?)
     };
     cuMemAllocFromPoolAsync(at: Out<u64>, bytes: usize, pool: u64, stream: u64) Context |d| {
         d.pools.get(pool, d.name)?;
-        d.stream(stream)?;
-        at.put(allocate(d, bytes)?)
+        let stream = d.stream(stream)?;
+        let context = d.streams.get(stream, d.name)?.context;
+        at.put(allocate_in(d, context, bytes)?)
     };
     cuMemFreeAsync(at: u64, stream: u64) Context |d| {
         owned(d, at)?;
@@ -223,9 +245,7 @@ calls! {
         if at == 0 {
             return Ok(());
         }
-        // The range is unmapped: work that still copies from it or to it has to come first, as on a card.
-        drain(d)?;
-        if d.locked.free(at, Kind::Locked) {
+        if unlock(d, at, Kind::Locked)? {
             return Ok(());
         }
         Err(d.wrong(&format!("{at:#x} begins no page-locked memory"), Status::CUDA_ERROR_INVALID_VALUE))
@@ -239,8 +259,7 @@ calls! {
         if free { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED) }
     };
     cuMemHostUnregister(at: u64) NoCapture |d| {
-        drain(d)?;
-        if d.locked.free(at, Kind::Registered) { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED) }
+        if unlock(d, at, Kind::Registered)? { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED) }
     };
     cuMemHostGetFlags(flags: Out<u32>, at: u64) Context |d| match d.locked.at(at) {
         Some((_, stretch)) => flags.put(stretch.flags),

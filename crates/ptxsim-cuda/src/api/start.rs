@@ -3,11 +3,16 @@
 use std::ffi::{c_char, c_void};
 
 use super::{Out, Text};
-use crate::status::{Status, texts};
+use crate::absent::NAMES;
+use crate::driver::Driver;
+use crate::settings::wrong;
+use crate::status::{Result, Status, texts};
 
 /// `CU_GET_PROC_ADDRESS_SUCCESS` and `CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND`.
 const FOUND: u32 = 0;
 const ABSENT: u32 = 1;
+/// `CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM`.
+const PER_THREAD: u64 = 2;
 
 /// Functions that are there in several forms under one name: from which CUDA on which is meant. What takes the same arguments in all its
 /// forms is not among them.
@@ -47,11 +52,32 @@ fn address(name: &str, version: i32) -> Option<*mut c_void> {
     ["_v3", "_v2", ""].iter().find_map(|suffix| find(&format!("{name}{suffix}")))
 }
 
+/// Stops the program where a function is to fail that there is not: it would never be called.
+fn known(d: &Driver) {
+    let all = super::all();
+    let exists = |name: &str| all.iter().any(|(known, _)| *known == name) || NAMES.contains(&name);
+    if let Some(name) = d.settings.fail.keys().find(|name| !exists(name)) {
+        let like = ["_v2", "_v3"].iter().map(|suffix| format!("{name}{suffix}")).find(|name| exists(name));
+        let hint = like.map_or(String::new(), |like| format!(" (is {like} meant?)"));
+        wrong("PTXSIM_FAIL", name, &format!("a function by its full name, as PTXSIM_CALLS lists it{hint}"));
+    }
+}
+
+/// The answer to what is asked for by names with `_ptsz` and `_ptds`.
+fn legacy_only(d: &Driver, flags: u64) -> Result {
+    if flags & PER_THREAD == 0 {
+        return Ok(());
+    }
+    let text = "functions whose default stream is the thread's own are not emulated: name it by CU_STREAM_PER_THREAD";
+    Err(d.wrong(text, Status::CUDA_ERROR_NOT_SUPPORTED))
+}
+
 calls! {
     cuInit(flags: u32) Nothing |d| {
         if flags != 0 {
             return Err(d.wrong("flags must be 0", Status::CUDA_ERROR_INVALID_VALUE));
         }
+        known(d);
         d.initialised = true;
         Ok(())
     };
@@ -64,7 +90,8 @@ calls! {
         Some((_, meaning)) => text.put(meaning.as_ptr()),
         None => text.put(std::ptr::null()).and(Err(Status::CUDA_ERROR_INVALID_VALUE)),
     };
-    cuGetProcAddress_v2(name: Text, at: Out<*mut c_void>, version: i32, _flags: u64, state: Out<u32>) Nothing |_| {
+    cuGetProcAddress_v2(name: Text, at: Out<*mut c_void>, version: i32, flags: u64, state: Out<u32>) Nothing |d| {
+        legacy_only(d, flags)?;
         let found = address(&name.text()?, version);
         state.put_if(if found.is_some() { FOUND } else { ABSENT });
         at.put(found.unwrap_or(std::ptr::null_mut()))?;
@@ -75,7 +102,8 @@ calls! {
         table.put_if(std::ptr::null());
         Err(Status::CUDA_ERROR_NOT_FOUND)
     };
-    cuGetProcAddress(name: Text, at: Out<*mut c_void>, version: i32, _flags: u64) Nothing |_| {
+    cuGetProcAddress(name: Text, at: Out<*mut c_void>, version: i32, flags: u64) Nothing |d| {
+        legacy_only(d, flags)?;
         let found = address(&name.text()?, version);
         at.put(found.unwrap_or(std::ptr::null_mut()))?;
         found.map(drop).ok_or(Status::CUDA_ERROR_NOT_FOUND)

@@ -88,6 +88,7 @@ calls! {
     cuStreamCreateWithPriority(out: Out<u64>, flags: u32, priority: i32) Context |d| create(d, &out, flags, priority);
     cuStreamDestroy_v2(stream: u64) Driver |d| {
         // What is queued goes on; nothing can be queued any more.
+        d.abandon(stream)?;
         d.streams.remove(stream, d.name).map(drop)
     };
     cuStreamGetPriority(stream: u64, priority: Out<i32>) Context |d| {
@@ -107,13 +108,15 @@ calls! {
         let stream = d.stream(stream)?;
         d.not_captured(stream)?;
         let tail = d.streams.get(stream, d.name)?.tail.clone();
-        d.wait(&tail)
+        d.wait(&tail)?;
+        d.works(stream)
     };
     cuStreamQuery(stream: u64) Context |d| {
         let stream = d.stream(stream)?;
         d.not_captured(stream)?;
         let tail = d.streams.get(stream, d.name)?.tail.clone();
-        d.look(&tail)
+        d.look(&tail)?;
+        d.works(stream)
     };
     cuStreamWaitEvent(stream: u64, event: u64, _flags: u32) Context |d| {
         let stream = d.stream(stream)?;
@@ -136,8 +139,8 @@ calls! {
         d.submit(stream, Work::Call(Callback { function: tell, data: told.cast() })).map(drop)
     };
     cuStreamGetDevice(stream: u64, device: Out<i32>) Context |d| {
-        d.stream(stream)?;
-        device.put(d.card()? as i32)
+        let stream = d.stream(stream)?;
+        device.put(d.contexts.get(d.streams.get(stream, d.name)?.context, d.name)?.card as i32)
     };
     cuStreamBeginCapture_v2(stream: u64, mode: u32) Context |d| begin(d, stream, mode);
     cuStreamEndCapture(stream: u64, graph: Out<u64>) Context |d| {

@@ -1,0 +1,168 @@
+//! Calls across contexts and captures, leaks of a context that is released, and settings that make no sense: what a card refuses is
+//! refused and reported, what it takes is left alone.
+
+#![cfg(target_os = "linux")]
+
+#[path = "common/adder.rs"]
+mod adder;
+mod common;
+
+use adder::{BYTES, COUNT, Card, locked, open};
+use common::{PROGRAM, run, text};
+use cudarc::driver::DriverError;
+use cudarc::driver::result::{self, stream::StreamKind};
+use cudarc::driver::sys::{self, CUresult};
+use std::ffi::c_void;
+
+type Fallible = Result<(), DriverError>;
+
+const RELAXED: sys::CUstreamCaptureMode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED;
+
+fn stream() -> Result<sys::CUstream, DriverError> {
+    result::stream::create(StreamKind::NonBlocking)
+}
+
+fn event() -> Result<sys::CUevent, DriverError> {
+    result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
+}
+
+/// Makes the other card's primary context current.
+fn other() -> Fallible {
+    let device = result::device::get(1)?;
+    unsafe { result::ctx::set_current(result::primary_ctx::retain(device)?) }
+}
+
+fn code(what: &str, answer: CUresult) {
+    println!("{what}: {answer:?}");
+}
+
+/// The process that `run` starts is one of these; as a test among others it is none and does nothing.
+#[test]
+fn program() {
+    let Ok(name) = std::env::var(PROGRAM) else { return };
+    if let Err(e) = named(&name) {
+        println!("{name} ends with {:?}", e.0);
+    }
+}
+
+fn named(name: &str) -> Fallible {
+    let Card { add, context } = open()?;
+    unsafe {
+        match name {
+            "copy and wait across contexts" => {
+                let (host, device, s, there) = (locked(3)?, result::malloc_sync(BYTES)?, stream()?, event()?);
+                other()?;
+                let t = stream()?;
+                code("copy", sys::cuMemcpyHtoDAsync_v2(device, host.as_ptr().cast(), BYTES, s));
+                result::event::record(there, s)?;
+                code("wait for the event", sys::cuStreamWaitEvent(t, there, 0));
+                code("copy back", sys::cuMemcpyDtoHAsync_v2(host.as_mut_ptr().cast(), device, BYTES, t));
+                code("wait", sys::cuStreamSynchronize(t));
+                code("wait for the other", sys::cuStreamSynchronize(s));
+                println!("last {}", host[COUNT - 1]);
+                result::stream::destroy(s)?;
+                result::stream::destroy(t)?;
+                result::event::destroy(there)?;
+                result::free_sync(device)?;
+                result::free_host(host.as_mut_ptr().cast())?;
+            }
+            "record across contexts" => {
+                let e = event()?;
+                other()?;
+                let s = stream()?;
+                code("record", sys::cuEventRecord(e, s));
+            }
+            "launch across contexts" => {
+                other()?;
+                let s = stream()?;
+                result::ctx::set_current(context)?;
+                let (mut data, mut count) = (0u64, 0u32);
+                let mut each: [*mut c_void; 2] = [(&raw mut data).cast(), (&raw mut count).cast()];
+                let answer = result::launch_kernel(add, (1, 1, 1), (1, 1, 1), 0, s, &mut each);
+                println!("launch: {:?}", answer.map_err(|e| e.0));
+            }
+            "wait for a context in a capture" => {
+                let s = stream()?;
+                result::stream::begin_capture(s, RELAXED)?;
+                code("wait", sys::cuCtxSynchronize());
+                println!("end: {:?}", result::stream::end_capture(s).map_err(|e| e.0));
+            }
+            "destroyed in a capture" => {
+                let (s, t) = (stream()?, stream()?);
+                result::stream::begin_capture(s, RELAXED)?;
+                code("destroy", sys::cuStreamDestroy_v2(s));
+                // It forbids nothing any more.
+                code("wait", sys::cuCtxSynchronize());
+                result::stream::destroy(t)?;
+            }
+            "leak of a released context" => {
+                result::malloc_sync(16)?;
+                event()?;
+                sys::cuDevicePrimaryCtxRelease_v2(0).result()?;
+            }
+            "default stream of the thread" => {
+                let (mut at, mut found) =
+                    (std::ptr::null_mut(), sys::CUdriverProcAddressQueryResult_enum::CU_GET_PROC_ADDRESS_SUCCESS);
+                let name = c"cuStreamSynchronize".as_ptr();
+                code("asked", sys::cuGetProcAddress_v2(name, &mut at, 12_090, 2, &mut found));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What each prints, or is told.
+const REFUSED: &[(&str, &str)] = &[
+    ("record across contexts", "record: CUDA_ERROR_INVALID_HANDLE"),
+    ("record across contexts", "cuEventRecord: event and stream are of different contexts"),
+    ("launch across contexts", "launch: Err(CUDA_ERROR_INVALID_HANDLE)"),
+    ("launch across contexts", "is of another context than the current one"),
+    ("wait for a context in a capture", "wait: CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"),
+    ("wait for a context in a capture", "end: Err(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)"),
+    ("wait for a context in a capture", "cuCtxSynchronize: the stream is being captured"),
+    ("destroyed in a capture", "cuStreamDestroy_v2: the stream is being captured"),
+    ("destroyed in a capture", "wait: CUDA_SUCCESS"),
+    ("leak of a released context", "never given back: 16 bytes of device memory"),
+    ("leak of a released context", "never given back: event"),
+    ("default stream of the thread", "asked: CUDA_ERROR_NOT_SUPPORTED"),
+    ("default stream of the thread", "name it by CU_STREAM_PER_THREAD"),
+];
+
+const CARDS: (&str, &str) = ("PTXSIM_CARD", "a100,a100");
+
+#[test]
+fn what_a_card_refuses_is_reported() {
+    for (program, expected) in REFUSED {
+        let out = run(program, &[CARDS]);
+        let told = text(&out.stdout) + &text(&out.stderr);
+        assert!(told.contains(expected), "{program}: {expected} is not in {told}");
+        assert_eq!(out.status.code(), Some(99), "{program}: {told}");
+    }
+}
+
+#[test]
+fn copies_and_waits_may_be_of_other_contexts() {
+    for seed in 0..20 {
+        let out = run("copy and wait across contexts", &[CARDS, ("PTXSIM_SCHEDULE", &seed.to_string())]);
+        let (told, wrong) = (text(&out.stdout), text(&out.stderr));
+        assert!(told.contains("last 3") && !told.contains("ERROR") && out.status.success(), "{seed}: {told} {wrong}");
+    }
+}
+
+#[test]
+fn a_failure_that_cannot_come_stops_the_program() {
+    for (asked, expected) in [
+        (
+            "cuMemAlloc:1",
+            "PTXSIM_FAIL=cuMemAlloc: expected a function by its full name, as PTXSIM_CALLS lists it (is cuMemAlloc_v2 meant?)",
+        ),
+        ("cuNope:1", "PTXSIM_FAIL=cuNope: expected a function by its full name"),
+        ("cuMemAlloc_v2:0", "PTXSIM_FAIL=cuMemAlloc_v2:0: expected FUNCTION:CALL"),
+    ] {
+        let out = run("none", &[("PTXSIM_FAIL", asked)]);
+        let told = text(&out.stderr);
+        assert!(told.contains(expected) && out.status.code() == Some(2), "{asked}: {:?} {told}", out.status);
+    }
+    assert!(run("none", &[("PTXSIM_FAIL", "cuTexRefCreate:1,cuMemAlloc_v2:7")]).status.success());
+}
