@@ -115,7 +115,10 @@ calls! {
         Ok(())
     };
     cuKernelGetFunction(function: Out<u64>, kernel: u64) Context |d| function.put(resolve(d, kernel)?);
-    cuKernelGetLibrary(library: Out<u64>, kernel: u64) Driver |d| library.put(d.kernels.get(kernel, d.name)?.library);
+    cuKernelGetLibrary(library: Out<u64>, kernel: u64) Driver |d| {
+        let LibraryKernel { library: holder, .. } = d.kernels.get(kernel, d.name)?;
+        library.put(*holder)
+    };
     cuKernelGetName(name: Out<*const c_char>, kernel: u64) Driver |d| {
         name.put(module::kept(&d.kernels.get(kernel, d.name)?.name)?)
     };

@@ -46,34 +46,34 @@ functions! {
     );
     fn cudnnSetConvolutionMathType(convolution: sys::cudnnConvolutionDescriptor_t, math: sys::cudnnMathType_t);
     fn cudnnFindConvolutionForwardAlgorithmEx(
-        handle: sys::cudnnHandle_t, x_is: sys::cudnnTensorDescriptor_t, x: *const c_void, w_is: sys::cudnnFilterDescriptor_t,
-        w: *const c_void, convolution: sys::cudnnConvolutionDescriptor_t, y_is: sys::cudnnTensorDescriptor_t, y: *mut c_void,
-        asked: c_int, found: *mut c_int, tries: *mut Try, workspace: *mut c_void, bytes: usize
+        handle: sys::cudnnHandle_t, a_is: *mut c_void, a: *const c_void, b_is: *mut c_void, b: *const c_void,
+        convolution: sys::cudnnConvolutionDescriptor_t, result_is: *mut c_void, result: *mut c_void, asked: c_int, found: *mut c_int,
+        tries: *mut Try, workspace: *mut c_void, bytes: usize
     );
     fn cudnnFindConvolutionBackwardDataAlgorithmEx(
-        handle: sys::cudnnHandle_t, w_is: sys::cudnnFilterDescriptor_t, w: *const c_void, dy_is: sys::cudnnTensorDescriptor_t,
-        dy: *const c_void, convolution: sys::cudnnConvolutionDescriptor_t, dx_is: sys::cudnnTensorDescriptor_t, dx: *mut c_void,
-        asked: c_int, found: *mut c_int, tries: *mut Try, workspace: *mut c_void, bytes: usize
+        handle: sys::cudnnHandle_t, a_is: *mut c_void, a: *const c_void, b_is: *mut c_void, b: *const c_void,
+        convolution: sys::cudnnConvolutionDescriptor_t, result_is: *mut c_void, result: *mut c_void, asked: c_int, found: *mut c_int,
+        tries: *mut Try, workspace: *mut c_void, bytes: usize
     );
     fn cudnnFindConvolutionBackwardFilterAlgorithmEx(
-        handle: sys::cudnnHandle_t, x_is: sys::cudnnTensorDescriptor_t, x: *const c_void, dy_is: sys::cudnnTensorDescriptor_t,
-        dy: *const c_void, convolution: sys::cudnnConvolutionDescriptor_t, dw_is: sys::cudnnFilterDescriptor_t, dw: *mut c_void,
-        asked: c_int, found: *mut c_int, tries: *mut Try, workspace: *mut c_void, bytes: usize
+        handle: sys::cudnnHandle_t, a_is: *mut c_void, a: *const c_void, b_is: *mut c_void, b: *const c_void,
+        convolution: sys::cudnnConvolutionDescriptor_t, result_is: *mut c_void, result: *mut c_void, asked: c_int, found: *mut c_int,
+        tries: *mut Try, workspace: *mut c_void, bytes: usize
     );
     fn cudnnConvolutionForward(
-        handle: sys::cudnnHandle_t, alpha: *const f32, x_is: sys::cudnnTensorDescriptor_t, x: *const c_void,
-        w_is: sys::cudnnFilterDescriptor_t, w: *const c_void, convolution: sys::cudnnConvolutionDescriptor_t, algorithm: c_int,
-        workspace: *mut c_void, bytes: usize, beta: *const f32, y_is: sys::cudnnTensorDescriptor_t, y: *mut c_void
+        handle: sys::cudnnHandle_t, alpha: *const f32, a_is: *mut c_void, a: *const c_void, b_is: *mut c_void, b: *const c_void,
+        convolution: sys::cudnnConvolutionDescriptor_t, algorithm: c_int, workspace: *mut c_void, bytes: usize, beta: *const f32,
+        result_is: *mut c_void, result: *mut c_void
     );
     fn cudnnConvolutionBackwardData(
-        handle: sys::cudnnHandle_t, alpha: *const f32, w_is: sys::cudnnFilterDescriptor_t, w: *const c_void,
-        dy_is: sys::cudnnTensorDescriptor_t, dy: *const c_void, convolution: sys::cudnnConvolutionDescriptor_t, algorithm: c_int,
-        workspace: *mut c_void, bytes: usize, beta: *const f32, dx_is: sys::cudnnTensorDescriptor_t, dx: *mut c_void
+        handle: sys::cudnnHandle_t, alpha: *const f32, a_is: *mut c_void, a: *const c_void, b_is: *mut c_void, b: *const c_void,
+        convolution: sys::cudnnConvolutionDescriptor_t, algorithm: c_int, workspace: *mut c_void, bytes: usize, beta: *const f32,
+        result_is: *mut c_void, result: *mut c_void
     );
     fn cudnnConvolutionBackwardFilter(
-        handle: sys::cudnnHandle_t, alpha: *const f32, x_is: sys::cudnnTensorDescriptor_t, x: *const c_void,
-        dy_is: sys::cudnnTensorDescriptor_t, dy: *const c_void, convolution: sys::cudnnConvolutionDescriptor_t, algorithm: c_int,
-        workspace: *mut c_void, bytes: usize, beta: *const f32, dw_is: sys::cudnnFilterDescriptor_t, dw: *mut c_void
+        handle: sys::cudnnHandle_t, alpha: *const f32, a_is: *mut c_void, a: *const c_void, b_is: *mut c_void, b: *const c_void,
+        convolution: sys::cudnnConvolutionDescriptor_t, algorithm: c_int, workspace: *mut c_void, bytes: usize, beta: *const f32,
+        result_is: *mut c_void, result: *mut c_void
     );
 }
 
@@ -272,120 +272,76 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
+    /// Both operands in the order of cuDNN's functions, and the result: what each is and where.
+    fn operands(&self) -> [(*mut c_void, *mut c_void); 3] {
+        let [x, w, y] = [self.described.x.cast(), self.described.w.cast(), self.described.y.cast()];
+        let [a, b, result] = self.at.map(|at| at as *mut c_void);
+        match self.pass {
+            Pass::Forward => [(x, a), (w, b), (y, result)],
+            // Its inputs are dy and w, here the other way round.
+            Pass::InputGradient | Pass::Transposed => [(w, b), (y, a), (x, result)],
+            Pass::WeightGradient => [(x, a), (y, b), (w, result)],
+        }
+    }
+
     /// What there is, fastest first, as cuDNN measures it; what fails has a status.
     fn find(&self) -> Answer<Vec<Try>> {
-        let mut tries = [Try::default(); ASKED];
-        let mut found = 0;
-        let Described { x, w, y, convolution } = *self.described;
-        let ([a, b, to], (workspace, bytes)) = (self.at.map(|at| at as *mut c_void), self.workspace);
+        let find = match self.pass {
+            Pass::Forward => cudnnFindConvolutionForwardAlgorithmEx,
+            Pass::InputGradient | Pass::Transposed => cudnnFindConvolutionBackwardDataAlgorithmEx,
+            Pass::WeightGradient => cudnnFindConvolutionBackwardFilterAlgorithmEx,
+        };
+        let (mut tries, mut found) = ([Try::default(); ASKED], 0);
+        let [(a_is, a), (b_is, b), (result_is, result)] = self.operands();
+        let (convolution, (workspace, bytes)) = (self.described.convolution, self.workspace);
         let (asked, into, workspace) = (ASKED as c_int, tries.as_mut_ptr(), workspace as *mut c_void);
         // SAFETY: the memory is as large as the descriptors say; there is room for as many tries as are asked for.
         unsafe {
-            match self.pass {
-                Pass::Forward => cudnnFindConvolutionForwardAlgorithmEx(
-                    self.handle,
-                    x,
-                    a,
-                    w,
-                    b,
-                    convolution,
-                    y,
-                    to,
-                    asked,
-                    &mut found,
-                    into,
-                    workspace,
-                    bytes,
-                ),
-                // Its inputs are dy and w.
-                Pass::InputGradient | Pass::Transposed => cudnnFindConvolutionBackwardDataAlgorithmEx(
-                    self.handle,
-                    w,
-                    b,
-                    y,
-                    a,
-                    convolution,
-                    x,
-                    to,
-                    asked,
-                    &mut found,
-                    into,
-                    workspace,
-                    bytes,
-                ),
-                Pass::WeightGradient => cudnnFindConvolutionBackwardFilterAlgorithmEx(
-                    self.handle,
-                    x,
-                    a,
-                    y,
-                    b,
-                    convolution,
-                    w,
-                    to,
-                    asked,
-                    &mut found,
-                    into,
-                    workspace,
-                    bytes,
-                ),
-            }
+            find(
+                self.handle,
+                a_is,
+                a,
+                b_is,
+                b,
+                convolution,
+                result_is,
+                result,
+                asked,
+                &mut found,
+                into,
+                workspace,
+                bytes,
+            )
         }?;
         Ok(tries.into_iter().take(found.max(0) as usize).collect())
     }
 
     fn submit(&self, algorithm: c_int) -> Answer {
-        let Described { x, w, y, convolution } = *self.described;
-        let ([a, b, to], (workspace, bytes)) = (self.at.map(|at| at as *mut c_void), self.workspace);
+        let convolve = match self.pass {
+            Pass::Forward => cudnnConvolutionForward,
+            Pass::InputGradient | Pass::Transposed => cudnnConvolutionBackwardData,
+            Pass::WeightGradient => cudnnConvolutionBackwardFilter,
+        };
+        let [(a_is, a), (b_is, b), (result_is, result)] = self.operands();
+        let (convolution, (workspace, bytes)) = (self.described.convolution, self.workspace);
         let (one, zero, workspace) = (&1.0, &0.0, workspace as *mut c_void);
         // SAFETY: as in `find`.
         unsafe {
-            match self.pass {
-                Pass::Forward => cudnnConvolutionForward(
-                    self.handle,
-                    one,
-                    x,
-                    a,
-                    w,
-                    b,
-                    convolution,
-                    algorithm,
-                    workspace,
-                    bytes,
-                    zero,
-                    y,
-                    to,
-                ),
-                Pass::InputGradient | Pass::Transposed => cudnnConvolutionBackwardData(
-                    self.handle,
-                    one,
-                    w,
-                    b,
-                    y,
-                    a,
-                    convolution,
-                    algorithm,
-                    workspace,
-                    bytes,
-                    zero,
-                    x,
-                    to,
-                ),
-                Pass::WeightGradient => cudnnConvolutionBackwardFilter(
-                    self.handle,
-                    one,
-                    x,
-                    a,
-                    y,
-                    b,
-                    convolution,
-                    algorithm,
-                    workspace,
-                    bytes,
-                    zero,
-                    w,
-                    to,
-                ),
-            }
+            convolve(
+                self.handle,
+                one,
+                a_is,
+                a,
+                b_is,
+                b,
+                convolution,
+                algorithm,
+                workspace,
+                bytes,
+                zero,
+                result_is,
+                result,
+            )
         }
     }
 }
