@@ -39,7 +39,7 @@ use ckaad::model::Architecture;
 use ckaad::model::features::Feed;
 use ckaad::model::resnet;
 use ckaad::program::Program;
-use common::{Golden, as_f64, golden_values, relative_error, to_nhwc};
+use common::{Golden, as_f64, golden_values, relative_error, stand_in, to_nhwc};
 use std::sync::Arc;
 
 struct Tolerance {
@@ -335,10 +335,12 @@ golden!(resnet18_image, "resnet18_image.safetensors", F32);
 golden!(wide_resnet50_patch, "wide_resnet50_patch.safetensors", F32_WIDE);
 
 /// The driver for GPUs takes the same first steps, on the stand-in for libcuda; those of the largest programs, which take minutes there, are
-/// left to `CKAAD_TEST_DEVICE=cuda`.
+/// left to `CKAAD_ORDERS`.
 #[test]
 fn kernels_on_the_stand_in() {
-    common::stand_in::again(&["kernels::", "--skip", "wide", "--skip", "bf16", "--skip", "scores"], 1);
+    let some = ["kernels::", "--skip", "wide", "--skip", "bf16", "--skip", "scores"];
+    let names = if stand_in::all().is_some() { &some[..1] } else { &some };
+    stand_in::orders(1).for_each(|seed| stand_in::again(names, seed));
 }
 
 /// The kernels: the first step's features, reconstructions, energies, gradients and losses, and scores.

@@ -293,7 +293,10 @@ pub fn table(e: &Evaluation, config: &Config, pro: ProDefinition) -> Result<Stri
             let [a, p, r, best] = all.map(number);
             let (name, none) = ("average", "-");
             let _ = writeln!(text, "{name:<width$} {none:>9} {none:>8} {a:>11} {p:>11} {r:>9} {best:>16}");
-            let _ = writeln!(text, "average: of the categories; overall: of all pictures as one set");
+            let _ = writeln!(
+                text,
+                "average: of the categories, where all of them have the metric; overall: of all pictures as one set"
+            );
         }
         let _ = writeln!(text, "best F1: at the threshold that fits these very pictures best; {}", pro.describe());
     }

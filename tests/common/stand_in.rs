@@ -5,7 +5,19 @@
 mod folder;
 
 pub use folder::folder;
+use std::ops::Range;
 use std::process::Command;
+
+/// Seeds of the orders of work to try: so many, or as many as `CKAAD_ORDERS` says.
+pub fn orders(usual: u64) -> Range<u64> {
+    0..all().unwrap_or(usual)
+}
+
+/// How many orders everything is to be run in, hours of work, rather than what a change can wait for.
+pub fn all() -> Option<u64> {
+    let count = std::env::var("CKAAD_ORDERS").ok()?;
+    Some(count.parse().unwrap_or_else(|_| panic!("CKAAD_ORDERS={count}: expected a number")))
+}
 
 /// Runs those of this program's tests whose names begin with one of `names`, with work done in the order of a seed. Whatever the
 /// stand-in finds fails it, too.

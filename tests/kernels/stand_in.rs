@@ -1,17 +1,20 @@
 //! The driver for GPUs on the stand-in for libcuda: what runs on the emulator by itself runs through cudarc, too, and what has work on
 //! several streams does so in whatever order that allows.
 
-use crate::common::stand_in::again;
+use crate::common::stand_in::{again, all, orders};
 
-/// But for gradients, which differ from what `parity` takes in no call of the driver.
+/// Gradients, which differ from what `parity` takes in no call of the driver, only where there is time for everything.
 #[test]
 fn everything_else() {
-    again(&["errors::", "leaves::", "parity::", "tuning::", "values::"], 0);
+    let gradients = all().map(|_| "gradients::");
+    let names = ["errors::", "leaves::", "parity::", "tuning::", "values::"].into_iter().chain(gradients);
+    let names = Vec::from_iter(names);
+    orders(1).for_each(|seed| again(&names, seed));
 }
 
 #[test]
 fn streams_in_any_order() {
-    (0..20).for_each(|seed| again(&["lanes::"], seed));
+    orders(20).for_each(|seed| again(&["lanes::"], seed));
     // Trainings, which take their time.
-    (0..3).for_each(|seed| again(&["kept::"], seed));
+    orders(3).for_each(|seed| again(&["kept::"], seed));
 }

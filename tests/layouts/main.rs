@@ -229,6 +229,12 @@ fn visa() {
     let own = write(root, "split_csv/own.csv", "path,label\n../candle/Data/Images/Normal/0000.JPG,good\n");
     assert_eq!(summary(&only(open(&own, "csv"))), "train good 1");
 
+    // Pictures of which the table says nothing.
+    pictures(root, "candle/Data/Images/Normal/0007.JPG candle/Data/Images/Normal/0008.JPG");
+    let [candle, pcb1] = open(root, "visa").categories.try_into().unwrap();
+    assert!(candle.notes[0].starts_with("2 pictures below ") && candle.notes[0].ends_with("0007.JPG, for one"));
+    assert_eq!(pcb1.notes, [""; 0]);
+
     // What an object lacks is told of it alone.
     fs::remove_file(root.join("candle/Data/Images/Normal/0001.JPG")).unwrap();
     fs::remove_dir_all(root.join("pcb1")).unwrap();
@@ -472,6 +478,7 @@ fn elpv() {
     let dir = folder();
     let root = dir.path();
     pictures(root, &series("images/cell000#.png", 1..10));
+    pictures(root, "images/cell0011.png");
     let mut table = String::new();
     for i in 1..=5 {
         table += &format!("images/cell000{i}.png  0.0                mono\n");
@@ -484,6 +491,7 @@ fn elpv() {
     let expected = "train functional 4, train -defective_mono 1, train -defective_poly 1, test functional 1";
     assert_eq!(summary(&category), expected);
     assert!(category.notes[0].contains("1 cell of which the experts were not sure"), "{:?}", category.notes);
+    assert!(category.notes.iter().any(|n| n.starts_with("1 picture below ") && n.contains("cell0011.png")));
     let left_out = category.train.unwrap().left_out.join("\n");
     assert!(
         left_out.contains("line 9: expected a probability") && left_out.contains("line 10: there is no file"),

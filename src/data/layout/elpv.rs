@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::found::{Found, normal_classes};
+use super::found::{Found, no_row_names, normal_classes};
 use super::records::Said;
 use super::{Category, Layout, Options, Sample};
 use crate::error::{Error, Result, plural};
@@ -84,6 +84,7 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
             .notes
             .push(format!("{cells} of which the experts were not sure (probability above 0 and below 1) not taken"));
     }
+    found.notes.extend(no_row_names(&root.join("images"), &file, &said.pictures()));
     if samples.is_empty() {
         let why = found.left_out.first().map_or("it is empty".into(), String::clone);
         invalid!("{}: no line can be used: {why}", file.display());

@@ -1,10 +1,10 @@
 //! What a layout collects of a category, and the decisions that layouts share: which classes are normal, and a split where the
 //! owners publish none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::{Category, Options, Sample, Split, TestSet, TrainSet, split};
+use super::{Category, Options, Sample, Split, TestSet, TrainSet, name_of, split};
 use crate::data::listing::{self, PassedOver};
 use crate::error::{Error, Result, plural};
 use crate::invalid;
@@ -112,6 +112,18 @@ impl Found {
         let (passed_over, problems, notes) = (PassedOver::default(), self.problems, self.notes);
         Category { name: name.into(), train, validation, test, passed_over, problems, notes }.telling_of_validation()
     }
+}
+
+/// What to say of the pictures below a folder that no usable row of its table names; nothing where there are none.
+pub fn no_row_names(folder: &Path, table: &Path, named: &HashSet<&Path>) -> Option<String> {
+    let pictures = listing::readable(folder, &[], &mut vec![]).map_or_else(|_| vec![], |found| found.pictures);
+    let without: Vec<&PathBuf> = pictures.iter().filter(|path| !named.contains(path.as_path())).collect();
+    let first = without.first()?;
+    let (count, table, first) = (plural(without.len(), "picture"), table.display(), name_of(first));
+    Some(format!(
+        "{count} below {} not taken, as no usable row of {table} names them: {first}, for one",
+        folder.display()
+    ))
 }
 
 /// Which of the classes in `root` are normal, in any case: those asked for, else those of `usual` that are there.

@@ -1,8 +1,8 @@
 //! CSV files as records, each with the line on which it begins.
 
 use ::csv::{ErrorKind, ReaderBuilder, StringRecord, Trim};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, plural};
@@ -72,6 +72,11 @@ pub fn column(file: &Path, header: &StringRecord, names: &[&str]) -> Result<Opti
 pub struct Said(HashMap<PathBuf, (usize, String)>);
 
 impl Said {
+    /// Those of which anything was said.
+    pub fn pictures(&self) -> HashSet<&Path> {
+        self.0.keys().map(PathBuf::as_path).collect()
+    }
+
     /// The line that said the same of the picture before this one did, if there is any. What says something else is an error.
     pub fn before(&mut self, file: &Path, line: usize, picture: &Path, called: &str) -> Result<Option<usize>> {
         match self.0.entry(picture.to_path_buf()) {

@@ -3,6 +3,7 @@
 //! whose columns are `object,split,label,image,mask`, unless another table there is named (`2cls_highshot.csv`, where anomalies are
 //! labelled). Pixels of masks hold 1 and above, not 255.
 
+use super::found::no_row_names;
 use super::{Category, Layout, Options, name_of, records, table};
 use crate::data::listing;
 use crate::error::Result;
@@ -45,7 +46,7 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
         return read_all(root, &above, options);
     }
     let above = folder_of(root);
-    let mut categories = table::read_table(&above.join(TABLE), &above, options)?;
+    let mut categories = read_table(&above.join(TABLE), &above, options)?;
     let name = name_of(root);
     categories.retain(|c| c.name == name);
     if categories.is_empty() {
@@ -56,12 +57,23 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
 
 /// All objects of a table. The first tells which lie below `base` that the table has not.
 fn read_all(file: &Path, base: &Path, options: &Options) -> Result<Vec<Category>> {
-    let mut categories = table::read_table(file, base, options)?;
+    let mut categories = read_table(file, base, options)?;
     let folders = listing::folders(base, "").map(|found| found.0).unwrap_or_default();
     let objects = folders.iter().filter(|folder| folder.join("Data/Images").is_dir()).map(|folder| name_of(folder));
     let others: Vec<String> = objects.filter(|name| categories.iter().all(|c| c.name != *name)).collect();
     if let (Some(first), false) = (categories.first_mut(), others.is_empty()) {
         first.notes.push(format!("no categories, as {} has no rows of them: {}", file.display(), others.join(", ")));
+    }
+    Ok(categories)
+}
+
+/// What the table says, and which pictures of its objects it says nothing of.
+fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Category>> {
+    let mut categories = table::read_table(file, base, options)?;
+    for category in &mut categories {
+        let named = category.samples().map(|(_, sample)| sample.path()).collect();
+        let note = no_row_names(&base.join(&category.name).join("Data/Images"), file, &named);
+        category.notes.extend(note);
     }
     Ok(categories)
 }
