@@ -24,6 +24,7 @@ pub mod experiment;
 pub mod metrics;
 pub mod model;
 pub mod output;
+pub mod pretrain;
 pub mod program;
 pub mod report;
 pub mod score;

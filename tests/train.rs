@@ -3,7 +3,8 @@
 use ckaad::data::layout::TrainSet;
 use ckaad::data::synthetic::{self, Spec};
 use ckaad::detector::ckaad::{self as paper, autoencoder, discriminator, discriminator::Level};
-use ckaad::detector::file::{Config, Prefixed};
+use ckaad::detector::file::Config;
+use ckaad::model::saved::Prefixed;
 use ckaad::detector::options::Options;
 use ckaad::detector::{BatchSpec, Detector, Features, Fit, Fitted, Learning, Method, Progress, StepSpec, Steps};
 use ckaad::engine::device::Backend;

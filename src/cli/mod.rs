@@ -29,10 +29,12 @@ mod experiment;
 mod gradcheck;
 mod info;
 mod inputs;
+mod log_file;
 mod message;
 mod options;
 mod path;
 mod plan;
+mod pretrain;
 mod progress;
 mod score;
 mod shell;
@@ -89,6 +91,7 @@ struct Cli {
 enum Command {
     Demo(demo::Args),
     Train(train::Args),
+    Pretrain(pretrain::Args),
     Score(score::Args),
     Eval(eval::Args),
     Threshold(threshold::Args),

@@ -3,6 +3,7 @@
 use super::data::{Data, Named};
 use super::detector::DetectorArgs;
 use super::inputs::{tell_hard_links, tell_left_out, tell_passed_over};
+use super::log_file::LogFile;
 use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
 use crate::data::layout::{COARSE, Category, NORMAL, TrainSet};
@@ -19,8 +20,7 @@ use crate::train::{self, beside, path_of};
 use crate::{Error, Result};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{IsTerminal, Read, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -156,11 +156,6 @@ fn log_path(args: &Args) -> PathBuf {
     args.log.clone().unwrap_or_else(|| beside(&args.out, "log.jsonl"))
 }
 
-fn open_log(args: &Args) -> Result<File> {
-    let path = log_path(args);
-    File::options().create(true).read(true).append(true).open(&path).map_err(|e| Error::io(&path, e))
-}
-
 /// Refuses to write where nothing can be written, where something is already, and over what is read.
 fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, set: &TrainSet) -> Result<()> {
     let mut outputs = vec![("--out", args.out.clone(), FileKind::Tensors)];
@@ -273,7 +268,7 @@ pub fn run(args: &Args) -> Result<bool> {
         normal_class,
     };
     let log = match settings.detector.learning() {
-        Learning::Steps(_) => Some(open_log(args)?),
+        Learning::Steps(_) => Some(LogFile::open(&log_path(args), "epoch")?),
         Learning::Fit(_) => None,
     };
 
@@ -338,29 +333,22 @@ fn tell_checkpoint(out: &Path) {
 /// Shows a run's events and keeps its log.
 pub struct Teller {
     bar: Mutex<Option<ProgressBar>>,
-    log: Option<Mutex<File>>,
+    log: Option<Mutex<LogFile>>,
     epochs: usize,
     /// Losses that are shown.
     shown: &'static [&'static str],
-    /// Epochs of an earlier run that the log keeps, until this run's first line is written.
-    behind: Mutex<Option<usize>>,
     /// Standard error is no terminal: one line an epoch instead of bars.
     quiet: bool,
 }
 
-/// A lock whose holder cannot have panicked half-way through anything that matters.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 impl Teller {
-    pub fn new(epochs: usize, detector: &dyn Detector, log: Option<File>) -> Self {
+    pub fn new(epochs: usize, detector: &dyn Detector, log: Option<LogFile>) -> Self {
         let shown = match detector.learning() {
             Learning::Steps(how) => how.shown(),
             Learning::Fit(_) => &[],
         };
         let quiet = !std::io::stderr().is_terminal();
-        Teller { bar: Mutex::new(None), log: log.map(Mutex::new), epochs, shown, behind: Mutex::new(None), quiet }
+        Teller { bar: Mutex::new(None), log: log.map(Mutex::new), epochs, shown, quiet }
     }
 
     pub fn tell(&self, event: Event) {
@@ -395,14 +383,14 @@ impl Teller {
                 } else if (epoch, step) != (0, 0) {
                     self.line(&format!("resumed in epoch {}, after step {step}", epoch + 1));
                 }
-                *lock(&self.behind) = Some(epoch);
+                self.with_log(|log| log.begin_behind(epoch as u64));
             }
             Event::Epoch(log) => {
                 if self.quiet {
                     let losses = self.list(&log.losses, |name, v| format!("{name} {v:.5}, "));
                     self.line(&format!("epoch {}/{}: {losses}{:.1} s", log.epoch, self.epochs, log.seconds));
                 }
-                self.write_log(log);
+                self.with_log(|file| file.write(log));
             }
         }
     }
@@ -431,37 +419,9 @@ impl Teller {
         }
     }
 
-    /// Cuts the log after the lines of the first `epochs` epochs: what a run behind it wrote, this one writes again.
-    fn keep_log(&self, epochs: usize) {
-        let Some(Ok(mut file)) = self.log.as_ref().map(Mutex::lock) else { return };
-        // A pipe or a device has no lines to keep.
-        if !file.metadata().is_ok_and(|m| m.is_file()) {
-            return;
-        }
-        let mut text = String::new();
-        let cut = file.read_to_string(&mut text).and_then(|_| {
-            let done = |line: &&str| {
-                let line: Result<serde_json::Value, _> = serde_json::from_str(line);
-                line.is_ok_and(|l| l["epoch"].as_u64().is_some_and(|e| e <= epochs as u64))
-            };
-            let kept: usize = text.split_inclusive('\n').take_while(done).map(str::len).sum();
-            file.set_len(kept as u64)
-        });
-        if let Err(e) = cut {
-            warning!("the old log cannot be cut: {e}");
-        }
-    }
-
-    fn write_log(&self, log: &EpochLog) {
-        // Only now is there something to take the place of what an earlier run wrote.
-        if let Some(epochs) = lock(&self.behind).take() {
-            self.keep_log(epochs);
-        }
-        let Some(Ok(mut file)) = self.log.as_ref().map(Mutex::lock) else { return };
-        let written =
-            serde_json::to_string(log).map_err(std::io::Error::from).and_then(|line| writeln!(file, "{line}"));
-        if let Err(e) = written {
-            warning!("the log cannot be written: {e}");
+    fn with_log(&self, write: impl FnOnce(&mut LogFile)) {
+        if let Some(Ok(mut log)) = self.log.as_ref().map(Mutex::lock) {
+            write(&mut log);
         }
     }
 

@@ -15,6 +15,7 @@ use crate::data::digest::Digests;
 use crate::engine::device::Session;
 use crate::engine::params::Values;
 use crate::engine::tape::NetId;
+use crate::model::saved::Prefixed;
 use crate::model::{Architecture, TensorSource, resnet};
 use crate::program::Program;
 use crate::weights::{Archive, Tensor, write_safetensors};
@@ -68,26 +69,6 @@ impl Config {
             calibrated_on,
             extra,
         }
-    }
-}
-
-/// Tensors of an archive under a prefix.
-pub struct Prefixed<'a> {
-    pub archive: &'a Archive,
-    pub prefix: &'a str,
-}
-
-impl TensorSource for Prefixed<'_> {
-    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
-        self.archive.f32(&format!("{}{name}", self.prefix), shape)
-    }
-
-    fn names(&self) -> Vec<&str> {
-        self.archive.names().filter_map(|name| name.strip_prefix(self.prefix)).collect()
-    }
-
-    fn describe(&self) -> String {
-        self.archive.path().display().to_string()
     }
 }
 

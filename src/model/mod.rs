@@ -4,10 +4,12 @@
 //! Parameter names are those of the authors' state dicts (torchvision's for the backbone).
 
 pub mod features;
+mod folded;
 pub mod init;
 pub mod layers;
 pub mod pretrained;
 pub mod resnet;
+pub mod saved;
 
 use crate::engine::params::{Parameters, Values};
 use crate::{Error, Result, invalid};

@@ -1,6 +1,7 @@
 //! Backbone weights by what somebody calls them: a file, a name from the registry, or `random`.
 
 use super::TensorSource;
+use super::folded::{self, Stored};
 use super::init::RandomBackbone;
 use crate::weights::{Archive, registry};
 use crate::{Result, invalid};
@@ -17,12 +18,16 @@ pub enum Pretrained {
 pub struct BackboneFile {
     pub archive: Archive,
     prefix: String,
+    /// Torchvision's names of its tensors, where its batch norms are folded into the convolutions.
+    folded: Option<Vec<String>>,
 }
 
 /// Every ResNet has it, and little else is called so.
 const FIRST: &str = "conv1.weight";
 /// Both are there beside it in a ResNet, but not in its blocks.
-const BESIDE: [&str; 2] = ["bn1.weight", "layer1.0.conv1.weight"];
+const BESIDE: [&str; 1] = ["layer1.0.conv1.weight"];
+/// One of them is there, too: of a folded one the second.
+const NORM: [&str; 2] = ["bn1.weight", folded::BIAS];
 
 impl Pretrained {
     /// `random`, a file, or the name of weights that were fetched.
@@ -37,7 +42,8 @@ impl Pretrained {
 /// What all names of a backbone's tensors begin with; nothing where there is none. A file with several networks under different
 /// prefixes is refused.
 pub fn prefix_of(archive: &Archive) -> Result<String> {
-    let whole = |prefix: &&str| BESIDE.iter().all(|name| archive.contains(&format!("{prefix}{name}")));
+    let has = |prefix: &str, name: &str| archive.contains(&format!("{prefix}{name}"));
+    let whole = |prefix: &&str| BESIDE.iter().all(|n| has(prefix, n)) && NORM.iter().any(|n| has(prefix, n));
     let of = |name: &'_ str| name.strip_suffix(FIRST).map(str::to_string);
     let prefixes: Vec<String> = archive
         .names()
@@ -65,7 +71,26 @@ impl BackboneFile {
     /// Finds the prefix, as [`prefix_of`].
     pub fn new(archive: Archive) -> Result<Self> {
         let prefix = prefix_of(&archive)?;
-        Ok(BackboneFile { archive, prefix })
+        let inside = || archive.names().filter_map(|name| name.strip_prefix(&*prefix));
+        let folded = inside().any(|name| name == folded::BIAS);
+        let folded = folded.then(|| inside().map(|name| folded::torchvision(name).into_owned()).collect());
+        Ok(BackboneFile { archive, prefix, folded })
+    }
+
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
+        let of = |name: &str| self.archive.f32(&format!("{}{name}", self.prefix), shape);
+        match folded::stored(name) {
+            Stored::As(stored) if self.folded.is_some() => of(&stored),
+            Stored::All(value) if self.folded.is_some() => Ok(vec![value; shape.iter().product()].into()),
+            _ => of(name),
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        match &self.folded {
+            Some(names) => names.iter().map(String::as_str).collect(),
+            None => self.archive.names().filter_map(|n| n.strip_prefix(&*self.prefix)).collect(),
+        }
     }
 
     /// What all names of the backbone's tensors begin with.
@@ -77,14 +102,14 @@ impl BackboneFile {
 impl TensorSource for Pretrained {
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
         match self {
-            Pretrained::File(file) => file.archive.f32(&format!("{}{name}", file.prefix), shape),
+            Pretrained::File(file) => file.tensor(name, shape),
             Pretrained::Random(random) => random.tensor(name, shape),
         }
     }
 
     fn names(&self) -> Vec<&str> {
         match self {
-            Pretrained::File(file) => file.archive.names().filter_map(|n| n.strip_prefix(&*file.prefix)).collect(),
+            Pretrained::File(file) => file.names(),
             Pretrained::Random(random) => random.names(),
         }
     }

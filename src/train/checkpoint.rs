@@ -3,12 +3,13 @@
 
 use super::events::Losses;
 use super::job::Job;
-use super::part::{Part, read_params};
+use super::part::Part;
 use super::settings::{Key, Settings};
-use crate::detector::file::{Config, Contents, Prefixed, save};
+use crate::detector::file::{Config, Contents, save};
 use crate::engine::params::{Parameter, Values};
-use crate::engine::tape::{State, Tape};
-use crate::model::{TensorSource, network, resnet};
+use crate::engine::tape::NetId;
+use crate::model::saved::{read_params, read_states, restore};
+use crate::model::{TensorSource, resnet};
 use crate::weights::Archive;
 use crate::{Error, Result, invalid};
 use std::collections::HashSet;
@@ -90,19 +91,10 @@ pub fn write(path: &Path, job: &Job, config: &Config, key: &Key, position: &Posi
     config.extra.insert(POSITION.into(), position.to_text());
     config.extra.insert(SECONDS.into(), position.seconds.to_string());
     let networks = networks(parts)?;
-    let mut held: Vec<(String, Vec<f32>)> = Vec::new();
-    for part in parts {
-        let tape = part.session.tape();
-        for state in tape.states() {
-            held.push((state_name(tape, state), part.session.read(state.var)?));
-        }
-    }
-    let state = held.iter().map(|(name, v)| (name.clone(), v.as_slice())).collect();
+    let held: Vec<Vec<(String, Vec<f32>)>> =
+        parts.iter().map(|part| read_states(&*part.session)).collect::<Result<_>>()?;
+    let state = held.iter().flatten().map(|(name, v)| (name.clone(), v.as_slice())).collect();
     save(path, &Contents { config: &config, backbone: job.source, networks: &networks, state })
-}
-
-fn state_name(tape: &Tape, state: &State) -> String {
-    format!("train.{}.{}", tape.parameters(state.net).network, state.name)
 }
 
 /// Restores sessions from the checkpoint; returns where the run was.
@@ -145,17 +137,9 @@ pub fn read(
     };
     let trained: HashSet<String> = parts.iter().flat_map(names).collect();
     for part in parts {
-        for n in &part.program.networks {
-            let parameters = part.program.tape.parameters(n.id);
-            if trained.contains(&parameters.network) {
-                let source = Prefixed { archive: &archive, prefix: &format!("{}.", parameters.network) };
-                part.session.write_params(n.id, &network(&source, parameters)?)?;
-            }
-        }
-        for state in part.program.tape.states() {
-            let (name, len) = (state_name(&part.program.tape, state), part.program.tape.shape(state.var).len());
-            part.session.write(state.var, &archive.f32(&name, &[len])?)?;
-        }
+        let of_trained = |n: &NetId| trained.contains(&part.program.tape.parameters(*n).network);
+        let networks: Vec<NetId> = part.program.networks.iter().map(|n| n.id).filter(of_trained).collect();
+        restore(&mut *part.session, &networks, &archive)?;
     }
     Ok(position)
 }

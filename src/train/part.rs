@@ -2,13 +2,12 @@
 
 use super::job::Job;
 use crate::engine::device::Session;
-use crate::engine::params::Values;
 use crate::engine::tape::NetId;
+use crate::model::saved::read_params;
 use crate::model::{network, resnet};
 use crate::program::Program;
 use crate::{Result, invalid};
 use std::collections::HashSet;
-use std::sync::Arc;
 
 /// One of a step's programs, with its memory.
 pub struct Part {
@@ -60,11 +59,4 @@ pub fn hand_over(parts: &mut [Part], from: usize) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// The parameters of one network as they are in a session.
-pub fn read_params(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
-    let mut values = Values::zeros(Arc::new(session.tape().parameters(net).clone()));
-    session.read_params(net, &mut values)?;
-    Ok(values)
 }

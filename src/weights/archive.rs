@@ -109,10 +109,18 @@ impl Archive {
     /// Errors name the file and what is wrong with it; a pickle that would call anything is refused.
     pub fn open(path: impl AsRef<Path>) -> Result<Archive> {
         let path = path.as_ref();
-        let map = map::open(path)?;
-        let parsed = parse(&map).map_err(|e| e.within(path.display()))?;
+        Self::of(path, Held::Mapped(map::open(path)?))
+    }
+
+    /// The same of a file that is part of the program, under a name in place of a path.
+    pub fn built_in(name: &str, bytes: &'static [u8]) -> Result<Archive> {
+        Self::of(Path::new(name), Held::BuiltIn(bytes))
+    }
+
+    fn of(path: &Path, held: Held) -> Result<Archive> {
+        let parsed = parse(held.bytes()).map_err(|e| e.within(path.display()))?;
         let Parsed { format, index: Index { entries, refused }, inflated, metadata } = parsed;
-        let held = inflated.map_or(Held::Mapped(map), Held::Inflated);
+        let held = inflated.map_or(held, Held::Inflated);
         // The readers of all formats return distinct names.
         let by_name = entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), i)).collect();
         Ok(Archive { path: path.to_path_buf(), held, format, entries, refused, by_name, metadata })
@@ -204,6 +212,7 @@ impl Archive {
 /// Where an archive's bytes are.
 enum Held {
     Mapped(memmap2::Mmap),
+    BuiltIn(&'static [u8]),
     /// What a compressed zip holds.
     Inflated(Vec<u8>),
 }
@@ -212,6 +221,7 @@ impl Held {
     fn bytes(&self) -> &[u8] {
         match self {
             Held::Mapped(map) => map,
+            Held::BuiltIn(bytes) => bytes,
             Held::Inflated(bytes) => bytes,
         }
     }
