@@ -5,7 +5,8 @@ use super::options::{Device, count, named, share};
 use super::progress;
 use crate::data::formula::{FAMILIES, Formula, sheet};
 use crate::model::Architecture;
-use crate::output::{FileKind, Outputs, OurFolder, expect_new};
+use crate::report::encode::png_rgb;
+use crate::output::{FileKind, OurFolder, Outputs, expect_new};
 use crate::pretrain::{self, Ended, Event, Line, Objective, Optimizer, Recipe, Settings, path_of};
 use crate::train::beside;
 use crate::{Error, Result};
@@ -208,19 +209,27 @@ pub fn run(args: &Args) -> Result<bool> {
 /// A line of the log, for people.
 fn describe(line: &Line, steps: u32) -> String {
     let held_out = line.held_out.map(|found| format!(", held out {:.2} %", 100.0 * found.accuracy));
-    let waiting = if line.waiting >= 0.01 { format!(", {:.0} % of it for pictures", 100.0 * line.waiting) } else { String::new() };
+    let waiting = if line.waiting >= 0.01 {
+        format!(", {:.0} % of it for pictures", 100.0 * line.waiting)
+    } else {
+        String::new()
+    };
     let (step, loss, seconds) = (line.step, line.loss, line.seconds);
     format!("step {step}/{steps}: loss {loss:.4}{}, {seconds:.0} s{waiting}", held_out.unwrap_or_default())
 }
+
+/// Classes on a contact sheet, and pictures of each.
+const ROWS: usize = 16;
+const COLUMNS: usize = 10;
 
 /// Writes a contact sheet of every family.
 fn preview(folder: &Path, formula: &Formula) -> Result<bool> {
     Outputs::default().folder("--preview", folder)?;
     let mut ours = OurFolder::open(folder.to_path_buf())?;
-    for family in FAMILIES {
-        let name = format!("{}.png", family.name);
-        let png = sheet::png(formula, family)?;
-        let path = ours.write(Path::new(&name), |file| file.write_all(&png))?;
+    for (i, family) in FAMILIES.iter().enumerate() {
+        let picture = sheet(formula, i, formula.classes_per_family.min(ROWS), COLUMNS);
+        let png = png_rgb(&picture.rgb, picture.width, picture.height)?;
+        let path = ours.write(Path::new(&format!("{}.png", family.name)), |file| file.write_all(&png))?;
         note!("{}: {}", path.display(), family.summary);
     }
     Ok(true)

@@ -12,7 +12,7 @@ use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
 use crate::output::{FileKind, Outputs, expect_new};
-use crate::train::events::{Ended, EpochLog, Event, Losses};
+use crate::train::events::{Ended, Event, Losses};
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
 use crate::train::setup::Setup;

@@ -2,6 +2,7 @@
 
 pub mod digest;
 pub mod elastic;
+pub mod formula;
 pub mod image;
 pub mod layout;
 pub mod listing;

@@ -13,7 +13,9 @@ const UNIT_VARIANCE: f32 = 1.0 - 1e-5;
 pub fn torchvision(name: &str) -> Cow<'_, str> {
     let Some(conv) = name.strip_suffix(".bias") else { return name.into() };
     match conv.rsplit_once('.') {
-        Some((block, last)) if last.starts_with("conv") => format!("{block}.{}.bias", last.replace("conv", "bn")).into(),
+        Some((block, last)) if last.starts_with("conv") => {
+            format!("{block}.{}.bias", last.replace("conv", "bn")).into()
+        }
         Some((downsample, "0")) => format!("{downsample}.1.bias").into(),
         None if conv.starts_with("conv") => format!("{}.bias", conv.replace("conv", "bn")).into(),
         _ => name.into(),

@@ -55,8 +55,7 @@ pub fn restore(session: &mut dyn Session, networks: &[NetId], archive: &Archive)
         session.write_params(*net, &network(&source, &parameters)?)?;
     }
     let tape = session.tape();
-    let states: Vec<_> =
-        tape.states().iter().map(|s| (s.var, state_name(tape, s), tape.shape(s.var).len())).collect();
+    let states: Vec<_> = tape.states().iter().map(|s| (s.var, state_name(tape, s), tape.shape(s.var).len())).collect();
     for (var, name, len) in states {
         session.write(var, &archive.f32(&name, &[len])?)?;
     }

@@ -26,7 +26,13 @@ fn class_of(seed: u64, instance: u64, classes: usize) -> usize {
 }
 
 /// Draws pictures of consecutive instances, with labels for maps of these sides.
-pub fn draw(recipe: &Recipe, formula: &Formula, sides: &[usize], instances: Range<u64>, scratch: &mut Scratch) -> Batch {
+pub fn draw(
+    recipe: &Recipe,
+    formula: &Formula,
+    sides: &[usize],
+    instances: Range<u64>,
+    scratch: &mut Scratch,
+) -> Batch {
     let (size, n) = (formula.size, (instances.end - instances.start) as usize);
     let mut pixels = vec![0; n * size * size * 3];
     let mut labels: Vec<Vec<f32>> = sides.iter().map(|side| Vec::with_capacity(n * side * side)).collect();
@@ -38,9 +44,10 @@ pub fn draw(recipe: &Recipe, formula: &Formula, sides: &[usize], instances: Rang
                 labels.iter_mut().for_each(|l| l.push(class as f32));
             }
             Objective::Dense => {
-                let regions = formula.mosaic(instance, out, scratch);
                 for (side, l) in sides.iter().zip(&mut labels) {
-                    l.extend(regions.labels(*side).map(|class| class as f32));
+                    let mut cells = vec![0; side * side];
+                    formula.mosaic(instance, size / side, out, &mut cells, scratch);
+                    l.extend(cells.into_iter().map(|class| class as f32));
                 }
             }
         }

@@ -3,7 +3,7 @@
 use super::recipe::{Objective, Optimizer, Recipe};
 use crate::Result;
 use crate::engine::ops::conv2d;
-use crate::engine::ops::optimizer::{Adam, Sgd};
+use crate::engine::ops::optimizer::{Adam, Decay, Sgd};
 use crate::engine::params::Init;
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::{DType, Shape};
@@ -76,18 +76,20 @@ pub fn step(recipe: &Recipe, dtype: DType) -> Result<(Program, Var)> {
     }
     layers::update_running(t, backbone, &statistics)?;
     for net in [backbone, head] {
-        t.weight_decay(net, recipe.weight_decay)?;
+        if recipe.weight_decay > 0.0 {
+            let how = match recipe.optimizer {
+                Optimizer::Sgd { .. } => Decay::L2,
+                Optimizer::Adam => Decay::Decoupled { lr: recipe.lr, schedule: recipe.schedule() },
+            };
+            t.weight_decay(net, recipe.weight_decay, how, |p| p.file_shape.len() == 4)?;
+        }
         match recipe.optimizer {
             Optimizer::Sgd { momentum } => {
                 t.sgd(Sgd { net, lr: recipe.lr, momentum, nesterov: true, schedule: recipe.schedule() })?
             }
-            Optimizer::Adam => t.adam(Adam {
-                net,
-                lr: recipe.lr,
-                betas: (0.9, 0.999),
-                eps: 1e-8,
-                schedule: recipe.schedule(),
-            })?,
+            Optimizer::Adam => {
+                t.adam(Adam { net, lr: recipe.lr, betas: (0.9, 0.999), eps: 1e-8, schedule: recipe.schedule() })?
+            }
         }
     }
     let loss = t.output(loss);

@@ -36,7 +36,9 @@ impl Objective {
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
     /// With momentum.
-    Sgd { momentum: f64 },
+    Sgd {
+        momentum: f64,
+    },
     Adam,
 }
 
@@ -66,15 +68,11 @@ pub struct Recipe {
 
 impl Recipe {
     pub fn formula(&self) -> Formula {
-        Formula {
-            size: self.architecture.image_size,
-            classes_per_family: self.classes_per_family,
-            seed: self.seed,
-        }
+        Formula { size: self.architecture.image_size, classes_per_family: self.classes_per_family, seed: self.seed }
     }
 
     pub fn schedule(&self) -> LrSchedule {
-        LrSchedule::Cosine { warmup: self.warmup, steps: self.steps }
+        LrSchedule::Cosine { warmup: self.warmup as usize, steps: self.steps as usize }
     }
 
     /// Refuses what cannot be computed with.
