@@ -31,6 +31,7 @@ pub mod weighted_sum;
 
 use crate::engine::real::Real;
 use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tensor::{DType, Shape};
 use crate::{Error, Result};
 use std::fmt::Debug;
 use std::ops::Range;
@@ -97,14 +98,21 @@ pub type Gradients = Result<Vec<Option<Var>>>;
 pub struct Backward<'a> {
     pub tape: &'a mut Tape,
     record: &'a Record,
+    /// Where the record is on the tape.
+    at: usize,
     given: &'a [Option<Var>],
     wanted: &'a [bool],
 }
 
 impl<'a> Backward<'a> {
-    /// `given` has one entry for every output of the record, `wanted` one for every input.
-    pub fn new(tape: &'a mut Tape, record: &'a Record, given: &'a [Option<Var>], wanted: &'a [bool]) -> Self {
-        Backward { tape, record, given, wanted }
+    /// Of `record`, the tape's record `at`. `given` has one entry for every output of it, `wanted` one for every input.
+    pub fn new(
+        tape: &'a mut Tape,
+        (at, record): (usize, &'a Record),
+        given: &'a [Option<Var>],
+        wanted: &'a [bool],
+    ) -> Self {
+        Backward { tape, record, at, given, wanted }
     }
 
     /// The `i`-th input of the record.
@@ -115,6 +123,20 @@ impl<'a> Backward<'a> {
     /// The `i`-th output of the record: its result, or what it saved.
     pub fn output(&self, i: usize) -> Var {
         self.record.outputs[i]
+    }
+
+    /// What the record is to save beside its only result now that its gradient is taken, for ops that would write it in vain
+    /// where none is: `op` in place of the record's own also writes it.
+    pub fn save(&mut self, op: impl Into<Op>, shape: Shape, dtype: DType) -> Var {
+        // Another gradient of the same record may have asked before.
+        if let Some(saved) = self.record.outputs.get(1) {
+            return *saved;
+        }
+        let saved = self.tape.fresh(shape, dtype);
+        let record = &mut self.tape.records[self.at];
+        record.op = op.into();
+        record.outputs.push(saved);
+        saved
     }
 
     /// The gradient of the `i`-th output; `None` if nothing depends on it.
@@ -202,7 +224,9 @@ operations! {
     L2Normalize(l2_normalize::L2Normalize),
     L2NormalizeBwd(l2_normalize::L2NormalizeBwd),
     MaxPool(pool::MaxPool),
+    MaxPoolBwd(pool::MaxPoolBwd),
     MeanPool(pool::MeanPool),
+    MeanPoolBwd(pool::MeanPoolBwd),
     Nearest(nearest::Nearest),
     Neighbourhood(neighbourhood::Neighbourhood),
     Preprocess(preprocess::Preprocess),
