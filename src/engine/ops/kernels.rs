@@ -6,6 +6,7 @@ use super::batch_norm::cuda::RunningUpdate;
 use super::concat::cuda::ConcatParts;
 use super::conv2d::Conv2d;
 use super::cosine::cuda::CosineLayers;
+use super::cross_entropy::cuda::Classes;
 use super::interpolate::Interpolate;
 use super::nearest::Nearest;
 use super::neighbourhood::Neighbourhood;

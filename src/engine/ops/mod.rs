@@ -14,6 +14,7 @@ pub mod concat;
 pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod cosine;
+pub mod cross_entropy;
 pub mod energy;
 pub mod fill;
 pub mod gather;
@@ -214,6 +215,8 @@ operations! {
     CosineLoss(cosine::Loss),
     CosineLossBwd(cosine::LossBwd),
     CosineMap(cosine::Map),
+    CrossEntropy(cross_entropy::CrossEntropy),
+    CrossEntropyBwd(cross_entropy::CrossEntropyBwd),
     Energy(energy::Energy),
     EnergyBwd(energy::EnergyBwd),
     Fill(fill::Fill),
@@ -253,6 +256,7 @@ pub fn cases() -> Vec<case::Case> {
         preprocess::cases::cases(),
         energy::cases::cases(),
         cosine::cases::cases(),
+        cross_entropy::cases::cases(),
         weighted_sum::cases::cases(),
         anomaly_map::cases::cases(),
         topk::cases::cases(),
