@@ -10,7 +10,7 @@ use super::cross_entropy::cuda::Classes;
 use super::interpolate::Interpolate;
 use super::nearest::Nearest;
 use super::neighbourhood::Neighbourhood;
-use super::optimizer::cuda::AdamRates;
+use super::optimizer::cuda::{AdamRates, Rate, SgdRates};
 use super::pool::Pool;
 use super::preprocess::cuda::{PixelScale, ResizeAxis};
 use super::weighted_sum::cuda::Weights;

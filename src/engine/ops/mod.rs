@@ -234,7 +234,9 @@ operations! {
     Neighbourhood(neighbourhood::Neighbourhood),
     Preprocess(preprocess::Preprocess),
     RunningStats(batch_norm::RunningStats),
+    Sgd(optimizer::Sgd),
     TopKMean(topk::TopKMean),
+    WeightDecay(optimizer::WeightDecay),
     WeightedSum(weighted_sum::WeightedSum),
     WeightedSumBwd(weighted_sum::WeightedSumBwd),
 }
