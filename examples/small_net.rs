@@ -3,7 +3,7 @@
 //!     cargo run --release --example small_net
 
 use ckaad::engine::device::cpu;
-use ckaad::engine::ops::optimizer::Adam;
+use ckaad::engine::ops::optimizer::{Adam, LrSchedule};
 use ckaad::engine::ops::{Activation, conv2d};
 use ckaad::engine::params::Init;
 use ckaad::engine::tape::Tape;
@@ -24,7 +24,7 @@ fn main() -> ckaad::Result<()> {
     let loss = t.cosine_loss(y, found, 0..4)?;
     // Appends the gradients' records, then the optimizer's.
     t.backward(loss, net)?;
-    t.adam(Adam { net, lr: 0.01, betas: (0.9, 0.999), eps: 1e-8 })?;
+    t.adam(Adam { net, lr: 0.01, betas: (0.9, 0.999), eps: 1e-8, schedule: LrSchedule::Constant })?;
     t.output(loss);
     print!("{t}");
 

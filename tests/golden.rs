@@ -18,6 +18,8 @@
 mod common;
 #[path = "golden/patchcore.rs"]
 mod patchcore;
+#[path = "golden/pretrain.rs"]
+mod pretrain;
 #[path = "golden/regions.rs"]
 mod regions;
 #[path = "golden/strategies.rs"]

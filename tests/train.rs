@@ -8,7 +8,7 @@ use ckaad::detector::options::Options;
 use ckaad::detector::{BatchSpec, Detector, Features, Fit, Fitted, Learning, Method, Progress, StepSpec, Steps};
 use ckaad::engine::device::Backend;
 use ckaad::engine::ops::energy::Term;
-use ckaad::engine::ops::optimizer::Adam;
+use ckaad::engine::ops::optimizer::{Adam, LrSchedule};
 use ckaad::engine::ops::{Activation, conv2d};
 use ckaad::engine::params::{Init, Parameters, Values};
 use ckaad::engine::tape::{NetId, Tape, Var};
@@ -100,7 +100,7 @@ fn finish(b: Begun, trained: NetId, reports: Vec<(&'static str, Var)>) -> Progra
 }
 
 fn adam(net: NetId, lr: f64) -> Adam {
-    Adam { net, lr, betas: (0.5, 0.999), eps: 1e-8 }
+    Adam { net, lr, betas: (0.5, 0.999), eps: 1e-8, schedule: LrSchedule::Constant }
 }
 
 fn sum(t: &mut Tape, terms: Vec<Var>) -> ckaad::Result<Var> {

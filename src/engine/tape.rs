@@ -359,7 +359,7 @@ impl Tape {
                 continue;
             }
             self.set_label(&record.label);
-            let back = dispatch!(&record.op, o => o.gradient(Backward::new(self, &record, &given, &wanted)))?;
+            let back = dispatch!(&record.op, o => o.gradient(Backward::new(self, (i, &record), &given, &wanted)))?;
             for ((input, grad), wanted) in record.inputs.iter().zip(back).zip(wanted) {
                 if let (Some(g), true) = (grad, wanted) {
                     self.accumulate(&mut grads, *input, g)?;

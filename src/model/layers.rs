@@ -20,6 +20,16 @@ pub enum ConvInit {
     Default,
 }
 
+impl ConvInit {
+    /// Of a convolution with so many channels in and out, and taps for each pair of them.
+    pub fn of(self, channels: usize, out: usize, taps: usize) -> Init {
+        match self {
+            ConvInit::KaimingFanOut => Init::Normal((2.0 / (out * taps) as f64).sqrt()),
+            ConvInit::Default => Init::Uniform(1.0 / ((channels * taps) as f64).sqrt()),
+        }
+    }
+}
+
 /// What the affine norms of a network take their statistics from.
 pub enum Norm<'a> {
     /// Every picture alone.
@@ -54,11 +64,7 @@ impl Recorder<'_> {
     pub fn conv(&mut self, x: Var, name: &str, out: usize, kernel: usize, o: conv2d::Options) -> Result<Var> {
         self.label(name);
         let c = self.channels(x);
-        let taps = kernel * kernel;
-        let init = match self.conv_init {
-            ConvInit::KaimingFanOut => Init::Normal((2.0 / (out * taps) as f64).sqrt()),
-            ConvInit::Default => Init::Uniform(1.0 / ((c * taps) as f64).sqrt()),
-        };
+        let init = self.conv_init.of(c, out, kernel * kernel);
         let w = self.tape.param(self.net, &format!("{name}.weight"), &[out, c, kernel, kernel], init)?;
         self.tape.conv2d(x, w, o)
     }

@@ -1,5 +1,7 @@
-//! The frozen feature extractor: torchvision's ResNets up to the last layer used, batch norm folded into the convolutions.
+//! The feature extractor: torchvision's ResNets up to the last layer used. Frozen, with batch norms folded into the convolutions;
+//! or with batch norms of their own, as it is trained.
 
+use super::layers::{ConvInit, Norm, Recorder};
 use super::{Architecture, BACKBONES, Backbone, MAX_IMAGE_SIZE, PLANES, TensorSource};
 use crate::Result;
 use crate::engine::ops::{Activation, conv2d};
@@ -303,16 +305,46 @@ pub fn record(tape: &mut Tape, net: NetId, a: &Architecture, x: Var) -> Result<V
     }
     let mut x = conv(tape, &stem(), x, None, Activation::Relu)?;
     x = tape.max_pool(x, 3, 2, 1)?;
+    each_block(a, x, |c, x, residual, act| conv(tape, c, x, residual, act))
+}
+
+/// Records the backbone over normalised pictures with its batch norms as they are, each with residual and activation fused, under
+/// torchvision's names; returns the chosen layers' maps. With [`Norm::Batch`] it is trained: what running statistics learn is added
+/// there, for [`layers::update_running`](super::layers::update_running).
+pub fn record_unfolded(tape: &mut Tape, net: NetId, a: &Architecture, x: Var, norm: Norm) -> Result<Vec<Var>> {
+    let init = ConvInit::KaimingFanOut;
+    // All convolutions before all norms: what weight decay takes is one piece of the network.
+    for c in convs(a) {
+        let [out, channels, h, w] = c.shape;
+        tape.param(net, &format!("{}.weight", c.name), &c.shape, init.of(channels, out, h * w))?;
+    }
+    let mut r = Recorder { tape, net, conv_init: init, norm };
+    let conv = |r: &mut Recorder, c: &Conv, x: Var, residual: Option<Var>, act: Activation| -> Result<Var> {
+        let y = r.conv(x, &c.name, c.shape[0], c.shape[2], conv2d::Options::square(c.stride, c.pad))?;
+        r.norm(y, &c.norm, residual, act)
+    };
+    let x = conv(&mut r, &stem(), x, None, Activation::Relu)?;
+    let x = r.tape.max_pool(x, 3, 2, 1)?;
+    each_block(a, x, |c, x, residual, act| conv(&mut r, c, x, residual, act))
+}
+
+/// Everything behind the stem, in order: `conv` records a convolution with its norm over a map, with a residual and an activation.
+/// Returns the chosen layers' maps.
+fn each_block(
+    a: &Architecture,
+    mut x: Var,
+    mut conv: impl FnMut(&Conv, Var, Option<Var>, Activation) -> Result<Var>,
+) -> Result<Vec<Var>> {
     let mut maps = Vec::new();
     for layer in 1..=a.layers[a.layers.len() - 1] {
         for block in blocks(a, layer) {
             let shortcut = match &block.shortcut {
-                Some(c) => conv(tape, c, x, None, Activation::None)?,
+                Some(c) => conv(c, x, None, Activation::None)?,
                 None => x,
             };
             for (i, c) in block.convs.iter().enumerate() {
                 let residual = (i + 1 == block.convs.len()).then_some(shortcut);
-                x = conv(tape, c, x, residual, Activation::Relu)?;
+                x = conv(c, x, residual, Activation::Relu)?;
             }
         }
         if a.layers.contains(&layer) {

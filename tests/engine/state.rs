@@ -2,13 +2,14 @@
 
 use ckaad::engine::device::cpu;
 use ckaad::engine::ops::energy::Term;
-use ckaad::engine::ops::optimizer::Adam;
+use ckaad::engine::ops::optimizer::{Adam, LrSchedule};
 use ckaad::engine::params::{Init, Values};
 use ckaad::engine::tape::{NetId, Tape, Var, Whole};
 use ckaad::engine::tensor::{DType, Shape};
 use std::sync::Arc;
 
-const ADAM: fn(NetId) -> Adam = |net| Adam { net, lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8 };
+const ADAM: fn(NetId) -> Adam =
+    |net| Adam { net, lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, schedule: LrSchedule::Constant };
 
 /// A linear layer and a loss of it.
 fn layer(t: &mut Tape) -> (NetId, Var) {

@@ -26,9 +26,12 @@ fn tolerance(number: Number) -> f64 {
     }
 }
 
+/// What updates a network in place.
+const TRAINS: [&str; 4] = ["adam", "clip_grad_norm", "sgd", "weight_decay"];
+
 /// Nothing is trained in f16.
 fn exists(case: &Case, number: Number) -> bool {
-    number != Number::F16 || !["adam", "clip_grad_norm"].contains(&case.op)
+    number != Number::F16 || !TRAINS.contains(&case.op)
 }
 
 /// How to launch a case: as the model says, and convolutions with every kernel there is for them, their depth whole and,
@@ -85,7 +88,7 @@ fn check(
     };
     let found = run(&mut s).map_err(text)?;
     compare("result", &found, &expected(case, &inputs))?;
-    if ["adam", "clip_grad_norm"].contains(&case.op) {
+    if TRAINS.contains(&case.op) {
         // Every run is one more step: another session repeats the first.
         s = session_by(choices.clone(), p.tape.clone(), number).map_err(text)?;
     }

@@ -4,7 +4,7 @@ use crate::common::{relative_error, uniform};
 use crate::session;
 use ckaad::data::resize::bilinear;
 use ckaad::engine::device::{Session, cpu};
-use ckaad::engine::ops::optimizer::Adam;
+use ckaad::engine::ops::optimizer::{Adam, LrSchedule};
 use ckaad::engine::params::{Init, Values};
 use ckaad::engine::tape::{Tape, Whole};
 use ckaad::engine::tensor::{DType, Shape};
@@ -140,7 +140,7 @@ fn adam(kind: Number) {
             let mut t = Tape::new(kind.storage());
             let net = t.network("net");
             let w = t.param(net, "weight", &[len], Init::Zeros).unwrap();
-            t.adam(Adam { net, lr, betas, eps }).unwrap();
+            t.adam(Adam { net, lr, betas, eps, schedule: LrSchedule::Constant }).unwrap();
             let tape = t.clone();
             let parameters = Arc::new(t.parameters(net).clone());
             let number = |name: &str, scale: f64| -> Vec<f64> {
@@ -195,7 +195,7 @@ fn small_updates_are_not_lost() {
     let net = t.network("net");
     let w = t.param(net, "weight", &[3], Init::Ones).unwrap();
     // 1 and the next smaller bf16 are 2^-8 apart; with equal gradients every step is lr.
-    t.adam(Adam { net, lr: 1e-4, betas: (0.9, 0.999), eps: 0.0 }).unwrap();
+    t.adam(Adam { net, lr: 1e-4, betas: (0.9, 0.999), eps: 0.0, schedule: LrSchedule::Constant }).unwrap();
     let (len, all) = (t.parameters(net).len(), |what| t.find_whole(net, what).unwrap());
     let (grads, rounded) = (all(Whole::Grads), all(Whole::Rounded));
     let mut session = session(t, Number::Bf16).unwrap();
@@ -218,7 +218,7 @@ fn nan_gradients_reach_the_parameters() {
     t.param(net, "weight", &[3], Init::Zeros).unwrap();
     let norm = t.clip_grad_norm(net, 1.0).unwrap();
     t.output(norm);
-    t.adam(Adam { net, lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8 }).unwrap();
+    t.adam(Adam { net, lr: 1e-3, betas: (0.9, 0.999), eps: 1e-8, schedule: LrSchedule::Constant }).unwrap();
     let mut values = Values::<f32>::zeros(Arc::new(t.parameters(net).clone()));
     values.data[1] = f32::NAN;
     let mut session = session(t, Number::F32).unwrap();

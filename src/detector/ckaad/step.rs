@@ -7,7 +7,7 @@ use super::{autoencoder, discriminator};
 use crate::Result;
 use crate::detector::StepSpec;
 use crate::engine::ops::concat::Axis;
-use crate::engine::ops::optimizer::Adam;
+use crate::engine::ops::optimizer::{Adam, LrSchedule};
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::model::layers::{self, Norm};
 use crate::model::{features, resnet};
@@ -103,7 +103,7 @@ pub fn record(spec: &StepSpec, strategy: Strategy, normalization: Normalization,
     t.backward(total, ae)?;
     t.set_label("ae.update");
     layers::update_running(t, ae, &statistics)?;
-    t.adam(Adam { net: ae, lr: h.lr, betas: h.betas, eps: h.eps })?;
+    t.adam(Adam { net: ae, lr: h.lr, betas: h.betas, eps: h.eps, schedule: LrSchedule::Constant })?;
     let mut reports = vec![("recon", t.output(rec)), ("loss", t.output(total))];
     reports.extend(subtracted.map(|of_anomalies| ("recon_anomalous", t.output(of_anomalies))));
     let mut networks = vec![Network { id: backbone, trained: false }, Network { id: ae, trained: true }];
@@ -145,7 +145,7 @@ pub fn update_discriminator(
     t.backward(d_loss, disc)?;
     t.set_label("discriminator.update");
     t.clip_grad_norm(disc, h.clip)?;
-    t.adam(Adam { net: disc, lr: h.d_lr, betas: h.betas, eps: h.eps })?;
+    t.adam(Adam { net: disc, lr: h.d_lr, betas: h.betas, eps: h.eps, schedule: LrSchedule::Constant })?;
     Ok(d_loss)
 }
 

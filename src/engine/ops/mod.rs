@@ -14,6 +14,7 @@ pub mod concat;
 pub mod conv2d;
 pub mod conv_transpose2d;
 pub mod cosine;
+pub mod cross_entropy;
 pub mod energy;
 pub mod fill;
 pub mod gather;
@@ -31,6 +32,7 @@ pub mod weighted_sum;
 
 use crate::engine::real::Real;
 use crate::engine::tape::{Record, Tape, Var};
+use crate::engine::tensor::{DType, Shape};
 use crate::{Error, Result};
 use std::fmt::Debug;
 use std::ops::Range;
@@ -97,14 +99,21 @@ pub type Gradients = Result<Vec<Option<Var>>>;
 pub struct Backward<'a> {
     pub tape: &'a mut Tape,
     record: &'a Record,
+    /// Where the record is on the tape.
+    at: usize,
     given: &'a [Option<Var>],
     wanted: &'a [bool],
 }
 
 impl<'a> Backward<'a> {
-    /// `given` has one entry for every output of the record, `wanted` one for every input.
-    pub fn new(tape: &'a mut Tape, record: &'a Record, given: &'a [Option<Var>], wanted: &'a [bool]) -> Self {
-        Backward { tape, record, given, wanted }
+    /// Of `record`, the tape's record `at`. `given` has one entry for every output of it, `wanted` one for every input.
+    pub fn new(
+        tape: &'a mut Tape,
+        (at, record): (usize, &'a Record),
+        given: &'a [Option<Var>],
+        wanted: &'a [bool],
+    ) -> Self {
+        Backward { tape, record, at, given, wanted }
     }
 
     /// The `i`-th input of the record.
@@ -115,6 +124,20 @@ impl<'a> Backward<'a> {
     /// The `i`-th output of the record: its result, or what it saved.
     pub fn output(&self, i: usize) -> Var {
         self.record.outputs[i]
+    }
+
+    /// What the record is to save beside its only result now that its gradient is taken, for ops that would write it in vain
+    /// where none is: `op` in place of the record's own also writes it.
+    pub fn save(&mut self, op: impl Into<Op>, shape: Shape, dtype: DType) -> Var {
+        // Another gradient of the same record may have asked before.
+        if let Some(saved) = self.record.outputs.get(1) {
+            return *saved;
+        }
+        let saved = self.tape.fresh(shape, dtype);
+        let record = &mut self.tape.records[self.at];
+        record.op = op.into();
+        record.outputs.push(saved);
+        saved
     }
 
     /// The gradient of the `i`-th output; `None` if nothing depends on it.
@@ -192,6 +215,8 @@ operations! {
     CosineLoss(cosine::Loss),
     CosineLossBwd(cosine::LossBwd),
     CosineMap(cosine::Map),
+    CrossEntropy(cross_entropy::CrossEntropy),
+    CrossEntropyBwd(cross_entropy::CrossEntropyBwd),
     Energy(energy::Energy),
     EnergyBwd(energy::EnergyBwd),
     Fill(fill::Fill),
@@ -202,12 +227,16 @@ operations! {
     L2Normalize(l2_normalize::L2Normalize),
     L2NormalizeBwd(l2_normalize::L2NormalizeBwd),
     MaxPool(pool::MaxPool),
+    MaxPoolBwd(pool::MaxPoolBwd),
     MeanPool(pool::MeanPool),
+    MeanPoolBwd(pool::MeanPoolBwd),
     Nearest(nearest::Nearest),
     Neighbourhood(neighbourhood::Neighbourhood),
     Preprocess(preprocess::Preprocess),
     RunningStats(batch_norm::RunningStats),
+    Sgd(optimizer::Sgd),
     TopKMean(topk::TopKMean),
+    WeightDecay(optimizer::WeightDecay),
     WeightedSum(weighted_sum::WeightedSum),
     WeightedSumBwd(weighted_sum::WeightedSumBwd),
 }
@@ -229,6 +258,7 @@ pub fn cases() -> Vec<case::Case> {
         preprocess::cases::cases(),
         energy::cases::cases(),
         cosine::cases::cases(),
+        cross_entropy::cases::cases(),
         weighted_sum::cases::cases(),
         anomaly_map::cases::cases(),
         topk::cases::cases(),

@@ -19,7 +19,7 @@ use crate::detector::ckaad::step::{Hyper, adversarial_term, update_discriminator
 use crate::detector::ckaad::strategy::{Adversary, Strategy};
 use crate::engine::device::{Session, cpu};
 use crate::engine::ops::concat::Axis;
-use crate::engine::ops::optimizer::Adam;
+use crate::engine::ops::optimizer::{Adam, LrSchedule};
 use crate::engine::ops::{Activation, conv2d};
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::{DType, Shape};
@@ -200,7 +200,13 @@ impl Recording<'_> {
         let recon = self.tape.cosine_loss(self.points, generated, 0..NORMAL)?;
         let loss = self.tape.weighted_sum(&[(1.0, recon), (h.adv, adv)])?;
         self.tape.backward(loss, self.generator)?;
-        self.tape.adam(Adam { net: self.generator, lr: h.lr, betas: h.betas, eps: h.eps })?;
+        self.tape.adam(Adam {
+            net: self.generator,
+            lr: h.lr,
+            betas: h.betas,
+            eps: h.eps,
+            schedule: LrSchedule::Constant,
+        })?;
         Ok(vec![loss])
     }
 

@@ -1,7 +1,10 @@
-//! Adam and the gradient-norm clip: each one pass over all parameters of a network, which lie in one piece.
+//! Optimizers, weight decay and the gradient-norm clip: each one pass over all parameters of a network, which lie in one piece.
 
 pub mod cases;
 pub(crate) mod cuda;
+mod decay;
+mod schedule;
+mod sgd;
 
 use super::activation::CHUNK;
 use super::{Args, Backward, Gradients, Operation};
@@ -14,13 +17,18 @@ use crate::{Result, invalid};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// One Adam step with bias correction, as `torch.optim.Adam` without weight decay.
+pub use decay::{Decay, WeightDecay};
+pub use schedule::LrSchedule;
+pub use sgd::Sgd;
+
+/// One Adam step with bias correction, as `torch.optim.Adam`; its weight decay is [`Tape::weight_decay`].
 #[derive(Clone, Copy, Debug)]
 pub struct Adam {
     pub net: NetId,
     pub lr: f64,
     pub betas: (f64, f64),
     pub eps: f64,
+    pub schedule: LrSchedule,
 }
 
 /// Refuses what there is no optimizer for.
@@ -47,6 +55,7 @@ impl Tape {
     /// the passes read is a copy of them, rounded at the same time.
     pub fn adam(&mut self, a: Adam) -> Result<()> {
         expect_trainable(self.dtype())?;
+        a.schedule.check()?;
         let exact = self.dtype().exact();
         let (grads, params) = (self.whole(a.net, Whole::Grads)?, self.whole(a.net, Whole::Params)?);
         let shape = self.shape(params);
@@ -59,7 +68,7 @@ impl Tape {
         Ok(())
     }
 
-    /// Clips the gradients of `net`; call it between `backward` and `adam`. Returns the norm found.
+    /// Clips the gradients of `net`; call it between `backward` and the optimizer. Returns the norm found.
     pub fn clip_grad_norm(&mut self, net: NetId, max: f64) -> Result<Var> {
         let grads = self.whole(net, Whole::Grads)?;
         let norm = self.fresh(Shape::SCALAR, self.dtype().exact());
@@ -83,10 +92,11 @@ impl Operation for Adam {
     /// Inputs: gradients. Outputs: what it updates; in bf16 programs, the rounded parameters.
     fn run<T: Real>(&self, a: Args<'_, T>) {
         let ([grads, ..], [params, m, v, steps, ..]) = (a.inputs, a.outputs);
+        let lr = self.lr * self.schedule.factor(steps[0].f64());
         steps[0] += T::ONE;
         let t = steps[0].f64();
         let (b1, b2) = self.betas;
-        let step = T::of(self.lr / (1.0 - b1.powf(t)));
+        let step = T::of(lr / (1.0 - b1.powf(t)));
         let root = T::of(1.0 / (1.0 - b2.powf(t)).sqrt());
         let eps = T::of(self.eps);
         let [b1, c1, b2, c2] = [b1, 1.0 - b1, b2, 1.0 - b2].map(T::of);

@@ -1,16 +1,16 @@
-//! Max and mean pooling with a square window, as PyTorch's `max_pool2d` and `avg_pool2d` with floor rounding. Only frozen
-//! backbones and what reads their features use them, so they have no gradient.
+//! Max and mean pooling with a square window, as PyTorch's `max_pool2d` and `avg_pool2d` with floor rounding. The gradient
+//! of a maximum goes where it was found: to the first of equals, row by row, and to the last NaN where there are any. A byte for each
+//! maximum says where that is; it is a quarter or half of what comparing again would read of either x or y.
 
 pub mod cases;
+mod cpu;
 pub(crate) mod cuda;
 
 use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
-use crate::engine::tensor::Shape;
-use crate::engine::toolkit::cpu::isa::wide;
-use rayon::prelude::*;
+use crate::engine::tensor::{DType, Shape};
 
 /// Sizes of one pooling.
 #[repr(C)]
@@ -27,19 +27,40 @@ pub struct Pool {
     pub ow: u32,
 }
 
-/// Padding counts as minus infinity.
+/// Padding counts as minus infinity. Outputs: y, and if `indexed` which tap of its window each is, as a byte.
 #[derive(Clone, Debug)]
-pub struct MaxPool(Pool);
+pub struct MaxPool {
+    pool: Pool,
+    indexed: bool,
+}
+
+/// Widest window whose taps a byte counts.
+const MAX_KERNEL: u32 = 16;
+
+/// Inputs: dy, and where the maxima were.
+#[derive(Clone, Debug)]
+pub struct MaxPoolBwd(Pool);
 
 /// Padding counts as zeros, among the `kernel * kernel` values that every sum is divided by.
 #[derive(Clone, Debug)]
 pub struct MeanPool(Pool);
 
+/// Input: dy.
+#[derive(Clone, Debug)]
+pub struct MeanPoolBwd(Pool);
+
+impl Pool {
+    /// How many values a sum is divided by.
+    fn values<T: Real>(&self) -> T {
+        T::of((self.kernel * self.kernel) as f64)
+    }
+}
+
 impl Tape {
     /// Square max pooling of (n, h, w, c); `pad` must be less than `kernel`.
     pub fn max_pool(&mut self, x: Var, kernel: usize, stride: usize, pad: usize) -> Result<Var> {
         let (pool, y) = self.pool(MaxPool::NAME, x, kernel, stride, pad)?;
-        self.record1(MaxPool(pool), vec![x], y)
+        self.record1(MaxPool { pool, indexed: false }, vec![x], y)
     }
 
     /// Square mean pooling of (n, h, w, c); `pad` must be less than `kernel`.
@@ -71,41 +92,47 @@ impl Tape {
     }
 }
 
-impl Pool {
-    /// `y = finish(all of a window, taken into `start` one by one)`
-    fn run<T: Real>(&self, a: Args<'_, T>, start: T, take: impl Fn(T, T) -> T + Sync, finish: impl Fn(T) -> T + Sync) {
-        let ([x, ..], [y, ..]) = (a.inputs, a.outputs);
-        let [h, w, c, oh, ow] = [self.h, self.w, self.c, self.oh, self.ow].map(|v| v as usize);
-        let [kernel, stride, pad] = [self.kernel, self.stride, self.pad].map(|v| v as usize);
-        // The taps of an output coordinate that fall inside the input.
-        let taps = move |o: usize, size: usize| (o * stride).saturating_sub(pad)..(o * stride + kernel - pad).min(size);
-        y.par_chunks_exact_mut(ow * c).enumerate().for_each(|(line, y)| {
-            let (n, oy) = (line / oh, line % oh);
-            wide!({
-                for (ox, y) in y.chunks_exact_mut(c).enumerate() {
-                    y.fill(start);
-                    for iy in taps(oy, h) {
-                        for ix in taps(ox, w) {
-                            let x = &x[((n * h + iy) * w + ix) * c..][..c];
-                            y.iter_mut().zip(x).for_each(|(y, x)| *y = take(*y, *x));
-                        }
-                    }
-                    y.iter_mut().for_each(|y| *y = finish(*y));
-                }
-            })
-        });
+impl Operation for MaxPool {
+    const NAME: &'static str = "max_pool";
+
+    fn gradient(&self, mut b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
+        if self.pool.kernel > MAX_KERNEL {
+            let what = format!("no gradient of windows wider than {MAX_KERNEL}, found {}", self.pool.kernel);
+            return Err(b.tape.shape_error(Self::NAME, what));
+        }
+        let (x, y) = (b.tape.shape(b.input(0)), b.tape.shape(b.output(0)));
+        let at = b.save(MaxPool { indexed: true, ..self.clone() }, y, DType::U8);
+        Ok(vec![Some(b.tape.record1(MaxPoolBwd(self.pool), vec![dy, at], x)?)])
+    }
+
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        let ([x, ..], [y, at, ..]) = (a.inputs, a.outputs);
+        if self.indexed {
+            let at = &mut bytemuck::cast_slice_mut(at)[..y.len()];
+            self.pool.run_indexed(y, at, x);
+        } else {
+            self.pool.run(y, x, T::NEG_INFINITY, |y, x| x.maximum(y), |y| y);
+        }
     }
 }
 
-impl Operation for MaxPool {
-    const NAME: &'static str = "max_pool";
+impl Operation for MaxPoolBwd {
+    const NAME: &'static str = "max_pool_bwd";
 
     fn gradient(&self, b: Backward) -> Gradients {
         b.refuse()
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
-        self.0.run(a, T::NEG_INFINITY, |y, x| x.maximum(y), |y| y);
+        let ([dy, at, ..], [dx, ..]) = (a.inputs, a.outputs);
+        let at: &[u8] = bytemuck::cast_slice(at);
+        let add = |dx: &mut [T], begin: usize, tap: usize| {
+            for ((dx, dy), at) in dx.iter_mut().zip(&dy[begin..]).zip(&at[begin..]) {
+                *dx += if *at == tap as u8 { *dy } else { T::ZERO };
+            }
+        };
+        self.0.gather(dx, add, |dx| dx);
     }
 }
 
@@ -113,11 +140,29 @@ impl Operation for MeanPool {
     const NAME: &'static str = "mean_pool";
 
     fn gradient(&self, b: Backward) -> Gradients {
+        let Some(dy) = b.given(0) else { return b.none() };
+        let x = b.tape.shape(b.input(0));
+        Ok(vec![Some(b.tape.record1(MeanPoolBwd(self.0), vec![dy], x)?)])
+    }
+
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        let ([x, ..], [y, ..]) = (a.inputs, a.outputs);
+        let values = self.0.values();
+        self.0.run(y, x, T::ZERO, |y, x| y + x, |y| y / values);
+    }
+}
+
+impl Operation for MeanPoolBwd {
+    const NAME: &'static str = "mean_pool_bwd";
+
+    fn gradient(&self, b: Backward) -> Gradients {
         b.refuse()
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
-        let values = T::of((self.0.kernel * self.0.kernel) as f64);
-        self.0.run(a, T::ZERO, |y, x| y + x, |y| y / values);
+        let ([dy, ..], [dx, ..]) = (a.inputs, a.outputs);
+        let add = |dx: &mut [T], begin: usize, _| dx.iter_mut().zip(&dy[begin..]).for_each(|(dx, dy)| *dx += *dy);
+        let values = self.0.values();
+        self.0.gather(dx, add, |dx| dx / values);
     }
 }
