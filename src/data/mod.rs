@@ -1,7 +1,8 @@
-//! Pictures: dataset layouts, decoding, which are the same, resizing, distortion, synthetic sets.
+//! Pictures: dataset layouts, decoding, which are the same, resizing, distortion, synthetic sets, pictures to pretrain on.
 
 pub mod digest;
 pub mod elastic;
+pub mod formula;
 pub mod image;
 pub mod layout;
 pub mod listing;

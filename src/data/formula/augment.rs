@@ -121,6 +121,7 @@ impl View {
         for _ in 0..self.blurs {
             blur(canvas, spare, self.blur);
         }
+        canvas.expose();
         let frame = Frame::new(canvas.width, canvas.height);
         let mut noise = Grain { state: self.seed, strength: self.noise };
         let bytes = out.as_chunks_mut::<3>().0;

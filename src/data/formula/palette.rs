@@ -32,7 +32,7 @@ impl Scheme {
         Self {
             hue: rng.random_range(0.0..1.0),
             spread,
-            chroma: rng.random_range(0.0..0.45f32),
+            chroma: 0.45 * rng.random_range(0.0..1.0f32) * rng.random_range(0.3..1.0f32),
             dark,
             bright: dark + contrast,
             stops: rng.random_range(2..6),
