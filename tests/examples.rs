@@ -43,3 +43,9 @@ fn bytes_are_scored() {
     let out = run("score_bytes");
     assert!(out.contains("score ") && out.contains("anomalous"), "{out}");
 }
+
+#[test]
+fn every_family_is_drawn() {
+    let out = run("formula_sheets");
+    assert!(out.lines().count() >= 10 && out.lines().all(|l| l.contains(" ms")), "{out}");
+}

@@ -1,4 +1,4 @@
-//! Pictures: dataset layouts, decoding, which are the same, resizing, distortion, synthetic sets.
+//! Pictures: dataset layouts, decoding, which are the same, resizing, distortion, synthetic sets, pictures to pretrain on.
 
 pub mod digest;
 pub mod elastic;

@@ -20,9 +20,13 @@ pub struct View {
     /// Brightness gained from the middle to either side.
     slope: [f32; 2],
     spot: Option<Spot>,
-    /// Saturation, contrast and hue at once.
+    /// Saturation and hue at once.
     matrix: [Rgb; 3],
-    offset: Rgb,
+    /// About the picture's own mean.
+    contrast: f32,
+    /// Part of the way to white, or if negative to black.
+    brightness: f32,
+    tint: Rgb,
     /// As much as a gamma: positive brightens the middle tones.
     curve: f32,
     blurs: usize,
@@ -61,8 +65,7 @@ impl View {
         let flip = [maybe(0.5), maybe(0.5)];
         let even = |rng: &mut Stream, range: f32| rng.random_range(-range..range);
         let (s, c) = turn(even(rng, 0.03));
-        let saturation = rng.random_range(0.6..1.3f32);
-        let contrast = rng.random_range(0.75..1.2f32);
+        let saturation = rng.random_range(0.6..1.15f32);
         // A turn of the colours about gray, then less or more of them.
         let third = (1.0 - c) / 3.0;
         let skew = s * 0.577_350_3;
@@ -74,10 +77,9 @@ impl View {
         let matrix = [0, 1, 2].map(|i| {
             [0, 1, 2].map(|j| {
                 let gray = (0..3).map(|k| LUMA[k] * hue[k][j]).sum::<f32>();
-                contrast * mix(gray, hue[i][j], saturation)
+                mix(gray, hue[i][j], saturation)
             })
         });
-        let brightness = even(rng, 0.1) + 0.5 * (1.0 - contrast);
         Self {
             zoom: [zoom * aspect, zoom / aspect],
             angle: if turned { even(rng, 0.07) } else { 0.0 },
@@ -91,7 +93,9 @@ impl View {
                 gain: even(rng, 0.35),
             }),
             matrix,
-            offset: [(); 3].map(|()| brightness + even(rng, 0.02)),
+            contrast: rng.random_range(0.75..1.2),
+            brightness: even(rng, 0.3),
+            tint: [(); 3].map(|()| even(rng, 0.02)),
             curve: even(rng, 0.35),
             blurs: if blurred { rng.random_range(1..4) } else { 0 },
             blur: rng.random_range(0.3..1.0),
@@ -121,6 +125,11 @@ impl View {
         for _ in 0..self.blurs {
             blur(canvas, spare, self.blur);
         }
+        let mean = canvas.expose();
+        let room = if self.brightness < 0.0 { mean } else { 1.0 - mean };
+        let shift = mean * (1.0 - self.contrast) + self.brightness * room;
+        let matrix = self.matrix.map(|row| row.map(|m| m * self.contrast));
+        let offset = self.tint.map(|t| t + shift);
         let frame = Frame::new(canvas.width, canvas.height);
         let mut noise = Grain { state: self.seed, strength: self.noise };
         let bytes = out.as_chunks_mut::<3>().0;
@@ -132,8 +141,8 @@ impl View {
             }
             let grain = noise.next(self.gray_noise);
             for c in 0..3 {
-                let row = self.matrix[c];
-                let v = light * (row[0] * color[0] + row[1] * color[1] + row[2] * color[2]) + self.offset[c];
+                let row = matrix[c];
+                let v = light * (row[0] * color[0] + row[1] * color[1] + row[2] * color[2]) + offset[c];
                 let v = v.clamp(0.0, 1.0);
                 let v = v + self.curve * v * (1.0 - v) + grain[c];
                 bytes[i][c] = (v * 255.0 + 0.5) as u8;

@@ -116,16 +116,17 @@ impl Canvas {
     }
 
     /// Sees to it that there is something to see: little contrast is made more, and what is nearly black or white is brought
-    /// nearer to the middle.
-    pub fn expose(&mut self) {
+    /// nearer to the middle. Returns how bright the whole is then.
+    pub fn expose(&mut self) -> f32 {
         let count = self.color.len() as f32;
         let mean = self.color.iter().map(|c| luma(*c)).sum::<f32>() / count;
         let variance = self.color.iter().map(|c| (luma(*c) - mean) * (luma(*c) - mean)).sum::<f32>() / count;
         let gain = (LEAST_CONTRAST / variance.sqrt().max(1e-4)).clamp(1.0, 8.0);
-        let shift = mean.clamp(0.2, 0.8) - gain * mean;
+        let level = mean.clamp(0.2, 0.8);
         for color in &mut self.color {
-            *color = color.map(|v| (gain * v + shift).clamp(0.0, 1.0));
+            *color = color.map(|v| (gain * (v - mean) + level).clamp(0.0, 1.0));
         }
+        level
     }
 
     /// Light on a surface: darker where `height` (in pixels) falls away from the light, with highlights.

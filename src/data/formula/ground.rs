@@ -11,7 +11,7 @@ use super::{Fields, Scene};
 
 /// Fills the canvas and returns how bright it is.
 pub fn paint(seed: u64, rng: &mut Stream, frame: Frame, canvas: &mut Canvas, fields: &mut Fields) -> f32 {
-    let level = if rng.random_bool(0.6) { rng.random_range(0.03..0.32) } else { rng.random_range(0.68..0.95) };
+    let level = if rng.random_bool(0.6) { rng.random_range(0.1..0.34) } else { rng.random_range(0.66..0.9) };
     let mut near = || any_color(rng, level - 0.03, level + 0.03);
     let (one, other) = (near(), near());
     let kind = rng.random_range(0.0..1.0f32);

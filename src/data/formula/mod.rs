@@ -110,6 +110,5 @@ impl Formula {
         let ground = family.objects.then(|| ground::paint(self.seed, &mut rng, frame, canvas, fields));
         let class = Traits::new(self.seed, family.name, number);
         (family.paint)(&mut Scene { class, rng, frame, canvas, fields, ground });
-        canvas.expose();
     }
 }

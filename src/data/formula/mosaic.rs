@@ -45,12 +45,10 @@ impl Formula {
         let (family, _) = self.place(class);
         let view = View::draw(rng);
         // Things have their region's size, surfaces that of the picture.
-        let frame = if family.objects {
-            Frame::new(window.width, window.height)
-        } else {
-            Frame::new(self.size, self.size)
-        };
+        let frame =
+            if family.objects { Frame::new(window.width, window.height) } else { Frame::new(self.size, self.size) };
         self.paint(class, stream(self.seed, "region", rng.random(), 0), view.frame(frame), part, scratch);
+        part.expose();
     }
 
     /// The mosaic before it is augmented, with `fill` drawing each region's class.

@@ -48,9 +48,8 @@ impl Noise {
         }
         // Rows of knots above and below the pixels.
         let knots = width.div_ceil(step) + 1;
-        let row = |y: usize| -> Vec<f32> {
-            (0..knots).map(|k| self.at(frame.at((k * step) as f32, y as f32))).collect()
-        };
+        let row =
+            |y: usize| -> Vec<f32> { (0..knots).map(|k| self.at(frame.at((k * step) as f32, y as f32))).collect() };
         let mut below = row(0);
         for top in (0..height).step_by(step) {
             let above = std::mem::replace(&mut below, row(top + step));

@@ -32,7 +32,7 @@ impl Scheme {
         Self {
             hue: rng.random_range(0.0..1.0),
             spread,
-            chroma: rng.random_range(0.0..0.45f32),
+            chroma: 0.45 * rng.random_range(0.0..1.0f32) * rng.random_range(0.3..1.0f32),
             dark,
             bright: dark + contrast,
             stops: rng.random_range(2..6),
@@ -89,12 +89,12 @@ impl Style {
 pub fn color(level: f32, hue: f32, chroma: f32) -> Rgb {
     let wave = [0.0, -1.0 / 3.0, 1.0 / 3.0].map(|off| turn(hue + off).1);
     let own: f32 = wave.iter().zip(LUMA).map(|(w, l)| w * l).sum();
-    // As much of the chroma as the brightness has room for.
+    // As much of the chroma as the brightness has room for, with some left: no channel is all or nothing.
     let room = wave.iter().fold(1f32, |room, w| {
         let off = chroma * (w - own);
         if off > 0.0 { room.min((1.0 - level) / off) } else { room.min(level / -off.min(-1e-6)) }
     });
-    wave.map(|w| level + (w - own) * chroma * room.max(0.0))
+    wave.map(|w| level + (w - own) * chroma * 0.85 * room.max(0.0))
 }
 
 /// Any colour of a brightness within these.

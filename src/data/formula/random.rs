@@ -41,8 +41,7 @@ pub struct Traits {
 }
 
 /// Powers of 1 / 1.11278, the root of x^7 = x + 1, from the sixth.
-const STEPS: [f64; 6] =
-    [0.526_651_5, 0.586_047_0, 0.652_138_9, 0.725_684_5, 0.807_524_8, 0.898_653_7];
+const STEPS: [f64; 6] = [0.526_651_5, 0.586_047_0, 0.652_138_9, 0.725_684_5, 0.807_524_8, 0.898_653_7];
 
 impl Traits {
     pub fn new(seed: u64, family: &str, number: usize) -> Self {
@@ -57,6 +56,8 @@ impl Traits {
     pub fn kind(&mut self, kinds: usize) -> usize {
         let kind = self.number % kinds;
         self.number /= kinds;
+        // The golden ratio's turns: the same numbers for no two kinds.
+        self.shift = self.shift.map(|s| s + 0.618_034 * kind as f32);
         kind
     }
 

@@ -57,7 +57,7 @@ pub fn paint(scene: &mut Scene) {
         let p = [x * fine / long + start[0], y * fine + start[1]];
         0.65 * streaks.at(p) + 0.35 * streaks.at([2.3 * p[0], 1.9 * p[1] + 9.0])
     };
-    let bow = 0.12 * bent * bent;
+    let bow = 0.04 * bent * bent * bent;
     scene.canvas.paint(&frame, |i, p, _| {
         let (x, y) = (p[0], p[1] + bow * drift[i]);
         let t = match kind {
@@ -73,7 +73,7 @@ pub fn paint(scene: &mut Scene) {
                 0.15 + 0.7 * highlight(c * c, mix(1.0, 6.0, detail)) + 0.5 * depth * ring + 0.15 * low[i]
             }
             Kind::Wood => {
-                let off = [0.12 * x + 0.1 * drift[i] + place[0], y + mix(0.1, 0.35, bent) * low[i]];
+                let off = [0.1 * x + 0.05 * drift[i] + place[0], y + mix(0.02, 0.14, bent) * low[i]];
                 let r = (off[0] * off[0] + off[1] * off[1]).sqrt();
                 let ring = fract(0.45 * fine * r + 0.2 * low[i]);
                 let grown = smooth(0.0, mix(0.5, 0.95, detail), ring) * smooth(1.0, 0.92, ring);
@@ -91,7 +91,7 @@ pub fn paint(scene: &mut Scene) {
                 0.5 + 0.6 * depth * streak(x, y) + mix(0.2, 0.6, detail) * streak(v, u)
             }
             Kind::Combed => {
-                let phase = 0.6 * fine * (y + 0.12 * (0.3 + bent) * low[i] + 0.03 * sine(2.0 * x + place[0]));
+                let phase = 0.6 * fine * (y + 0.08 * (0.2 + bent) * low[i] + 0.03 * sine(2.0 * x + place[0]));
                 let line = unit(hash(phase.floor() as i32, 3, seed));
                 let tooth = triangle(phase);
                 mix(0.15, 0.85, tooth) * mix(1.0, 0.5 + line, 0.6 * detail) + 0.25 * depth * streak(x, y)
@@ -105,6 +105,6 @@ pub fn paint(scene: &mut Scene) {
                 0.3 + 0.45 * fract(phase) * mix(0.7, 1.0, step) + 0.4 * depth * lines
             }
         };
-        palette.at(0.5 + 0.62 * squash(1.8 * (t - 0.5)))
+        palette.at(0.5 + 0.85 * squash(1.6 * (t - 0.5)))
     });
 }

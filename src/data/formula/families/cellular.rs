@@ -24,16 +24,8 @@ enum Kind {
     Spots,
 }
 
-const KINDS: [Kind; 8] = [
-    Kind::Granules,
-    Kind::Cracks,
-    Kind::Foam,
-    Kind::Mosaic,
-    Kind::Rings,
-    Kind::Bubbles,
-    Kind::Scales,
-    Kind::Spots,
-];
+const KINDS: [Kind; 8] =
+    [Kind::Granules, Kind::Cracks, Kind::Foam, Kind::Mosaic, Kind::Rings, Kind::Bubbles, Kind::Scales, Kind::Spots];
 
 struct Point {
     at: [f32; 2],
@@ -155,7 +147,11 @@ pub fn paint(scene: &mut Scene) {
             Kind::Cracks => {
                 let wide = mix(0.04, 0.2, detail);
                 height[i] = 0.25 * smooth(0.0, wide + 0.1, gap) + 0.2 * variety * own;
-                blend(palette.at(0.0), palette.at(mix(0.85, 0.5 + 0.5 * own, variety)), smooth(wide - soft, wide + soft, gap))
+                blend(
+                    palette.at(0.0),
+                    palette.at(mix(0.85, 0.5 + 0.5 * own, variety)),
+                    smooth(wide - soft, wide + soft, gap),
+                )
             }
             Kind::Foam => {
                 let wall = smooth(mix(0.25, 0.6, detail), 0.0, gap);

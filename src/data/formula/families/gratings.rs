@@ -24,16 +24,8 @@ enum Kind {
     Spiral,
 }
 
-const KINDS: [Kind; 8] = [
-    Kind::Star,
-    Kind::Checker,
-    Kind::Rings,
-    Kind::Moire,
-    Kind::Chirp,
-    Kind::Bars,
-    Kind::Dots,
-    Kind::Spiral,
-];
+const KINDS: [Kind; 8] =
+    [Kind::Star, Kind::Checker, Kind::Rings, Kind::Moire, Kind::Chirp, Kind::Bars, Kind::Dots, Kind::Spiral];
 
 /// From a phase in turns to 0..1; `soft` is the part of a period that an edge takes.
 #[inline(always)]

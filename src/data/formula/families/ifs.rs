@@ -49,7 +49,8 @@ impl System {
                 // Two turns and two contractions: any matrix, and never an expanding one.
                 let ((s, c), (v, u)) = (turn(even(0.5)), turn(even(0.5)));
                 let (a, b) = (0.55 + even(0.33), (0.45 + even(0.4)) * if even(1.0) < 0.0 { -1.0 } else { 1.0 });
-                let matrix = [c * a * u - s * b * v, -c * a * v - s * b * u, s * a * u + c * b * v, c * b * u - s * a * v];
+                let matrix =
+                    [c * a * u - s * b * v, -c * a * v - s * b * u, s * a * u + c * b * v, c * b * u - s * a * v];
                 Map { matrix, shift: [even(1.0), even(1.0)], tone: i as f32 / (maps - 1) as f32 }
             })
             .collect();
@@ -138,7 +139,7 @@ pub fn paint(scene: &mut Scene) {
     let mut system = System::draw(maps, warp, symmetry, &mut class.rng);
     for _ in 0..30 {
         let (.., filled) = system.extent();
-        if (55..200).contains(&filled) {
+        if (60..165).contains(&filled) {
             break;
         }
         system = System::draw(maps, warp, symmetry, &mut class.rng);
@@ -165,18 +166,28 @@ pub fn paint(scene: &mut Scene) {
         system.step(&mut walk);
         let [x, y] = [0, 1].map(|a| (walk.at[a] - middle[a]) * size);
         let [x, y] = to_pixel.at(x * c - y * s, x * s + y * c);
-        if x > -0.5 && y > -0.5 && x < width as f32 - 0.5 && y < height as f32 - 0.5 {
-            let i = (y + 0.5) as usize * width + (x + 0.5) as usize;
-            hits[i] += 1.0;
-            tones[i] += walk.tone;
+        if x >= 0.0 && y >= 0.0 && x < width as f32 - 1.0 && y < height as f32 - 1.0 {
+            // Shared between the four pixels around it.
+            let (left, top) = (x as usize, y as usize);
+            let (fx, fy) = (x - left as f32, y - top as f32);
+            let i = top * width + left;
+            for (i, share) in [
+                (i, (1.0 - fx) * (1.0 - fy)),
+                (i + 1, fx * (1.0 - fy)),
+                (i + width, (1.0 - fx) * fy),
+                (i + width + 1, fx * fy),
+            ] {
+                hits[i] += share;
+                tones[i] += share * walk.tone;
+            }
         }
     }
     // Few hits are seen, many do not burn out.
     for ((color, hits), tones) in scene.canvas.color.iter_mut().zip(&*hits).zip(&*tones) {
         if *hits > 0.0 {
-            let share = hits / (hits + 0.7);
+            let share = 1.3 * hits / (hits + 0.9);
             let tone = glow * tones / hits + (1.0 - glow) * (hits / (hits + 4.0));
-            *color = blend(*color, palette.at(tone), share);
+            *color = blend(*color, palette.at(tone), share.min(1.0));
         }
     }
 }

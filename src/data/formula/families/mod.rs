@@ -2,10 +2,13 @@
 
 mod brushed;
 mod cellular;
+mod circuits;
 mod contours;
 mod gratings;
 mod ifs;
 mod noise;
+mod reliefs;
+mod scatter;
 mod solids;
 mod strokes;
 mod woven;
@@ -34,11 +37,22 @@ const fn objects(name: &'static str, summary: &'static str, paint: fn(&mut Scene
 pub const FAMILIES: &[Family] = &[
     objects("ifs", "attractors of iterated function systems, with symmetries and warps", ifs::paint),
     objects("contours", "nested closed curves whose radius is a sum of waves", contours::paint),
-    texture("noise", "noise of a band of frequencies: clouds, ridges, marble, islands, terraces, rough surfaces", noise::paint),
+    texture(
+        "noise",
+        "noise of a band of frequencies: clouds, ridges, marble, islands, terraces, rough surfaces",
+        noise::paint,
+    ),
     texture("woven", "woven fabric: weave, threads, twist, striped warp and weft", woven::paint),
     texture("cellular", "Worley's cells: granules, cracks, foam, scales", cellular::paint),
     texture("brushed", "streaks: brushed and turned metal, wood, fibres, scratches", brushed::paint),
     objects("solids", "shaded bodies: shape, material, marks", solids::paint),
     objects("strokes", "lines of text in alphabets that nobody has", strokes::paint),
     texture("gratings", "sums of plane and radial waves, chirps, checkers", gratings::paint),
+    texture(
+        "reliefs",
+        "one material under slanting light: hammered, knurled, ribbed, tiled, cast, scratched",
+        reliefs::paint,
+    ),
+    objects("scatter", "many small things: grains, pills, cells, rings, chips", scatter::paint),
+    texture("circuits", "boards: tracks, pads and parts on a grid", circuits::paint),
 ];

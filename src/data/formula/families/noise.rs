@@ -31,7 +31,7 @@ pub fn paint(scene: &mut Scene) {
     let detail = class.share();
     let angle = class.share();
     // The finest octave stays above two or three pixels of a small picture.
-    let octaves = (1..5).rev().find(|o| frequency * (1 << (o - 1)) as f32 <= 34.0).unwrap_or(1);
+    let octaves = (1..4).rev().find(|o| frequency * (1 << (o - 1)) as f32 <= 30.0).unwrap_or(1);
     let (gloss, shine) = (class.log_between(4.0, 40.0), class.between(0.0, 0.5));
 
     let rng = &mut scene.rng;
@@ -43,7 +43,8 @@ pub fn paint(scene: &mut Scene) {
     let light = scene.light(gloss, shine);
     let palette = scene.palette();
 
-    let frame = scene.frame.turned(angle).scaled(frequency / drawn_out, frequency * drawn_out).moved(start[0], start[1]);
+    let frame =
+        scene.frame.turned(angle).scaled(frequency / drawn_out, frequency * drawn_out).moved(start[0], start[1]);
     let width = scene.canvas.width;
     let [dx, dy, height] = scene.fields;
     if warp > 0.0 {

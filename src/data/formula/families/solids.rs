@@ -119,12 +119,12 @@ fn distance(shape: Shape, p: Vector, a: f32, b: f32, round: f32) -> f32 {
         }
         Shape::Knob => {
             let r = length2(p[0], p[1]).max(1e-4);
-            let (c, s) = (p[0] / r, p[1] / r);
+            let c = p[0] / r;
             // The cosine of six times the angle.
             let c3 = c * (4.0 * c * c - 3.0);
             let rib = 2.0 * c3 * c3 - 1.0;
             let wave = if b > 0.5 { rib } else { 2.0 * rib * rib - 1.0 };
-            cylinder([p[0], p[1], p[2]], mix(0.5, 0.72, a) + 0.05 * wave - 0.1 * s * 0.0, mix(0.25, 0.5, b)) * 0.8
+            cylinder(p, mix(0.5, 0.72, a) + 0.05 * wave, mix(0.25, 0.5, b)) * 0.8
         }
     }
 }
@@ -167,7 +167,7 @@ pub fn paint(scene: &mut Scene) {
     let (marks, tip) = (class.choice(5), class.between(0.04, 0.21));
     let period = class.log_between(2.0, 7.0);
     let round = class.between(0.02, 0.15);
-    let bump = (class.between(-0.6, 1.0)).max(0.0);
+    let bump = class.between(-1.0, 1.0).max(0.0);
     let (gloss, shine) = (class.log_between(4.0, 60.0), class.between(0.0, 0.8));
     let material = Material { shape, a, b, round, marks, period, bump };
 
@@ -251,15 +251,15 @@ fn draw(scene: &mut Scene, body: &Body, material: &Material, light: &Light, pale
         let start = local([p[0], p[1], depth]);
         let along = |t: f32| [0, 1, 2].map(|i| start[i] + t * away[i]);
         let (mut t, mut least) = (0.0, f32::MAX);
-        for _ in 0..20 {
+        for _ in 0..16 {
             let d = distance(shape, along(t), a, b, round);
             least = least.min(d);
-            if d < 0.25 * pixel || t > 2.0 * depth {
+            if d < 0.35 * pixel || t > 2.0 * depth {
                 break;
             }
             t += d;
         }
-        let share = smooth(0.9 * pixel, 0.2 * pixel, least);
+        let share = smooth(1.0 * pixel, 0.35 * pixel, least);
         if share == 0.0 {
             return under;
         }

@@ -93,8 +93,7 @@ pub fn paint(scene: &mut Scene) {
         let cell = at.map(|a| a.floor() as i32);
         let warp = weave.over(cell[0], cell[1]);
         // Along the thread on top, and across it from -1 to 1.
-        let (set, thread, along, across) =
-            if warp { (0, cell[0], at[1], at[0]) } else { (1, cell[1], at[0], at[1]) };
+        let (set, thread, along, across) = if warp { (0, cell[0], at[1], at[0]) } else { (1, cell[1], at[0], at[1]) };
         let across = 2.0 * fract(across) - 1.0;
         let own = unit(hash(thread, set as i32, seed));
         let wide = width * (1.0 - uneven * own);
@@ -103,7 +102,8 @@ pub fn paint(scene: &mut Scene) {
         let step = if warp { (0, 1) } else { (1, 0) };
         let ends = |off: i32| weave.over(cell[0] + off * step.0, cell[1] + off * step.1) != warp;
         let t = fract(along);
-        let fall = (if ends(-1) { smooth(0.45, 0.0, t) } else { 0.0 }) + if ends(1) { smooth(0.55, 1.0, t) } else { 0.0 };
+        let fall =
+            (if ends(-1) { smooth(0.45, 0.0, t) } else { 0.0 }) + if ends(1) { smooth(0.55, 1.0, t) } else { 0.0 };
         let round = 1.0 - 0.6 * across * across;
         let ply = 0.16 * twist.abs() * sine(2.0 * along + twist * 0.8 * across + own);
         let fuzz = 0.1 * (unit(hash((along * 5.0) as i32, (across * 3.0) as i32 + 7 * thread, seed)) - 0.5);
