@@ -245,6 +245,15 @@ fn named(name: &str) -> Fallible {
             result::ctx::set_current(result::primary_ctx::retain(device)?)?;
             launch(add, 0, 0, 0, stream()?)?;
         },
+        "waited in another context" => unsafe {
+            open()?;
+            let (host, device, s) = (locked(1)?, result::malloc_sync(BYTES)?, stream()?);
+            result::memcpy_htod_async(device, bytes(host), s)?;
+            result::ctx::set_current(result::primary_ctx::retain(result::device::get(1)?)?)?;
+            result::ctx::synchronize()?;
+            host.fill(7);
+            result::stream::synchronize(s)?;
+        },
         "shared memory" => {
             let Card { add, .. } = open()?;
             launch(add, 0, 0, 50 << 10, null.cast())?;
@@ -315,6 +324,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("not joined", "streams that joined the capture were not joined back"),
     ("no context", "cuMemAlloc_v2: no context is current in this thread"),
     ("another context", "add is of another context than the current one"),
+    ("waited in another context", "the host changed these bytes before they were copied"),
     ("shared memory", "51200 bytes of dynamic shared memory, its attribute allows 49152"),
     ("stale", "was destroyed before"),
     ("freed twice", "was freed before"),
@@ -327,7 +337,7 @@ const FAULTS: &[(&str, &str)] = &[
 ];
 
 /// Only seen where work is done late: in other orders it may be done before the host comes, or asks.
-const LATE: &[&str] = &["staging changed", "read too early", "asked once"];
+const LATE: &[&str] = &["staging changed", "waited in another context", "read too early", "asked once"];
 
 /// Under 20 seeds, as many at once as there are processors: the programs are small.
 fn in_any_order(check: impl Fn(u64) + Sync) {
