@@ -177,9 +177,14 @@ impl Queue {
         if random.next_u32() % 4 == 0 { self.draw() } else { None }
     }
 
-    /// All that is queued, as one point.
-    pub fn end(&self) -> Point {
-        Point { ids: self.pending.keys().copied().collect(), clock: self.last.clone() }
+    /// All of a context that is not done, as one point.
+    pub fn of_context(&self, context: u64) -> Point {
+        let mut point = Point::default();
+        for (id, item) in self.pending.iter().filter(|(_, item)| item.context == context) {
+            point.ids.insert(*id);
+            point.clock.join(&item.clock);
+        }
+        point
     }
 
     pub fn take(&mut self, id: Id) -> Option<Item> {

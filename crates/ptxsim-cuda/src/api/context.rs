@@ -23,9 +23,12 @@ fn create(d: &mut Driver, context: &Out<u64>, device: i32) -> Result {
     context.put(handle)
 }
 
-/// Waits for all that a context has queued.
+/// Waits for all that the current context has queued.
 pub fn drain(d: &mut Driver) -> Result {
-    let end = d.queue.end();
+    let context = d.current()?;
+    let mut end = d.queue.of_context(context);
+    // Of what is done already, too, the program knows from here on.
+    d.streams.iter().filter(|(_, stream)| stream.context == context).for_each(|(_, stream)| end.join(&stream.tail));
     d.wait(&end)
 }
 
