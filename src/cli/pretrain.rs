@@ -5,12 +5,12 @@ use super::options::{Device, count, named, share};
 use super::progress;
 use crate::data::formula::{FAMILIES, Formula, sheet};
 use crate::model::Architecture;
-use crate::report::encode::png_rgb;
 use crate::output::{FileKind, OurFolder, Outputs, expect_new};
 use crate::pretrain::{self, Ended, Event, Line, Objective, Optimizer, Recipe, Settings, path_of};
+use crate::report::encode::png_rgb;
 use crate::train::beside;
 use crate::{Error, Result};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Train a backbone from nothing, on pictures that formulas draw

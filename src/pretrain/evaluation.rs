@@ -37,7 +37,7 @@ impl Judge {
 
     pub fn run(&mut self, recipe: &Recipe, backbone: &Values<f32>, heads: &Values<f32>) -> Result<HeldOut> {
         let Judge { program, session, instances } = self;
-        session.write_params(program.backbone, &resnet::load(&recipe.architecture, backbone)?)?;
+        session.write_params(program.backbone, &resnet::load::<f32>(&recipe.architecture, backbone)?)?;
         session.write_params(program.heads, heads)?;
         let (formula, mut scratch) = (recipe.formula(), Scratch::default());
         let sides: Vec<usize> = program.logits.iter().map(|y| program.tape.shape(*y).h()).collect();

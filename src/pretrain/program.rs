@@ -7,7 +7,8 @@ use crate::engine::ops::optimizer::{Adam, Decay, Sgd};
 use crate::engine::params::Init;
 use crate::engine::tape::{NetId, Tape, Var};
 use crate::engine::tensor::{DType, Shape};
-use crate::model::{layers, resnet};
+use crate::model::layers::{self, Norm};
+use crate::model::resnet;
 
 /// Name of the network of linear heads.
 pub const HEADS: &str = "heads";
@@ -61,7 +62,8 @@ pub fn step(recipe: &Recipe, dtype: DType) -> Result<(Program, Var)> {
     let t = &mut tape;
     let (backbone, head) = (t.network(resnet::NETWORK), t.network(HEADS));
     let (pixels, x) = input(t, recipe, recipe.batch)?;
-    let (maps, statistics) = resnet::record_trained(t, backbone, &recipe.architecture, x)?;
+    let mut statistics = Vec::new();
+    let maps = resnet::record_unfolded(t, backbone, &recipe.architecture, x, Norm::Batch(&mut statistics))?;
     let logits = heads(t, head, recipe, &maps)?;
     let (mut labels, mut terms) = (Vec::new(), Vec::new());
     for y in &logits {
