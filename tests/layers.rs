@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["program"],
     &["detector"],
     &["score"],
-    &["train"],
+    &["train", "pretrain"],
     &["bench", "report"],
     &["experiment"],
     &["cli"],

@@ -181,8 +181,10 @@ fn steps_are_pytorchs() {
         decayed(t, net, how)?;
         t.adam(Adam { net, lr: 0.01, betas: (0.9, 0.99), eps: 1e-8, schedule: COSINE })
     }
+    // Its name, how it is recorded, parameters after four steps and after the fifth.
+    type Expected = (&'static str, Record, [[f64; 6]; 4], [f64; 6]);
     #[rustfmt::skip]
-    let expected: [(&str, Record, [[f64; 6]; 4], [f64; 6]); 4] = [
+    let expected: [Expected; 4] = [
         ("SGD", |t, net| sgd(t, net, false, COSINE), [
             [0.4925, -0.985, 1.975, 0.24875, 0.95, -0.6],
             [0.17407499999999998, -0.5481499999999999, 0.7102500000000002, 0.1440125, 0.96, -0.83],

@@ -140,6 +140,8 @@ const ALL: usize = 6;
 /// Six steps from scratch amplify rounding, of f64's 1e-16 as well as of f32's 6e-8.
 const F64: f64 = 1e-9;
 const F32: f64 = 1e-3;
+/// In two steps, of which every activation is rounded to 8 bits.
+const BF16: f64 = 2e-2;
 
 #[test]
 fn training_f64() {
@@ -191,5 +193,10 @@ mod kernels {
         for name in ["sgd", "adamw"] {
             Pretraining::open().train::<f32>(name, 2, F32, DType::F32, &crate::kernels::open);
         }
+    }
+
+    #[test]
+    fn first_steps_bf16() {
+        Pretraining::open().train::<f32>("sgd", 2, BF16, DType::Bf16, &crate::kernels::open);
     }
 }

@@ -19,6 +19,7 @@ use ckaad::engine::ops::batch_norm::BatchStatistics;
 use ckaad::engine::ops::case::{Case, Recorded};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::energy::Term;
+use ckaad::engine::ops::optimizer::{Decay, LrSchedule, Sgd};
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
 use ckaad::engine::params::Init;
 use ckaad::engine::tape::{Tape, Var, Whole};
@@ -207,7 +208,12 @@ fn works() -> Vec<Work> {
             Case::new("energy", "energy", &[[2, 16, 16, 1]], |t, v| t.energy(v[0], Term::High { margin: 0.5 }, 0..1)),
             Case::new("l2_normalize", "l2_normalize", &[features], |t, v| t.l2_normalize(v[0])),
             Case::new("max_pool", "max_pool", &[[1, 64, 64, 64]], |t, v| t.max_pool(v[0], 3, 2, 1)).forward_only(),
-            Case::new("mean_pool", "mean_pool", &[[1, 28, 28, 64]], |t, v| t.mean_pool(v[0], 3, 1, 1)).forward_only(),
+            Case::new("max_pool", "max_pool-trained", &[[1, 64, 64, 64]], |t, v| t.max_pool(v[0], 3, 2, 1)),
+            Case::new("mean_pool", "mean_pool", &[[1, 28, 28, 64]], |t, v| t.mean_pool(v[0], 3, 1, 1)),
+            Case::new("cross_entropy", "cross_entropy", &[[64, 1, 1, 1000], [64, 1, 1, 8], [1000, 1, 1, 8]], |t, v| {
+                let labels = t.nearest(v[1], v[2], 1)?.1;
+                t.cross_entropy(v[0], labels, 0.1)
+            }),
             Case::new("interpolate", "interpolate", &[[1, 14, 14, 64]], |t, v| t.interpolate(v[0], 28, 28))
                 .forward_only(),
             Case::new("anomaly_map", "anomaly_map-wide-blur", &[[1, 16, 16, 1]], |t, v| t.anomaly_map(v, 64, 8.0))
@@ -240,7 +246,20 @@ fn works() -> Vec<Work> {
         ]
         .map(|case| op(false, case)),
     );
+    let case = Case::new("sgd", "sgd-and-weight-decay", &[[1, 1, 1, 4]], sgd).forward_only();
+    all.push(Work { numbers: &TRAINED, ..op(false, case) });
     all
+}
+
+/// A convolution's weights, decayed in both ways and updated. What they are does not matter, as there are no gradients.
+fn sgd(t: &mut Tape, _: &[Var]) -> Result<Var> {
+    let net = t.network("net");
+    t.param(net, "weight", &[64, 64, 3, 3], Init::Zeros)?;
+    let schedule = LrSchedule::Cosine { warmup: 10, steps: 100 };
+    t.weight_decay(net, 1e-4, Decay::L2, |_| true)?;
+    t.weight_decay(net, 1e-4, Decay::Decoupled { lr: 0.1, schedule }, |_| true)?;
+    t.sgd(Sgd { net, lr: 0.1, momentum: 0.9, nesterov: false, schedule })?;
+    t.whole(net, Whole::Params)
 }
 
 /// By statistics that stand in one tensor for scale and shift, too.

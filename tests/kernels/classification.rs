@@ -83,6 +83,21 @@ fn maxima_of_ties_and_nan_are_pytorchs() {
     }
 }
 
+/// A byte counts 256 taps. Wider windows can be taken the maximum of, as long as nobody asks for a gradient.
+#[test]
+fn maxima_of_wide_windows_have_no_gradient() {
+    let mut t = Tape::new(DType::F32);
+    let x = t.input(Shape([1, 17, 17, 1]), DType::F32).unwrap();
+    for kernel in [16, 17] {
+        let y = t.max_pool(x, kernel, 1, 0).unwrap();
+        let dy = t.input(t.shape(y), DType::F32).unwrap();
+        match t.gradients(&[(y, dy)], &[x]) {
+            Ok(_) => assert_eq!(kernel, 16),
+            Err(e) => assert!(e.to_string().contains("wider than 16, found 17"), "{e}"),
+        }
+    }
+}
+
 /// A loss, and the gradient of its logits.
 fn cross_entropy(rows: usize, classes: usize, smoothing: f64) -> (Tape, [Var; 4]) {
     let mut t = Tape::new(DType::F32);

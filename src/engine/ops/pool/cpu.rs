@@ -78,7 +78,8 @@ impl Pool {
                             let tap = self.tap([iy, ix], [oy, ox]) as u8;
                             let x = &x[((n * h + iy) * w + ix) * c..][..c];
                             for ((y, at), x) in y.iter_mut().zip(&mut *at).zip(x) {
-                                let larger = *x > *y || x.is_nan();
+                                // Without a jump between the two, which would keep the loop from being vectorised.
+                                let larger = (*x > *y) | x.is_nan();
                                 *y = if larger { *x } else { *y };
                                 *at = if larger { tap } else { *at };
                             }
