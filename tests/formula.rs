@@ -57,12 +57,8 @@ fn a_picture_depends_on_its_arguments_alone() {
 #[test]
 fn more_classes_leave_the_first_ones_alone() {
     let more = Formula { classes_per_family: 30, ..FORMULA };
-    for family in 0..FAMILIES.len() {
-        assert!(
-            draw(&FORMULA, family * 24 + 11, 5, 2) == draw(&more, family * 30 + 11, 5, 2),
-            "{}",
-            FAMILIES[family].name
-        );
+    for (family, described) in FAMILIES.iter().enumerate() {
+        assert!(draw(&FORMULA, family * 24 + 11, 5, 2) == draw(&more, family * 30 + 11, 5, 2), "{}", described.name);
     }
 }
 
@@ -92,7 +88,7 @@ fn no_class_is_blank_or_burnt_out() {
 #[test]
 fn views_show_the_same_content() {
     let cells = |picture: &[u8]| -> Vec<f64> {
-        let mut sums = vec![0.0; 25];
+        let mut sums = [0.0; 25];
         for (i, p) in picture.as_chunks::<3>().0.iter().enumerate() {
             let (x, y) = (i % 64 * 5 / 64, i / 64 * 5 / 64);
             sums[y * 5 + x] += p.iter().map(|v| f64::from(*v)).sum::<f64>();
