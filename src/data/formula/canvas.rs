@@ -147,7 +147,10 @@ impl Canvas {
                 let spot = shine * super::maths::highlight(toward, gloss);
                 // A level surface keeps its colour.
                 let shade = ambient + (1.0 - ambient) * diffuse / lz;
-                self.color[i] = self.color[i].map(|c| c * shade + spot);
+                self.color[i] = self.color[i].map(|c| {
+                    let lit = c * shade;
+                    lit + spot * (1.0 - lit).max(0.0)
+                });
             }
         }
     }

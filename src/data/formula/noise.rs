@@ -34,12 +34,12 @@ impl Noise {
         sum / all
     }
 
-    /// The noise at every pixel of `frame`. Where it changes slowly, only every fourth one is computed and those between
-    /// are interpolated: a sixteenth of the work.
+    /// The noise at every pixel of `frame`. Where it changes slowly, only every second or fourth one either way is
+    /// computed and those between are interpolated.
     pub fn fill(&self, frame: &Frame, width: usize, out: &mut [f32]) {
         let height = out.len() / width;
         let fastest = frame.across.iter().chain(&frame.down).fold(0f32, |m, d| m.max(d.abs()));
-        let step = if fastest < 1.0 / 14.0 { 4 } else { 1 };
+        let step = [4, 2].into_iter().find(|s| fastest * 4.0 * (*s as f32) < 1.15).unwrap_or(1);
         if step == 1 {
             for (i, v) in out.iter_mut().enumerate() {
                 *v = self.at(frame.at((i % width) as f32, (i / width) as f32));

@@ -295,7 +295,7 @@ fn draw(scene: &mut Scene, body: &Body, material: &Material, light: &Light, pale
         let diffuse = dot(n, light.to).max(0.0);
         let shade = mix(light.ambient, 1.1, diffuse);
         let spot = light.shine * highlight(dot(n, half).clamp(0.0, 1.0), light.gloss);
-        let color = palette.at(0.75 - 0.6 * mark + body.tone).map(|c| c * shade + spot);
+        let color = palette.at(0.75 - 0.6 * mark + body.tone).map(|c| c * shade * (1.0 - spot) + spot);
         blend(under, color, share)
     });
 }
