@@ -11,6 +11,8 @@ use crate::experiment::table::Report;
 use crate::output::Outputs;
 use crate::{Error, Result};
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// Train and evaluate every cell of a grid that a file describes
 #[derive(clap::Args, Debug)]
@@ -91,16 +93,23 @@ pub fn run(args: &Args) -> Result<bool> {
     let stop = super::stop_on_ctrl_c()?;
     let bar = progress::bar("experiment", 0);
     let begun = |cell: &Cell| bar.set_message(cell.describe());
+    let (started, left) = (Instant::now(), Mutex::new(None));
     let tell = |progress: Progress| match progress {
         Progress::Work { done, of } => {
             bar.set_length(of);
             bar.set_position(done);
+            if let Ok(mut left) = left.lock() {
+                *left = time_left(started.elapsed(), done, of);
+            }
         }
         Progress::Begun(cell) => begun(cell),
-        Progress::Done(outcome) => {
+        Progress::Done(outcome, done) => {
             let aurocs: Vec<String> = outcome.results.iter().map(auroc).collect();
-            let (cell, seconds) = (outcome.cell.describe(), outcome.seconds);
-            bar.suspend(|| note!("ckaad: {cell}: image AUROC {}, {seconds:.0} s", aurocs.join(", ")));
+            let (cell, seconds, of) = (outcome.cell.describe(), outcome.seconds, cells.len());
+            let left = left.lock().ok().and_then(|left| *left);
+            let left = left.map_or(String::new(), |left| format!(", about {} left", humantime::format_duration(left)));
+            let aurocs = aurocs.join(", ");
+            bar.suspend(|| note!("ckaad: {cell}: image AUROC {aurocs}, {seconds:.0} s; {done} of {of} cells{left}"));
         }
         Progress::Failed(cell, e) => bar.suspend(|| tell!("{}: {e}", cell.describe())),
         Progress::Warning(text) => bar.suspend(|| note!("ckaad: {text}")),
@@ -132,6 +141,14 @@ pub fn run(args: &Args) -> Result<bool> {
     expect_whole(failed, &outcomes, &opened).map(|()| true)
 }
 
+/// How much longer it takes, if all goes on as before; nothing before anything is done, and after all is.
+fn time_left(elapsed: Duration, done: u64, of: u64) -> Option<Duration> {
+    let left = (0 < done && done < of).then(|| elapsed.as_secs_f64() * (of - done) as f64 / done as f64)?;
+    // Whole minutes of many, since nobody knows the seconds.
+    let step = if left > 120.0 { 60.0 } else { 1.0 };
+    Some(Duration::from_secs((left / step).ceil() as u64 * step as u64))
+}
+
 /// An error that says what the tables lack.
 fn expect_whole(failed: usize, outcomes: &[Outcome], opened: &[Opened]) -> Result<()> {
     let count = |of: fn(&CategoryResult) -> usize| outcomes.iter().flat_map(|o| &o.results).map(of).sum();
@@ -154,4 +171,17 @@ fn auroc(result: &CategoryResult) -> String {
         category => format!("- ({category}: {})", result.why_none("image_auroc")),
     };
     result.metrics.get("image_auroc").map_or_else(why, |a| format!("{a:.4}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_left_is_as_before() {
+        let left = |seconds, done| time_left(Duration::from_secs(seconds), done, 100).map(|d| d.as_secs());
+        assert_eq!([left(10, 0), left(10, 100)], [None; 2]);
+        assert_eq!([left(10, 50), left(30, 30), left(3600, 25)], [Some(10), Some(70), Some(3 * 3600)]);
+        assert_eq!(left(100, 40), Some(180), "in whole minutes, rounded up");
+    }
 }

@@ -24,6 +24,7 @@
 //! path = "ISIC2018"                           # below the folder of all datasets; [default: the name]
 //! layout = "isic2018"                         # [default: as recognised]
 //! categories = ["screw"]                      # [default: all of them]
+//! average_of = 15                             # categories that printed averages are over; one over fewer is compared with none
 //! together = true                             # one model for all categories
 //! validation = 0                              # [default: that of the grid]
 //! settings = { topk = "all" }
@@ -97,6 +98,8 @@ pub struct DatasetSpec {
     pub categories: Vec<String>,
     #[serde(default)]
     pub normal: Vec<String>,
+    /// How many categories printed averages are over.
+    pub average_of: Option<usize>,
     #[serde(default)]
     pub together: bool,
     /// In place of the grid's.

@@ -210,6 +210,11 @@ impl<'a> Opened<'a> {
             let categories = if count == 1 { "category that has" } else { "categories that have" };
             remarks.push(format!("averages lack {count} {categories} no train/good or no test: {names}"));
         }
+        if let (absent @ 1.., Some(all)) = (self.absent(), self.spec.average_of) {
+            remarks.push(format!(
+                "averages lack {absent} of the {all} categories that printed ones are over: not there, or not asked for"
+            ));
+        }
         let printed = e.printed.iter().filter(|p| p.dataset.as_ref() == Some(&self.spec.name));
         let printed: BTreeSet<&String> = printed.filter_map(|p| p.category.as_ref()).collect();
         let there: Vec<&String> = self.categories.iter().map(|c| &c.name).chain(&self.left_out).collect();
@@ -233,6 +238,11 @@ impl<'a> Opened<'a> {
             ));
         }
         Ok(remarks)
+    }
+
+    /// Categories that printed averages are over and that are neither used nor left out.
+    pub fn absent(&self) -> usize {
+        self.spec.average_of.unwrap_or(0).saturating_sub(self.categories.len() + self.left_out.len())
     }
 
     /// What layouts decided and found wrong, each once, with the categories that it holds for where there are several.

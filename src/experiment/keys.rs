@@ -58,6 +58,7 @@ const GRID: &[(&str, Kind)] = &[
 ];
 const DATASET: &[(&str, Kind)] = &[
     ("name", Text),
+    ("average_of", Count),
     ("path", Text),
     ("layout", Text),
     ("categories", Texts),

@@ -10,7 +10,8 @@ use crate::data::layout::{Sample, TestSet, TrainSet};
 use crate::data::protocol::Draw;
 use crate::detector::Learning;
 use crate::detector::file::ModelFile;
-use crate::engine::device::{Backend, cpu};
+use crate::engine::device::cuda::card;
+use crate::engine::device::{Backend, Device, cpu};
 use crate::error::{Kind, plural};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
@@ -66,7 +67,8 @@ pub enum Progress<'a> {
         of: u64,
     },
     Begun(&'a Cell),
-    Done(&'a Outcome),
+    /// And how many of the file's cells have a result now.
+    Done(&'a Outcome, usize),
     /// It has no result; the others go on.
     Failed(&'a Cell, &'a Error),
     Warning(&'a str),
@@ -83,8 +85,10 @@ pub struct Summary {
 struct Shared {
     next: usize,
     /// Bytes that running cells take, and how many there are.
-    taken: u64,
+    taken: Memory,
     running: usize,
+    /// It was said that there are fewer cells at a time than asked for.
+    told: bool,
     outcomes: Vec<Outcome>,
     folder: OurFolder,
     failed: usize,
@@ -115,7 +119,9 @@ impl Runner<'_> {
         }
         let open: Vec<&Cell> = cells.iter().filter(|c| !outcomes.iter().any(|o| o.cell == **c)).collect();
         let work = Work::new(self, &open)?;
-        let shared = Shared { next: 0, taken: 0, running: 0, outcomes, folder, failed: 0, broken: None };
+        work.tell(self);
+        let taken = Memory::default();
+        let shared = Shared { next: 0, taken, running: 0, told: false, outcomes, folder, failed: 0, broken: None };
         let (shared, freed) = (Mutex::new(shared), Condvar::new());
         // Of all jobs, however many cells are left: a checkpoint is gone on from with as many threads as wrote it.
         let threads = (rayon::current_num_threads() / self.jobs).max(1);
@@ -125,11 +131,11 @@ impl Runner<'_> {
             let pool = pool.map_err(|e| Error::Invalid(format!("no threads can be had: {e}")))?;
             while let Some((at, cell)) = self.next(&open, &work, &shared, &freed) {
                 (self.tell)(Progress::Begun(cell));
-                let ended = pool.install(|| self.cell(cell, threads, &mut |share| work.tell(self, at, share)));
+                let ended = pool.install(|| self.cell(cell, threads, &mut |share| work.go_on(self, at, share)));
                 let mut shared = lock(&shared);
-                shared.taken -= work.needs[at];
+                shared.taken = shared.taken.less(work.needs[at]);
                 shared.running -= 1;
-                self.note(cell, ended, &mut shared);
+                self.note(cells, cell, ended, &mut shared);
                 freed.notify_all();
             }
             Ok(())
@@ -145,15 +151,22 @@ impl Runner<'_> {
         if let Some(e) = shared.broken {
             return Err(e);
         }
+        // Also where no cell was left to run: what is printed may have changed.
+        self.write_tables(cells, &mut shared)?;
         shared.outcomes.retain(|o| cells.contains(&o.cell));
+        let interrupted = self.stop.load(Ordering::Relaxed);
+        Ok(Summary { outcomes: shared.outcomes, failed: shared.failed, interrupted })
+    }
+
+    /// Writes the tables of what there is so far.
+    fn write_tables(&self, cells: &[Cell], shared: &mut Shared) -> Result<()> {
         let (experiment, opened, outcomes) = (self.experiment, self.opened, &shared.outcomes[..]);
         let report = Report { experiment, opened, cells, outcomes };
         let pages = [("table.md", report.markdown()?), ("table.html", report.html(self.command)?)];
         for (name, page) in pages {
             shared.folder.write(name.as_ref(), |f| f.write_all(page.as_bytes()))?;
         }
-        let interrupted = self.stop.load(Ordering::Relaxed);
-        Ok(Summary { outcomes: shared.outcomes, failed: shared.failed, interrupted })
+        Ok(())
     }
 
     /// The next cell, once there is memory for it; one alone always has enough.
@@ -170,26 +183,37 @@ impl Runner<'_> {
                 return None;
             }
             let need = work.needs[now.next];
-            if now.running == 0 || now.taken + need <= work.memory {
+            let with_it = now.taken.and(need);
+            if now.running == 0 || with_it.fits(work.memory) {
                 let at = now.next;
                 now.next += 1;
-                now.taken += need;
+                now.taken = with_it;
                 now.running += 1;
                 return Some((at, open[at]));
+            }
+            if !std::mem::replace(&mut now.told, true) {
+                let running = plural(now.running, "cell");
+                let text = format!(
+                    "{running} at a time rather than {}: another one would take {with_it} in all, and there are {}",
+                    self.jobs, work.memory
+                );
+                (self.tell)(Progress::Warning(&text));
             }
             now = freed.wait(now).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Writes a result down.
-    fn note(&self, cell: &Cell, ended: Result<Option<Outcome>>, shared: &mut Shared) {
+    fn note(&self, cells: &[Cell], cell: &Cell, ended: Result<Option<Outcome>>, shared: &mut Shared) {
         match ended {
             Ok(None) | Err(Error::Cancelled) => {}
             Ok(Some(outcome)) => {
-                (self.tell)(Progress::Done(&outcome));
+                let before = shared.outcomes.iter().filter(|o| cells.contains(&o.cell)).count();
+                (self.tell)(Progress::Done(&outcome, before + 1));
                 shared.outcomes.push(outcome);
                 let written = results::to_text(&shared.outcomes)
-                    .and_then(|text| shared.folder.write("results.jsonl".as_ref(), |f| f.write_all(text.as_bytes())));
+                    .and_then(|text| shared.folder.write("results.jsonl".as_ref(), |f| f.write_all(text.as_bytes())))
+                    .and_then(|_| self.write_tables(cells, shared));
                 shared.broken = shared.broken.take().or(written.err());
             }
             Err(e) => {
@@ -314,13 +338,55 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Bytes that a cell takes, or that there are.
+#[derive(Clone, Copy, Default)]
+struct Memory {
+    host: u64,
+    /// Of a GPU; nothing is taken there by what runs on the host.
+    device: u64,
+}
+
+impl Memory {
+    fn and(self, other: Memory) -> Memory {
+        Memory { host: self.host + other.host, device: self.device + other.device }
+    }
+
+    fn less(self, other: Memory) -> Memory {
+        Memory { host: self.host - other.host, device: self.device - other.device }
+    }
+
+    fn fits(self, there: Memory) -> bool {
+        self.host <= there.host && self.device <= there.device
+    }
+
+    /// What can be had now.
+    fn free(backend: &Backend) -> Result<Memory> {
+        let mut system = sysinfo::System::new();
+        system.refresh_memory();
+        let device = match backend.device {
+            Device::Cuda(index) => card::gpus()?.iter().find(|g| g.index == index).map_or(0, |g| g.memory_bytes as u64),
+            _ => 0,
+        };
+        Ok(Memory { host: system.available_memory(), device })
+    }
+}
+
+/// `1.2 GB`, with a GPU's beside it.
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let gb = |bytes: u64| bytes as f64 / 1e9;
+        write!(f, "{:.1} GB", gb(self.host))?;
+        if self.device > 0 { write!(f, " and {:.1} GB of the GPU's", gb(self.device)) } else { Ok(()) }
+    }
+}
+
 /// How much there is to do, and what it takes.
 struct Work {
     /// Of every open cell.
     units: Vec<u64>,
-    needs: Vec<u64>,
-    /// Bytes that there are.
-    memory: u64,
+    needs: Vec<Memory>,
+    /// What there is.
+    memory: Memory,
     done: Vec<AtomicU64>,
 }
 
@@ -336,24 +402,30 @@ impl Work {
                 Some(plan) => *plan,
                 None => *planned.entry(key).or_insert(plan_of(cell)?),
             };
-            let step = plan_of_pictures(cell, &set)?;
-            units.push(step.0);
-            needs.push(BESIDE + plan + step.1);
+            let (steps, kept) = plan_of_pictures(cell, &set)?;
+            units.push(steps);
+            needs.push(match runner.backend.device {
+                Device::Cuda(_) => Memory { host: BESIDE + kept, device: BESIDE + plan },
+                _ => Memory { host: BESIDE + kept + plan, device: 0 },
+            });
         }
-        let mut system = sysinfo::System::new();
-        system.refresh_memory();
         let done = units.iter().map(|_| AtomicU64::new(0)).collect();
-        Ok(Work { units, needs, memory: system.available_memory(), done })
+        Ok(Work { units, needs, memory: Memory::free(&runner.backend)?, done })
     }
 
-    fn tell(&self, runner: &Runner, at: usize, share: f64) {
+    /// A cell is this share done.
+    fn go_on(&self, runner: &Runner, at: usize, share: f64) {
         self.done[at].store((self.units[at] as f64 * share) as u64, Ordering::Relaxed);
+        self.tell(runner);
+    }
+
+    fn tell(&self, runner: &Runner) {
         let done = self.done.iter().map(|d| d.load(Ordering::Relaxed)).sum();
         (runner.tell)(Progress::Work { done, of: self.units.iter().sum() });
     }
 }
 
-/// Bytes that a training step takes on the CPU.
+/// Bytes that a training step takes, as it is planned for the CPU; a GPU's plan differs by little.
 fn plan_of(cell: &Cell) -> Result<u64> {
     let setup = &cell.settings;
     let kind = bench::Kind::Train { batch: setup.batch_size(), cached: true };
@@ -365,13 +437,16 @@ fn plan_of(cell: &Cell) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Pictures that a cell's steps take in all, and the bytes of pictures and features that are kept.
+/// Pictures that a cell's steps take in all, and the bytes of pictures and features that are kept in memory; what is more goes to
+/// files.
 fn plan_of_pictures(cell: &Cell, set: &TrainSet) -> Result<(u64, u64)> {
     let (setup, a) = (&cell.settings, cell.settings.architecture()?);
     let uses = matches!(setup.detector()?.learning(), Learning::Steps(how) if how.uses_anomalies());
-    let pictures = (set.good.len() + if uses { set.anomalous.len() } else { 0 }) as u64;
+    let normal = set.good.len();
+    let drawn = cell.row.ratio.beside(normal).map_or(set.anomalous.len(), |asked| asked.min(set.anomalous.len()));
+    let pictures = normal + if uses { drawn } else { 0 };
     let maps: usize = a.sizes().into_iter().zip(a.channels()).map(|(size, channels)| size * size * channels).sum();
-    let each = a.image_size * a.image_size * 3 + maps * size_of::<f32>();
-    let steps = (setup.epochs() * set.good.len()) as u64 * if uses { 2 } else { 1 };
-    Ok((steps, pictures * each as u64))
+    let kept = [a.image_size * a.image_size * 3, maps * size_of::<f32>()].map(|each| (pictures * each).min(BUDGET));
+    let steps = (setup.epochs() * normal) as u64 * if uses { 2 } else { 1 };
+    Ok((steps, kept.iter().sum::<usize>() as u64))
 }

@@ -80,9 +80,9 @@ impl<'a> Part<'a> {
     fn came(&self, e: &Experiment, row: &Row, category: Option<&str>, metric: &str) -> Vec<(Repetition<'a>, Came)> {
         let own = self.of_row(row).filter(|a| category.is_none_or(|c| a.category == c));
         let came = own.map(|a| (self.repetition(a.cell), a.came(|r| r.metrics.get(metric).copied())));
-        // A category that cannot be used has no cells, and is asked for once for each seed.
-        let left_out = self.opened.filter(|_| category.is_none()).map_or(0, |o| o.left_out.len());
-        let seeds = e.grid.seeds.iter().flat_map(|seed| std::iter::repeat_n(*seed, left_out));
+        // A category that cannot be used, or is not there, has no cells, and is asked for once for each seed.
+        let lacked = self.opened.filter(|_| category.is_none()).map_or(0, |o| o.left_out.len() + o.absent());
+        let seeds = e.grid.seeds.iter().flat_map(|seed| std::iter::repeat_n(*seed, lacked));
         came.chain(seeds.map(|seed| ((seed, &[][..]), Came::Missing))).collect()
     }
 
@@ -219,7 +219,8 @@ impl<'a> Report<'a> {
                 e.metrics.iter().map(|metric| part.figure(e, row, category, metric)).collect::<Vec<_>>()
             };
             let rows = part.rows.iter().map(|row| Ok((row.describe(e)?, line(row, None)))).collect::<Result<_>>()?;
-            let heading = format!("{name}: mean and deviation over {}, in percent", part.over(e));
+            let of = std::iter::once(name).chain(&part.spec.categories).map(String::as_str).collect::<Vec<_>>();
+            let heading = format!("{}: mean and deviation over {}, in percent", of.join(", "), part.over(e));
             tables.push(Table { heading, columns: columns(e), rows, notes: part.notes(e)? });
             let categories: BTreeSet<&str> = part.asked.iter().map(|a| a.category).filter(|c| !c.is_empty()).collect();
             if categories.len() > 1 {

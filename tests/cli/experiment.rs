@@ -347,7 +347,7 @@ fn an_unreadable_test_picture_is_counted() {
 fn the_theorems_as_a_command() {
     let dir = folder();
     let page = dir.path().join("theorems.html");
-    let args = ["demo", "theorems", "--seed", "3", "--steps", "20"];
+    let args = ["demo", "theorems", "--seed", "3", "--seeds", "2", "--steps", "20"];
     let run = ckaad(&[&args[..], &["--out", text(&page)]].concat()).ok();
     for word in ["ckapatch ", "gan ", "reproduced", "between two normal samples", "theorems.html"] {
         assert!(run.out.contains(word), "no {word} in {run:?}");

@@ -283,6 +283,17 @@ fn notes_name_their_categories() {
     assert!(notes[0].starts_with("Bolt, cloth: 1 picture for validation"), "{notes:?}");
     assert!(notes[1].starts_with("Nut: 2 pictures for validation"), "{notes:?}");
     assert!(run.err.contains("dataset fabric: bolt, cloth: 1 picture for validation"), "{run:?}");
+    assert!(table(&out).contains("\n## fabric: mean"), "{}", table(&out));
+
+    // An average that is printed over more categories is no average of these.
+    let text_of = fs::read_to_string(&file).unwrap();
+    let text_of = text_of.replacen("[[dataset]]", "[[dataset]]\naverage_of = 5\ncategories = [\"bolt\", \"nut\"]", 1);
+    fs::write(&file, text_of).unwrap();
+    ckaad(&args(&file, &out)).ok();
+    let table = table(&out);
+    assert!(table.contains("(2 of 5) (printed 50.0) |"), "{table}");
+    assert!(table.contains("\n## fabric, bolt, nut: mean"), "{table}");
+    assert!(table.contains("Averages lack 3 of the 5 categories that printed ones are over"), "{table}");
 }
 
 /// A detector without strategies is refused where the file is read, by --list, too.

@@ -54,20 +54,17 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
     };
     let normal = normal_classes(root, &CLASSES.map(String::from), &CLASSES[..1], options)?;
     let mut found = Found::default();
-    let train: Vec<(PathBuf, Vec<u8>)> = (1..=5)
-        .map(|i| folder.join(batch(i)))
-        .filter_map(|file| match file.is_file() {
-            true => Some(labels(&file).map(|labels| (file, labels))),
+    let published = (1..=5).map(|i| (Split::Train, batch(i))).chain([(Split::Test, TEST.to_string())]);
+    let all: Vec<(Split, (PathBuf, Vec<u8>))> = published
+        .map(|(split, name)| (split, folder.join(name)))
+        .filter_map(|(split, file)| match file.is_file() {
+            true => Some(labels(&file).map(|labels| (split, (file, labels)))),
             false => {
                 found.left_out.push(format!("{}: there is no such batch", file.display()));
                 None
             }
         })
         .collect::<Result<_>>()?;
-    let test = folder.join(TEST);
-    let test_labels = labels(&test)?;
-    let all = train.into_iter().map(|batch| (Split::Train, batch)).chain([(Split::Test, (test, test_labels))]);
-    let all: Vec<(Split, (PathBuf, Vec<u8>))> = all.collect();
     let others = all.iter().filter(|(_, (_, labels))| labels.len() != RECORDS);
     let others: Vec<String> = others.map(|(_, (file, labels))| format!("{} {}", name_of(file), labels.len())).collect();
     if !others.is_empty() {

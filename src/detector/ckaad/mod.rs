@@ -29,7 +29,7 @@ const fn option(name: &'static str, default: &'static str, rule: Rule, help: &'s
     OptionSpec { name, help, default: Some(default), rule, need: Need::Training }
 }
 
-const OPTIONS: [OptionSpec; 9] = [
+const OPTIONS: [OptionSpec; 10] = [
     option("strategy", "ckapatch", Rule::OneOf(Strategy::NAMES), "What the auto-encoder is trained with"),
     OptionSpec {
         name: "norm",
@@ -47,6 +47,7 @@ const OPTIONS: [OptionSpec; 9] = [
         "Weight of generated features in the discriminator's loss; collected anomalies have 1 - gamma",
     ),
     option("adv", "0.02", Rule::NonNegative, "Weight of the adversarial term in the auto-encoder's loss"),
+    option("margin", "5", Rule::NonNegative, "Energy above which the discriminator is pushed no further"),
     option("sub", "0.02", Rule::NonNegative, "Weight of the anomalies' reconstruction error that reconsub subtracts"),
     OptionSpec {
         name: "topk",
@@ -76,6 +77,7 @@ impl Ckaad {
             gamma: options.number("gamma")?,
             adv: options.number("adv")?,
             sub: options.number("sub")?,
+            margin: options.number("margin")?,
             ..Hyper::default()
         };
         let judgement = Judgement { topk: options.count_or_all("topk")?, sigma: options.number("sigma")? };

@@ -27,6 +27,7 @@ use crate::model::init;
 use crate::model::layers::{ConvInit, Norm, Recorder};
 use distance::energy_distance;
 use points::{nearer_to_anomalous, nearest_normal, sample};
+use rayon::prelude::*;
 
 /// Points along a picture's side.
 const SIDE: usize = 8;
@@ -108,6 +109,40 @@ impl Run {
     }
 }
 
+/// What runs of several seeds come to in the end: the median, the least and the most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    pub median: f64,
+    pub least: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    pub fn new(runs: &[Run], value: impl Fn(&Measured) -> f64) -> Self {
+        let (least, most) = (f64::INFINITY, f64::NEG_INFINITY);
+        let values: Vec<f64> = runs.iter().map(|run| value(&run.last())).collect();
+        let (least, most) = values.iter().fold((least, most), |(least, most), v| (v.min(least), v.max(most)));
+        Spread { median: median(values), least, most }
+    }
+}
+
+/// Of an even number the upper one.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// From step 0 to the last, each number the median of the runs.
+pub fn median_curve(runs: &[Run]) -> Vec<Measured> {
+    let shortest = runs.iter().map(|run| run.curve.len()).min().unwrap_or(0);
+    let at = |i: usize| {
+        let of = |value: fn(&Measured) -> f64| median(runs.iter().map(|run| value(&run.curve[i])).collect());
+        let [distance, reproduced, energy] = [of(|m| m.distance), of(|m| m.reproduced), of(|m| m.energy)];
+        Measured { step: runs[0].curve[i].step, distance, reproduced, energy }
+    };
+    (0..shortest).map(at).collect()
+}
+
 /// Distance between two samples of normal points, as large as those that are measured.
 pub fn between_samples(seed: u64) -> f64 {
     energy_distance(&sample(2 * MEASURED, 0.0, seed, "sample"), &reference(seed))
@@ -127,6 +162,16 @@ fn measured_points(seed: u64) -> Vec<[f64; 2]> {
 
 fn reference(seed: u64) -> Vec<[f64; 2]> {
     sample(2 * MEASURED, 0.0, seed, "reference")
+}
+
+/// Trains every variant with each of `seeds` seeds from `seed` on, side by side: of every variant its runs. `step` is told of every step
+/// done.
+pub fn all(variants: &[Variant], seed: u64, seeds: u64, steps: usize, step: impl Fn() + Sync) -> Result<Vec<Vec<Run>>> {
+    let of_seed = |variant: Variant| (seed..seed + seeds).into_par_iter().map(move |seed| (variant, seed));
+    let runs = variants.par_iter().map(|variant| {
+        of_seed(*variant).map(|(variant, seed)| run(variant, seed, steps, |_| step())).collect::<Result<Vec<Run>>>()
+    });
+    runs.collect()
 }
 
 /// Trains a generator on the CPU for so many steps. The same seed gives the same bits, and all variants the same points and initial networks.

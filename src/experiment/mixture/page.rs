@@ -1,9 +1,10 @@
 //! The experiment as one HTML page: which points went in, what every variant makes of them, and how it got there.
 
 use super::points::{ANOMALOUS_DISC, NORMAL_DISCS, sample};
-use super::{ANOMALOUS, MEASURED, Measured, NORMAL, Run, SHARE, at_the_edge, between_samples};
+use super::{ANOMALOUS, MEASURED, Measured, NORMAL, Run, SHARE, Spread, at_the_edge, between_samples, median_curve};
 use crate::Result;
 use crate::detector::ckaad::step::Hyper;
+use crate::error::plural;
 use crate::report::html::charts::{self, Lines, SERIES, Scatter};
 use crate::report::html::{Page, escape, figure};
 use std::fmt::Write;
@@ -11,10 +12,11 @@ use std::fmt::Write;
 /// Points drawn of a cloud: more would hide each other.
 const DRAWN: usize = 256;
 
-/// The whole HTML file. `command` is the command line that made it, all `runs` are of the seed `seed`.
-pub fn html(runs: &[Run], seed: u64, command: &str) -> Result<String> {
+/// The whole HTML file, with the points of the first seed, which is `seed`. `command` is the command line that made it; `variants` are
+/// the runs of each, of the same seeds.
+pub fn html(variants: &[Vec<Run>], seed: u64, command: &str) -> Result<String> {
     let mut h = String::from("<h2>What came of it</h2>\n");
-    write_table(&mut h, runs, seed);
+    write_table(&mut h, variants, seed);
     h.push_str("<h2>Points</h2>\n<p class=\"soft\">Outlined: where normal points (blue) and anomalous ones (red) come from.</p>\n");
     h.push_str("<div class=\"charts\">\n");
     let normal = sample(DRAWN, 0.0, seed, "normal.0");
@@ -22,28 +24,33 @@ pub fn html(runs: &[Run], seed: u64, command: &str) -> Result<String> {
     let caption = "What training sees: points of normal pictures (blue) and of anomalous pictures (red), most of which are normal.";
     write_points(&mut h, "Points that training sees", [&normal, &anomalous], caption)?;
     let generated = "What is generated of normal points (blue) and of anomalous ones (red)";
-    if let Some(run) = runs.first() {
-        let caption = format!("{generated} before training.");
+    let first: Vec<&Run> = variants.iter().filter_map(|runs| runs.first()).collect();
+    if let Some(run) = first.first() {
+        let caption = format!("{generated} before training, seed {seed}.");
         write_points(&mut h, "Generated before training", halves(&run.before), &caption)?;
     }
-    for run in runs {
+    for run in &first {
         let name = escape(run.variant.name);
-        let caption =
-            format!("<b>{name}</b>: {}. {generated} after {} steps.", escape(run.variant.about), run.last().step);
+        let caption = format!(
+            "<b>{name}</b>: {}. {generated} after {} steps, seed {seed}.",
+            escape(run.variant.about),
+            run.last().step
+        );
         write_points(&mut h, &format!("Generated after training with {name}"), halves(&run.after), &caption)?;
     }
     h.push_str("</div>\n<h2>Over time</h2>\n<div class=\"charts\">\n");
     let edge = "Dashed: if every anomalous point went to the nearest normal one";
-    write_lines(&mut h, runs, "distance to normal", Some(at_the_edge(seed)), edge, |m| m.distance)?;
-    write_lines(&mut h, runs, "anomalous reproduced", None, "From 0 to 1, all of them", |m| m.reproduced)?;
+    write_lines(&mut h, variants, "distance to normal", Some(at_the_edge(seed)), edge, |m| m.distance)?;
+    write_lines(&mut h, variants, "anomalous reproduced", None, "From 0 to 1, all of them", |m| m.reproduced)?;
     let margin = "Dashed: the margin, which ckapatch's shall have";
-    write_lines(&mut h, runs, "energy of anomalous", Some(Hyper::default().margin), margin, |m| m.energy)?;
+    write_lines(&mut h, variants, "energy of anomalous", Some(Hyper::default().margin), margin, |m| m.energy)?;
     h.push_str("</div>\n");
-    let steps = runs.first().map_or(0, |run| run.last().step);
+    let steps = first.first().map_or(0, |run| run.last().step);
+    let seeds = plural(variants.first().map_or(0, Vec::len), "seed");
     let settings = [
         ("Step", format!("{NORMAL} normal pictures and {ANOMALOUS} anomalous, of 64 points each")),
         ("Coarse label", format!("{:.0} % of the points of anomalous pictures are anomalous", 100.0 * SHARE)),
-        ("Training", format!("{steps} steps with the paper's rates, margin and weights, seed {seed}")),
+        ("Training", format!("{steps} steps with the paper's rates, margin and weights, {seeds} from {seed} on")),
         ("Measured on", format!("{MEASURED} normal and {MEASURED} anomalous points that training did not see")),
     ];
     let settings = settings.map(|(name, value)| (name.to_string(), value));
@@ -52,18 +59,18 @@ pub fn html(runs: &[Run], seed: u64, command: &str) -> Result<String> {
     Ok(Page { title: "The theorems, seen", note, command, settings: &settings, body: &h, script: "" }.html())
 }
 
-fn write_table(h: &mut String, runs: &[Run], seed: u64) {
+fn write_table(h: &mut String, variants: &[Vec<Run>], seed: u64) {
     h.push_str("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Results\"><table>\n<thead><tr>");
     for head in ["", "distance to normal", "anomalous reproduced", "energy of anomalous"] {
         let _ = write!(h, "<th scope=\"col\">{head}</th>");
     }
     h.push_str("</tr></thead>\n<tbody>\n");
-    let before = runs.first().map(|run| ("before training", run.curve[0]));
-    for (name, m) in before.into_iter().chain(runs.iter().map(|run| (run.variant.name, run.last()))) {
-        let _ = write!(h, "<tr><th scope=\"row\">{}</th><td>{:.4}</td>", escape(name), m.distance);
-        let _ = writeln!(h, "<td>{:.1} %</td><td>{:.2}</td></tr>", 100.0 * m.reproduced, m.energy);
+    for runs in variants {
+        let _ = write!(h, "<tr><th scope=\"row\">{}</th>", escape(runs.first().map_or("", |run| run.variant.name)));
+        let [distance, reproduced, energy] = spreads(runs);
+        let _ = writeln!(h, "<td>{distance}</td><td>{reproduced}</td><td>{energy}</td></tr>");
     }
-    h.push_str("</tbody></table></div>\n<p class=\"soft\">Distance: energy distance between what is generated of as many normal as ");
+    h.push_str("</tbody></table></div>\n<p class=\"soft\">Medians over seeds, from the least to the most. Distance: energy distance between what is generated of as many normal as ");
     let _ = write!(
         h,
         "anomalous points and a sample of normal ones. It is {:.4} between two normal samples, ",
@@ -73,6 +80,19 @@ fn write_table(h: &mut String, runs: &[Run], seed: u64) {
         write!(h, "and {:.4} if every anomalous point goes to the nearest normal one. Reproduced: ", at_the_edge(seed));
     h.push_str("anomalous points that the generator leaves nearer to anomalous than to normal ones. Energy: what the discriminator ");
     h.push_str("gives anomalous points (of gan: the size of its logits).</p>\n");
+}
+
+/// Distance, share of anomalous points reproduced, and their energy, of runs of several seeds: `0.1110 (0.0772 to 0.3317)`.
+pub fn spreads(runs: &[Run]) -> [String; 3] {
+    let of = |value: fn(&Measured) -> f64, factor: f64, digits: usize, unit: &str| {
+        let Spread { median, least, most } = Spread::new(runs, value);
+        let [median, least, most] = [median, least, most].map(|v| format!("{:.digits$}", factor * v));
+        match runs.len() {
+            1 => format!("{median}{unit}"),
+            _ => format!("{median}{unit} ({least} to {most})"),
+        }
+    };
+    [of(|m| m.distance, 1.0, 4, ""), of(|m| m.reproduced, 100.0, 1, " %"), of(|m| m.energy, 1.0, 2, "")]
 }
 
 /// What is generated of normal points, and of anomalous ones.
@@ -96,20 +116,20 @@ fn write_points(h: &mut String, label: &str, clouds: [&[[f64; 2]]; 2], caption: 
 
 fn write_lines(
     h: &mut String,
-    runs: &[Run],
+    variants: &[Vec<Run>],
     what: &str,
     level: Option<f64>,
     about: &str,
     value: impl Fn(&Measured) -> f64,
 ) -> Result<()> {
-    let points = |run: &Run| run.curve.iter().map(|m| (m.step as f64, value(m))).collect();
-    let series: Vec<_> = runs.iter().zip(SERIES).map(|(run, color)| (points(run), color)).collect();
+    let points = |runs: &[Run]| median_curve(runs).iter().map(|m| (m.step as f64, value(m))).collect();
+    let series: Vec<_> = variants.iter().zip(SERIES).map(|(runs, color)| (points(runs), color)).collect();
     let svg = Lines { series: &series, x: "step", y: what, level }.svg()?;
-    let mut caption = String::from("Of");
-    for (run, color) in runs.iter().zip(SERIES) {
+    let mut caption = String::from("Median over seeds, of");
+    for (runs, color) in variants.iter().zip(SERIES) {
         let _ =
             write!(caption, "<i class=\"key\" style=\"background: rgb({}, {}, {})\"></i>", color.0, color.1, color.2);
-        caption.push_str(&escape(run.variant.name));
+        caption.push_str(&escape(runs.first().map_or("", |run| run.variant.name)));
     }
     h.push_str(&figure(&format!("{what} over steps"), &svg, &format!("{caption}. {about}.")));
     Ok(())
