@@ -2,7 +2,7 @@
 
 use super::features::CacheKind;
 use crate::detector::provenance::ENOUGH;
-use crate::detector::{Detector, Learning};
+use crate::detector::{Detector, Learning, Method};
 use crate::engine::device::Backend;
 use crate::model::Architecture;
 use crate::{Error, Result, invalid};
@@ -148,9 +148,14 @@ impl Key {
 
     /// Refuses a run whose settings differ from those of `text`, a checkpoint's; names all that do.
     pub fn expect(&self, text: &str) -> Result<()> {
-        let Ok(Value::Object(then)) = serde_json::from_str(text) else {
+        let Ok(Value::Object(mut then)) = serde_json::from_str(text) else {
             invalid!("cannot resume with other settings: it was written by another version of this program")
         };
+        // An option that there was not yet had what is its default now.
+        let method = self.0.get("detector").and_then(Value::as_str).and_then(|name| Method::find(name).ok());
+        for spec in method.into_iter().flat_map(|m| m.options).filter(|spec| self.0.contains_key(spec.name)) {
+            then.entry(spec.name).or_insert_with(|| spec.default.into());
+        }
         let then = &then;
         let mut names: Vec<&String> = then.keys().chain(self.0.keys().filter(|k| !then.contains_key(*k))).collect();
         names.retain(|name| then.get(*name) != self.0.get(*name));
