@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 /// Weights of a backbone, opened.
 pub enum Pretrained {
-    File(BackboneFile),
+    File(Box<BackboneFile>),
     Random(RandomBackbone),
 }
 
@@ -35,7 +35,7 @@ impl Pretrained {
         if name == "random" {
             return Ok(Pretrained::Random(RandomBackbone { seed }));
         }
-        Ok(Pretrained::File(BackboneFile::new(Archive::open(registry::locate(name)?)?)?))
+        Ok(Pretrained::File(Box::new(BackboneFile::new(Archive::open(registry::locate(name)?)?)?)))
     }
 }
 
