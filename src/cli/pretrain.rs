@@ -16,8 +16,7 @@ use std::path::{Path, PathBuf};
 /// Train a backbone from nothing, on pictures that formulas draw
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-What comes of it is what --weights takes: the backbone with its batch norms folded, in 16 bits. weights/README.md tells how the \
-one that is built in (`formula`) was made.
+What comes of it is what --weights takes: the backbone with its batch norms folded, in 16 bits.
 
 Ctrl-C finishes the step, writes a checkpoint beside --out and exits with 130; --resume goes on from there with the same \
 losses, bit for bit, when the number of threads is the same.
@@ -148,10 +147,11 @@ pub fn run(args: &Args) -> Result<bool> {
         let path = path_of(&args.out);
         return Err(Error::Usage(format!("--resume: there is no checkpoint {}", path.display())));
     }
-    if args.force {
-        std::fs::write(&log, "").map_err(|e| Error::io(&log, e))?;
-    }
     let steps = recipe.steps;
+    if !args.resume && !args.force {
+        let kept = pretrain::kept_steps(steps, args.keep_every).map(|step| pretrain::kept(&args.out, step));
+        kept.into_iter().try_for_each(|path| expect_new("--keep-every", &path, "--force replaces it"))?;
+    }
     let settings = Settings {
         recipe,
         backend: args.device.training_backend()?,

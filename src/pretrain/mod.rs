@@ -112,6 +112,11 @@ pub fn path_of(out: &Path) -> PathBuf {
     out.with_extension("checkpoint.safetensors")
 }
 
+/// After which steps a backbone is kept: every so many of all, but the last, which is the backbone itself; none where that is 0.
+pub fn kept_steps(steps: u32, every: u32) -> impl Iterator<Item = u32> {
+    (1..steps).filter(move |step| every > 0 && step.is_multiple_of(every))
+}
+
 /// Where the backbone after so many steps is kept.
 pub fn kept(out: &Path, step: u32) -> PathBuf {
     out.with_extension(format!("step-{step}.safetensors"))
@@ -203,7 +208,7 @@ impl<'a> Run<'a> {
         if due(s.checkpoint_every) {
             self.save()?;
         }
-        if s.keep_every > 0 && due(s.keep_every) && !last {
+        if !last && due(s.keep_every) {
             self.write_backbone(&kept(&s.out, step))?;
         }
         Ok(())

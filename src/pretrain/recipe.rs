@@ -78,6 +78,11 @@ impl Recipe {
     /// Refuses what cannot be computed with.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: String| Err(Error::Usage(what));
+        for (flag, value) in [("--lr", self.lr), ("--weight-decay", self.weight_decay)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return wrong(format!("{flag} {value}: expected a number from 0"));
+            }
+        }
         if self.batch < 2 {
             return wrong(format!("--batch-size {}: batch norms need at least 2 pictures", self.batch));
         }
