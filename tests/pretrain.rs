@@ -133,3 +133,25 @@ fn other_settings_do_not_resume() {
     let error = pretrain::run(&s, &mut |_| {}, &AtomicBool::new(false)).unwrap_err().to_string();
     assert!(error.contains("cannot go on with other settings: lr was 0.05, is 0.1"), "{error}");
 }
+
+/// What could not be drawn or computed is refused before anything is.
+#[test]
+fn what_cannot_be_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let usual = recipe(Objective::Dense, 6);
+    let refused = [
+        ("--classes-per-family 0", Recipe { classes_per_family: 0, ..usual.clone() }),
+        ("--classes-per-family 4611686018427387904", Recipe { classes_per_family: 1 << 62, ..usual.clone() }),
+        ("--batch-size 1", Recipe { batch: 1, ..usual.clone() }),
+        ("--lr NaN", Recipe { lr: f64::NAN, ..usual.clone() }),
+        ("--weight-decay -1", Recipe { weight_decay: -1.0, ..usual.clone() }),
+        ("--warmup 6", Recipe { warmup: 6, ..usual.clone() }),
+        ("--steps 0", Recipe { steps: 0, ..usual.clone() }),
+    ];
+    for (expected, recipe) in refused {
+        let s = settings(recipe, &dir.path().join("b.safetensors"));
+        let error = pretrain::run(&s, &mut |_| {}, &AtomicBool::new(false)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{expected}: expected")), "{expected}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}

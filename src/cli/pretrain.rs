@@ -37,7 +37,7 @@ pub struct Args {
     /// Consecutive layers; the dense objective has a head on each of them, the pooled one on the last
     #[arg(long, value_delimiter = ',', default_value = "2,3")]
     layers: Vec<usize>,
-    /// Side of the pictures in pixels, a multiple of 32
+    /// Side of the pictures in pixels, a multiple of 32 (with layers up to 2: of 16, with layer 4: of 64), at most 512
     #[arg(long, default_value_t = 96, value_name = "PIXELS")]
     image_size: usize,
     /// What the network is asked of a picture
@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long, default_value_t = 64, value_parser = count, value_name = "N")]
     classes_per_family: usize,
     /// Steps of the optimizer
-    #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=(1 << 24)))]
+    #[arg(long, default_value_t = 20_000, value_name = "N")]
     steps: u32,
     /// Pictures in a step
     #[arg(long, default_value_t = 64, value_parser = count)]
@@ -81,11 +81,11 @@ pub struct Args {
     #[arg(long, default_value_t = 0, value_name = "STEPS", hide_default_value = true)]
     keep_every: u32,
     /// Held-out pictures
-    #[arg(long, default_value_t = 1024, value_parser = count, value_name = "N")]
-    held_out: usize,
+    #[arg(long, default_value_t = 1024, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    held_out: u32,
     /// Threads that draw pictures, beside those that compute
-    #[arg(long, default_value_t = 2, value_parser = count, value_name = "N")]
-    drawing_threads: usize,
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    drawing_threads: u16,
     /// What the backbone's file says of the program's commit
     #[arg(long, default_value = "", hide_default_value = true, value_name = "HASH")]
     commit: String,
@@ -127,6 +127,7 @@ impl Args {
 
 pub fn run(args: &Args) -> Result<bool> {
     let recipe = args.recipe()?;
+    recipe.check()?;
     if let Some(folder) = &args.preview {
         return preview(folder, &recipe.formula());
     }
@@ -160,8 +161,8 @@ pub fn run(args: &Args) -> Result<bool> {
         log_every: args.log_every,
         checkpoint_every: args.checkpoint_every,
         keep_every: args.keep_every,
-        held_out: args.held_out,
-        drawing: args.drawing_threads,
+        held_out: args.held_out as usize,
+        drawing: args.drawing_threads.into(),
         commit: args.commit.clone(),
     };
     let (stop, mut log) = (super::stop_on_ctrl_c()?, LogFile::open(&log, "step")?);

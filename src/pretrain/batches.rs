@@ -68,14 +68,14 @@ pub struct Batches {
 
 impl Batches {
     /// From the batch of `step` on. A batch is a function of the recipe and the step's number, whatever the threads.
-    pub fn start(recipe: &Recipe, sides: Vec<usize>, step: u32, threads: usize) -> Self {
+    pub fn start(recipe: &Recipe, sides: Vec<usize>, step: u32, threads: usize) -> Result<Self> {
         let start = |thread: usize| {
             let (send, queue) = sync_channel(AHEAD);
             let (recipe, sides) = (recipe.clone(), sides.clone());
-            thread::spawn(move || {
+            let drawing = thread::Builder::new().name("drawing".into()).spawn(move || {
                 let (formula, mut scratch) = (recipe.formula(), Scratch::default());
                 let batch = recipe.batch as u64;
-                for step in (u64::from(step) + thread as u64..u64::from(recipe.steps)).step_by(threads) {
+                for step in (u64::from(step) + thread as u64..u64::from(recipe.steps)).step_by(threads.max(1)) {
                     let made = draw(&recipe, &formula, &sides, step * batch..(step + 1) * batch, &mut scratch);
                     if send.send(made).is_err() {
                         // Nobody takes them any more.
@@ -83,9 +83,12 @@ impl Batches {
                     }
                 }
             });
-            queue
+            match drawing {
+                Ok(_) => Ok(queue),
+                Err(e) => invalid!("no thread to draw pictures can be had: {e}"),
+            }
         };
-        Batches { queues: (0..threads).map(start).collect(), next: 0 }
+        Ok(Batches { queues: (0..threads.max(1)).map(start).collect::<Result<_>>()?, next: 0 })
     }
 
     /// That of the next step.

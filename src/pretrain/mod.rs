@@ -140,7 +140,7 @@ pub fn run(s: &Settings, events: &mut dyn FnMut(Event), stop: &AtomicBool) -> Re
     s.recipe.check()?;
     let mut run = Run::open(s)?;
     let sides = run.program.labels.iter().map(|l| run.program.tape.shape(*l).h()).collect();
-    let mut batches = Batches::start(&s.recipe, sides, run.at.step, s.drawing);
+    let mut batches = Batches::start(&s.recipe, sides, run.at.step, s.drawing)?;
     events(Event::Start(run.at.step));
     while run.at.step < s.recipe.steps {
         if stop.load(Ordering::Relaxed) {

@@ -6,6 +6,14 @@ use crate::model::Architecture;
 use crate::{Error, Result};
 use serde::Serialize;
 
+/// Of a family: heads and labels stay small beside the backbone.
+const MAX_CLASSES: usize = 4096;
+/// Of pictures, whose contact sheets are held as a whole.
+const MAX_SIZE: usize = 512;
+const MAX_BATCH: usize = 4096;
+/// Optimizers count steps in f32.
+const MAX_STEPS: usize = 1 << 24;
+
 /// What the network is asked of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -75,16 +83,23 @@ impl Recipe {
         LrSchedule::Cosine { warmup: self.warmup as usize, steps: self.steps as usize }
     }
 
-    /// Refuses what cannot be computed with.
+    /// Refuses what cannot be computed with, or drawn.
     pub fn check(&self) -> Result<()> {
         let wrong = |what: String| Err(Error::Usage(what));
+        let bounds = [
+            ("--classes-per-family", self.classes_per_family, 1, MAX_CLASSES),
+            ("--image-size", self.architecture.image_size, 1, MAX_SIZE),
+            ("--batch-size", self.batch, 2, MAX_BATCH),
+            ("--steps", self.steps as usize, 1, MAX_STEPS),
+        ];
+        if let Some((flag, value, least, most)) = bounds.into_iter().find(|(_, v, least, most)| v < least || v > most) {
+            // Batch norms need two values of a channel, which with one picture could be one.
+            return wrong(format!("{flag} {value}: expected a number from {least} to {most}"));
+        }
         for (flag, value) in [("--lr", self.lr), ("--weight-decay", self.weight_decay)] {
             if !(value.is_finite() && value >= 0.0) {
                 return wrong(format!("{flag} {value}: expected a number from 0"));
             }
-        }
-        if self.batch < 2 {
-            return wrong(format!("--batch-size {}: batch norms need at least 2 pictures", self.batch));
         }
         if self.warmup >= self.steps {
             return wrong(format!("--warmup {}: expected fewer than the {} steps of --steps", self.warmup, self.steps));
