@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ckaad::data::formula::{FAMILIES, Formula, Scratch, sheet};
+use ckaad::data::formula::{Cells, FAMILIES, Formula, Scratch, sheet};
 
 const FORMULA: Formula = Formula { size: 64, classes_per_family: 24, seed: 3 };
 
@@ -122,7 +122,7 @@ fn any_size_will_do() {
         }
         let cells = formula.cells(8);
         let mut labels = vec![u32::MAX; cells * cells];
-        formula.mosaic(1, 8, &mut out, &mut labels, &mut scratch);
+        formula.mosaic(1, &mut out, &mut [Cells { side: 8, labels: &mut labels }], &mut scratch);
         assert!(labels.iter().all(|l| (*l as usize) < formula.classes()));
     }
 }
@@ -131,7 +131,7 @@ fn any_size_will_do() {
 fn a_mosaic_depends_on_its_arguments_alone() {
     let mosaic = |instance, scratch: &mut Scratch| {
         let (mut out, mut labels) = (vec![0; 64 * 64 * 3], vec![0; 64]);
-        FORMULA.mosaic(instance, 8, &mut out, &mut labels, scratch);
+        FORMULA.mosaic(instance, &mut out, &mut [Cells { side: 8, labels: &mut labels }], scratch);
         (out, labels)
     };
     let mut scratch = Scratch::default();
@@ -167,7 +167,7 @@ fn pictures_stay_what_they_are() {
         found += &format!("{} {:016x}\n", described.name, fnv(&pictures));
     }
     let mut mosaic = vec![0; 64 * 64 * 3];
-    FORMULA.mosaic(3, 8, &mut mosaic, &mut [0; 64], &mut Scratch::default());
+    FORMULA.mosaic(3, &mut mosaic, &mut [], &mut Scratch::default());
     found += &format!("mosaic {:016x}\n", fnv(&mosaic));
     assert_eq!(found, EXPECTED);
 }

@@ -2,6 +2,7 @@
 
 use ckaad::engine::device::{Backend, Device};
 use ckaad::engine::toolkit::cuda::{Choices, Number};
+use ckaad::model::folded;
 use ckaad::model::pretrained::Pretrained;
 use ckaad::model::{Architecture, TensorSource, resnet};
 use ckaad::pretrain::{self, Ended, Event, Objective, Optimizer, Recipe, Settings};
@@ -96,6 +97,12 @@ fn the_file_is_a_backbone() {
     let error = resnet::load::<f32>(&deeper, &weights).err().unwrap().to_string();
     assert!(error.contains("missing: layer3.0"), "{error}");
     assert!(weights.describe().ends_with("b.safetensors"));
+    // `ckaad weights inspect` names it.
+    let shapes: Vec<(&str, &[usize])> = archive.tensors().map(|t| (t.name, t.shape)).collect();
+    let shapes = folded::unfolded(shapes);
+    let fits = resnet::nearest(&shapes.iter().map(|(name, shape)| (name.as_str(), *shape)).collect()).unwrap();
+    let found: Vec<(&str, Option<usize>)> = fits.iter().map(|f| (f.backbone.name, f.up_to)).collect();
+    assert_eq!(found, [("resnet18", Some(2))]);
 }
 
 /// It learns to tell classes apart: of held-out pictures it names three times as many as guessing does.
@@ -131,7 +138,12 @@ fn other_settings_do_not_resume() {
     s.resume = true;
     s.recipe.lr = 0.1;
     let error = pretrain::run(&s, &mut |_| {}, &AtomicBool::new(false)).unwrap_err().to_string();
-    assert!(error.contains("cannot go on with other settings: lr was 0.05, is 0.1"), "{error}");
+    assert!(
+        error.contains(
+            "b.checkpoint.safetensors: cannot resume with other settings: the checkpoint has lr 0.05, this run lr 0.1"
+        ),
+        "{error}"
+    );
 }
 
 /// What could not be drawn or computed is refused before anything is.

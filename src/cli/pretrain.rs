@@ -5,10 +5,9 @@ use super::options::{Device, count, named, share};
 use super::progress;
 use crate::data::formula::{FAMILIES, Formula, sheet};
 use crate::model::Architecture;
-use crate::output::{FileKind, OurFolder, Outputs, expect_new};
-use crate::pretrain::{self, Ended, Event, Line, Objective, Optimizer, Recipe, Settings, path_of};
+use crate::output::{FileKind, OurFolder, Outputs, beside, checkpoint_of, expect_new};
+use crate::pretrain::{self, Ended, Event, Line, Objective, Optimizer, Recipe, Settings};
 use crate::report::encode::png_rgb;
-use crate::train::beside;
 use crate::{Error, Result};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -135,7 +134,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let outputs = [
         ("--out", args.out.clone(), FileKind::Tensors),
         ("--out, its log", log.clone(), FileKind::JsonLines),
-        ("--out, its checkpoint", path_of(&args.out), FileKind::Tensors),
+        ("--out, its checkpoint", checkpoint_of(&args.out), FileKind::Tensors),
     ];
     let mut written = Outputs::default();
     for (flag, path, kind) in &outputs {
@@ -144,8 +143,8 @@ pub fn run(args: &Args) -> Result<bool> {
             expect_new(flag, path, "--resume goes on from its checkpoint, --force replaces it")?;
         }
     }
-    if args.resume && !path_of(&args.out).exists() {
-        let path = path_of(&args.out);
+    if args.resume && !checkpoint_of(&args.out).exists() {
+        let path = checkpoint_of(&args.out);
         return Err(Error::Usage(format!("--resume: there is no checkpoint {}", path.display())));
     }
     let steps = recipe.steps;

@@ -11,12 +11,12 @@ use crate::detector::provenance::{Calibration, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
-use crate::output::{FileKind, Outputs, expect_new};
+use crate::output::{FileKind, Outputs, beside, checkpoint_of, expect_new};
+use crate::train;
 use crate::train::events::{Ended, Event, Losses};
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
 use crate::train::setup::Setup;
-use crate::train::{self, beside, path_of};
 use crate::{Error, Result};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
@@ -161,7 +161,7 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
     let mut outputs = vec![("--out", args.out.clone(), FileKind::Tensors)];
     if let Learning::Steps(_) = detector.learning() {
         outputs.push(("--log", log_path(args), FileKind::JsonLines));
-        outputs.push(("--out, its checkpoint", path_of(&args.out), FileKind::Tensors));
+        outputs.push(("--out, its checkpoint", checkpoint_of(&args.out), FileKind::Tensors));
     }
     let mut written = Outputs::default();
     for (flag, path, kind) in &outputs {
@@ -320,7 +320,7 @@ pub fn tell_calibration(calibration: &Calibration, threshold: f64) -> Result<()>
 
 /// A checkpoint is large, and few know that it is there.
 fn tell_checkpoint(out: &Path) {
-    let path = path_of(out);
+    let path = checkpoint_of(out);
     if let Ok(found) = std::fs::metadata(&path) {
         let megabytes = found.len() as f64 / 1e6;
         note!(

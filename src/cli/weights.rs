@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::message::plain;
 use super::verbosity;
+use crate::model::folded;
 use crate::model::pretrained::prefix_of;
 use crate::model::resnet::{self, Fit};
 use crate::weights::fetch::{Fetched, fetch};
@@ -156,7 +157,8 @@ fn summarise(tensor: &TensorView) -> Summary {
 fn fits(archive: &Archive) -> Result<Vec<Fit>> {
     let Ok(prefix) = prefix_of(archive) else { return Ok(vec![]) };
     let shapes = archive.tensors().filter_map(|t| Some((t.name.strip_prefix(&*prefix)?, t.shape)));
-    resnet::nearest(&shapes.collect())
+    let shapes = folded::unfolded(shapes.collect());
+    resnet::nearest(&shapes.iter().map(|(name, shape)| (name.as_str(), *shape)).collect())
 }
 
 /// Which network a file holds, in words.

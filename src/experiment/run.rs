@@ -15,14 +15,14 @@ use crate::engine::device::{Backend, Device, cpu};
 use crate::error::{Kind, plural};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
-use crate::output::{MARK, OurFolder};
+use crate::output::{MARK, OurFolder, checkpoint_of};
 use crate::report::evaluation::Known;
 use crate::score::evaluate::evaluate;
 use crate::score::scorer::{Gives, Scorer};
+use crate::train;
 use crate::train::events::{Ended, Event};
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
-use crate::train::{self, path_of};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
@@ -258,7 +258,7 @@ impl Runner<'_> {
             cache: CacheKind::Auto,
             budget: BUDGET,
             checkpoint_every: CHECKPOINT_EVERY,
-            resume: path_of(&out).exists(),
+            resume: checkpoint_of(&out).exists(),
             out: out.clone(),
             weights: weights.describe(),
             normal_class: None,
@@ -311,7 +311,7 @@ impl Runner<'_> {
             }
             results.push(CategoryResult::new(category, &e, &known));
         }
-        let _ = std::fs::remove_file(path_of(&out));
+        let _ = std::fs::remove_file(checkpoint_of(&out));
         if !self.keep_models {
             std::fs::remove_file(&out).map_err(|e| Error::io(&out, e))?;
         }

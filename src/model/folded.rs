@@ -48,6 +48,20 @@ pub fn stored(name: &str) -> Stored {
     }
 }
 
+/// Names and shapes of a file's tensors as torchvision has them: those of a folded file with norms for its biases, others as they are.
+pub fn unfolded<'a>(tensors: Vec<(&'a str, &'a [usize])>) -> Vec<(String, &'a [usize])> {
+    if !tensors.iter().any(|(name, _)| *name == BIAS) {
+        return tensors.into_iter().map(|(name, shape)| (name.to_string(), shape)).collect();
+    }
+    let of_norm = |(name, shape): (&'a str, &'a [usize])| {
+        let (name, is_bias) = (torchvision(name).into_owned(), name.ends_with(".bias"));
+        let layer = name.strip_suffix(".bias").unwrap_or_default().to_string();
+        let others = ["weight", "running_mean", "running_var"].into_iter().filter(move |_| is_bias);
+        std::iter::once((name, shape)).chain(others.map(move |what| (format!("{layer}.{what}"), shape)))
+    };
+    tensors.into_iter().flat_map(of_norm).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 //! Parameter names are those of the authors' state dicts (torchvision's for the backbone).
 
 pub mod features;
-mod folded;
+pub mod folded;
 pub mod init;
 pub mod layers;
 pub mod pretrained;

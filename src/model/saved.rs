@@ -2,11 +2,12 @@
 //! moments for one, as `train.<network>.<state>`.
 
 use super::{TensorSource, network};
-use crate::Result;
 use crate::engine::device::Session;
 use crate::engine::params::Values;
 use crate::engine::tape::{NetId, State, Tape};
 use crate::weights::Archive;
+use crate::{Result, invalid};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -28,6 +29,25 @@ impl TensorSource for Prefixed<'_> {
     fn describe(&self) -> String {
         self.archive.path().display().to_string()
     }
+}
+
+/// Refuses a run whose settings are not those of the checkpoint that it is to go on from; names all that differ.
+pub fn expect_same(then: &Map<String, Value>, now: &Map<String, Value>) -> Result<()> {
+    let mut names: Vec<&String> = then.keys().chain(now.keys().filter(|k| !then.contains_key(*k))).collect();
+    names.retain(|name| then.get(*name) != now.get(*name));
+    if names.is_empty() {
+        return Ok(());
+    }
+    let said = |name: &str, value: Option<&Value>| match value {
+        None => format!("no {name}"),
+        Some(Value::String(text)) => format!("{name} {text}"),
+        Some(value) => format!("{name} {value}"),
+    };
+    let differs = |name: &&String| {
+        format!("the checkpoint has {}, this run {}", said(name, then.get(*name)), said(name, now.get(*name)))
+    };
+    let all: Vec<String> = names.iter().map(differs).collect();
+    invalid!("cannot resume with other settings: {}", all.join("; "))
 }
 
 /// The parameters of one network as they are in a session.

@@ -219,6 +219,23 @@ pub fn expect_new(flag: &str, path: &Path, advice: &str) -> Result<()> {
     Ok(())
 }
 
+/// A file beside another: `model.safetensors` has its log in `model.log.jsonl`.
+pub fn beside(file: &Path, extension: &str) -> PathBuf {
+    if file.extension().is_some_and(|e| e == "safetensors") {
+        return file.with_extension(extension);
+    }
+    // Other names keep theirs whole: m.v1 and m.v2 are two models.
+    let mut name = file.as_os_str().to_os_string();
+    name.push(".");
+    name.push(extension);
+    name.into()
+}
+
+/// Where the checkpoint is of a run that writes this file in the end.
+pub fn checkpoint_of(file: &Path) -> PathBuf {
+    beside(file, "checkpoint.safetensors")
+}
+
 /// The folder that a file of this name lies in.
 pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {

@@ -1,7 +1,7 @@
 //! Batches of drawn pictures, made ahead of the steps that take them by threads of their own.
 
 use super::recipe::{Objective, Recipe};
-use crate::data::formula::{Formula, Scratch};
+use crate::data::formula::{Cells, Formula, Scratch};
 use crate::engine::hash::fnv1a;
 use crate::{Result, invalid};
 use std::ops::Range;
@@ -44,10 +44,12 @@ pub fn draw(
                 labels.iter_mut().for_each(|l| l.push(class as f32));
             }
             Objective::Dense => {
-                for (side, l) in sides.iter().zip(&mut labels) {
-                    let mut cells = vec![0; side * side];
-                    formula.mosaic(instance, size / side, out, &mut cells, scratch);
-                    l.extend(cells.into_iter().map(|class| class as f32));
+                let mut found: Vec<Vec<u32>> = sides.iter().map(|side| vec![0; side * side]).collect();
+                let both = sides.iter().zip(&mut found);
+                let mut cells: Vec<Cells> = both.map(|(side, labels)| Cells { side: size / side, labels }).collect();
+                formula.mosaic(instance, out, &mut cells, scratch);
+                for (l, found) in labels.iter_mut().zip(found) {
+                    l.extend(found.into_iter().map(|class| class as f32));
                 }
             }
         }

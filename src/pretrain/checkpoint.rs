@@ -4,7 +4,7 @@ use super::Position;
 use super::program::Program;
 use super::recipe::Recipe;
 use crate::engine::device::{Backend, Session};
-use crate::model::saved::{read_params, read_states, restore};
+use crate::model::saved::{expect_same, read_params, read_states, restore};
 use crate::weights::{Archive, Tensor, write_safetensors};
 use crate::{Error, Result, invalid};
 use serde_json::{Map, Value};
@@ -69,21 +69,7 @@ pub fn read(
     }
     let broken = |name: &str| Error::Invalid(format!("{}: its {name} cannot be read", path.display()));
     let then: Map<String, Value> = serde_json::from_str(of(RECIPE)).map_err(|_| broken(RECIPE))?;
-    let now = key(recipe, backend)?;
-    let show = |value: Option<&Value>| value.map_or("nothing".to_string(), Value::to_string);
-    let names: std::collections::BTreeSet<&String> = then.keys().chain(now.keys()).collect();
-    let differ: Vec<String> = names
-        .into_iter()
-        .filter(|name| then.get(*name) != now.get(*name))
-        .map(|name| format!("{name} was {}, is {}", show(then.get(name)), show(now.get(name))))
-        .collect();
-    if !differ.is_empty() {
-        return Err(Error::Usage(format!(
-            "{}: cannot go on with other settings: {}",
-            path.display(),
-            differ.join("; ")
-        )));
-    }
+    expect_same(&then, &key(recipe, backend)?).map_err(|e| e.within(path.display()))?;
     restore(session, &[program.backbone, program.heads], &archive)?;
     Position::from_text(of(POSITION)).ok_or_else(|| broken(POSITION))
 }

@@ -19,6 +19,7 @@ use crate::engine::device::{Backend, Session};
 use crate::engine::tape::Var;
 use crate::model::init;
 use crate::model::saved::read_params;
+use crate::output::{beside, checkpoint_of};
 use crate::{Result, invalid};
 use batches::Batches;
 use evaluation::Judge;
@@ -35,7 +36,7 @@ pub struct Settings {
     pub backend: Backend,
     /// Backbone to write, [`export`]ed.
     pub out: PathBuf,
-    /// Where [`path_of`] `out` is.
+    /// Go on from the checkpoint beside `out`.
     pub resume: bool,
     /// Steps between lines of the log.
     pub log_every: u32,
@@ -107,11 +108,6 @@ impl Position {
     }
 }
 
-/// Where the checkpoint of a backbone is.
-pub fn path_of(out: &Path) -> PathBuf {
-    out.with_extension("checkpoint.safetensors")
-}
-
 /// After which steps a backbone is kept: every so many of all, but the last, which is the backbone itself; none where that is 0.
 pub fn kept_steps(steps: u32, every: u32) -> impl Iterator<Item = u32> {
     (1..steps).filter(move |step| every > 0 && step.is_multiple_of(every))
@@ -119,7 +115,7 @@ pub fn kept_steps(steps: u32, every: u32) -> impl Iterator<Item = u32> {
 
 /// Where the backbone after so many steps is kept.
 pub fn kept(out: &Path, step: u32) -> PathBuf {
-    out.with_extension(format!("step-{step}.safetensors"))
+    beside(out, &format!("step-{step}.safetensors"))
 }
 
 /// A run between two steps.
@@ -160,7 +156,7 @@ impl<'a> Run<'a> {
         let (program, loss) = program::step(&s.recipe, s.backend.dtype())?;
         let mut session = s.backend.open(program.tape.clone())?;
         let at = if s.resume {
-            checkpoint::read(&path_of(&s.out), &s.recipe, &s.backend, &program, &mut *session)?
+            checkpoint::read(&checkpoint_of(&s.out), &s.recipe, &s.backend, &program, &mut *session)?
         } else {
             for net in [program.backbone, program.heads] {
                 let fresh = init::network(program.tape.parameters(net), s.recipe.seed);
@@ -221,7 +217,7 @@ impl<'a> Run<'a> {
 
     fn save(&self) -> Result<()> {
         let s = self.s;
-        checkpoint::write(&path_of(&s.out), &s.recipe, &s.backend, &self.at, &self.program, &*self.session)
+        checkpoint::write(&checkpoint_of(&s.out), &s.recipe, &s.backend, &self.at, &self.program, &*self.session)
     }
 
     fn write_backbone(&self, path: &Path) -> Result<()> {

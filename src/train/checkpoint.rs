@@ -10,10 +10,11 @@ use crate::engine::params::{Parameter, Values};
 use crate::engine::tape::NetId;
 use crate::model::saved::{read_params, read_states, restore};
 use crate::model::{TensorSource, resnet};
+use crate::output::checkpoint_of;
 use crate::weights::Archive;
 use crate::{Error, Result, invalid};
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const SETTINGS: &str = "train.settings";
 const POSITION: &str = "train.position";
@@ -32,26 +33,9 @@ pub struct Position {
     pub seconds: f64,
 }
 
-/// A file beside the model: `model.safetensors` has its checkpoint in `model.checkpoint.safetensors`.
-pub fn beside(model: &Path, extension: &str) -> PathBuf {
-    if model.extension().is_some_and(|e| e == "safetensors") {
-        return model.with_extension(extension);
-    }
-    // Other names keep theirs whole: m.v1 and m.v2 are two models.
-    let mut name = model.as_os_str().to_os_string();
-    name.push(".");
-    name.push(extension);
-    name.into()
-}
-
-/// Where a model's checkpoint is.
-pub fn path_of(model: &Path) -> PathBuf {
-    beside(model, "checkpoint.safetensors")
-}
-
 /// Refuses to resume where there is nothing to go on from.
 pub fn expect_to_resume(s: &Settings) -> Result<()> {
-    let checkpoint = path_of(&s.out);
+    let checkpoint = checkpoint_of(&s.out);
     if s.resume && !checkpoint.exists() {
         invalid!("{}: there is no checkpoint to resume from", checkpoint.display());
     }

@@ -1,6 +1,5 @@
 //! What every way to learn needs: pictures decoded and divided, weights, listeners; and in the end thresholds and a model file.
 
-use super::checkpoint::path_of;
 use super::events::{Ended, Event};
 use super::features::FeatureCache;
 use super::holdout::{hold_out, without_fold};
@@ -13,7 +12,7 @@ use crate::detector::provenance::{Calibration, Origin, Training, now};
 use crate::detector::{Detector, Learning};
 use crate::engine::params::Values;
 use crate::model::{TensorSource, resnet};
-use crate::output::Place;
+use crate::output::{Place, checkpoint_of};
 use crate::program::Program;
 use crate::score::scorer::{Gives, Scorer};
 use crate::{Error, Result};
@@ -93,7 +92,7 @@ impl<'a> Job<'a> {
         pictures.doubts(good).into_iter().for_each(|doubt| events(Event::Warning(&doubt)));
         events(Event::Data { normal: normal.len(), held_back: held_back.len(), anomalous: anomalous.len(), elastic });
         let (backbone, pictures) = (Arc::new(backbone), Arc::new(pictures));
-        let checkpoint = Some(path_of(&s.out));
+        let checkpoint = Some(checkpoint_of(&s.out));
         Ok(Job {
             s,
             source,

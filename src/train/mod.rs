@@ -17,8 +17,6 @@ pub mod settings;
 pub mod setup;
 mod steps;
 
-pub use checkpoint::{beside, path_of};
-
 use crate::data::digest::groups;
 use crate::data::layout::TrainSet;
 use crate::detector::Learning;

@@ -5,6 +5,7 @@ use crate::detector::provenance::ENOUGH;
 use crate::detector::{Detector, Learning, Method};
 use crate::engine::device::Backend;
 use crate::model::Architecture;
+use crate::model::saved::expect_same;
 use crate::{Error, Result, invalid};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -156,22 +157,7 @@ impl Key {
         for spec in method.into_iter().flat_map(|m| m.options).filter(|spec| self.0.contains_key(spec.name)) {
             then.entry(spec.name).or_insert_with(|| spec.default.into());
         }
-        let then = &then;
-        let mut names: Vec<&String> = then.keys().chain(self.0.keys().filter(|k| !then.contains_key(*k))).collect();
-        names.retain(|name| then.get(*name) != self.0.get(*name));
-        if names.is_empty() {
-            return Ok(());
-        }
-        let said = |name: &str, value: Option<&Value>| match value {
-            None => format!("no {name}"),
-            Some(Value::String(text)) => format!("{name} {text}"),
-            Some(value) => format!("{name} {value}"),
-        };
-        let differs = |name: &&String| {
-            format!("the checkpoint has {}, this run {}", said(name, then.get(*name)), said(name, self.0.get(*name)))
-        };
-        let all: Vec<String> = names.iter().map(differs).collect();
-        invalid!("cannot resume with other settings: {}", all.join("; "))
+        expect_same(&then, &self.0)
     }
 }
 

@@ -79,7 +79,7 @@ impl Frame {
     pub fn bounds(&self, width: usize, height: usize) -> ([f32; 2], [f32; 2]) {
         let (w, h) = (width as f32 - 1.0, height as f32 - 1.0);
         let corners = [self.at(0.0, 0.0), self.at(w, 0.0), self.at(0.0, h), self.at(w, h)];
-        let of = |f: fn(f32, f32) -> f32| [0, 1].map(|a| corners.iter().map(|c| c[a]).reduce(f).expect("four"));
+        let of = |f: fn(f32, f32) -> f32| [0, 1].map(|a| corners.iter().map(|c| c[a]).fold(corners[0][a], f));
         (of(f32::min), of(f32::max))
     }
 }

@@ -30,7 +30,7 @@ pub fn paint(seed: u64, rng: &mut Stream, frame: Frame, canvas: &mut Canvas, fie
         }
         _ => {
             // From here on over those that cover everything.
-            let family = FAMILIES.iter().cycle().skip(texture).find(|f| !f.objects).expect("some family is a texture");
+            let family = FAMILIES.iter().cycle().skip(texture).find(|f| !f.objects).unwrap_or(&FAMILIES[0]);
             let strength = rng.random_range(0.25..0.6f32);
             let class = Traits::new(seed, family.name, number);
             (family.paint)(&mut Scene { class, rng: inner, frame, canvas, fields, ground: None });

@@ -18,6 +18,7 @@ mod random;
 mod sheet;
 
 pub use families::{FAMILIES, Family};
+pub use mosaic::Cells;
 pub use sheet::sheet;
 
 use augment::View;

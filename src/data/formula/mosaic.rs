@@ -24,6 +24,12 @@ struct Window {
     height: usize,
 }
 
+/// Which class covers most of each cell of so many pixels along a side, row by row.
+pub struct Cells<'a> {
+    pub side: usize,
+    pub labels: &'a mut [u32],
+}
+
 impl Formula {
     /// Cells along a side of a mosaic; the last one is cut where the side is no multiple of `cell` pixels.
     pub fn cells(&self, cell: usize) -> usize {
@@ -31,12 +37,12 @@ impl Formula {
     }
 
     /// Draws two to five regions with soft random outlines, each of a class of its own, into `out` (`size * size` RGB pixels), and
-    /// tells for each cell of `cell` x `cell` pixels, row by row, which class covers most of it.
-    pub fn mosaic(&self, instance: u64, cell: usize, out: &mut [u8], labels: &mut [u32], scratch: &mut Scratch) {
+    /// tells for each cell of `cell` x `cell` pixels, row by row, which class covers most of it, for each of `labels`.
+    pub fn mosaic(&self, instance: u64, out: &mut [u8], labels: &mut [Cells], scratch: &mut Scratch) {
         assert_eq!(out.len(), self.size * self.size * 3, "bytes of a picture of {0} x {0} pixels", self.size);
         let mut rng = stream(self.seed, "mosaic", instance, 0);
         let view = View::draw(&mut rng).unhidden();
-        self.compose(&mut rng, cell, labels, scratch, Self::fill);
+        self.compose(&mut rng, labels, scratch, Self::fill);
         view.finish(&mut scratch.canvas, &mut scratch.spare, out);
     }
 
@@ -55,16 +61,14 @@ impl Formula {
     fn compose(
         &self,
         rng: &mut Stream,
-        cell: usize,
-        labels: &mut [u32],
+        labels: &mut [Cells],
         scratch: &mut Scratch,
         fill: impl Fn(&Self, usize, &Window, &mut Stream, &mut Canvas, &mut super::Fields),
     ) {
-        let (size, cells) = (self.size, self.cells(cell));
-        assert_eq!(labels.len(), cells * cells, "labels of {cells} x {cells} cells");
+        let size = self.size;
         let Scratch { canvas, part, fields, mosaic: Outlines { shares }, .. } = scratch;
         let regions = rng.random_range(2..=5usize);
-        let classes: [usize; 5] = index::sample_array(rng, self.classes()).expect("more families than that");
+        let classes: [usize; 5] = index::sample_array(rng, self.classes()).unwrap_or_default();
         outlines(regions, size, rng, shares);
         canvas.reset(size, size, [0.0; 3]);
         for (class, shares) in classes.iter().zip(shares.chunks_exact(size * size)) {
@@ -79,14 +83,22 @@ impl Formula {
                 }
             }
         }
-        for (i, label) in labels.iter_mut().enumerate() {
-            let (left, top) = (i % cells * cell, i / cells * cell);
-            let covered = |region: usize| -> f32 {
-                let rows = (top..(top + cell).min(size)).map(|y| (region * size + y) * size);
-                rows.map(|row| shares[row + left..row + (left + cell).min(size)].iter().sum::<f32>()).sum()
-            };
-            let most = (0..regions).map(|r| (covered(r), r)).max_by(|a, b| a.0.total_cmp(&b.0)).expect("two or more");
-            *label = classes[most.1] as u32;
+        for Cells { side: cell, labels } in labels {
+            let (cell, cells) = (*cell, self.cells(*cell));
+            assert_eq!(labels.len(), cells * cells, "labels of {cells} x {cells} cells");
+            for (i, label) in labels.iter_mut().enumerate() {
+                let (left, top) = (i % cells * cell, i / cells * cell);
+                let covered = |region: usize| -> f32 {
+                    let rows = (top..(top + cell).min(size)).map(|y| (region * size + y) * size);
+                    rows.map(|row| shares[row + left..row + (left + cell).min(size)].iter().sum::<f32>()).sum()
+                };
+                // Of equals the last.
+                let most = (1..regions).fold((covered(0), 0), |most, region| match covered(region) {
+                    share if share.total_cmp(&most.0).is_ge() => (share, region),
+                    _ => most,
+                });
+                *label = classes[most.1] as u32;
+            }
         }
     }
 }
@@ -147,9 +159,14 @@ mod tests {
             let mut labels = vec![0; cells * cells];
             let mut rng = stream(formula.seed, "mosaic", instance, 0);
             let gray = |class: usize| (class + 1) as f32 / 64.0;
-            formula.compose(&mut rng, cell, &mut labels, &mut scratch, |_, class, _, _, part, _| {
-                part.color.fill([gray(class); 3]);
-            });
+            formula.compose(
+                &mut rng,
+                &mut [Cells { side: cell, labels: &mut labels }],
+                &mut scratch,
+                |_, class, _, _, part, _| {
+                    part.color.fill([gray(class); 3]);
+                },
+            );
             let mut classes = labels.clone();
             classes.sort();
             classes.dedup();
