@@ -1,5 +1,6 @@
 //! Training of a backbone: what a checkpoint brings back, what the file holds, what the command line refuses.
 
+use ckaad::detector::file::ModelFile;
 use ckaad::engine::device::{Backend, Device};
 use ckaad::engine::toolkit::cuda::{Choices, Number};
 use ckaad::model::folded;
@@ -85,6 +86,8 @@ fn the_file_is_a_backbone() {
     let of = |key: &str| said.get(key).map(String::as_str).unwrap_or_default();
     assert_eq!((of("kind"), of("steps"), of("commit"), of("seed")), ("backbone", "3", "abc", "3"));
     assert!(of("recipe").contains("\"objective\":\"pooled\"") && of("sha256").len() == 64, "{said:?}");
+    let error = ModelFile::open(&s.out).err().unwrap().to_string();
+    assert!(error.contains("b.safetensors: not a model file but a backbone"), "{error}");
     let weights = Pretrained::open(s.out.to_str().unwrap(), 0).unwrap();
     let folded = resnet::load::<f64>(&s.recipe.architecture, &weights).unwrap();
     for e in folded.parameters.entries() {
@@ -105,7 +108,8 @@ fn the_file_is_a_backbone() {
     assert_eq!(found, [("resnet18", Some(2))]);
 }
 
-/// It learns to tell classes apart: of held-out pictures it names three times as many as guessing does.
+/// It learns to tell classes apart: of held-out pictures it names three times as many as guessing does (8 %; 34 to 40 % were measured
+/// after 100 steps).
 #[test]
 fn it_learns() {
     let dir = tempfile::tempdir().unwrap();

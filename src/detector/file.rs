@@ -138,6 +138,12 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
         Some(FORMAT) => {}
         _ => invalid!("not a model file: metadata `format` must be \"{FORMAT}\" (is this a plain weights file?)"),
     }
+    // What else this program writes says what it is.
+    if let Some(kind) = take("kind") {
+        invalid!(
+            "not a model file but a {kind}: a backbone is for `ckaad train --weights`, a pretraining for `ckaad pretrain --resume`"
+        );
+    }
     let version = take("version");
     let nameless = version.as_deref() == Some(NAMELESS);
     let method = match version.as_deref() {

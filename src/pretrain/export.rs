@@ -50,7 +50,7 @@ pub fn export(path: &Path, recipe: &Recipe, steps: u32, commit: &str, trained: &
         ("recipe", recipe_text),
         ("seed", recipe.seed.to_string()),
         ("steps", steps.to_string()),
-        ("version", env!("CARGO_PKG_VERSION").to_string()),
+        ("made_by", concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_string()),
         ("commit", commit.to_string()),
         ("sha256", sha256),
     ];
