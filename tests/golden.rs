@@ -13,7 +13,8 @@
 //! adversarial one, 0.19; for the image discriminator up to 8e-2 and 0.69 in the losses. The heads of that one's gradients, 16
 //! values each, are up to 0.35 off here and 0.19 there. Those of the auto-encoder are noise to both, 0.3 off in the median,
 //! some by more than their size: they are not looked at. Since such steps amplify any change of the order of sums, as another
-//! choice of tiles is, losses behind the first step may be twice as far off as PyTorch's.
+//! choice of tiles is, losses behind the first step may be four times as far off as PyTorch's: after five steps 1.4e-2 on the
+//! emulator, 2.0e-2 on an H200, whose tensor cores add in an order of their own.
 
 mod common;
 #[path = "golden/patchcore.rs"]
@@ -82,10 +83,11 @@ const BF16: Tolerance = Tolerance {
     gradients: 0.1,
     first_losses: 1e-2,
     first_adversarial: 1e-2,
-    later: 2e-2,
+    later: 4e-2,
     later_adversarial: 0.2,
 };
-const BF16_IMAGE: Tolerance = Tolerance { features: 3e-2, gradients: 0.5, later: 8e-2, later_adversarial: 0.5, ..BF16 };
+const BF16_IMAGE: Tolerance =
+    Tolerance { features: 3e-2, gradients: 0.5, first_adversarial: 3e-2, later: 8e-2, later_adversarial: 0.5, ..BF16 };
 
 struct Case {
     golden: Golden,

@@ -27,9 +27,9 @@ import train_torch as T
 from losses import step
 
 
-def features(backbone, pictures):
+def features(backbone, pictures, device):
     with torch.no_grad():
-        parts = [backbone(T.tensor(pictures[i : i + 16])) for i in range(0, len(pictures), 16)]
+        parts = [backbone(T.tensor(pictures[i : i + 16]).to(device)) for i in range(0, len(pictures), 16)]
     return [torch.cat(layer) for layer in zip(*parts)]
 
 
@@ -59,8 +59,9 @@ def train(a, strategy, norm, seed, backbone, normal, bad, log):
     channels, sizes = [m.shape[1] for m in normal], [m.shape[2] for m in normal]
     ae = R.AutoEncoder("resnet18", backbone.channels)
     d = R.ImageDiscriminator(channels, sizes) if strategy in ("gan", "ckaimg") else R.PatchDiscriminator(channels)
+    ae.to(a.device), d.to(a.device)
     opt_ae = torch.optim.Adam(ae.parameters(), lr=a.lr, betas=(0.5, 0.999))
-    opt_d = torch.optim.Adam(d.parameters(), lr=1e-4, betas=(0.5, 0.999))
+    opt_d = torch.optim.Adam(d.parameters(), lr=a.d_lr, betas=(0.5, 0.999))
 
     def update(d_loss):
         opt_d.zero_grad()
@@ -91,7 +92,7 @@ def evaluate(a, ae, test, kinds, masks):
     with torch.no_grad():
         for s in range(0, len(kinds), 16):
             f = [m[s : s + 16] for m in test]
-            maps.append(R.anomaly_maps(f, ae(f), a.size).numpy())
+            maps.append(R.anomaly_maps(f, ae(f), a.size).cpu().numpy())
     maps, labels = np.concatenate(maps), kinds != "good"
     scores = R.image_scores(torch.from_numpy(maps)).numpy()
     pr, rc, th = precision_recall_curve(labels, scores)
@@ -118,27 +119,29 @@ def main():
     p.add_argument("--epochs", type=int, default=10)
     p.add_argument("--batch", type=int, default=16)
     p.add_argument("--lr", type=float, default=1e-3)
+    p.add_argument("--d-lr", type=float, default=1e-4)
     p.add_argument("--sub", type=float, default=0.02)
+    p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     backbone = R.Backbone("resnet18", (2, 3))
     backbone.load_state_dict({k: v for k, v in T.load_file(a.weights).items() if k in backbone.state_dict()}, strict=False)
-    backbone.eval()
+    backbone.eval().to(a.device)
     normal, bad, test = of_csv(a.data) if a.data.is_file() else of_folder(a.data)
-    normal = features(backbone, T.load(normal, a.size))
-    bad = features(backbone, T.load(bad, a.size)) if bad else None
+    normal = features(backbone, T.load(normal, a.size), a.device)
+    bad = features(backbone, T.load(bad, a.size), a.device) if bad else None
     kinds = np.array([kind for _, kind, _ in test])
     masks = []
     for _, _, m in test:
         masks.append(np.asarray(Image.open(m).convert("L").resize((a.size, a.size), Image.BILINEAR)) > 127 if m else np.zeros((a.size, a.size), bool))
-    test = features(backbone, T.load([picture for picture, _, _ in test], a.size))
+    test = features(backbone, T.load([picture for picture, _, _ in test], a.size), a.device)
     masks = np.stack(masks).astype(np.uint8)
-    same = ("strategy", "norm", "seed", "epochs", "size", "batch", "lr", "data", "sub")
-    done = {tuple(json.loads(line)[k] for k in same) for line in a.out.read_text().splitlines()} if a.out.exists() else set()
+    same = ("strategy", "norm", "seed", "epochs", "size", "batch", "lr", "d_lr", "data", "sub")
+    done = {tuple(({"d_lr": 1e-4} | json.loads(line))[k] for k in same) for line in a.out.read_text().splitlines()} if a.out.exists() else set()
     for seed in map(int, a.seeds.split(",")):
         for strategy in a.strategies.split(","):
-            run = dict(data=a.data.resolve().name, strategy=strategy, norm=a.norm, seed=seed, epochs=a.epochs, size=a.size, batch=a.batch, lr=a.lr, sub=a.sub)
+            run = dict(data=a.data.resolve().name, strategy=strategy, norm=a.norm, seed=seed, epochs=a.epochs, size=a.size, batch=a.batch, lr=a.lr, d_lr=a.d_lr, sub=a.sub)
             if tuple(run[k] for k in same) in done:
                 continue
             start = time.perf_counter()

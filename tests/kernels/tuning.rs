@@ -63,9 +63,11 @@ fn what_was_measured_is_launched_and_gives_the_same_result() {
             Variant::Large => "conv2d_fwd_large_tf32",
         };
         assert_eq!(launched, [(name(deep), 3), (name(flat), 1)]);
-        // The same tf32 products in another order of f32 sums.
+        // The same tf32 products in another order of f32 sums. Of what lies between the two convolutions some values are then rounded
+        // to the other neighbour, 2^-11 away: 4.3e-5 on an H200, whose tensor cores cut sums off instead of rounding them. A wrong
+        // or missing part of a sum would be hundreds of times that.
         let error = relative_error(&found, &expected);
-        assert!(error <= 2e-6, "{error:.1e}");
+        assert!(error <= 2e-4, "{error:.1e}");
     }
 }
 
