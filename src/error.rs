@@ -82,6 +82,11 @@ pub fn plural(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
+/// `1 row or folder`, `2 rows or folders`.
+pub fn rows_or_folders(count: usize) -> String {
+    if count == 1 { "1 row or folder".into() } else { format!("{count} rows or folders") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

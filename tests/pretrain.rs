@@ -88,7 +88,7 @@ fn the_file_is_a_backbone() {
     assert!(of("recipe").contains("\"objective\":\"pooled\"") && of("sha256").len() == 64, "{said:?}");
     let error = ModelFile::open(&s.out).err().unwrap().to_string();
     assert!(error.contains("b.safetensors: not a model file but a backbone"), "{error}");
-    let weights = Pretrained::open(s.out.to_str().unwrap(), 0).unwrap();
+    let weights = Pretrained::open(s.out.to_str().unwrap(), &s.recipe.architecture, 0).unwrap();
     let folded = resnet::load::<f64>(&s.recipe.architecture, &weights).unwrap();
     for e in folded.parameters.entries() {
         let (found, stored) = (folded.to_file(e), archive.f32(&e.name, &e.file_shape).unwrap());

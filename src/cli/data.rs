@@ -2,7 +2,7 @@
 //! every command names a dataset.
 
 use super::inputs::{tell_left_out, tell_masks, tell_passed_over};
-use super::options::{Format, percentage, plural, print, share};
+use super::options::{Format, percentage, plural, print};
 use super::progress;
 use crate::data::layout::check::{Checked, Count, Doubled, Report, check};
 use crate::data::layout::split::{Amount, Plan, csv, split};
@@ -203,8 +203,8 @@ struct SplitArgs {
     /// Folder of masks for --anomalous, called as its pictures are
     #[arg(long, value_name = "DIR")]
     masks: Option<PathBuf>,
-    /// Share of the normal pictures that is for testing
-    #[arg(long, default_value_t = 0.2, value_parser = share, value_name = "SHARE")]
+    /// Share of the normal pictures that is for testing, as 0.2 or 20%
+    #[arg(long, default_value = "0.2", value_parser = percentage, value_name = "SHARE")]
     test_share: f64,
     /// Anomalous pictures that are for training, as a number or a share (10%); the others are for testing
     #[arg(long, default_value = "10%", value_parser = labelled, value_name = "N|SHARE")]

@@ -19,6 +19,7 @@ use crate::train;
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
 use crate::train::setup::Setting;
+use crate::weights::registry::FORMULA;
 use crate::{Error, Result, invalid};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -31,7 +32,7 @@ use std::time::Instant;
     after_help = "\
 Examples:
   ckaad demo
-  ckaad demo --weights resnet18 --out demo-imagenet
+  ckaad demo --weights imagenet --out demo-imagenet
   ckaad demo theorems --out theorems.html"
 )]
 pub struct Args {
@@ -40,8 +41,8 @@ pub struct Args {
     /// Folder to write into
     #[arg(long, default_value = "demo", value_name = "DIR")]
     out: PathBuf,
-    /// ResNet-18 weights: a file, or a name from `ckaad weights list` [default: a random backbone]
-    #[arg(long, default_value = "random", hide_default_value = true, value_name = "FILE|NAME")]
+    /// ResNet-18 weights: `formula` for the built-in ones, `imagenet` for the download, a file, or `random`
+    #[arg(long, default_value = FORMULA, value_name = "FILE|NAME")]
     weights: String,
     /// Passes over the training pictures [default: 60]
     #[arg(long, value_parser = count)]
@@ -77,23 +78,24 @@ pub fn run(args: &Args) -> Result<bool> {
         return Err(Error::Usage(format!("--epochs: {name} is fitted in one go, there are no steps; leave it out")));
     }
     let epochs = args.epochs.unwrap_or(EPOCHS);
-    let weights = Pretrained::open(&args.weights, args.seed)?;
+    let architecture = Architecture::new("resnet18", &[1, 2], IMAGE_SIZE)?;
+    let weights = Pretrained::open(&args.weights, &architecture, args.seed)?;
     let note = match &weights {
         Pretrained::Random(_) => {
             "The backbone is random, not pretrained: good enough for woven textures, not for real \
-                               pictures. `--weights resnet18` uses ImageNet weights."
+                               pictures. Without `--weights random` it is the built-in one."
         }
         Pretrained::File(_) => "",
     };
     if !note.is_empty() {
         note!("{note}");
     }
-    if let Pretrained::File(file) = &weights {
+    if let Some(file) = weights.file() {
         // An earlier demo's model is removed below.
         let written = args.out.join("model.safetensors");
         Outputs::default()
             .file("--out", &written, FileKind::Tensors)
-            .map_or(Ok(()), |outputs| outputs.expect_apart(file.archive.path()))?;
+            .map_or(Ok(()), |outputs| outputs.expect_apart(file))?;
     }
     let data = args.out.join("data");
     let spec = Spec {
@@ -108,7 +110,7 @@ pub fn run(args: &Args) -> Result<bool> {
 
     let model_path = args.out.join("model.safetensors");
     let settings = Settings {
-        architecture: Architecture::new("resnet18", &[1, 2], IMAGE_SIZE)?,
+        architecture,
         backend: backend.clone(),
         detector: detector.clone(),
         epochs,

@@ -1,7 +1,9 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
 use super::data::Data;
-use super::inputs::{Failed, tell_hard_links, tell_left_out, tell_masks, tell_passed_over, tell_warnings};
+use super::inputs::{
+    Failed, expect_all_used, tell_hard_links, tell_left_out, tell_masks, tell_passed_over, tell_warnings,
+};
 use super::message::plain;
 use super::options::{Device, Format, command_line, count, named, plural, print};
 use super::{path, progress};
@@ -134,13 +136,7 @@ pub fn run(args: &Args) -> Result<bool> {
     })?;
     let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
     Failed::in_evaluation(e.unreadable.len(), masks).expect_none("read")?;
-    if !set.left_out.is_empty() {
-        let things = match set.left_out.len() {
-            1 => "1 folder or row".to_string(),
-            n => format!("{n} folders or rows"),
-        };
-        return Err(Error::Invalid(format!("{things} of the dataset could not be used")));
-    }
+    expect_all_used(set.left_out.len())?;
     Ok(true)
 }
 

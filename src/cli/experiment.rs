@@ -2,12 +2,14 @@
 
 use super::options::{Device, Format, command_line, count, plural, print};
 use super::progress;
+use crate::error::rows_or_folders;
 use crate::experiment::file::Experiment;
-use crate::experiment::grid::{self, Cell, Opened, rows_or_folders};
+use crate::experiment::grid::{self, Cell, Opened};
 use crate::experiment::inputs::{Finder, Inputs};
 use crate::experiment::results::{self, CategoryResult, Outcome};
 use crate::experiment::run::{Progress, Runner, Summary};
 use crate::experiment::table::Report;
+use crate::model::pretrained::IMAGENET;
 use crate::output::Outputs;
 use crate::{Error, Result};
 use std::path::PathBuf;
@@ -29,9 +31,9 @@ other contents of pictures or weights, whatever these are called, stay in the fi
 
 Examples:
   ckaad experiment experiments/ablation.toml --root /datasets --out runs/ablation --list
-  ckaad experiment experiments/ablation.toml --root /datasets --weights resnet18 --out runs/ablation
+  ckaad experiment experiments/ablation.toml --root /datasets --out runs/ablation
   ckaad experiment experiments/tiles.toml --root /datasets --jobs 4 --out runs/tiles \\
-      --format json | jq .image_auroc
+      --format json | jq '.results[].metrics.image_auroc'
 
 Exit codes: 0 all cells of the datasets that are there have results; 2 wrong use, or some cell failed, or some picture, mask, \
 row, folder or category could not be used (the others have results); 130 stopped by Ctrl-C.")]
@@ -45,9 +47,10 @@ pub struct Args {
     /// Folder for results, new or of an earlier run
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Backbone weights of all cells: a file, a name from `ckaad weights list`, or `random` [default: each backbone's own name]
-    #[arg(long, value_name = "FILE|NAME")]
-    weights: Option<String>,
+    /// Backbone weights of all cells: a file, a name from `ckaad weights list`, `imagenet` for each backbone's own, `formula` for the
+    /// built-in ones of resnet18, or `random`
+    #[arg(long, default_value = IMAGENET, value_name = "FILE|NAME")]
+    weights: String,
     /// Cells at a time, at most; fewer where memory does not allow. Threads are shared out among them
     #[arg(long, default_value_t = 1, value_parser = count)]
     jobs: usize,
@@ -87,7 +90,7 @@ pub fn run(args: &Args) -> Result<bool> {
         )));
     }
     Outputs::default().folder("--out", &args.out)?;
-    let mut finder = Finder::new(args.weights.as_deref(), backend.to_string());
+    let mut finder = Finder::new(&args.weights, backend.to_string());
     let inputs = |dataset: &Opened, of: &[String], backbone: &str| finder.find(dataset, of, backbone);
     let cells = grid::cells(&experiment, &opened, inputs).map_err(within)?;
     let stop = super::stop_on_ctrl_c()?;
@@ -118,7 +121,7 @@ pub fn run(args: &Args) -> Result<bool> {
         experiment: &experiment,
         opened: &opened,
         backend,
-        weights: args.weights.as_deref(),
+        weights: &args.weights,
         folder: args.out.clone(),
         jobs: args.jobs,
         keep_models: args.keep_models,

@@ -4,6 +4,7 @@ use super::options::plural;
 use crate::data::image::{Picture, Source};
 use crate::data::layout::TestSet;
 use crate::data::listing::{Given, PassedOver};
+use crate::error::rows_or_folders;
 use crate::output::Outputs;
 use crate::{Error, Result};
 use std::fs::File;
@@ -97,6 +98,14 @@ pub fn tell_warnings(path: &Path, picture: &Picture) {
 /// One line on standard error for a picture that could not be used.
 pub fn tell_left_out(reason: &dyn std::fmt::Display) {
     tell!("ckaad: left out: {reason}");
+}
+
+/// The error of a run that was done without some rows or folders of its dataset, each of which was told.
+pub fn expect_all_used(left_out: usize) -> Result<()> {
+    if left_out == 0 {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("{} of the dataset could not be used", rows_or_folders(left_out))))
 }
 
 /// What a run has gone on without.

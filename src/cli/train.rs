@@ -2,7 +2,7 @@
 
 use super::data::{Data, Named};
 use super::detector::DetectorArgs;
-use super::inputs::{tell_hard_links, tell_left_out, tell_passed_over};
+use super::inputs::{expect_all_used, tell_hard_links, tell_left_out, tell_passed_over};
 use super::log_file::LogFile;
 use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
@@ -10,13 +10,14 @@ use crate::data::layout::{COARSE, Category, NORMAL, TrainSet};
 use crate::detector::provenance::{Calibration, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
-use crate::model::pretrained::Pretrained;
+use crate::model::pretrained::{IMAGENET, Pretrained, usual_weights};
 use crate::output::{FileKind, Outputs, beside, checkpoint_of, expect_new};
 use crate::train;
 use crate::train::events::{Ended, Event, Losses};
 use crate::train::features::CacheKind;
 use crate::train::settings::{Calibrate, Settings};
 use crate::train::setup::Setup;
+use crate::weights::registry::FORMULA;
 use crate::{Error, Result};
 use indicatif::ProgressBar;
 use std::collections::BTreeMap;
@@ -36,17 +37,17 @@ detector better; without any, strategies that need some distort normal pictures 
 training pictures are used.
 
 Examples:
-  ckaad weights fetch resnet18
   ckaad train --normal photos/good --out screw.safetensors
+  ckaad weights fetch resnet18 && ckaad train --normal photos/good --weights imagenet --out screw.safetensors
   ckaad train --normal photos/good --anomalous photos/bad --folds 3 --max-false-alarms 1% \\
       --out screw.safetensors
-  ckaad train --data screw --weights resnet18 --epochs 50 --out screw.safetensors
+  ckaad train --data screw --epochs 50 --out screw.safetensors
   ckaad train --data mvtec --category screw --out screw.safetensors
   ckaad train --data parts.csv --best-f1 --out parts.safetensors
   ckaad train --data cifar-10-batches-bin --normal-class ship --out ship.safetensors
-  ckaad train --data tiles --weights resnet18 --image-size 128 --strategy recon --out t.safetensors
-  ckaad train --data screw --weights resnet18 --detector patchcore --out bank.safetensors
-  ckaad train --data screw --weights resnet18 --epochs 80 --out screw.safetensors --resume
+  ckaad train --data tiles --image-size 128 --strategy recon --out t.safetensors
+  ckaad train --data screw --detector patchcore --out bank.safetensors
+  ckaad train --data screw --epochs 80 --out screw.safetensors --resume
 
 Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 130; --resume goes on from there with \
 the same losses, bit for bit, when the number of threads is the same.
@@ -65,8 +66,8 @@ pub struct Args {
     /// Folder of their masks: nothing is learned from masks, but where they lie among the pictures they are taken for none
     #[arg(long, value_name = "DIR", requires = "anomalous", conflicts_with = "data")]
     pub masks: Option<PathBuf>,
-    /// Backbone weights: a .pth or .safetensors file, a name from `ckaad weights list`, or `random` [default: the backbone's
-    /// own name]
+    /// Backbone weights: `formula` for the built-in ones of resnet18 (layers 1 to 3), `imagenet` for the backbone's download, a name
+    /// from `ckaad weights list`, a .pth or .safetensors file, or `random` [default: formula where these fit, else imagenet]
     #[arg(long, value_name = "FILE|NAME")]
     pub weights: Option<String>,
     #[command(flatten)]
@@ -174,9 +175,7 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
             expect_new(flag, path, advice)?;
         }
     }
-    if let Pretrained::File(file) = weights {
-        written.expect_apart(file.archive.path())?;
-    }
+    weights.file().map_or(Ok(()), |file| written.expect_apart(file))?;
     let files = set.good.iter().chain(&set.anomalous).chain(&set.validation).filter_map(|sample| sample.source.file());
     files.into_iter().try_for_each(|file| written.expect_apart(file))?;
     tell_hard_links(&written);
@@ -225,9 +224,16 @@ pub fn run(args: &Args) -> Result<bool> {
         (0, Some(normal)) => TrainSet::of_folders(normal, args.anomalous.as_deref(), args.masks.as_deref())?,
         (0, None) => return Err(Error::Usage("which pictures? --normal DIR, or --data DIR".into())),
     };
-    let weights = Pretrained::open(args.weights.as_deref().unwrap_or(setup.backbone()), args.seed)?;
+    let named = args.weights.as_deref().unwrap_or(usual_weights(&architecture));
+    let weights = Pretrained::open(named, &architecture, args.seed)?;
     expect_outputs(args, &*detector, &weights, &set)?;
+    if args.weights.is_none() && named == FORMULA {
+        note!(
+            "ckaad: backbone weights: the built-in ones (--weights {FORMULA}); --weights {IMAGENET} takes the download"
+        );
+    }
     tell_passed_over(&set.passed_over);
+    let left_out = set.left_out.len();
     set.left_out.iter().for_each(|reason| tell_left_out(reason));
     tell_classes(&set);
     for kind in &set.taken_for_normal {
@@ -290,6 +296,7 @@ pub fn run(args: &Args) -> Result<bool> {
                 tell_calibration(&calibration, threshold)?;
             }
             tell_checkpoint(&args.out);
+            expect_all_used(left_out)?;
             Ok(true)
         }
         Ended::Interrupted { saved } => {

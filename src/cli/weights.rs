@@ -27,7 +27,7 @@ enum Command {
     #[command(after_help = "Examples:\n  ckaad weights inspect model.safetensors\n  \
                             ckaad weights inspect resnet18-f37072fd.pth --format json | jq .totals")]
     Inspect {
-        /// The file, or the name of weights that were fetched
+        /// The file, the name of weights that were fetched, or `formula` for the built-in ones
         #[arg(value_name = "FILE|NAME")]
         file: String,
         #[arg(long, value_enum, default_value_t)]
@@ -47,7 +47,7 @@ enum Command {
         #[arg(long)]
         url: Option<String>,
     },
-    /// The weights that can be fetched
+    /// The built-in weights, and those that can be fetched
     List,
 }
 
@@ -61,7 +61,7 @@ enum Format {
 pub fn run(args: &Args) -> Result<bool> {
     let done = match &args.command {
         Command::Inspect { file, format } => {
-            let archive = Archive::open(registry::locate(file)?)?;
+            let archive = registry::open(file)?;
             let fits = fits(&archive)?;
             print(|out| match format {
                 Format::Table => inspect_table(&archive, &fits, out),
@@ -89,11 +89,15 @@ fn print(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
 fn list(cache: Option<&Path>, out: &mut dyn Write) -> io::Result<()> {
     let manifest = registry::manifest();
     writeln!(out, "{:<20} {:<15} {:>6}  {:<30} here", "name", "version", "MiB", "file")?;
+    let formula = registry::FORMULA;
+    let mib = registry::FORMULA_FILE.len() as f64 / (1 << 20) as f64;
+    writeln!(out, "{formula:<20} {:<15} {mib:>6.1}  {:<30} built in", "of resnet18", "-")?;
     for e in &manifest.weights {
         let here = if cache.is_some_and(|c| c.join(&e.file).is_file()) { "yes" } else { "-" };
         writeln!(out, "{:<20} {:<15} {:>6.1}  {:<30} {here}", e.name, e.version, e.mib, e.file)?;
     }
-    writeln!(out, "\nSource: torchvision, licence {}.", manifest.licence)?;
+    writeln!(out, "\nSource of those that are fetched: torchvision, licence {}.", manifest.licence)?;
+    writeln!(out, "`--weights imagenet` means the one that is called as the backbone is.")?;
     match cache {
         Some(cache) => writeln!(out, "Cache folder: {}", plain(cache.display())),
         None => Ok(()),

@@ -44,6 +44,7 @@ use crate::data::layout::LAYOUTS;
 use crate::data::protocol::Labelled;
 use crate::detector::METHODS;
 use crate::detector::options::{OptionSpec, Rule};
+use crate::model::BACKBONES;
 use crate::score::evaluate::ProDefinition;
 use crate::train::setup::{Setup, expect_known};
 use crate::{Error, Result};
@@ -207,7 +208,14 @@ impl Experiment {
         if let Some(twice) = self.grid.seeds.iter().find(|s| self.grid.seeds.iter().filter(|t| t == s).count() > 1) {
             return Err(Error::Invalid(format!("[grid] seeds: {twice} is there twice")));
         }
-        self.pro().map(drop)
+        let pro: Vec<&str> = ProDefinition::NAMES.iter().map(|(name, _)| *name).collect();
+        self.pro.iter().try_for_each(|p| expect_known(p, &pro, "pro"))?;
+        let settings = self.datasets.iter().map(|d| (format!("dataset {}", d.name), &d.settings));
+        let backbones = BACKBONES.map(|b| b.name);
+        [("[settings]".to_string(), &self.settings)].into_iter().chain(settings).try_for_each(|(place, settings)| {
+            let backbone = settings.backbone.iter();
+            backbone.into_iter().try_for_each(|b| expect_known(b, &backbones, &format!("{place} backbone")))
+        })
     }
 
     pub fn pro(&self) -> Result<ProDefinition> {
@@ -218,5 +226,8 @@ impl Experiment {
 /// A parser's error on one line.
 fn told(e: &toml::de::Error, text: &str) -> Error {
     let at = e.span().map(|span| format!("{}: ", keys::line(text, span.start)));
-    Error::Invalid(format!("{}{}", at.unwrap_or_default(), e.message()))
+    // The parser names what it does not know, but not what is there twice.
+    let key = e.span().and_then(|span| text.get(span)).filter(|_| e.message() == "duplicate key");
+    let key = key.map_or(String::new(), |key| format!(" {key}"));
+    Error::Invalid(format!("{}{}{key}", at.unwrap_or_default(), e.message()))
 }

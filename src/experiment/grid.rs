@@ -5,7 +5,7 @@ use super::inputs::Inputs;
 use crate::data::layout::{Category, Dataset, Layout, Options, TestSet, TrainSet};
 use crate::data::protocol::{Labelled, Protocol, choices};
 use crate::detector::Learning;
-use crate::error::plural;
+use crate::error::{plural, rows_or_folders};
 use crate::train::setup::{Setting, Setup};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -299,11 +299,6 @@ impl<'a> Opened<'a> {
         let names = self.categories.iter().map(|c| c.name.clone());
         if self.spec.together { vec![names.collect()] } else { names.map(|n| vec![n]).collect() }
     }
-}
-
-/// `1 row or folder`, `2 rows or folders`.
-pub fn rows_or_folders(count: usize) -> String {
-    if count == 1 { "1 row or folder".into() } else { format!("{count} rows or folders") }
 }
 
 /// All cells of the datasets that are there, in the order in which they are run. `inputs` finds those of a dataset's categories

@@ -3,6 +3,7 @@
 use super::grid::Opened;
 use crate::data::digest::Digest;
 use crate::data::image::Source;
+use crate::model::pretrained::{RANDOM, meant};
 use crate::weights::registry;
 use crate::{Error, Result};
 use rayon::prelude::*;
@@ -22,15 +23,15 @@ pub struct Inputs {
 
 /// Finds inputs. Every file is read once, however many datasets have it.
 pub struct Finder<'a> {
-    /// A name or file for every backbone; absent: each backbone's own name.
-    weights: Option<&'a str>,
+    /// A name or file for every backbone.
+    weights: &'a str,
     device: String,
     pictures: HashMap<PathBuf, String>,
     files: HashMap<String, String>,
 }
 
 impl<'a> Finder<'a> {
-    pub fn new(weights: Option<&'a str>, device: String) -> Self {
+    pub fn new(weights: &'a str, device: String) -> Self {
         Finder { weights, device, pictures: HashMap::new(), files: HashMap::new() }
     }
 
@@ -65,9 +66,11 @@ impl<'a> Finder<'a> {
     }
 
     fn weights(&mut self, backbone: &str) -> Result<String> {
-        let name = self.weights.unwrap_or(backbone);
-        if name == "random" {
-            return Ok(name.into());
+        let name = meant(self.weights, backbone);
+        match name {
+            RANDOM => return Ok(name.into()),
+            registry::FORMULA => return Ok(format!("sha256 {}", Digest::of(registry::FORMULA_FILE))),
+            _ => {}
         }
         if let Some(found) = self.files.get(name) {
             return Ok(found.clone());

@@ -17,7 +17,7 @@ use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
 use crate::output::{MARK, OurFolder, checkpoint_of};
 use crate::report::evaluation::Known;
-use crate::score::evaluate::evaluate;
+use crate::score::evaluate::{NoMask, evaluate};
 use crate::score::scorer::{Gives, Scorer};
 use crate::train;
 use crate::train::events::{Ended, Event};
@@ -45,8 +45,8 @@ pub struct Runner<'a> {
     pub experiment: &'a Experiment,
     pub opened: &'a [Opened<'a>],
     pub backend: Backend,
-    /// A name or file for every backbone; absent: each backbone's own name.
-    pub weights: Option<&'a str>,
+    /// A name or file for every backbone.
+    pub weights: &'a str,
     /// Marked as ours.
     pub folder: PathBuf,
     /// Cells at a time, at most.
@@ -242,11 +242,12 @@ impl Runner<'_> {
         if let Some(less) = cell.labelled_less(normal, labelled) {
             (self.tell)(Progress::Warning(&format!("{}: {less}, which is all there are", cell.describe())));
         }
-        let weights = Pretrained::open(self.weights.unwrap_or(setup.backbone()), cell.seed)?;
+        let architecture = setup.architecture()?;
+        let weights = Pretrained::open(self.weights, &architecture, cell.seed)?;
         let out = self.model_path(cell)?;
         let settings = Settings {
             detector: setup.detector()?,
-            architecture: setup.architecture()?,
+            architecture,
             backend: self.backend.clone(),
             epochs: setup.epochs(),
             batch: setup.batch_size(),
@@ -304,7 +305,9 @@ impl Runner<'_> {
             for text in known.describe(e.pictures.len()) {
                 (self.tell)(Progress::Warning(&format!("{}: {text}", cell.describe())));
             }
-            if let n @ 1.. = e.without_mask(|_| true) {
+            if let n @ 1.. = e.without_mask(|_| true)
+                && e.without_mask(|why| *why == NoMask::Missing) < e.count(true)
+            {
                 let pictures = plural(n, "anomalous picture");
                 let text = format!("{}: {pictures} without a usable mask count in image metrics only", cell.describe());
                 (self.tell)(Progress::Warning(&text));

@@ -1,11 +1,12 @@
-//! Backbone weights by what somebody calls them: a file, a name from the registry, or `random`.
+//! Backbone weights by what somebody calls them: a file, a name from the registry, `formula`, `imagenet` or `random`.
 
-use super::TensorSource;
 use super::folded::{self, Stored};
 use super::init::RandomBackbone;
+use super::{Architecture, TensorSource};
 use crate::weights::{Archive, registry};
-use crate::{Result, invalid};
+use crate::{Error, Result, invalid};
 use std::borrow::Cow;
+use std::path::Path;
 
 /// Weights of a backbone, opened.
 pub enum Pretrained {
@@ -29,13 +30,53 @@ const BESIDE: [&str; 1] = ["layer1.0.conv1.weight"];
 /// One of them is there, too: of a folded one the second.
 const NORM: [&str; 2] = ["bn1.weight", folded::BIAS];
 
+/// Filters that were never trained.
+pub const RANDOM: &str = "random";
+
+/// The weights that are usual with a backbone: the built-in ones where they are of it, else ImageNet's.
+pub fn usual_weights(architecture: &Architecture) -> &'static str {
+    if expect_built_in(architecture).is_ok() { registry::FORMULA } else { IMAGENET }
+}
+
+/// What stands for the download of every backbone, which is called as the backbone is.
+pub const IMAGENET: &str = "imagenet";
+
+/// The name or file that is meant: `imagenet` is the backbone's own name.
+pub fn meant<'a>(name: &'a str, backbone: &'a str) -> &'a str {
+    if name == IMAGENET { backbone } else { name }
+}
+
+/// Refuses networks that the built-in weights are not of.
+fn expect_built_in(architecture: &Architecture) -> Result<()> {
+    let (backbone, last) = (architecture.backbone.name, architecture.layers.last().copied());
+    if backbone == "resnet18" && last <= Some(3) {
+        return Ok(());
+    }
+    let layers = last.map_or(String::new(), |l| format!(" up to layer {l}"));
+    Err(Error::Usage(format!(
+        "--weights {}: these are of resnet18 up to layer 3, not of {backbone}{layers}; \"imagenet\" stands for the download",
+        registry::FORMULA
+    )))
+}
+
 impl Pretrained {
-    /// `random`, a file, or the name of weights that were fetched.
-    pub fn open(name: &str, seed: u64) -> Result<Self> {
-        if name == "random" {
-            return Ok(Pretrained::Random(RandomBackbone { seed }));
+    /// `random`, `formula`, a file, the name of weights that were fetched, or `imagenet` for the backbone's own.
+    pub fn open(name: &str, architecture: &Architecture, seed: u64) -> Result<Self> {
+        match meant(name, architecture.backbone.name) {
+            RANDOM => return Ok(Pretrained::Random(RandomBackbone { seed })),
+            registry::FORMULA => expect_built_in(architecture)?,
+            _ => {}
         }
-        Ok(Pretrained::File(Box::new(BackboneFile::new(Archive::open(registry::locate(name)?)?)?)))
+        let archive = registry::open(meant(name, architecture.backbone.name))?;
+        Ok(Pretrained::File(Box::new(BackboneFile::new(archive)?)))
+    }
+
+    /// The file that is read, if there is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Pretrained::File(file) => file.archive.file(),
+            Pretrained::Random(_) => None,
+        }
     }
 }
 
@@ -93,6 +134,13 @@ impl BackboneFile {
         }
     }
 
+    /// The file; of the built-in one, which changes with the program, also the beginning of its digest.
+    fn describe(&self) -> String {
+        let digest = self.archive.metadata().get("sha256").filter(|_| self.archive.file().is_none());
+        let digest = digest.map_or(String::new(), |d| format!(", sha256 {}", d.chars().take(8).collect::<String>()));
+        format!("{}{digest}", self.archive.path().display())
+    }
+
     /// What all names of the backbone's tensors begin with.
     pub fn prefix(&self) -> &str {
         &self.prefix
@@ -116,7 +164,7 @@ impl TensorSource for Pretrained {
 
     fn describe(&self) -> String {
         match self {
-            Pretrained::File(file) => file.archive.path().display().to_string(),
+            Pretrained::File(file) => file.describe(),
             Pretrained::Random(random) => random.describe(),
         }
     }

@@ -14,8 +14,10 @@ use std::ops::Range;
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub struct HeldOut {
     /// Positions whose class is the one with the largest logit, all heads together: of the pooled objective, pictures.
+    #[serde(rename = "held_out_accuracy")]
     pub accuracy: f64,
     /// Mean cross-entropy, without smoothing.
+    #[serde(rename = "held_out_loss")]
     pub loss: f64,
 }
 

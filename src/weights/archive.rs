@@ -126,8 +126,14 @@ impl Archive {
         Ok(Archive { path: path.to_path_buf(), held, format, entries, refused, by_name, metadata })
     }
 
+    /// The file, or what stands in place of a path.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The file, where it is not part of the program.
+    pub fn file(&self) -> Option<&Path> {
+        (!matches!(self.held, Held::BuiltIn(_))).then_some(&self.path)
     }
 
     pub fn format(&self) -> Format {

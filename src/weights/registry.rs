@@ -3,7 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use super::Archive;
 use crate::{Error, Result};
+
+/// What the backbone is called that is part of the program: ResNet-18 up to layer 3, pretrained on pictures by formula
+/// (`weights/README.md`). A file of this name is `./formula`.
+pub const FORMULA: &str = "formula";
+
+/// Its file.
+pub static FORMULA_FILE: &[u8] = include_bytes!("../../weights/resnet18-formula.safetensors");
 
 /// One downloadable file of `weights/manifest.toml`.
 #[derive(Debug, serde::Deserialize)]
@@ -52,7 +60,9 @@ pub fn find(name: &str) -> Result<&'static Listed> {
     let entries = &manifest().weights;
     entries.iter().find(|e| e.name == name).ok_or_else(|| {
         let names: Vec<&str> = entries.iter().map(|e| e.name.as_str()).collect();
-        Error::Usage(format!("no weights are called \"{name}\"; known names: {}", names.join(", ")))
+        let built_in = if name == FORMULA { ", which are built in," } else { "" };
+        let to_fetch = names.join(", ");
+        Error::Usage(format!("no weights that can be fetched are called \"{name}\"{built_in} but {to_fetch}"))
     })
 }
 
@@ -66,7 +76,15 @@ pub fn cache_dir() -> Result<PathBuf> {
         .ok_or_else(|| Error::Usage("there is no home folder to keep weights in; set CKAAD_CACHE to a folder".into()))
 }
 
-/// What `--weights FILE|NAME` means: an existing file is itself, a name of the manifest is its file in the cache.
+/// The weights that `--weights FILE|NAME` means: the built-in ones, or what [`locate`] finds.
+pub fn open(file_or_name: &str) -> Result<Archive> {
+    match file_or_name {
+        FORMULA => Archive::built_in(FORMULA, FORMULA_FILE),
+        _ => Archive::open(locate(file_or_name)?),
+    }
+}
+
+/// An existing file is itself, a name of the manifest is its file in the cache.
 /// Nothing is downloaded; the error for a name that is not there yet says which command does that.
 pub fn locate(file_or_name: &str) -> Result<PathBuf> {
     let path = Path::new(file_or_name);

@@ -78,7 +78,7 @@ fn categories_are_checked_one_by_one_and_together() {
     assert!(run.err.contains("4 normal pictures"), "{run:?}");
     let eval = |more: &[&str]| ckaad(&[&["eval", "--model", text(&model), "--data", text(root)], more].concat());
     eval(&[])
-        .fails(2, &["left out: bolt: ", "there is no test in it", "1 folder or row of the dataset could not be used"]);
+        .fails(2, &["left out: bolt: ", "there is no test in it", "1 row or folder of the dataset could not be used"]);
     eval(&["--category", "nut"]).ok();
     eval(&["--category", "bolt"]).fails(2, &["there is no test in it"]);
 }
@@ -139,7 +139,7 @@ fn two_folders_are_split_trained_on_and_evaluated() {
     pictures(root, &no.iter().chain(&yes).map(String::as_str).collect::<Vec<_>>());
     let [no, yes, table, model] = ["no", "yes", "split.csv", "m.safetensors"].map(|name| root.join(name));
     let args = ["data", "split", "--normal", text(&no), "--anomalous", text(&yes), "--labelled", "30%"];
-    let args = [&args[..], &["--test-share", "0.3", "--out", text(&table)]].concat();
+    let args = [&args[..], &["--test-share", "30%", "--out", text(&table)]].concat();
     let run = ckaad(&args).ok();
     assert_eq!(run.lines()[1..], ["  train  7 normal, 3 anomalous", "  test   3 normal, 7 anomalous"]);
     assert!(fs::read_to_string(&table).unwrap().starts_with("path,label,split,mask\nno/"));
@@ -154,12 +154,14 @@ fn two_folders_are_split_trained_on_and_evaluated() {
     let pictures = &run.json()[0]["pictures"];
     assert_eq!((pictures["normal"].as_u64(), pictures["anomalous"].as_u64()), (Some(3), Some(7)));
 
-    // A row that cannot be used is said, and ends an evaluation as a folder does.
+    // A row that cannot be used is said, and what is done without it ends with an error, as it does without a folder.
     fs::write(&table, fs::read_to_string(&table).unwrap() + "gone.png,good,test,\n").unwrap();
     let run = ckaad(&["eval", "--model", text(&model), "--data", text(&table)]);
-    run.fails(2, &["left out: ", "line 22: there is no file", "1 folder or row of the dataset could not be used"]);
-    let run = train(&table, &root.join("n.safetensors"), "").ok();
-    assert!(run.err.contains("line 22: there is no file"), "{run:?}");
+    let told = ["left out: ", "line 22: there is no file", "1 row or folder of the dataset could not be used"];
+    run.fails(2, &told);
+    let done = root.join("n.safetensors");
+    train(&table, &done, "").fails(2, &told);
+    ckaad(&["info", text(&done)]).ok();
 }
 
 /// Binary batches are trained on and evaluated like any folder.

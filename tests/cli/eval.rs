@@ -232,6 +232,10 @@ fn masks_that_are_missing_or_say_nothing() {
     assert_eq!(run.code, Some(2));
     assert!(run.err.contains("001_mask.png: not a picture"), "{run:?}");
     assert!(run.out.contains("2 anomalous pictures without a usable mask"), "{run:?}");
+    // Where no picture has one, none is missed.
+    std::fs::remove_dir_all(data.join("ground_truth")).unwrap();
+    let run = ckaad(&["eval", "--model", text(model()), "--data", text(&data)]).ok();
+    assert!(!run.err.contains("mask"), "{run:?}");
 }
 
 /// What the shipped threshold makes of the pictures comes first; it is not the one that fits them best.

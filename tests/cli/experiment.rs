@@ -318,6 +318,12 @@ fn what_a_file_cannot_say_is_told() {
     ckaad(&args(&file, &out)).fails(2, &["[settings]: 'epcohs' is not known; did you mean 'epochs'"]);
     std::fs::write(&file, format!("metrics = [\"image_aucro\"]\n{text_of}")).unwrap();
     ckaad(&args(&file, &out)).fails(2, &["metrics: 'image_aucro' is not known; did you mean 'image_auroc'"]);
+    std::fs::write(&file, format!("pro = \"exakt\"\n{text_of}")).unwrap();
+    ckaad(&args(&file, &out)).fails(2, &["pro: 'exakt' is not known; did you mean 'exact'"]);
+    std::fs::write(&file, text_of.replace("[settings]", "[settings]\nbackbone = \"resnet19\"")).unwrap();
+    ckaad(&args(&file, &out)).fails(2, &["[settings] backbone: 'resnet19' is not known; did you mean 'resnet18'"]);
+    std::fs::write(&file, text_of.replace("[settings]", "[settings]\nlr = 0.1\nlr = 0.2")).unwrap();
+    ckaad(&args(&file, &out)).fails(2, &["duplicate key lr"]);
 }
 
 /// The cell has its numbers, of the other pictures; that one is missing is said, and in the exit code.

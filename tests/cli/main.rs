@@ -14,6 +14,7 @@ mod experiment_notes;
 mod habits;
 mod known;
 mod names;
+mod pretrain;
 mod resume;
 mod score;
 mod stand_in;

@@ -136,7 +136,40 @@ fn mvtec_ad_as_a_whole_and_one_of_it() {
     for name in ["folder", "mvtec", "mpdd", "btad"] {
         assert_eq!(Layout::find(name).unwrap().name, "folder");
     }
+    // MPDD calls several defects of one object by two words, and has as many normal pictures to test on as it likes.
+    let mpdd = folder();
+    let part = mpdd.path().join("MPDD/metal_plate");
+    pictures(&part, "train/good/000.png test/good/000.png test/major_rust/000.png test/total_rust/000.png");
+    masks(&part, "ground_truth/major_rust/000_mask.png ground_truth/total_rust/000_mask.png", 255);
+    let found = only(
+        Dataset::open(&mpdd.path().join("MPDD"), Some(Layout::find("mpdd").unwrap()), &Options::default()).unwrap(),
+    );
+    let expected = "train good 1, test good 1, test -major_rust 1 (1 masks), test -total_rust 1 (1 masks)";
+    assert_eq!((found.name.as_str(), summary(&found).as_str()), ("metal_plate", expected));
     assert!(Layout::find("mvtec3").unwrap_err().to_string().contains("expected one of visa, csv, isic2018"));
+}
+
+/// Whoever asks for a layout that the folder does not have learns what it looks like.
+#[test]
+fn a_layout_that_is_not_there() {
+    let dir = folder();
+    pictures(dir.path(), "a/1.png b/1.png");
+    for layout in LAYOUTS.iter().filter(|l| !["folder", "classes"].contains(&l.name)) {
+        let error = Dataset::open(dir.path(), Some(layout), &Options::default()).map(|_| layout.name).unwrap_err();
+        let expected =
+            format!("{}: not of layout {}, which is recognised by this: ", dir.path().display(), layout.name);
+        assert!(error.to_string().starts_with(&(expected + layout.looks)), "{error}");
+    }
+    let gone = dir.path().join("gone.csv");
+    let error = error(&gone, &Options::default());
+    assert!(error.starts_with(&format!("{}: No such file", gone.display())), "{error}");
+    // Its folders are classes, if somebody says so.
+    let normal = Options { normal: vec!["a".into()] };
+    let error = Dataset::open(dir.path(), None, &normal).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        error.contains("fixed in layout folder") && error.contains("--layout classes takes every folder"),
+        "{error}"
+    );
 }
 
 /// The document's table has the layouts in the order in which they are tried.
@@ -404,6 +437,8 @@ fn cifar10_in_batches() {
         "{}",
         error_of()
     );
+    batch(&inside.join("data_batch_2.bin"), &[]);
+    assert!(error_of().contains("data_batch_2.bin: is empty, expected records of 3073 bytes"), "{}", error_of());
     batch(&inside.join("data_batch_2.bin"), &[0, 3, 10]);
     assert!(error_of().contains("record 2 has class 10, expected 0 to 9"), "{}", error_of());
     batch(&inside.join("data_batch_2.bin"), &[0, 3, 9]);

@@ -84,7 +84,7 @@ fn tensors(backbone: &str, prefix: &str) -> Held {
 }
 
 fn load(path: &Path, backbone: &str) -> Result<(), String> {
-    let source = Pretrained::open(path.to_str().unwrap(), 0).map_err(|e| e.to_string())?;
+    let source = Pretrained::open(path.to_str().unwrap(), &architecture(backbone), 0).map_err(|e| e.to_string())?;
     resnet::load::<f32>(&architecture(backbone), &source).map(drop).map_err(|e| e.to_string())
 }
 
@@ -94,7 +94,8 @@ fn one_prefix_is_understood() {
     for prefix in ["", "model.", "_orig_mod.", "module.encoder_q.", "backbone.", "module.", "a.b.c."] {
         let path = written(folder.path(), "w.safetensors", &tensors("resnet18", prefix));
         load(&path, "resnet18").unwrap_or_else(|e| panic!("{prefix}: {e}"));
-        let Pretrained::File(file) = Pretrained::open(path.to_str().unwrap(), 0).unwrap() else { panic!("a file") };
+        let opened = Pretrained::open(path.to_str().unwrap(), &architecture("resnet18"), 0).unwrap();
+        let Pretrained::File(file) = opened else { panic!("a file") };
         assert_eq!(file.prefix(), prefix);
     }
     // Two networks: which is meant, nobody can know; unless one has no prefix.
@@ -134,7 +135,9 @@ fn another_depth_is_refused_with_every_layer_that_is_too_many() {
     for part in ["layer1.0.conv1.weight", "[128, 64, 1, 1]", "[64, 64, 1, 1]"] {
         assert!(error.contains(part), "no {part} in {error}");
     }
-    let Pretrained::Random(random) = Pretrained::open("random", 0).unwrap() else { panic!("random") };
+    let Pretrained::Random(random) = Pretrained::open("random", &architecture("resnet18"), 0).unwrap() else {
+        panic!("random")
+    };
     assert!(random.names().is_empty());
 }
 

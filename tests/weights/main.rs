@@ -3,6 +3,7 @@
 //! `safetensors` crate, not with the code under test.
 
 mod beside;
+mod built_in;
 mod fetch;
 mod formats;
 mod hostile;

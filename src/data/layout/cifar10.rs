@@ -90,7 +90,10 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
 /// The classes of a batch's records.
 fn labels(file: &Path) -> Result<Vec<u8>> {
     let bytes = std::fs::read(file).map_err(|e| Error::io(file, e))?;
-    if bytes.is_empty() || bytes.len() % RECORD != 0 {
+    if bytes.is_empty() {
+        invalid!("{}: is empty, expected records of {RECORD} bytes: unpack the archive again", file.display());
+    }
+    if bytes.len() % RECORD != 0 {
         let (file, length) = (file.display(), bytes.len());
         invalid!(
             "{file}: {length} bytes are no whole number of records of {RECORD}: cut short? unpack the archive again"

@@ -298,12 +298,26 @@ impl Dataset {
     /// Reads the dataset in `root` (a folder, or a CSV file) in the layout given, or in the first of [`LAYOUTS`] that
     /// recognises it or a single folder in it. What none does is read as folders, whose errors say what was expected.
     pub fn open(root: &Path, layout: Option<&'static Layout>, options: &Options) -> Result<Self> {
+        std::fs::metadata(root).map_err(|e| Error::io(root, e))?;
+        let asked = layout;
         let recognise::Place { root, layout, note } = recognise::place(root, layout)?;
         if !layout.classes && !options.normal.is_empty() {
             let (name, normal) = (layout.name, layout.normal);
-            return Err(Error::Usage(format!("--normal-class: what is normal is fixed in layout {name} ({normal})")));
+            return Err(Error::Usage(format!(
+                "--normal-class: what is normal is fixed in layout {name} ({normal}); --layout {} takes every folder for a class",
+                classes::LAYOUT.name
+            )));
         }
-        let categories = (layout.read)(&root, options)?;
+        let categories = (layout.read)(&root, options).map_err(|e| match asked {
+            // The others say themselves what they expect.
+            Some(asked) if !(asked.recognise)(&root) && asked.name != folder::LAYOUT.name => Error::Invalid(format!(
+                "{}: not of layout {}, which is recognised by this: {} ({e})",
+                root.display(),
+                asked.name,
+                asked.looks
+            )),
+            _ => e,
+        })?;
         Ok(Dataset { root, layout, categories, notes: Vec::from_iter(note) })
     }
 
