@@ -10,7 +10,8 @@ fn run(name: &str) -> String {
     cargo.args(["build", "--quiet", "--workspace", "--example", name]).current_dir(env!("CARGO_MANIFEST_DIR"));
     let told = |(name, _): &(OsString, OsString)| {
         let name = name.to_string_lossy();
-        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        // `OUT_DIR` is this package's own here; build scripts that look at it, `ring`'s among them, would run again.
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR"
     };
     std::env::vars_os().filter(told).for_each(|(name, _)| {
         cargo.env_remove(name);
