@@ -2,7 +2,7 @@
 # Checks and times the engine on this machine's GPU:  ./run.sh [smoke|parity|bench|tune|rivals|sanitize|profile]...
 # Without a section all of them, in this order: what matters most comes first. Each takes 9 minutes at most (LIMIT, in seconds);
 # what is left of it then is not run, and counted. Results are added to those of earlier calls, in results/ (OUT), and all packed
-# into results.tar.gz of 16 MB at most. Exit code 1 when anything failed.
+# into results.tar.gz of 16 MB at most. Exit code 1 when anything failed, 3 when nothing did but something was stopped by the clock or not run.
 #
 #   smoke     under a minute: the card, one kernel of every op, a short training, a score
 #   parity    every op against f64 on the CPU, each in a process of its own so that a fault poisons no other; golden files;
@@ -171,7 +171,8 @@ rivals() {
     local precision nvidia
     [ -n "${PYTHON:-}" ] || { echo "PYTHON names no Python" && return; }
     # PyTorch brings cuDNN.
-    nvidia=$("$PYTHON" -c 'import nvidia.cudnn; print(list(nvidia.cudnn.__path__)[0] + "/lib")')
+    check rivals-python "$PYTHON" -c 'import torch, nvidia.cudnn'
+    nvidia=$("$PYTHON" -c 'import nvidia.cudnn; print(list(nvidia.cudnn.__path__)[0] + "/lib")' 2>/dev/null) || return
     for precision in $precisions; do
         LD_LIBRARY_PATH=$nvidia:${LD_LIBRARY_PATH:-} measure "cudnn-score-$precision" kernels $(net r18) --against cudnn \
             --precision "$precision"
@@ -214,8 +215,14 @@ for section in "${sections[@]}"; do
     "$section"
 done
 
+# How many checks of this call ended so.
+ended() {
+    tail -n +$((before + 1)) "$out/checks.jsonl" | grep -c "$1"
+}
 failed=0
-if tail -n +$((before + 1)) "$out/checks.jsonl" | grep -q '"passed":false'; then failed=1; fi
+echo "passed $(ended '"passed":true'), failed $(ended '"passed":false'), stopped by the clock $(ended '"passed":null,"exit"'), not run $(ended '"why"')"
+[ "$(ended '"passed":null')" = 0 ] || failed=3
+[ "$(ended '"passed":false')" = 0 ] || failed=1
 
 # Lines of objects to one array.
 array() {

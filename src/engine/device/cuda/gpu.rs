@@ -291,8 +291,11 @@ impl Driver for GpuDriver {
 
     fn begin_capture(&mut self, copies: Copies) -> Result<()> {
         self.enter()?;
-        if copies.beside && self.copying[0].is_null() {
-            self.copying = [self.new_stream()?, self.new_stream()?];
+        for i in 0..self.copying.len() {
+            // Each is kept as soon as it is there, for `drop`: the next one may fail.
+            if copies.beside && self.copying[i].is_null() {
+                self.copying[i] = self.new_stream()?;
+            }
         }
         self.start_capture()?;
         self.copies = copies;
