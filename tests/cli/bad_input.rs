@@ -44,7 +44,7 @@ fn wrong_use_exits_with_2() {
 fn datasets_that_cannot_be_used() {
     let dir = folder();
     let out = dir.path().join("m.safetensors");
-    train(&dir.path().join("nowhere"), &out, "").fails(2, &["nowhere", "not a folder", "train/good"]);
+    train(&dir.path().join("nowhere"), &out, "").fails(2, &["nowhere: No such file", "train/good"]);
     let empty = dir.path().join("empty");
     std::fs::create_dir_all(empty.join("train/good")).unwrap();
     train(&empty, &out, "").fails(2, &["train/good", "no pictures"]);

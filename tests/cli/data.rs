@@ -123,7 +123,7 @@ fn what_a_split_lacks_is_said() {
     assert!(run.lines().contains(&"  masks  of 2 of 10 anomalous pictures"), "{run:?}");
     assert!(run.err.contains("warning: 2 masks without a picture, as ") && run.err.contains("10.png"), "{run:?}");
     fs::remove_file(&table).unwrap();
-    split(&["--test-share", "1"]).fails(2, &["--test-share 1: no normal picture of 10 is left to train on"]);
+    split(&["--test-share", "100%"]).fails(2, &["--test-share 1: no normal picture of 10 is left to train on"]);
     assert!(!table.exists());
     let run = split(&["--test-share", "0", "--labelled", "100%"]).ok();
     for kind in ["normal", "anomalous"] {

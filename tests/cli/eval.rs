@@ -135,7 +135,7 @@ fn an_empty_defect_folder() {
     let run = ckaad(&["eval", "--model", text(model()), "--data", text(dir.path()), "--format", "json"]);
     assert_eq!((run.code, &run.json()[0]["pictures"]["anomalous"]), (Some(2), &1.into()), "{run:?}");
     assert!(run.err.contains("left out: ") && run.err.contains("crack: no pictures"), "{run:?}");
-    assert!(run.err.contains("1 folder or row of the dataset could not be used"), "{run:?}");
+    assert!(run.err.contains("1 row or folder of the dataset could not be used"), "{run:?}");
     assert!(run.json()[0]["left_out"][0].as_str().unwrap().contains("crack: no pictures"), "{run:?}");
     let bad = dir.path().join("test");
     let run = ckaad(&["eval", "--model", text(model()), "--anomalous", text(&bad)]);

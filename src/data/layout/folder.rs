@@ -37,7 +37,8 @@ pub const LAYOUT: Layout = Layout {
 
 const TEST: &str = "test";
 
-const HOLDS: &str = "a dataset holds train/good, test/good, test/<type> and ground_truth/<type>/<stem>_mask.png";
+pub(super) const HOLDS: &str =
+    "a dataset holds train/good, test/good, test/<type> and ground_truth/<type>/<stem>_mask.png";
 
 /// Whether something in `root` says that it is one category.
 pub(super) fn is_category(root: &Path) -> bool {
