@@ -1,12 +1,12 @@
-//! The whole driver: cards, contexts and all that handles stand for, behind one lock; and the way into every call.
+//! The whole driver: cards, contexts and all that handles stand for; and the way into every call.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::mem::ManuallyDrop;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::ThreadId;
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use ptxsim::{Memory, Module};
 
@@ -14,13 +14,15 @@ use crate::card::Card;
 use crate::clock::{Lane, Stamp};
 use crate::graph::{Capture, Executable, Graph, Mode};
 use crate::host::{Kind, Locked, reserve};
+use crate::lock::{locked, locked_soon};
+use crate::perform::MOMENT;
 use crate::queue::{Point, Queue};
 use crate::races::Touched;
-use crate::report::{self, Call, found};
-use crate::settings::Settings;
+use crate::report::{self, Call, found, say};
+use crate::settings::{EXIT, Settings};
 use crate::status::{Result, Status};
 use crate::table::Table;
-use crate::work::{CALLING, Object};
+use crate::work::{CALLING, Object, end_objects};
 
 /// Texts that are to be linked.
 #[derive(Default)]
@@ -57,10 +59,13 @@ pub struct Context {
     /// Handle of the stream that is named by a null handle.
     pub legacy: u64,
     /// By thread, of the streams that are named by `CU_STREAM_PER_THREAD`.
-    pub per_thread: HashMap<ThreadId, u64>,
+    pub per_thread: HashMap<u64, u64>,
     /// What went wrong in a kernel: every call answers with it from then on.
     pub failed: Option<Status>,
     pub primary: bool,
+    /// Behind all of the streams that were destroyed, and of those among them that were ordered with the legacy one.
+    pub left: Point,
+    pub left_blocking: Point,
     /// Limits by their number and the preferred cache, as the program set them.
     pub limits: HashMap<u32, usize>,
     pub cache: u32,
@@ -156,6 +161,8 @@ pub struct Owned {
 pub struct Driver {
     pub settings: Settings,
     pub initialised: bool,
+    /// Number of the process that this was made in: what is forked off has none of its work.
+    process: u32,
     /// Addresses of all cards.
     pub reserved: Range<u64>,
     pub cards: Vec<CardState>,
@@ -193,13 +200,26 @@ pub struct Driver {
     pub name: &'static str,
 }
 
-static DRIVER: Mutex<Option<Driver>> = Mutex::new(None);
+/// Exit code where something was found, for where the driver cannot be had at exit.
+static CODE: AtomicI32 = AtomicI32::new(EXIT);
+/// How long the exit waits for calls of other threads.
+const SOON: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Contexts that are current, the last one in effect; null where none was set.
-    pub static CURRENT: RefCell<Vec<u64>> = const { RefCell::new(vec![]) };
+    /// Contexts that are current, the last one in effect; null where none was set. Never dropped: a thread's own destructors may call.
+    pub static CURRENT: RefCell<ManuallyDrop<Vec<u64>>> = const { RefCell::new(ManuallyDrop::new(vec![])) };
     /// How far this thread's calls are refused while others capture.
     pub static MODE: Cell<Mode> = const { Cell::new(Mode::Global) };
+    static THREAD: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Number of this thread, which no other has had. (The standard library's cannot be had in a thread's own destructors.)
+pub fn thread() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    if THREAD.get() == 0 {
+        THREAD.set(NEXT.fetch_add(1, Relaxed));
+    }
+    THREAD.get()
 }
 
 /// What has to be there for a call.
@@ -220,12 +240,12 @@ pub fn enter(name: &'static str, needs: Needs, body: impl FnOnce(&mut Driver) ->
         found(&format!("{name} is called from a function that a stream runs"), &[&Call::here(name)]);
         return Status::CUDA_ERROR_NOT_PERMITTED;
     }
-    let mut driver = DRIVER.lock().unwrap_or_else(PoisonError::into_inner);
-    let driver = driver.get_or_insert_with(Driver::new);
-    match catch_unwind(AssertUnwindSafe(|| driver.called(name, needs, body))) {
-        Ok(Ok(())) => Status::CUDA_SUCCESS,
-        Ok(Err(status)) => status,
-        Err(_) => {
+    let answer = locked(|driver| driver.called(name, needs, body));
+    end_objects();
+    match answer {
+        Some(Ok(())) => Status::CUDA_SUCCESS,
+        Some(Err(status)) => status,
+        None => {
             found(&format!("{name}: this driver failed, which is a fault of its own"), &[]);
             Status::CUDA_ERROR_UNKNOWN
         }
@@ -233,10 +253,11 @@ pub fn enter(name: &'static str, needs: Needs, body: impl FnOnce(&mut Driver) ->
 }
 
 impl Driver {
-    fn new() -> Driver {
+    pub fn new() -> Driver {
         let settings = Settings::read();
+        CODE.store(settings.exit, Relaxed);
         let Some(reserved) = reserve() else {
-            eprintln!("ptxsim-cuda: no addresses can be reserved (is there a limit on virtual memory? see ulimit -v)");
+            say("no addresses can be reserved (is there a limit on virtual memory? see ulimit -v)");
             std::process::exit(2);
         };
         let each = share(&reserved, settings.cards.len());
@@ -256,6 +277,7 @@ impl Driver {
             noting: settings.schedule != 0,
             settings,
             initialised: false,
+            process: std::process::id(),
             reserved,
             contexts: Table::new(1, "context"),
             streams: Table::new(2, "stream"),
@@ -308,7 +330,7 @@ impl Driver {
                 self.not_capturing()?;
             }
             if let Some(id) = self.queue.by_chance() {
-                self.perform(id);
+                self.perform(id, Some(MOMENT));
             }
         }
         body(self)
@@ -373,7 +395,7 @@ impl Driver {
 
     /// Refuses a call that might wait while somebody captures who said that nobody may.
     fn not_capturing(&mut self) -> Result {
-        let (here, mine) = (std::thread::current().id(), MODE.get());
+        let (here, mine) = (thread(), MODE.get());
         let forbids = |c: &Capture| match c.mode {
             Mode::Global => c.thread == here || mine == Mode::Global,
             Mode::ThreadLocal => c.thread == here,
@@ -392,7 +414,9 @@ impl Driver {
     /// A context on a card, with the stream that every context has.
     pub fn add_context(&mut self, card: usize, primary: bool) -> u64 {
         let (per_thread, limits) = (HashMap::new(), HashMap::new());
-        let context = Context { card, legacy: 0, per_thread, failed: None, primary, limits, cache: 0 };
+        let (left, left_blocking) = (Point::default(), Point::default());
+        let failed = None;
+        let context = Context { card, legacy: 0, per_thread, failed, primary, left, left_blocking, limits, cache: 0 };
         let handle = self.contexts.insert(context);
         let legacy = self.add_stream(handle, true, true);
         if let Ok(context) = self.contexts.get_mut(handle, self.name) {
@@ -408,8 +432,38 @@ impl Driver {
         self.streams.insert(new)
     }
 
+    /// Ends a stream; what is queued in it goes on. The error of whatever failed in its context.
+    pub fn end_stream(&mut self, stream: u64) -> Result {
+        self.abandon(stream)?;
+        let Stream { context, tail, blocking, .. } = self.streams.remove(stream, self.name)?;
+        let context = self.contexts.get_mut(context, self.name)?;
+        for left in [Some(&mut context.left), Some(&mut context.left_blocking).filter(|_| blocking)] {
+            let Some(left) = left else { continue };
+            left.join(&tail);
+            self.queue.prune(left);
+        }
+        context.failed.map_or(Ok(()), Err)
+    }
+
+    /// Behind all that a context has queued, and all that it did: of that, too, the program knows once it has waited for the context.
+    pub fn all_of(&self, context: u64) -> Result<Point> {
+        let mut end = self.queue.of_context(context);
+        end.join(&self.contexts.get(context, self.name)?.left);
+        self.streams.iter().filter(|(_, stream)| stream.context == context).for_each(|(_, s)| end.join(&s.tail));
+        Ok(end)
+    }
+
+    /// Does all that a context has queued, before it ends: a card might have, though nobody waits for it.
+    fn finish_context(&mut self, context: u64) -> Result {
+        let end = self.all_of(context)?;
+        self.reach(&end);
+        self.knows(&end);
+        Ok(())
+    }
+
     /// Ends a context with all that it holds.
     pub fn end_context(&mut self, handle: u64) -> Result {
+        self.finish_context(handle)?;
         let context = self.contexts.remove(handle, self.name)?;
         self.queue.drop_context(handle);
         self.streams.retain(|s| s.context != handle);
@@ -440,6 +494,7 @@ impl Driver {
 
     /// Ends a primary context that nobody holds any more: what is in it now cannot be given back later.
     pub fn released(&mut self, context: u64) -> Result {
+        self.finish_context(context)?;
         if self.settings.leaks && self.contexts.get(context, self.name)?.failed.is_none() {
             self.leaks_of(context);
         }
@@ -474,7 +529,7 @@ impl Driver {
         let Some(path) = &self.settings.calls else { return };
         let lines: String = self.calls.iter().map(|(name, count)| format!("{name} {count}\n")).collect();
         if let Err(e) = std::fs::write(path, lines) {
-            eprintln!("ptxsim-cuda: {path}: {e}");
+            say(&format!("{path}: {e}"));
         }
     }
 }
@@ -490,20 +545,24 @@ fn share(reserved: &Range<u64>, cards: usize) -> u64 {
 }
 
 extern "C" fn at_exit() {
-    // A thread that still calls now keeps the lock: nothing can be said then.
-    let Ok(driver) = DRIVER.try_lock() else { return };
-    let Some(driver) = &*driver else { return };
-    driver.write_calls();
-    if driver.settings.leaks {
-        driver.leaks();
-    }
-    let count = report::count();
+    // Where another thread is in a long call, what was found is all that can be said.
+    locked_soon(SOON, |driver| {
+        driver.name = "exit";
+        if driver.process == std::process::id() {
+            driver.finish();
+        }
+        driver.write_calls();
+        if driver.settings.leaks {
+            driver.leaks();
+        }
+    });
+    let (count, code) = (report::count(), CODE.load(Relaxed));
     if count > 0 {
-        eprintln!("ptxsim-cuda: {count} found; exit code {}", driver.settings.exit);
+        say(&format!("{count} found; exit code {code}"));
         // SAFETY: flushes what the program has written, and ends it.
         unsafe {
             libc::fflush(std::ptr::null_mut());
-            libc::_exit(driver.settings.exit);
+            libc::_exit(code);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::thread::ThreadId;
 
 use crate::queue::Point;
 use crate::report::Call;
@@ -228,7 +227,8 @@ pub enum Mode {
 pub struct Capture {
     pub graph: Graph,
     pub mode: Mode,
-    pub thread: ThreadId,
+    /// Number of the thread that began it.
+    pub thread: u64,
     /// Where it began, and has to end.
     pub origin: u64,
     /// A call that it forbids was made: it can only be ended.

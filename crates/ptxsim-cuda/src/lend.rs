@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::driver::Driver;
+use crate::host::Kind;
 use crate::report::found;
 use crate::work::{Place, Work};
 
@@ -14,7 +15,7 @@ pub struct Lent(Vec<(u64, Vec<u8>)>);
 
 impl Driver {
     /// What a kernel may use: all managed memory, and page-locked memory that a parameter points into.
-    fn reach(&self, params: &[u8]) -> Vec<(u64, u64)> {
+    fn reachable(&self, params: &[u8]) -> Vec<(u64, u64)> {
         let mut ranges: Vec<(u64, u64)> = self.locked.managed().collect();
         for word in params.chunks_exact(8) {
             let at = word.iter().rev().fold(0, |n, &b| n << 8 | u64::from(b));
@@ -28,7 +29,7 @@ impl Driver {
     /// Lends a card what a kernel may use.
     pub fn lend(&mut self, card: usize, params: &[u8]) -> Lent {
         let mut lent = vec![];
-        for (start, len) in self.reach(params) {
+        for (start, len) in self.reachable(params) {
             // Bytes before it in the same 16 are in the same page, so they are there, too.
             let first = start / ALIGN * ALIGN;
             // SAFETY: page-locked or managed memory that the program has not given back.
@@ -64,15 +65,25 @@ impl Driver {
                 inside(from, shape.from_pitch) || inside(to, shape.to_pitch)
             }
             Work::Fill { at, .. } => start <= *at && *at < start + bytes,
-            Work::Kernel(kernel) => self.reach(&kernel.params).iter().any(|(at, _)| *at == start),
+            Work::Kernel(kernel) => self.reachable(&kernel.params).iter().any(|(at, _)| *at == start),
             _ => false,
         };
         let users = self.queue.users(uses);
-        self.noting |= !users.is_empty();
-        for id in users {
-            self.perform(id);
-        }
+        self.noting |= !self.queue.is_reached(&users);
+        self.reach(&users);
         self.freed_in_use(start..start + bytes);
+    }
+
+    /// Whether work needs more of the program than what it was given by this driver: its functions, its own memory.
+    pub fn uses_program(&self, work: &Work) -> bool {
+        let own = |at: u64| self.locked.at(at).is_none_or(|(_, stretch)| stretch.kind == Kind::Registered);
+        match work {
+            Work::Call(_) => true,
+            Work::Copy { from, to, .. } => [from, to].iter().any(|place| matches!(place, Place::Host(at) if own(*at))),
+            Work::Fill { at, .. } => !self.is_device(*at) && own(*at),
+            Work::Kernel(kernel) => self.reachable(&kernel.params).iter().any(|(at, _)| own(*at)),
+            _ => false,
+        }
     }
 
     /// Reports work that was done on memory which is freed, if the program has not waited for it.

@@ -3,7 +3,8 @@
 //! reported with the call that it is about. The README says how to use it and what is real.
 //!
 //! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `assemble`, `perform` and
-//! `lend` (streams, captures, launches; graphs by their nodes; the work itself; host memory in kernels), `driver` (all state, behind one lock), `queue`, `races`, `graph`,
+//! `lend` (streams, captures, launches; graphs by their nodes; the work itself; host memory in kernels), `driver` and `lock` (all state, and the place
+//! that calls take it from), `queue`, `races`, `graph`,
 //! `table`, `host`, `work`, `clock`, and `settings`, `card`, `report`, `status`.
 
 // The names are the API's.
@@ -18,6 +19,7 @@ mod driver;
 mod graph;
 mod host;
 mod lend;
+mod lock;
 mod perform;
 mod queue;
 mod races;

@@ -3,19 +3,23 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ptxsim::{Fault, FaultKind, Launch, Memory, MemoryError, Options, Touch};
 
 use crate::driver::{CardState, Driver};
+use crate::lock::{Latch, locked};
 use crate::queue::{Id, Item, Point};
 use crate::races::{Piece, Use};
 use crate::report::{Call, found};
 use crate::status::{Result, Status};
-use crate::work::{Kernel, Place, Shape, Work};
+use crate::work::{Callback, Kernel, Place, Shape, Work, end_objects};
 
-/// How often a program that asks is told that a function of the host is not done before it is called.
-const PATIENCE: u32 = 100;
+/// How long a call that need not wait for a function of the host does so: most have ended by then, which keeps to the order that was
+/// drawn. What takes longer may wait for what the program does next.
+pub const MOMENT: Duration = Duration::from_millis(50);
+/// The same where it has begun before.
+const GLANCE: Duration = Duration::from_millis(1);
 
 /// What ends a context.
 struct Failure {
@@ -42,13 +46,36 @@ impl Driver {
         &self.cards[self.card_of(at)].memory
     }
 
-    /// Does one piece. What fails is kept in its context and ends the rest of what that has queued.
-    pub fn perform(&mut self, id: Id) {
-        let Some(item) = self.queue.take(id) else { return };
+    /// Does one piece; whether it is done then. What fails is kept in its context and ends the rest of what that has queued. A function
+    /// of the host is waited for no longer than `patience`, if a time is given.
+    pub fn perform(&mut self, id: Id, patience: Option<Duration>) -> bool {
+        let callback = match self.queue.item(id).map(|item| &*item.work) {
+            None => return true,
+            Some(Work::Call(callback)) => Some(*callback),
+            Some(_) => None,
+        };
+        if let Some(latch) = self.queue.begun(id) {
+            return self.unlocked(|| latch.wait(patience));
+        }
+        // A function of the host, which another thread waits for, comes before it.
+        if !self.queue.is_ready(id) {
+            return false;
+        }
+        if let Some(callback) = callback {
+            let latch = self.queue.begin(id);
+            let end = latch.clone();
+            let thread = std::thread::Builder::new().name("host function".into());
+            if thread.spawn(move || run(callback, id, &end)).is_err() {
+                let end = latch.clone();
+                self.unlocked(|| run(callback, id, &end));
+            }
+            return self.unlocked(|| latch.wait(patience));
+        }
+        let Some(item) = self.queue.take(id) else { return true };
         let began = Instant::now();
         let done = self.execute(&item);
         self.queue.ended(&item, item.start + began.elapsed());
-        let Err(failure) = done else { return };
+        let Err(failure) = done else { return true };
         let Failure { status, text, freed } = failure;
         let calls: Vec<&Call> = [&*item.call].into_iter().chain(freed.as_deref()).collect();
         found(&format!("{text}: {status:?}"), &calls);
@@ -56,44 +83,72 @@ impl Driver {
             context.failed.get_or_insert(status);
         }
         self.queue.drop_context(item.context);
+        true
     }
 
-    /// Does all that comes before a point; the error of whatever failed in the current context.
-    pub fn wait(&mut self, point: &Point) -> Result {
-        loop {
-            let ids = self.queue.towards(point);
-            if ids.is_empty() {
-                break;
+    /// A function of the host has ended, after so long.
+    fn ended(&mut self, id: Id, took: Duration) {
+        if let Some(item) = self.queue.take(id) {
+            self.queue.ended(&item, item.start + took);
+        }
+        // It may have written whatever is still to be copied.
+        self.queue.items().for_each(|i| i.digest = None);
+    }
+
+    /// Does all that comes before a point.
+    pub fn reach(&mut self, point: &Point) {
+        while !self.queue.is_reached(point) {
+            if let Some(id) = self.queue.draw() {
+                self.perform(id, Some(MOMENT));
+                continue;
             }
-            for id in ids {
-                self.perform(id);
+            for id in self.queue.needed(point) {
+                if !self.perform(id, None) {
+                    break;
+                }
             }
         }
+    }
+
+    /// At exit: does all that nobody has waited for, as a card might have. Not what calls functions of the program or uses memory of its
+    /// own, which may be gone by now, nor what comes behind that.
+    pub fn finish(&mut self) {
+        for id in self.queue.all() {
+            if self.queue.item(id).is_some_and(|item| !self.uses_program(&item.work)) {
+                self.perform(id, None);
+            }
+        }
+    }
+
+    /// The same, and the program knows it; the error of whatever failed in the current context.
+    pub fn wait(&mut self, point: &Point) -> Result {
+        self.reach(point);
         self.reached(point)
     }
 
     /// Whether a point is reached, as a program asks again and again: each time a bit is done.
     pub fn look(&mut self, point: &Point) -> Result {
-        let Some(first) = self.queue.towards(point).first().copied() else { return self.reached(point) };
-        // A function of the host may wait for what the program does once it has asked.
-        if let Some(item) = self.queue.item(first)
-            && matches!(*item.work, Work::Call(_))
-            && item.asked < PATIENCE
-        {
-            item.asked += 1;
-            return Err(Status::CUDA_ERROR_NOT_READY);
-        }
+        let drawn = if self.queue.is_reached(point) { None } else { self.queue.draw() };
+        let Some(next) = drawn.or_else(|| self.queue.needed(point).first().copied()) else {
+            return self.reached(point);
+        };
         // It is done before the program knows, and another stream may come.
         self.noting = true;
-        self.perform(first);
+        let patience = if self.queue.begun(next).is_some() { GLANCE } else { MOMENT };
+        self.perform(next, Some(patience));
         Err(Status::CUDA_ERROR_NOT_READY)
     }
 
-    /// The program learns that a point is reached; the error of whatever failed in the current context.
-    fn reached(&mut self, point: &Point) -> Result {
+    /// The program learns that a point is reached.
+    pub fn knows(&mut self, point: &Point) {
         if self.queue.seen(point) {
             self.touched.clear();
         }
+    }
+
+    /// The same; the error of whatever failed in the current context.
+    fn reached(&mut self, point: &Point) -> Result {
+        self.knows(point);
         let current = self.current()?;
         self.contexts.get(current, self.name)?.failed.map_or(Ok(()), Err)
     }
@@ -118,12 +173,6 @@ impl Driver {
                 Ok(())
             }
             Work::Kernel(kernel) => self.kernel(item, kernel),
-            Work::Call(callback) => {
-                callback.call();
-                // It may have written whatever is still to be copied.
-                self.queue.items().for_each(|i| i.digest = None);
-                Ok(())
-            }
             Work::Record(event, number) => {
                 // The program may have destroyed it by now.
                 if self.events.has(*event)
@@ -134,7 +183,8 @@ impl Driver {
                 }
                 Ok(())
             }
-            Work::Wait(_) | Work::Child(_) | Work::Empty | Work::Keep(_) => Ok(()),
+            // A function of the host runs in a thread of its own.
+            Work::Call(_) | Work::Wait(_) | Work::Child(_) | Work::Empty | Work::Keep(_) => Ok(()),
             Work::Free(at) => {
                 let size = self.given.remove(at).map_or(0, |given| given.bytes);
                 self.note(item, *at..at + size, Use::Write);
@@ -285,6 +335,15 @@ impl Driver {
             found(&text, &[&item.call, &race.call]);
         }
     }
+}
+
+/// Runs a function of the host, while others may call, and tells the driver of its end.
+fn run(callback: Callback, id: Id, end: &Latch) {
+    let began = Instant::now();
+    callback.call();
+    locked(|driver| driver.ended(id, began.elapsed()));
+    end_objects();
+    end.open();
 }
 
 /// Of host memory, to see whether it changes.

@@ -9,6 +9,7 @@ use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::clock::{Clock, Lane, Stamp};
+use crate::lock::Latch;
 use crate::report::Call;
 use crate::work::Work;
 
@@ -37,8 +38,6 @@ pub struct Item {
     pub context: u64,
     /// Of the page-locked bytes that it copies: what they were when it was submitted. Nothing if they may change by then.
     pub digest: Option<u64>,
-    /// How often the program asked whether it is done.
-    pub asked: u32,
     /// When it could begin if all that it is not behind of ran beside it.
     pub start: Instant,
     pub stamp: Stamp,
@@ -61,6 +60,8 @@ pub struct New {
 pub struct Queue {
     pending: HashMap<Id, Item>,
     ready: Vec<Id>,
+    /// Functions of the host that run now, and what opens at their end. They are neither ready nor done.
+    begun: HashMap<Id, Arc<Latch>>,
     next: Id,
     lanes: Lane,
     /// The last piece of every lane that something may still come before of.
@@ -75,7 +76,8 @@ impl Queue {
     pub fn new(seed: u64) -> Queue {
         let random = (seed != 0).then(|| ChaCha8Rng::seed_from_u64(seed));
         let (last, host) = (Clock::default(), Clock::default());
-        Queue { pending: HashMap::new(), ready: vec![], next: 1, lanes: 0, last, host, random }
+        let (pending, begun) = (HashMap::new(), HashMap::new());
+        Queue { pending, ready: vec![], begun, next: 1, lanes: 0, last, host, random }
     }
 
     /// A chain that no work is in yet.
@@ -111,7 +113,6 @@ impl Queue {
             call,
             context,
             digest,
-            asked: 0,
             stamp,
             clock,
             left: open.len(),
@@ -126,8 +127,14 @@ impl Queue {
         !point.ids.iter().any(|id| self.pending.contains_key(id))
     }
 
+    /// Forgets of a point what is reached, and known to whatever is still to come.
+    pub fn prune(&self, point: &mut Point) {
+        point.ids.retain(|id| self.pending.contains_key(id));
+        point.clock.prune(&self.last);
+    }
+
     /// What has to be done for a point to be reached, in an order that is allowed.
-    fn needed(&self, point: &Point) -> Vec<Id> {
+    pub fn needed(&self, point: &Point) -> Vec<Id> {
         let mut seen: HashSet<Id> = HashSet::new();
         let mut open: Vec<Id> = point.ids.iter().copied().collect();
         while let Some(id) = open.pop() {
@@ -142,10 +149,10 @@ impl Queue {
         all
     }
 
-    /// Pieces that use something, with all that comes before them, in an order that is allowed.
-    pub fn users(&self, uses: impl Fn(&Work) -> bool) -> Vec<Id> {
+    /// Behind all pieces that use something; what the program knows of is not told by it.
+    pub fn users(&self, uses: impl Fn(&Work) -> bool) -> Point {
         let ids = self.pending.iter().filter(|(_, item)| uses(&item.work)).map(|(id, _)| *id).collect();
-        self.needed(&Point { ids, clock: Clock::default() })
+        Point { ids, clock: Clock::default() }
     }
 
     /// What the program has waited for.
@@ -153,20 +160,15 @@ impl Queue {
         &self.host
     }
 
-    /// Pieces to do one after the other for a point to be reached; without a seed all that are needed, else one drawn from
-    /// those that are ready, to be asked again.
-    pub fn towards(&mut self, point: &Point) -> Vec<Id> {
-        if self.is_reached(point) {
-            return vec![];
-        }
-        match self.draw() {
-            Some(id) => vec![id],
-            None => self.needed(point),
-        }
+    /// All pieces that are not done, in an order that is allowed.
+    pub fn all(&self) -> Vec<Id> {
+        let mut all: Vec<Id> = self.pending.keys().copied().collect();
+        all.sort_unstable();
+        all
     }
 
     /// With a seed: one of those that are ready.
-    fn draw(&mut self) -> Option<Id> {
+    pub fn draw(&mut self) -> Option<Id> {
         let random = self.random.as_mut()?;
         (!self.ready.is_empty()).then(|| self.ready[random.random_range(0..self.ready.len())])
     }
@@ -187,8 +189,24 @@ impl Queue {
         point
     }
 
+    pub fn is_ready(&self, id: Id) -> bool {
+        self.ready.contains(&id)
+    }
+
+    /// Lets a function of the host begin.
+    pub fn begin(&mut self, id: Id) -> Arc<Latch> {
+        self.ready.retain(|r| *r != id);
+        self.begun.entry(id).or_insert_with(Latch::new).clone()
+    }
+
+    /// Of a function that runs: what opens at its end.
+    pub fn begun(&self, id: Id) -> Option<Arc<Latch>> {
+        self.begun.get(&id).cloned()
+    }
+
     pub fn take(&mut self, id: Id) -> Option<Item> {
         let item = self.pending.remove(&id)?;
+        self.begun.remove(&id);
         self.ready.retain(|r| *r != id);
         for before in &item.before {
             if let Some(waiting) = self.pending.get_mut(before) {
@@ -229,8 +247,8 @@ impl Queue {
         }
     }
 
-    pub fn item(&mut self, id: Id) -> Option<&mut Item> {
-        self.pending.get_mut(&id)
+    pub fn item(&self, id: Id) -> Option<&Item> {
+        self.pending.get(&id)
     }
 
     /// Pieces that are not done.

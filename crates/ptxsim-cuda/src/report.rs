@@ -1,6 +1,7 @@
 //! What was found: said at once, with the call that it is about, and in the exit code.
 
 use std::backtrace::Backtrace;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -42,11 +43,13 @@ impl std::fmt::Display for Call {
 /// Says what a card would have let pass, or have failed on without a reason.
 pub fn found(text: &str, calls: &[&Call]) {
     FOUND.fetch_add(1, Relaxed);
-    let mut message = format!("ptxsim-cuda: {text}\n");
-    for call in calls {
-        message += &format!("{call}\n");
-    }
-    eprint!("{message}");
+    let calls: String = calls.iter().map(|call| format!("\n{call}")).collect();
+    say(&format!("{text}{calls}"));
+}
+
+/// Says something on standard error. Where nobody can be told, nobody is: the exit code still says it.
+pub fn say(text: &str) {
+    let _ = std::io::stderr().write_all(format!("ptxsim-cuda: {text}\n").as_bytes());
 }
 
 /// How much was found so far.

@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::env::var;
 
 use crate::card::{CARDS, Card};
+use crate::report::say;
 use crate::status::{Status, named};
 
 /// Device memory where `PTXSIM_MEMORY` does not say: what is allocated takes as much of the machine's.
 const MEMORY: u64 = 8 << 30;
 /// Exit code of a process in which something was found.
-const EXIT: i32 = 99;
+pub const EXIT: i32 = 99;
 
 /// Read once, when the driver starts.
 pub struct Settings {
@@ -34,7 +35,7 @@ pub struct Settings {
 
 /// Stops the program: a setting that is not understood would test something else than meant.
 pub fn wrong(name: &str, found: &str, expected: &str) -> ! {
-    eprintln!("ptxsim-cuda: {name}={found}: expected {expected}");
+    say(&format!("{name}={found}: expected {expected}"));
     std::process::exit(2);
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::driver::{Driver, Recorded, Stream};
+use crate::driver::{Driver, Recorded, Stream, thread};
 use crate::graph::{Capture, Executable, Graph, Mode, Node};
 use crate::perform::digest;
 use crate::queue::{New, Point};
@@ -25,7 +25,7 @@ impl Driver {
         match handle {
             0 | LEGACY => return Ok(context.legacy),
             PER_THREAD => {
-                let thread = std::thread::current().id();
+                let thread = thread();
                 if let Some(stream) = context.per_thread.get(&thread) {
                     return Ok(*stream);
                 }
@@ -56,6 +56,7 @@ impl Driver {
         if stream == legacy {
             let others = self.streams.iter().filter(|(_, o)| o.context == s.context && o.blocking);
             others.for_each(|(_, other)| point.join(&other.tail));
+            point.join(&self.contexts.get(s.context, self.name)?.left_blocking);
         } else if s.blocking {
             point.join(&self.streams.get(legacy, self.name)?.tail);
         }
@@ -294,7 +295,7 @@ impl Driver {
             );
         }
         self.captured += 1;
-        let (number, thread) = (self.captured, std::thread::current().id());
+        let (number, thread) = (self.captured, thread());
         let (graph, call) = (Graph::default(), self.here());
         let capture = Capture { graph, mode, thread, origin: stream, invalid: false, handle: None, call };
         self.captures.insert(number, capture);
@@ -306,7 +307,7 @@ impl Driver {
         let Some((number, last)) = self.streams.get(stream, self.name)?.capture.clone() else {
             return Err(self.wrong("the stream is not being captured", Status::CUDA_ERROR_ILLEGAL_STATE));
         };
-        let (here, Some(capture)) = (std::thread::current().id(), self.captures.get(&number)) else {
+        let (here, Some(capture)) = (thread(), self.captures.get(&number)) else {
             return Err(Status::CUDA_ERROR_ILLEGAL_STATE);
         };
         if capture.origin != stream {

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ptxsim::Module;
 
@@ -76,8 +76,17 @@ pub struct Object(pub Callback);
 
 impl Drop for Object {
     fn drop(&mut self) {
-        self.0.call();
+        ENDED.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
     }
+}
+
+/// Functions of objects that nobody refers to any more, until no call has the driver.
+static ENDED: Mutex<Vec<Callback>> = Mutex::new(vec![]);
+
+/// Calls them.
+pub fn end_objects() {
+    let ended = std::mem::take(&mut *ENDED.lock().unwrap_or_else(PoisonError::into_inner));
+    ended.iter().for_each(Callback::call);
 }
 
 // SAFETY: the program handed the pointers to a driver, which may call from a thread of its own.

@@ -7,6 +7,7 @@ mod common;
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 
 use common::{PROGRAM, run, text};
@@ -208,6 +209,117 @@ fn asks_first() -> Fallible {
     }
 }
 
+static FLAG: AtomicBool = AtomicBool::new(false);
+
+/// Waits for a flag.
+unsafe extern "C" fn until_flag(_: *mut c_void) {
+    while !FLAG.load(Relaxed) {
+        std::thread::sleep(std::time::Duration::from_micros(100));
+    }
+}
+
+/// A function of the host that waits for what the program does without waiting for it.
+fn goes_on() -> Fallible {
+    open()?;
+    unsafe {
+        let stream = result::stream::create(StreamKind::NonBlocking)?;
+        sys::cuLaunchHostFunc(stream, Some(until_flag), null_mut()).result()?;
+        for _ in 0..20 {
+            result::free_sync(result::malloc_sync(64)?)?;
+        }
+        FLAG.store(true, Relaxed);
+        result::stream::synchronize(stream)?;
+        println!("done");
+        result::stream::destroy(stream)
+    }
+}
+
+/// Calls the driver in another thread and then raises the flag.
+fn calls_elsewhere(context: usize) -> std::thread::JoinHandle<Fallible> {
+    std::thread::spawn(move || unsafe {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        result::ctx::set_current(context as sys::CUcontext)?;
+        result::free_sync(result::malloc_sync(64)?)?;
+        FLAG.store(true, Relaxed);
+        Ok(())
+    })
+}
+
+/// Functions of the host, and of a user object's end, that wait for what another thread calls before it lets them go on.
+fn waits_for_another_thread() -> Fallible {
+    open()?;
+    unsafe {
+        let mut context = null_mut();
+        sys::cuCtxGetCurrent(&mut context).result()?;
+        let stream = result::stream::create(StreamKind::NonBlocking)?;
+        sys::cuLaunchHostFunc(stream, Some(until_flag), null_mut()).result()?;
+        let other = calls_elsewhere(context as usize);
+        result::stream::synchronize(stream)?;
+        other.join().unwrap()?;
+        FLAG.store(false, Relaxed);
+        let mut object = null_mut();
+        sys::cuUserObjectCreate(&mut object, null_mut(), Some(until_flag), 1, 1).result()?;
+        let other = calls_elsewhere(context as usize);
+        sys::cuUserObjectRelease(object, 1).result()?;
+        other.join().unwrap()?;
+        println!("done");
+        result::stream::destroy(stream)
+    }
+}
+
+unsafe extern "C" fn call(_: *mut c_void) {
+    println!("{:?}", unsafe { result::malloc_sync(16) }.map_err(|e| e.0));
+}
+
+fn calls_in_a_function() -> Fallible {
+    open()?;
+    unsafe { sys::cuLaunchHostFunc(null_mut(), Some(call), null_mut()).result()? };
+    result::ctx::synchronize()
+}
+
+static FUNCTION: AtomicUsize = AtomicUsize::new(0);
+
+/// Dynamic shared memory as the kernel's own attribute says.
+unsafe extern "C" fn shared(_threads: std::ffi::c_int) -> usize {
+    let mut bytes = 0;
+    let which = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES;
+    let done = unsafe { sys::cuFuncGetAttribute(&mut bytes, which, FUNCTION.load(Relaxed) as sys::CUfunction) };
+    assert_eq!(done, sys::CUresult::CUDA_SUCCESS);
+    bytes as usize
+}
+
+fn asks_for_shared_memory() -> Fallible {
+    open()?;
+    let (_, all) = kernel(&link(&[CALLER, CALLEE])?, c"all")?;
+    FUNCTION.store(all as usize, Relaxed);
+    let (mut grid, mut block) = (0, 0);
+    unsafe { sys::cuOccupancyMaxPotentialBlockSize(&mut grid, &mut block, all, Some(shared), 0, 0).result()? };
+    println!("{grid} {block}");
+    Ok(())
+}
+
+/// The process ends while another thread is in a call that does not.
+fn exits_in_a_call() -> Fallible {
+    open()?;
+    let spin = c(&format!("{HEAD}.visible .entry spin() {{ L: bra L; }}"));
+    unsafe {
+        let module = result::module::load_data(spin.as_ptr().cast())?;
+        let f = result::module::get_function(module, c("spin"))? as usize;
+        sys::cuStreamSynchronize(0x99_9990 as sys::CUstream);
+        let mut context = null_mut();
+        sys::cuCtxGetCurrent(&mut context).result()?;
+        let context = context as usize;
+        std::thread::spawn(move || {
+            result::ctx::set_current(context as sys::CUcontext).unwrap();
+            let f = f as sys::CUfunction;
+            result::launch_kernel(f, (1, 1, 1), (1, 1, 1), 0, null_mut(), &mut []).unwrap();
+            result::ctx::synchronize()
+        });
+        std::thread::sleep(std::time::Duration::from_millis(300));
+    }
+    Ok(())
+}
+
 /// A cooperative launch of what the card does not hold at once.
 fn too_many_blocks() -> Fallible {
     open()?;
@@ -264,6 +376,11 @@ fn program() {
         "asks first" => asks_first(),
         "asked for its graph" => asked_for_its_graph(),
         "too many blocks" => too_many_blocks(),
+        "goes on" => goes_on(),
+        "calls in a function" => calls_in_a_function(),
+        "waits for another thread" => waits_for_another_thread(),
+        "asks for shared memory" => asks_for_shared_memory(),
+        "exits in a call" => exits_in_a_call(),
         other => panic!("no program is called {other}"),
     };
     if let Err(e) = done {
@@ -325,6 +442,20 @@ fn a_query_does_not_wait_for_the_host() {
     let out = run("asks first", &[]);
     let said = text(&out.stdout);
     assert!(said.contains("Err(CUDA_ERROR_NOT_READY)\ncalled CUDA_SUCCESS 7\ndone"), "{said}");
+}
+
+#[test]
+fn functions_of_the_host_wait_for_whatever_they_like() {
+    says("goes on", &["done"], None);
+    says("waits for another thread", &["done"], None);
+    says("asks for shared memory", &["216 1024"], None);
+    says("calls in a function", &["CUDA_ERROR_NOT_PERMITTED"], Some("is called from a function that a stream runs"));
+}
+
+#[test]
+fn what_was_found_is_told_at_exit_whoever_calls() {
+    let out = run("exits in a call", &[]);
+    assert_eq!(out.status.code(), Some(99), "{}", text(&out.stderr));
 }
 
 #[test]

@@ -7,7 +7,7 @@
 mod adder;
 mod common;
 
-use adder::{BYTES, COUNT, Card, locked, open};
+use adder::{BYTES, COUNT, Card, load, locked, open};
 use common::{PROGRAM, run, text};
 use cudarc::driver::result::{self, stream::StreamKind};
 use cudarc::driver::sys;
@@ -133,6 +133,19 @@ fn named(name: &str) -> Fallible {
     let null: *mut c_void = std::ptr::null_mut();
     match name {
         "right" => pipeline(true, true, false)?,
+        "destroyed before the wait" => unsafe {
+            let Card { add, .. } = open()?;
+            let (device, s) = (result::malloc_sync(BYTES)?, result::stream::create(StreamKind::Default)?);
+            result::memset_d8_async(device, 0, BYTES, s)?;
+            launch(add, device, COUNT as u32, 0, s)?;
+            result::stream::destroy(s)?;
+            launch(add, device, COUNT as u32, 0, null.cast())?;
+            let mut back = [0; COUNT];
+            result::memcpy_dtoh_sync(bytes_mut(&mut back), device)?;
+            result::ctx::synchronize()?;
+            result::free_sync(device)?;
+            println!("both {}", back[0]);
+        },
         "graph" => graph()?,
         "no wait for the upload" => pipeline(false, true, false)?,
         "no wait for the kernel" => pipeline(true, false, false)?,
@@ -155,6 +168,34 @@ fn named(name: &str) -> Fallible {
             launch(add, device, COUNT as u32, 0, s)?;
             result::free_sync(device)?;
             result::stream::synchronize(s)?;
+        },
+        "freed in use, nobody waits" | "freed in use, released" => unsafe {
+            let Card { add, .. } = open()?;
+            let (device, s) = (result::malloc_sync(BYTES)?, stream()?);
+            result::memset_d8_async(device, 0, BYTES, s)?;
+            result::stream::synchronize(s)?;
+            launch(add, device, COUNT as u32, 0, s)?;
+            result::free_sync(device)?;
+            result::stream::destroy(s)?;
+            if name.ends_with("released") {
+                result::primary_ctx::release(result::device::get(0)?)?;
+            }
+        },
+        "out of bounds, nobody waits" => {
+            let Card { add, .. } = open()?;
+            launch(add, 0x1000, 1, 0, null.cast())?;
+        }
+        "out of bounds, destroyed" => unsafe {
+            open()?;
+            let mut own = std::ptr::null_mut();
+            sys::cuCtxCreate_v2(&mut own, 0, 0).result()?;
+            launch(load()?, 0x1000, 1, 0, null.cast())?;
+            sys::cuCtxDestroy_v2(own).result()?;
+        },
+        "out of bounds, reset" => unsafe {
+            let Card { add, .. } = open()?;
+            launch(add, 0x1000, 1, 0, null.cast())?;
+            sys::cuDevicePrimaryCtxReset_v2(0).result()?;
         },
         "page-locked memory freed in use" => unsafe {
             open()?;
@@ -311,6 +352,11 @@ const FAULTS: &[(&str, &str)] = &[
     ("staging changed", "the host changed these bytes before they were copied"),
     ("read too early", "first 0xa5a5a5a5"),
     ("freed in use", "that memory was freed: CUDA_ERROR_ILLEGAL_ADDRESS|kernel add uses"),
+    ("freed in use, nobody waits", "that memory was freed: CUDA_ERROR_ILLEGAL_ADDRESS|kernel add uses"),
+    ("freed in use, released", "that memory was freed: CUDA_ERROR_ILLEGAL_ADDRESS|kernel add uses"),
+    ("out of bounds, nobody waits", "out of bounds in kernel add"),
+    ("out of bounds, destroyed", "out of bounds in kernel add"),
+    ("out of bounds, reset", "out of bounds in kernel add"),
     ("page-locked memory freed in use", "cuMemFreeHost: copy of 4000 bytes"),
     ("free of something else", "race on|was never written|uninitialised read in kernel add"),
     ("fill not waited for", "race on|uninitialised read in kernel add"),
@@ -380,7 +426,11 @@ fn the_host_cannot_touch_device_memory() {
 fn right_programs_are_left_alone_in_any_order() {
     in_any_order(|seed| {
         let seed = seed.to_string();
-        for (program, expected) in [("right", "first 42\n"), ("graph", "round 2\nround 12\nround 22\n")] {
+        for (program, expected) in [
+            ("right", "first 42\n"),
+            ("graph", "round 2\nround 12\nround 22\n"),
+            ("destroyed before the wait", "both 2\n"),
+        ] {
             let out = run(program, &[("PTXSIM_SCHEDULE", &seed)]);
             let (told, wrong) = (text(&out.stdout), text(&out.stderr));
             assert!(told.contains(expected) && out.status.success(), "{program}, seed {seed}: {told} {wrong}");

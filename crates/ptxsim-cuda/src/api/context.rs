@@ -26,9 +26,7 @@ fn create(d: &mut Driver, context: &Out<u64>, device: i32) -> Result {
 /// Waits for all that the current context has queued.
 pub fn drain(d: &mut Driver) -> Result {
     let context = d.current()?;
-    let mut end = d.queue.of_context(context);
-    // Of what is done already, too, the program knows from here on.
-    d.streams.iter().filter(|(_, stream)| stream.context == context).for_each(|(_, stream)| end.join(&stream.tail));
+    let end = d.all_of(context)?;
     d.wait(&end)
 }
 
@@ -57,7 +55,7 @@ calls! {
         CURRENT.with_borrow_mut(|stack| stack.push(context));
         Ok(())
     };
-    cuCtxPopCurrent_v2(context: Out<u64>) Driver |d| match CURRENT.with_borrow_mut(Vec::pop) {
+    cuCtxPopCurrent_v2(context: Out<u64>) Driver |d| match CURRENT.with_borrow_mut(|stack| stack.pop()) {
         Some(top) => {
             context.put_if(top);
             Ok(())

@@ -45,7 +45,10 @@ calls! {
         let timed = flags & UNTIMED == 0;
         event.put(d.events.insert(Event { context, timed, recorded: Recorded::Never, records: 0, time: None, call }))
     };
-    cuEventDestroy_v2(event: u64) Driver |d| d.events.remove(event, d.name).map(drop);
+    cuEventDestroy_v2(event: u64) Driver |d| {
+        let Event { context, .. } = d.events.remove(event, d.name)?;
+        d.contexts.get(context, d.name)?.failed.map_or(Ok(()), Err)
+    };
     cuEventRecord(event: u64, stream: u64) Context |d| {
         let stream = d.stream(stream)?;
         d.record(event, stream)

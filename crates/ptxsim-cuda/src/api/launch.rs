@@ -129,7 +129,9 @@ fn potential(
     let card = d.cards[d.card()?].card;
     let mut best = (0, 0, 0);
     for threads in (32..=most.max(32)).step_by(32) {
-        let count = blocks(d, function, threads, size.map_or(shared, |f| f(threads)))?;
+        // The function may call the driver.
+        let dynamic = size.map_or(shared, |f| d.unlocked(|| f(threads)));
+        let count = blocks(d, function, threads, dynamic)?;
         if count * threads >= best.0 {
             best = (count * threads, count, threads);
         }

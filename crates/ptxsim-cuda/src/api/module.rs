@@ -12,6 +12,7 @@ use super::library::resolve;
 use super::{In, Out, Outs, Room, Text};
 use crate::card::PLAIN_SHARED;
 use crate::driver::{Driver, Function, Given, Loaded};
+use crate::report::say;
 use crate::status::{Result, Status};
 
 /// Registers of a thread are the compiler's to choose, and there is none: what it is told.
@@ -176,7 +177,7 @@ pub fn put_log(log: Option<[usize; 3]>, text: &str) {
 pub fn told<T>(d: &Driver, loaded: Result<T, (Status, String)>, log: Option<[usize; 3]>) -> Result<T> {
     put_log(log, loaded.as_ref().err().map_or("", |(_, text)| text.as_str()));
     loaded.map_err(|(status, text)| {
-        eprintln!("ptxsim-cuda: {}: {text}", d.name);
+        say(&format!("{}: {text}", d.name));
         status
     })
 }

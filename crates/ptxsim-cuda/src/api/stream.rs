@@ -86,11 +86,7 @@ fn info(d: &mut Driver, stream: u64, status: &Out<u32>, id: &Out<u64>, graph: &O
 calls! {
     cuStreamCreate(out: Out<u64>, flags: u32) Context |d| create(d, &out, flags, 0);
     cuStreamCreateWithPriority(out: Out<u64>, flags: u32, priority: i32) Context |d| create(d, &out, flags, priority);
-    cuStreamDestroy_v2(stream: u64) Driver |d| {
-        // What is queued goes on; nothing can be queued any more.
-        d.abandon(stream)?;
-        d.streams.remove(stream, d.name).map(drop)
-    };
+    cuStreamDestroy_v2(stream: u64) Driver |d| d.end_stream(stream);
     cuStreamGetPriority(stream: u64, priority: Out<i32>) Context |d| {
         let stream = d.stream(stream)?;
         priority.put(d.streams.get(stream, d.name)?.priority)
