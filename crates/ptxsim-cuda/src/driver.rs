@@ -309,12 +309,10 @@ impl Driver {
         self.name = name;
         let calls = self.calls.entry(name).or_insert(0);
         *calls += 1;
-        if let Some((call, status)) = self.settings.fail.get(name)
-            && call == calls
-        {
+        if let Some(rule) = self.settings.fail.iter().find(|rule| rule.name == name && rule.call == *calls) {
             let memory = name.contains("Alloc");
             let usual = if memory { Status::CUDA_ERROR_OUT_OF_MEMORY } else { Status::CUDA_ERROR_UNKNOWN };
-            let status = status.unwrap_or(usual);
+            let status = rule.status.unwrap_or(usual);
             self.fail(status, body);
             return Err(status);
         }

@@ -1,8 +1,5 @@
 //! What the environment asks for: which cards and driver, in which order work is done, what fails.
 
-use std::collections::HashMap;
-use std::env::var;
-
 use crate::card::{CARDS, Card};
 use crate::report::say;
 use crate::status::{Status, named};
@@ -21,8 +18,7 @@ pub struct Settings {
     pub memory: u64,
     /// 0: work is done as late as can be. Else: in an order drawn from this seed.
     pub schedule: u64,
-    /// By function: which of its calls fails (from 1), and with what.
-    pub fail: HashMap<String, (u64, Option<Status>)>,
+    pub fail: Vec<Rule>,
     /// A free waits for the work before it, as cards' drivers do without promising it.
     pub free_waits: bool,
     /// Whether bytes that nobody wrote may be copied to the host and read by kernels.
@@ -33,6 +29,21 @@ pub struct Settings {
     pub calls: Option<String>,
 }
 
+/// A call that fails.
+pub struct Rule {
+    /// Full name of the function.
+    pub name: String,
+    /// Which of its calls, from 1.
+    pub call: u64,
+    /// With what; nothing: as is usual.
+    pub status: Option<Status>,
+}
+
+/// What a variable says; an empty one is not set.
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|text| !text.is_empty())
+}
+
 /// Stops the program: a setting that is not understood would test something else than meant.
 pub fn wrong(name: &str, found: &str, expected: &str) -> ! {
     say(&format!("{name}={found}: expected {expected}"));
@@ -41,17 +52,17 @@ pub fn wrong(name: &str, found: &str, expected: &str) -> ! {
 
 fn number<T: std::str::FromStr>(name: &str, usual: T, expected: &str) -> T {
     match var(name) {
-        Err(_) => usual,
-        Ok(text) => text.parse().unwrap_or_else(|_| wrong(name, &text, expected)),
+        None => usual,
+        Some(text) => text.parse().unwrap_or_else(|_| wrong(name, &text, expected)),
     }
 }
 
 fn choice(name: &str, usual: &str, other: &str) -> bool {
     match var(name) {
-        Err(_) => false,
-        Ok(text) if text == usual => false,
-        Ok(text) if text == other => true,
-        Ok(text) => wrong(name, &text, &format!("{usual} or {other}")),
+        None => false,
+        Some(text) if text == usual => false,
+        Some(text) if text == other => true,
+        Some(text) => wrong(name, &text, &format!("{usual} or {other}")),
     }
 }
 
@@ -67,13 +78,13 @@ impl Settings {
             unwritten_allowed: choice("PTXSIM_UNWRITTEN", "strict", "allow"),
             leaks: !choice("PTXSIM_LEAKS", "report", "ignore"),
             exit: number("PTXSIM_EXIT", EXIT, "an exit code"),
-            calls: var("PTXSIM_CALLS").ok(),
+            calls: var("PTXSIM_CALLS"),
         }
     }
 }
 
 fn cards() -> Vec<&'static Card> {
-    let text = var("PTXSIM_CARD").unwrap_or_else(|_| "a100".into());
+    let text = var("PTXSIM_CARD").unwrap_or_else(|| "a100".into());
     let find = |name: &str| CARDS.iter().find(|c| c.key.eq_ignore_ascii_case(name.trim()));
     let keys: Vec<&str> = CARDS.iter().map(|c| c.key).collect();
     let expected = format!("one of {}, or several with commas between", keys.join(", "));
@@ -82,7 +93,7 @@ fn cards() -> Vec<&'static Card> {
 
 /// `12.4` as 12040.
 fn driver() -> i32 {
-    let Ok(text) = var("PTXSIM_DRIVER") else { return 12_090 };
+    let Some(text) = var("PTXSIM_DRIVER") else { return 12_090 };
     let parsed = text
         .split_once('.')
         .and_then(|(major, minor)| Some(1000 * major.parse::<i32>().ok()? + 10 * minor.parse::<i32>().ok()?));
@@ -90,8 +101,8 @@ fn driver() -> i32 {
 }
 
 /// `cuMemAlloc_v2:3,cuEventCreate:1:CUDA_ERROR_OUT_OF_MEMORY`.
-fn failures() -> HashMap<String, (u64, Option<Status>)> {
-    let Ok(text) = var("PTXSIM_FAIL") else { return HashMap::new() };
+fn failures() -> Vec<Rule> {
+    let Some(text) = var("PTXSIM_FAIL") else { return vec![] };
     let rule = |part: &str| {
         let mut fields = part.trim().split(':');
         let (name, call) = (fields.next()?.to_string(), fields.next()?.parse().ok().filter(|call| *call > 0)?);
@@ -99,8 +110,16 @@ fn failures() -> HashMap<String, (u64, Option<Status>)> {
             Some(name) => Some(named(name)?),
             None => None,
         };
-        Some((name, (call, status)))
+        Some(Rule { name, call, status })
     };
     let expected = "FUNCTION:CALL or FUNCTION:CALL:CUDA_ERROR_NAME, calls counted from 1, several with commas between";
-    text.split(',').map(|part| rule(part).unwrap_or_else(|| wrong("PTXSIM_FAIL", &text, expected))).collect()
+    let mut rules: Vec<Rule> = vec![];
+    for part in text.split(',') {
+        let rule = rule(part).unwrap_or_else(|| wrong("PTXSIM_FAIL", &text, expected));
+        if rules.iter().any(|other| other.name == rule.name && other.call == rule.call) {
+            wrong("PTXSIM_FAIL", &text, &format!("each call once, and {}:{} is there twice", rule.name, rule.call));
+        }
+        rules.push(rule);
+    }
+    rules
 }

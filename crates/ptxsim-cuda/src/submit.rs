@@ -174,7 +174,13 @@ impl Driver {
 
     /// Refuses a copy from or to where there is no memory.
     pub fn check_copy(&self, from: u64, to: u64, shape: Shape) -> Result {
-        let (source, target) = (shape.extent(shape.from_pitch), shape.extent(shape.to_pitch));
+        let Some([source, target]) = shape.extents(from, to) else {
+            let Shape { width, rows, from_pitch, to_pitch } = shape;
+            let text = format!(
+                "{rows} rows of {width} bytes, {from_pitch} and {to_pitch} apart, are more than there are addresses for"
+            );
+            return Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
+        };
         for (at, bytes) in [(from, source), (to, target)] {
             if self.is_device(at) {
                 self.check_range(at, bytes)?;

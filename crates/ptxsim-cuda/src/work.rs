@@ -30,6 +30,21 @@ impl Shape {
         Shape { width: bytes, rows: 1, from_pitch: bytes, to_pitch: bytes }
     }
 
+    /// The same as `extent`, or nothing if there are not so many addresses.
+    fn fits(&self, at: u64, pitch: u64) -> Option<u64> {
+        if self.rows == 0 || self.width == 0 {
+            return Some(0);
+        }
+        let bytes = (self.rows - 1).checked_mul(pitch)?.checked_add(self.width)?;
+        at.checked_add(bytes).map(|_| bytes)
+    }
+
+    /// Bytes on either side of a copy between these addresses; nothing if there are not so many addresses.
+    pub fn extents(&self, from: u64, to: u64) -> Option<[u64; 2]> {
+        self.width.checked_mul(self.rows)?;
+        Some([self.fits(from, self.from_pitch)?, self.fits(to, self.to_pitch)?])
+    }
+
     /// Bytes from the first to the last, with this pitch.
     pub fn extent(&self, pitch: u64) -> u64 {
         if self.rows == 0 || self.width == 0 { 0 } else { (self.rows - 1) * pitch + self.width }

@@ -100,6 +100,41 @@ fn named(name: &str) -> Fallible {
                 event()?;
                 sys::cuDevicePrimaryCtxRelease_v2(0).result()?;
             }
+            "more than there is" => {
+                let (device, host) = (result::malloc_sync(BYTES)?, locked(3)?);
+                code("fill", sys::cuMemsetD32_v2(device, 1, 1 << 62));
+                code("rows", sys::cuMemsetD2D8_v2(device, 1 << 62, 1, 1, 5));
+                code("rows in each other", sys::cuMemsetD2D8_v2(device, 1, 1, 2, 2));
+                code("register", sys::cuMemHostRegister_v2(host.as_mut_ptr().cast(), usize::MAX, 0));
+                let mut copy = sys::CUDA_MEMCPY2D {
+                    srcXInBytes: 0,
+                    srcY: 0,
+                    srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_HOST,
+                    srcHost: host.as_ptr().cast(),
+                    srcDevice: 0,
+                    srcArray: std::ptr::null_mut(),
+                    srcPitch: 1 << 62,
+                    dstXInBytes: 0,
+                    dstY: 0,
+                    dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+                    dstHost: std::ptr::null_mut(),
+                    dstDevice: device,
+                    dstArray: std::ptr::null_mut(),
+                    dstPitch: 4,
+                    WidthInBytes: 4,
+                    Height: 5,
+                };
+                code("copy", sys::cuMemcpy2D_v2(&copy));
+                (copy.Height, copy.srcY) = (1, 8);
+                code("start", sys::cuMemcpy2D_v2(&copy));
+            }
+            "three allocations" => {
+                for i in 1..=3 {
+                    let mut at = 0;
+                    println!("{i}: {:?}", sys::cuMemAlloc_v2(&mut at, 16));
+                    sys::cuMemFree_v2(at);
+                }
+            }
             "default stream of the thread" => {
                 let (mut at, mut found) =
                     (std::ptr::null_mut(), sys::CUdriverProcAddressQueryResult_enum::CU_GET_PROC_ADDRESS_SUCCESS);
@@ -125,6 +160,18 @@ const REFUSED: &[(&str, &str)] = &[
     ("destroyed in a capture", "wait: CUDA_SUCCESS"),
     ("leak of a released context", "never given back: 16 bytes of device memory"),
     ("leak of a released context", "never given back: event"),
+    (
+        "more than there is",
+        "fill: CUDA_ERROR_INVALID_VALUE\nrows: CUDA_ERROR_INVALID_VALUE\nrows in each other: CUDA_ERROR_INVALID_VALUE",
+    ),
+    (
+        "more than there is",
+        "register: CUDA_ERROR_INVALID_VALUE\ncopy: CUDA_ERROR_INVALID_VALUE\nstart: CUDA_ERROR_INVALID_VALUE",
+    ),
+    (
+        "more than there is",
+        "cuMemsetD32_v2: 1 rows of 4611686018427387904 values of 4 bytes are more than there are addresses for",
+    ),
     ("default stream of the thread", "asked: CUDA_ERROR_NOT_SUPPORTED"),
     ("default stream of the thread", "name it by CU_STREAM_PER_THREAD"),
 ];
@@ -159,10 +206,30 @@ fn a_failure_that_cannot_come_stops_the_program() {
         ),
         ("cuNope:1", "PTXSIM_FAIL=cuNope: expected a function by its full name"),
         ("cuMemAlloc_v2:0", "PTXSIM_FAIL=cuMemAlloc_v2:0: expected FUNCTION:CALL"),
+        (
+            "cuInit:2,cuMemAlloc_v2:1,cuInit:2:CUDA_ERROR_UNKNOWN",
+            "expected each call once, and cuInit:2 is there twice",
+        ),
     ] {
         let out = run("none", &[("PTXSIM_FAIL", asked)]);
         let told = text(&out.stderr);
         assert!(told.contains(expected) && out.status.code() == Some(2), "{asked}: {:?} {told}", out.status);
     }
     assert!(run("none", &[("PTXSIM_FAIL", "cuTexRefCreate:1,cuMemAlloc_v2:7")]).status.success());
+}
+
+#[test]
+fn several_calls_of_a_function_fail() {
+    let fail = "cuMemAlloc_v2:1,cuMemAlloc_v2:3:CUDA_ERROR_UNKNOWN";
+    let told = text(&run("three allocations", &[("PTXSIM_FAIL", fail)]).stdout);
+    assert!(told.contains("1: CUDA_ERROR_OUT_OF_MEMORY\n2: CUDA_SUCCESS\n3: CUDA_ERROR_UNKNOWN\n"), "{told}");
+}
+
+/// An empty variable is one that is not set.
+#[test]
+fn empty_settings_are_not_set() {
+    let all = ["CARD", "DRIVER", "MEMORY", "SCHEDULE", "FAIL", "CALLS", "FREE", "UNWRITTEN", "LEAKS", "EXIT"];
+    let names = all.map(|name| format!("PTXSIM_{name}"));
+    let out = run("three allocations", &names.each_ref().map(|name| (name.as_str(), "")));
+    assert!(out.status.success(), "{}", text(&out.stderr));
 }

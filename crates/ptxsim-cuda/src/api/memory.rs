@@ -89,15 +89,21 @@ fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize, kind: Kind, flag
 /// A fill of rows (values in each, how many, how far apart) that a card would take, or its answer; nothing if no byte is filled.
 pub fn fill_of(d: &Driver, at: u64, rows: [usize; 3], value: u32, size: u32) -> Result<Option<Work>> {
     let [width, count, pitch] = rows.map(|n| n as u64);
-    let row = width * u64::from(size);
-    if row == 0 || count == 0 {
+    if width == 0 || count == 0 {
         return Ok(None);
     }
+    let row = width.checked_mul(size.into());
+    if count > 1 && row.is_some_and(|row| row > pitch) {
+        return Err(d.wrong("rows are wider than their pitch", Status::CUDA_ERROR_INVALID_VALUE));
+    }
+    let Some(bytes) = row.and_then(|row| (count - 1).checked_mul(pitch)?.checked_add(row)) else {
+        let text = format!("{count} rows of {width} values of {size} bytes are more than there are addresses for");
+        return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
+    };
     if !at.is_multiple_of(size.into()) {
         let text = format!("{at:#x} is no multiple of the {size} bytes of a value");
         return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
     }
-    let bytes = (count - 1) * pitch + row;
     if !d.locked.holds(at, bytes) {
         d.check_range(at, bytes)?;
     }
@@ -119,6 +125,11 @@ fn fill_now(d: &mut Driver, at: u64, rows: [usize; 3], value: u32, size: u32) ->
     }
 }
 
+/// A copy that begins or ends where there are no addresses any more.
+fn beyond(d: &Driver) -> Status {
+    d.wrong("offsets, pitches or heights are more than there are addresses for", Status::CUDA_ERROR_INVALID_VALUE)
+}
+
 /// Addresses of a copy of rows, and its shape.
 fn rows(d: &Driver, copy: &CUDA_MEMCPY2D) -> Result<(u64, u64, Shape)> {
     let place = |kind: M, host: u64, device: u64, x: usize, y: usize, pitch: usize| {
@@ -127,7 +138,8 @@ fn rows(d: &Driver, copy: &CUDA_MEMCPY2D) -> Result<(u64, u64, Shape)> {
             M::CU_MEMORYTYPE_DEVICE | M::CU_MEMORYTYPE_UNIFIED => device,
             M::CU_MEMORYTYPE_ARRAY => return Err(d.wrong("arrays are not emulated", Status::CUDA_ERROR_NOT_SUPPORTED)),
         };
-        Ok(start + (y * pitch + x) as u64)
+        let skip = y.checked_mul(pitch).and_then(|skip| skip.checked_add(x));
+        skip.and_then(|skip| start.checked_add(skip as u64)).ok_or_else(|| beyond(d))
     };
     let pitch = |given: usize| if given == 0 { copy.WidthInBytes } else { given };
     let (from, to) = (pitch(copy.srcPitch), pitch(copy.dstPitch));
@@ -151,25 +163,31 @@ pub fn planes(d: &Driver, copy: &CUDA_MEMCPY3D) -> Result<(u64, u64, Shape)> {
         let text = "a copy of a part of several planes is not emulated";
         return Err(d.wrong(text, Status::CUDA_ERROR_NOT_SUPPORTED));
     }
-    let apart = |pitch: usize, height: usize| if flat && copy.Depth > 1 { pitch * height } else { pitch };
+    let apart = |pitch: usize, height: usize| {
+        if flat && copy.Depth > 1 { pitch.checked_mul(height) } else { Some(pitch) }.ok_or_else(|| beyond(d))
+    };
+    let skip = |[z, y, x]: [usize; 3], height: usize, pitch: usize| {
+        let rows = z.checked_mul(height).and_then(|rows| rows.checked_add(y));
+        rows.and_then(|rows| rows.checked_mul(pitch)?.checked_add(x)).ok_or_else(|| beyond(d))
+    };
     let (from_pitch, to_pitch) = (pitch(copy.srcPitch), pitch(copy.dstPitch));
     let rows_of = CUDA_MEMCPY2D {
-        srcXInBytes: copy.srcXInBytes + (copy.srcZ * from + copy.srcY) * from_pitch,
+        srcXInBytes: skip([copy.srcZ, copy.srcY, copy.srcXInBytes], from, from_pitch)?,
         srcY: 0,
         srcMemoryType: copy.srcMemoryType,
         srcHost: copy.srcHost,
         srcDevice: copy.srcDevice,
         srcArray: copy.srcArray,
-        srcPitch: apart(from_pitch, from),
-        dstXInBytes: copy.dstXInBytes + (copy.dstZ * to + copy.dstY) * to_pitch,
+        srcPitch: apart(from_pitch, from)?,
+        dstXInBytes: skip([copy.dstZ, copy.dstY, copy.dstXInBytes], to, to_pitch)?,
         dstY: 0,
         dstMemoryType: copy.dstMemoryType,
         dstHost: copy.dstHost,
         dstDevice: copy.dstDevice,
         dstArray: copy.dstArray,
-        dstPitch: apart(to_pitch, to),
+        dstPitch: apart(to_pitch, to)?,
         WidthInBytes: copy.WidthInBytes,
-        Height: copy.Height * copy.Depth,
+        Height: copy.Height.checked_mul(copy.Depth).ok_or_else(|| beyond(d))?,
     };
     rows(d, &rows_of)
 }
@@ -251,7 +269,7 @@ calls! {
         Err(d.wrong(&format!("{at:#x} begins no page-locked memory"), Status::CUDA_ERROR_INVALID_VALUE))
     };
     cuMemHostRegister_v2(at: u64, bytes: usize, flags: u32) NoCapture |d| {
-        if at == 0 || bytes == 0 {
+        if at == 0 || bytes == 0 || at.checked_add(bytes as u64).is_none() {
             return Err(d.wrong("no memory to lock", Status::CUDA_ERROR_INVALID_VALUE));
         }
         let call = d.here();

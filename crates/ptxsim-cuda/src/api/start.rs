@@ -56,7 +56,7 @@ fn address(name: &str, version: i32) -> Option<*mut c_void> {
 fn known(d: &Driver) {
     let all = super::all();
     let exists = |name: &str| all.iter().any(|(known, _)| *known == name) || NAMES.contains(&name);
-    if let Some(name) = d.settings.fail.keys().find(|name| !exists(name)) {
+    if let Some(name) = d.settings.fail.iter().map(|rule| &rule.name).find(|name| !exists(name)) {
         let like = ["_v2", "_v3"].iter().map(|suffix| format!("{name}{suffix}")).find(|name| exists(name));
         let hint = like.map_or(String::new(), |like| format!(" (is {like} meant?)"));
         wrong("PTXSIM_FAIL", name, &format!("a function by its full name, as PTXSIM_CALLS lists it{hint}"));
