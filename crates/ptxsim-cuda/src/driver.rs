@@ -346,7 +346,10 @@ impl Driver {
             }
             self.queue.drop_context(current);
         } else if self.name == "cuStreamEndCapture" {
-            self.captures.clear();
+            let graphs: Vec<u64> = self.captures.drain().filter_map(|(_, capture)| capture.handle).collect();
+            for graph in graphs {
+                let _ = self.drop_graph(graph);
+            }
             self.streams.iter_mut().for_each(|(_, stream)| stream.capture = None);
         }
     }

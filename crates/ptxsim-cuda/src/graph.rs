@@ -233,8 +233,13 @@ pub struct Capture {
     pub origin: u64,
     /// A call that it forbids was made: it can only be ended.
     pub invalid: bool,
-    /// Of the graph that this becomes, where the program has asked for it.
+    /// Places of the nodes that streams have put into it; the program may add others.
+    pub noted: BTreeSet<usize>,
+    /// Of the graph that this becomes, where the program has asked for it: `graph` is that one then.
     pub handle: Option<u64>,
+    /// What the program was told last that its next node comes behind, and the data of those edges: it has pointers to both.
+    pub told: Vec<u64>,
+    pub edges: Vec<u64>,
     /// Where it began, for messages.
     pub call: Arc<Call>,
 }

@@ -30,6 +30,7 @@ const MEANINGS: &[(Status, &str)] = &[
     (E::CUDA_ERROR_ILLEGAL_ADDRESS, "an illegal memory access was encountered"),
     (E::CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch"),
     (E::CUDA_ERROR_LAUNCH_TIMEOUT, "the launch timed out and was terminated"),
+    (E::CUDA_ERROR_PEER_ACCESS_UNSUPPORTED, "peer access is not supported between these two devices"),
     (E::CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED, "peer access is already enabled"),
     (E::CUDA_ERROR_PEER_ACCESS_NOT_ENABLED, "peer access has not been enabled"),
     (E::CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE, "cannot set while device is active in this process"),

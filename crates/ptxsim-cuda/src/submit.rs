@@ -1,9 +1,10 @@
 //! Puts work into streams: into the queue, or into a graph while the stream is captured; events, and launches of graphs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::driver::{Driver, Recorded, Stream, thread};
+use crate::driver::{Driver, Kept, Recorded, Stream, thread};
 use crate::graph::{Capture, Executable, Graph, Mode, Node};
 use crate::perform::digest;
 use crate::queue::{New, Point};
@@ -78,8 +79,8 @@ impl Driver {
         let call = self.here();
         if let Some((number, after)) = self.capture_of(stream)? {
             let context = self.streams.get(stream, self.name)?.context;
-            let Some(capture) = self.captures.get_mut(&number) else { return Ok(None) };
-            let node = capture.graph.add(Node::new(work, &after, &call, context));
+            let node = self.recorded(number)?.add(Node::new(work, &after, &call, context));
+            self.noted(number, node..node + 1);
             self.streams.get_mut(stream, self.name)?.capture = Some((number, vec![node]));
             return Ok(None);
         }
@@ -236,10 +237,14 @@ impl Driver {
         self.wait(&tail)
     }
 
-    pub fn record(&mut self, event: u64, stream: u64) -> Result {
+    /// Records an event; `external`: as a node of the capture that the stream takes part in.
+    pub fn record(&mut self, event: u64, stream: u64, external: bool) -> Result {
         if self.events.get(event, self.name)?.context != self.streams.get(stream, self.name)?.context {
             let text = "event and stream are of different contexts";
             return Err(self.wrong(text, Status::CUDA_ERROR_INVALID_HANDLE));
+        }
+        if external {
+            return self.external(stream, Work::Record(event, 0));
         }
         if let Some((number, nodes)) = self.capture_of(stream)? {
             self.events.get_mut(event, self.name)?.recorded = Recorded::Captured(number, nodes);
@@ -254,8 +259,21 @@ impl Driver {
         Ok(())
     }
 
-    /// Lets what comes next in a stream come behind an event.
-    pub fn wait_event(&mut self, stream: u64, event: u64) -> Result {
+    /// Makes what is to be done with an event at every launch a node of a capture.
+    fn external(&mut self, stream: u64, work: Work) -> Result {
+        if self.capture_of(stream)?.is_none() {
+            let text = "the flag for external events is for captures alone";
+            return Err(self.wrong(text, Status::CUDA_ERROR_INVALID_VALUE));
+        }
+        self.submit(stream, work).map(drop)
+    }
+
+    /// Lets what comes next in a stream come behind an event; `external`: by a node of the capture that it takes part in.
+    pub fn wait_event(&mut self, stream: u64, event: u64, external: bool) -> Result {
+        if external {
+            self.events.get(event, self.name)?;
+            return self.external(stream, Work::Wait(event));
+        }
         let capturing = self.capture_of(stream)?;
         match (&self.events.get(event, self.name)?.recorded, capturing) {
             (Recorded::Never, _) => Ok(()),
@@ -303,13 +321,50 @@ impl Driver {
         self.captured += 1;
         let (number, thread) = (self.captured, thread());
         let (graph, call) = (Graph::default(), self.here());
-        let capture = Capture { graph, mode, thread, origin: stream, invalid: false, handle: None, call };
+        let (noted, told, edges) = (BTreeSet::new(), vec![], vec![]);
+        let (origin, invalid, handle) = (stream, false, None);
+        let capture = Capture { graph, mode, thread, origin, invalid, noted, handle, told, edges, call };
         self.captures.insert(number, capture);
         self.streams.get_mut(stream, self.name)?.capture = Some((number, vec![]));
         Ok(())
     }
 
-    pub fn end_capture(&mut self, stream: u64) -> Result<Graph> {
+    /// The graph of a capture.
+    fn recorded(&mut self, number: u64) -> Result<&mut Graph> {
+        let capture = self.captures.get_mut(&number).ok_or(Status::CUDA_ERROR_ILLEGAL_STATE)?;
+        match capture.handle {
+            Some(handle) => Ok(&mut self.graphs.get_mut(handle, self.name)?.graph),
+            None => Ok(&mut capture.graph),
+        }
+    }
+
+    /// Streams have put nodes at these places into a capture.
+    fn noted(&mut self, number: u64, places: Range<usize>) {
+        if let Some(capture) = self.captures.get_mut(&number) {
+            capture.noted.extend(places);
+        }
+    }
+
+    /// Where the program finds what is known of a stream's capture: the graph that it becomes, and which of its nodes the next one comes
+    /// behind, with the data of those edges, and how many. Nothing if the stream takes part in none.
+    pub fn capture_info(&mut self, stream: u64) -> Result<Option<(u64, [usize; 3])>> {
+        let Ok(Some((number, last))) = self.capture_of(stream) else { return Ok(None) };
+        let call = self.here();
+        let capture = self.captures.get_mut(&number).ok_or(Status::CUDA_ERROR_ILLEGAL_STATE)?;
+        let graph = &mut capture.graph;
+        let new = || self.graphs.insert(Kept { graph: std::mem::take(graph), owner: None, call });
+        let handle = *capture.handle.get_or_insert_with(new);
+        let handles = self.handles(handle)?;
+        let capture = self.captures.get_mut(&number).ok_or(Status::CUDA_ERROR_ILLEGAL_STATE)?;
+        capture.told = last.iter().filter_map(|place| handles.get(*place)).copied().collect();
+        capture.edges = vec![0; capture.told.len()];
+        let count = capture.told.len();
+        let at = |list: &[u64]| if list.is_empty() { 0 } else { list.as_ptr() as usize };
+        Ok(Some((handle, [at(&capture.told), at(&capture.edges), count])))
+    }
+
+    /// Ends a capture; handle of the graph that it becomes.
+    pub fn end_capture(&mut self, stream: u64) -> Result<u64> {
         let Some((number, last)) = self.streams.get(stream, self.name)?.capture.clone() else {
             return Err(self.wrong("the stream is not being captured", Status::CUDA_ERROR_ILLEGAL_STATE));
         };
@@ -328,14 +383,30 @@ impl Driver {
         for (_, s) in self.streams.iter_mut().filter(|(_, s)| s.capture.as_ref().is_some_and(|c| c.0 == number)) {
             s.capture = None;
         }
-        if capture.invalid {
-            return Err(Status::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED);
-        }
-        if capture.graph.sinks().iter().any(|node| !last.contains(node)) {
+        let Capture { graph, handle, noted, invalid, .. } = capture;
+        let call = self.here();
+        let handle = handle.unwrap_or_else(|| self.graphs.insert(Kept { graph, owner: None, call }));
+        let sinks = self.graphs.get(handle, self.name)?.graph.sinks();
+        let status = if invalid {
+            Status::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
+        } else if sinks.iter().any(|node| noted.contains(node) && !last.contains(node)) {
             let text = "streams that joined the capture were not joined back";
-            return Err(self.wrong(text, Status::CUDA_ERROR_STREAM_CAPTURE_UNJOINED));
-        }
-        Ok(capture.graph)
+            self.wrong(text, Status::CUDA_ERROR_STREAM_CAPTURE_UNJOINED)
+        } else {
+            return Ok(handle);
+        };
+        self.drop_graph(handle)?;
+        Err(status)
+    }
+
+    /// Refuses what a capture may have on a card, and cannot have here.
+    pub fn not_emulated(&mut self, stream: u64, what: &str) -> Result {
+        let Some((number, _)) = self.capture_of(stream)? else { return Ok(()) };
+        let Some(capture) = self.captures.get_mut(&number) else { return Ok(()) };
+        capture.invalid = true;
+        let text = format!("{}: {what} in a capture are not emulated; it began with", self.name);
+        found(&text, &[&capture.call, &Call::here(self.name)]);
+        Err(Status::CUDA_ERROR_NOT_SUPPORTED)
     }
 
     /// Spoils the capture that a stream takes part in, and reports that; whether there is one.
@@ -366,7 +437,7 @@ impl Driver {
         let Some((number, _)) = self.captures.iter().find(|(_, c)| c.origin == stream) else { return Ok(()) };
         let number = *number;
         if let Some(handle) = self.captures.remove(&number).and_then(|capture| capture.handle) {
-            self.graphs.remove(handle, self.name)?;
+            self.drop_graph(handle)?;
         }
         let joined = |s: &Stream| s.capture.as_ref().is_some_and(|(of, _)| *of == number);
         self.streams.iter_mut().filter(|(_, s)| joined(s)).for_each(|(_, s)| s.capture = None);
@@ -401,8 +472,10 @@ impl Driver {
             let mut graph = self.executables.get(handle, self.name)?.0.graph.clone();
             // They are nodes of what is captured now.
             graph.nodes.iter_mut().for_each(|node| node.handle = None);
-            let Some(capture) = self.captures.get_mut(&number) else { return Ok(()) };
-            let ends = capture.graph.append(&graph, &after);
+            let all = self.recorded(number)?;
+            let first = all.nodes.len();
+            let ends = all.append(&graph, &after);
+            self.noted(number, first..first + graph.nodes.len());
             self.streams.get_mut(stream, self.name)?.capture = Some((number, ends));
             return Ok(());
         }

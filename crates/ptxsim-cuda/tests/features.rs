@@ -337,6 +337,8 @@ fn too_many_blocks() -> Fallible {
     unsafe { result::free_sync(data) }
 }
 
+const WAIT: sys::CUevent_wait_flags = sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT;
+
 /// The graph that a capture becomes is known before it ends; entry points are those of the CUDA that is asked for.
 fn asked_for_its_graph() -> Fallible {
     open()?;
@@ -358,10 +360,74 @@ fn asked_for_its_graph() -> Fallible {
         ) -> sys::CUresult;
         let info: Info = std::mem::transmute(at);
         info(stream, &mut state, &mut id, &mut graph, &mut nodes, &mut edges, &mut count).result()?;
+        println!("{} {state} {nodes} {edges} {count}", !graph.is_null());
+        // What the next node comes behind: two streams' last ones.
+        let (other, fork) = (
+            result::stream::create(StreamKind::NonBlocking)?,
+            result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?,
+        );
+        result::event::record(fork, stream)?;
+        result::stream::wait_event(other, fork, WAIT)?;
+        let device = result::malloc_sync(16)?;
+        result::memset_d8_async(device, 1, 8, stream)?;
+        result::memset_d8_async(device + 8, 2, 8, other)?;
+        result::event::record(fork, other)?;
+        result::stream::wait_event(stream, fork, WAIT)?;
+        info(stream, &mut state, &mut id, &mut graph, &mut nodes, &mut edges, &mut count).result()?;
+        let behind = std::slice::from_raw_parts(nodes as *const sys::CUgraphNode, count);
+        let data = std::slice::from_raw_parts(edges as *const u64, count);
+        for node in behind {
+            let mut fill: sys::CUDA_MEMSET_NODE_PARAMS = std::mem::zeroed();
+            sys::cuGraphMemsetNodeGetParams(*node, &mut fill).result()?;
+            println!("behind a fill with {}", fill.value);
+        }
+        let mut all = 0;
+        sys::cuGraphGetNodes(graph, null_mut(), &mut all).result()?;
+        println!("{all} nodes, edges {data:?}");
         let ended = result::stream::end_capture(stream)?;
-        println!("{} {state} {nodes} {edges} {count}", !graph.is_null() && graph == ended);
+        println!("the same graph: {}", graph == ended);
         result::graph::destroy(ended)?;
+        result::free_sync(device)?;
+        result::event::destroy(fork)?;
+        result::stream::destroy(other)?;
         result::stream::destroy(stream)
+    }
+}
+
+/// Events of a capture that are recorded and waited for at every launch.
+fn external_events() -> Fallible {
+    open()?;
+    unsafe {
+        let [first, other] =
+            [result::stream::create(StreamKind::NonBlocking)?, result::stream::create(StreamKind::NonBlocking)?];
+        let make = || result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING);
+        let [there, done] = [make()?, make()?];
+        let device = result::malloc_sync(16)?;
+        let external = sys::CUevent_wait_flags::CU_EVENT_WAIT_EXTERNAL;
+        result::stream::begin_capture(first, sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED)?;
+        result::stream::wait_event(first, there, external)?;
+        let (mut back, locked) = ([0u8; 16], result::malloc_host(16, 0)?);
+        sys::cuMemcpyDtoHAsync_v2(locked, device, 16, first).result()?;
+        sys::cuEventRecordWithFlags(done, first, 1).result()?;
+        let graph = result::stream::end_capture(first)?;
+        let mut count = 0;
+        sys::cuGraphGetNodes(graph, null_mut(), &mut count).result()?;
+        let ready = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0))?;
+        for round in 1..=2 {
+            result::memset_d8_async(device, round, 16, other)?;
+            result::event::record(there, other)?;
+            result::graph::launch(ready, first)?;
+            result::event::synchronize(done)?;
+            back.copy_from_slice(std::slice::from_raw_parts(locked.cast(), 16));
+            println!("{count} nodes, round {}", back[15]);
+        }
+        println!("{:?}", sys::cuEventRecordWithFlags(done, first, 1));
+        result::graph::exec_destroy(ready)?;
+        result::graph::destroy(graph)?;
+        result::free_host(locked)?;
+        result::free_sync(device)?;
+        [there, done].into_iter().try_for_each(|e| result::event::destroy(e))?;
+        [first, other].into_iter().try_for_each(|s| result::stream::destroy(s))
     }
 }
 
@@ -374,6 +440,7 @@ fn program() {
         "host memory" => host_memory(),
         "pools" => pools(),
         "asks first" => asks_first(),
+        "external events" => external_events(),
         "asked for its graph" => asked_for_its_graph(),
         "too many blocks" => too_many_blocks(),
         "goes on" => goes_on(),
@@ -466,5 +533,13 @@ fn cooperative_launches_fit_on_the_card() {
 
 #[test]
 fn a_captures_graph_is_known_before_it_ends() {
-    says("asked for its graph", &["true 1 0 0 0"], None);
+    let lines =
+        ["true 1 0 0 0", "behind a fill with 2\nbehind a fill with 1\n2 nodes, edges [0, 0]\n", "the same graph: true"];
+    says("asked for its graph", &lines, None);
+}
+
+#[test]
+fn captures_have_events_of_the_outside() {
+    let lines = ["3 nodes, round 1\n3 nodes, round 2\nCUDA_ERROR_INVALID_VALUE"];
+    says("external events", &lines, Some("the flag for external events is for captures alone"));
 }

@@ -100,6 +100,24 @@ fn named(name: &str) -> Fallible {
                 event()?;
                 sys::cuDevicePrimaryCtxRelease_v2(0).result()?;
             }
+            "memory in the order of a capture" => {
+                let (s, mut at, before) = (stream()?, 0, result::malloc_sync(16)?);
+                for which in ["cuMemAllocAsync", "cuMemFreeAsync"] {
+                    result::stream::begin_capture(s, RELAXED)?;
+                    let alloc = which == "cuMemAllocAsync";
+                    code(
+                        which,
+                        if alloc { sys::cuMemAllocAsync(&mut at, 16, s) } else { sys::cuMemFreeAsync(before, s) },
+                    );
+                    println!("end: {:?}", result::stream::end_capture(s).map_err(|e| e.0));
+                }
+            }
+            "another card's memory" => {
+                let mut can = 1;
+                sys::cuDeviceCanAccessPeer(&mut can, 0, 1).result()?;
+                other()?;
+                println!("can {can}, {:?}", sys::cuCtxEnablePeerAccess(context, 0));
+            }
             "more than there is" => {
                 let (device, host) = (result::malloc_sync(BYTES)?, locked(3)?);
                 code("fill", sys::cuMemsetD32_v2(device, 1, 1 << 62));
@@ -172,6 +190,15 @@ const REFUSED: &[(&str, &str)] = &[
         "more than there is",
         "cuMemsetD32_v2: 1 rows of 4611686018427387904 values of 4 bytes are more than there are addresses for",
     ),
+    (
+        "memory in the order of a capture",
+        "cuMemAllocAsync: CUDA_ERROR_NOT_SUPPORTED\nend: Err(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)",
+    ),
+    (
+        "memory in the order of a capture",
+        "cuMemFreeAsync: CUDA_ERROR_NOT_SUPPORTED\nend: Err(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED)",
+    ),
+    ("memory in the order of a capture", "cuMemAllocAsync: nodes that allocate and free in a capture are not emulated"),
     ("default stream of the thread", "asked: CUDA_ERROR_NOT_SUPPORTED"),
     ("default stream of the thread", "name it by CU_STREAM_PER_THREAD"),
 ];
@@ -223,6 +250,13 @@ fn several_calls_of_a_function_fail() {
     let fail = "cuMemAlloc_v2:1,cuMemAlloc_v2:3:CUDA_ERROR_UNKNOWN";
     let told = text(&run("three allocations", &[("PTXSIM_FAIL", fail)]).stdout);
     assert!(told.contains("1: CUDA_ERROR_OUT_OF_MEMORY\n2: CUDA_SUCCESS\n3: CUDA_ERROR_UNKNOWN\n"), "{told}");
+}
+
+#[test]
+fn cards_do_not_reach_each_others_memory() {
+    let out = run("another card's memory", &[CARDS]);
+    let (told, wrong) = (text(&out.stdout), text(&out.stderr));
+    assert!(told.contains("can 0, CUDA_ERROR_PEER_ACCESS_UNSUPPORTED") && out.status.success(), "{told} {wrong}");
 }
 
 /// An empty variable is one that is not set.

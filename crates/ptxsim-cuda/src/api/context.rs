@@ -110,8 +110,14 @@ calls! {
         greatest.put_if(-5);
         Ok(())
     };
-    cuCtxEnablePeerAccess(peer: u64, _flags: u32) Context |d| known(d, peer);
-    cuCtxDisablePeerAccess(peer: u64) Context |d| known(d, peer);
+    cuCtxEnablePeerAccess(peer: u64, _flags: u32) Context |d| {
+        known(d, peer)?;
+        Err(Status::CUDA_ERROR_PEER_ACCESS_UNSUPPORTED)
+    };
+    cuCtxDisablePeerAccess(peer: u64) Context |d| {
+        known(d, peer)?;
+        Err(Status::CUDA_ERROR_PEER_ACCESS_NOT_ENABLED)
+    };
     cuProfilerStart() Context |_| Ok(());
     cuProfilerStop() Context |_| Ok(());
 }

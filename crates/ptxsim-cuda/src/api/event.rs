@@ -1,6 +1,7 @@
 //! Events: recorded, waited for, timed.
 
 use super::Out;
+use super::stream::external;
 use crate::driver::{Driver, Event, Recorded};
 use crate::queue::Point;
 use crate::status::{Result, Status};
@@ -51,11 +52,11 @@ calls! {
     };
     cuEventRecord(event: u64, stream: u64) Context |d| {
         let stream = d.stream(stream)?;
-        d.record(event, stream)
+        d.record(event, stream, false)
     };
-    cuEventRecordWithFlags(event: u64, stream: u64, _flags: u32) Context |d| {
-        let stream = d.stream(stream)?;
-        d.record(event, stream)
+    cuEventRecordWithFlags(event: u64, stream: u64, flags: u32) Context |d| {
+        let (stream, external) = (d.stream(stream)?, external(d, flags)?);
+        d.record(event, stream, external)
     };
     cuEventSynchronize(event: u64) Context |d| match point(d, event)? {
         Some(point) => d.wait(&point),

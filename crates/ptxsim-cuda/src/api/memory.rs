@@ -18,6 +18,9 @@ const HOST: u32 = 2;
 /// Rows that `cuMemAllocPitch` makes begin at multiples of this.
 const PITCH: usize = 512;
 
+/// What allocations and frees are in captures.
+const NODES: &str = "nodes that allocate and free";
+
 pub fn allocate(d: &mut Driver, bytes: usize) -> Result<u64> {
     let context = d.current()?;
     allocate_in(d, context, bytes)
@@ -226,18 +229,21 @@ calls! {
     };
     cuMemAllocAsync(at: Out<u64>, bytes: usize, stream: u64) Context |d| {
         let stream = d.stream(stream)?;
+        d.not_emulated(stream, NODES)?;
         let context = d.streams.get(stream, d.name)?.context;
         at.put(allocate_in(d, context, bytes)?)
     };
     cuMemAllocFromPoolAsync(at: Out<u64>, bytes: usize, pool: u64, stream: u64) Context |d| {
         d.pools.get(pool, d.name)?;
         let stream = d.stream(stream)?;
+        d.not_emulated(stream, NODES)?;
         let context = d.streams.get(stream, d.name)?.context;
         at.put(allocate_in(d, context, bytes)?)
     };
     cuMemFreeAsync(at: u64, stream: u64) Context |d| {
-        owned(d, at)?;
         let stream = d.stream(stream)?;
+        d.not_emulated(stream, NODES)?;
+        owned(d, at)?;
         if let Some(given) = d.given.get_mut(&at) {
             given.leaving = true;
         }

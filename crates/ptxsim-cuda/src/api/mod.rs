@@ -26,6 +26,10 @@ impl<T> Out<T> {
     }
 }
 
+impl<T> Out<T> {
+    pub const NULL: Out<T> = Out(std::ptr::null_mut());
+}
+
 impl<T: Copy + Default> Out<T> {
     /// What is there before it is answered: a room, a mode.
     pub fn now(&self) -> T {

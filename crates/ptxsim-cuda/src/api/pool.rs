@@ -18,6 +18,18 @@ pub struct Properties {
     location: [i32; 2],
 }
 
+/// `CU_MEM_LOCATION_TYPE_DEVICE`, and `CU_MEM_ACCESS_FLAGS_PROT_READWRITE`, which a card has to its own memory alone.
+const DEVICE: i32 = 1;
+const READ_WRITE: u32 = 3;
+
+/// Who may use a pool's memory, and how: `CUmemAccessDesc`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Access {
+    location: [i32; 2],
+    flags: u32,
+}
+
 fn create(d: &mut Driver, card: usize, hidden: bool) -> u64 {
     let call = d.here();
     d.pools.insert(Pool { card, attributes: HashMap::new(), hidden, call })
@@ -80,10 +92,15 @@ calls! {
         let number = attributes.get(&attribute).copied().unwrap_or(usual);
         if wide(attribute) { Out(value.cast::<u64>()).put(number) } else { Out(value.cast::<u32>()).put(number as u32) }
     };
-    cuMemPoolSetAccess(pool: u64, _access: usize, _count: usize) Driver |d| d.pools.get(pool, d.name).map(drop);
-    // Every card reaches the memory of every other: `CU_MEM_ACCESS_FLAGS_PROT_READWRITE`.
-    cuMemPoolGetAccess(flags: Outs<u32>, pool: u64, _location: usize) Driver |d| {
-        d.pools.get(pool, d.name)?;
-        flags.put(0, 3)
+    cuMemPoolSetAccess(pool: u64, access: In<Access>, count: usize) Driver |d| {
+        let own = d.pools.get(pool, d.name)?.card;
+        match access.all(count)?.iter().any(|a| a.flags != 0 && a.location != [DEVICE, own as i32]) {
+            true => Err(Status::CUDA_ERROR_PEER_ACCESS_UNSUPPORTED),
+            false => Ok(()),
+        }
+    };
+    cuMemPoolGetAccess(flags: Outs<u32>, pool: u64, location: In<[i32; 2]>) Driver |d| {
+        let own = d.pools.get(pool, d.name)?.card;
+        flags.put(0, if location.get()? == [DEVICE, own as i32] { READ_WRITE } else { 0 })
     };
 }

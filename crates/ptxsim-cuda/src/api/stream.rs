@@ -3,13 +3,15 @@
 use std::ffi::c_void;
 
 use super::Out;
-use crate::driver::{Driver, Kept, MODE};
-use crate::graph::{Capture, Graph, Mode};
+use crate::driver::{Driver, MODE};
+use crate::graph::Mode;
 use crate::status::{Result, Status};
 use crate::work::{Callback, Work};
 
 /// `CU_STREAM_NON_BLOCKING`.
 const NON_BLOCKING: u32 = 1;
+/// `CU_EVENT_RECORD_EXTERNAL` and `CU_EVENT_WAIT_EXTERNAL`.
+const EXTERNAL: u32 = 1;
 
 /// A function that is told the stream that calls it, and how that fares.
 type StreamCallback = unsafe extern "C" fn(u64, Status, *mut c_void);
@@ -59,28 +61,24 @@ fn state(d: &mut Driver, stream: u64) -> Result<u32> {
     Ok(capture.map_or(0, |c| if c.invalid { 2 } else { 1 }))
 }
 
-/// The capture that a stream takes part in.
-fn capture(d: &mut Driver, stream: u64) -> Result<Option<&mut Capture>> {
-    let number = d.streams.get(stream, d.name)?.capture.as_ref().map(|(number, _)| *number);
-    Ok(number.and_then(|number| d.captures.get_mut(&number)))
-}
-
-/// What is known of a stream's capture: state, number, and the graph that it becomes.
-fn info(d: &mut Driver, stream: u64, status: &Out<u32>, id: &Out<u64>, graph: &Out<u64>) -> Result {
+/// What is known of a stream's capture: state, number, the graph that it becomes, and of the nodes that the next one comes behind where
+/// they are, where the data of those edges are, how many.
+fn info(d: &mut Driver, stream: u64, status: &Out<u32>, [id, graph]: [&Out<u64>; 2], rest: [&Out<usize>; 3]) -> Result {
     status.put(state(d, stream)?)?;
     let stream = d.stream(stream)?;
     id.put_if(d.streams.get(stream, d.name)?.capture.as_ref().map_or(0, |(number, _)| *number));
-    let Some(asked) = capture(d, stream)?.filter(|c| !c.invalid).map(|c| c.handle) else {
-        graph.put_if(0);
-        return Ok(());
-    };
-    let call = d.here();
-    let handle = asked.unwrap_or_else(|| d.graphs.insert(Kept { graph: Graph::default(), owner: None, call }));
-    if let Some(capture) = capture(d, stream)? {
-        capture.handle = Some(handle);
-    }
+    let (handle, values) = d.capture_info(stream)?.unwrap_or_default();
     graph.put_if(handle);
+    rest.iter().zip(values).for_each(|(out, value)| out.put_if(value));
     Ok(())
+}
+
+/// Whether an event's flags, of which there is one, say that it is external.
+pub fn external(d: &Driver, flags: u32) -> Result<bool> {
+    match flags {
+        0 | EXTERNAL => Ok(flags == EXTERNAL),
+        _ => Err(d.wrong(&format!("flags {flags:#x}: 0 or 1 are known"), Status::CUDA_ERROR_INVALID_VALUE)),
+    }
 }
 
 calls! {
@@ -114,9 +112,9 @@ calls! {
         d.look(&tail)?;
         d.works(stream)
     };
-    cuStreamWaitEvent(stream: u64, event: u64, _flags: u32) Context |d| {
-        let stream = d.stream(stream)?;
-        d.wait_event(stream, event)
+    cuStreamWaitEvent(stream: u64, event: u64, flags: u32) Context |d| {
+        let (stream, external) = (d.stream(stream)?, external(d, flags)?);
+        d.wait_event(stream, event, external)
     };
     cuStreamAttachMemAsync(stream: u64, _at: u64, _bytes: usize, _flags: u32) Context |d| d.stream(stream).map(drop);
     cuLaunchHostFunc(stream: u64, function: Option<unsafe extern "C" fn(*mut c_void)>, data: *mut c_void) Context |d| {
@@ -141,24 +139,8 @@ calls! {
     cuStreamBeginCapture_v2(stream: u64, mode: u32) Context |d| begin(d, stream, mode);
     cuStreamEndCapture(stream: u64, graph: Out<u64>) Context |d| {
         let stream = d.stream(stream)?;
-        let known = capture(d, stream)?.and_then(|c| c.handle);
-        let ended = d.end_capture(stream);
         graph.put_if(0);
-        let call = d.here();
-        match (ended, known) {
-            (Ok(ended), None) => graph.put(d.graphs.insert(Kept { graph: ended, owner: None, call })),
-            (Ok(ended), Some(handle)) => {
-                let known = &mut d.graphs.get_mut(handle, d.name)?.graph;
-                // The program may have given it objects by now.
-                known.nodes = ended.nodes;
-                known.objects.extend(ended.objects);
-                graph.put(handle)
-            }
-            (Err(status), known) => {
-                known.map(|handle| d.graphs.remove(handle, d.name)).transpose()?;
-                Err(status)
-            }
-        }
+        graph.put(d.end_capture(stream)?)
     };
     cuStreamIsCapturing(stream: u64, status: Out<u32>) Context |d| status.put(state(d, stream)?);
     cuStreamGetCaptureInfo_v2(
@@ -169,9 +151,7 @@ calls! {
         nodes: Out<usize>,
         count: Out<usize>
     ) Context |d| {
-        nodes.put_if(0);
-        count.put_if(0);
-        info(d, stream, &status, &id, &graph)
+        info(d, stream, &status, [&id, &graph], [&nodes, &Out::NULL, &count])
     };
     cuStreamGetCaptureInfo_v3(
         stream: u64,
@@ -182,10 +162,7 @@ calls! {
         edges: Out<usize>,
         count: Out<usize>
     ) Context |d| {
-        nodes.put_if(0);
-        edges.put_if(0);
-        count.put_if(0);
-        info(d, stream, &status, &id, &graph)
+        info(d, stream, &status, [&id, &graph], [&nodes, &edges, &count])
     };
     cuThreadExchangeStreamCaptureMode(mine: Out<u32>) Nothing |d| {
         let wanted = mode(d, mine.now())?;
