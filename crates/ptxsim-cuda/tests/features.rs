@@ -298,6 +298,29 @@ fn asks_for_shared_memory() -> Fallible {
     Ok(())
 }
 
+/// Gives memory back.
+unsafe extern "C" fn give_back(at: *mut c_void) {
+    println!("{:?}", unsafe { sys::cuMemFree_v2(at as u64) });
+}
+
+/// A thread that gives memory back when what it has of its own is gone.
+fn ends_in_a_thread() -> Fallible {
+    open()?;
+    let (mut context, mut key) = (null_mut(), 0);
+    unsafe {
+        sys::cuCtxGetCurrent(&mut context).result()?;
+        assert_eq!(libc::pthread_key_create(&mut key, Some(give_back)), 0);
+    }
+    let context = context as usize;
+    let done = std::thread::spawn(move || unsafe {
+        result::ctx::set_current(context as sys::CUcontext)?;
+        let at = result::malloc_sync(16)?;
+        assert_eq!(libc::pthread_setspecific(key, at as *const c_void), 0);
+        Ok(())
+    });
+    done.join().unwrap()
+}
+
 /// The process ends while another thread is in a call that does not.
 fn exits_in_a_call() -> Fallible {
     open()?;
@@ -444,6 +467,7 @@ fn program() {
         "asked for its graph" => asked_for_its_graph(),
         "too many blocks" => too_many_blocks(),
         "goes on" => goes_on(),
+        "ends in a thread" => ends_in_a_thread(),
         "calls in a function" => calls_in_a_function(),
         "waits for another thread" => waits_for_another_thread(),
         "asks for shared memory" => asks_for_shared_memory(),
@@ -517,6 +541,11 @@ fn functions_of_the_host_wait_for_whatever_they_like() {
     says("waits for another thread", &["done"], None);
     says("asks for shared memory", &["216 1024"], None);
     says("calls in a function", &["CUDA_ERROR_NOT_PERMITTED"], Some("is called from a function that a stream runs"));
+}
+
+#[test]
+fn threads_call_until_their_end() {
+    says("ends in a thread", &["CUDA_SUCCESS"], None);
 }
 
 #[test]

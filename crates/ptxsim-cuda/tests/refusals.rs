@@ -8,7 +8,7 @@ mod adder;
 mod common;
 
 use adder::{BYTES, COUNT, Card, locked, open};
-use common::{PROGRAM, run, text};
+use common::{PROGRAM, run, run_with, text};
 use cudarc::driver::DriverError;
 use cudarc::driver::result::{self, stream::StreamKind};
 use cudarc::driver::sys::{self, CUresult};
@@ -117,6 +117,11 @@ fn named(name: &str) -> Fallible {
                 sys::cuDeviceCanAccessPeer(&mut can, 0, 1).result()?;
                 other()?;
                 println!("can {can}, {:?}", sys::cuCtxEnablePeerAccess(context, 0));
+            }
+            "own exit code" => std::process::exit(3),
+            "own exit code and a fault" => {
+                sys::cuStreamSynchronize(0x99_9990 as sys::CUstream);
+                std::process::exit(3);
             }
             "more than there is" => {
                 let (device, host) = (result::malloc_sync(BYTES)?, locked(3)?);
@@ -257,6 +262,20 @@ fn cards_do_not_reach_each_others_memory() {
     let out = run("another card's memory", &[CARDS]);
     let (told, wrong) = (text(&out.stdout), text(&out.stderr));
     assert!(told.contains("can 0, CUDA_ERROR_PEER_ACCESS_UNSUPPORTED") && out.status.success(), "{told} {wrong}");
+}
+
+/// Whatever code a program ends with, and whether or not anybody can be told what was found.
+#[test]
+fn the_exit_code_says_that_something_was_found() {
+    let code = |program, environment: &[(&str, &str)]| run(program, environment).status.code();
+    assert_eq!(code("own exit code", &[]), Some(3));
+    assert_eq!(code("own exit code and a fault", &[]), Some(99));
+    assert_eq!(code("own exit code and a fault", &[("PTXSIM_EXIT", "7")]), Some(7));
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let out = run_with("leak of a released context", &[], |command| {
+        command.stderr(full);
+    });
+    assert_eq!(out.status.code(), Some(99), "{}", text(&out.stdout));
 }
 
 /// An empty variable is one that is not set.
