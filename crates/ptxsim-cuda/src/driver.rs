@@ -13,7 +13,7 @@ use ptxsim::{Memory, Module};
 use crate::card::Card;
 use crate::clock::{Lane, Stamp};
 use crate::graph::{Capture, Executable, Graph, Mode};
-use crate::host::{Kind, Locked, reserve};
+use crate::host::{Locked, reserve};
 use crate::lock::{locked, locked_soon};
 use crate::perform::MOMENT;
 use crate::queue::{Point, Queue};
@@ -25,13 +25,13 @@ use crate::table::Table;
 use crate::work::{CALLING, Object, end_objects};
 
 /// Texts that are to be linked.
-#[derive(Default)]
 pub struct Link {
     pub text: String,
     /// What was linked, as the program sees it.
     pub image: Vec<u8>,
     /// Where the program has room for messages: address, bytes, and where their number goes.
     pub log: Option<[usize; 3]>,
+    pub call: Arc<Call>,
 }
 
 /// A memory pool: allocations say whose they are, and are made and freed as all others.
@@ -69,6 +69,7 @@ pub struct Context {
     /// Limits by their number and the preferred cache, as the program set them.
     pub limits: HashMap<u32, usize>,
     pub cache: u32,
+    pub call: Arc<Call>,
 }
 
 pub struct Stream {
@@ -414,10 +415,18 @@ impl Driver {
 
     /// A context on a card, with the stream that every context has.
     pub fn add_context(&mut self, card: usize, primary: bool) -> u64 {
-        let (per_thread, limits) = (HashMap::new(), HashMap::new());
-        let (left, left_blocking) = (Point::default(), Point::default());
-        let failed = None;
-        let context = Context { card, legacy: 0, per_thread, failed, primary, left, left_blocking, limits, cache: 0 };
+        let context = Context {
+            card,
+            legacy: 0,
+            per_thread: HashMap::new(),
+            failed: None,
+            primary,
+            left: Point::default(),
+            left_blocking: Point::default(),
+            limits: HashMap::new(),
+            cache: 0,
+            call: self.here(),
+        };
         let handle = self.contexts.insert(context);
         let legacy = self.add_stream(handle, true, true);
         if let Ok(context) = self.contexts.get_mut(handle, self.name) {
@@ -455,7 +464,7 @@ impl Driver {
     }
 
     /// Does all that a context has queued, before it ends: a card might have, though nobody waits for it.
-    fn finish_context(&mut self, context: u64) -> Result {
+    pub fn finish_context(&mut self, context: u64) -> Result {
         let end = self.all_of(context)?;
         self.reach(&end);
         self.knows(&end);
@@ -480,52 +489,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Says what of a context was never given back.
-    fn leaks_of(&self, context: u64) {
-        for (at, given) in self.given.iter().filter(|(_, given)| given.context == context && !given.leaving) {
-            lost(&format!("{} bytes of device memory at {at:#x}", given.bytes), &given.call);
-        }
-        for (handle, stream) in self.streams.iter().filter(|(_, s)| s.context == context && !s.hidden) {
-            lost(&format!("stream {handle:#x}"), &stream.call);
-        }
-        for (handle, event) in self.events.iter().filter(|(_, event)| event.context == context) {
-            lost(&format!("event {handle:#x}"), &event.call);
-        }
-    }
-
-    /// Ends a primary context that nobody holds any more: what is in it now cannot be given back later.
-    pub fn released(&mut self, context: u64) -> Result {
-        self.finish_context(context)?;
-        if self.settings.leaks && self.contexts.get(context, self.name)?.failed.is_none() {
-            self.leaks_of(context);
-        }
-        self.end_context(context)
-    }
-
-    /// Says what was never given back. In a context that failed nothing can be.
-    fn leaks(&self) {
-        if self.contexts.iter().any(|(_, context)| context.failed.is_some()) {
-            return;
-        }
-        self.contexts.iter().for_each(|(context, _)| self.leaks_of(context));
-        for (at, stretch, call) in self.locked.left() {
-            let kind = if stretch.kind == Kind::Managed { "managed" } else { "page-locked" };
-            lost(&format!("{} bytes of {kind} memory at {at:#x}", stretch.bytes), call);
-        }
-        for (handle, pool) in self.pools.iter().filter(|(_, p)| !p.hidden) {
-            lost(&format!("memory pool {handle:#x}"), &pool.call);
-        }
-        for (handle, kept) in self.graphs.iter().filter(|(_, kept)| kept.owner.is_none()) {
-            lost(&format!("graph {handle:#x}"), &kept.call);
-        }
-        for (handle, owned) in self.objects.iter() {
-            lost(&format!("user object {handle:#x}"), &owned.call);
-        }
-        for (handle, (_, call)) in self.executables.iter() {
-            lost(&format!("executable graph {handle:#x}"), call);
-        }
-    }
-
     fn write_calls(&self) {
         let Some(path) = &self.settings.calls else { return };
         let lines: String = self.calls.iter().map(|(name, count)| format!("{name} {count}\n")).collect();
@@ -533,11 +496,6 @@ impl Driver {
             say(&format!("{path}: {e}"));
         }
     }
-}
-
-/// Says that something was never given back.
-fn lost(what: &str, call: &Call) {
-    found(&format!("never given back: {what}"), &[call]);
 }
 
 /// Addresses that each of so many cards has.

@@ -2,9 +2,9 @@
 //! driver. Stricter than a card: work is done as late as it may be, or in an order drawn from a seed, and what only works by luck is
 //! reported with the call that it is about. The README says how to use it and what is real.
 //!
-//! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `assemble`, `perform` and
-//! `lend` (streams, captures, launches; graphs by their nodes; the work itself; host memory in kernels), `driver` and `lock` (all state, and the place
-//! that calls take it from), `queue`, `races`, `graph`,
+//! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `assemble`, `perform`, `lend`
+//! and `leaks` (streams, captures, launches; graphs by their nodes; the work itself; host memory in kernels; what is left at the end),
+//! `driver` and `lock` (all state, and the place that calls take it from), `queue`, `races`, `graph`,
 //! `table`, `host`, `work`, `clock`, and `settings`, `card`, `report`, `status`.
 
 // The names are the API's.
@@ -18,6 +18,7 @@ mod clock;
 mod driver;
 mod graph;
 mod host;
+mod leaks;
 mod lend;
 mod lock;
 mod perform;

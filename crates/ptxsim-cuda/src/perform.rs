@@ -284,7 +284,13 @@ impl Driver {
     }
 
     fn kernel(&mut self, item: &Item, kernel: &Kernel) -> Result<(), Failure> {
-        let Kernel { module, entry, grid, block, shared, params, .. } = kernel;
+        let Kernel { function, module, entry, grid, block, shared, params, .. } = kernel;
+        // Its module is noted as if the handle was an address, which no memory has.
+        if self.functions.has(*function)
+            && let Ok(module) = self.functions.get(*function, self.name).map(|f| f.module)
+        {
+            self.note(item, module..module + 1, Use::Read);
+        }
         let launch = Launch { entry, grid: *grid, block: *block, dynamic_shared: *shared, params, buffers: None };
         let at = self.contexts.get(item.context, self.name).map_or(0, |c| c.card);
         let lent = self.lend(at, params);

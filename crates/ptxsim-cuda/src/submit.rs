@@ -189,6 +189,10 @@ impl Driver {
                 return Err(self.wrong("a null pointer to copy from or to", Status::CUDA_ERROR_INVALID_VALUE));
             }
         }
+        if shape.overlaps(from, to) {
+            let text = format!("{from:#x} is copied to {to:#x}, and the two overlap: what comes of it is not defined");
+            self.report(&text);
+        }
         Ok(())
     }
 
@@ -468,6 +472,14 @@ impl Driver {
 
     /// Submits all nodes of a graph.
     pub fn launch_graph(&mut self, handle: u64, stream: u64) -> Result {
+        for node in &self.executables.get(handle, self.name)?.0.graph.nodes {
+            if let Work::Kernel(kernel) = &*node.work
+                && !self.functions.has(kernel.function)
+            {
+                let text = format!("the module of {} was unloaded", node.work);
+                return Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_HANDLE));
+            }
+        }
         if let Some((number, after)) = self.capture_of(stream)? {
             let mut graph = self.executables.get(handle, self.name)?.0.graph.clone();
             // They are nodes of what is captured now.

@@ -45,6 +45,29 @@ impl Shape {
         Some([self.fits(from, self.from_pitch)?, self.fits(to, self.to_pitch)?])
     }
 
+    /// Whether a copy between these addresses writes bytes that it reads. Onto itself it changes nothing.
+    pub fn overlaps(&self, from: u64, to: u64) -> bool {
+        let (source, target) = (self.extent(self.from_pitch), self.extent(self.to_pitch));
+        if from >= to + target
+            || to >= from + source
+            || from == to && (self.rows == 1 || self.from_pitch == self.to_pitch)
+        {
+            return false;
+        }
+        let (mut from, mut to, mut rows) = (from, to, [self.rows; 2]);
+        while !rows.contains(&0) {
+            if from < to + self.width && to < from + self.width {
+                return true;
+            }
+            if from < to {
+                (from, rows[0]) = (from + self.from_pitch, rows[0] - 1);
+            } else {
+                (to, rows[1]) = (to + self.to_pitch, rows[1] - 1);
+            }
+        }
+        false
+    }
+
     /// Bytes from the first to the last, with this pitch.
     pub fn extent(&self, pitch: u64) -> u64 {
         if self.rows == 0 || self.width == 0 { 0 } else { (self.rows - 1) * pitch + self.width }

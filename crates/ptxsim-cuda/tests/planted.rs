@@ -133,6 +133,34 @@ fn named(name: &str) -> Fallible {
     let null: *mut c_void = std::ptr::null_mut();
     match name {
         "right" => pipeline(true, true, false)?,
+        "rows beside each other" => unsafe {
+            open()?;
+            let (device, s) = (result::malloc_sync(64)?, stream()?);
+            result::memset_d8_async(device, 5, 64, s)?;
+            let copy = sys::CUDA_MEMCPY2D {
+                srcXInBytes: 0,
+                srcY: 0,
+                srcMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+                srcHost: null,
+                srcDevice: device,
+                srcArray: null.cast(),
+                srcPitch: 16,
+                dstXInBytes: 8,
+                dstY: 0,
+                dstMemoryType: sys::CUmemorytype::CU_MEMORYTYPE_DEVICE,
+                dstHost: null,
+                dstDevice: device,
+                dstArray: null.cast(),
+                dstPitch: 16,
+                WidthInBytes: 8,
+                Height: 4,
+            };
+            sys::cuMemcpy2DAsync_v2(&copy, s).result()?;
+            result::stream::synchronize(s)?;
+            result::stream::destroy(s)?;
+            result::free_sync(device)?;
+            println!("copied");
+        },
         "destroyed before the wait" => unsafe {
             let Card { add, .. } = open()?;
             let (device, s) = (result::malloc_sync(BYTES)?, result::stream::create(StreamKind::Default)?);
@@ -144,6 +172,9 @@ fn named(name: &str) -> Fallible {
             result::memcpy_dtoh_sync(bytes_mut(&mut back), device)?;
             result::ctx::synchronize()?;
             result::free_sync(device)?;
+            let mut module = std::ptr::null_mut();
+            sys::cuFuncGetModule(&mut module, add).result()?;
+            result::module::unload(module)?;
             println!("both {}", back[0]);
         },
         "graph" => graph()?,
@@ -196,6 +227,37 @@ fn named(name: &str) -> Fallible {
             let Card { add, .. } = open()?;
             launch(add, 0x1000, 1, 0, null.cast())?;
             sys::cuDevicePrimaryCtxReset_v2(0).result()?;
+        },
+        "module unloaded in use" => unsafe {
+            let Card { add, .. } = open()?;
+            let (device, s, mut module) = (result::malloc_sync(BYTES)?, stream()?, std::ptr::null_mut());
+            result::memset_d8_async(device, 0, BYTES, s)?;
+            launch(add, device, COUNT as u32, 0, s)?;
+            sys::cuFuncGetModule(&mut module, add).result()?;
+            result::module::unload(module)?;
+            result::stream::synchronize(s)?;
+        },
+        "module of a graph unloaded" => unsafe {
+            let Card { add, .. } = open()?;
+            let (device, s, mut module) = (result::malloc_sync(BYTES)?, stream()?, std::ptr::null_mut());
+            result::stream::begin_capture(s, LOCAL)?;
+            launch(add, device, COUNT as u32, 0, s)?;
+            let graph = result::stream::end_capture(s)?;
+            let ready = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0))?;
+            sys::cuFuncGetModule(&mut module, add).result()?;
+            result::module::unload(module)?;
+            println!("{:?}", result::graph::launch(ready, s).map_err(|e| e.0));
+        },
+        "copy onto what is copied" => unsafe {
+            open()?;
+            let device = result::malloc_sync(BYTES)?;
+            result::memset_d8_sync(device, 0, BYTES)?;
+            result::memcpy_dtod_sync(device + 4, device, BYTES - 4)?;
+        },
+        "context left" => unsafe {
+            open()?;
+            let mut own = std::ptr::null_mut();
+            sys::cuCtxCreate_v2(&mut own, 0, 0).result()?;
         },
         "page-locked memory freed in use" => unsafe {
             open()?;
@@ -325,11 +387,14 @@ fn named(name: &str) -> Fallible {
             let Card { add, context } = open()?;
             let (device, s) = (result::malloc_sync(BYTES)?, stream()?);
             result::memset_d8_async(device, 0, BYTES, s)?;
+            let e = event()?;
             launch(add, device, COUNT as u32 + 1, 0, s)?;
             println!("launched");
             println!("{:?}", result::stream::synchronize(s).map_err(|e| e.0));
             result::ctx::set_current(context)?;
             println!("{:?}", result::malloc_sync(16).map_err(|e| e.0));
+            println!("{:?}", result::event::destroy(e).map_err(|e| e.0));
+            println!("{:?}", result::stream::destroy(s).map_err(|e| e.0));
         },
         "never written" => unsafe {
             open()?;
@@ -357,6 +422,11 @@ const FAULTS: &[(&str, &str)] = &[
     ("out of bounds, nobody waits", "out of bounds in kernel add"),
     ("out of bounds, destroyed", "out of bounds in kernel add"),
     ("out of bounds, reset", "out of bounds in kernel add"),
+    ("module unloaded in use", "cuModuleUnload: kernel add is of this module, and nobody has waited for it"),
+    ("module of a graph unloaded", "Err(CUDA_ERROR_INVALID_HANDLE)"),
+    ("module of a graph unloaded", "cuGraphLaunch: the module of kernel add was unloaded"),
+    ("copy onto what is copied", "and the two overlap: what comes of it is not defined"),
+    ("context left", "never given back: context"),
     ("page-locked memory freed in use", "cuMemFreeHost: copy of 4000 bytes"),
     ("free of something else", "race on|was never written|uninitialised read in kernel add"),
     ("fill not waited for", "race on|uninitialised read in kernel add"),
@@ -377,6 +447,10 @@ const FAULTS: &[(&str, &str)] = &[
     ("leak", "never given back: 16 bytes of device memory"),
     ("leak", "never given back: stream"),
     ("out of bounds", "launched\nErr(CUDA_ERROR_ILLEGAL_ADDRESS)\nErr(CUDA_ERROR_ILLEGAL_ADDRESS)"),
+    (
+        "out of bounds",
+        "Err(CUDA_ERROR_ILLEGAL_ADDRESS)\nErr(CUDA_ERROR_ILLEGAL_ADDRESS)\nErr(CUDA_ERROR_ILLEGAL_ADDRESS)\nErr(CUDA_ERROR_ILLEGAL_ADDRESS)\n",
+    ),
     ("out of bounds", "out of bounds in kernel add, PTX line"),
     ("never written", "was never written"),
     ("cubin", "a cubin is machine code, which is not emulated"),
@@ -430,6 +504,7 @@ fn right_programs_are_left_alone_in_any_order() {
             ("right", "first 42\n"),
             ("graph", "round 2\nround 12\nround 22\n"),
             ("destroyed before the wait", "both 2\n"),
+            ("rows beside each other", "copied\n"),
         ] {
             let out = run(program, &[("PTXSIM_SCHEDULE", &seed)]);
             let (told, wrong) = (text(&out.stdout), text(&out.stderr));

@@ -38,7 +38,8 @@ calls! {
         let log = options.error_log();
         module::put_log(options.info_log(), "");
         module::put_log(log, "");
-        out.put(d.links.insert(Link { log, ..Link::default() }))
+        let call = d.here();
+        out.put(d.links.insert(Link { text: String::new(), image: vec![], log, call }))
     };
     cuLinkAddData_v2(
         link: u64,

@@ -12,8 +12,9 @@ use super::library::resolve;
 use super::{In, Out, Outs, Room, Text};
 use crate::card::PLAIN_SHARED;
 use crate::driver::{Driver, Function, Given, Loaded};
-use crate::report::say;
+use crate::report::{found, say};
 use crate::status::{Result, Status};
+use crate::work::Work;
 
 /// Registers of a thread are the compiler's to choose, and there is none: what it is told.
 const REGISTERS: i32 = 32;
@@ -202,8 +203,23 @@ pub fn function(d: &mut Driver, module: u64, name: &str) -> Result<u64> {
     Ok(handle)
 }
 
-pub fn unload(d: &mut Driver, module: u64) -> Result {
-    let Loaded { module, functions, .. } = d.modules.remove(module, d.name)?;
+/// Unloads a module. Kernels of it that are queued run before, while it is there; that the program has not waited for them is reported.
+pub fn unload(d: &mut Driver, handle: u64) -> Result {
+    let Loaded { context, functions, .. } = d.modules.get(handle, d.name)?;
+    let (context, functions) = (*context, functions.clone());
+    if d.settings.free_waits {
+        d.finish_context(context)?;
+    }
+    let users = d.queue.users(
+        |work| matches!(work, Work::Kernel(kernel) if functions.values().any(|function| *function == kernel.function)),
+    );
+    d.noting |= !d.queue.is_reached(&users);
+    d.reach(&users);
+    if let Some((what, call)) = d.touched.forget(handle..handle + 1, d.queue.host()) {
+        let text = format!("{}: {what} is of this module, and nobody has waited for it; it was submitted by", d.name);
+        found(&text, &[&call, &d.here()]);
+    }
+    let Loaded { module, functions, .. } = d.modules.remove(handle, d.name)?;
     for function in functions.values() {
         d.functions.remove(*function, d.name)?;
     }
