@@ -296,7 +296,8 @@ impl Driver {
         let lent = self.lend(at, params);
         let CardState { card, memory, .. } = &self.cards[at];
         let max_shared = card.block_shared as u32;
-        let options = Options { max_shared, checks: !self.settings.unwritten_allowed, ..Options::default() };
+        let (checks, instructions) = (!self.settings.unwritten_allowed, self.settings.instructions);
+        let options = Options { max_shared, checks, instructions, ..Options::default() };
         let ran = if self.noting {
             module.launch_traced(memory, &launch, &options).map(|(_, touched)| touched)
         } else {

@@ -19,6 +19,8 @@ pub struct Settings {
     /// 0: work is done as late as can be. Else: in an order drawn from this seed.
     pub schedule: u64,
     pub fail: Vec<Rule>,
+    /// Warp instructions that a kernel may execute; no end if nothing is said.
+    pub instructions: Option<u64>,
     /// A free waits for the work before it, as cards' drivers do without promising it.
     pub free_waits: bool,
     /// Whether bytes that nobody wrote may be copied to the host and read by kernels.
@@ -74,6 +76,8 @@ impl Settings {
             memory: number("PTXSIM_MEMORY", MEMORY, "a number of bytes"),
             schedule: number("PTXSIM_SCHEDULE", 0, "a seed, or 0 for as late as can be"),
             fail: failures(),
+            instructions: Some(number("PTXSIM_INSTRUCTIONS", 0, "a number of instructions, or 0 for no end"))
+                .filter(|instructions| *instructions > 0),
             free_waits: choice("PTXSIM_FREE", "strict", "wait"),
             unwritten_allowed: choice("PTXSIM_UNWRITTEN", "strict", "allow"),
             leaks: !choice("PTXSIM_LEAKS", "report", "ignore"),

@@ -4,15 +4,18 @@
 #![cfg(target_os = "linux")]
 
 mod common;
+#[path = "common/says.rs"]
+mod says;
 
 use std::ffi::{CStr, CString, c_void};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, channel};
 
 use common::{PROGRAM, run, text};
 use cudarc::driver::result::{self, stream::StreamKind};
 use cudarc::driver::sys::{self, CUjitInputType_enum as Input, CUpointer_attribute_enum as P};
+use says::says;
 
 type Fallible<T = ()> = Result<T, cudarc::driver::DriverError>;
 
@@ -209,74 +212,6 @@ fn asks_first() -> Fallible {
     }
 }
 
-static FLAG: AtomicBool = AtomicBool::new(false);
-
-/// Waits for a flag.
-unsafe extern "C" fn until_flag(_: *mut c_void) {
-    while !FLAG.load(Relaxed) {
-        std::thread::sleep(std::time::Duration::from_micros(100));
-    }
-}
-
-/// A function of the host that waits for what the program does without waiting for it.
-fn goes_on() -> Fallible {
-    open()?;
-    unsafe {
-        let stream = result::stream::create(StreamKind::NonBlocking)?;
-        sys::cuLaunchHostFunc(stream, Some(until_flag), null_mut()).result()?;
-        for _ in 0..20 {
-            result::free_sync(result::malloc_sync(64)?)?;
-        }
-        FLAG.store(true, Relaxed);
-        result::stream::synchronize(stream)?;
-        println!("done");
-        result::stream::destroy(stream)
-    }
-}
-
-/// Calls the driver in another thread and then raises the flag.
-fn calls_elsewhere(context: usize) -> std::thread::JoinHandle<Fallible> {
-    std::thread::spawn(move || unsafe {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        result::ctx::set_current(context as sys::CUcontext)?;
-        result::free_sync(result::malloc_sync(64)?)?;
-        FLAG.store(true, Relaxed);
-        Ok(())
-    })
-}
-
-/// Functions of the host, and of a user object's end, that wait for what another thread calls before it lets them go on.
-fn waits_for_another_thread() -> Fallible {
-    open()?;
-    unsafe {
-        let mut context = null_mut();
-        sys::cuCtxGetCurrent(&mut context).result()?;
-        let stream = result::stream::create(StreamKind::NonBlocking)?;
-        sys::cuLaunchHostFunc(stream, Some(until_flag), null_mut()).result()?;
-        let other = calls_elsewhere(context as usize);
-        result::stream::synchronize(stream)?;
-        other.join().unwrap()?;
-        FLAG.store(false, Relaxed);
-        let mut object = null_mut();
-        sys::cuUserObjectCreate(&mut object, null_mut(), Some(until_flag), 1, 1).result()?;
-        let other = calls_elsewhere(context as usize);
-        sys::cuUserObjectRelease(object, 1).result()?;
-        other.join().unwrap()?;
-        println!("done");
-        result::stream::destroy(stream)
-    }
-}
-
-unsafe extern "C" fn call(_: *mut c_void) {
-    println!("{:?}", unsafe { result::malloc_sync(16) }.map_err(|e| e.0));
-}
-
-fn calls_in_a_function() -> Fallible {
-    open()?;
-    unsafe { sys::cuLaunchHostFunc(null_mut(), Some(call), null_mut()).result()? };
-    result::ctx::synchronize()
-}
-
 static FUNCTION: AtomicUsize = AtomicUsize::new(0);
 
 /// Dynamic shared memory as the kernel's own attribute says.
@@ -298,48 +233,17 @@ fn asks_for_shared_memory() -> Fallible {
     Ok(())
 }
 
-/// Gives memory back.
-unsafe extern "C" fn give_back(at: *mut c_void) {
-    println!("{:?}", unsafe { sys::cuMemFree_v2(at as u64) });
-}
-
-/// A thread that gives memory back when what it has of its own is gone.
-fn ends_in_a_thread() -> Fallible {
+/// What an older driver has by these names, and which PTX it reads.
+fn older_driver() -> Fallible {
     open()?;
-    let (mut context, mut key) = (null_mut(), 0);
-    unsafe {
-        sys::cuCtxGetCurrent(&mut context).result()?;
-        assert_eq!(libc::pthread_key_create(&mut key, Some(give_back)), 0);
+    for name in [c"cuStreamGetDevice", c"cuLibraryLoadData", c"cuGraphAddNode", c"cuLaunchKernel", c"cuGetProcAddress"]
+    {
+        let (mut at, mut state) = (null_mut(), sys::CUdriverProcAddressQueryResult::CU_GET_PROC_ADDRESS_SUCCESS);
+        let answer = unsafe { sys::cuGetProcAddress_v2(name.as_ptr(), &mut at, 13_000, 0, &mut state) };
+        println!("{} {answer:?} {state:?}", name.to_string_lossy());
     }
-    let context = context as usize;
-    let done = std::thread::spawn(move || unsafe {
-        result::ctx::set_current(context as sys::CUcontext)?;
-        let at = result::malloc_sync(16)?;
-        assert_eq!(libc::pthread_setspecific(key, at as *const c_void), 0);
-        Ok(())
-    });
-    done.join().unwrap()
-}
-
-/// The process ends while another thread is in a call that does not.
-fn exits_in_a_call() -> Fallible {
-    open()?;
-    let spin = c(&format!("{HEAD}.visible .entry spin() {{ L: bra L; }}"));
-    unsafe {
-        let module = result::module::load_data(spin.as_ptr().cast())?;
-        let f = result::module::get_function(module, c("spin"))? as usize;
-        sys::cuStreamSynchronize(0x99_9990 as sys::CUstream);
-        let mut context = null_mut();
-        sys::cuCtxGetCurrent(&mut context).result()?;
-        let context = context as usize;
-        std::thread::spawn(move || {
-            result::ctx::set_current(context as sys::CUcontext).unwrap();
-            let f = f as sys::CUfunction;
-            result::launch_kernel(f, (1, 1, 1), (1, 1, 1), 0, null_mut(), &mut []).unwrap();
-            result::ctx::synchronize()
-        });
-        std::thread::sleep(std::time::Duration::from_millis(300));
-    }
+    let new = c".version 8.9\n.target sm_80\n.address_size 64\n.visible .entry none() { ret; }";
+    println!("{:?}", unsafe { result::module::load_data(new.as_ptr().cast()) }.map_err(|e| e.0));
     Ok(())
 }
 
@@ -466,34 +370,12 @@ fn program() {
         "external events" => external_events(),
         "asked for its graph" => asked_for_its_graph(),
         "too many blocks" => too_many_blocks(),
-        "goes on" => goes_on(),
-        "ends in a thread" => ends_in_a_thread(),
-        "calls in a function" => calls_in_a_function(),
-        "waits for another thread" => waits_for_another_thread(),
+        "older driver" => older_driver(),
         "asks for shared memory" => asks_for_shared_memory(),
-        "exits in a call" => exits_in_a_call(),
         other => panic!("no program is called {other}"),
     };
     if let Err(e) = done {
         println!("{name} ends with {:?}", e.0);
-    }
-}
-
-/// Runs a program in several orders: it says these lines, and nothing else is found than `found`.
-#[track_caller]
-fn says(name: &str, lines: &[&str], found: Option<&str>) {
-    for seed in ["0", "1", "2", "3"] {
-        let out = run(name, &[("PTXSIM_SCHEDULE", seed)]);
-        let (said, told) = (text(&out.stdout), text(&out.stderr));
-        let mut rest = said.as_str();
-        for line in lines {
-            let at = rest.find(line).unwrap_or_else(|| panic!("{name}, seed {seed}: no {line:?} in {said}{told}"));
-            rest = &rest[at + line.len()..];
-        }
-        match found {
-            None => assert!(out.status.success(), "{name}, seed {seed}: {said}{told}"),
-            Some(found) => assert!(told.contains(found), "{name}, seed {seed}: {said}{told}"),
-        }
     }
 }
 
@@ -536,22 +418,28 @@ fn a_query_does_not_wait_for_the_host() {
 }
 
 #[test]
-fn functions_of_the_host_wait_for_whatever_they_like() {
-    says("goes on", &["done"], None);
-    says("waits for another thread", &["done"], None);
+fn functions_that_are_asked_for_sizes_may_call() {
     says("asks for shared memory", &["216 1024"], None);
-    says("calls in a function", &["CUDA_ERROR_NOT_PERMITTED"], Some("is called from a function that a stream runs"));
 }
 
 #[test]
-fn threads_call_until_their_end() {
-    says("ends in a thread", &["CUDA_SUCCESS"], None);
-}
-
-#[test]
-fn what_was_found_is_told_at_exit_whoever_calls() {
-    let out = run("exits in a call", &[]);
-    assert_eq!(out.status.code(), Some(99), "{}", text(&out.stderr));
+fn an_older_driver_lacks_what_is_newer() {
+    let out = run("older driver", &[("PTXSIM_DRIVER", "12.1")]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let absent = "CUDA_ERROR_NOT_FOUND CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND";
+    let there = "CUDA_SUCCESS CU_GET_PROC_ADDRESS_SUCCESS";
+    for (name, answer) in [
+        ("cuStreamGetDevice", absent),
+        ("cuLibraryLoadData", there),
+        ("cuGraphAddNode", absent),
+        ("cuLaunchKernel", there),
+        ("cuGetProcAddress", there),
+    ] {
+        assert!(said.contains(&format!("{name} {answer}\n")), "{name}: {said}{told}");
+    }
+    assert!(said.contains("Err(CUDA_ERROR_UNSUPPORTED_PTX_VERSION)"), "{said}");
+    let why = "PTX .version 8.9 is newer than this driver, which supports CUDA 12.1 and reads .version 8.1: set PTXSIM_DRIVER to the CUDA";
+    assert!(told.contains(why), "{told}");
 }
 
 #[test]

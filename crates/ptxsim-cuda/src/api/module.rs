@@ -90,8 +90,16 @@ pub fn refused(d: &Driver, text: &str) -> Result<(), (Status, String)> {
         return Err((Status::CUDA_ERROR_INVALID_IMAGE, "no PTX: it has no .version".into()));
     };
     let number = version.split_once('.').and_then(|(a, b)| Some(10 * a.parse::<u32>().ok()? + b.parse::<u32>().ok()?));
-    if number.is_none_or(|n| n > newest(d.settings.driver)) {
-        let text = format!("PTX .version {version} is newer than this driver (CUDA {})", d.settings.driver);
+    let (driver, newest) = (d.settings.driver, newest(d.settings.driver));
+    if number.is_none_or(|n| n > newest) {
+        let text = format!(
+            "PTX .version {version} is newer than this driver, which supports CUDA {}.{} and reads .version {}.{}: set PTXSIM_DRIVER to the \
+             CUDA that the PTX is of",
+            driver / 1000,
+            driver % 1000 / 10,
+            newest / 10,
+            newest % 10
+        );
         return Err((Status::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, text));
     }
     let (major, minor) = d.card().map(|at| d.cards[at].card.capability).unwrap_or((8, 0));

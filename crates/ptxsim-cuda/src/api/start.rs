@@ -6,6 +6,7 @@ use super::{Out, Text};
 use crate::absent::NAMES;
 use crate::driver::Driver;
 use crate::settings::wrong;
+use crate::since::has;
 use crate::status::{Result, Status, texts};
 
 /// `CU_GET_PROC_ADDRESS_SUCCESS` and `CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND`.
@@ -42,10 +43,11 @@ const FORMS: &[(&str, &[(i32, &str)])] = &[
     ("cuStreamGetCaptureInfo", &[(11030, "cuStreamGetCaptureInfo_v2"), (12030, "cuStreamGetCaptureInfo_v3")]),
 ];
 
-/// The function that a program of this CUDA means by a name without a version.
-fn address(name: &str, version: i32) -> Option<*mut c_void> {
+/// The function that a program of this CUDA means by a name without a version, if the driver has it.
+fn address(d: &Driver, name: &str, version: i32) -> Option<*mut c_void> {
     let all = super::all();
-    let find = |name: &str| all.iter().find(|(known, _)| *known == name).map(|(_, at)| *at);
+    let (driver, version) = (d.settings.driver, version.min(d.settings.driver));
+    let find = |name: &str| all.iter().find(|(known, _)| *known == name && has(driver, name)).map(|(_, at)| *at);
     if let Some((_, forms)) = FORMS.iter().find(|(known, _)| *known == name) {
         return find(forms.iter().rev().find(|(from, _)| *from <= version)?.1);
     }
@@ -92,7 +94,7 @@ calls! {
     };
     cuGetProcAddress_v2(name: Text, at: Out<*mut c_void>, version: i32, flags: u64, state: Out<u32>) Nothing |d| {
         legacy_only(d, flags)?;
-        let found = address(&name.text()?, version);
+        let found = address(d, &name.text()?, version);
         state.put_if(if found.is_some() { FOUND } else { ABSENT });
         at.put(found.unwrap_or(std::ptr::null_mut()))?;
         found.map(drop).ok_or(Status::CUDA_ERROR_NOT_FOUND)
@@ -104,7 +106,7 @@ calls! {
     };
     cuGetProcAddress(name: Text, at: Out<*mut c_void>, version: i32, flags: u64) Nothing |d| {
         legacy_only(d, flags)?;
-        let found = address(&name.text()?, version);
+        let found = address(d, &name.text()?, version);
         at.put(found.unwrap_or(std::ptr::null_mut()))?;
         found.map(drop).ok_or(Status::CUDA_ERROR_NOT_FOUND)
     };
