@@ -196,4 +196,22 @@ mod tests {
         assert!(readme.contains(&expected), "{expected}");
         assert!(readme.contains(&format!("{real} are.")), "{real} are.");
     }
+
+    /// The README's table has a function on the side where it is, whatever its name begins there.
+    #[test]
+    fn the_readmes_table_is_right() {
+        let real: Vec<&str> = super::all().into_iter().map(|(name, _)| name).collect();
+        let rows = include_str!("../../README.md").lines().filter(|line| line.starts_with("| "));
+        let mut checked = 0;
+        for cells in rows.map(|row| row.split('|').collect::<Vec<_>>()).filter(|cells| cells.len() == 5) {
+            for (cell, names) in [(cells[2], &real[..]), (cells[3], crate::absent::NAMES)] {
+                for named in cell.split('`').filter(|word| word.starts_with("cu")) {
+                    let begins = named.trim_end_matches('*').split('*').next().unwrap_or(named);
+                    assert!(names.iter().any(|name| name.starts_with(begins)), "{named} is not in: {}", cells[1]);
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 20, "{checked}");
+    }
 }
