@@ -196,7 +196,7 @@ impl Queue {
     /// Lets a function of the host begin.
     pub fn begin(&mut self, id: Id) -> Arc<Latch> {
         self.ready.retain(|r| *r != id);
-        self.begun.entry(id).or_insert_with(Latch::new).clone()
+        self.begun.entry(id).or_default().clone()
     }
 
     /// Of a function that runs: what opens at its end.
