@@ -44,7 +44,7 @@ pub struct Args {
     /// ResNet-18 weights: `formula` for the built-in ones, `imagenet` for the download, a file, or `random`
     #[arg(long, default_value = FORMULA, value_name = "FILE|NAME")]
     weights: String,
-    /// Passes over the training pictures [default: 60]
+    /// Passes over the training pictures [default: 36]
     #[arg(long, value_parser = count)]
     epochs: Option<usize>,
     #[arg(long, default_value_t = 0)]
@@ -61,7 +61,7 @@ enum Other {
 }
 
 const IMAGE_SIZE: usize = 128;
-const EPOCHS: usize = 60;
+const EPOCHS: usize = 36;
 /// Lies in every folder the demo wrote to, so that it never deletes anybody else's pictures.
 const MARK: &str = ".made-by-ckaad-demo";
 
