@@ -149,33 +149,6 @@ fn mvtec_ad_as_a_whole_and_one_of_it() {
     assert!(Layout::find("mvtec3").unwrap_err().to_string().contains("expected one of visa, csv, isic2018"));
 }
 
-/// Whoever asks for a layout that the folder does not have learns what it looks like.
-#[test]
-fn a_layout_that_is_not_there() {
-    let dir = folder();
-    pictures(dir.path(), "a/1.png b/1.png");
-    let mut refused = 0;
-    for layout in LAYOUTS.iter().filter(|l| !["folder", "classes"].contains(&l.name)) {
-        // Two of them take any folders, whose names say nothing.
-        let Err(error) = Dataset::open(dir.path(), Some(layout), &Options::default()) else { continue };
-        let expected =
-            format!("{}: not of layout {}, which is recognised by this: ", dir.path().display(), layout.name);
-        assert!(error.to_string().starts_with(&(expected + layout.looks)), "{error}");
-        refused += 1;
-    }
-    assert!(refused >= LAYOUTS.len() - 4, "{refused}");
-    let gone = dir.path().join("gone.csv");
-    let error = error(&gone, &Options::default());
-    assert!(error.starts_with(&format!("{}: No such file", gone.display())), "{error}");
-    // Its folders are classes, if somebody says so.
-    let normal = Options { normal: vec!["a".into()] };
-    let error = Dataset::open(dir.path(), None, &normal).map(|_| ()).unwrap_err().to_string();
-    assert!(
-        error.contains("fixed in layout folder") && error.contains("--layout classes takes every folder"),
-        "{error}"
-    );
-}
-
 /// The document's table has the layouts in the order in which they are tried.
 #[test]
 fn the_document_has_a_row_for_each_layout() {

@@ -191,25 +191,21 @@ fn named(name: &str) -> Fallible {
             result::stream::synchronize(s)?;
             println!("then {:#x}", back[0]);
         },
-        "freed in use" => unsafe {
+        "freed in use" | "freed in use, nobody waits" | "freed in use, released" => unsafe {
             let Card { add, .. } = open()?;
             let (device, s) = (result::malloc_sync(BYTES)?, stream()?);
             result::memset_d8_async(device, 0, BYTES, s)?;
             result::stream::synchronize(s)?;
             launch(add, device, COUNT as u32, 0, s)?;
             result::free_sync(device)?;
-            result::stream::synchronize(s)?;
-        },
-        "freed in use, nobody waits" | "freed in use, released" => unsafe {
-            let Card { add, .. } = open()?;
-            let (device, s) = (result::malloc_sync(BYTES)?, stream()?);
-            result::memset_d8_async(device, 0, BYTES, s)?;
-            result::stream::synchronize(s)?;
-            launch(add, device, COUNT as u32, 0, s)?;
-            result::free_sync(device)?;
-            result::stream::destroy(s)?;
-            if name.ends_with("released") {
-                result::primary_ctx::release(result::device::get(0)?)?;
+            match name.split_once(", ") {
+                None => result::stream::synchronize(s)?,
+                Some((_, then)) => {
+                    result::stream::destroy(s)?;
+                    if then == "released" {
+                        result::primary_ctx::release(result::device::get(0)?)?;
+                    }
+                }
             }
         },
         "out of bounds, nobody waits" => {
