@@ -2,9 +2,11 @@
 
     python bench/pytorch/strategies.py REFERENCE DATA WEIGHTS --out runs.jsonl --strategies recon,ckapatch --seeds 1,2,3
 
-DATA is a folder of train/good, train/anomalous, test and ground_truth, or a CSV file of `ckaad data split`. REFERENCE is the folder of ckaad_torch.py and train_torch.py, whose networks, pictures, order of batches and metrics these
-are; losses of the strategies that it lacks are those of tests/golden/strategies.py. Features of a frozen backbone are
-computed once. One JSON line a run, with AUROC of each kind of anomaly; runs that the file already has are not run again.
+DATA is a folder of train/good, train/anomalous, test and ground_truth, or a CSV file of `ckaad data split`. Where no anomalies are to be trained on,
+the normal pictures of a step are distorted elastically in their place. REFERENCE is the folder of ckaad_torch.py and train_torch.py, whose networks,
+pictures, order of batches and metrics these are; losses of the strategies that it lacks are those of tests/golden/losses.py. Features of a frozen
+backbone are computed once, but of distorted pictures. One JSON line a run, with AUROC of each kind of anomaly; runs that the file already has are not
+run again.
 """
 
 import argparse
@@ -52,7 +54,7 @@ def of_csv(path):
     return train(True), train(False), test
 
 
-def train(a, strategy, norm, seed, backbone, normal, bad, log):
+def train(a, strategy, norm, seed, backbone, pictures, normal, bad, log):
     R.norm2d = nn.BatchNorm2d if norm == "batch" else lambda c: nn.InstanceNorm2d(c, affine=True)
     torch.manual_seed(seed)
     g = np.random.default_rng(seed)
@@ -72,13 +74,17 @@ def train(a, strategy, norm, seed, backbone, normal, bad, log):
     for epoch in range(a.epochs):
         start, logs, order = time.perf_counter(), [], g.permutation(len(normal[0]))
         for s in range(0, len(order) - a.batch + 1, a.batch):
-            real = [m[order[s : s + a.batch]] for m in normal]
+            batch = order[s : s + a.batch]
+            real = [m[batch] for m in normal]
             recon, fake, recon_bad = ae(real), None, None
             if strategy != "recon":
-                chosen = g.integers(0, len(bad[0]), min(a.batch, len(bad[0])))
-                fake = [m[chosen] for m in bad]
+                if bad is None:
+                    fake = features(backbone, T.elastic(pictures[batch], g), a.device)
+                else:
+                    chosen = g.integers(0, len(bad[0]), min(a.batch, len(bad[0])))
+                    fake = [m[chosen] for m in bad]
                 recon_bad = ae(fake)
-            losses = step(strategy, d, real, fake, recon, recon_bad, update, a.sub)
+            losses = step(strategy, d, real, fake, recon, recon_bad, update, a.sub, a.adv, a.margin)
             opt_ae.zero_grad()
             losses["loss"].backward()
             opt_ae.step()
@@ -121,6 +127,8 @@ def main():
     p.add_argument("--lr", type=float, default=1e-3)
     p.add_argument("--d-lr", type=float, default=1e-4)
     p.add_argument("--sub", type=float, default=0.02)
+    p.add_argument("--adv", type=float, default=R.Hyper.adv)
+    p.add_argument("--margin", type=float, default=R.MARGIN)
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
@@ -129,7 +137,8 @@ def main():
     backbone.load_state_dict({k: v for k, v in T.load_file(a.weights).items() if k in backbone.state_dict()}, strict=False)
     backbone.eval().to(a.device)
     normal, bad, test = of_csv(a.data) if a.data.is_file() else of_folder(a.data)
-    normal = features(backbone, T.load(normal, a.size), a.device)
+    pictures = T.load(normal, a.size)
+    normal = features(backbone, pictures, a.device)
     bad = features(backbone, T.load(bad, a.size), a.device) if bad else None
     kinds = np.array([kind for _, kind, _ in test])
     masks = []
@@ -137,15 +146,16 @@ def main():
         masks.append(np.asarray(Image.open(m).convert("L").resize((a.size, a.size), Image.BILINEAR)) > 127 if m else np.zeros((a.size, a.size), bool))
     test = features(backbone, T.load([picture for picture, _, _ in test], a.size), a.device)
     masks = np.stack(masks).astype(np.uint8)
-    same = ("strategy", "norm", "seed", "epochs", "size", "batch", "lr", "d_lr", "data", "sub")
-    done = {tuple(({"d_lr": 1e-4} | json.loads(line))[k] for k in same) for line in a.out.read_text().splitlines()} if a.out.exists() else set()
+    same = ("strategy", "norm", "seed", "epochs", "size", "batch", "lr", "d_lr", "data", "sub", "adv", "margin")
+    usual = {"d_lr": 1e-4, "adv": R.Hyper.adv, "margin": R.MARGIN}
+    done = {tuple((usual | json.loads(line))[k] for k in same) for line in a.out.read_text().splitlines()} if a.out.exists() else set()
     for seed in map(int, a.seeds.split(",")):
         for strategy in a.strategies.split(","):
-            run = dict(data=a.data.resolve().name, strategy=strategy, norm=a.norm, seed=seed, epochs=a.epochs, size=a.size, batch=a.batch, lr=a.lr, d_lr=a.d_lr, sub=a.sub)
+            run = dict(data=a.data.resolve().name, strategy=strategy, norm=a.norm, seed=seed, epochs=a.epochs, size=a.size, batch=a.batch, lr=a.lr, d_lr=a.d_lr, sub=a.sub, adv=a.adv, margin=a.margin)
             if tuple(run[k] for k in same) in done:
                 continue
             start = time.perf_counter()
-            ae = train(a, strategy, a.norm, seed, backbone, normal, bad, lambda line: print(json.dumps(run | line), file=sys.stderr, flush=True))
+            ae = train(a, strategy, a.norm, seed, backbone, pictures, normal, bad, lambda line: print(json.dumps(run | line), file=sys.stderr, flush=True))
             line = json.dumps(run | evaluate(a, ae, test, kinds, masks) | {"seconds": round(time.perf_counter() - start, 1)})
             with a.out.open("a") as out:
                 out.write(line + "\n")

@@ -11,8 +11,8 @@ def against(outputs, target):
     return sum(BCE(o, torch.full_like(o, target)) for o in outputs)
 
 
-def step(strategy, d, real, bad, recon, recon_bad, update, sub):
-    """Losses of one step; `update` applies the discriminator's gradients."""
+def step(strategy, d, real, bad, recon, recon_bad, update, sub, weight=R.Hyper.adv, margin=R.MARGIN):
+    """Losses of one step; `update` applies the discriminator's gradients, `weight` is that of the adversarial term."""
     rec = R.reconstruction_loss(real, recon)
     if strategy == "recon":
         return dict(recon=rec, loss=rec)
@@ -26,7 +26,7 @@ def step(strategy, d, real, bad, recon, recon_bad, update, sub):
         update(d_loss)
         adv = against(d(fake), 1.0)
     else:
-        d_loss = R.low_energy(d(real)) + 0.5 * R.high_energy(d(bad)) + 0.5 * R.high_energy(d(detached))
+        d_loss = R.low_energy(d(real)) + 0.5 * R.high_energy(d(bad), margin) + 0.5 * R.high_energy(d(detached), margin)
         update(d_loss)
         adv = R.low_energy(d(fake))
-    return dict(d_loss=d_loss, recon=rec, adv=adv, loss=rec + 0.02 * adv)
+    return dict(d_loss=d_loss, recon=rec, adv=adv, loss=rec + weight * adv)
