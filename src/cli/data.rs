@@ -34,7 +34,11 @@ struct LayoutName {
 }
 
 fn layout() -> impl TypedValueParser<Value = LayoutName> {
-    let values = LAYOUTS.iter().map(|l| PossibleValue::new(l.name).aliases(l.others).help(l.looks));
+    let help = |l: &Layout| match l.others {
+        [] => l.looks.to_string(),
+        others => format!("{} (also as {})", l.looks, others.join(", ")),
+    };
+    let values = LAYOUTS.iter().map(|l| PossibleValue::new(l.name).aliases(l.others).help(help(l)));
     PossibleValuesParser::new(values).try_map(|name| Layout::find(&name).map(|layout| LayoutName { name, layout }))
 }
 

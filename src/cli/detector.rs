@@ -61,6 +61,12 @@ impl DetectorArgs {
         (self.method.detector)(options)
     }
 
+    /// The flags that were given and change nothing of `detector`.
+    pub fn unused(&self, detector: &dyn Detector) -> Vec<&'static str> {
+        let unused = detector.unused_options();
+        self.given.iter().map(|(name, _)| *name).filter(|name| unused.contains(name)).collect()
+    }
+
     pub fn detector(&self) -> Result<Arc<dyn Detector>> {
         self.detector_with(&BTreeMap::new())
     }

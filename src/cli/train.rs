@@ -6,7 +6,8 @@ use super::inputs::{expect_all_used, tell_hard_links, tell_left_out, tell_passed
 use super::log_file::LogFile;
 use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
-use crate::data::layout::{COARSE, Category, NORMAL, TrainSet};
+use crate::data::digest;
+use crate::data::layout::{COARSE, Category, NORMAL, Sample, TrainSet};
 use crate::detector::provenance::{Calibration, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
@@ -199,6 +200,18 @@ fn tell_classes(set: &TrainSet) {
     }
 }
 
+/// Pictures that are to be tested on, and trained on as well: scores of these say little.
+fn tell_tested(trained: &[&Sample], tested: &[Sample]) {
+    let groups = digest::equal(trained.iter().copied().chain(tested).map(|sample| &sample.source));
+    let both = groups.iter().filter(|group| group[0] < trained.len());
+    let mut both = both.flat_map(|group| group.iter().filter_map(|&i| i.checked_sub(trained.len())));
+    if let Some(first) = both.next() {
+        let (n, of) = (both.count() + 1, plural(tested.len(), "test picture"));
+        let first = tested[first].source.path().display();
+        warning!("{n} of {of} are trained on as well, as {first}: equal files (`ckaad data check` lists them)");
+    }
+}
+
 pub fn run(args: &Args) -> Result<bool> {
     let Named { dataset, root, normal_class, mut categories } = args.data.open()?;
     let by_steps = matches!(args.detector.detector()?.learning(), Learning::Steps(_));
@@ -216,7 +229,12 @@ pub fn run(args: &Args) -> Result<bool> {
     let architecture = setup.architecture()?;
     let detector = args.detector.detector_with(&setup.options)?;
     args.expect_to_matter(&*detector)?;
+    for flag in args.detector.unused(&*detector) {
+        let with = detector.options().text("strategy").map_or(String::new(), |name| format!(" with --strategy {name}"));
+        warning!("--{flag} changes nothing{with}");
+    }
     let epochs = setup.epochs();
+    let tested: Vec<Sample> = categories.iter().flat_map(|c| &c.test).flat_map(|set| &set.images).cloned().collect();
     let train = |c: Category| (c.name, c.train.map(|set| TrainSet { validation: c.validation, ..set }));
     let set = match (categories.len(), &args.normal) {
         (1, _) => train(categories.remove(0)).1?,
@@ -248,6 +266,8 @@ pub fn run(args: &Args) -> Result<bool> {
             None => note!("ckaad: {unused}"),
         }
     }
+    let anomalous = set.anomalous.iter().filter(|_| uses_anomalies);
+    tell_tested(&set.good.iter().chain(anomalous).collect::<Vec<_>>(), &tested);
     let backend = args.device.training_backend()?;
     let calibrate = match (args.folds, args.holdout) {
         _ if args.best_f1 => Calibrate::BestF1,

@@ -58,6 +58,11 @@ pub trait Detector: Debug + Send + Sync {
 
     fn learning(&self) -> Learning<'_>;
 
+    /// Options of the method that change nothing here, as others of them are.
+    fn unused_options(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
     /// Records scoring of a batch: one group of scored pictures; reports `map` (n, size, size, 1) and `score` (n, 1, 1, 1).
     fn scoring(&self, spec: &BatchSpec) -> Result<Program>;
 }

@@ -150,3 +150,19 @@ fn options_belong_to_their_method() {
     train(full(), &path, "--detector yolo").fails(2, &["yolo", "ckaad, patchcore"]);
     assert!(!path.exists());
 }
+
+/// A flag of one strategy beside another: the run is the same without it, and says so.
+#[test]
+fn options_that_change_nothing_are_named() {
+    let dir = folder();
+    let warnings = |flags: &str| {
+        let out = dir.path().join("m.safetensors");
+        let run = train(plain(), &out, &format!("--holdout 0 --force {flags}")).ok();
+        let lines = run.err.lines().filter_map(|l| l.split_once("changes nothing").map(|(flag, _)| flag.to_string()));
+        lines.map(|l| l.trim_start_matches("warning: ").trim().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(warnings("--strategy recon --margin 4 --sub 0.1 --lr 0.002"), ["--margin", "--sub"]);
+    assert_eq!(warnings("--strategy reconsub --adv 0.1 --sub 0.1"), ["--adv"]);
+    assert_eq!(warnings("--strategy gan --gamma 0.4 --d-lr 0.001"), ["--gamma"]);
+    assert_eq!(warnings("--strategy ckapatch --margin 4 --gamma 0.4"), [""; 0]);
+}

@@ -95,3 +95,31 @@ fn a_threshold_from_known_pictures_says_so() {
     ckaad(&["threshold", "--model", text(&own), "--value", "1"]).ok();
     assert_eq!((metadata(&own, "calibrated_on"), told(&own, "trained_on").len()), (None, 11));
 }
+
+/// The same picture to learn from and to test on, under another name; and an anomalous one that only some strategies learn from.
+#[test]
+fn training_on_test_pictures_says_so() {
+    let dir = folder();
+    let mut table = String::from("path,label,split\n");
+    for (from, label, split) in [
+        ("train/good/000.png", "good", "train"),
+        ("train/good/001.png", "good", "train"),
+        ("train/anomalous/000.png", "bad", "train"),
+        ("train/good/001.png", "good", "test"),
+        ("train/anomalous/000.png", "bad", "test"),
+        ("test/good/000.png", "good", "test"),
+    ] {
+        let name = format!("{split}-{}", from.replace('/', "-"));
+        std::fs::copy(full().join(from), dir.path().join(&name)).unwrap();
+        table += &format!("{name},{label},{split}\n");
+    }
+    let csv = dir.path().join("parts.csv");
+    std::fs::write(&csv, table).unwrap();
+    let warned = |more: &str| {
+        let run = train(&csv, &dir.path().join("m.safetensors"), &format!("--holdout 0 --batch-size 2 --force {more}")).ok();
+        run.err.lines().find(|line| line.contains("trained on as well")).unwrap_or_default().to_string()
+    };
+    assert!(warned("--strategy ckapatch").contains("warning: 2 of 3 test pictures are trained on as well, as "));
+    let alone = warned("--strategy recon");
+    assert!(alone.contains("1 of 3") && alone.contains("test-train-good-001.png"), "{alone}");
+}

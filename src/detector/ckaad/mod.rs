@@ -100,6 +100,10 @@ impl Detector for Ckaad {
         Learning::Steps(self)
     }
 
+    fn unused_options(&self) -> Vec<&'static str> {
+        self.strategy.unused_options(&self.hyper)
+    }
+
     fn scoring(&self, spec: &BatchSpec) -> Result<Program> {
         scoring::record(spec, self.normalization, self.judgement)
     }

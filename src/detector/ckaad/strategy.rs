@@ -83,6 +83,19 @@ impl Strategy {
         self == Strategy::ReconSub
     }
 
+    /// Options that a step is the same without.
+    pub fn unused_options(self, h: &Hyper) -> Vec<&'static str> {
+        let mut unused = match self.adversary(h) {
+            None => vec!["d-lr", "gamma", "adv", "margin"],
+            Some(Adversary { collected: None, .. }) => vec!["gamma", "margin"],
+            Some(_) => vec![],
+        };
+        if !self.subtracts() {
+            unused.push("sub");
+        }
+        unused
+    }
+
     /// Whether a step takes anomalous pictures beside normal ones.
     pub fn uses_anomalies(self) -> bool {
         self != Strategy::Recon
