@@ -159,7 +159,7 @@ fn options_that_change_nothing_are_named() {
         let out = dir.path().join("m.safetensors");
         let run = train(plain(), &out, &format!("--holdout 0 --force {flags}")).ok();
         let lines = run.err.lines().filter_map(|l| l.split_once("changes nothing").map(|(flag, _)| flag.to_string()));
-        lines.map(|l| l.trim_start_matches("warning: ").trim().to_string()).collect::<Vec<_>>()
+        lines.map(|l| l.trim_start_matches("ckaad: warning: ").trim().to_string()).collect::<Vec<_>>()
     };
     assert_eq!(warnings("--strategy recon --margin 4 --sub 0.1 --lr 0.002"), ["--margin", "--sub"]);
     assert_eq!(warnings("--strategy reconsub --adv 0.1 --sub 0.1"), ["--adv"]);

@@ -116,7 +116,8 @@ fn training_on_test_pictures_says_so() {
     let csv = dir.path().join("parts.csv");
     std::fs::write(&csv, table).unwrap();
     let warned = |more: &str| {
-        let run = train(&csv, &dir.path().join("m.safetensors"), &format!("--holdout 0 --batch-size 2 --force {more}")).ok();
+        let run =
+            train(&csv, &dir.path().join("m.safetensors"), &format!("--holdout 0 --batch-size 2 --force {more}")).ok();
         run.err.lines().find(|line| line.contains("trained on as well")).unwrap_or_default().to_string()
     };
     assert!(warned("--strategy ckapatch").contains("warning: 2 of 3 test pictures are trained on as well, as "));
