@@ -47,6 +47,17 @@ fn scores_are_the_emulators_in_any_order() {
     }
 }
 
+/// The oldest driver that is accepted lacks the functions that came after it, and training needs none of them.
+#[test]
+fn the_oldest_driver_suffices() {
+    let dir = folder();
+    let mut command = training(full(), &dir.path().join("m.safetensors"), "--strategy ckapatch --device cuda");
+    command.env("LD_LIBRARY_PATH", driver()).env("PTXSIM_DRIVER", "12.1");
+    run(command).ok();
+    let pictures = full().join("test/good");
+    run(with_card(&scoring(text(&pictures)), &[("PTXSIM_DRIVER", "12.1")])).ok();
+}
+
 /// Training, too, in three orders: the model file has the same bytes.
 #[test]
 fn models_are_the_same_in_any_order() {

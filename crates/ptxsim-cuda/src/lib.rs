@@ -5,7 +5,7 @@
 //! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `assemble`, `perform`, `lend`
 //! and `leaks` (streams, captures, launches; graphs by their nodes; the work itself; host memory in kernels; what is left at the end),
 //! `driver` and `lock` (all state, and the place that calls take it from), `queue`, `races`, `graph`,
-//! `table`, `host`, `work`, `clock`, and `settings`, `since`, `card`, `report`, `status`.
+//! `table`, `host`, `work`, `clock`, `symbols` (names that older drivers lack), and `settings`, `since`, `card`, `report`, `status`.
 
 // The names are the API's.
 #![allow(non_snake_case)]
@@ -29,5 +29,6 @@ mod settings;
 mod since;
 mod status;
 mod submit;
+mod symbols;
 mod table;
 mod work;

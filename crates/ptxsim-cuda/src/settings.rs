@@ -96,12 +96,19 @@ fn cards() -> Vec<&'static Card> {
 }
 
 /// `12.4` as 12040.
+fn version(text: &str) -> Option<i32> {
+    let (major, minor) = text.split_once('.')?;
+    Some(1000 * major.parse::<i32>().ok()? + 10 * minor.parse::<i32>().ok()?)
+}
+
 fn driver() -> i32 {
     let Some(text) = var("PTXSIM_DRIVER") else { return 12_090 };
-    let parsed = text
-        .split_once('.')
-        .and_then(|(major, minor)| Some(1000 * major.parse::<i32>().ok()? + 10 * minor.parse::<i32>().ok()?));
-    parsed.unwrap_or_else(|| wrong("PTXSIM_DRIVER", &text, "the newest CUDA it supports, as 12.4"))
+    version(&text).unwrap_or_else(|| wrong("PTXSIM_DRIVER", &text, "the newest CUDA it supports, as 12.4"))
+}
+
+/// The driver that is asked for, if one is and it is understood.
+pub fn asked_driver() -> Option<i32> {
+    version(&var("PTXSIM_DRIVER")?)
 }
 
 /// `cuMemAlloc_v2:3,cuEventCreate:1:CUDA_ERROR_OUT_OF_MEMORY`.

@@ -1,4 +1,4 @@
-//! Which CUDA brought a function that is real here, by cudarc's lists: what is newer than the driver, `cuGetProcAddress` does not find.
+//! Which CUDA brought a function that is real here, by cudarc's lists: what is newer than the driver, nobody finds.
 
 /// Functions by the first version that has them. All others are older than the oldest list, that of 11.4.
 const SINCE: &[(i32, &[&str])] = &[
@@ -73,10 +73,14 @@ const SINCE: &[(i32, &[&str])] = &[
     (13_020, &["cuGraphNodeGetParams"]),
 ];
 
+/// Functions that a driver of this CUDA does not have.
+pub fn newer(driver: i32) -> impl Iterator<Item = &'static str> {
+    SINCE.iter().filter(move |(first, _)| *first > driver).flat_map(|(_, names)| names.iter().copied())
+}
+
 /// Whether a driver of this CUDA has a function.
 pub fn has(driver: i32, name: &str) -> bool {
-    let newer = |(first, names): &(i32, &[&str])| *first > driver && names.contains(&name);
-    !SINCE.iter().any(newer)
+    !newer(driver).any(|absent| absent == name)
 }
 
 #[cfg(test)]

@@ -241,6 +241,8 @@ fn older_driver() -> Fallible {
         let (mut at, mut state) = (null_mut(), sys::CUdriverProcAddressQueryResult::CU_GET_PROC_ADDRESS_SUCCESS);
         let answer = unsafe { sys::cuGetProcAddress_v2(name.as_ptr(), &mut at, 13_000, 0, &mut state) };
         println!("{} {answer:?} {state:?}", name.to_string_lossy());
+        let library = unsafe { libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_LAZY) };
+        println!("dlsym {} {}", name.to_string_lossy(), !unsafe { libc::dlsym(library, name.as_ptr()) }.is_null());
     }
     let new = c".version 8.9\n.target sm_80\n.address_size 64\n.visible .entry none() { ret; }";
     println!("{:?}", unsafe { result::module::load_data(new.as_ptr().cast()) }.map_err(|e| e.0));
@@ -436,6 +438,7 @@ fn an_older_driver_lacks_what_is_newer() {
         ("cuGetProcAddress", there),
     ] {
         assert!(said.contains(&format!("{name} {answer}\n")), "{name}: {said}{told}");
+        assert!(said.contains(&format!("dlsym {name} {}\n", answer == there)), "{name}: {said}{told}");
     }
     assert!(said.contains("Err(CUDA_ERROR_UNSUPPORTED_PTX_VERSION)"), "{said}");
     let why = "PTX .version 8.9 is newer than this driver, which supports CUDA 12.1 and reads .version 8.1: set PTXSIM_DRIVER to the CUDA";
