@@ -44,6 +44,12 @@ impl Error {
         Error::Io { path: path.as_ref().to_path_buf(), source }
     }
 
+    /// What could not be read, and what was expected there.
+    pub fn unread(path: impl AsRef<Path>, source: std::io::Error, expected: &str) -> Self {
+        let kind = source.kind();
+        Self::io(path, std::io::Error::new(kind, format!("{source}; expected {expected}")))
+    }
+
     pub fn kind(&self) -> Kind {
         match self {
             Error::Io { .. } => Kind::Io,

@@ -159,7 +159,8 @@ pub fn is_metric(name: &str) -> bool {
 impl Experiment {
     /// Reads a file. Errors name it, and of an unknown key the nearest that is known.
     pub fn open(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|e| Error::unread(path, e, "a grid as in experiments/*.toml"))?;
         Self::parse(&text).map_err(|e| e.within(path.display()))
     }
 

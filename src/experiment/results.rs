@@ -4,7 +4,7 @@ use super::grid::Cell;
 use crate::error::{Error, Result};
 use crate::metrics::f1::BestF1;
 use crate::report::evaluation::Known;
-use crate::score::evaluate::{Evaluation, Metrics, NoMask};
+use crate::score::evaluate::{Evaluation, Metrics, NoMask, Truth};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,6 +42,9 @@ pub struct CategoryResult {
     /// Pictures whose masks could not be read, and which count in image metrics only.
     #[serde(default)]
     pub unreadable_masks: usize,
+    /// Anomalous pictures that have no mask, or one that marks nothing, where others have one; they count in image metrics only, too.
+    #[serde(default)]
+    pub unmarked: usize,
     /// Pictures that the model was trained on, and such that only its threshold was taken from.
     #[serde(default)]
     pub trained_on: usize,
@@ -53,6 +56,8 @@ impl CategoryResult {
     pub fn new(category: &str, e: &Evaluation, known: &Known) -> Self {
         let of =
             |anomalous: bool| e.pictures.iter().filter(|p| p.image.anomalous == anomalous).map(|p| p.score).collect();
+        let marked = e.pictures.iter().any(|p| matches!(p.truth, Truth::Marked(_)));
+        let unmarked = e.without_mask(|why| matches!(why, NoMask::Missing | NoMask::Empty));
         let auroc = |(kind, _, m): &(String, usize, Metrics)| Some((kind.clone(), m.image_auroc?));
         CategoryResult {
             category: category.into(),
@@ -62,6 +67,7 @@ impl CategoryResult {
             anomalous_scores: of(true),
             unreadable: e.unreadable.len(),
             unreadable_masks: e.without_mask(|why| matches!(why, NoMask::Unreadable(_))),
+            unmarked: if marked { unmarked } else { 0 },
             trained_on: known.trained_on.len(),
             calibrated_on: known.calibrated_on.len(),
         }

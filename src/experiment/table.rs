@@ -146,6 +146,9 @@ impl<'a> Part<'a> {
         notes.extend(
             self.counted(|r| r.unreadable_masks, "masks could not be read; their pictures count in image metrics only"),
         );
+        let unmarked =
+            "test pictures are anomalous and have no mask, or an empty one; they count in image metrics only";
+        notes.extend(self.counted(|r| r.unmarked, unmarked));
         let trained = "test pictures were trained on; new ones would be told apart less well";
         notes.extend(self.counted(|r| r.trained_on, trained));
         notes.extend(

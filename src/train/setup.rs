@@ -138,17 +138,22 @@ impl Setup {
     }
 }
 
+/// Jaro-Winkler similarity from which on a name may be a misspelt one.
+const ALIKE: f64 = 0.7;
+
 /// Refuses a name that is none of those known, and says which one it is nearest to.
 pub fn expect_known(name: &str, known: &[&str], place: &str) -> Result<()> {
     if known.contains(&name) {
         return Ok(());
     }
-    let alike = |k: &&&str| (strsim::jaro_winkler(name, k) * 1e6) as u64;
-    let nearest = known.iter().max_by_key(alike).copied().unwrap_or_default();
-    Err(Error::Invalid(format!(
-        "{place}: '{name}' is not known; did you mean '{nearest}'? Known are {}",
-        known.join(", ")
-    )))
+    // Part of a name counts as much as a name that is nearly spelt so.
+    let alike = |k: &str| if !name.is_empty() && k.contains(name) { 1.0 } else { strsim::jaro_winkler(name, k) };
+    let nearest = known.iter().copied().max_by(|a, b| alike(a).total_cmp(&alike(b)).then(b.cmp(a)));
+    let hint = match nearest.filter(|k| alike(k) > ALIKE) {
+        Some(nearest) => format!("; did you mean '{nearest}'? Known are"),
+        None => ": known are".into(),
+    };
+    Err(Error::Invalid(format!("{place}: '{name}' is not known{hint} {}", known.join(", "))))
 }
 
 /// `--backbone resnet18 --layers 2,3 --lr 0.001`

@@ -40,6 +40,34 @@ fn wrong_use_exits_with_2() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "nothing half-written");
 }
 
+/// What is not there is named with what was expected.
+#[test]
+fn what_is_not_there_was_expected_to_be_something() {
+    let gone = "gone/nothing";
+    for command in [
+        &["score", "--model", gone, "x.png"][..],
+        &["eval", "--model", gone, "--normal", "x"],
+        &["threshold", "--model", gone, "x.png"],
+        &["info", gone],
+    ] {
+        ckaad(command).fails(2, &[gone, "No such file", "expected a model file, as `ckaad train` writes it"]);
+    }
+    let dir = folder();
+    let out = dir.path().join("split.csv");
+    let good = full().join("train/good");
+    for (flag, what) in [("--normal", "normal pictures"), ("--anomalous", "anomalous pictures"), ("--masks", "masks")] {
+        let mut args = vec!["data", "split", "--out", text(&out)];
+        for other in ["--normal", "--anomalous", "--masks"] {
+            args.extend([other, if other == flag { gone } else { text(&good) }]);
+        }
+        ckaad(&args).fails(2, &[gone, "No such file", &format!("expected a folder of {what}")]);
+    }
+    let model = dir.path().join("m.safetensors");
+    ckaad(&["train", "--normal", gone, "--out", text(&model)])
+        .fails(2, &[gone, "expected a folder of normal pictures"]);
+    ckaad(&["experiment", gone, "--root", ".", "--out", text(&out)]).fails(2, &[gone, "expected a grid"]);
+}
+
 #[test]
 fn datasets_that_cannot_be_used() {
     let dir = folder();

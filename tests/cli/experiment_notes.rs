@@ -201,6 +201,28 @@ fn what_was_replaced_is_trained_again() {
     assert_eq!(results(&out).len(), 3);
 }
 
+/// Pixel metrics of some of the anomalous pictures alone look like those of all: the table says so, also of results made before.
+#[test]
+fn pictures_without_masks_are_noted() {
+    let dir = folder();
+    let (out, data) = (dir.path().join("out"), dir.path().join("data"));
+    let file = file(dir.path(), RECON, 1);
+    copy(full(), &data);
+    of_data(&file, &data);
+    let note = "test pictures are anomalous and have no mask, or an empty one; they count in image metrics only";
+    ckaad(&args(&file, &out)).ok();
+    assert!(!table(&out).contains(note));
+    let mut marks: Vec<PathBuf> =
+        fs::read_dir(data.join("ground_truth/hole")).unwrap().map(|e| e.unwrap().path()).collect();
+    marks.sort();
+    fs::remove_file(&marks[0]).unwrap();
+    write_png(&marks[1], 64, 64, |_, _| [0; 3]);
+    for _ in 0..2 {
+        ckaad(&args(&file, &out)).ok();
+        assert!(table(&out).contains(&format!("2 of 9 {note}")), "{}", table(&out));
+    }
+}
+
 /// Lines of earlier versions, with digests of names and sizes and without what is counted now, are others' and stay.
 #[test]
 fn results_of_earlier_versions_stay() {
@@ -210,7 +232,7 @@ fn results_of_earlier_versions_stay() {
     ckaad(&args(&file, &out)).ok();
     let mut line = results(&out).remove(0);
     line["inputs"]["pictures"] = "0123456789abcdef".into();
-    for key in ["unreadable_masks", "trained_on", "calibrated_on"] {
+    for key in ["unreadable_masks", "unmarked", "trained_on", "calibrated_on"] {
         line["results"][0].as_object_mut().unwrap().remove(key).expect("counted");
     }
     fs::write(out.join("results.jsonl"), format!("{line}\n")).unwrap();

@@ -44,8 +44,8 @@ fn published_layouts_one_folder_deeper() {
     for object in ["bottle", "screw"] {
         mvtec(&at("mvtec").join(object));
     }
-    batch(&at("cifar").join("cifar-10-batches-bin/data_batch_1.bin"), &[0]);
-    batch(&at("cifar").join("cifar-10-batches-bin/test_batch.bin"), &[0]);
+    batch(&at("cifar-10-batches-bin").join("data_batch_1.bin"), &[0]);
+    batch(&at("cifar-10-batches-bin").join("test_batch.bin"), &[0]);
     for (name, layout) in [
         ("chest_xray", "chest_xray"),
         ("ISIC2018", "isic2018"),
@@ -55,7 +55,7 @@ fn published_layouts_one_folder_deeper() {
         ("VisA", "visa"),
         ("mvtec_ad_2", "mvtec2"),
         ("mvtec", "folder"),
-        ("cifar", "cifar10"),
+        ("cifar-10-batches-bin", "cifar10"),
     ] {
         let (inside, around) = (at(name), dir.path().join(format!("around_{name}")));
         write(&around, "readme.txt", "unpacked");
@@ -104,6 +104,40 @@ fn what_lies_beside_it_is_said_and_of_several_none_is_taken() {
     }
     let message = error(datasets.path(), &Options::default());
     assert!(message.contains("a (layout folder), ") && message.contains("b (layout folder)"), "{message}");
+
+    // What their owners put into a folder, beside categories of others.
+    for (name, inside) in [("cifar-10-batches-bin", "cifar-10-batches-bin"), ("src", "src/elpv_dataset/data")] {
+        let mixed = folder();
+        mvtec(&mixed.path().join("bottle"));
+        batch(&mixed.path().join("cifar-10-batches-bin/data_batch_1.bin"), &[0]);
+        if name == "src" {
+            fs::remove_dir_all(mixed.path().join("cifar-10-batches-bin")).unwrap();
+            pictures(mixed.path(), &format!("{inside}/images/cell0001.png"));
+            write(mixed.path(), &format!("{inside}/labels.csv"), "images/cell0001.png 0.0 mono\n");
+        }
+        let message = error(mixed.path(), &Options::default());
+        for words in ["a folder of several: name one of ", "bottle (layout folder)", &format!("{name} (layout ")] {
+            assert!(message.contains(words), "no \"{words}\" in {message}");
+        }
+    }
+    // Two datasets in one folder, as Kermany et al. publish theirs, and that in another.
+    let archive = folder();
+    let data = archive.path().join("CellData");
+    chest_xray(&data.join("chest_xray"));
+    for split in ["train", "test"] {
+        pictures(
+            &data,
+            &format!(
+                "OCT/{split}/NORMAL/1.jpeg OCT/{split}/CNV/1.jpeg OCT/{split}/DME/1.jpeg OCT/{split}/DRUSEN/1.jpeg"
+            ),
+        );
+    }
+    for root in [archive.path(), &data] {
+        let message = error(root, &Options::default());
+        for words in ["name one of ", "OCT (layout oct2017)", "chest_xray (layout chest_xray)"] {
+            assert!(message.contains(words), "no \"{words}\" in {message}");
+        }
+    }
 }
 
 /// Defects in `train` that `test` has, too, are labelled, with masks or without.

@@ -302,6 +302,11 @@ fn isic2018() {
     assert_eq!(summary(&other), "train MEL 1, train VASC 1, train -NV 1, test -BCC 1, test -NV 1");
     assert!(error(root, &with_normal(&["XY"])).contains("--normal-class XY: not in"));
     table("Validation", "");
+    let lost = root.join(format!("{0}/{0}.csv", name("Validation", "GroundTruth")));
+    fs::remove_file(&lost).unwrap();
+    let message = error(root, &Options::default());
+    let expected = "expected the classes of the validation set, which is tested on; the archive ISIC2018_Task3_Validation_GroundTruth.zip";
+    assert!(message.starts_with(&lost.display().to_string()) && message.contains(expected), "{message}");
     fs::write(root.join(format!("{0}/{0}.csv", name("Training", "GroundTruth"))), "id,MEL\n").unwrap();
     assert!(error(root, &Options::default()).contains("expected image,MEL,NV"));
 }
@@ -320,6 +325,19 @@ fn chest_xray_and_oct2017() {
     assert_eq!(summary(&category), ["train", "validation", "test"].map(kinds).join(", "));
     assert!(category.train.as_ref().unwrap().passed_over.to_string().contains("folder chest_xray (1 picture)"));
     assert!(category.notes[0].contains("4 pictures for validation"), "{:?}", category.notes);
+    // As at Mendeley; one that is of neither cause stays what its folder says.
+    let root = dir.path().join("ZhangLabData");
+    for split in ["train", "test"] {
+        pictures(&root, &format!("{split}/NORMAL/NORMAL-1-0001.jpeg {split}/PNEUMONIA/BACTERIA-10-0001.jpeg"));
+        pictures(&root, &format!("{split}/PNEUMONIA/VIRUS-11-0001.jpeg {split}/PNEUMONIA/antiviruses.jpeg"));
+    }
+    let category = only(open(&root, "chest_xray"));
+    let kinds = |split: &str| {
+        format!("{split} NORMAL 1, {split} -PNEUMONIA 1, {split} -PNEUMONIA_bacteria 1, {split} -PNEUMONIA_virus 1")
+    };
+    assert_eq!(summary(&category), ["train", "test"].map(kinds).join(", "));
+    let told = "2 pictures of PNEUMONIA whose names say neither bacteria nor virus";
+    assert!(category.notes.iter().any(|note| note == told), "{:?}", category.notes);
 
     let root = dir.path().join("OCT2017");
     for class in ["CNV", "DME", "DRUSEN", "NORMAL"] {
@@ -429,7 +447,7 @@ fn cifar10_in_batches() {
     let pickled = write(root, "py/data_batch_1", "").parent().unwrap().to_path_buf();
     assert!(error(&pickled, &Options::default()).contains("expected the binary one"));
     // A batch that is not there is told; the others are read.
-    let category = only(open(root, "cifar10"));
+    let category = only(open(&inside, "cifar10"));
     let why = category.test.unwrap_err().to_string();
     assert!(why.contains("no pictures to test on; left out: "), "{why}");
     let train = category.train.unwrap();

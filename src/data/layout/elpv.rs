@@ -23,8 +23,8 @@ pub const LAYOUT: Layout = Layout {
     read,
 };
 
-/// Where the repository has them.
-const INSIDE: &str = "src/elpv_dataset/data";
+/// Where the repository's folder `src` has them.
+const INSIDE: &str = "elpv_dataset/data";
 
 /// The folder of the table and the pictures.
 fn folder(root: &Path) -> Option<PathBuf> {

@@ -188,6 +188,7 @@ impl TrainSet {
     /// All pictures below a folder of normal ones and, if there is one, a folder of anomalous ones.
     pub fn of_folders(normal: &Path, anomalous: Option<&Path>, masks: Option<&Path>) -> Result<Self> {
         let mut set = Self::default();
+        expect_there([(Some(normal), "normal pictures"), (anomalous, "anomalous pictures"), (masks, "masks")])?;
         set.good = samples(set.passed_over.pictures(normal, masks.as_slice())?, NORMAL[0], false).collect();
         if let Some(folder) = anomalous {
             set.anomalous = samples(set.passed_over.pictures(folder, masks.as_slice())?, COARSE, true).collect();
@@ -195,6 +196,16 @@ impl TrainSet {
         expect_apart(&set.good, &set.anomalous)?;
         Ok(set)
     }
+}
+
+/// Refuses folders that are not there at all, which were mistyped, by what they are of.
+fn expect_there(given: [(Option<&Path>, &str); 3]) -> Result<()> {
+    for (folder, what) in given.into_iter().filter_map(|(folder, what)| Some((folder?, what))) {
+        if !folder.is_dir() {
+            entries(folder).map_err(|e| Error::unread(folder, e, &format!("a folder of {what}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses pictures that are normal and anomalous at once, by whatever names their folders go.
@@ -272,10 +283,7 @@ impl TestSet {
     /// masks' folder lies in one of the others, or one of them in it, no file is taken for both.
     pub fn of_folders(normal: Option<&Path>, anomalous: Option<&Path>, masks: Option<&Path>) -> Result<Self> {
         let mut set = Self::default();
-        // What is not there at all was mistyped.
-        for folder in [normal, anomalous, masks].into_iter().flatten().filter(|f| !f.is_dir()) {
-            entries(folder).map_err(|e| Error::io(folder, e))?;
-        }
+        expect_there([(normal, "normal pictures"), (anomalous, "anomalous pictures"), (masks, "masks")])?;
         let root = masks;
         let pictures: Vec<&Path> = normal.into_iter().chain(anomalous).collect();
         // Masks in the very folder of the pictures are found beside them.

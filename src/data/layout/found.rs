@@ -18,6 +18,8 @@ pub struct Found {
     pub passed_over: PassedOver,
     /// Rows and folders that cannot be used, each with the reason, which names it.
     pub left_out: Vec<String>,
+    /// The same of masks, which only tests need.
+    pub left_out_masks: Vec<String>,
     /// Masks that belong to no picture.
     pub masks_of_none: Vec<PathBuf>,
     /// What is not as it should be and yet keeps nobody from using what there is.
@@ -77,11 +79,8 @@ impl Found {
 
     /// The category, of what was found below `root`.
     pub fn category(mut self, name: impl Into<String>, root: &Path) -> Category {
-        let more = self.left_out.len().saturating_sub(NAMED);
-        self.left_out.truncate(NAMED);
-        if more > 0 {
-            self.left_out.push(format!("{} {}", plural(more, "more row"), "or folders, for reasons like these"));
-        }
+        shorten(&mut self.left_out);
+        shorten(&mut self.left_out_masks);
         let (mut train, mut test, mut validation) = (TrainSet::default(), TestSet::default(), vec![]);
         for (split, sample) in self.samples {
             match (split, sample.anomalous) {
@@ -95,7 +94,8 @@ impl Found {
         test.images.sort_by(|a, b| a.kind.cmp(&b.kind));
         (train.passed_over, test.passed_over) = (self.passed_over.clone(), self.passed_over);
         test.masks_of_none = self.masks_of_none;
-        (train.left_out, test.left_out) = (self.left_out.clone(), self.left_out);
+        train.left_out = self.left_out.clone();
+        test.left_out = [self.left_out, self.left_out_masks].concat();
         let missing = |what: &str, left_out: &[String]| {
             let others = if left_out.len() > 1 { "; ..." } else { "" };
             let why = left_out.first().map_or(String::new(), |why| format!("; left out: {why}{others}"));
@@ -111,6 +111,15 @@ impl Found {
         };
         let (passed_over, problems, notes) = (PassedOver::default(), self.problems, self.notes);
         Category { name: name.into(), train, validation, test, passed_over, problems, notes }.telling_of_validation()
+    }
+}
+
+/// Counts what is not among the first.
+fn shorten(left_out: &mut Vec<String>) {
+    let more = left_out.len().saturating_sub(NAMED);
+    left_out.truncate(NAMED);
+    if more > 0 {
+        left_out.push(format!("{} {}", plural(more, "more row"), "or folders, for reasons like these"));
     }
 }
 

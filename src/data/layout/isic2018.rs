@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::found::{Found, normal_classes};
 use super::records::{self, Said};
 use super::{Category, Layout, Options, Sample, Split};
-use crate::error::{Result, plural};
+use crate::error::{Error, Result, plural};
 use crate::invalid;
 
 const CLASSES: [&str; 7] = ["MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC"];
@@ -57,6 +57,11 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
 /// Names of pictures with their classes.
 fn classes(folder: &Path, part: &str, found: &mut Found) -> Result<HashMap<String, &'static str>> {
     let file = folder.join(format!("ISIC2018_Task3_{part}_GroundTruth.csv"));
+    if let Err(e) = std::fs::metadata(&file) {
+        let what = if part == "Training" { "training set" } else { "validation set, which is tested on" };
+        let expected = format!("the classes of the {what}; the archive ISIC2018_Task3_{part}_GroundTruth.zip has them");
+        return Err(Error::unread(&file, e, &expected));
+    }
     let (header, records) = records::read(&file, &mut found.left_out)?;
     let mut columns: Vec<(usize, &str)> = Vec::new();
     for class in CLASSES {

@@ -16,12 +16,12 @@ pub struct Place {
 
 /// Finds the dataset in `root` (a folder, or a CSV file) in the layout given, or in the first that recognises it. What is not
 /// recognised itself may hold one folder that is. What none fits is taken for [`folder::LAYOUT`], whose errors say what was expected.
-pub fn place(root: &Path, layout: Option<&'static Layout>) -> Result<Place> {
-    let tried = layout.map_or_else(|| LAYOUTS.iter().collect(), |asked| vec![asked]);
+pub fn place(root: &Path, asked: Option<&'static Layout>) -> Result<Place> {
+    let tried = asked.map_or_else(|| LAYOUTS.iter().collect(), |one| vec![one]);
     let recognised = |root: &Path| tried.iter().copied().find(|layout| (layout.recognise)(root));
     let here = |layout| Ok(Place { root: root.to_path_buf(), layout, note: None });
     let own = recognised(root);
-    match own.or(layout) {
+    match own.or(asked) {
         Some(layout) if own.is_some() && (layout.name != folder::LAYOUT.name || folder::is_category(root)) => {
             return here(layout);
         }
@@ -42,9 +42,15 @@ pub fn place(root: &Path, layout: Option<&'static Layout>) -> Result<Place> {
             folders.iter().filter(|f| f != found).for_each(|f| beside.folder(&name_of(f), f));
             let beside = if beside.is_empty() { "".into() } else { format!("; passed over beside it: {beside}") };
             let note = format!("{}: the dataset is its folder \"{}\"{beside}", root.display(), name_of(found));
-            Ok(Place { root: found.to_path_buf(), layout, note: Some(note) })
+            // Folders of categories may be datasets of their own, or hold the only one.
+            let inner = match general.contains(&layout.name) {
+                true => place(found, asked)?,
+                false => Place { root: found.to_path_buf(), layout, note: None },
+            };
+            let note = [Some(note), inner.note].into_iter().flatten().collect::<Vec<_>>().join("; ");
+            Ok(Place { note: Some(note), ..inner })
         }
-        (_, []) => here(layout.unwrap_or(&folder::LAYOUT)),
+        (_, []) => here(asked.unwrap_or(&folder::LAYOUT)),
         (_, several) => {
             let each = |(found, layout): &(&PathBuf, &Layout)| format!("{} (layout {})", found.display(), layout.name);
             let each = several.iter().map(each).collect::<Vec<_>>().join(", ");

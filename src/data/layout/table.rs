@@ -95,7 +95,10 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
         masks.retain(|mask| {
             let there = mask.is_file();
             if !there {
-                refuse(format!("there is no file {}; its picture is taken without that mask", mask.display()));
+                let (file, mask) = (file.display(), mask.display());
+                let why =
+                    format!("{file}: line {line}: there is no file {mask}; its picture is taken without that mask");
+                found.left_out_masks.push(why);
             }
             there
         });
@@ -146,7 +149,7 @@ fn refuse_marks(file: &Path, masks: &[(usize, PathBuf, String)], categories: &mu
         ))
     };
     for (category, why) in masks.par_iter().filter_map(wrong).collect::<Vec<_>>() {
-        categories.entry(category).or_default().left_out.push(why);
+        categories.entry(category).or_default().left_out_masks.push(why);
     }
 }
 

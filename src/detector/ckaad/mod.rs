@@ -115,15 +115,19 @@ impl Steps for Ckaad {
     }
 
     fn losses(&self) -> &'static [&'static str] {
-        if self.strategy.subtracts() {
-            &["recon", "recon_anomalous", "loss"]
-        } else {
-            &["d_loss", "recon", "adv", "loss"]
+        match self.strategy.adversary(&self.hyper) {
+            None if self.strategy.subtracts() => &["recon", "recon_anomalous", "loss"],
+            None => &["recon", "loss"],
+            Some(_) => &["d_loss", "recon", "adv", "loss"],
         }
     }
 
     fn shown(&self) -> &'static [&'static str] {
-        if self.strategy.subtracts() { &["recon", "recon_anomalous"] } else { &["recon", "d_loss", "adv"] }
+        match self.strategy.adversary(&self.hyper) {
+            None if self.strategy.subtracts() => &["recon", "recon_anomalous"],
+            None => &["recon"],
+            Some(_) => &["recon", "d_loss", "adv"],
+        }
     }
 
     fn record(&self, spec: &StepSpec) -> Result<Vec<Program>> {
