@@ -43,8 +43,9 @@ pub struct CategoryResult {
     #[serde(default)]
     pub unreadable_masks: usize,
     /// Anomalous pictures that have no mask, or one that marks nothing, where others have one; they count in image metrics only, too.
+    /// Earlier versions did not count them.
     #[serde(default)]
-    pub unmarked: usize,
+    pub unmarked: Option<usize>,
     /// Pictures that the model was trained on, and such that only its threshold was taken from.
     #[serde(default)]
     pub trained_on: usize,
@@ -67,7 +68,7 @@ impl CategoryResult {
             anomalous_scores: of(true),
             unreadable: e.unreadable.len(),
             unreadable_masks: e.without_mask(|why| matches!(why, NoMask::Unreadable(_))),
-            unmarked: if marked { unmarked } else { 0 },
+            unmarked: Some(if marked { unmarked } else { 0 }),
             trained_on: known.trained_on.len(),
             calibrated_on: known.calibrated_on.len(),
         }
@@ -83,7 +84,7 @@ impl CategoryResult {
         match metric {
             _ if self.normal_scores.is_empty() => "no normal test picture",
             _ if self.anomalous_scores.is_empty() => "no anomalous test picture",
-            "pixel_auroc" | "aupro30" => "no mask",
+            "pixel_auroc" | "aupro30" => "no mask that marks anything",
             "accuracy_at_validation" => "no validation pictures of both kinds",
             _ => "not defined by the test pictures",
         }

@@ -148,7 +148,13 @@ impl<'a> Part<'a> {
         );
         let unmarked =
             "test pictures are anomalous and have no mask, or an empty one; they count in image metrics only";
-        notes.extend(self.counted(|r| r.unmarked, unmarked));
+        notes.extend(self.counted(|r| r.unmarked.unwrap_or(0), unmarked));
+        let uncounted = |r: &CategoryResult| r.unmarked.is_none() && r.metrics.contains_key("pixel_auroc");
+        if self.asked.iter().filter_map(|a| a.result).any(uncounted) {
+            notes.push(
+                "Some results are by an earlier version, which did not count anomalous pictures without a mask.".into(),
+            );
+        }
         let trained = "test pictures were trained on; new ones would be told apart less well";
         notes.extend(self.counted(|r| r.trained_on, trained));
         notes.extend(

@@ -146,8 +146,10 @@ pub fn expect_known(name: &str, known: &[&str], place: &str) -> Result<()> {
     if known.contains(&name) {
         return Ok(());
     }
-    // Part of a name counts as much as a name that is nearly spelt so.
-    let alike = |k: &str| if !name.is_empty() && k.contains(name) { 1.0 } else { strsim::jaro_winkler(name, k) };
+    let lower = name.to_lowercase();
+    // A word of a name counts as much as a name that is nearly spelt so.
+    let word = |k: &str| k.split(['-', '_']).any(|word| word == lower);
+    let alike = |k: &str| if word(k) { 1.0 } else { strsim::jaro_winkler(&lower, &k.to_lowercase()) };
     let nearest = known.iter().copied().max_by(|a, b| alike(a).total_cmp(&alike(b)).then(b.cmp(a)));
     let hint = match nearest.filter(|k| alike(k) > ALIKE) {
         Some(nearest) => format!("; did you mean '{nearest}'? Known are"),

@@ -44,8 +44,11 @@ fn published_layouts_one_folder_deeper() {
     for object in ["bottle", "screw"] {
         mvtec(&at("mvtec").join(object));
     }
-    batch(&at("cifar-10-batches-bin").join("data_batch_1.bin"), &[0]);
-    batch(&at("cifar-10-batches-bin").join("test_batch.bin"), &[0]);
+    batch(&at("cifar").join("cifar-10-batches-bin/data_batch_1.bin"), &[0]);
+    batch(&at("cifar").join("cifar-10-batches-bin/test_batch.bin"), &[0]);
+    pictures(&at("elpv-dataset"), "src/elpv_dataset/data/images/0.png src/elpv_dataset/data/images/1.png");
+    let table = "images/0.png 0.0 mono\nimages/1.png 0.0 mono\n";
+    write(&at("elpv-dataset"), "src/elpv_dataset/data/labels.csv", table);
     for (name, layout) in [
         ("chest_xray", "chest_xray"),
         ("ISIC2018", "isic2018"),
@@ -55,7 +58,8 @@ fn published_layouts_one_folder_deeper() {
         ("VisA", "visa"),
         ("mvtec_ad_2", "mvtec2"),
         ("mvtec", "folder"),
-        ("cifar-10-batches-bin", "cifar10"),
+        ("cifar", "cifar10"),
+        ("elpv-dataset", "elpv"),
     ] {
         let (inside, around) = (at(name), dir.path().join(format!("around_{name}")));
         write(&around, "readme.txt", "unpacked");
@@ -105,19 +109,25 @@ fn what_lies_beside_it_is_said_and_of_several_none_is_taken() {
     let message = error(datasets.path(), &Options::default());
     assert!(message.contains("a (layout folder), ") && message.contains("b (layout folder)"), "{message}");
 
-    // What their owners put into a folder, beside categories of others.
-    for (name, inside) in [("cifar-10-batches-bin", "cifar-10-batches-bin"), ("src", "src/elpv_dataset/data")] {
-        let mixed = folder();
-        mvtec(&mixed.path().join("bottle"));
-        batch(&mixed.path().join("cifar-10-batches-bin/data_batch_1.bin"), &[0]);
-        if name == "src" {
-            fs::remove_dir_all(mixed.path().join("cifar-10-batches-bin")).unwrap();
-            pictures(mixed.path(), &format!("{inside}/images/cell0001.png"));
-            write(mixed.path(), &format!("{inside}/labels.csv"), "images/cell0001.png 0.0 mono\n");
-        }
-        let message = error(mixed.path(), &Options::default());
-        for words in ["a folder of several: name one of ", "bottle (layout folder)", &format!("{name} (layout ")] {
-            assert!(message.contains(words), "no \"{words}\" in {message}");
+    // What their owners put into a folder, beside categories of others; also one folder deeper.
+    for around in ["", "around/"] {
+        for (layout, named) in [("cifar10", "cifar-10-batches-bin"), ("elpv", "src")] {
+            let mixed = folder();
+            let at = mixed.path().join(around);
+            mvtec(&mixed.path().join("bottle"));
+            if layout == "elpv" {
+                pictures(&at, "src/elpv_dataset/data/images/cell0001.png");
+                write(&at, "src/elpv_dataset/data/labels.csv", "images/cell0001.png 0.0 mono\n");
+            } else {
+                batch(&at.join("cifar-10-batches-bin/data_batch_1.bin"), &[0]);
+            }
+            let message = error(mixed.path(), &Options::default());
+            let named = if around.is_empty() { named } else { "around" };
+            for words in
+                ["a folder of several: name one of ", "bottle (layout folder)", &format!("{named} (layout {layout})")]
+            {
+                assert!(message.contains(words), "no \"{words}\" in {message}");
+            }
         }
     }
     // Two datasets in one folder, as Kermany et al. publish theirs, and that in another.

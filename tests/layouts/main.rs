@@ -307,6 +307,12 @@ fn isic2018() {
     let message = error(root, &Options::default());
     let expected = "expected the classes of the validation set, which is tested on; the archive ISIC2018_Task3_Validation_GroundTruth.zip";
     assert!(message.starts_with(&lost.display().to_string()) && message.contains(expected), "{message}");
+    for part in ["Validation", "Training"] {
+        fs::remove_dir_all(root.join(name(part, "GroundTruth"))).unwrap();
+        let message = error(root, &Options::default());
+        assert!(message.contains(&name(part, "GroundTruth.csv")) && message.contains("No such file"), "{message}");
+        table(part, "");
+    }
     fs::write(root.join(format!("{0}/{0}.csv", name("Training", "GroundTruth"))), "id,MEL\n").unwrap();
     assert!(error(root, &Options::default()).contains("expected image,MEL,NV"));
 }
@@ -447,7 +453,7 @@ fn cifar10_in_batches() {
     let pickled = write(root, "py/data_batch_1", "").parent().unwrap().to_path_buf();
     assert!(error(&pickled, &Options::default()).contains("expected the binary one"));
     // A batch that is not there is told; the others are read.
-    let category = only(open(&inside, "cifar10"));
+    let category = only(open(root, "cifar10"));
     let why = category.test.unwrap_err().to_string();
     assert!(why.contains("no pictures to test on; left out: "), "{why}");
     let train = category.train.unwrap();

@@ -46,7 +46,7 @@ fn csv_rows_of_no_use_are_named() {
     let category = only(open(&file, "csv"));
     assert_eq!(summary(&category), "train good 1, test -bad 1");
     let left_out = category.train.as_ref().unwrap().left_out.join("\n");
-    // A mask is nothing to training.
+    // A test picture's mask is nothing to training.
     let of_masks = |left_out: &[String]| left_out.iter().any(|line| line.contains("line 3: there is no file"));
     let [train, test] = [&category.train.as_ref().unwrap().left_out, &category.test.as_ref().unwrap().left_out];
     assert!(!of_masks(train) && of_masks(test) && test.len() == train.len() + 1, "{train:?} {test:?}");

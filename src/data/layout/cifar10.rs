@@ -19,6 +19,8 @@ const SIDE: usize = 32;
 const RECORD: usize = 1 + 3 * SIDE * SIDE;
 /// Records of a batch as it is published.
 const RECORDS: usize = 10_000;
+/// Where the batches lie as they are unpacked.
+const INSIDE: &str = "cifar-10-batches-bin";
 /// A batch of the version for Python.
 const PICKLED: &str = "data_batch_1";
 const TEST: &str = "test_batch.bin";
@@ -26,15 +28,16 @@ const TEST: &str = "test_batch.bin";
 pub const LAYOUT: Layout = Layout {
     name: "cifar10",
     others: &["cifar"],
-    looks: "data_batch_1.bin to data_batch_5.bin and test_batch.bin; or train/airplane to truck",
+    looks: "data_batch_1.bin to data_batch_5.bin and test_batch.bin, also in cifar-10-batches-bin; or train/airplane to truck",
     normal: "airplane",
     classes: true,
-    recognise: |root| has_batches(root) || root.join(PICKLED).is_file() || has_classes(root, &CLASSES),
+    recognise: |root| batches(root).is_some() || root.join(PICKLED).is_file() || has_classes(root, &CLASSES),
     read,
 };
 
-fn has_batches(root: &Path) -> bool {
-    (1..=5).any(|i| root.join(batch(i)).is_file())
+/// The folder of the batches.
+fn batches(root: &Path) -> Option<PathBuf> {
+    [root.to_path_buf(), root.join(INSIDE)].into_iter().find(|f| (1..=5).any(|i| f.join(batch(i)).is_file()))
 }
 
 fn batch(number: usize) -> String {
@@ -42,18 +45,18 @@ fn batch(number: usize) -> String {
 }
 
 fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
-    if !has_batches(root) {
+    let Some(folder) = batches(root) else {
         if root.join(PICKLED).is_file() {
             invalid!("{}: the version for Python, expected the binary one (cifar-10-binary.tar.gz)", root.display());
         }
         let how = Classes { all: &CLASSES, usual: &CLASSES[..1], kind: of_folder, is_class: |_| true };
         return read_classes(root, &how, options);
-    }
+    };
     let normal = normal_classes(root, &CLASSES.map(String::from), &CLASSES[..1], options)?;
     let mut found = Found::default();
     let published = (1..=5).map(|i| (Split::Train, batch(i))).chain([(Split::Test, TEST.to_string())]);
     let all: Vec<(Split, (PathBuf, Vec<u8>))> = published
-        .map(|(split, name)| (split, root.join(name)))
+        .map(|(split, name)| (split, folder.join(name)))
         .filter_map(|(split, file)| match file.is_file() {
             true => Some(labels(&file).map(|labels| (split, (file, labels)))),
             false => {
@@ -65,7 +68,7 @@ fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
     let others = all.iter().filter(|(_, (_, labels))| labels.len() != RECORDS);
     let others: Vec<String> = others.map(|(_, (file, labels))| format!("{} {}", name_of(file), labels.len())).collect();
     if !others.is_empty() {
-        let (folder, others) = (root.display(), others.join(", "));
+        let (folder, others) = (folder.display(), others.join(", "));
         found.problems.push(format!("{folder}: a batch has {RECORDS} records as published, here {others}: cut short?"));
     }
     for (split, (path, labels)) in all {

@@ -23,13 +23,13 @@ pub const LAYOUT: Layout = Layout {
     read,
 };
 
-/// Where the repository's folder `src` has them.
-const INSIDE: &str = "elpv_dataset/data";
+/// Where the repository has them, seen from it and from its only folder.
+const INSIDE: [&str; 2] = ["src/elpv_dataset/data", "elpv_dataset/data"];
 
 /// The folder of the table and the pictures.
 fn folder(root: &Path) -> Option<PathBuf> {
     let holds = |f: &PathBuf| f.join(TABLE).is_file() && f.join("images").is_dir();
-    [root.to_path_buf(), root.join(INSIDE)].into_iter().find(holds)
+    std::iter::once(root.to_path_buf()).chain(INSIDE.map(|inside| root.join(inside))).find(holds)
 }
 
 fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {

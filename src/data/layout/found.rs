@@ -19,7 +19,7 @@ pub struct Found {
     /// Rows and folders that cannot be used, each with the reason, which names it.
     pub left_out: Vec<String>,
     /// The same of masks, which only tests need.
-    pub left_out_masks: Vec<String>,
+    left_out_masks: Vec<String>,
     /// Masks that belong to no picture.
     pub masks_of_none: Vec<PathBuf>,
     /// What is not as it should be and yet keeps nobody from using what there is.
@@ -30,6 +30,14 @@ pub struct Found {
 impl Found {
     pub fn add(&mut self, split: Split, sample: Sample) {
         self.samples.push((split, sample));
+    }
+
+    /// A mask that is not there, or not taken, of a picture of a side, or of one that is not split yet. Nothing is learned from masks.
+    pub fn wrong_mask(&mut self, side: Option<Split>, why: String) {
+        match side {
+            Some(Split::Train) => self.problems.push(why),
+            _ => self.left_out_masks.push(why),
+        }
     }
 
     /// Whether nothing was added.

@@ -19,9 +19,16 @@ pub const LAYOUT: Layout = Layout {
     looks: "ISIC2018_Task3_Training_Input, ISIC2018_Task3_Training_GroundTruth, and the same of Validation",
     normal: "NV",
     classes: true,
-    recognise: |root| folder(root, "Training", "Input").is_dir() && folder(root, "Training", "GroundTruth").is_dir(),
+    // What is lost of it is named when it is read.
+    recognise: |root| {
+        let all = PARTS.into_iter().flat_map(|(part, _)| ["Input", "GroundTruth"].map(|what| folder(root, part, what)));
+        all.into_iter().any(|folder| folder.is_dir())
+    },
     read,
 };
+
+/// Published parts, and what each is for.
+const PARTS: [(&str, Split); 2] = [("Training", Split::Train), ("Validation", Split::Test)];
 
 fn folder(root: &Path, part: &str, what: &str) -> PathBuf {
     root.join(format!("ISIC2018_Task3_{part}_{what}"))
@@ -30,7 +37,7 @@ fn folder(root: &Path, part: &str, what: &str) -> PathBuf {
 fn read(root: &Path, options: &Options) -> Result<Vec<Category>> {
     let normal = normal_classes(root, &CLASSES.map(String::from), &["NV"], options)?;
     let mut found = Found::default();
-    for (part, split) in [("Training", Split::Train), ("Validation", Split::Test)] {
+    for (part, split) in PARTS {
         let classes = classes(&folder(root, part, "GroundTruth"), part, &mut found)?;
         let mut without = HashSet::<&String>::from_iter(classes.keys());
         for path in found.below(&folder(root, part, "Input")) {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{LAYOUTS, Layout, Split, classes, folder, name_of};
+use super::{LAYOUTS, Layout, Split, cifar10, classes, elpv, folder, name_of};
 use crate::data::listing::{self, PassedOver};
 use crate::error::Result;
 use crate::invalid;
@@ -14,6 +14,9 @@ pub struct Place {
     pub note: Option<String>,
 }
 
+/// Layouts that are recognised by the folder around theirs, too.
+const AROUND: [&str; 2] = [cifar10::LAYOUT.name, elpv::LAYOUT.name];
+
 /// Finds the dataset in `root` (a folder, or a CSV file) in the layout given, or in the first that recognises it. What is not
 /// recognised itself may hold one folder that is. What none fits is taken for [`folder::LAYOUT`], whose errors say what was expected.
 pub fn place(root: &Path, asked: Option<&'static Layout>) -> Result<Place> {
@@ -21,19 +24,26 @@ pub fn place(root: &Path, asked: Option<&'static Layout>) -> Result<Place> {
     let recognised = |root: &Path| tried.iter().copied().find(|layout| (layout.recognise)(root));
     let here = |layout| Ok(Place { root: root.to_path_buf(), layout, note: None });
     let own = recognised(root);
+    let folders = listing::folders(root, "").map(|found| found.0).unwrap_or_default();
+    let may_be = |f: &&PathBuf| Split::find(&name_of(f)).is_none() && !classes::holds_masks(&name_of(f));
+    let inside = || -> Vec<(&PathBuf, &Layout)> {
+        folders.iter().filter(may_be).filter_map(|folder| Some((folder, recognised(folder)?))).collect()
+    };
+    // Of what lies in a folder that its owners put it into, others may lie beside that.
+    let beside = |own: &Layout| AROUND.contains(&own.name) && inside().iter().any(|(_, l)| l.name != own.name);
     match own.or(asked) {
-        Some(layout) if own.is_some() && (layout.name != folder::LAYOUT.name || folder::is_category(root)) => {
-            return here(layout);
+        Some(layout) if own.is_some() && layout.name == folder::LAYOUT.name => {
+            if folder::is_category(root) {
+                return here(layout);
+            }
         }
+        Some(layout) if own.is_some() && !beside(layout) => return here(layout),
         // Whoever asks for that one may call any folders classes.
         Some(layout) if layout.name == classes::LAYOUT.name => return here(layout),
         _ => {}
     }
     // Folders of categories are one dataset, unless something more particular is among them.
-    let folders = listing::folders(root, "").map(|found| found.0).unwrap_or_default();
-    let may_be = |f: &&PathBuf| Split::find(&name_of(f)).is_none() && !classes::holds_masks(&name_of(f));
-    let inside: Vec<(&PathBuf, &Layout)> =
-        folders.iter().filter(may_be).filter_map(|folder| Some((folder, recognised(folder)?))).collect();
+    let inside = inside();
     let general = [folder::LAYOUT.name, classes::LAYOUT.name];
     match (own, &inside[..]) {
         (Some(own), all) if all.iter().all(|(_, layout)| general.contains(&layout.name)) => here(own),

@@ -68,7 +68,7 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
     }
     let labels: BTreeSet<String> = rows.iter().map(|row| row.label.clone()).collect();
     let normal = normal_classes(file, &Vec::from_iter(labels), &[&NORMAL[..], &["0"]].concat(), options)?;
-    let (mut said, mut masks_of_normal) = (Said::default(), Vec::new());
+    let (mut said, mut masks_of_normal, mut wrong_masks) = (Said::default(), Vec::new(), Vec::new());
     // Pictures without a split, with their categories.
     let mut unsplit: Vec<(String, Sample)> = Vec::new();
     for row in rows {
@@ -98,7 +98,7 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
                 let (file, mask) = (file.display(), mask.display());
                 let why =
                     format!("{file}: line {line}: there is no file {mask}; its picture is taken without that mask");
-                found.left_out_masks.push(why);
+                wrong_masks.push((side, category.clone(), why));
             }
             there
         });
@@ -110,7 +110,12 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
         };
         if !anomalous {
             // They may be there, all black.
-            masks_of_normal.extend(masks.drain(..).map(|mask| (line, mask, category.clone())));
+            masks_of_normal.extend(masks.drain(..).map(|mask| MaskOfNormal {
+                line,
+                mask,
+                side,
+                category: category.clone(),
+            }));
         }
         let sample = Sample { masks, ..Sample::new(path, kind, anomalous) };
         match side {
@@ -119,7 +124,10 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
         }
     }
     add_unsplit(unsplit, &mut categories);
-    refuse_marks(file, &masks_of_normal, &mut categories);
+    wrong_masks.extend(masks_of_normal.par_iter().filter_map(|mask| mask.wrong(file)).collect::<Vec<_>>());
+    for (side, category, why) in wrong_masks {
+        categories.entry(category).or_default().wrong_mask(side, why);
+    }
     if categories.values().all(Found::is_empty) {
         return Err(first(&categories, &of_none));
     }
@@ -134,22 +142,27 @@ pub fn read_table(file: &Path, base: &Path, options: &Options) -> Result<Vec<Cat
     Ok(categories.into_iter().map(category).collect())
 }
 
-/// Names the rows of normal pictures (their lines, masks and categories) whose masks mark something: one of both is wrong.
-fn refuse_marks(file: &Path, masks: &[(usize, PathBuf, String)], categories: &mut Categories) {
-    let wrong = |(line, mask, category): &(usize, PathBuf, String)| {
-        let why = match marks_any(mask) {
+/// A mask in the row of a normal picture.
+struct MaskOfNormal {
+    line: usize,
+    mask: PathBuf,
+    side: Option<Split>,
+    category: String,
+}
+
+impl MaskOfNormal {
+    /// Where it marks something one of both is wrong: the side and the category of the row, and why, which names it.
+    fn wrong(&self, file: &Path) -> Option<(Option<Split>, String, String)> {
+        let why = match marks_any(&self.mask) {
             Ok(false) => return None,
-            Ok(true) => format!("its label is of normal pictures, and its mask {} marks something", mask.display()),
+            Ok(true) => {
+                format!("its label is of normal pictures, and its mask {} marks something", self.mask.display())
+            }
             Err(e) => e.to_string(),
         };
-        let file = file.display();
-        Some((
-            category.clone(),
-            format!("{file}: line {line}: {why}; its picture is taken for normal, without that mask"),
-        ))
-    };
-    for (category, why) in masks.par_iter().filter_map(wrong).collect::<Vec<_>>() {
-        categories.entry(category).or_default().left_out_masks.push(why);
+        let (file, line) = (file.display(), self.line);
+        let why = format!("{file}: line {line}: {why}; its picture is taken for normal, without that mask");
+        Some((self.side, self.category.clone(), why))
     }
 }
 
