@@ -139,7 +139,7 @@ impl Setup {
 }
 
 /// Jaro-Winkler similarity from which on a name may be a misspelt one.
-const ALIKE: f64 = 0.7;
+const ALIKE: f64 = 0.8;
 
 /// Refuses a name that is none of those known, and says which one it is nearest to.
 pub fn expect_known(name: &str, known: &[&str], place: &str) -> Result<()> {
@@ -236,5 +236,9 @@ mod tests {
         let own: Setup = toml::from_str("epcohs = 3").unwrap();
         let error = own.expect_known("[settings]").unwrap_err().to_string();
         assert!(error.contains("[settings]: 'epcohs' is not known; did you mean 'epochs'?"), "{error}");
+        let hint = |name: &str, known: &[&str]| expect_known(name, known, "here").unwrap_err().to_string();
+        assert!(hint("GAN", &["gan", "recon"]).contains("did you mean 'gan'?"));
+        assert!(hint("auroc", &["aupro30", "image_auroc", "pixel_auroc"]).contains("did you mean 'image_auroc'?"));
+        assert_eq!(hint("layer", &["batch", "instance"]), "here: 'layer' is not known: known are batch, instance");
     }
 }
