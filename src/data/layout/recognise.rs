@@ -30,14 +30,18 @@ pub fn place(root: &Path, asked: Option<&'static Layout>) -> Result<Place> {
         folders.iter().filter(may_be).filter_map(|folder| Some((folder, recognised(folder)?))).collect()
     };
     // Of what lies in a folder that its owners put it into, others may lie beside that.
-    let beside = |own: &Layout| AROUND.contains(&own.name) && inside().iter().any(|(_, l)| l.name != own.name);
+    let beside = |own: &Layout| {
+        let (same, others): (Vec<_>, Vec<_>) = inside().into_iter().partition(|(_, l)| l.name == own.name);
+        AROUND.contains(&own.name) && !same.is_empty() && !others.is_empty()
+    };
     match own.or(asked) {
-        Some(layout) if own.is_some() && layout.name == folder::LAYOUT.name => {
-            if folder::is_category(root) {
-                return here(layout);
-            }
+        Some(layout)
+            if own.is_some()
+                && (layout.name != folder::LAYOUT.name || folder::is_category(root))
+                && !beside(layout) =>
+        {
+            return here(layout);
         }
-        Some(layout) if own.is_some() && !beside(layout) => return here(layout),
         // Whoever asks for that one may call any folders classes.
         Some(layout) if layout.name == classes::LAYOUT.name => return here(layout),
         _ => {}
