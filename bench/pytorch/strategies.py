@@ -89,7 +89,7 @@ def train(a, strategy, norm, seed, backbone, pictures, normal, bad, log):
             losses["loss"].backward()
             opt_ae.step()
             logs.append({k: float(v.detach()) for k, v in losses.items()})
-        log({"epoch": epoch + 1, "seconds": round(time.perf_counter() - start, 2)} | {k: round(float(np.mean([l[k] for l in logs])), 5) for k in logs[0]})
+        log({"epoch": epoch + 1, "seconds": round(time.perf_counter() - start, 2)} | {f"mean_{k}": round(float(np.mean([l[k] for l in logs])), 5) for k in logs[0]})
     return ae.eval()
 
 

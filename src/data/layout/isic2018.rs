@@ -21,8 +21,8 @@ pub const LAYOUT: Layout = Layout {
     classes: true,
     // What is lost of it is named when it is read.
     recognise: |root| {
-        let all = PARTS.into_iter().flat_map(|(part, _)| ["Input", "GroundTruth"].map(|what| folder(root, part, what)));
-        all.into_iter().any(|folder| folder.is_dir())
+        let holds = |part| ["Input", "GroundTruth"].into_iter().any(|what| folder(root, part, what).is_dir());
+        PARTS.into_iter().any(|(part, _)| holds(part))
     },
     read,
 };
