@@ -4,7 +4,8 @@
     python bench/backbones.py random=runs/random/results.jsonl formula=runs/formula/results.jsonl imagenet=runs/imagenet/results.jsonl
 
 Prints, as Markdown, mean and deviation over seeds of each metric in percent, and which share of the way from the first backbone to the
-last one the one between goes; nothing where first and last are less than a point apart, since that would be a share of noise."""
+last one the one between goes: that of the means, and from which to which it goes seed by seed; nothing where first and last are less than
+a point apart, since that would be a share of noise."""
 import json
 import statistics
 import sys
@@ -31,6 +32,10 @@ def cell(values):
     return f"{statistics.mean(values.values()):.1f}{spread}"
 
 
+def share(first, between, last):
+    return 100 * (between - first) / (last - first)
+
+
 def main():
     named = [argument.split("=", 1) for argument in sys.argv[1:]]
     if len(named) != 3 or any(len(pair) != 2 for pair in named):
@@ -43,12 +48,14 @@ def main():
             values = [run.get(key, {}).get(metric, {}) for _, run in runs]
             if not any(values):
                 continue
-            share = "-"
+            told = "-"
             if all(values):
                 first, between, last = (statistics.mean(v.values()) for v in values)
                 if last - first >= 1:
-                    share = f"{100 * (between - first) / (last - first):.0f} %"
-            print(f"| {key[0]} | {key[1]} | {title} | {' | '.join(map(cell, values))} | {share} |")
+                    seeds = set.intersection(*(set(v) for v in values))
+                    shares = [share(*(v[seed] for v in values)) for seed in seeds]
+                    told = f"{share(first, between, last):.0f} % ({min(shares):.0f} to {max(shares):.0f})"
+            print(f"| {key[0]} | {key[1]} | {title} | {' | '.join(map(cell, values))} | {told} |")
 
 
 main()

@@ -2,9 +2,10 @@
 # Checks and times the engine on this machine's GPU:  ./run.sh [smoke|parity|bench|tune|rivals|sanitize|profile]...
 # Without a section all of them, in this order: what matters most comes first. Each takes 9 minutes at most (LIMIT, in seconds);
 # what is left of it then is not run, and counted. Results are added to those of earlier calls, in results/ (OUT), and all packed
-# into results.tar.gz of 16 MB at most. Exit code 1 when anything failed, 3 when nothing did but something was stopped by the clock or not run.
+# into results.tar.gz of 16 MB at most. Exit code 1 when anything failed, 3 when nothing did but something was stopped by the clock or not run
+# for want of time. What this machine has no program for (PyTorch, compute-sanitizer, ncu, nsys) is said, and fails nothing.
 #
-#   smoke     under a minute: the card, one kernel of every op, a short training, a score
+#   smoke     under a minute: the card, the kernels of convolution, a short training, a score
 #   parity    every op against f64 on the CPU, each in a process of its own so that a fault poisons no other; golden files;
 #             gradients; the demo
 #   bench     scoring and training as the model of the card cuts the work

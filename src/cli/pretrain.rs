@@ -5,7 +5,7 @@ use super::options::{Device, count, named, share};
 use super::progress;
 use crate::data::formula::{FAMILIES, Formula, sheet};
 use crate::model::Architecture;
-use crate::output::{FileKind, OurFolder, Outputs, beside, checkpoint_of, expect_new};
+use crate::output::{FileKind, OurFolder, Outputs, beside, checkpoint_of, expect_new, remove_checkpoint};
 use crate::pretrain::{self, Ended, Event, Line, Objective, Optimizer, Recipe, Settings};
 use crate::report::encode::png_rgb;
 use crate::{Error, Result};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 What comes of it is what --weights takes: the backbone with its batch norms folded, in 16 bits. With all defaults and --seed 1 it is \
-the built-in one (--weights formula), but for how sums round: three quarters of an hour on two CPU cores with AVX-512.
+the built-in one (--weights formula), but for how sums round (it was made on the CPU with --threads 2): three quarters of an hour on two CPU cores with AVX-512.
 
 Ctrl-C finishes the step, writes a checkpoint beside --out and exits with 130; --resume goes on from there with the same \
 losses, bit for bit, when the number of threads is the same.
@@ -28,8 +28,8 @@ Examples:
   ckaad pretrain --objective dense --steps 20000 --out dense.safetensors --keep-every 2000 --resume
   ckaad train --data tiles --weights backbone.safetensors --out tiles.safetensors")]
 pub struct Args {
-    /// Write a contact sheet of every family of pictures into this folder, and train nothing
-    #[arg(long, value_name = "DIR")]
+    /// Write a contact sheet of every family of pictures (rows are its first classes) into this folder, and train nothing
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "resume", "force", "keep_every", "commit"])]
     preview: Option<PathBuf>,
     /// Backbone to train, up to the last of --layers: resnet18, resnet34, resnet50, ...
     #[arg(long, default_value = "resnet18")]
@@ -55,17 +55,19 @@ pub struct Args {
     /// sgd, with --momentum, or adam
     #[arg(long, value_parser = ["sgd", "adam"], default_value = "sgd")]
     optimizer: String,
-    #[arg(long, value_parser = share, default_value = "0.9")]
-    momentum: f64,
+    /// Nesterov's, of sgd [default: 0.9]
+    #[arg(long, value_parser = share)]
+    momentum: Option<f64>,
     /// Learning rate after the warm-up [default: 0.1 with sgd, 0.001 with adam]
     #[arg(long)]
     lr: Option<f64>,
     /// L2 decay of the weights of convolutions and heads
     #[arg(long, default_value_t = 1e-4)]
     weight_decay: f64,
-    /// Steps in which the learning rate rises from 0; then it falls to 0 as half a cosine
-    #[arg(long, default_value_t = 500, value_name = "STEPS")]
-    warmup: u32,
+    /// Steps in which the learning rate rises from 0; then it falls to 0 as half a cosine [default: 500, at most a twelfth of
+    /// --steps]
+    #[arg(long, value_name = "STEPS")]
+    warmup: Option<u32>,
     /// Share of the target that all classes have alike
     #[arg(long, value_parser = share, default_value = "0.1")]
     label_smoothing: f64,
@@ -106,7 +108,7 @@ impl Args {
     fn recipe(&self) -> Result<Recipe> {
         let optimizer = match &*self.optimizer {
             "adam" => Optimizer::Adam,
-            _ => Optimizer::Sgd { momentum: self.momentum },
+            _ => Optimizer::Sgd { momentum: self.momentum.unwrap_or(0.9) },
         };
         let lr = self.lr.unwrap_or(if optimizer == Optimizer::Adam { 1e-3 } else { 0.1 });
         Ok(Recipe {
@@ -116,7 +118,7 @@ impl Args {
             optimizer,
             lr,
             weight_decay: self.weight_decay,
-            warmup: self.warmup,
+            warmup: self.warmup.unwrap_or(500.min(self.steps / 12)),
             steps: self.steps,
             batch: self.batch_size,
             smoothing: self.label_smoothing,
@@ -128,15 +130,20 @@ impl Args {
 pub fn run(args: &Args) -> Result<bool> {
     let recipe = args.recipe()?;
     recipe.check()?;
+    if recipe.optimizer == Optimizer::Adam && args.momentum.is_some() {
+        warning!("--momentum changes nothing with --optimizer adam");
+    }
     if let Some(folder) = &args.preview {
         return preview(folder, &recipe.formula());
     }
     let log = beside(&args.out, "log.jsonl");
-    let outputs = [
+    let mut outputs = vec![
         ("--out", args.out.clone(), FileKind::Tensors),
         ("--out, its log", log.clone(), FileKind::JsonLines),
         ("--out, its checkpoint", checkpoint_of(&args.out), FileKind::Tensors),
     ];
+    let kept = pretrain::kept_steps(recipe.steps, args.keep_every).map(|step| pretrain::kept(&args.out, step));
+    outputs.extend(kept.map(|path| ("--keep-every", path, FileKind::Tensors)));
     let mut written = Outputs::default();
     for (flag, path, kind) in &outputs {
         written = written.file(flag, path, *kind)?;
@@ -149,10 +156,6 @@ pub fn run(args: &Args) -> Result<bool> {
         return Err(Error::Usage(format!("--resume: there is no checkpoint {}", path.display())));
     }
     let steps = recipe.steps;
-    if !args.resume && !args.force {
-        let kept = pretrain::kept_steps(steps, args.keep_every).map(|step| pretrain::kept(&args.out, step));
-        kept.into_iter().try_for_each(|path| expect_new("--keep-every", &path, "--force replaces it"))?;
-    }
     let settings = Settings {
         recipe,
         backend: args.device.training_backend()?,
@@ -166,6 +169,9 @@ pub fn run(args: &Args) -> Result<bool> {
         commit: args.commit.clone(),
     };
     let (stop, mut log) = (super::stop_on_ctrl_c()?, LogFile::open(&log, "step")?);
+    if args.force {
+        remove_checkpoint(&args.out)?;
+    }
     let (bar, quiet) = (progress::bar("pretraining", steps.into()), !std::io::stderr().is_terminal());
     let mut held_out = String::new();
     let ended = pretrain::run(

@@ -12,7 +12,7 @@ use crate::detector::provenance::{Calibration, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
 use crate::model::pretrained::{IMAGENET, Pretrained, usual_weights};
-use crate::output::{FileKind, Outputs, beside, checkpoint_of, expect_new};
+use crate::output::{FileKind, Outputs, beside, checkpoint_of, expect_new, remove_checkpoint};
 use crate::train;
 use crate::train::events::{Ended, Event, Losses};
 use crate::train::features::CacheKind;
@@ -300,6 +300,9 @@ pub fn run(args: &Args) -> Result<bool> {
 
     let stop = super::stop_on_ctrl_c()?;
     let teller = Teller::new(epochs, &*settings.detector, log);
+    if args.force {
+        remove_checkpoint(&args.out)?;
+    }
     let ended = train::run(&settings, set, &weights, &|e| teller.tell(e), &stop)?;
     teller.finish();
     match ended {

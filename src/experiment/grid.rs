@@ -223,6 +223,10 @@ impl<'a> Opened<'a> {
             remarks
                 .push(format!("no row for the printed figures of categories that are not there: {}", gone.join(", ")));
         }
+        let idle = self.idle_settings(e)?;
+        if !idle.is_empty() {
+            remarks.push(format!("settings that change nothing in any row: {}", idle.join(", ")));
+        }
         let asks = rows(e, true)?.iter().any(|r| r.ratio != Labelled::Share(0.0));
         let without: Vec<&Category> = self.categories.iter().filter(|c| !labels(std::slice::from_ref(*c))).collect();
         let own = "strategies that take anomalies are trained with distorted normal pictures";
@@ -238,6 +242,20 @@ impl<'a> Opened<'a> {
             ));
         }
         Ok(remarks)
+    }
+
+    /// Settings of the file that no row uses: of other methods, of strategies that are not in the grid, or what rows differ in.
+    fn idle_settings(&self, e: &Experiment) -> Result<Vec<String>> {
+        let given = setup(e, self.spec, None);
+        let mut idle: Vec<String> = given.options.keys().cloned().collect();
+        for row in rows(e, true)? {
+            let own = row.over(&Setup::default()).options;
+            let detector = row.over(&given).detector()?;
+            let (options, unused) = (detector.method().options, detector.unused_options());
+            let used = |name: &String| !own.contains_key(name) && !unused.contains(&&**name);
+            idle.retain(|name| !(used(name) && options.iter().any(|s| s.name == name)));
+        }
+        Ok(idle)
     }
 
     /// Categories that printed averages are over and that are neither used nor left out.

@@ -188,6 +188,10 @@ fn expect_depth(a: &Architecture, source: &dyn TensorSource) -> Result<()> {
             "none of the backbones here is like it ({})",
             BACKBONES.iter().map(|b| b.name).collect::<Vec<_>>().join(", ")
         ),
+        names if names.contains(&a.backbone.name) && !found.contains_key(&*format!("layer{last}")) => {
+            let deepest = found.keys().next_back().map_or("none", |layer| layer.trim_start_matches("layer"));
+            format!("its deepest layer is {deepest}: choose --layers up to it")
+        }
         names => format!("give the matching --backbone {}", names.join(" or ")),
     };
     crate::invalid!("{}: holds {what}, expected {}'s ({details}); {advice}", source.describe(), a.backbone.name)

@@ -3,7 +3,7 @@
 
 use super::{TensorSource, network};
 use crate::engine::device::Session;
-use crate::engine::params::Values;
+use crate::engine::params::{Parameter, Values};
 use crate::engine::tape::{NetId, State, Tape};
 use crate::weights::Archive;
 use crate::{Result, invalid};
@@ -55,6 +55,19 @@ pub fn read_params(session: &dyn Session, net: NetId) -> Result<Values<f32>> {
     let mut values = Values::zeros(Arc::new(session.tape().parameters(net).clone()));
     session.read_params(net, &mut values)?;
     Ok(values)
+}
+
+/// Refuses parameters that are not numbers: a step's losses are computed before its update, and do not show it.
+pub fn expect_finite(values: &Values<f32>) -> Result<()> {
+    let broken = |e: &&Parameter| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
+    match values.parameters.entries().iter().find(broken) {
+        None => Ok(()),
+        Some(e) => invalid!(
+            "training diverged: {}.{} holds values that are not numbers; nothing was written of them. Try a lower learning rate",
+            values.parameters.network,
+            e.name
+        ),
+    }
 }
 
 /// All that a session's ops keep beside parameters, by the names that files have for it.

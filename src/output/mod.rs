@@ -236,6 +236,16 @@ pub fn checkpoint_of(file: &Path) -> PathBuf {
     beside(file, "checkpoint.safetensors")
 }
 
+/// Removes the checkpoint of a run that is to be replaced. If the new run is cut off before its own first one, nobody shall go on
+/// from the old one and take it for the new.
+pub fn remove_checkpoint(file: &Path) -> Result<()> {
+    let path = checkpoint_of(file);
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_file() => std::fs::remove_file(&path).map_err(|e| Error::io(&path, e)),
+        _ => Ok(()),
+    }
+}
+
 /// The folder that a file of this name lies in.
 pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {

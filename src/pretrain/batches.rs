@@ -20,7 +20,7 @@ const AHEAD: usize = 2;
 /// Instances from here on are in no training picture.
 const HELD_OUT: u64 = 1 << 40;
 
-/// Which class an instance is of: every class as often, in an order that nothing can be learned from.
+/// Which class an instance is of: every class as often on the average, in an order that nothing can be learned from.
 fn class_of(seed: u64, instance: u64, classes: usize) -> usize {
     (fnv1a(&format!("{seed}.{instance}.class")) % classes as u64) as usize
 }

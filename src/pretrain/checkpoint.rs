@@ -4,7 +4,8 @@ use super::Position;
 use super::program::Program;
 use super::recipe::Recipe;
 use crate::engine::device::{Backend, Session};
-use crate::model::saved::{expect_same, read_params, read_states, restore};
+use crate::engine::params::Values;
+use crate::model::saved::{expect_same, read_states, restore};
 use crate::weights::{Archive, Tensor, write_safetensors};
 use crate::{Error, Result, invalid};
 use serde_json::{Map, Value};
@@ -22,20 +23,18 @@ fn key(recipe: &Recipe, backend: &Backend) -> Result<Map<String, Value>> {
     Ok(key)
 }
 
-/// Writes a checkpoint atomically.
+/// Writes a checkpoint atomically: the networks, and what the session's ops keep beside them.
 pub fn write(
     path: &Path,
     recipe: &Recipe,
     backend: &Backend,
     at: &Position,
-    program: &Program,
+    networks: &[Values<f32>],
     session: &dyn Session,
 ) -> Result<()> {
-    let networks = [program.backbone, program.heads].map(|net| read_params(session, net));
     let states = read_states(session)?;
     let mut held = Vec::new();
     for values in networks {
-        let values = values?;
         for e in values.parameters.entries() {
             let name = format!("{}.{}", values.parameters.network, e.name);
             held.push((name, e.file_shape.clone(), values.to_file(e)));

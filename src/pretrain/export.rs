@@ -1,6 +1,7 @@
 //! The backbone as a file: batch norms folded into the convolutions, weights in 16 bits.
 
 use super::recipe::Recipe;
+use crate::engine::device::Backend;
 use crate::engine::params::Values;
 use crate::model::resnet;
 use crate::weights::{Tensor, write_safetensors};
@@ -10,9 +11,16 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Writes a trained backbone with what is known of it: how it was made, after how many steps, by which version of the program,
-/// and the SHA-256 of all its numbers, in the order of the tensors' names.
-pub fn export(path: &Path, recipe: &Recipe, steps: u32, commit: &str, trained: &Values<f32>) -> Result<()> {
+/// Writes a trained backbone with what is known of it: how it was made, on what kind of device and by how many threads, after how
+/// many steps, by which version of the program, and the SHA-256 of all its numbers, in the order of the tensors' names.
+pub fn export(
+    path: &Path,
+    recipe: &Recipe,
+    steps: u32,
+    backend: &Backend,
+    commit: &str,
+    trained: &Values<f32>,
+) -> Result<()> {
     let folded = resnet::load::<f32>(&recipe.architecture, trained)?;
     let mut weights: BTreeMap<&str, (&[usize], Vec<f16>)> = BTreeMap::new();
     let mut biases: BTreeMap<&str, (&[usize], Vec<f32>)> = BTreeMap::new();
@@ -50,6 +58,7 @@ pub fn export(path: &Path, recipe: &Recipe, steps: u32, commit: &str, trained: &
         ("recipe", recipe_text),
         ("seed", recipe.seed.to_string()),
         ("steps", steps.to_string()),
+        ("computed", backend.identity()?),
         ("made_by", concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_string()),
         ("commit", commit.to_string()),
         ("sha256", sha256),

@@ -8,7 +8,7 @@ mod batches;
 mod checkpoint;
 mod evaluation;
 mod export;
-mod program;
+pub mod program;
 mod recipe;
 
 pub use evaluation::HeldOut;
@@ -16,11 +16,12 @@ pub use export::export;
 pub use recipe::{Objective, Optimizer, Recipe};
 
 use crate::engine::device::{Backend, Session};
+use crate::engine::params::Values;
 use crate::engine::tape::Var;
 use crate::model::init;
-use crate::model::saved::read_params;
+use crate::model::saved::{expect_finite, read_params};
 use crate::output::{beside, checkpoint_of};
-use crate::{Result, invalid};
+use crate::{Error, Result};
 use batches::Batches;
 use evaluation::Judge;
 use program::Program;
@@ -179,10 +180,7 @@ impl<'a> Run<'a> {
         self.session.run()?;
         let loss = self.session.scalar(self.loss)?;
         if !loss.is_finite() {
-            let (step, lr) = (self.at.step + 1, self.s.recipe.lr);
-            invalid!(
-                "training diverged in step {step}: loss {loss}; nothing was written since the last checkpoint. Try a lower --lr than {lr}"
-            );
+            return Err(self.diverged("loss", self.at.step + 1, loss));
         }
         let at = &mut self.at;
         *at = Position { step: at.step + 1, sum: at.sum + loss, count: at.count + 1 };
@@ -210,18 +208,41 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn diverged(&self, what: &str, step: u32, found: f64) -> Error {
+        let lr = self.s.recipe.lr;
+        Error::Invalid(format!(
+            "training diverged in step {step}: {what} is {found}; nothing was written since the last checkpoint. Try a lower --lr \
+             than {lr}"
+        ))
+    }
+
+    /// The backbone and the heads, all of them numbers.
+    fn networks(&self) -> Result<[Values<f32>; 2]> {
+        let [backbone, heads] = [self.program.backbone, self.program.heads].map(|net| {
+            let values = read_params(&*self.session, net)?;
+            expect_finite(&values)?;
+            Ok(values)
+        });
+        Ok([backbone?, heads?])
+    }
+
     fn judge(&mut self) -> Result<HeldOut> {
-        let [backbone, heads] = [self.program.backbone, self.program.heads].map(|net| read_params(&*self.session, net));
-        self.judge.run(&self.s.recipe, &backbone?, &heads?)
+        let [backbone, heads] = self.networks()?;
+        let found = self.judge.run(&self.s.recipe, &backbone, &heads)?;
+        if !found.loss.is_finite() {
+            return Err(self.diverged("its loss on held-out pictures", self.at.step, found.loss));
+        }
+        Ok(found)
     }
 
     fn save(&self) -> Result<()> {
         let s = self.s;
-        checkpoint::write(&checkpoint_of(&s.out), &s.recipe, &s.backend, &self.at, &self.program, &*self.session)
+        let path = checkpoint_of(&s.out);
+        checkpoint::write(&path, &s.recipe, &s.backend, &self.at, &self.networks()?, &*self.session)
     }
 
     fn write_backbone(&self, path: &Path) -> Result<()> {
-        let backbone = read_params(&*self.session, self.program.backbone)?;
-        export(path, &self.s.recipe, self.at.step, &self.s.commit, &backbone)
+        let [backbone, _] = self.networks()?;
+        export(path, &self.s.recipe, self.at.step, &self.s.backend, &self.s.commit, &backbone)
     }
 }

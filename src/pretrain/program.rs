@@ -56,7 +56,8 @@ fn input(t: &mut Tape, recipe: &Recipe, n: usize) -> Result<(Var, Var)> {
     Ok((pixels, t.preprocess(pixels, a.image_size, a.mean, a.std)?))
 }
 
-/// Records a training step, and which variable is its loss, the mean of the heads': forward in batch statistics, losses, gradients, running statistics, the optimizer.
+/// Records a training step: forward in batch statistics, losses, gradients, running statistics, the optimizer. Returns which variable
+/// is its loss, too, the mean of the heads'.
 pub fn step(recipe: &Recipe, dtype: DType) -> Result<(Program, Var)> {
     let mut tape = Tape::new(dtype);
     let t = &mut tape;

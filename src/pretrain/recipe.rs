@@ -43,7 +43,7 @@ impl Objective {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Optimizer {
-    /// With momentum.
+    /// With Nesterov's momentum.
     Sgd {
         momentum: f64,
     },
@@ -99,6 +99,12 @@ impl Recipe {
         for (flag, value) in [("--lr", self.lr), ("--weight-decay", self.weight_decay)] {
             if !(value.is_finite() && value >= 0.0) {
                 return wrong(format!("{flag} {value}: expected a number from 0"));
+            }
+        }
+        let momentum = if let Optimizer::Sgd { momentum } = self.optimizer { momentum } else { 0.0 };
+        for (flag, value) in [("--momentum", momentum), ("--label-smoothing", self.smoothing)] {
+            if !(0.0..1.0).contains(&value) {
+                return wrong(format!("{flag} {value}: expected a number from 0 to below 1"));
             }
         }
         if self.warmup >= self.steps {

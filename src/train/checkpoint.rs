@@ -6,9 +6,9 @@ use super::job::Job;
 use super::part::Part;
 use super::settings::{Key, Settings};
 use crate::detector::file::{Config, Contents, save};
-use crate::engine::params::{Parameter, Values};
+use crate::engine::params::Values;
 use crate::engine::tape::NetId;
-use crate::model::saved::{read_params, read_states, restore};
+use crate::model::saved::{expect_finite, read_params, read_states, restore};
 use crate::model::{TensorSource, resnet};
 use crate::output::checkpoint_of;
 use crate::weights::Archive;
@@ -40,19 +40,6 @@ pub fn expect_to_resume(s: &Settings) -> Result<()> {
         invalid!("{}: there is no checkpoint to resume from", checkpoint.display());
     }
     Ok(())
-}
-
-/// Refuses parameters that are not numbers: a step's losses are computed before its update, and do not show it.
-fn expect_finite(values: &Values<f32>) -> Result<()> {
-    let broken = |e: &&Parameter| values.data[e.range.clone()].iter().any(|v| !v.is_finite());
-    match values.parameters.entries().iter().find(broken) {
-        None => Ok(()),
-        Some(e) => invalid!(
-            "training diverged: {}.{} holds values that are not numbers; nothing was written. Try a lower learning rate",
-            values.parameters.network,
-            e.name
-        ),
-    }
 }
 
 /// The networks that the programs train, all of them numbers.

@@ -62,7 +62,7 @@ fn help_is_wrapped_once() {
     for command in ["", "train", "eval", "score", "threshold", "info", "plan", "tune", "gradcheck", "demo", "devices"]
         .into_iter()
         .chain(["experiment", "demo theorems", "data check", "data split", "weights inspect", "weights fetch", "bench"])
-        .chain(["bench score", "bench train", "bench kernels", "completions", "man"])
+        .chain(["bench score", "bench train", "bench kernels", "completions", "man", "pretrain", "weights list"])
     {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = ckaad(&args).ok().out;

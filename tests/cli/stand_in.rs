@@ -74,13 +74,13 @@ fn models_are_the_same_in_any_order() {
     assert!(models.iter().all(|m| *m == models[0]));
 }
 
-/// How often a command calls each function of the driver.
-fn calls(args: &[&str]) -> BTreeMap<String, usize> {
+/// How often a command calls each function of the driver, and what it prints.
+fn calls(args: &[&str]) -> (BTreeMap<String, usize>, String) {
     let dir = folder();
     let path = dir.path().join("calls");
-    run(with_card(args, &[("PTXSIM_CALLS", text(&path))])).ok();
+    let told = run(with_card(args, &[("PTXSIM_CALLS", text(&path))])).ok().out;
     let line = |line: &str| line.split_once(' ').map(|(name, n)| (name.to_string(), n.parse().unwrap()));
-    std::fs::read_to_string(&path).unwrap().lines().filter_map(line).collect()
+    (std::fs::read_to_string(&path).unwrap().lines().filter_map(line).collect(), told)
 }
 
 /// What gives something back may fail: by then the work is done. (Cards are counted and asked about once more than is needed.)
@@ -88,9 +88,9 @@ fn may_fail(name: &str) -> bool {
     ["Free", "Destroy", "cuDevice", "cuDriver", "cuInit"].iter().any(|part| name.contains(part))
 }
 
-/// Each function of the driver fails once, in its first call, its last, and some between, in scoring of several batches, which copies beside
-/// its work, and in training: it is told, nothing hangs, and what was there before is left alone. The stand-in would report what is
-/// not given back.
+/// Each function of the driver fails once, in its first call, one in the middle and, in scoring, its last: in scoring of several batches,
+/// which copies beside its work, and in training. It is told, or nothing has come of it; nothing hangs, and what was there before is left
+/// alone. The stand-in would report what is not given back.
 #[test]
 fn every_call_that_fails_is_told() {
     let dir = folder();
@@ -104,9 +104,10 @@ fn every_call_that_fails_is_told() {
     let training: Vec<&str> =
         ["train", "--data", data, "--out", text(&out)].into_iter().chain(small.split(' ')).collect();
     for (args, most, least) in [(&scoring, 3, 40), (&training, 2, 25)] {
-        let all = calls(args);
+        let (all, usual) = calls(args);
         assert!(all.len() > 25, "{all:?}");
         // The command that is counted has trained a model in place of the first.
+        let written = std::fs::read(&out).unwrap();
         std::fs::write(&out, &before).unwrap();
         let mut refused = 0;
         for (name, count) in &all {
@@ -118,6 +119,8 @@ fn every_call_that_fails_is_told() {
                 match run.code {
                     Some(0) => {
                         assert!(may_fail(name) || call == *count, "{fail} is not told: {run:?}");
+                        assert_eq!(run.out, usual, "{fail}");
+                        assert!(std::fs::read(&out).unwrap() == written, "{fail}: another model was trained");
                         std::fs::write(&out, &before).unwrap();
                     }
                     Some(2) => {
@@ -133,6 +136,22 @@ fn every_call_that_fails_is_told() {
             }
         }
         assert!(refused > least, "{refused} were told");
+    }
+}
+
+/// The same of what only measuring calls: events that tell the time.
+#[test]
+fn every_call_of_measuring_that_fails_is_told() {
+    let kernels = "bench kernels --layers 1 --image-size 32 --repetitions 1 --device cuda --precision tf32";
+    let kernels: Vec<&str> = kernels.split(' ').collect();
+    let pictures = full().join("test/good");
+    let (scoring, _) = calls(&scoring(text(&pictures)));
+    let (all, _) = calls(&kernels);
+    let own: Vec<&String> = all.keys().filter(|name| !scoring.contains_key(*name)).collect();
+    assert!(own.iter().any(|name| name.contains("EventElapsedTime")), "{own:?}");
+    for name in own {
+        let run = run(with_card(&kernels, &[("PTXSIM_FAIL", &format!("{name}:1"))]));
+        run.fails(2, &["cuda:0", "CUDA_ERROR"]);
     }
 }
 

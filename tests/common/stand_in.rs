@@ -19,7 +19,7 @@ pub fn all() -> Option<u64> {
     Some(count.parse().unwrap_or_else(|_| panic!("CKAAD_ORDERS={count}: expected a number")))
 }
 
-/// Runs those of this program's tests whose names begin with one of `names`, with work done in the order of a seed. Whatever the
+/// Runs those of this program's tests that `names` chooses (beginnings of names, or `--skip` and one), with work done in the order of a seed. Whatever the
 /// stand-in finds fails it, too.
 pub fn again(names: &[&str], seed: u64) {
     if std::env::var_os("CKAAD_TEST_DEVICE").is_some() {

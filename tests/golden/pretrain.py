@@ -2,9 +2,10 @@
 
     pip install torch numpy safetensors && python tests/golden/pretrain.py
 
-A ResNet-18 up to layer2 on pictures of 32 pixels, mean pooling, a linear head; cross-entropy with smoothing, weight decay of
-the backbone's convolutions, warm-up and half a cosine. Parameters, pictures and labels are functions of their names, as in the
-other golden files. Of every tensor after the last step its norm, mean and first value are kept.
+What `ckaad pretrain` records, on bytes of 32 pixels: a ResNet-18 up to layer2; linear heads, one on the means of the last layer or, dense,
+one on every position of layers 1 and 2; the mean of the heads' cross-entropies with smoothing, weight decay of convolutions and heads,
+warm-up and half a cosine. Parameters, pictures and labels are functions of their names, as in the other golden files. Of every tensor
+after the last step its norm, mean and first value are kept.
 """
 
 import math
@@ -16,8 +17,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-SIZE, BATCH, CLASSES, STEPS, WARMUP, TOTAL = 32, 6, 5, 6, 2, 6
+SIZE, BATCH, CLASSES, STEPS, WARMUP, TOTAL = 32, 6, 12, 6, 2, 6
 SMOOTHING, DECAY, LR, ADAM_LR, MOMENTUM, BETAS = 0.1, 1e-4, 0.05, 1e-3, 0.9, (0.9, 0.999)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def uniform(name, n):
@@ -71,7 +73,8 @@ class Backbone(nn.Module):
 
     def forward(self, x):
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        return self.layer2(self.layer1(x))
+        one = self.layer1(x)
+        return one, self.layer2(one)
 
 
 def factor(i):
@@ -80,29 +83,43 @@ def factor(i):
     return 0.5 * (1 + math.cos(math.pi * (i - WARMUP) / (TOTAL - WARMUP))) if i < TOTAL else 0.0
 
 
-def train(optimizer):
-    backbone, head = Backbone().double(), nn.Linear(128, CLASSES).double()
-    for tag, net in [("backbone", backbone), ("head", head)]:
+def normalized(step):
+    """Pictures of bytes, (v / 255 - mean) / std."""
+    u = torch.from_numpy(uniform(f"input.pixels.{step}", BATCH * 3 * SIZE * SIZE)).double()
+    x = torch.floor((u + 1) / 2 * 256).view(BATCH, 3, SIZE, SIZE)
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(1, 3, 1, 1) for v in (MEAN, STD))
+    return (x / 255 - mean) / std
+
+
+def train(optimizer, dense):
+    backbone = Backbone().double()
+    heads = nn.ModuleList([nn.Conv2d(c, CLASSES, 1) for c in ((64, 128) if dense else (128,))]).double()
+    for tag, net in [("backbone", backbone), ("heads", heads)]:
         for name, t in list(net.named_parameters()) + list(net.named_buffers()):
             if t.is_floating_point():
                 t.data.copy_(fill(f"{tag}.{name}", tuple(t.shape)))
-    parameters = list(backbone.parameters()) + list(head.parameters())
-    convolutions = [p for p in parameters if p.dim() == 4]
+    parameters = list(backbone.parameters()) + list(heads.parameters())
+    weights = [p for p in parameters if p.dim() == 4]
     others = [p for p in parameters if p.dim() != 4]
-    opt = optimizer([dict(params=convolutions, weight_decay=DECAY), dict(params=others, weight_decay=0.0)])
+    opt = optimizer([dict(params=weights, weight_decay=DECAY), dict(params=others, weight_decay=0.0)])
     schedule = torch.optim.lr_scheduler.LambdaLR(opt, factor)
     losses = []
     for step in range(STEPS):
-        x = torch.from_numpy(2 * uniform(f"input.pictures.{step}", BATCH * 3 * SIZE * SIZE)).view(BATCH, 3, SIZE, SIZE).double()
-        labels = torch.from_numpy(np.floor((uniform(f"input.labels.{step}", BATCH) + 1) / 2 * CLASSES)).long()
-        loss = F.cross_entropy(head(backbone(x).mean((2, 3))), labels, label_smoothing=SMOOTHING)
+        maps = backbone(normalized(step))
+        terms = []
+        for i, (head, x) in enumerate(zip(heads, maps if dense else [maps[-1].mean((2, 3), keepdim=True)])):
+            logits = head(x)
+            u = uniform(f"input.labels.{step}.{i}", BATCH * logits.shape[2] * logits.shape[3])
+            labels = torch.from_numpy(np.floor((u + 1) / 2 * CLASSES)).long().view(BATCH, *logits.shape[2:])
+            terms.append(F.cross_entropy(logits, labels, label_smoothing=SMOOTHING))
+        loss = sum(terms) / len(terms)
         opt.zero_grad()
         loss.backward()
         opt.step()
         schedule.step()
         losses.append(loss.item())
     out = {"losses": torch.tensor(losses, dtype=torch.float64)}
-    for tag, net in [("backbone", backbone), ("head", head)]:
+    for tag, net in [("backbone", backbone), ("heads", heads)]:
         for name, t in list(net.named_parameters()) + list(net.named_buffers()):
             if t.is_floating_point():
                 t = t.detach()
@@ -110,18 +127,21 @@ def train(optimizer):
     return out
 
 
-optimizers = dict(
-    sgd=lambda groups: torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM),
-    adam=lambda groups: torch.optim.Adam(groups, lr=ADAM_LR, betas=BETAS),
-    adamw=lambda groups: torch.optim.AdamW(groups, lr=ADAM_LR, betas=BETAS),
-)
+def sgd(groups):
+    return torch.optim.SGD(groups, lr=LR, momentum=MOMENTUM, nesterov=True)
+
+
+def adamw(groups):
+    return torch.optim.AdamW(groups, lr=ADAM_LR, betas=BETAS)
+
+
 out = {}
-for name, optimizer in optimizers.items():
-    run = train(optimizer)
+for name, optimizer, dense in [("sgd", sgd, False), ("adam", adamw, False), ("dense", sgd, True)]:
+    run = train(optimizer, dense)
     print(name, run["losses"].tolist())
     out.update({f"{name}.{key}": value for key, value in run.items()})
-meta = dict(image_size=SIZE, batch=BATCH, classes=CLASSES, steps=STEPS, warmup=WARMUP, total=TOTAL, smoothing=SMOOTHING,
-            decay=DECAY, lr=LR, adam_lr=ADAM_LR, momentum=MOMENTUM, beta1=BETAS[0], beta2=BETAS[1])
+meta = dict(image_size=SIZE, batch=BATCH, steps=STEPS, warmup=WARMUP, total=TOTAL, smoothing=SMOOTHING,
+            decay=DECAY, lr=LR, adam_lr=ADAM_LR, momentum=MOMENTUM)
 file = Path(__file__).parent / "pretrain.safetensors"
 save_file(out, file, metadata={k: str(v) for k, v in meta.items()})
 print(file.name, file.stat().st_size // 1024, "KiB")

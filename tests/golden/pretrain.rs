@@ -1,39 +1,26 @@
 //! Training a backbone from scratch by classification, against PyTorch's in f64 (pretrain.py): losses of every step, and all
 //! parameters and running statistics after the last; and what is trained, folded.
 
-use crate::common::{self, Golden, as_f64, golden_values, relative_error};
-use ckaad::Result;
+use crate::common::{self, Golden, as_f64, golden_values, relative_error, to_nhwc, uniform};
 use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::gradcheck::Open;
-use ckaad::engine::ops::conv2d;
-use ckaad::engine::ops::optimizer::{Adam, Decay, LrSchedule, Sgd};
-use ckaad::engine::params::{Init, Values};
+use ckaad::engine::params::Values;
 use ckaad::engine::real::Real;
-use ckaad::engine::tape::{NetId, Tape, Var};
+use ckaad::engine::tape::{NetId, Tape};
 use ckaad::engine::tensor::{DType, Shape};
-use ckaad::model::layers::{self, Norm};
+use ckaad::model::layers::Norm;
 use ckaad::model::{Architecture, resnet};
+use ckaad::pretrain::program::{self, Program};
+use ckaad::pretrain::{Objective, Optimizer, Recipe};
 use std::sync::Arc;
 
 struct Pretraining {
     golden: Golden,
-    architecture: Architecture,
-}
-
-struct Program {
-    tape: Tape,
-    backbone: NetId,
-    head: NetId,
-    pictures: Var,
-    labels: Var,
-    loss: Var,
 }
 
 impl Pretraining {
     fn open() -> Self {
-        let golden = Golden::open("golden/pretrain.safetensors");
-        let size = golden.metadata("image_size").parse().unwrap();
-        Pretraining { golden, architecture: Architecture::new("resnet18", &[2], size).unwrap() }
+        Pretraining { golden: Golden::open("golden/pretrain.safetensors") }
     }
 
     fn number(&self, key: &str) -> f64 {
@@ -44,66 +31,53 @@ impl Pretraining {
         self.golden.metadata(key).parse().unwrap()
     }
 
-    fn optimize(&self, t: &mut Tape, name: &str, net: NetId) -> Result<()> {
-        let schedule = LrSchedule::Cosine { warmup: self.count("warmup"), steps: self.count("total") };
-        let (sgd, lr) = (name == "sgd", self.number(if name == "sgd" { "lr" } else { "adam_lr" }));
-        let how = if name == "adamw" { Decay::Decoupled { lr, schedule } } else { Decay::L2 };
-        if t.parameters(net).network == "backbone" {
-            t.weight_decay(net, self.number("decay"), how, |p| p.file_shape.len() == 4)?;
+    /// What one of the golden runs was made with: `sgd`, `adam`, `dense`.
+    fn recipe(&self, name: &str) -> Recipe {
+        let (dense, adam) = (name == "dense", name == "adam");
+        let layers: &[usize] = if dense { &[1, 2] } else { &[2] };
+        Recipe {
+            architecture: Architecture::new("resnet18", layers, self.count("image_size")).unwrap(),
+            objective: if dense { Objective::Dense } else { Objective::Pooled },
+            classes_per_family: 1,
+            optimizer: if adam { Optimizer::Adam } else { Optimizer::Sgd { momentum: self.number("momentum") } },
+            lr: self.number(if adam { "adam_lr" } else { "lr" }),
+            weight_decay: self.number("decay"),
+            warmup: self.count("warmup") as u32,
+            steps: self.count("total") as u32,
+            batch: self.count("batch"),
+            smoothing: self.number("smoothing"),
+            seed: 0,
         }
-        if sgd {
-            return t.sgd(Sgd { net, lr, momentum: self.number("momentum"), nesterov: false, schedule });
-        }
-        t.adam(Adam { net, lr, betas: (self.number("beta1"), self.number("beta2")), eps: 1e-8, schedule })
-    }
-
-    /// A step of training.
-    fn record(&self, name: &str, dtype: DType) -> Result<Program> {
-        let (a, batch, classes) = (&self.architecture, self.count("batch"), self.count("classes"));
-        let mut tape = Tape::new(dtype);
-        let t = &mut tape;
-        let (backbone, head) = (t.network("backbone"), t.network("head"));
-        let pictures = t.input(Shape([batch, a.image_size, a.image_size, 3]), dtype)?;
-        let labels = t.input(Shape([batch, 1, 1, 1]), dtype.exact())?;
-        let mut statistics = vec![];
-        let map = resnet::record_unfolded(t, backbone, a, pictures, Norm::Batch(&mut statistics))?[0];
-        let pooled = t.mean_pool(map, a.sizes()[0], 1, 0)?;
-        let weight = t.param(head, "weight", &[classes, a.channels()[0]], Init::Zeros)?;
-        let bias = t.param(head, "bias", &[classes], Init::Zeros)?;
-        let o = conv2d::Options { bias: Some(bias), ..conv2d::Options::square(1, 0) };
-        let logits = t.conv2d(pooled, weight, o)?;
-        let loss = t.cross_entropy(logits, labels, self.number("smoothing"))?;
-        t.backward(loss, backbone)?;
-        t.backward(loss, head)?;
-        layers::update_running(t, backbone, &statistics)?;
-        self.optimize(t, name, backbone)?;
-        self.optimize(t, name, head)?;
-        t.output(loss);
-        Ok(Program { tape, backbone, head, pictures, labels, loss })
     }
 
     /// Takes so many steps; returns the backbone as it is then.
     fn train<T: Real>(&self, name: &str, steps: usize, tolerance: f64, dtype: DType, open: Open) -> Values<T> {
-        let p = self.record(name, dtype).unwrap();
+        let recipe = self.recipe(name);
+        let (p, loss) = program::step(&recipe, dtype).unwrap();
         let mut s = open(p.tape.clone()).unwrap();
-        for net in [p.backbone, p.head] {
+        for net in [p.backbone, p.heads] {
             s.write_params(net, &golden_values::<T>(p.tape.parameters(net))).unwrap();
         }
-        let (batch, classes) = (self.count("batch"), self.count("classes") as f32);
+        let (size, classes) = (recipe.architecture.image_size, recipe.formula().classes() as f32);
+        let below = |name: String, n: usize, top: f32| {
+            uniform(&name, n).into_iter().map(move |u| ((u + 1.0) / 2.0 * top).floor())
+        };
         for step in 0..steps {
-            let pictures = common::pictures(&format!("pictures.{step}"), batch, self.architecture.image_size);
-            let labels = common::uniform(&format!("input.labels.{step}"), batch);
-            let labels: Vec<f64> = labels.iter().map(|u| ((u + 1.0) / 2.0 * classes).floor() as f64).collect();
-            s.write_values(p.pictures, &pictures).unwrap();
-            s.write_values(p.labels, &labels).unwrap();
+            let bytes = below(format!("input.pixels.{step}"), recipe.batch * 3 * size * size, 256.0);
+            let bytes: Vec<u8> = bytes.map(|v| v as u8).collect();
+            s.write(p.pixels, &to_nhwc(&bytes, recipe.batch, 3, size)).unwrap();
+            for (head, labels) in p.labels.iter().enumerate() {
+                let values = below(format!("input.labels.{step}.{head}"), p.tape.shape(*labels).len(), classes);
+                s.write_values(*labels, &values.map(f64::from).collect::<Vec<f64>>()).unwrap();
+            }
             s.run().unwrap();
-            let (found, expected) = (s.scalar(p.loss).unwrap(), self.golden.get(&format!("{name}.losses"))[step]);
+            let (found, expected) = (s.scalar(loss).unwrap(), self.golden.get(&format!("{name}.losses"))[step]);
             let e = (found / expected - 1.0).abs();
             eprintln!("LOSS {name} {step} {e:.1e}");
             assert!(e <= tolerance, "{name}, step {step}: loss {found}, expected {expected} (relative error {e:e})");
         }
         if steps == self.count("steps") {
-            for net in [p.backbone, p.head] {
+            for net in [p.backbone, p.heads] {
                 self.check_parameters::<T>(name, &p, net, &*s, tolerance);
             }
         }
@@ -145,14 +119,14 @@ const BF16: f64 = 2e-2;
 
 #[test]
 fn training_f64() {
-    for name in ["sgd", "adam", "adamw"] {
+    for name in ["sgd", "adam", "dense"] {
         Pretraining::open().train::<f64>(name, ALL, F64, DType::F64, &cpu::session);
     }
 }
 
 #[test]
 fn training_f32() {
-    for name in ["sgd", "adam", "adamw"] {
+    for name in ["sgd", "adam", "dense"] {
         Pretraining::open().train::<f32>(name, ALL, F32, DType::F32, &cpu::session);
     }
 }
@@ -161,7 +135,7 @@ fn training_f32() {
 #[test]
 fn trained_backbones_fold() {
     let p = Pretraining::open();
-    let a = &p.architecture;
+    let a = &p.recipe("sgd").architecture;
     let trained = p.train::<f32>("sgd", 2, F32, DType::F32, &cpu::session);
     let features = |values: &Values<f64>, folded: bool| {
         let mut t = Tape::new(DType::F64);
@@ -190,7 +164,7 @@ mod kernels {
 
     #[test]
     fn first_steps() {
-        for name in ["sgd", "adamw"] {
+        for name in ["sgd", "adam", "dense"] {
             Pretraining::open().train::<f32>(name, 2, F32, DType::F32, &crate::kernels::open);
         }
     }

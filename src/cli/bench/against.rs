@@ -25,7 +25,7 @@ mod with_cudnn {
     use super::*;
     use crate::bench::Stats;
     use crate::cli::bench::time;
-    use crate::cli::options::print;
+    use crate::cli::options::{plural, print};
     use crate::cli::progress;
     use crate::engine::device::cuda::cudnn::{Cudnn, Fastest};
     use crate::engine::device::{Cost, Device};
@@ -138,13 +138,16 @@ mod with_cudnn {
         drop(Cudnn::open(index)?);
         let all = convolutions(workload, backend.dtype())?;
         let bar = progress::bar("convolutions", all.len() as u64);
-        let mut rows = Vec::with_capacity(all.len());
+        let (mut rows, mut refused) = (Vec::with_capacity(all.len()), 0);
         for plain in all {
             // What cuDNN refuses is said, and the others are compared.
             match compare(&plain, backend, index, repetitions) {
                 Ok(row) if format == Format::Json => print(&format!("{}\n", json(&plain, &row)))?,
                 Ok(row) => rows.push((plain, row)),
-                Err(e) => warning!("{} of {}: {e}", name(plain.pass), plain.sizes.input()),
+                Err(e) => {
+                    refused += 1;
+                    warning!("{} of {}: {e}", name(plain.pass), plain.sizes.input());
+                }
             }
             bar.inc(1);
         }
@@ -152,7 +155,10 @@ mod with_cudnn {
         if format == Format::Table {
             print(&table(&rows))?;
         }
-        Ok(true)
+        if refused > 0 {
+            tell!("{} not compared", plural(refused, "convolution"));
+        }
+        Ok(refused == 0)
     }
 
     fn name(pass: Pass) -> &'static str {

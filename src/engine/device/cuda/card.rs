@@ -229,11 +229,14 @@ impl OpenCard {
         let known = |e: &&&'static Entry| self.function(e.name).is_none();
         let missing: Vec<&'static Entry> = entries.iter().filter(known).copied().collect();
         let Some((first, others)) = missing.split_first() else { return Ok(()) };
-        let mut compiled = vec![self.compile(first)?];
-        compiled.extend(others.par_iter().map(|e| self.compile(e)).collect::<Result<Vec<_>>>()?);
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
-        functions.extend(missing.iter().map(|e| e.name).zip(compiled));
-        Ok(())
+        // What is compiled stays, whatever becomes of the others: modules are never unloaded.
+        let load = |entry: &&'static Entry| {
+            let function = self.compile(entry)?;
+            self.functions.lock().unwrap_or_else(PoisonError::into_inner).insert(entry.name, function);
+            Ok(())
+        };
+        load(first)?;
+        others.par_iter().try_for_each(load)
     }
 
     pub fn function(&self, name: &str) -> Option<Function> {

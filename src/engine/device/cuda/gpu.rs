@@ -140,6 +140,18 @@ impl GpuDriver {
             .map_err(|e| self.failed("ordering its streams", e))
     }
 
+    fn streams(&self) -> impl Iterator<Item = api::CUstream> {
+        [self.copying[0], self.stream, self.copying[1]].into_iter().filter(|s| !s.is_null())
+    }
+
+    /// Waits for all of the streams. Errors are of no use here: after a lost device every call fails.
+    fn settle(&self) {
+        for stream in self.streams() {
+            // SAFETY: the stream is ours.
+            let _ = unsafe { api::cuStreamSynchronize(stream) };
+        }
+    }
+
     fn captured(&self, graph: Graph) -> Result<&Captured> {
         match self.graphs.get(graph.0) {
             Some(captured) => Ok(captured),
@@ -317,9 +329,9 @@ impl Driver for GpuDriver {
         let copies = std::mem::take(&mut self.copies);
         // The capture has to end, whatever fails meanwhile.
         let noted = if copies.beside { Ok(()) } else { self.download(&copies.downloads, self.stream) };
-        let kernels = self.finish_capture()?;
-        self.graphs.push(Captured { kernels, copies, stages: None });
-        entered.and(noted)?;
+        let ended = self.finish_capture().map(|kernels| self.graphs.push(Captured { kernels, copies, stages: None }));
+        // A copy that failed may have spoilt the capture: its own error says more.
+        entered.and(noted).and(ended)?;
         if let Some(last) = self.graphs.last().filter(|g| g.copies.beside).map(|_| self.graphs.len() - 1) {
             self.graphs[last].stages = Some(self.events(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?);
         }
@@ -331,13 +343,17 @@ impl Driver for GpuDriver {
         let Captured { kernels, copies, stages } = self.captured(graph)?;
         let Some([uploaded, computed, done]) = *stages else { return self.run_graph(*kernels) };
         let [to, from] = self.copying;
-        self.upload(&copies.uploads, to)?;
-        self.order(uploaded, to, self.stream)?;
-        self.run_graph(*kernels)?;
-        self.order(computed, self.stream, from)?;
-        self.download(&copies.downloads, from)?;
-        // SAFETY: event and stream are ours.
-        unsafe { api::cuEventRecord(done, from) }.map_err(|e| self.failed("recording an event", e))
+        let begun = || {
+            self.upload(&copies.uploads, to)?;
+            self.order(uploaded, to, self.stream)?;
+            self.run_graph(*kernels)?;
+            self.order(computed, self.stream, from)?;
+            self.download(&copies.downloads, from)?;
+            // SAFETY: event and stream are ours.
+            unsafe { api::cuEventRecord(done, from) }.map_err(|e| self.failed("recording an event", e))
+        };
+        // Where it ends halfway, copies are on their way from places that are filled again for the next run.
+        begun().inspect_err(|_| self.settle())
     }
 
     fn wait(&self, graph: Graph) -> Result<()> {
@@ -357,12 +373,9 @@ impl Drop for GpuDriver {
     /// Errors are of no use here: after a lost device every call fails.
     fn drop(&mut self) {
         let _ = self.enter();
+        self.settle();
         // SAFETY: everything was made by this driver and is freed once, after the work that uses it.
         unsafe {
-            let streams = [self.copying[0], self.stream, self.copying[1]];
-            for stream in streams.iter().filter(|s| !s.is_null()) {
-                let _ = api::cuStreamSynchronize(*stream);
-            }
             if let Some((staging, copied)) = self.staging.take() {
                 staging.forget(copied);
                 let _ = api::cuEventDestroy_v2(copied);
@@ -379,8 +392,8 @@ impl Drop for GpuDriver {
             if !self.host.0.is_null() {
                 let _ = api::cuMemFreeHost(self.host.0.cast());
             }
-            for stream in streams.iter().filter(|s| !s.is_null()) {
-                let _ = api::cuStreamDestroy_v2(*stream);
+            for stream in self.streams() {
+                let _ = api::cuStreamDestroy_v2(stream);
             }
         }
     }
