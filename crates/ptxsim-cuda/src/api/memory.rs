@@ -75,6 +75,8 @@ fn unlock(d: &mut Driver, at: u64, kind: Kind) -> Result<bool> {
     } else {
         d.let_go(start, bytes);
     }
+    let call = d.here();
+    d.freed.insert(start, (start + bytes, call));
     Ok(d.locked.free(at, kind))
 }
 
@@ -84,7 +86,11 @@ fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize, kind: Kind, flag
     }
     let call = d.here();
     match d.locked.allocate(bytes, kind, flags, call) {
-        Some(at) => out.put(at.cast()),
+        Some(at) => {
+            // The system may give what was freed before.
+            d.freed.remove(&(at as u64));
+            out.put(at.cast())
+        }
         None => Err(Status::CUDA_ERROR_OUT_OF_MEMORY),
     }
 }

@@ -101,7 +101,9 @@ fn kernel_in(d: &mut Driver, p: LaunchIn) -> Result<Does> {
 fn copy(d: &Driver, copy: &CUDA_MEMCPY3D, given: u64) -> Result<Does> {
     let (from, to, shape) = planes(d, copy)?;
     d.check_copy(from, to, shape)?;
-    Ok((Work::Copy { from: d.place(from), to: d.place(to), shape }, context(d, given)?))
+    let from = d.place(from, shape.extent(shape.from_pitch));
+    let to = d.place(to, shape.extent(shape.to_pitch));
+    Ok((Work::Copy { from, to, shape }, context(d, given)?))
 }
 
 fn fill(d: &Driver, fill: Fill, given: u64) -> Result<Does> {
@@ -197,7 +199,7 @@ fn copy_of(d: &Driver, handle: u64) -> Result<CUDA_MEMCPY3D> {
     let Work::Copy { from, to, shape } = &*found.work else { return Err(other(d, found)) };
     let place = |place: &Place| match *place {
         Place::Device(at) => (M::CU_MEMORYTYPE_DEVICE, 0, at),
-        Place::Host(at) => (M::CU_MEMORYTYPE_HOST, at, 0),
+        Place::Host(at) | Place::Pageable(at) => (M::CU_MEMORYTYPE_HOST, at, 0),
         Place::Taken(_) => (M::CU_MEMORYTYPE_HOST, 0, 0),
     };
     let (source, target) = (place(from), place(to));
