@@ -166,6 +166,15 @@ impl Driver {
         Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE))
     }
 
+    /// Refuses what is said to be a card's memory and is neither that nor page-locked: a card does not see what else the program has.
+    pub fn check_device(&self, at: u64, bytes: u64) -> Result {
+        if bytes == 0 || self.is_device(at) || self.locked.at(at).is_some() {
+            return Ok(());
+        }
+        let text = format!("{at:#x} is neither device memory nor page-locked");
+        Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE))
+    }
+
     /// Refuses a copy from or to where there is no memory.
     pub fn check_copy(&self, from: u64, to: u64, shape: Shape) -> Result {
         let Some([source, target]) = shape.extents(from, to) else {
@@ -180,6 +189,9 @@ impl Driver {
                 self.check_range(at, bytes)?;
             } else if at == 0 {
                 return Err(self.wrong("a null pointer to copy from or to", Status::CUDA_ERROR_INVALID_VALUE));
+            } else if self.locked.touches(at, bytes) && !self.locked.holds(at, bytes) {
+                let text = format!("of {bytes} bytes at {at:#x}, some are in page-locked memory and others are not");
+                return Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
             }
         }
         if shape.overlaps(from, to) {

@@ -7,6 +7,7 @@ mod common;
 mod says;
 
 use std::ffi::{CString, c_void};
+use std::mem::MaybeUninit;
 
 use common::{PROGRAM, run, text};
 use cudarc::driver::result::{self, stream::StreamKind};
@@ -130,6 +131,64 @@ fn freed_under_a_graph(managed: bool, fill: bool) -> Fallible {
     Ok(())
 }
 
+/// Addresses that a copy does not take, and some that it does.
+fn wrong_addresses() -> Fallible {
+    let (s, _) = open()?;
+    let (device, pinned, managed) = (filled(7)?, host(false)?, host(true)?);
+    let (mut here, there) = ([0u32; 1024], [1u32; 1024]);
+    let (to, from) = (here.as_mut_ptr() as u64, there.as_ptr() as u64);
+    unsafe {
+        let short = result::malloc_host(100, 0)?;
+        code("garbage", sys::cuMemcpyDtoH_v2(to as *mut c_void, 0x1234, 4));
+        code("down", sys::cuMemcpyDtoH_v2(to as *mut c_void, from, 4));
+        code("up", sys::cuMemcpyHtoD_v2(to, from as *const c_void, 4));
+        code("across", sys::cuMemcpyDtoD_v2(device, from, 4));
+        code("across to", sys::cuMemcpyDtoD_v2(to, device, 4));
+        code("down in a stream", sys::cuMemcpyDtoHAsync_v2(to as *mut c_void, from, 4, s));
+        let mut rows = MaybeUninit::<sys::CUDA_MEMCPY2D>::zeroed();
+        let copy = rows.as_mut_ptr();
+        let kind = (&raw mut (*copy).srcMemoryType).cast::<u32>();
+        ((*copy).srcHost, (*copy).srcDevice, (*copy).dstDevice) = (from as *const c_void, from, device);
+        ((*copy).WidthInBytes, (*copy).Height) = (4, 2);
+        (*copy).dstMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
+        for number in [1, 2, 3, 4] {
+            kind.write(number);
+            code(&format!("rows of {number}"), sys::cuMemcpy2D_v2(copy));
+        }
+        code("too long", sys::cuMemcpyDtoHAsync_v2(short, device, BYTES, s));
+        code("part of it", sys::cuMemcpyDtoHAsync_v2(short.byte_add(50), device, 50, s));
+        code("unified", sys::cuMemcpy(to, from, 4));
+        code("unified in a stream", sys::cuMemcpyAsync(to, device, 4, s));
+        code("page-locked", sys::cuMemcpyDtoD_v2(pinned, device, BYTES));
+        code("managed", sys::cuMemcpyHtoD_v2(managed, from as *const c_void, BYTES));
+        code("nothing", sys::cuMemcpyDtoH_v2(to as *mut c_void, from, 0));
+    }
+    Ok(())
+}
+
+/// Copies of rows whose kinds of memory are no kinds.
+fn no_kind_of_memory() -> Fallible {
+    open()?;
+    let device = filled(7)?;
+    unsafe {
+        let (mut rows, mut planes) =
+            (MaybeUninit::<sys::CUDA_MEMCPY2D>::zeroed(), MaybeUninit::<sys::CUDA_MEMCPY3D>::zeroed());
+        let (rows, planes) = (rows.as_mut_ptr(), planes.as_mut_ptr());
+        ((*rows).srcDevice, (*rows).dstDevice, (*rows).WidthInBytes, (*rows).Height) = (device, device + 64, 16, 1);
+        ((*planes).srcDevice, (*planes).dstDevice, (*planes).WidthInBytes) = (device, device + 64, 16);
+        ((*planes).Height, (*planes).Depth) = (1, 1);
+        for (from, to) in [(0, 0), (7, 9), (2, u32::MAX), (2, 2)] {
+            (&raw mut (*rows).srcMemoryType).cast::<u32>().write(from);
+            (&raw mut (*rows).dstMemoryType).cast::<u32>().write(to);
+            (&raw mut (*planes).srcMemoryType).cast::<u32>().write(from);
+            (&raw mut (*planes).dstMemoryType).cast::<u32>().write(to);
+            code(&format!("rows {from} {to}"), sys::cuMemcpy2D_v2(rows));
+            code(&format!("planes {from} {to}"), sys::cuMemcpy3D_v2(planes));
+        }
+    }
+    Ok(())
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -138,6 +197,8 @@ fn program() {
     let done = match name.split(',').next().unwrap_or("") {
         "read before written" => read_before_written(managed, graph),
         "freed under a graph" => freed_under_a_graph(managed, name.contains("fill")),
+        "wrong addresses" => wrong_addresses(),
+        "no kind of memory" => no_kind_of_memory(),
         other => panic!("no program is called {other}"),
     };
     if let Err(e) = done {
@@ -166,4 +227,46 @@ fn memory_is_not_freed_under_a_graph() {
         );
         assert_eq!(out.status.code(), Some(99), "{name}: {told}");
     }
+}
+
+/// A card without access to pageable memory takes none for its own; calls that name no side for the card's take any.
+#[test]
+fn the_cards_side_of_a_copy_is_the_cards() {
+    let out = run("wrong addresses", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let (refused, fine) = ("CUDA_ERROR_INVALID_VALUE", "CUDA_SUCCESS");
+    for (what, answer) in [
+        ("garbage", refused),
+        ("down", refused),
+        ("up", refused),
+        ("across", refused),
+        ("across to", refused),
+        ("down in a stream", refused),
+        ("rows of 1", fine),
+        ("rows of 2", refused),
+        ("rows of 3", "CUDA_ERROR_NOT_SUPPORTED"),
+        ("rows of 4", fine),
+        ("too long", refused),
+        ("part of it", fine),
+        ("unified", fine),
+        ("unified in a stream", fine),
+        ("page-locked", fine),
+        ("managed", fine),
+        ("nothing", fine),
+    ] {
+        assert!(said.contains(&format!("\n{what}: {answer}\n")), "{what}: {said}{told}");
+    }
+    assert!(told.contains("cuMemcpyDtoH_v2: 0x1234 is neither device memory nor page-locked"), "{told}");
+    assert!(told.contains("some are in page-locked memory and others are not"), "{told}");
+    assert_eq!(out.status.code(), Some(99), "{told}");
+}
+
+#[test]
+fn kinds_of_memory_are_checked() {
+    let said = text(&run("no kind of memory", &[]).stdout);
+    for kinds in ["0 0", "7 9", "2 4294967295"] {
+        let lines = format!("rows {kinds}: CUDA_ERROR_INVALID_VALUE\nplanes {kinds}: CUDA_ERROR_INVALID_VALUE\n");
+        assert!(said.contains(&lines), "{kinds}: {said}");
+    }
+    assert!(said.contains("rows 2 2: CUDA_SUCCESS\nplanes 2 2: CUDA_SUCCESS\n"), "{said}");
 }
