@@ -58,15 +58,17 @@ impl Locked {
 
     /// Locks memory of the program's own. False: some of it is locked.
     pub fn register(&mut self, at: u64, bytes: usize, flags: u32, call: Arc<Call>) -> bool {
-        let clash = self
-            .0
-            .range(..at.saturating_add(bytes as u64))
-            .next_back()
-            .is_some_and(|(&start, r)| start + r.bytes as u64 > at);
+        let clash = self.touches(at, bytes as u64);
         if !clash {
             self.0.insert(at, Stretch { bytes, kind: Kind::Registered, flags, call });
         }
         !clash
+    }
+
+    /// Whether any of these bytes is page-locked.
+    pub fn touches(&self, at: u64, bytes: u64) -> bool {
+        let last = self.0.range(..at.saturating_add(bytes)).next_back();
+        last.is_some_and(|(start, stretch)| start + stretch.bytes as u64 > at)
     }
 
     /// Frees what begins here and was made (or registered) so. False: there is no such memory.

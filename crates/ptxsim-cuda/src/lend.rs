@@ -26,6 +26,23 @@ impl Driver {
         ranges
     }
 
+    /// Whether work uses some of these bytes of page-locked or managed memory.
+    pub fn uses_host(&self, work: &Work, bytes: &Range<u64>) -> bool {
+        let overlaps = |at: u64, len: u64| at < bytes.end && bytes.start < at + len;
+        match work {
+            Work::Copy { from, to, shape } => {
+                let inside =
+                    |place: &Place, pitch| matches!(place, Place::Host(at) if overlaps(*at, shape.extent(pitch)));
+                inside(from, shape.from_pitch) || inside(to, shape.to_pitch)
+            }
+            Work::Fill { at, size, width, rows, pitch, .. } => {
+                overlaps(*at, rows.saturating_sub(1) * pitch + width * u64::from(*size))
+            }
+            Work::Kernel(kernel) => self.reachable(&kernel.params).iter().any(|(at, len)| overlaps(*at, *len)),
+            _ => false,
+        }
+    }
+
     /// Lends a card what a kernel may use.
     pub fn lend(&mut self, card: usize, params: &[u8]) -> Lent {
         let mut lent = vec![];
@@ -58,17 +75,7 @@ impl Driver {
     /// Lets go of page-locked or managed memory that the program gives back. What is queued and uses it is done before, since the
     /// memory is there no longer afterwards; that the program has not waited for it is reported.
     pub fn let_go(&mut self, start: u64, bytes: u64) {
-        let uses = |work: &Work| match work {
-            Work::Copy { from, to, shape } => {
-                let end = start + bytes;
-                let inside = |place: &Place, pitch| matches!(place, Place::Host(at) if *at < end && start < at + shape.extent(pitch));
-                inside(from, shape.from_pitch) || inside(to, shape.to_pitch)
-            }
-            Work::Fill { at, .. } => start <= *at && *at < start + bytes,
-            Work::Kernel(kernel) => self.reachable(&kernel.params).iter().any(|(at, _)| *at == start),
-            _ => false,
-        };
-        let users = self.queue.users(uses);
+        let users = self.queue.users(|work| self.uses_host(work, &(start..start + bytes)));
         self.noting |= !self.queue.is_reached(&users);
         self.reach(&users);
         self.freed_in_use(start..start + bytes);
@@ -76,11 +83,15 @@ impl Driver {
 
     /// Whether work needs more of the program than what it was given by this driver: its functions, its own memory.
     pub fn uses_program(&self, work: &Work) -> bool {
-        let own = |at: u64| self.locked.at(at).is_none_or(|(_, stretch)| stretch.kind == Kind::Registered);
+        let own = |at: u64| self.locked.at(at).is_some_and(|(_, stretch)| stretch.kind == Kind::Registered);
         match work {
             Work::Call(_) => true,
-            Work::Copy { from, to, .. } => [from, to].iter().any(|place| matches!(place, Place::Host(at) if own(*at))),
-            Work::Fill { at, .. } => !self.is_device(*at) && own(*at),
+            Work::Copy { from, to, .. } => [from, to].iter().any(|place| match place {
+                Place::Host(at) => own(*at),
+                Place::Pageable(_) => true,
+                Place::Device(_) | Place::Taken(_) => false,
+            }),
+            Work::Fill { at, .. } => own(*at),
             Work::Kernel(kernel) => self.reachable(&kernel.params).iter().any(|(at, _)| own(*at)),
             _ => false,
         }

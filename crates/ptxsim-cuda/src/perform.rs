@@ -164,8 +164,9 @@ impl Driver {
                     if self.is_device(start) {
                         self.memory_of(start).write(start, &row).map_err(|e| self.gone(item, e))?;
                     } else {
+                        self.still_locked(item, start, row.len() as u64)?;
                         self.host_changes(start, row.len() as u64);
-                        // SAFETY: page-locked or managed memory that the program gave to be filled.
+                        // SAFETY: page-locked or managed memory that the program gave to be filled, and that is there still.
                         unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), start as *mut u8, row.len()) };
                     }
                     self.note(item, start..start + row.len() as u64, Use::Write);
@@ -217,7 +218,21 @@ impl Driver {
         Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed }
     }
 
+    /// That page-locked memory is there which was when the work was submitted, or put into a graph.
+    fn still_locked(&self, item: &Item, at: u64, bytes: u64) -> Result<(), Failure> {
+        if self.locked.holds(at, bytes) {
+            return Ok(());
+        }
+        let text = format!("{}: the host memory at {at:#x} was freed", item.work);
+        Err(Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed: self.freed_by(at) })
+    }
+
     fn copy(&mut self, item: &Item, from: &Place, to: &Place, shape: &Shape) -> Result<(), Failure> {
+        for (place, pitch) in [(from, shape.from_pitch), (to, shape.to_pitch)] {
+            if let Place::Host(at) = place {
+                self.still_locked(item, *at, shape.extent(pitch))?;
+            }
+        }
         if let (Place::Host(at), Some(before)) = (from, item.digest)
             && before != digest(*at, shape.extent(shape.from_pitch))
         {
@@ -236,8 +251,8 @@ impl Driver {
                     let memory = self.memory_of(*from);
                     memory.copy(from + skip, to + step, shape.width).map_err(|e| self.gone(item, e))?;
                 }
-                (from, Place::Host(to)) => {
-                    // SAFETY: the program gave this range for the copy and does not use it before it waited for its end.
+                (from, Place::Host(to) | Place::Pageable(to)) => {
+                    // SAFETY: page-locked memory is there still, as was looked up above; of its own the program gave this range for the copy and does not use it before it waited for its end.
                     let target = unsafe { std::slice::from_raw_parts_mut((to + step) as *mut u8, width) };
                     self.fetch(item, from, skip, target)?;
                 }
@@ -249,7 +264,7 @@ impl Driver {
                 (_, Place::Taken(_)) => {}
             }
             for (place, at, used) in [(from, skip, Use::Read), (to, step, Use::Write)] {
-                if let Place::Device(start) | Place::Host(start) = place {
+                if let Place::Device(start) | Place::Host(start) | Place::Pageable(start) = place {
                     self.note(item, start + at..start + at + shape.width, used);
                 }
             }
@@ -273,7 +288,7 @@ impl Driver {
                     found(&format!("{}: the byte at {hole:#x} was never written", item.work), &[&item.call]);
                 }
             }
-            Place::Host(at) => {
+            Place::Host(at) | Place::Pageable(at) => {
                 // SAFETY: as in `copy`.
                 let source = unsafe { std::slice::from_raw_parts((at + skip) as *const u8, target.len()) };
                 target.copy_from_slice(source);

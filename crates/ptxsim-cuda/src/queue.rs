@@ -155,6 +155,11 @@ impl Queue {
         Point { ids, clock: Clock::default() }
     }
 
+    /// Whether a piece that is not done uses something.
+    pub fn any(&self, uses: impl Fn(&Work) -> bool) -> bool {
+        self.pending.values().any(|item| uses(&item.work))
+    }
+
     /// What the program has waited for.
     pub fn host(&self) -> &Clock {
         &self.host

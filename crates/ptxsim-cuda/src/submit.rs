@@ -132,25 +132,18 @@ impl Driver {
 
     /// Overwrites page-locked memory that a copy is going to write, unless other work uses it: who reads it too early shall
     /// see that.
-    fn spoil(&mut self, work: &Work, together: &[Arc<Work>]) {
+    fn spoil(&self, work: &Work, together: &[Arc<Work>]) {
         let Work::Copy { to: Place::Host(at), shape, .. } = work else { return };
-        let end = at + shape.extent(shape.to_pitch);
-        let uses = |work: &Work| match work {
-            Work::Call(_) => true,
-            Work::Copy { from, to, shape } => {
-                let overlaps = |place: &Place, pitch| matches!(place, Place::Host(start) if *start < end && *at < start + shape.extent(pitch));
-                overlaps(from, shape.from_pitch) || overlaps(to, shape.to_pitch)
-            }
-            _ => false,
-        };
-        if self.locked.holds(*at, end - at)
-            && !self.queue.items().any(|i| uses(&i.work))
-            && together.iter().filter(|other| uses(other)).count() <= 1
-        {
-            for row in 0..shape.rows {
-                // SAFETY: page-locked memory that the program gave to be written.
-                unsafe { std::ptr::write_bytes((at + row * shape.to_pitch) as *mut u8, STALE, shape.width as usize) };
-            }
+        let bytes = *at..at + shape.extent(shape.to_pitch);
+        // A function of the host may use any of it.
+        let uses = |work: &Work| matches!(work, Work::Call(_)) || self.uses_host(work, &bytes);
+        let used = self.queue.any(uses) || together.iter().filter(|other| uses(other)).count() > 1;
+        if used || !self.locked.holds(*at, bytes.end - at) {
+            return;
+        }
+        for row in 0..shape.rows {
+            // SAFETY: page-locked memory that the program gave to be written.
+            unsafe { std::ptr::write_bytes((at + row * shape.to_pitch) as *mut u8, STALE, shape.width as usize) };
         }
     }
 
@@ -173,6 +166,15 @@ impl Driver {
         Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE))
     }
 
+    /// Refuses what is said to be a card's memory and is neither that nor page-locked: a card does not see what else the program has.
+    pub fn check_device(&self, at: u64, bytes: u64) -> Result {
+        if bytes == 0 || self.is_device(at) || self.locked.at(at).is_some() {
+            return Ok(());
+        }
+        let text = format!("{at:#x} is neither device memory nor page-locked");
+        Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE))
+    }
+
     /// Refuses a copy from or to where there is no memory.
     pub fn check_copy(&self, from: u64, to: u64, shape: Shape) -> Result {
         let Some([source, target]) = shape.extents(from, to) else {
@@ -187,6 +189,9 @@ impl Driver {
                 self.check_range(at, bytes)?;
             } else if at == 0 {
                 return Err(self.wrong("a null pointer to copy from or to", Status::CUDA_ERROR_INVALID_VALUE));
+            } else if self.locked.touches(at, bytes) && !self.locked.holds(at, bytes) {
+                let text = format!("of {bytes} bytes at {at:#x}, some are in page-locked memory and others are not");
+                return Err(self.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
             }
         }
         if shape.overlaps(from, to) {
@@ -196,9 +201,13 @@ impl Driver {
         Ok(())
     }
 
-    /// Where an address is, for work that comes later.
-    pub fn place(&self, at: u64) -> Place {
-        if self.is_device(at) { Place::Device(at) } else { Place::Host(at) }
+    /// Where so many bytes at an address are, for work that comes later.
+    pub fn place(&self, at: u64, bytes: u64) -> Place {
+        match () {
+            () if self.is_device(at) => Place::Device(at),
+            () if self.locked.holds(at, bytes) => Place::Host(at),
+            () => Place::Pageable(at),
+        }
     }
 
     /// A copy between any two places, in a stream. Pageable memory is read before this returns, and written before it, too.
@@ -208,22 +217,20 @@ impl Driver {
         }
         self.check_copy(from, to, shape)?;
         let (source, target) = (shape.extent(shape.from_pitch), shape.extent(shape.to_pitch));
-        let pageable = |d: &Driver, at: u64, bytes: u64| !d.is_device(at) && !d.locked.holds(at, bytes);
-        let (pages_in, pages_out) = (pageable(self, from, source), pageable(self, to, target));
+        let (mut source, target) = (self.place(from, source), self.place(to, target));
+        let (pages_in, pages_out) = (matches!(source, Place::Pageable(_)), matches!(target, Place::Pageable(_)));
         let captured = self.capture_of(stream)?.is_some();
         if captured && (pages_in || pages_out) {
             let at = if pages_in { from } else { to };
             self.report(&format!("a captured copy of pageable memory at {at:#x}"));
         }
-        let from = if pages_in && !captured {
+        if pages_in && !captured {
+            let len = shape.extent(shape.from_pitch) as usize;
             // SAFETY: memory of the program that it gave to be copied, in this call.
-            let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, source as usize) };
-            Place::Taken(bytes.into())
-        } else {
-            self.place(from)
-        };
-        let to = self.place(to);
-        match self.submit(stream, Work::Copy { from, to, shape })? {
+            let bytes = unsafe { std::slice::from_raw_parts(from as *const u8, len) };
+            source = Place::Taken(bytes.into());
+        }
+        match self.submit(stream, Work::Copy { from: source, to: target, shape })? {
             Some(point) if pages_out => self.wait(&point),
             _ => Ok(()),
         }

@@ -10,8 +10,10 @@ use ptxsim::Module;
 #[derive(Clone, Debug)]
 pub enum Place {
     Device(u64),
-    /// Page-locked, or the program waits for the copy within the call.
+    /// Page-locked or managed, which it still has to be when the work is done.
     Host(u64),
+    /// The program's own: it waits for the copy within the call, or has put it into a graph.
+    Pageable(u64),
     /// Taken from pageable memory when the copy was submitted.
     Taken(Arc<[u8]>),
 }
@@ -171,6 +173,7 @@ impl std::fmt::Display for Work {
         let place = |place: &Place| match place {
             Place::Device(at) => format!("device memory at {at:#x}"),
             Place::Host(at) => format!("host memory at {at:#x}"),
+            Place::Pageable(at) => format!("pageable host memory at {at:#x}"),
             Place::Taken(_) => "pageable host memory".into(),
         };
         match self {

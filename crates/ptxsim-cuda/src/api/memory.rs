@@ -2,9 +2,8 @@
 
 use std::ffi::c_void;
 
-use cudarc::driver::sys::{CUDA_MEMCPY2D, CUDA_MEMCPY3D, CUmemorytype_enum as M};
-
 use super::context::drain;
+use super::rows::{Planes, Rows, planes, rows};
 use super::{In, Out};
 use crate::driver::{Driver, Given};
 use crate::host::Kind;
@@ -75,6 +74,8 @@ fn unlock(d: &mut Driver, at: u64, kind: Kind) -> Result<bool> {
     } else {
         d.let_go(start, bytes);
     }
+    let call = d.here();
+    d.freed.insert(start, (start + bytes, call));
     Ok(d.locked.free(at, kind))
 }
 
@@ -84,7 +85,11 @@ fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize, kind: Kind, flag
     }
     let call = d.here();
     match d.locked.allocate(bytes, kind, flags, call) {
-        Some(at) => out.put(at.cast()),
+        Some(at) => {
+            // The system may give what was freed before.
+            d.freed.remove(&(at as u64));
+            out.put(at.cast())
+        }
         None => Err(Status::CUDA_ERROR_OUT_OF_MEMORY),
     }
 }
@@ -128,76 +133,13 @@ fn fill_now(d: &mut Driver, at: u64, rows: [usize; 3], value: u32, size: u32) ->
     }
 }
 
-/// A copy that begins or ends where there are no addresses any more.
-fn beyond(d: &Driver) -> Status {
-    d.wrong("offsets, pitches or heights are more than there are addresses for", Status::CUDA_ERROR_INVALID_VALUE)
-}
-
-/// Addresses of a copy of rows, and its shape.
-fn rows(d: &Driver, copy: &CUDA_MEMCPY2D) -> Result<(u64, u64, Shape)> {
-    let place = |kind: M, host: u64, device: u64, x: usize, y: usize, pitch: usize| {
-        let start = match kind {
-            M::CU_MEMORYTYPE_HOST => host,
-            M::CU_MEMORYTYPE_DEVICE | M::CU_MEMORYTYPE_UNIFIED => device,
-            M::CU_MEMORYTYPE_ARRAY => return Err(d.wrong("arrays are not emulated", Status::CUDA_ERROR_NOT_SUPPORTED)),
-        };
-        let skip = y.checked_mul(pitch).and_then(|skip| skip.checked_add(x));
-        skip.and_then(|skip| start.checked_add(skip as u64)).ok_or_else(|| beyond(d))
-    };
-    let pitch = |given: usize| if given == 0 { copy.WidthInBytes } else { given };
-    let (from, to) = (pitch(copy.srcPitch), pitch(copy.dstPitch));
-    let source = place(copy.srcMemoryType, copy.srcHost as u64, copy.srcDevice, copy.srcXInBytes, copy.srcY, from)?;
-    let target = place(copy.dstMemoryType, copy.dstHost as u64, copy.dstDevice, copy.dstXInBytes, copy.dstY, to)?;
-    if copy.Height > 1 && (from < copy.WidthInBytes || to < copy.WidthInBytes) {
-        return Err(d.wrong("rows are wider than their pitch", Status::CUDA_ERROR_INVALID_VALUE));
-    }
-    let (width, height) = (copy.WidthInBytes as u64, copy.Height as u64);
-    Ok((source, target, Shape { width, rows: height, from_pitch: from as u64, to_pitch: to as u64 }))
-}
-
-/// The same of a copy of planes of rows, if those can be taken for rows that are all as far apart.
-pub fn planes(d: &Driver, copy: &CUDA_MEMCPY3D) -> Result<(u64, u64, Shape)> {
-    let pitch = |given: usize| if given == 0 { copy.WidthInBytes } else { given };
-    let height = |given: usize| if given == 0 { copy.Height } else { given };
-    let (from, to) = (height(copy.srcHeight), height(copy.dstHeight));
-    // Of several planes with one row each, the rows are as far apart as the planes.
-    let flat = copy.Height == 1;
-    if copy.Depth > 1 && !flat && (from != copy.Height || to != copy.Height) {
-        let text = "a copy of a part of several planes is not emulated";
-        return Err(d.wrong(text, Status::CUDA_ERROR_NOT_SUPPORTED));
-    }
-    let apart = |pitch: usize, height: usize| {
-        if flat && copy.Depth > 1 { pitch.checked_mul(height) } else { Some(pitch) }.ok_or_else(|| beyond(d))
-    };
-    let skip = |[z, y, x]: [usize; 3], height: usize, pitch: usize| {
-        let rows = z.checked_mul(height).and_then(|rows| rows.checked_add(y));
-        rows.and_then(|rows| rows.checked_mul(pitch)?.checked_add(x)).ok_or_else(|| beyond(d))
-    };
-    let (from_pitch, to_pitch) = (pitch(copy.srcPitch), pitch(copy.dstPitch));
-    let rows_of = CUDA_MEMCPY2D {
-        srcXInBytes: skip([copy.srcZ, copy.srcY, copy.srcXInBytes], from, from_pitch)?,
-        srcY: 0,
-        srcMemoryType: copy.srcMemoryType,
-        srcHost: copy.srcHost,
-        srcDevice: copy.srcDevice,
-        srcArray: copy.srcArray,
-        srcPitch: apart(from_pitch, from)?,
-        dstXInBytes: skip([copy.dstZ, copy.dstY, copy.dstXInBytes], to, to_pitch)?,
-        dstY: 0,
-        dstMemoryType: copy.dstMemoryType,
-        dstHost: copy.dstHost,
-        dstDevice: copy.dstDevice,
-        dstArray: copy.dstArray,
-        dstPitch: apart(to_pitch, to)?,
-        WidthInBytes: copy.WidthInBytes,
-        Height: copy.Height.checked_mul(copy.Depth).ok_or_else(|| beyond(d))?,
-    };
-    rows(d, &rows_of)
-}
-
-fn line(d: &mut Driver, stream: u64, from: u64, to: u64, bytes: usize) -> Result {
+/// A copy of a line, in a stream or done when this returns. Where a card's memory is meant, it has to be that, or page-locked.
+fn line(d: &mut Driver, stream: Option<u64>, from: u64, to: u64, bytes: usize, cards: &[u64]) -> Result {
+    let shape = Shape::line(bytes as u64);
+    cards.iter().try_for_each(|at| d.check_device(*at, shape.width))?;
+    let Some(stream) = stream else { return d.copy_now(from, to, shape) };
     let stream = d.stream(stream)?;
-    d.copy_in(stream, from, to, Shape::line(bytes as u64))
+    d.copy_in(stream, from, to, shape)
 }
 
 calls! {
@@ -289,38 +231,46 @@ calls! {
         Some((_, stretch)) => flags.put(stretch.flags),
         None => Err(Status::CUDA_ERROR_INVALID_VALUE),
     };
-    cuMemcpyHtoD_v2(to: u64, from: u64, bytes: usize) NoCapture |d| d.copy_now(from, to, Shape::line(bytes as u64));
-    cuMemcpyDtoH_v2(to: u64, from: u64, bytes: usize) NoCapture |d| d.copy_now(from, to, Shape::line(bytes as u64));
-    cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) NoCapture |d| d.copy_now(from, to, Shape::line(bytes as u64));
-    cuMemcpy(to: u64, from: u64, bytes: usize) NoCapture |d| d.copy_now(from, to, Shape::line(bytes as u64));
-    cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) Context |d| line(d, stream, from, to, bytes);
-    cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) Context |d| line(d, stream, from, to, bytes);
-    cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) Context |d| line(d, stream, from, to, bytes);
-    cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: u64) Context |d| line(d, stream, from, to, bytes);
+    cuMemcpyHtoD_v2(to: u64, from: u64, bytes: usize) NoCapture |d| line(d, None, from, to, bytes, &[to]);
+    cuMemcpyDtoH_v2(to: u64, from: u64, bytes: usize) NoCapture |d| line(d, None, from, to, bytes, &[from]);
+    cuMemcpyDtoD_v2(to: u64, from: u64, bytes: usize) NoCapture |d| line(d, None, from, to, bytes, &[from, to]);
+    cuMemcpy(to: u64, from: u64, bytes: usize) NoCapture |d| line(d, None, from, to, bytes, &[]);
+    cuMemcpyHtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) Context |d| {
+        line(d, Some(stream), from, to, bytes, &[to])
+    };
+    cuMemcpyDtoHAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) Context |d| {
+        line(d, Some(stream), from, to, bytes, &[from])
+    };
+    cuMemcpyDtoDAsync_v2(to: u64, from: u64, bytes: usize, stream: u64) Context |d| {
+        line(d, Some(stream), from, to, bytes, &[from, to])
+    };
+    cuMemcpyAsync(to: u64, from: u64, bytes: usize, stream: u64) Context |d| {
+        line(d, Some(stream), from, to, bytes, &[])
+    };
     cuMemcpyPeerAsync(to: u64, _to_context: u64, from: u64, _from_context: u64, bytes: usize, stream: u64) Context |d| {
-        line(d, stream, from, to, bytes)
+        line(d, Some(stream), from, to, bytes, &[from, to])
     };
     cuMemcpyPeer(to: u64, _to_context: u64, from: u64, _from_context: u64, bytes: usize) NoCapture |d| {
-        d.copy_now(from, to, Shape::line(bytes as u64))
+        line(d, None, from, to, bytes, &[from, to])
     };
-    cuMemcpy2D_v2(copy: In<CUDA_MEMCPY2D>) NoCapture |d| {
+    cuMemcpy2D_v2(copy: In<Rows>) NoCapture |d| {
         let (from, to, shape) = rows(d, &copy.get()?)?;
         d.copy_now(from, to, shape)
     };
-    cuMemcpy2DUnaligned_v2(copy: In<CUDA_MEMCPY2D>) NoCapture |d| {
+    cuMemcpy2DUnaligned_v2(copy: In<Rows>) NoCapture |d| {
         let (from, to, shape) = rows(d, &copy.get()?)?;
         d.copy_now(from, to, shape)
     };
-    cuMemcpy2DAsync_v2(copy: In<CUDA_MEMCPY2D>, stream: u64) Context |d| {
+    cuMemcpy2DAsync_v2(copy: In<Rows>, stream: u64) Context |d| {
         let (from, to, shape) = rows(d, &copy.get()?)?;
         let stream = d.stream(stream)?;
         d.copy_in(stream, from, to, shape)
     };
-    cuMemcpy3D_v2(copy: In<CUDA_MEMCPY3D>) NoCapture |d| {
+    cuMemcpy3D_v2(copy: In<Planes>) NoCapture |d| {
         let (from, to, shape) = planes(d, &copy.get()?)?;
         d.copy_now(from, to, shape)
     };
-    cuMemcpy3DAsync_v2(copy: In<CUDA_MEMCPY3D>, stream: u64) Context |d| {
+    cuMemcpy3DAsync_v2(copy: In<Planes>, stream: u64) Context |d| {
         let (from, to, shape) = planes(d, &copy.get()?)?;
         let stream = d.stream(stream)?;
         d.copy_in(stream, from, to, shape)

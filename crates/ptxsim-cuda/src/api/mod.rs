@@ -160,6 +160,7 @@ mod node;
 mod object;
 mod pointer;
 mod pool;
+mod rows;
 mod start;
 mod stream;
 

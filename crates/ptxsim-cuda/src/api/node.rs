@@ -1,19 +1,18 @@
 //! Nodes of graphs: added, asked about, changed, in graphs and in what was instantiated.
 
 use std::ffi::c_void;
-use std::ptr::{null, null_mut};
-
-use cudarc::driver::sys::{CUDA_MEMCPY3D, CUmemorytype_enum as M};
+use std::ptr::null;
 
 use super::graph::{lists, whole};
 use super::launch::{COOPERATIVE, kernel_of, together};
 use super::library::resolve;
-use super::memory::{fill_of, planes};
+use super::memory::fill_of;
+use super::rows::{Planes, planes};
 use super::{In, Out, Outs};
 use crate::driver::Driver;
 use crate::graph::Node;
 use crate::status::{Result, Status};
-use crate::work::{Callback, Place, Work};
+use crate::work::{Callback, Work};
 
 /// `CUDA_KERNEL_NODE_PARAMS_v1`.
 #[repr(C)]
@@ -65,7 +64,7 @@ const GENERIC_HEAD: usize = 16;
 pub struct CopyIn {
     flags: [i32; 2],
     context: u64,
-    copy: CUDA_MEMCPY3D,
+    copy: Planes,
 }
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -98,10 +97,12 @@ fn kernel_in(d: &mut Driver, p: LaunchIn) -> Result<Does> {
     kernel(d, p.launch, p.kernel, p.context)
 }
 
-fn copy(d: &Driver, copy: &CUDA_MEMCPY3D, given: u64) -> Result<Does> {
+fn copy(d: &Driver, copy: &Planes, given: u64) -> Result<Does> {
     let (from, to, shape) = planes(d, copy)?;
     d.check_copy(from, to, shape)?;
-    Ok((Work::Copy { from: d.place(from), to: d.place(to), shape }, context(d, given)?))
+    let from = d.place(from, shape.extent(shape.from_pitch));
+    let to = d.place(to, shape.extent(shape.to_pitch));
+    Ok((Work::Copy { from, to, shape }, context(d, given)?))
 }
 
 fn fill(d: &Driver, fill: Fill, given: u64) -> Result<Does> {
@@ -192,42 +193,10 @@ fn launch_of(d: &mut Driver, handle: u64) -> Result<(Launch, u64)> {
     Ok((Launch { function, grid, block, shared, each, extra: null() }, found.context))
 }
 
-fn copy_of(d: &Driver, handle: u64) -> Result<CUDA_MEMCPY3D> {
+fn copy_of(d: &Driver, handle: u64) -> Result<Planes> {
     let found = node(d, handle)?;
     let Work::Copy { from, to, shape } = &*found.work else { return Err(other(d, found)) };
-    let place = |place: &Place| match *place {
-        Place::Device(at) => (M::CU_MEMORYTYPE_DEVICE, 0, at),
-        Place::Host(at) => (M::CU_MEMORYTYPE_HOST, at, 0),
-        Place::Taken(_) => (M::CU_MEMORYTYPE_HOST, 0, 0),
-    };
-    let (source, target) = (place(from), place(to));
-    Ok(CUDA_MEMCPY3D {
-        srcXInBytes: 0,
-        srcY: 0,
-        srcZ: 0,
-        srcLOD: 0,
-        srcMemoryType: source.0,
-        srcHost: source.1 as *const c_void,
-        srcDevice: source.2,
-        srcArray: null_mut(),
-        reserved0: null_mut(),
-        srcPitch: shape.from_pitch as usize,
-        srcHeight: shape.rows as usize,
-        dstXInBytes: 0,
-        dstY: 0,
-        dstZ: 0,
-        dstLOD: 0,
-        dstMemoryType: target.0,
-        dstHost: target.1 as *mut c_void,
-        dstDevice: target.2,
-        dstArray: null_mut(),
-        reserved1: null_mut(),
-        dstPitch: shape.to_pitch as usize,
-        dstHeight: shape.rows as usize,
-        WidthInBytes: shape.width as usize,
-        Height: shape.rows as usize,
-        Depth: 1,
-    })
+    Ok(Planes::of(from, to, shape))
 }
 
 fn fill_node(d: &Driver, handle: u64) -> Result<Fill> {
@@ -315,7 +284,7 @@ calls! {
         add(d, &out, graph, &after, count, does)
     };
     cuGraphAddMemcpyNode(
-        out: Out<u64>, graph: u64, after: In<u64>, count: usize, given: In<CUDA_MEMCPY3D>, context: u64
+        out: Out<u64>, graph: u64, after: In<u64>, count: usize, given: In<Planes>, context: u64
     ) Context |d| {
         let does = copy(d, &given.get()?, context)?;
         add(d, &out, graph, &after, count, does)
@@ -402,8 +371,8 @@ calls! {
         set_attribute(d, to, COOPERATIVE, value)
     };
     cuGraphNodeGetParams(node: u64, parameters: *mut u8) Context |d| generic_of(d, node, parameters);
-    cuGraphMemcpyNodeGetParams(node: u64, out: Out<CUDA_MEMCPY3D>) Context |d| out.put(copy_of(d, node)?);
-    cuGraphMemcpyNodeSetParams(handle: u64, given: In<CUDA_MEMCPY3D>) Context |d| {
+    cuGraphMemcpyNodeGetParams(node: u64, out: Out<Planes>) Context |d| out.put(copy_of(d, node)?);
+    cuGraphMemcpyNodeSetParams(handle: u64, given: In<Planes>) Context |d| {
         let does = copy(d, &given.get()?, node(d, handle)?.context)?;
         set(d, handle, does)
     };
@@ -445,7 +414,7 @@ calls! {
         let does = kernel_in(d, launch.get()?)?;
         set_made(d, executable, node, does)
     };
-    cuGraphExecMemcpyNodeSetParams(executable: u64, node: u64, given: In<CUDA_MEMCPY3D>, context: u64) Context |d| {
+    cuGraphExecMemcpyNodeSetParams(executable: u64, node: u64, given: In<Planes>, context: u64) Context |d| {
         let does = copy(d, &given.get()?, context)?;
         set_made(d, executable, node, does)
     };

@@ -1,0 +1,272 @@
+//! Memory: who still uses the host's when a copy is going to write it, what is freed under a graph, which addresses a copy takes.
+
+#![cfg(target_os = "linux")]
+
+mod common;
+#[path = "common/says.rs"]
+mod says;
+
+use std::ffi::{CString, c_void};
+use std::mem::MaybeUninit;
+
+use common::{PROGRAM, run, text};
+use cudarc::driver::result::{self, stream::StreamKind};
+use cudarc::driver::sys::{self, CUresult};
+use says::says;
+
+type Fallible<T = ()> = Result<T, cudarc::driver::DriverError>;
+
+/// Copies a word.
+const WORD: &str = "
+.version 8.1
+.target sm_80
+.address_size 64
+.visible .entry word(.param .u64 from, .param .u64 to) {
+    .reg .b64 %rd<3>; .reg .b32 %r;
+    ld.param.u64 %rd1, [from];
+    ld.param.u64 %rd2, [to];
+    ld.global.u32 %r, [%rd1];
+    st.global.u32 [%rd2], %r;
+    ret;
+}";
+const BYTES: usize = 4096;
+
+/// A stream, and the kernel.
+fn open() -> Fallible<(sys::CUstream, sys::CUfunction)> {
+    result::init()?;
+    let (device, ptx) = (result::device::get(0)?, CString::new(WORD).unwrap());
+    unsafe {
+        result::ctx::set_current(result::primary_ctx::retain(device)?)?;
+        let module = result::module::load_data(ptx.as_ptr().cast())?;
+        let word = result::module::get_function(module, CString::new("word").unwrap())?;
+        Ok((stream()?, word))
+    }
+}
+
+fn stream() -> Fallible<sys::CUstream> {
+    result::stream::create(StreamKind::NonBlocking)
+}
+
+fn launch(word: sys::CUfunction, mut from: u64, mut to: u64, stream: sys::CUstream) -> Fallible {
+    let mut each: [*mut c_void; 2] = [(&raw mut from).cast(), (&raw mut to).cast()];
+    unsafe { result::launch_kernel(word, (1, 1, 1), (1, 1, 1), 0, stream, &mut each) }
+}
+
+/// Device memory that is filled.
+fn filled(value: u8) -> Fallible<u64> {
+    unsafe {
+        let at = result::malloc_sync(BYTES)?;
+        result::memset_d8_sync(at, value, BYTES)?;
+        result::ctx::synchronize()?;
+        Ok(at)
+    }
+}
+
+fn host(managed: bool) -> Fallible<u64> {
+    match managed {
+        true => unsafe { result::malloc_managed(BYTES, sys::CUmemAttach_flags::CU_MEM_ATTACH_GLOBAL) },
+        false => unsafe { result::malloc_host(BYTES, 0) }.map(|at| at as u64),
+    }
+}
+
+fn free_host(at: u64, managed: bool) -> Fallible {
+    if managed { unsafe { result::memory_free(at) } } else { unsafe { result::free_host(at as *mut c_void) } }
+}
+
+fn word_at(device: u64) -> Fallible<u32> {
+    let mut bytes = [0; 4];
+    unsafe { result::memcpy_dtoh_sync(&mut bytes, device)? };
+    Ok(u32::from_le_bytes(bytes))
+}
+
+fn code(what: &str, answer: CUresult) {
+    println!("{what}: {answer:?}");
+}
+
+/// A kernel reads the host's memory and a copy writes it, one after the other.
+fn read_before_written(managed: bool, graph: bool) -> Fallible {
+    let (s, word) = open()?;
+    let (device, other, at) = (filled(1)?, filled(2)?, host(managed)?);
+    unsafe {
+        (at as *mut u32).write(42);
+        if graph {
+            result::stream::begin_capture(s, sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED)?;
+        }
+        launch(word, at, device, s)?;
+        sys::cuMemcpyAsync(at, other, BYTES, s).result()?;
+        if graph {
+            let graph = result::stream::end_capture(s)?;
+            let ready = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0))?;
+            result::graph::launch(ready, s)?;
+            result::stream::synchronize(s)?;
+            result::graph::exec_destroy(ready)?;
+            result::graph::destroy(graph)?;
+        }
+        result::stream::synchronize(s)?;
+        println!("read {:#x}, written {:#x}", word_at(device)?, (at as *const u32).read());
+        free_host(at, managed)?;
+        result::free_sync(device)?;
+        result::free_sync(other)?;
+        result::stream::destroy(s)
+    }
+}
+
+/// The memory that a graph copies from, or fills, is freed before it is launched.
+fn freed_under_a_graph(managed: bool, fill: bool) -> Fallible {
+    let (s, _) = open()?;
+    let (device, at) = (filled(1)?, host(managed)?);
+    unsafe {
+        (at as *mut u8).write_bytes(1, BYTES);
+        result::stream::begin_capture(s, sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED)?;
+        match fill {
+            true => sys::cuMemsetD8Async(at, 5, BYTES, s).result()?,
+            false => sys::cuMemcpyAsync(device, at, BYTES, s).result()?,
+        }
+        let graph = result::stream::end_capture(s)?;
+        let ready = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0))?;
+        free_host(at, managed)?;
+        code("launch", sys::cuGraphLaunch(ready, s));
+        code("wait", sys::cuStreamSynchronize(s));
+    }
+    Ok(())
+}
+
+/// Addresses that a copy does not take, and some that it does.
+fn wrong_addresses() -> Fallible {
+    let (s, _) = open()?;
+    let (device, pinned, managed) = (filled(7)?, host(false)?, host(true)?);
+    let (mut here, there) = ([0u32; 1024], [1u32; 1024]);
+    let (to, from) = (here.as_mut_ptr() as u64, there.as_ptr() as u64);
+    unsafe {
+        let short = result::malloc_host(100, 0)?;
+        code("garbage", sys::cuMemcpyDtoH_v2(to as *mut c_void, 0x1234, 4));
+        code("down", sys::cuMemcpyDtoH_v2(to as *mut c_void, from, 4));
+        code("up", sys::cuMemcpyHtoD_v2(to, from as *const c_void, 4));
+        code("across", sys::cuMemcpyDtoD_v2(device, from, 4));
+        code("across to", sys::cuMemcpyDtoD_v2(to, device, 4));
+        code("down in a stream", sys::cuMemcpyDtoHAsync_v2(to as *mut c_void, from, 4, s));
+        let mut rows = MaybeUninit::<sys::CUDA_MEMCPY2D>::zeroed();
+        let copy = rows.as_mut_ptr();
+        let kind = (&raw mut (*copy).srcMemoryType).cast::<u32>();
+        ((*copy).srcHost, (*copy).srcDevice, (*copy).dstDevice) = (from as *const c_void, from, device);
+        ((*copy).WidthInBytes, (*copy).Height) = (4, 2);
+        (*copy).dstMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_DEVICE;
+        for number in [1, 2, 3, 4] {
+            kind.write(number);
+            code(&format!("rows of {number}"), sys::cuMemcpy2D_v2(copy));
+        }
+        code("too long", sys::cuMemcpyDtoHAsync_v2(short, device, BYTES, s));
+        code("part of it", sys::cuMemcpyDtoHAsync_v2(short.byte_add(50), device, 50, s));
+        code("unified", sys::cuMemcpy(to, from, 4));
+        code("unified in a stream", sys::cuMemcpyAsync(to, device, 4, s));
+        code("page-locked", sys::cuMemcpyDtoD_v2(pinned, device, BYTES));
+        code("managed", sys::cuMemcpyHtoD_v2(managed, from as *const c_void, BYTES));
+        code("nothing", sys::cuMemcpyDtoH_v2(to as *mut c_void, from, 0));
+    }
+    Ok(())
+}
+
+/// Copies of rows whose kinds of memory are no kinds.
+fn no_kind_of_memory() -> Fallible {
+    open()?;
+    let device = filled(7)?;
+    unsafe {
+        let (mut rows, mut planes) =
+            (MaybeUninit::<sys::CUDA_MEMCPY2D>::zeroed(), MaybeUninit::<sys::CUDA_MEMCPY3D>::zeroed());
+        let (rows, planes) = (rows.as_mut_ptr(), planes.as_mut_ptr());
+        ((*rows).srcDevice, (*rows).dstDevice, (*rows).WidthInBytes, (*rows).Height) = (device, device + 64, 16, 1);
+        ((*planes).srcDevice, (*planes).dstDevice, (*planes).WidthInBytes) = (device, device + 64, 16);
+        ((*planes).Height, (*planes).Depth) = (1, 1);
+        for (from, to) in [(0, 0), (7, 9), (2, u32::MAX), (2, 2)] {
+            (&raw mut (*rows).srcMemoryType).cast::<u32>().write(from);
+            (&raw mut (*rows).dstMemoryType).cast::<u32>().write(to);
+            (&raw mut (*planes).srcMemoryType).cast::<u32>().write(from);
+            (&raw mut (*planes).dstMemoryType).cast::<u32>().write(to);
+            code(&format!("rows {from} {to}"), sys::cuMemcpy2D_v2(rows));
+            code(&format!("planes {from} {to}"), sys::cuMemcpy3D_v2(planes));
+        }
+    }
+    Ok(())
+}
+
+/// The process that `run` starts is one of these; as a test among others it is none and does nothing.
+#[test]
+fn program() {
+    let Ok(name) = std::env::var(PROGRAM) else { return };
+    let (managed, graph) = (name.contains("managed"), name.contains("graph"));
+    let done = match name.split(',').next().unwrap_or("") {
+        "read before written" => read_before_written(managed, graph),
+        "freed under a graph" => freed_under_a_graph(managed, name.contains("fill")),
+        "wrong addresses" => wrong_addresses(),
+        "no kind of memory" => no_kind_of_memory(),
+        other => panic!("no program is called {other}"),
+    };
+    if let Err(e) = done {
+        println!("{name} ends with {:?}", e.0);
+    }
+}
+
+/// What a kernel still has to read is there until it has.
+#[test]
+fn kernels_read_what_is_written_behind_them() {
+    for name in ["", ", managed", ", graph", ", managed, graph"] {
+        says(&format!("read before written{name}"), &["read 0x2a, written 0x2020202"], None);
+    }
+}
+
+#[test]
+fn memory_is_not_freed_under_a_graph() {
+    for (name, call) in [("", "cuMemFreeHost"), (", managed", "cuMemFree_v2"), (", fill", "cuMemFreeHost")] {
+        let name = format!("freed under a graph{name}");
+        let out = run(&name, &[]);
+        let (said, told) = (text(&out.stdout), text(&out.stderr));
+        assert!(said.contains("launch: CUDA_SUCCESS\nwait: CUDA_ERROR_ILLEGAL_ADDRESS\n"), "{name}: {said}{told}");
+        assert!(
+            told.contains(" was freed: CUDA_ERROR_ILLEGAL_ADDRESS") && told.contains(&format!("{call}, called at")),
+            "{told}"
+        );
+        assert_eq!(out.status.code(), Some(99), "{name}: {told}");
+    }
+}
+
+/// A card without access to pageable memory takes none for its own; calls that name no side for the card's take any.
+#[test]
+fn the_cards_side_of_a_copy_is_the_cards() {
+    let out = run("wrong addresses", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let (refused, fine) = ("CUDA_ERROR_INVALID_VALUE", "CUDA_SUCCESS");
+    for (what, answer) in [
+        ("garbage", refused),
+        ("down", refused),
+        ("up", refused),
+        ("across", refused),
+        ("across to", refused),
+        ("down in a stream", refused),
+        ("rows of 1", fine),
+        ("rows of 2", refused),
+        ("rows of 3", "CUDA_ERROR_NOT_SUPPORTED"),
+        ("rows of 4", fine),
+        ("too long", refused),
+        ("part of it", fine),
+        ("unified", fine),
+        ("unified in a stream", fine),
+        ("page-locked", fine),
+        ("managed", fine),
+        ("nothing", fine),
+    ] {
+        assert!(said.contains(&format!("\n{what}: {answer}\n")), "{what}: {said}{told}");
+    }
+    assert!(told.contains("cuMemcpyDtoH_v2: 0x1234 is neither device memory nor page-locked"), "{told}");
+    assert!(told.contains("some are in page-locked memory and others are not"), "{told}");
+    assert_eq!(out.status.code(), Some(99), "{told}");
+}
+
+#[test]
+fn kinds_of_memory_are_checked() {
+    let said = text(&run("no kind of memory", &[]).stdout);
+    for kinds in ["0 0", "7 9", "2 4294967295"] {
+        let lines = format!("rows {kinds}: CUDA_ERROR_INVALID_VALUE\nplanes {kinds}: CUDA_ERROR_INVALID_VALUE\n");
+        assert!(said.contains(&lines), "{kinds}: {said}");
+    }
+    assert!(said.contains("rows 2 2: CUDA_SUCCESS\nplanes 2 2: CUDA_SUCCESS\n"), "{said}");
+}
