@@ -244,15 +244,13 @@ impl<'a> Opened<'a> {
         Ok(remarks)
     }
 
-    /// Settings of the file that no row uses: of other methods, or of strategies that are not in the grid.
+    /// Settings of the file that no row uses, being of strategies that are not in the grid.
     fn idle_settings(&self, e: &Experiment) -> Result<Vec<String>> {
         let given = setup(e, self.spec, None);
         let mut idle: Vec<String> = given.options.keys().cloned().collect();
         for row in rows(e, true)? {
-            let detector = row.over(&given).detector()?;
-            let (options, unused) = (detector.method().options, detector.unused_options());
-            let used = |name: &str| options.iter().any(|s| s.name == name) && !unused.contains(&name);
-            idle.retain(|name| !used(name));
+            let unused = row.over(&given).detector()?.unused_options();
+            idle.retain(|name| unused.contains(&&**name));
         }
         Ok(idle)
     }

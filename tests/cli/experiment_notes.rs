@@ -338,7 +338,7 @@ fn a_detector_without_strategies_is_refused() {
     run.fails(2, &["grid.toml: line 7: [settings] detector: rows are strategies, and patchcore has none"]);
 }
 
-/// Settings that no row uses are named: of strategies that are not in the grid, and of other methods.
+/// Settings that no row uses are named: those of strategies that are not in the grid.
 #[test]
 fn settings_that_change_nothing_are_named() {
     let dir = folder();
@@ -348,10 +348,10 @@ fn settings_that_change_nothing_are_named() {
         fs::write(&file, text_of.replace("[settings]", &format!("[settings]\n{settings}"))).unwrap();
         ckaad(&[&args(&file, dir.path())[..], &["--list"]].concat()).ok().err
     };
-    let settings = "d-lr = 0.001\nneighbours = 3";
+    let settings = "d-lr = 0.001\nsub = 0.1";
     let told = list(RECON, settings);
-    assert!(told.contains("dataset fabric: settings that change nothing in any row: d-lr, neighbours"), "{told}");
+    assert!(told.contains("dataset fabric: settings that change nothing in any row: d-lr, sub"), "{told}");
     let told = list("strategy = [\"recon\", \"ckapatch\"]\nseeds = [1]", settings);
-    assert!(told.contains("settings that change nothing in any row: neighbours"), "{told}");
+    assert!(told.contains("settings that change nothing in any row: sub"), "{told}");
     assert!(!list(RECON, "").contains("change nothing"));
 }
