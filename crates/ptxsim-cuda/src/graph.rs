@@ -42,6 +42,7 @@ impl Node {
             Work::Empty | Work::Keep(_) => 5,
             Work::Wait(_) => 6,
             Work::Record(..) => 7,
+            Work::Alloc { .. } => 10,
             Work::Free(_) => 11,
         }
     }

@@ -185,7 +185,7 @@ impl Driver {
                 Ok(())
             }
             // A function of the host runs in a thread of its own.
-            Work::Call(_) | Work::Wait(_) | Work::Child(_) | Work::Empty | Work::Keep(_) => Ok(()),
+            Work::Call(_) | Work::Wait(_) | Work::Child(_) | Work::Empty | Work::Keep(_) | Work::Alloc { .. } => Ok(()),
             Work::Free(at) => {
                 let size = self.given.remove(at).map_or(0, |given| given.bytes);
                 self.note(item, *at..at + size, Use::Write);
@@ -335,6 +335,15 @@ impl Driver {
         Ok(())
     }
 
+    /// Notes at once that the piece right before a point allocates memory: its place in the order counts, not when it is done.
+    pub fn made(&mut self, point: &Point, bytes: Range<u64>) {
+        let Some(item) = self.queue.at(point) else { return };
+        let what: Arc<str> = item.work.to_string().into();
+        let piece = Piece { stamp: item.stamp, clock: &item.clock, what: &what, call: &item.call };
+        // Nothing else was ever at these addresses.
+        let _ = self.touched.note(&piece, bytes, Use::Make);
+    }
+
     /// Notes bytes that a piece used, and reports another piece on them that it is in no order with.
     fn note(&mut self, item: &Item, bytes: Range<u64>, used: Use) {
         if !self.noting {
@@ -346,13 +355,17 @@ impl Driver {
             && self.raced != Some(item.stamp)
         {
             self.raced = Some(item.stamp);
-            let verb = |writes| if writes { "writes" } else { "reads" };
+            let verb = |used| match used {
+                Use::Read => "reads",
+                Use::Write | Use::Atomic => "writes",
+                Use::Make => "makes",
+            };
             let Range { start, end } = race.bytes;
             let text = format!(
                 "race on {start:#x}..{end:#x}: {what} {} it and {} {} it, in no order; they were submitted by",
-                verb(used != Use::Read),
+                verb(used),
                 race.other,
-                verb(race.other_writes),
+                verb(race.other_used),
             );
             found(&text, &[&item.call, &race.call]);
         }

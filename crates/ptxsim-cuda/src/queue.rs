@@ -155,6 +155,17 @@ impl Queue {
         Point { ids, clock: Clock::default() }
     }
 
+    /// Behind the first that was submitted of all pieces that use something.
+    pub fn first(&self, uses: impl Fn(&Work) -> bool) -> Option<Point> {
+        let first = self.pending.iter().filter(|(_, item)| uses(&item.work)).map(|(id, _)| *id).min()?;
+        Some(Point { ids: [first].into(), clock: Clock::default() })
+    }
+
+    /// The piece right before a point, unless it is done.
+    pub fn at(&self, point: &Point) -> Option<&Item> {
+        self.pending.get(point.ids.last()?)
+    }
+
     /// Whether a piece that is not done uses something.
     pub fn any(&self, uses: impl Fn(&Work) -> bool) -> bool {
         self.pending.values().any(|item| uses(&item.work))

@@ -14,6 +14,8 @@ pub enum Use {
     Write,
     /// In one step that no other of its kind can come between.
     Atomic,
+    /// Allocated in the order of a stream: whatever else uses them has to come behind that.
+    Make,
 }
 
 #[derive(Clone)]
@@ -48,7 +50,7 @@ pub struct Race {
     pub bytes: Range<u64>,
     pub other: Arc<str>,
     pub call: Arc<Call>,
-    pub other_writes: bool,
+    pub other_used: Use,
 }
 
 impl Touched {
@@ -74,7 +76,7 @@ impl Touched {
                         bytes: start..segment.end,
                         other: mark.what.clone(),
                         call: mark.call.clone(),
-                        other_writes: mark.used != Use::Read,
+                        other_used: mark.used,
                     });
                 }
             }
@@ -103,13 +105,15 @@ impl Touched {
         }
     }
 
-    /// Forgets what touched bytes that are freed, and gives the first that does not come before `clock`: what it is, and its call.
+    /// Forgets what touched bytes that are freed, and gives the first that does not come before `clock`: what it is, and its call. That
+    /// they were allocated is no use of them.
     pub fn forget(&mut self, bytes: Range<u64>, clock: &Clock) -> Option<(Arc<str>, Arc<Call>)> {
         self.cut(bytes.start);
         self.cut(bytes.end);
         let starts: Vec<u64> = self.0.range(bytes).map(|(&start, _)| start).collect();
         let marks = starts.iter().filter_map(|start| self.0.remove(start)).flat_map(|segment| segment.marks);
-        marks.filter(|mark| !clock.covers(mark.stamp)).map(|mark| (mark.what, mark.call)).next()
+        let uses = marks.filter(|mark| mark.used != Use::Make && !clock.covers(mark.stamp));
+        uses.map(|mark| (mark.what, mark.call)).next()
     }
 
     /// Everything so far comes before everything to come.

@@ -105,7 +105,7 @@ impl Driver {
     }
 
     /// Refuses work that would make the legacy stream wait for one that is captured.
-    fn not_implied(&mut self, stream: u64) -> Result {
+    pub fn not_implied(&mut self, stream: u64) -> Result {
         let s = self.streams.get(stream, self.name)?;
         if stream != self.contexts.get(s.context, self.name)?.legacy {
             return Ok(());

@@ -164,6 +164,11 @@ pub enum Work {
     Empty,
     /// Objects that work before this may use.
     Keep(#[expect(dead_code, reason = "held, not read")] Vec<Arc<Object>>),
+    /// Device memory may be used behind this: it was allocated in the order of a stream.
+    Alloc {
+        at: u64,
+        bytes: u64,
+    },
     /// Gives memory back that was allocated in the order of a stream.
     Free(u64),
 }
@@ -190,6 +195,7 @@ impl std::fmt::Display for Work {
             Work::Child(_) => f.write_str("graph"),
             Work::Empty => f.write_str("empty node"),
             Work::Keep(_) => f.write_str("user objects"),
+            Work::Alloc { at, bytes } => write!(f, "allocation of {bytes} bytes at {at:#x}"),
             Work::Free(at) => write!(f, "free of {at:#x}"),
         }
     }

@@ -189,6 +189,63 @@ fn no_kind_of_memory() -> Fallible {
     Ok(())
 }
 
+const MIB: usize = 1 << 20;
+
+/// A card of 8 MiB has 5 of them again and again, since they are freed in between.
+fn freed_in_order(plain: bool) -> Fallible {
+    let (s, _) = open()?;
+    for i in 0..3 {
+        let mut at = 0;
+        unsafe {
+            match plain && i > 0 {
+                true => sys::cuMemAlloc_v2(&mut at, 5 * MIB).result()?,
+                false => sys::cuMemAllocAsync(&mut at, 5 * MIB, s).result()?,
+            }
+            sys::cuMemsetD8Async(at, i, 4, s).result()?;
+            sys::cuMemFreeAsync(at, s).result()?;
+        }
+    }
+    let mut at = 0;
+    println!("all {:?}", unsafe { sys::cuMemAlloc_v2(&mut at, 9 * MIB) });
+    unsafe {
+        result::stream::synchronize(s)?;
+        result::stream::destroy(s)
+    }
+}
+
+/// Memory that is allocated in the order of one stream is used in another.
+fn allocated_elsewhere(how: &str) -> Fallible {
+    let (s, word) = open()?;
+    let (t, device, mut at) = (stream()?, filled(1)?, 0);
+    let made = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
+    unsafe {
+        sys::cuMemAllocAsync(&mut at, BYTES, s).result()?;
+        if how.contains("waits") {
+            result::event::record(made, s)?;
+            result::stream::wait_event(t, made, sys::CUevent_wait_flags::CU_EVENT_WAIT_DEFAULT)?;
+        }
+        if how.contains("used") {
+            result::memset_d8_async(at, 7, BYTES, t)?;
+            launch(word, at, device, t)?;
+        }
+        match how.contains("in order") {
+            true => sys::cuMemFreeAsync(at, t).result()?,
+            false => {
+                // What is never used may be freed without a wait; what is used may not.
+                if how.contains("used") {
+                    result::stream::synchronize(t)?;
+                }
+                result::free_sync(at)?;
+            }
+        }
+        result::ctx::synchronize()?;
+        result::event::destroy(made)?;
+        result::free_sync(device)?;
+        result::stream::destroy(s)?;
+        result::stream::destroy(t)
+    }
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -197,6 +254,8 @@ fn program() {
     let done = match name.split(',').next().unwrap_or("") {
         "read before written" => read_before_written(managed, graph),
         "freed under a graph" => freed_under_a_graph(managed, name.contains("fill")),
+        "freed in order" => freed_in_order(name.contains("plain")),
+        "allocated elsewhere" => allocated_elsewhere(&name),
         "wrong addresses" => wrong_addresses(),
         "no kind of memory" => no_kind_of_memory(),
         other => panic!("no program is called {other}"),
@@ -269,4 +328,32 @@ fn kinds_of_memory_are_checked() {
         assert!(said.contains(&lines), "{kinds}: {said}");
     }
     assert!(said.contains("rows 2 2: CUDA_SUCCESS\nplanes 2 2: CUDA_SUCCESS\n"), "{said}");
+}
+
+#[test]
+fn what_is_freed_in_the_order_of_streams_can_be_had_again() {
+    for name in ["freed in order", "freed in order, plain"] {
+        for seed in ["0", "1", "2", "3"] {
+            let out = run(name, &[("PTXSIM_SCHEDULE", seed), ("PTXSIM_MEMORY", "8388608")]);
+            let (said, told) = (text(&out.stdout), text(&out.stderr));
+            assert!(said.contains("all CUDA_ERROR_OUT_OF_MEMORY\n") && out.status.success(), "{name}: {said}{told}");
+        }
+    }
+}
+
+#[test]
+fn allocations_have_a_place_in_the_order_of_streams() {
+    let races = Some("race on ");
+    for (how, found) in [
+        ("used, in order", races),
+        ("used", races),
+        ("freed in order", races),
+        ("freed", None),
+        ("used, waits, in order", None),
+        ("used, waits", None),
+    ] {
+        says(&format!("allocated elsewhere, {how}"), &[], found);
+    }
+    let told = text(&run("allocated elsewhere, used", &[]).stderr);
+    assert!(told.contains("fill of 4096 bytes") && told.contains("makes it, in no order"), "{told}");
 }

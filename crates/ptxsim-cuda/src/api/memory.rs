@@ -31,9 +31,34 @@ fn allocate_in(d: &mut Driver, context: u64, bytes: usize) -> Result<u64> {
         return Err(d.wrong("0 bytes", Status::CUDA_ERROR_INVALID_VALUE));
     }
     let card = d.contexts.get(context, d.name)?.card;
-    let at = d.cards[card].memory.alloc(bytes as u64).map_err(|_| Status::CUDA_ERROR_OUT_OF_MEMORY)?;
+    let at = loop {
+        if let Ok(at) = d.cards[card].memory.alloc(bytes as u64) {
+            break at;
+        }
+        // A card waits for what is freed in the order of streams.
+        let frees = |work: &Work| matches!(work, Work::Free(at) if d.card_of(*at) == card);
+        let enough = bytes as u64 <= d.cards[card].memory.capacity();
+        let free = d.queue.first(frees).filter(|_| enough).ok_or(Status::CUDA_ERROR_OUT_OF_MEMORY)?;
+        // The program does not know of it.
+        d.noting = true;
+        d.reach(&free);
+        d.contexts.get(context, d.name)?.failed.map_or(Ok(()), Err)?;
+    };
     d.given.insert(at, Given { context, bytes: bytes as u64, call: d.here(), leaving: false });
     Ok(at)
+}
+
+/// The same in the order of a stream.
+fn allocate_later(d: &mut Driver, out: &Out<u64>, bytes: usize, stream: u64) -> Result {
+    let stream = d.stream(stream)?;
+    d.not_emulated(stream, NODES)?;
+    d.not_implied(stream)?;
+    let context = d.streams.get(stream, d.name)?.context;
+    let at = allocate_in(d, context, bytes)?;
+    if let Some(point) = d.submit(stream, Work::Alloc { at, bytes: bytes as u64 })? {
+        d.made(&point, at..at + bytes as u64);
+    }
+    out.put(at)
 }
 
 /// That an address begins memory which the program may give back.
@@ -169,18 +194,10 @@ calls! {
         }
         locked(d, &out, bytes, Kind::Managed, flags)
     };
-    cuMemAllocAsync(at: Out<u64>, bytes: usize, stream: u64) Context |d| {
-        let stream = d.stream(stream)?;
-        d.not_emulated(stream, NODES)?;
-        let context = d.streams.get(stream, d.name)?.context;
-        at.put(allocate_in(d, context, bytes)?)
-    };
+    cuMemAllocAsync(at: Out<u64>, bytes: usize, stream: u64) Context |d| allocate_later(d, &at, bytes, stream);
     cuMemAllocFromPoolAsync(at: Out<u64>, bytes: usize, pool: u64, stream: u64) Context |d| {
         d.pools.get(pool, d.name)?;
-        let stream = d.stream(stream)?;
-        d.not_emulated(stream, NODES)?;
-        let context = d.streams.get(stream, d.name)?.context;
-        at.put(allocate_in(d, context, bytes)?)
+        allocate_later(d, &at, bytes, stream)
     };
     cuMemFreeAsync(at: u64, stream: u64) Context |d| {
         let stream = d.stream(stream)?;

@@ -226,7 +226,7 @@ fn generic_of(d: &mut Driver, handle: u64, parameters: *mut u8) -> Result {
         Work::Fill { .. } => Out(body.cast()).put(FillIn { fill: fill_node(d, handle)?, context }),
         Work::Call(_) => Out(body.cast()).put(host_of(d, handle)?),
         Work::Child(of) | Work::Wait(of) | Work::Record(of, _) | Work::Free(of) => Out(body.cast()).put(of),
-        Work::Empty | Work::Keep(_) => Ok(()),
+        Work::Empty | Work::Keep(_) | Work::Alloc { .. } => Ok(()),
     }
 }
 
