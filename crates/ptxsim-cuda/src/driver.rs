@@ -12,6 +12,7 @@ use ptxsim::{Memory, Module};
 
 use crate::card::Card;
 use crate::clock::{Lane, Stamp};
+use crate::fork;
 use crate::graph::{Capture, Executable, Graph, Mode};
 use crate::host::{Locked, reserve};
 use crate::lock::{locked, locked_soon};
@@ -162,8 +163,6 @@ pub struct Owned {
 pub struct Driver {
     pub settings: Settings,
     pub initialised: bool,
-    /// Number of the process that this was made in: what is forked off has none of its work.
-    process: u32,
     /// Addresses of all cards.
     pub reserved: Range<u64>,
     pub cards: Vec<CardState>,
@@ -197,6 +196,10 @@ pub struct Driver {
     /// What was freed, for messages about who still uses it: end, and the call.
     pub freed: BTreeMap<u64, (u64, Arc<Call>)>,
     calls: BTreeMap<&'static str, u64>,
+    /// The process ends: functions of the program may be gone.
+    pub ending: bool,
+    /// What the end of a capture that is under way has to fail with, though it ends.
+    pub failing: Option<Status>,
     /// The call that is under way.
     pub name: &'static str,
 }
@@ -237,6 +240,14 @@ pub enum Needs {
 
 /// The way into every call.
 pub fn enter(name: &'static str, needs: Needs, body: impl FnOnce(&mut Driver) -> Result) -> Status {
+    // By this one, programs find out.
+    let asks = name == "cuInit";
+    if fork::is_child() && (asks || needs != Needs::Nothing) {
+        if !asks {
+            found(&format!("{name}: this process was forked off by one that uses the driver"), &[&Call::here(name)]);
+        }
+        return Status::CUDA_ERROR_NOT_INITIALIZED;
+    }
     if CALLING.get() {
         found(&format!("{name} is called from a function that a stream runs"), &[&Call::here(name)]);
         return Status::CUDA_ERROR_NOT_PERMITTED;
@@ -271,6 +282,7 @@ impl Driver {
         };
         // SAFETY: the handler lives as long as the process and takes nothing.
         unsafe { libc::atexit(at_exit) };
+        fork::watch();
         Driver {
             cards: settings.cards.iter().enumerate().map(state).collect(),
             queue: Queue::new(settings.schedule),
@@ -278,7 +290,6 @@ impl Driver {
             noting: settings.schedule != 0,
             settings,
             initialised: false,
-            process: std::process::id(),
             reserved,
             contexts: Table::new(1, "context"),
             streams: Table::new(2, "stream"),
@@ -302,6 +313,8 @@ impl Driver {
             given: BTreeMap::new(),
             freed: BTreeMap::new(),
             calls: BTreeMap::new(),
+            ending: false,
+            failing: None,
             name: "",
         }
     }
@@ -342,16 +355,11 @@ impl Driver {
             let _ = body(self);
         } else if self.name.ends_with("Synchronize") {
             let Ok(current) = self.current() else { return };
-            if let Ok(context) = self.contexts.get_mut(current, self.name) {
-                context.failed.get_or_insert(status);
-            }
-            self.queue.drop_context(current);
+            self.fail_context(current, status);
         } else if self.name == "cuStreamEndCapture" {
-            let graphs: Vec<u64> = self.captures.drain().filter_map(|(_, capture)| capture.handle).collect();
-            for graph in graphs {
-                let _ = self.drop_graph(graph);
-            }
-            self.streams.iter_mut().for_each(|(_, stream)| stream.capture = None);
+            self.failing = Some(status);
+            let _ = body(self);
+            self.failing = None;
         }
     }
 
@@ -504,17 +512,18 @@ fn share(reserved: &Range<u64>, cards: usize) -> u64 {
 }
 
 extern "C" fn at_exit() {
-    // Where another thread is in a long call, what was found is all that can be said.
-    locked_soon(SOON, |driver| {
-        driver.name = "exit";
-        if driver.process == std::process::id() {
+    // What a process that was forked off has of the driver is its parent's. Where another thread is in a long call, what was found is all
+    // that can be said.
+    if !fork::is_child() {
+        locked_soon(SOON, |driver| {
+            driver.name = "exit";
             driver.finish();
-        }
-        driver.write_calls();
-        if driver.settings.leaks {
-            driver.leaks();
-        }
-    });
+            driver.write_calls();
+            if driver.settings.leaks {
+                driver.leaks();
+            }
+        });
+    }
     let (count, code) = (report::count(), CODE.load(Relaxed));
     if count > 0 {
         say(&format!("{count} found; exit code {code}"));

@@ -5,7 +5,7 @@
 //! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `assemble`, `perform`, `lend`
 //! and `leaks` (streams, captures, launches; graphs by their nodes; the work itself; host memory in kernels; what is left at the end),
 //! `driver` and `lock` (all state, and the place that calls take it from), `queue`, `races`, `graph`,
-//! `table`, `host`, `work`, `clock`, `symbols` (names that older drivers lack), and `settings`, `since`, `card`, `report`, `status`.
+//! `table`, `host`, `work`, `clock`, `symbols` (names that older drivers lack), and `settings`, `since`, `card`, `fork`, `report`, `status`.
 
 // The names are the API's.
 #![allow(non_snake_case)]
@@ -16,6 +16,7 @@ mod assemble;
 mod card;
 mod clock;
 mod driver;
+mod fork;
 mod graph;
 mod host;
 mod leaks;

@@ -49,11 +49,9 @@ impl Driver {
     /// Does one piece; whether it is done then. What fails is kept in its context and ends the rest of what that has queued. A function
     /// of the host is waited for no longer than `patience`, if a time is given.
     pub fn perform(&mut self, id: Id, patience: Option<Duration>) -> bool {
-        let callback = match self.queue.item(id).map(|item| &*item.work) {
-            None => return true,
-            Some(Work::Call(callback)) => Some(*callback),
-            Some(_) => None,
-        };
+        let Some(item) = self.queue.item(id) else { return true };
+        let (callback, context) =
+            (if let Work::Call(callback) = *item.work { Some(callback) } else { None }, item.context);
         if let Some(latch) = self.queue.begun(id) {
             return self.unlocked(|| latch.wait(patience));
         }
@@ -64,10 +62,12 @@ impl Driver {
         if let Some(callback) = callback {
             let latch = self.queue.begin(id);
             let end = latch.clone();
+            let failed = self.contexts.get(context, self.name).ok().and_then(|context| context.failed);
+            let status = failed.unwrap_or(Status::CUDA_SUCCESS);
             let thread = std::thread::Builder::new().name("host function".into());
-            if thread.spawn(move || run(callback, id, &end)).is_err() {
+            if thread.spawn(move || run(callback, status, id, &end)).is_err() {
                 let end = latch.clone();
-                self.unlocked(|| run(callback, id, &end));
+                self.unlocked(|| run(callback, status, id, &end));
             }
             return self.unlocked(|| latch.wait(patience));
         }
@@ -79,11 +79,22 @@ impl Driver {
         let Failure { status, text, freed } = failure;
         let calls: Vec<&Call> = [&*item.call].into_iter().chain(freed.as_deref()).collect();
         found(&format!("{text}: {status:?}"), &calls);
-        if let Ok(context) = self.contexts.get_mut(item.context, self.name) {
+        self.fail_context(item.context, status);
+        true
+    }
+
+    /// Ends a context with an error, and all that it has queued. Functions that are to be told of that are called now: for the others that
+    /// come behind them, nobody waits any more.
+    pub fn fail_context(&mut self, handle: u64, status: Status) {
+        if let Ok(context) = self.contexts.get_mut(handle, self.name) {
             context.failed.get_or_insert(status);
         }
-        self.queue.drop_context(item.context);
-        true
+        let told = self.queue.drop_context(handle);
+        if !self.ending {
+            for id in told {
+                self.perform(id, Some(MOMENT));
+            }
+        }
     }
 
     /// A function of the host has ended, after so long.
@@ -113,6 +124,7 @@ impl Driver {
     /// At exit: does all that nobody has waited for, as a card might have. Not what calls functions of the program or uses memory of its
     /// own, which may be gone by now, nor what comes behind that.
     pub fn finish(&mut self) {
+        self.ending = true;
         for id in self.queue.all() {
             if self.queue.item(id).is_some_and(|item| !self.uses_program(&item.work)) {
                 self.perform(id, None);
@@ -373,9 +385,9 @@ impl Driver {
 }
 
 /// Runs a function of the host, while others may call, and tells the driver of its end.
-fn run(callback: Callback, id: Id, end: &Latch) {
+fn run(callback: Callback, status: Status, id: Id, end: &Latch) {
     let began = Instant::now();
-    callback.call();
+    callback.call(status);
     locked(|driver| driver.ended(id, began.elapsed()));
     end_objects();
     end.open();

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::clock::{Clock, Lane, Stamp};
 use crate::lock::Latch;
 use crate::report::Call;
-use crate::work::Work;
+use crate::work::{Callback, Function, Work};
 
 /// Counts up: a piece has a higher one than all that it is behind of.
 pub type Id = u64;
@@ -235,12 +235,15 @@ impl Queue {
         Some(item)
     }
 
-    /// Drops all of a context that is not done.
-    pub fn drop_context(&mut self, context: u64) {
-        let ids: Vec<Id> = self.pending.iter().filter(|(_, i)| i.context == context).map(|(id, _)| *id).collect();
-        for id in ids {
-            self.take(id);
-        }
+    /// Drops all of a context that is not done; but what has to be called even so, which it gives in an order that is allowed.
+    pub fn drop_context(&mut self, context: u64) -> Vec<Id> {
+        let told = |work: &Work| matches!(work, Work::Call(Callback { function: Function::Told(..), .. }));
+        let all = self.pending.iter().filter(|(_, item)| item.context == context);
+        let (mut left, gone): (Vec<_>, Vec<_>) =
+            all.map(|(id, item)| (*id, told(&item.work))).partition(|(_, told)| *told);
+        gone.into_iter().for_each(|(id, _)| drop(self.take(id)));
+        left.sort_unstable();
+        left.into_iter().map(|(id, _)| id).collect()
     }
 
     /// The program knows that a point is reached. True if nothing is left that anything to come could be in no order with.

@@ -52,6 +52,11 @@ pub fn say(text: &str) {
     let _ = std::io::stderr().write_all(format!("ptxsim-cuda: {text}\n").as_bytes());
 }
 
+/// Nothing was found so far: this is another process now.
+pub fn start_anew() {
+    FOUND.store(0, Relaxed);
+}
+
 /// How much was found so far.
 pub fn count() -> usize {
     FOUND.load(Relaxed)

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::driver::{Driver, Kept, Recorded, Stream, thread};
+use crate::driver::{Driver, Event, Kept, Recorded, Stream, thread};
 use crate::graph::{Capture, Executable, Graph, Mode, Node};
 use crate::perform::digest;
 use crate::queue::{New, Point};
@@ -36,7 +36,13 @@ impl Driver {
             }
             _ => {}
         }
-        self.streams.get(handle, self.name).map(|_| handle)
+        self.works(handle).map(|()| handle)
+    }
+
+    /// An event, or the error of what failed in its context, which need not be the current one.
+    pub fn event(&self, handle: u64) -> Result<&Event> {
+        let event = self.events.get(handle, self.name)?;
+        self.contexts.get(event.context, self.name)?.failed.map_or(Ok(event), Err)
     }
 
     /// The same for a kernel, which must be of the stream's context.
@@ -250,7 +256,7 @@ impl Driver {
 
     /// Records an event; `external`: as a node of the capture that the stream takes part in.
     pub fn record(&mut self, event: u64, stream: u64, external: bool) -> Result {
-        if self.events.get(event, self.name)?.context != self.streams.get(stream, self.name)?.context {
+        if self.event(event)?.context != self.streams.get(stream, self.name)?.context {
             let text = "event and stream are of different contexts";
             return Err(self.wrong(text, Status::CUDA_ERROR_INVALID_HANDLE));
         }
@@ -282,11 +288,11 @@ impl Driver {
     /// Lets what comes next in a stream come behind an event; `external`: by a node of the capture that it takes part in.
     pub fn wait_event(&mut self, stream: u64, event: u64, external: bool) -> Result {
         if external {
-            self.events.get(event, self.name)?;
+            self.event(event)?;
             return self.external(stream, Work::Wait(event));
         }
         let capturing = self.capture_of(stream)?;
-        match (&self.events.get(event, self.name)?.recorded, capturing) {
+        match (&self.event(event)?.recorded, capturing) {
             (Recorded::Never, _) => Ok(()),
             (Recorded::At(point), None) => {
                 let point = point.clone();
@@ -398,7 +404,9 @@ impl Driver {
         let call = self.here();
         let handle = handle.unwrap_or_else(|| self.graphs.insert(Kept { graph, owner: None, call }));
         let sinks = self.graphs.get(handle, self.name)?.graph.sinks();
-        let status = if invalid {
+        let status = if let Some(failing) = self.failing {
+            failing
+        } else if invalid {
             Status::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
         } else if sinks.iter().any(|node| noted.contains(node) && !last.contains(node)) {
             let text = "streams that joined the capture were not joined back";

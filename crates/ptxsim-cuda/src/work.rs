@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ptxsim::Module;
 
+use crate::status::Status;
+
 /// Where bytes are.
 #[derive(Clone, Debug)]
 pub enum Place {
@@ -95,18 +97,31 @@ thread_local! {
     pub static CALLING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A function of the program, to be called with its data.
+/// A function of the program.
+#[derive(Clone, Copy)]
+pub enum Function {
+    /// Left out where its context has failed.
+    Plain(unsafe extern "C" fn(*mut c_void)),
+    /// Called in any case, and told the stream, by this handle, and how its context fares.
+    Told(unsafe extern "C" fn(u64, Status, *mut c_void), u64),
+}
+
+/// One to be called with its data.
 #[derive(Clone, Copy)]
 pub struct Callback {
-    pub function: unsafe extern "C" fn(*mut c_void),
+    pub function: Function,
     pub data: *mut c_void,
 }
 
 impl Callback {
-    pub fn call(&self) {
+    pub fn call(&self, status: Status) {
         let outer = CALLING.replace(true);
         // SAFETY: the program gave function and data for exactly this.
-        unsafe { (self.function)(self.data) };
+        match self.function {
+            Function::Plain(function) => unsafe { function(self.data) },
+            // SAFETY: as above.
+            Function::Told(function, stream) => unsafe { function(stream, status, self.data) },
+        }
         CALLING.set(outer);
     }
 }
@@ -126,7 +141,7 @@ static ENDED: Mutex<Vec<Callback>> = Mutex::new(vec![]);
 /// Calls them.
 pub fn end_objects() {
     let ended = std::mem::take(&mut *ENDED.lock().unwrap_or_else(PoisonError::into_inner));
-    ended.iter().for_each(Callback::call);
+    ended.iter().for_each(|callback| callback.call(Status::CUDA_SUCCESS));
 }
 
 // SAFETY: the program handed the pointers to a driver, which may call from a thread of its own.

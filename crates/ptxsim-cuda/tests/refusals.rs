@@ -26,6 +26,10 @@ fn event() -> Result<sys::CUevent, DriverError> {
     result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)
 }
 
+unsafe extern "C" fn says(_: *mut c_void) {
+    println!("called");
+}
+
 /// Makes the other card's primary context current.
 fn other() -> Fallible {
     let device = result::device::get(1)?;
@@ -65,6 +69,30 @@ fn named(name: &str) -> Fallible {
                 result::event::destroy(there)?;
                 result::free_sync(device)?;
                 result::free_host(host.as_mut_ptr().cast())?;
+            }
+            "failed elsewhere" => {
+                let mut own = std::ptr::null_mut();
+                sys::cuCtxCreate_v2(&mut own, 0, 0).result()?;
+                let (s, e, late, device) = (stream()?, event()?, event()?, result::malloc_sync(BYTES)?);
+                result::event::record(e, s)?;
+                let (mut data, mut count) = (0x1000u64, 1u32);
+                let mut each: [*mut c_void; 2] = [(&raw mut data).cast(), (&raw mut count).cast()];
+                result::launch_kernel(adder::load()?, (1, 1, 1), (1, 1, 1), 0, s, &mut each)?;
+                result::event::record(late, s)?;
+                result::ctx::set_current(context)?;
+                let (t, mine) = (stream()?, event()?);
+                // The call that finds it tells it, and all those after it.
+                code("wait for what comes behind", sys::cuEventSynchronize(late));
+                code("wait for the event", sys::cuEventSynchronize(e));
+                code("ask the event", sys::cuEventQuery(e));
+                code("record", sys::cuEventRecord(e, s));
+                code("wait behind it", sys::cuStreamWaitEvent(t, e, 0));
+                code("fill", sys::cuMemsetD8Async(device, 0, BYTES, s));
+                code("call", sys::cuLaunchHostFunc(s, Some(says), std::ptr::null_mut()));
+                code("ask the stream", sys::cuStreamQuery(s));
+                // What is of the current context goes on.
+                code("own event", sys::cuEventRecord(mine, t));
+                code("own stream", sys::cuStreamSynchronize(t));
             }
             "record across contexts" => {
                 let e = event()?;
@@ -151,6 +179,18 @@ fn named(name: &str) -> Fallible {
                 (copy.Height, copy.srcY) = (1, 8);
                 code("start", sys::cuMemcpy2D_v2(&copy));
             }
+            "two captures" => {
+                let (s, t, mut graph) = (stream()?, stream()?, std::ptr::null_mut());
+                result::stream::begin_capture(s, RELAXED)?;
+                result::stream::begin_capture(t, RELAXED)?;
+                code("first", sys::cuStreamEndCapture(s, &mut graph));
+                println!("graph of it: {}", !graph.is_null());
+                code("wait for it", sys::cuStreamSynchronize(s));
+                code("second", sys::cuStreamEndCapture(t, &mut graph));
+                result::graph::destroy(graph)?;
+                result::stream::destroy(s)?;
+                result::stream::destroy(t)?;
+            }
             "three allocations" => {
                 for i in 1..=3 {
                     let mut at = 0;
@@ -229,6 +269,25 @@ fn copies_and_waits_may_be_of_other_contexts() {
     }
 }
 
+/// A kernel that fails is the end of its context's streams and events, whichever context is current.
+#[test]
+fn what_failed_elsewhere_is_told_by_its_streams_and_events() {
+    let told = text(&run("failed elsewhere", &[]).stdout);
+    let failed = [
+        "wait for what comes behind",
+        "wait for the event",
+        "ask the event",
+        "record",
+        "wait behind it",
+        "fill",
+        "call",
+    ];
+    for what in failed.into_iter().chain(["ask the stream"]) {
+        assert!(told.contains(&format!("{what}: CUDA_ERROR_ILLEGAL_ADDRESS\n")), "{what}: {told}");
+    }
+    assert!(told.contains("own event: CUDA_SUCCESS\nown stream: CUDA_SUCCESS\n") && !told.contains("called"), "{told}");
+}
+
 #[test]
 fn a_failure_that_cannot_come_stops_the_program() {
     for (asked, expected) in [
@@ -255,6 +314,15 @@ fn several_calls_of_a_function_fail() {
     let fail = "cuMemAlloc_v2:1,cuMemAlloc_v2:3:CUDA_ERROR_UNKNOWN";
     let told = text(&run("three allocations", &[("PTXSIM_FAIL", fail)]).stdout);
     assert!(told.contains("1: CUDA_ERROR_OUT_OF_MEMORY\n2: CUDA_SUCCESS\n3: CUDA_ERROR_UNKNOWN\n"), "{told}");
+}
+
+/// One capture that is over with a failure leaves the other alone.
+#[test]
+fn the_end_of_one_capture_fails() {
+    let out = run("two captures", &[("PTXSIM_FAIL", "cuStreamEndCapture:1")]);
+    let (told, wrong) = (text(&out.stdout), text(&out.stderr));
+    let lines = "first: CUDA_ERROR_UNKNOWN\ngraph of it: false\nwait for it: CUDA_SUCCESS\nsecond: CUDA_SUCCESS\n";
+    assert!(told.contains(lines) && out.status.success(), "{told}{wrong}");
 }
 
 #[test]

@@ -20,6 +20,9 @@ type Fallible<T = ()> = Result<T, cudarc::driver::DriverError>;
 /// A kernel without an end.
 const SPIN: &str = ".version 8.1\n.target sm_80\n.address_size 64\n.visible .entry spin() { L: bra L; }";
 
+/// A kernel that writes where nothing is.
+const BAD: &str = ".version 8.1\n.target sm_80\n.address_size 64\n.visible .entry bad() { .reg .b64 %rd; mov.b64 %rd, 16; st.global.u32 [%rd], 0; ret; }";
+
 fn open() -> Fallible {
     result::init()?;
     let context = unsafe { result::primary_ctx::retain(result::device::get(0)?)? };
@@ -156,6 +159,73 @@ fn exits_in_a_call() -> Fallible {
     Ok(())
 }
 
+/// Two processes that are forked off: one only ends, one goes on as if the driver were its own.
+fn forks() -> Fallible {
+    open()?;
+    let (device, mut host) = (unsafe { result::malloc_sync(64)? }, [0u8; 64]);
+    // SAFETY: the new processes call the driver and end.
+    let wait = |child| unsafe {
+        let mut status = 0;
+        libc::waitpid(child, &mut status, 0);
+        libc::WEXITSTATUS(status)
+    };
+    unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::exit(0);
+        }
+        println!("one that only ends: {}", wait(child));
+        let child = libc::fork();
+        if child == 0 {
+            println!("again {:?}", sys::cuInit(0));
+            println!("wait {:?}", sys::cuCtxSynchronize());
+            println!("copy {:?}", sys::cuMemcpyDtoH_v2(host.as_mut_ptr().cast(), device, 64));
+            let mut text = std::ptr::null();
+            println!("name {:?}", sys::cuGetErrorName(sys::CUresult::CUDA_ERROR_NOT_INITIALIZED, &mut text));
+            libc::exit(0);
+        }
+        println!("one that goes on: {}", wait(child));
+        result::free_sync(device)
+    }
+}
+
+unsafe extern "C" fn told(stream: sys::CUstream, status: sys::CUresult, data: *mut c_void) {
+    println!("{} is told {status:?}, by a stream: {}", data as usize, !stream.is_null());
+}
+
+unsafe extern "C" fn never(_: *mut c_void) {
+    println!("called behind a failure");
+}
+
+/// Callbacks behind a kernel that fails, and in another stream of its context.
+fn told_of_a_failure(waits: bool) -> Fallible {
+    open()?;
+    let bad = CString::new(BAD).unwrap();
+    unsafe {
+        let module = result::module::load_data(bad.as_ptr().cast())?;
+        let bad = result::module::get_function(module, CString::new("bad").unwrap())?;
+        let [s, t] =
+            [result::stream::create(StreamKind::NonBlocking)?, result::stream::create(StreamKind::NonBlocking)?];
+        let add = |stream, n: usize| {
+            println!("{n} is added: {:?}", sys::cuStreamAddCallback(stream, Some(told), n as *mut c_void, 0));
+        };
+        add(s, 1);
+        result::stream::synchronize(s)?;
+        result::launch_kernel(bad, (1, 1, 1), (1, 1, 1), 0, s, &mut [])?;
+        // With a seed, it may have failed by now.
+        add(s, 2);
+        let _ = sys::cuLaunchHostFunc(s, Some(never), null_mut());
+        add(s, 3);
+        if waits {
+            println!("wait {:?}", sys::cuStreamSynchronize(s));
+        } else {
+            println!("wait {:?}", sys::cuCtxSynchronize());
+        }
+        add(t, 4);
+    }
+    Ok(())
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -167,6 +237,9 @@ fn program() {
         "ends in a thread" => ends_in_a_thread(),
         "endless" => endless(),
         "exits in a call" => exits_in_a_call(),
+        "forks" => forks(),
+        "told of a failure" => told_of_a_failure(true),
+        "told of a failure, context" => told_of_a_failure(false),
         other => panic!("no program is called {other}"),
     };
     if let Err(e) = done {
@@ -198,4 +271,42 @@ fn kernels_end_after_so_many_instructions() {
 #[test]
 fn threads_call_until_their_end() {
     says("ends in a thread", &["CUDA_SUCCESS"], None);
+}
+
+/// A process that is forked off has none of the driver's work, and none of its leaks.
+#[test]
+fn what_is_forked_off_has_no_driver() {
+    let calls = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("calls-{}", std::process::id()));
+    let out = run("forks", &[("PTXSIM_CALLS", calls.to_str().unwrap())]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    for line in [
+        "one that only ends: 0\n",
+        "again CUDA_ERROR_NOT_INITIALIZED\nwait CUDA_ERROR_NOT_INITIALIZED\ncopy CUDA_ERROR_NOT_INITIALIZED\nname CUDA_SUCCESS\n",
+        "one that goes on: 99\n",
+    ] {
+        assert!(said.contains(line), "{line}: {said}{told}");
+    }
+    assert_eq!(told.matches("this process was forked off by one that uses the driver").count(), 2, "{told}");
+    assert!(out.status.success() && !told.contains("never given back"), "{told}");
+    let calls = std::fs::read_to_string(calls).unwrap();
+    assert!(calls.contains("cuMemFree_v2 1\n"), "{calls}");
+}
+
+/// A driver calls the callbacks of a stream in any case; functions that are told nothing are left out.
+#[test]
+fn callbacks_are_told_of_failures() {
+    for name in ["told of a failure", "told of a failure, context"] {
+        for seed in ["0", "1", "2", "3"] {
+            let out = run(name, &[("PTXSIM_SCHEDULE", seed)]);
+            let (said, found) = (text(&out.stdout), text(&out.stderr));
+            for (who, status) in [(1, "SUCCESS"), (2, "ERROR_ILLEGAL_ADDRESS"), (3, "ERROR_ILLEGAL_ADDRESS")] {
+                let line = format!("{who} is told CUDA_{status}, by a stream: true\n");
+                let added = said.matches(&format!("{who} is added: CUDA_SUCCESS\n")).count();
+                assert!(added == 1 || seed != "0", "{name}, {seed}, {who}: {said}{found}");
+                assert_eq!(said.matches(&line).count(), added, "{name}, {seed}, {line}: {said}{found}");
+            }
+            let end = "wait CUDA_ERROR_ILLEGAL_ADDRESS\n4 is added: CUDA_ERROR_ILLEGAL_ADDRESS\n";
+            assert!(said.contains(end) && !said.contains("called behind"), "{name}, {seed}: {said}{found}");
+        }
+    }
 }

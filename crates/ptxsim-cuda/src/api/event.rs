@@ -11,7 +11,7 @@ const UNTIMED: u32 = 2;
 
 /// The point that an event was recorded at; nothing if it never was.
 fn point(d: &Driver, event: u64) -> Result<Option<Point>> {
-    match &d.events.get(event, d.name)?.recorded {
+    match &d.event(event)?.recorded {
         Recorded::Never => Ok(None),
         Recorded::At(point) => Ok(Some(point.clone())),
         Recorded::Captured(..) => {
@@ -22,7 +22,7 @@ fn point(d: &Driver, event: u64) -> Result<Option<Point>> {
 
 fn elapsed(d: &Driver, milliseconds: &Out<f32>, start: u64, end: u64) -> Result {
     for event in [start, end] {
-        if !d.events.get(event, d.name)?.timed {
+        if !d.event(event)?.timed {
             return Err(d.wrong("an event that was made without timing", Status::CUDA_ERROR_INVALID_HANDLE));
         }
         match point(d, event)? {
@@ -59,11 +59,17 @@ calls! {
         d.record(event, stream, external)
     };
     cuEventSynchronize(event: u64) Context |d| match point(d, event)? {
-        Some(point) => d.wait(&point),
+        Some(point) => {
+            d.wait(&point)?;
+            d.event(event).map(drop)
+        }
         None => Ok(()),
     };
     cuEventQuery(event: u64) Context |d| match point(d, event)? {
-        Some(point) => d.look(&point),
+        Some(point) => {
+            d.look(&point)?;
+            d.event(event).map(drop)
+        }
         None => Ok(()),
     };
     cuEventElapsedTime(milliseconds: Out<f32>, start: u64, end: u64) Context |d| elapsed(d, &milliseconds, start, end);

@@ -12,7 +12,7 @@ use super::{In, Out, Outs};
 use crate::driver::Driver;
 use crate::graph::Node;
 use crate::status::{Result, Status};
-use crate::work::{Callback, Work};
+use crate::work::{Callback, Function, Work};
 
 /// `CUDA_KERNEL_NODE_PARAMS_v1`.
 #[repr(C)]
@@ -117,7 +117,7 @@ fn fill(d: &Driver, fill: Fill, given: u64) -> Result<Does> {
 
 fn host(d: &Driver, host: Host) -> Result<Does> {
     let Host { function: Some(function), data } = host else { return Err(Status::CUDA_ERROR_INVALID_VALUE) };
-    Ok((Work::Call(Callback { function, data }), d.current()?))
+    Ok((Work::Call(Callback { function: Function::Plain(function), data }), d.current()?))
 }
 
 fn child(d: &mut Driver, graph: u64) -> Result<Does> {
@@ -207,8 +207,10 @@ fn fill_node(d: &Driver, handle: u64) -> Result<Fill> {
 
 fn host_of(d: &Driver, handle: u64) -> Result<Host> {
     let found = node(d, handle)?;
-    let Work::Call(call) = &*found.work else { return Err(other(d, found)) };
-    Ok(Host { function: Some(call.function), data: call.data })
+    let Work::Call(Callback { function: Function::Plain(function), data }) = *found.work else {
+        return Err(other(d, found));
+    };
+    Ok(Host { function: Some(function), data })
 }
 
 /// As a `CUgraphNodeParams`.

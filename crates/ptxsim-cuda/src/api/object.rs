@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Out;
 use crate::driver::{Driver, Owned};
 use crate::status::{Result, Status};
-use crate::work::{Callback, Object};
+use crate::work::{Callback, Function, Object};
 
 /// `CU_USER_OBJECT_NO_DESTRUCTOR_SYNC`, which has to be given, and `CU_GRAPH_USER_OBJECT_MOVE`.
 const NO_DESTRUCTOR_SYNC: u32 = 1;
@@ -38,7 +38,7 @@ calls! {
             let text = format!("{count} references, flags {flags:#x}: 1 and a function to destroy are expected");
             return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
         };
-        let (object, call) = (Arc::new(Object(Callback { function, data })), d.here());
+        let (object, call) = (Arc::new(Object(Callback { function: Function::Plain(function), data })), d.here());
         out.put(d.objects.insert(Owned { object, count, call }))
     };
     cuUserObjectRetain(object: u64, count: u32) Driver |d| {

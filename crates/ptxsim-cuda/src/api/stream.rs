@@ -6,7 +6,7 @@ use super::Out;
 use crate::driver::{Driver, MODE};
 use crate::graph::Mode;
 use crate::status::{Result, Status};
-use crate::work::{Callback, Work};
+use crate::work::{Callback, Function, Work};
 
 /// `CU_STREAM_NON_BLOCKING`.
 const NON_BLOCKING: u32 = 1;
@@ -15,20 +15,6 @@ const EXTERNAL: u32 = 1;
 
 /// A function that is told the stream that calls it, and how that fares.
 type StreamCallback = unsafe extern "C" fn(u64, Status, *mut c_void);
-
-struct Told {
-    function: StreamCallback,
-    stream: u64,
-    data: *mut c_void,
-}
-
-/// Calls it. What it needs is given up: in a stream that is captured, which callbacks may not be, it would be called again.
-unsafe extern "C" fn tell(told: *mut c_void) {
-    // SAFETY: made by `cuStreamAddCallback` for one call.
-    let told = unsafe { Box::from_raw(told.cast::<Told>()) };
-    // SAFETY: the program gave function and data for this.
-    unsafe { (told.function)(told.stream, Status::CUDA_SUCCESS, told.data) };
-}
 
 fn create(d: &mut Driver, out: &Out<u64>, flags: u32, priority: i32) -> Result {
     if flags > NON_BLOCKING {
@@ -120,7 +106,7 @@ calls! {
     cuLaunchHostFunc(stream: u64, function: Option<unsafe extern "C" fn(*mut c_void)>, data: *mut c_void) Context |d| {
         let Some(function) = function else { return Err(Status::CUDA_ERROR_INVALID_VALUE) };
         let stream = d.stream(stream)?;
-        d.submit(stream, Work::Call(Callback { function, data })).map(drop)
+        d.submit(stream, Work::Call(Callback { function: Function::Plain(function), data })).map(drop)
     };
     cuStreamAddCallback(stream: u64, function: Option<StreamCallback>, data: *mut c_void, flags: u32) Context |d| {
         let Some(function) = function.filter(|_| flags == 0) else { return Err(Status::CUDA_ERROR_INVALID_VALUE) };
@@ -129,8 +115,7 @@ calls! {
         if d.streams.get(stream, d.name)?.capture.is_some() {
             return Err(d.wrong("a callback in a capture", Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED));
         }
-        let told = Box::into_raw(Box::new(Told { function, stream: named, data }));
-        d.submit(stream, Work::Call(Callback { function: tell, data: told.cast() })).map(drop)
+        d.submit(stream, Work::Call(Callback { function: Function::Told(function, named), data })).map(drop)
     };
     cuStreamGetDevice(stream: u64, device: Out<i32>) Context |d| {
         let stream = d.stream(stream)?;
