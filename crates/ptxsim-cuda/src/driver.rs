@@ -234,7 +234,7 @@ pub enum Needs {
     Driver,
     /// A current context in which nothing failed.
     Context,
-    /// The same, and no capture that forbids calls which may wait for a stream.
+    /// The same, and no capture that forbids calls which it does not see.
     NoCapture,
 }
 
@@ -401,24 +401,6 @@ impl Driver {
     /// The card of the current context.
     pub fn card(&self) -> Result<usize> {
         Ok(self.contexts.get(self.current()?, self.name)?.card)
-    }
-
-    /// Refuses a call that might wait while somebody captures who said that nobody may.
-    fn not_capturing(&mut self) -> Result {
-        let (here, mine) = (thread(), MODE.get());
-        let forbids = |c: &Capture| match c.mode {
-            Mode::Global => c.thread == here || mine == Mode::Global,
-            Mode::ThreadLocal => c.thread == here,
-            Mode::Relaxed => false,
-        };
-        if mine == Mode::Relaxed {
-            return Ok(());
-        }
-        let Some(capture) = self.captures.values_mut().find(|c| forbids(c)) else { return Ok(()) };
-        capture.invalid = true;
-        let text = format!("{}: not while a stream is captured, since it may wait; the capture began with", self.name);
-        found(&text, &[&capture.call, &Call::here(self.name)]);
-        Err(Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
     }
 
     /// A context on a card, with the stream that every context has.
