@@ -35,13 +35,15 @@ pub struct Link {
     pub call: Arc<Call>,
 }
 
-/// A memory pool: allocations say whose they are, and are made and freed as all others.
+/// A memory pool: allocations in the order of a stream say which they are of, and are made and freed as all others.
 pub struct Pool {
     pub card: usize,
     /// Attributes as the program set them.
     pub attributes: HashMap<u32, u64>,
     /// The driver's own.
     pub hidden: bool,
+    /// The most bytes of it that were in use at once, since the program last began to ask for that.
+    pub high: u64,
     pub call: Arc<Call>,
 }
 
@@ -140,6 +142,8 @@ pub struct LibraryKernel {
 pub struct Given {
     pub context: u64,
     pub bytes: u64,
+    /// Handle of the pool that it is of; 0 if of none.
+    pub pool: u64,
     pub call: Arc<Call>,
     /// A free in the order of a stream is on its way.
     pub leaving: bool,
@@ -234,7 +238,7 @@ pub enum Needs {
     Driver,
     /// A current context in which nothing failed.
     Context,
-    /// The same, and no capture that forbids calls which may wait for a stream.
+    /// The same, and no capture that forbids calls which it does not see.
     NoCapture,
 }
 
@@ -403,24 +407,6 @@ impl Driver {
         Ok(self.contexts.get(self.current()?, self.name)?.card)
     }
 
-    /// Refuses a call that might wait while somebody captures who said that nobody may.
-    fn not_capturing(&mut self) -> Result {
-        let (here, mine) = (thread(), MODE.get());
-        let forbids = |c: &Capture| match c.mode {
-            Mode::Global => c.thread == here || mine == Mode::Global,
-            Mode::ThreadLocal => c.thread == here,
-            Mode::Relaxed => false,
-        };
-        if mine == Mode::Relaxed {
-            return Ok(());
-        }
-        let Some(capture) = self.captures.values_mut().find(|c| forbids(c)) else { return Ok(()) };
-        capture.invalid = true;
-        let text = format!("{}: not while a stream is captured, since it may wait; the capture began with", self.name);
-        found(&text, &[&capture.call, &Call::here(self.name)]);
-        Err(Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
-    }
-
     /// A context on a card, with the stream that every context has.
     pub fn add_context(&mut self, card: usize, primary: bool) -> u64 {
         let context = Context {
@@ -482,7 +468,7 @@ impl Driver {
     /// Ends a context with all that it holds.
     pub fn end_context(&mut self, handle: u64) -> Result {
         self.finish_context(handle)?;
-        let context = self.contexts.remove(handle, self.name)?;
+        self.contexts.remove(handle, self.name)?;
         self.queue.drop_context(handle);
         self.streams.retain(|s| s.context != handle);
         let streams = &self.streams;
@@ -492,7 +478,9 @@ impl Driver {
         let gone: Vec<u64> = self.given.iter().filter(|(_, g)| g.context == handle).map(|(at, _)| *at).collect();
         for at in gone {
             self.given.remove(&at);
-            let _ = self.cards[context.card].memory.free(at);
+            // A pool's may be another card's than the context's.
+            let card = self.card_of(at);
+            let _ = self.cards[card].memory.free(at);
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 //! driver. Stricter than a card: work is done as late as it may be, or in an order drawn from a seed, and what only works by luck is
 //! reported with the call that it is about. The README says how to use it and what is real.
 //!
-//! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `assemble`, `perform`, `lend`
-//! and `leaks` (streams, captures, launches; graphs by their nodes; the work itself; host memory in kernels; what is left at the end),
+//! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `capture`, `assemble`, `perform`, `lend`
+//! and `leaks` (streams, launches; captures; graphs by their nodes; the work itself; host memory in kernels; what is left at the end),
 //! `driver` and `lock` (all state, and the place that calls take it from), `queue`, `races`, `graph`,
 //! `table`, `host`, `work`, `clock`, `symbols` (names that older drivers lack), and `settings`, `since`, `card`, `fork`, `report`, `status`.
 
@@ -13,6 +13,7 @@
 mod absent;
 mod api;
 mod assemble;
+mod capture;
 mod card;
 mod clock;
 mod driver;

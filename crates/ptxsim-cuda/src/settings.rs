@@ -6,6 +6,8 @@ use crate::status::{Status, named};
 
 /// Device memory where `PTXSIM_MEMORY` does not say: what is allocated takes as much of the machine's.
 const MEMORY: u64 = 8 << 30;
+/// Newest CUDA that the driver supports where `PTXSIM_DRIVER` does not say.
+const DRIVER: i32 = 12_090;
 /// Exit code of a process in which something was found.
 pub const EXIT: i32 = 99;
 
@@ -102,13 +104,13 @@ fn version(text: &str) -> Option<i32> {
 }
 
 fn driver() -> i32 {
-    let Some(text) = var("PTXSIM_DRIVER") else { return 12_090 };
+    let Some(text) = var("PTXSIM_DRIVER") else { return DRIVER };
     version(&text).unwrap_or_else(|| wrong("PTXSIM_DRIVER", &text, "the newest CUDA it supports, as 12.4"))
 }
 
-/// The driver that is asked for, if one is and it is understood.
-pub fn asked_driver() -> Option<i32> {
-    version(&var("PTXSIM_DRIVER")?)
+/// The same for where the program cannot be stopped yet if it is not understood.
+pub fn asked_driver() -> i32 {
+    var("PTXSIM_DRIVER").and_then(|text| version(&text)).unwrap_or(DRIVER)
 }
 
 /// `cuMemAlloc_v2:3,cuEventCreate:1:CUDA_ERROR_OUT_OF_MEMORY`.

@@ -1,14 +1,12 @@
 //! Puts work into streams: into the queue, or into a graph while the stream is captured; events, and launches of graphs.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::driver::{Driver, Event, Kept, Recorded, Stream, thread};
-use crate::graph::{Capture, Executable, Graph, Mode, Node};
+use crate::driver::{Driver, Event, Recorded, thread};
+use crate::graph::{Executable, Node};
 use crate::perform::digest;
 use crate::queue::{New, Point};
-use crate::report::{Call, found};
 use crate::status::{Result, Status};
 use crate::work::{Place, Shape, Work};
 
@@ -70,16 +68,6 @@ impl Driver {
         Ok(point)
     }
 
-    /// The capture that a stream takes part in, if it can still take more.
-    fn capture_of(&mut self, stream: u64) -> Result<Option<(u64, Vec<usize>)>> {
-        let Some((number, nodes)) = self.streams.get(stream, self.name)?.capture.clone() else { return Ok(None) };
-        match self.captures.get(&number) {
-            Some(capture) if capture.invalid => Err(Status::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED),
-            Some(_) => Ok(Some((number, nodes))),
-            None => Ok(None),
-        }
-    }
-
     /// Puts work into a stream; the point behind it, unless it is only noted by a capture.
     pub fn submit(&mut self, stream: u64, work: Work) -> Result<Option<Point>> {
         let call = self.here();
@@ -108,25 +96,6 @@ impl Driver {
         self.used += usize::from(!std::mem::replace(&mut s.used, true));
         self.noting |= self.used > 1;
         Ok(())
-    }
-
-    /// Refuses work that would make the legacy stream wait for one that is captured.
-    pub fn not_implied(&mut self, stream: u64) -> Result {
-        let s = self.streams.get(stream, self.name)?;
-        if stream != self.contexts.get(s.context, self.name)?.legacy {
-            return Ok(());
-        }
-        let context = s.context;
-        let caught = self.streams.iter().filter(|(_, o)| o.context == context && o.blocking);
-        let mut numbers = caught.filter_map(|(_, o)| Some(o.capture.as_ref()?.0));
-        let Some(number) = numbers.find(|n| self.captures.get(n).is_some_and(|c| c.mode != Mode::Relaxed)) else {
-            return Ok(());
-        };
-        if let Some(capture) = self.captures.get_mut(&number) {
-            capture.invalid = true;
-        }
-        let text = "work for the legacy stream while a stream that is ordered with it is captured";
-        Err(self.wrong(text, Status::CUDA_ERROR_STREAM_CAPTURE_IMPLICIT))
     }
 
     /// What page-locked bytes hold now that a copy is going to read.
@@ -292,6 +261,7 @@ impl Driver {
             return self.external(stream, Work::Wait(event));
         }
         let capturing = self.capture_of(stream)?;
+        self.not_implied(stream)?;
         match (&self.event(event)?.recorded, capturing) {
             (Recorded::Never, _) => Ok(()),
             (Recorded::At(point), None) => {
@@ -323,144 +293,6 @@ impl Driver {
                 Ok(())
             }
         }
-    }
-
-    pub fn begin_capture(&mut self, stream: u64, mode: Mode) -> Result {
-        let s = self.streams.get(stream, self.name)?;
-        if s.capture.is_some() {
-            return Err(self.wrong("the stream is being captured", Status::CUDA_ERROR_ILLEGAL_STATE));
-        }
-        if stream == self.contexts.get(s.context, self.name)?.legacy {
-            return Err(
-                self.wrong("the legacy stream cannot be captured", Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED)
-            );
-        }
-        self.captured += 1;
-        let (number, thread) = (self.captured, thread());
-        let (graph, call) = (Graph::default(), self.here());
-        let (noted, told, edges) = (BTreeSet::new(), vec![], vec![]);
-        let (origin, invalid, handle) = (stream, false, None);
-        let capture = Capture { graph, mode, thread, origin, invalid, noted, handle, told, edges, call };
-        self.captures.insert(number, capture);
-        self.streams.get_mut(stream, self.name)?.capture = Some((number, vec![]));
-        Ok(())
-    }
-
-    /// The graph of a capture.
-    fn recorded(&mut self, number: u64) -> Result<&mut Graph> {
-        let capture = self.captures.get_mut(&number).ok_or(Status::CUDA_ERROR_ILLEGAL_STATE)?;
-        match capture.handle {
-            Some(handle) => Ok(&mut self.graphs.get_mut(handle, self.name)?.graph),
-            None => Ok(&mut capture.graph),
-        }
-    }
-
-    /// Streams have put nodes at these places into a capture.
-    fn noted(&mut self, number: u64, places: Range<usize>) {
-        if let Some(capture) = self.captures.get_mut(&number) {
-            capture.noted.extend(places);
-        }
-    }
-
-    /// Where the program finds what is known of a stream's capture: the graph that it becomes, and which of its nodes the next one comes
-    /// behind, with the data of those edges, and how many. Nothing if the stream takes part in none.
-    pub fn capture_info(&mut self, stream: u64) -> Result<Option<(u64, [usize; 3])>> {
-        let Ok(Some((number, last))) = self.capture_of(stream) else { return Ok(None) };
-        let call = self.here();
-        let capture = self.captures.get_mut(&number).ok_or(Status::CUDA_ERROR_ILLEGAL_STATE)?;
-        let graph = &mut capture.graph;
-        let new = || self.graphs.insert(Kept { graph: std::mem::take(graph), owner: None, call });
-        let handle = *capture.handle.get_or_insert_with(new);
-        let handles = self.handles(handle)?;
-        let capture = self.captures.get_mut(&number).ok_or(Status::CUDA_ERROR_ILLEGAL_STATE)?;
-        capture.told = last.iter().filter_map(|place| handles.get(*place)).copied().collect();
-        capture.edges = vec![0; capture.told.len()];
-        let count = capture.told.len();
-        let at = |list: &[u64]| if list.is_empty() { 0 } else { list.as_ptr() as usize };
-        Ok(Some((handle, [at(&capture.told), at(&capture.edges), count])))
-    }
-
-    /// Ends a capture; handle of the graph that it becomes.
-    pub fn end_capture(&mut self, stream: u64) -> Result<u64> {
-        let Some((number, last)) = self.streams.get(stream, self.name)?.capture.clone() else {
-            return Err(self.wrong("the stream is not being captured", Status::CUDA_ERROR_ILLEGAL_STATE));
-        };
-        let (here, Some(capture)) = (thread(), self.captures.get(&number)) else {
-            return Err(Status::CUDA_ERROR_ILLEGAL_STATE);
-        };
-        if capture.origin != stream {
-            return Err(self.wrong("the capture began in another stream", Status::CUDA_ERROR_STREAM_CAPTURE_UNMATCHED));
-        }
-        if capture.mode != Mode::Relaxed && capture.thread != here {
-            return Err(
-                self.wrong("the capture began in another thread", Status::CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD)
-            );
-        }
-        let Some(capture) = self.captures.remove(&number) else { return Err(Status::CUDA_ERROR_ILLEGAL_STATE) };
-        for (_, s) in self.streams.iter_mut().filter(|(_, s)| s.capture.as_ref().is_some_and(|c| c.0 == number)) {
-            s.capture = None;
-        }
-        let Capture { graph, handle, noted, invalid, .. } = capture;
-        let call = self.here();
-        let handle = handle.unwrap_or_else(|| self.graphs.insert(Kept { graph, owner: None, call }));
-        let sinks = self.graphs.get(handle, self.name)?.graph.sinks();
-        let status = if let Some(failing) = self.failing {
-            failing
-        } else if invalid {
-            Status::CUDA_ERROR_STREAM_CAPTURE_INVALIDATED
-        } else if sinks.iter().any(|node| noted.contains(node) && !last.contains(node)) {
-            let text = "streams that joined the capture were not joined back";
-            self.wrong(text, Status::CUDA_ERROR_STREAM_CAPTURE_UNJOINED)
-        } else {
-            return Ok(handle);
-        };
-        self.drop_graph(handle)?;
-        Err(status)
-    }
-
-    /// Refuses what a capture may have on a card, and cannot have here.
-    pub fn not_emulated(&mut self, stream: u64, what: &str) -> Result {
-        let Some((number, _)) = self.capture_of(stream)? else { return Ok(()) };
-        let Some(capture) = self.captures.get_mut(&number) else { return Ok(()) };
-        capture.invalid = true;
-        let text = format!("{}: {what} in a capture are not emulated; it began with", self.name);
-        found(&text, &[&capture.call, &Call::here(self.name)]);
-        Err(Status::CUDA_ERROR_NOT_SUPPORTED)
-    }
-
-    /// Spoils the capture that a stream takes part in, and reports that; whether there is one.
-    fn spoil_capture(&mut self, stream: u64) -> Result<bool> {
-        let Some((number, _)) = self.streams.get(stream, self.name)?.capture else { return Ok(false) };
-        let Some(capture) = self.captures.get_mut(&number) else { return Ok(false) };
-        capture.invalid = true;
-        let text = format!("{}: the stream is being captured, which began with", self.name);
-        found(&text, &[&capture.call, &Call::here(self.name)]);
-        Ok(true)
-    }
-
-    /// Refuses to wait for a stream that is captured.
-    pub fn not_captured(&mut self, stream: u64) -> Result {
-        if self.spoil_capture(stream)? { Err(Status::CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED) } else { Ok(()) }
-    }
-
-    /// Refuses to wait for the current context while a stream of it is captured, however that began.
-    pub fn none_captured(&mut self) -> Result {
-        let current = self.current()?;
-        let caught = self.streams.iter().find(|(_, s)| s.context == current && s.capture.is_some());
-        caught.map(|(stream, _)| stream).map_or(Ok(()), |stream| self.not_captured(stream))
-    }
-
-    /// Spoils the capture of a stream that is destroyed; where it began there, it is over.
-    pub fn abandon(&mut self, stream: u64) -> Result {
-        self.spoil_capture(stream)?;
-        let Some((number, _)) = self.captures.iter().find(|(_, c)| c.origin == stream) else { return Ok(()) };
-        let number = *number;
-        if let Some(handle) = self.captures.remove(&number).and_then(|capture| capture.handle) {
-            self.drop_graph(handle)?;
-        }
-        let joined = |s: &Stream| s.capture.as_ref().is_some_and(|(of, _)| *of == number);
-        self.streams.iter_mut().filter(|(_, s)| joined(s)).for_each(|(_, s)| s.capture = None);
-        Ok(())
     }
 
     /// The error of what failed in a stream's context, which need not be the current one.

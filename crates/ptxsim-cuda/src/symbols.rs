@@ -12,10 +12,9 @@ use crate::since::newer;
 static AT_LOAD: extern "C" fn() = hide_newer;
 
 extern "C" fn hide_newer() {
-    if let Some(driver) = asked_driver() {
-        // SAFETY: the callback has the type that is asked for, and is done when this returns.
-        unsafe { libc::dl_iterate_phdr(Some(hide_in), (&raw const driver).cast_mut().cast()) };
-    }
+    let driver = asked_driver();
+    // SAFETY: the callback has the type that is asked for, and is done when this returns.
+    unsafe { libc::dl_iterate_phdr(Some(hide_in), (&raw const driver).cast_mut().cast()) };
 }
 
 /// One object of the process: where it is this library, its table of names is changed. Not 0 ends the walk.

@@ -249,6 +249,57 @@ fn older_driver() -> Fallible {
     Ok(())
 }
 
+/// What a driver of the usual version lacks, and an attribute of a device that only newer ones have.
+fn usual_driver() -> Fallible {
+    open()?;
+    unsafe {
+        let library = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_LAZY);
+        let find = |name: &std::ffi::CStr| libc::dlsym(library, name.as_ptr());
+        println!("of 13.2: {}", !find(c"cuGraphNodeGetParams").is_null());
+        println!("of 12.8: {}", !find(c"cuStreamGetDevice").is_null());
+        // No enumeration of an older header has this one.
+        type Ask = unsafe extern "C" fn(*mut i32, u32, i32) -> sys::CUresult;
+        let ask = std::mem::transmute::<*mut c_void, Ask>(find(c"cuDeviceGetAttribute"));
+        let mut value = 0;
+        println!("attribute {:?}", ask(&mut value, 148, 0));
+    }
+    Ok(())
+}
+
+/// Fat binaries in files: a right one, and some whose sizes are of no use.
+fn fat_files() -> Fallible {
+    open()?;
+    let text = c".version 8.1\n.target sm_80\n.address_size 64\n.visible .entry none() { ret; }".to_bytes_with_nul();
+    let fat = |size: u64, head: u32, len: u64| {
+        let mut bytes = [0xba55_ed50u32.to_le_bytes(), [1, 0, 16, 0]].concat();
+        bytes.extend(size.to_le_bytes());
+        let mut entry = [[1u8, 0, 1, 1], head.to_le_bytes()].concat();
+        entry.extend(len.to_le_bytes());
+        entry.resize(64, 0);
+        [bytes, entry, text.to_vec()].concat()
+    };
+    let len = text.len() as u64;
+    let path = std::env::temp_dir().join(format!("ptxsim-fat-{}", std::process::id()));
+    let name = CString::new(path.to_str().unwrap()).unwrap();
+    for (what, bytes) in [
+        ("right", fat(64 + len, 64, len)),
+        ("long", fat(1 << 31, 64, len)),
+        ("longest", fat(u64::MAX, 64, len)),
+        ("long text", fat(64 + len, 64, 1 << 31)),
+        ("no entry", fat(64 + len, 0, 0)),
+        ("header", fat(64 + len, 64, len)[..12].to_vec()),
+        ("pointer", [0x4662_43b1u32.to_le_bytes(), [0xff; 4], [0xff; 4], [0xff; 4]].concat()),
+        ("no text", vec![b'.'; 3]),
+        ("nothing", vec![]),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let mut module = null_mut();
+        println!("{what} {:?}", unsafe { sys::cuModuleLoad(&mut module, name.as_ptr()) });
+    }
+    std::fs::remove_file(&path).unwrap();
+    Ok(())
+}
+
 /// A cooperative launch of what the card does not hold at once.
 fn too_many_blocks() -> Fallible {
     open()?;
@@ -373,6 +424,8 @@ fn program() {
         "asked for its graph" => asked_for_its_graph(),
         "too many blocks" => too_many_blocks(),
         "older driver" => older_driver(),
+        "usual driver" => usual_driver(),
+        "fat files" => fat_files(),
         "asks for shared memory" => asks_for_shared_memory(),
         other => panic!("no program is called {other}"),
     };
@@ -443,6 +496,31 @@ fn an_older_driver_lacks_what_is_newer() {
     assert!(said.contains("Err(CUDA_ERROR_UNSUPPORTED_PTX_VERSION)"), "{said}");
     let why = "PTX .version 8.9 is newer than this driver, which supports CUDA 12.1 and reads .version 8.1: set PTXSIM_DRIVER to the CUDA";
     assert!(told.contains(why), "{told}");
+}
+
+/// What a file says of its own sizes is followed no further than it goes.
+#[test]
+fn files_end_where_they_end() {
+    let out = run("fat files", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    assert!(said.contains("right CUDA_SUCCESS\n"), "{said}{told}");
+    for what in ["long", "longest", "long text", "no entry", "header", "pointer"] {
+        assert!(said.contains(&format!("{what} CUDA_ERROR_NO_BINARY_FOR_GPU\n")), "{what}: {said}{told}");
+    }
+    for what in ["no text", "nothing"] {
+        assert!(said.contains(&format!("{what} CUDA_ERROR_INVALID_IMAGE\n")), "{what}: {said}{told}");
+    }
+}
+
+/// Also where nobody asks for a version.
+#[test]
+fn the_usual_driver_lacks_what_is_newer() {
+    for (driver, newer) in [("", false), ("12.9", false), ("13.1", false), ("13.5", true)] {
+        let out = run("usual driver", &[("PTXSIM_DRIVER", driver)]);
+        let (said, told) = (text(&out.stdout), text(&out.stderr));
+        let lines = format!("of 13.2: {newer}\nof 12.8: true\nattribute CUDA_ERROR_INVALID_VALUE\n");
+        assert!(said.contains(&lines) && out.status.success(), "{driver}: {said}{told}");
+    }
 }
 
 #[test]

@@ -8,10 +8,11 @@ mod says;
 
 use std::ffi::{CString, c_void};
 use std::mem::MaybeUninit;
+use std::ptr::null_mut;
 
 use common::{PROGRAM, run, text};
 use cudarc::driver::result::{self, stream::StreamKind};
-use cudarc::driver::sys::{self, CUresult};
+use cudarc::driver::sys::{self, CUpointer_attribute as P, CUresult};
 use says::says;
 
 type Fallible<T = ()> = Result<T, cudarc::driver::DriverError>;
@@ -246,6 +247,51 @@ fn allocated_elsewhere(how: &str) -> Fallible {
     }
 }
 
+/// What is used of pools, and whose memory they give, with two cards.
+fn pools_told_apart() -> Fallible {
+    let (s, _) = open()?;
+    let device = filled(1)?;
+    unsafe {
+        let (mut own, mut other, mut current, mut at) = (null_mut(), null_mut(), null_mut(), [0; 3]);
+        sys::cuDeviceGetDefaultMemPool(&mut own, 0).result()?;
+        let mut properties: sys::CUmemPoolProps = std::mem::zeroed();
+        (properties.location.id, properties.location.type_) = (1, sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE);
+        properties.allocType = sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
+        sys::cuMemPoolCreate(&mut other, &properties).result()?;
+        let of = |pool, number: u32| {
+            let (mut value, which) = (0u64, std::mem::transmute::<u32, sys::CUmemPool_attribute>(number));
+            sys::cuMemPoolGetAttribute(pool, which, (&raw mut value).cast()).result().map(|()| value)
+        };
+        println!("plain {} {}", of(own, 7)?, of(own, 5)?);
+        sys::cuMemAllocAsync(&mut at[0], 100, s).result()?;
+        sys::cuMemAllocFromPoolAsync(&mut at[1], 64, other, s).result()?;
+        println!("used {} {}", of(own, 7)?, of(other, 7)?);
+        for at in &at[..2] {
+            let (mut card, mut pool) = (0u32, 0usize);
+            sys::cuPointerGetAttribute((&raw mut card).cast(), P::CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL, *at).result()?;
+            sys::cuPointerGetAttribute((&raw mut pool).cast(), P::CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE, *at).result()?;
+            println!("card {card}, of it: {}", pool == if card == 1 { other as usize } else { own as usize });
+            result::free_async(*at, s)?;
+        }
+        result::stream::synchronize(s)?;
+        println!("then {} {} {}", of(own, 7)?, of(other, 7)?, of(other, 8)?);
+        let mut zero = 0u64;
+        let high = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        sys::cuMemPoolSetAttribute(other, high, (&raw mut zero).cast()).result()?;
+        println!("high {}", of(other, 8)?);
+        // No enumeration of an older header has this one, which programs may ask for all the same.
+        type Ask = unsafe extern "C" fn(sys::CUmemoryPool, u32, *mut u64) -> CUresult;
+        let library = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_LAZY);
+        let ask = libc::dlsym(library, c"cuMemPoolGetAttribute".as_ptr());
+        code("unknown", std::mem::transmute::<*mut c_void, Ask>(ask)(own, 99, &mut zero));
+        sys::cuDeviceGetMemPool(&mut current, 0).result()?;
+        println!("current {}", current == own);
+        sys::cuMemPoolDestroy(other).result()?;
+        result::free_sync(device)?;
+        result::stream::destroy(s)
+    }
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -254,6 +300,7 @@ fn program() {
     let done = match name.split(',').next().unwrap_or("") {
         "read before written" => read_before_written(managed, graph),
         "freed under a graph" => freed_under_a_graph(managed, name.contains("fill")),
+        "pools told apart" => pools_told_apart(),
         "freed in order" => freed_in_order(name.contains("plain")),
         "allocated elsewhere" => allocated_elsewhere(&name),
         "wrong addresses" => wrong_addresses(),
@@ -356,4 +403,13 @@ fn allocations_have_a_place_in_the_order_of_streams() {
     }
     let told = text(&run("allocated elsewhere, used", &[]).stderr);
     assert!(told.contains("fill of 4096 bytes") && told.contains("makes it, in no order"), "{told}");
+}
+
+#[test]
+fn pools_are_told_apart() {
+    let out = run("pools told apart", &[("PTXSIM_CARD", "a100,a100")]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let lines = "plain 0 0\nused 100 64\ncard 0, of it: true\ncard 1, of it: true\nthen 0 0 64\nhigh 0\n\
+        unknown: CUDA_ERROR_INVALID_VALUE\ncurrent true\n";
+    assert!(said.contains(lines) && out.status.success(), "{said}{told}");
 }

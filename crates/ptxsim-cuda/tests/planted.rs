@@ -429,7 +429,7 @@ const FAULTS: &[(&str, &str)] = &[
     ("copy not waited for", "race on|uninitialised read in kernel add"),
     ("asked once", "race on|was never written|uninitialised read in kernel add"),
     ("two kernels", "kernel add reads it and kernel add writes it, in no order"),
-    ("allocation in a capture", "cuMemAlloc_v2: not while a stream is captured, since it may wait"),
+    ("allocation in a capture", "cuMemAlloc_v2: not while a stream is captured, which does not see it"),
     ("allocation in a capture", "ends with CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
     ("pageable in a capture", "a captured copy of pageable memory"),
     ("wait in a capture", "cuStreamSynchronize: the stream is being captured"),

@@ -18,6 +18,8 @@ type Fallible = Result<(), DriverError>;
 
 const RELAXED: sys::CUstreamCaptureMode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED;
 
+const LOCAL: sys::CUstreamCaptureMode = sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+
 fn stream() -> Result<sys::CUstream, DriverError> {
     result::stream::create(StreamKind::NonBlocking)
 }
@@ -191,6 +193,56 @@ fn named(name: &str) -> Fallible {
                 result::stream::destroy(s)?;
                 result::stream::destroy(t)?;
             }
+            "legacy stream in a capture" => {
+                let (s, e, mut graph) = (result::stream::create(StreamKind::Default)?, event()?, std::ptr::null_mut());
+                let (legacy, mut state) =
+                    (std::ptr::null_mut(), sys::CUstreamCaptureStatus::CU_STREAM_CAPTURE_STATUS_NONE);
+                result::event::record(e, stream()?)?;
+                for mode in [sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL, RELAXED] {
+                    for use_of in ["sync", "query", "wait", "ask"] {
+                        result::stream::begin_capture(s, mode)?;
+                        let answer = match use_of {
+                            "sync" => sys::cuStreamSynchronize(legacy),
+                            "query" => sys::cuStreamQuery(legacy),
+                            "wait" => sys::cuStreamWaitEvent(legacy, e, 0),
+                            _ => sys::cuStreamIsCapturing(legacy, &mut state),
+                        };
+                        println!("{use_of} {}: {answer:?}, {:?}", mode as u32, sys::cuStreamEndCapture(s, &mut graph));
+                    }
+                }
+            }
+            "event in a capture" => {
+                let (s, t, e, mut graph) = (stream()?, stream()?, event()?, std::ptr::null_mut());
+                result::event::record(e, t)?;
+                result::stream::synchronize(t)?;
+                let context = context as usize;
+                let (mine, theirs) = (e as usize, sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL);
+                for (what, mode) in [("global", theirs), ("local", LOCAL), ("relaxed", RELAXED)] {
+                    for elsewhere in [false, true] {
+                        result::stream::begin_capture(s, mode)?;
+                        let ask = move |elsewhere| {
+                            if elsewhere {
+                                result::ctx::set_current(context as sys::CUcontext)?;
+                            }
+                            Ok::<_, DriverError>(sys::cuEventQuery(mine as sys::CUevent))
+                        };
+                        let answer = if elsewhere {
+                            std::thread::spawn(move || ask(true)).join().unwrap()?
+                        } else {
+                            ask(false)?
+                        };
+                        let end = sys::cuStreamEndCapture(s, &mut graph);
+                        println!("{what}, another thread {elsewhere}: {answer:?}, {end:?}");
+                    }
+                }
+                result::stream::begin_capture(s, theirs)?;
+                // The guide names no streams but those that are captured, and the legacy one.
+                code("another stream", sys::cuStreamSynchronize(t));
+                code("the end", sys::cuStreamEndCapture(s, &mut graph));
+                result::stream::begin_capture(s, theirs)?;
+                code("wait", sys::cuEventSynchronize(e));
+                code("the end of it", sys::cuStreamEndCapture(s, &mut graph));
+            }
             "three allocations" => {
                 for i in 1..=3 {
                     let mut at = 0;
@@ -314,6 +366,45 @@ fn several_calls_of_a_function_fail() {
     let fail = "cuMemAlloc_v2:1,cuMemAlloc_v2:3:CUDA_ERROR_UNKNOWN";
     let told = text(&run("three allocations", &[("PTXSIM_FAIL", fail)]).stdout);
     assert!(told.contains("1: CUDA_ERROR_OUT_OF_MEMORY\n2: CUDA_SUCCESS\n3: CUDA_ERROR_UNKNOWN\n"), "{told}");
+}
+
+/// The legacy stream cannot be used while a stream that is ordered with it is captured, in whatever mode; whether it is may be asked.
+#[test]
+fn the_legacy_stream_rests_while_others_are_captured() {
+    let out = run("legacy stream in a capture", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    for mode in [0, 2] {
+        for use_of in ["sync", "query", "wait"] {
+            let line =
+                format!("{use_of} {mode}: CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED\n");
+            assert!(said.contains(&line), "{line}: {said}{told}");
+        }
+        let line = format!("ask {mode}: CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, CUDA_SUCCESS\n");
+        assert!(said.contains(&line), "{line}: {said}{told}");
+    }
+    let text = "the legacy stream is used while a stream that is ordered with it is captured";
+    assert_eq!(told.matches(text).count(), 6, "{told}");
+}
+
+/// Asking for an event is one of the calls that modes of captures are about.
+#[test]
+fn events_are_not_asked_for_in_captures() {
+    let out = run("event in a capture", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let refused = "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, CUDA_ERROR_STREAM_CAPTURE_INVALIDATED";
+    for (what, answer) in [
+        ("global, another thread false", refused),
+        ("global, another thread true", refused),
+        ("local, another thread false", refused),
+        ("local, another thread true", "CUDA_SUCCESS, CUDA_SUCCESS"),
+        ("relaxed, another thread false", "CUDA_SUCCESS, CUDA_SUCCESS"),
+        ("relaxed, another thread true", "CUDA_SUCCESS, CUDA_SUCCESS"),
+        ("another stream", "CUDA_SUCCESS\nthe end: CUDA_SUCCESS"),
+        ("wait", "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED\nthe end of it: CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
+    ] {
+        assert!(said.contains(&format!("{what}: {answer}\n")), "{what}: {answer}: {said}{told}");
+    }
+    assert!(told.contains("cuEventQuery: not while a stream is captured"), "{told}");
 }
 
 /// One capture that is over with a failure leaves the other alone.

@@ -58,19 +58,18 @@ calls! {
         let (stream, external) = (d.stream(stream)?, external(d, flags)?);
         d.record(event, stream, external)
     };
-    cuEventSynchronize(event: u64) Context |d| match point(d, event)? {
-        Some(point) => {
-            d.wait(&point)?;
-            d.event(event).map(drop)
-        }
-        None => Ok(()),
+    cuEventSynchronize(event: u64) Context |d| {
+        let point = point(d, event)?;
+        d.not_capturing()?;
+        point.map_or(Ok(()), |point| d.wait(&point))?;
+        d.event(event).map(drop)
     };
-    cuEventQuery(event: u64) Context |d| match point(d, event)? {
-        Some(point) => {
-            d.look(&point)?;
-            d.event(event).map(drop)
-        }
-        None => Ok(()),
+    // A program that asks may take another way then, which no capture sees: drivers refuse it as they do `cuMemAlloc`.
+    cuEventQuery(event: u64) Context |d| {
+        let point = point(d, event)?;
+        d.not_capturing()?;
+        point.map_or(Ok(()), |point| d.look(&point))?;
+        d.event(event).map(drop)
     };
     cuEventElapsedTime(milliseconds: Out<f32>, start: u64, end: u64) Context |d| elapsed(d, &milliseconds, start, end);
     cuEventElapsedTime_v2(milliseconds: Out<f32>, start: u64, end: u64) Context |d| elapsed(d, &milliseconds, start, end);

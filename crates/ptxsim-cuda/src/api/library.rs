@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{c_char, c_void};
 
-use super::module::{self, Options};
+use super::module::{self, Image, Options};
 use super::{In, Out, Outs, Text};
 use crate::driver::{CURRENT, Driver, Library, LibraryKernel};
 use crate::status::{Result, Status};
@@ -33,7 +33,7 @@ pub fn resolve(d: &mut Driver, handle: u64) -> Result<u64> {
     module::function(d, module, &name)
 }
 
-fn load(d: &mut Driver, out: &Out<u64>, image: *const u8, options: &Options) -> Result {
+fn load(d: &mut Driver, out: &Out<u64>, image: Image, options: &Options) -> Result {
     let log = options.error_log();
     module::put_log(options.info_log(), "");
     let text = module::told(d, module::image(image), log)?;
@@ -73,7 +73,7 @@ calls! {
         _library_options: usize,
         _library_values: usize,
         _library_count: u32
-    ) Driver |d| load(d, &library, image, &Options::new(count, options, values));
+    ) Driver |d| load(d, &library, Image::at(image), &Options::new(count, options, values));
     cuLibraryLoadFromFile(
         library: Out<u64>,
         path: Text,
@@ -84,9 +84,8 @@ calls! {
         _library_values: usize,
         _library_count: u32
     ) Driver |d| {
-        let Ok(mut bytes) = std::fs::read(path.text()?) else { return Err(Status::CUDA_ERROR_FILE_NOT_FOUND) };
-        bytes.push(0);
-        load(d, &library, bytes.as_ptr(), &Options::new(count, options, values))
+        let Ok(bytes) = std::fs::read(path.text()?) else { return Err(Status::CUDA_ERROR_FILE_NOT_FOUND) };
+        load(d, &library, Image::of(&bytes), &Options::new(count, options, values))
     };
     cuLibraryUnload(library: u64) Driver |d| {
         let Library { modules, kernels, .. } = d.libraries.remove(library, d.name)?;

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use cudarc::driver::sys::CUjitInputType_enum as I;
 
-use super::module::{self, Options};
+use super::module::{self, Image, Options};
 use super::{In, Out, Text};
 use crate::driver::{Driver, Link};
 use crate::status::{Result, Status};
@@ -20,8 +20,7 @@ fn add(d: &mut Driver, link: u64, kind: u32, bytes: &[u8], name: &str) -> Result
     let text = match () {
         () if is(I::CU_JIT_INPUT_LIBRARY) && name.contains(RUNTIME) => return Ok(()),
         () if is(I::CU_JIT_INPUT_PTX) || is(I::CU_JIT_INPUT_CUBIN) || is(I::CU_JIT_INPUT_FATBINARY) => {
-            let ended: Vec<u8> = bytes.iter().copied().chain([0; 8]).collect();
-            module::text(ended.as_ptr()).or_else(refuse)
+            module::text(Image::of(bytes)).or_else(refuse)
         }
         () => refuse("machine code or NVVM's own form, of which nothing is emulated: link PTX".into()),
     };

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use super::context::drain;
+use super::pool::{current, used};
 use super::rows::{Planes, Rows, planes, rows};
 use super::{In, Out};
 use crate::driver::{Driver, Given};
@@ -21,16 +22,15 @@ const PITCH: usize = 512;
 const NODES: &str = "nodes that allocate and free";
 
 pub fn allocate(d: &mut Driver, bytes: usize) -> Result<u64> {
-    let context = d.current()?;
-    allocate_in(d, context, bytes)
+    let (context, card) = (d.current()?, d.card()?);
+    allocate_in(d, context, card, bytes, 0)
 }
 
-/// The same in another context.
-fn allocate_in(d: &mut Driver, context: u64, bytes: usize) -> Result<u64> {
+/// The same in another context, of a card that need not be the context's, and of a pool.
+fn allocate_in(d: &mut Driver, context: u64, card: usize, bytes: usize, pool: u64) -> Result<u64> {
     if bytes == 0 {
         return Err(d.wrong("0 bytes", Status::CUDA_ERROR_INVALID_VALUE));
     }
-    let card = d.contexts.get(context, d.name)?.card;
     let at = loop {
         if let Ok(at) = d.cards[card].memory.alloc(bytes as u64) {
             break at;
@@ -44,17 +44,23 @@ fn allocate_in(d: &mut Driver, context: u64, bytes: usize) -> Result<u64> {
         d.reach(&free);
         d.contexts.get(context, d.name)?.failed.map_or(Ok(()), Err)?;
     };
-    d.given.insert(at, Given { context, bytes: bytes as u64, call: d.here(), leaving: false });
+    d.given.insert(at, Given { context, bytes: bytes as u64, pool, call: d.here(), leaving: false });
     Ok(at)
 }
 
-/// The same in the order of a stream.
-fn allocate_later(d: &mut Driver, out: &Out<u64>, bytes: usize, stream: u64) -> Result {
+/// The same in the order of a stream, of a pool, or of the one that the stream's card takes memory from.
+fn allocate_later(d: &mut Driver, out: &Out<u64>, bytes: usize, pool: Option<u64>, stream: u64) -> Result {
     let stream = d.stream(stream)?;
     d.not_emulated(stream, NODES)?;
     d.not_implied(stream)?;
     let context = d.streams.get(stream, d.name)?.context;
-    let at = allocate_in(d, context, bytes)?;
+    let own = d.contexts.get(context, d.name)?.card;
+    let pool = pool.unwrap_or_else(|| current(d, own));
+    let card = d.pools.get(pool, d.name)?.card;
+    let at = allocate_in(d, context, card, bytes, pool)?;
+    let used = used(d, pool);
+    let pool = d.pools.get_mut(pool, d.name)?;
+    pool.high = pool.high.max(used);
     if let Some(point) = d.submit(stream, Work::Alloc { at, bytes: bytes as u64 })? {
         d.made(&point, at..at + bytes as u64);
     }
@@ -194,10 +200,11 @@ calls! {
         }
         locked(d, &out, bytes, Kind::Managed, flags)
     };
-    cuMemAllocAsync(at: Out<u64>, bytes: usize, stream: u64) Context |d| allocate_later(d, &at, bytes, stream);
+    cuMemAllocAsync(at: Out<u64>, bytes: usize, stream: u64) Context |d| {
+        allocate_later(d, &at, bytes, None, stream)
+    };
     cuMemAllocFromPoolAsync(at: Out<u64>, bytes: usize, pool: u64, stream: u64) Context |d| {
-        d.pools.get(pool, d.name)?;
-        allocate_later(d, &at, bytes, stream)
+        allocate_later(d, &at, bytes, Some(pool), stream)
     };
     cuMemFreeAsync(at: u64, stream: u64) Context |d| {
         let stream = d.stream(stream)?;

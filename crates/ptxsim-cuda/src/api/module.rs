@@ -25,40 +25,88 @@ const WRAPPER: u32 = 0x4662_43b1;
 const FAT_PTX: u16 = 1;
 const COMPRESSED: u64 = 0x2000 | 0x8000;
 
-/// Bytes at `at` of an image, as the program says that it has them.
-fn read<T: Copy>(at: *const u8, offset: usize) -> T {
-    // SAFETY: an image has a header of its kind; its sizes are followed no further than they say.
-    unsafe { at.add(offset).cast::<T>().read_unaligned() }
+/// PTX, or a binary, as the program has it: in its memory, where only what it says itself tells how far it goes, or all of a file.
+#[derive(Clone, Copy)]
+pub struct Image {
+    at: *const u8,
+    bytes: Option<usize>,
+}
+
+impl Image {
+    pub fn at(at: *const u8) -> Image {
+        Image { at, bytes: None }
+    }
+
+    /// One whose length is known. It is read as long as the slice lives.
+    pub fn of(bytes: &[u8]) -> Image {
+        Image { at: bytes.as_ptr(), bytes: Some(bytes.len()) }
+    }
+
+    /// A number in it; nothing if the image ends before.
+    fn read<T: Copy>(&self, offset: usize) -> Option<T> {
+        let end = offset.checked_add(size_of::<T>())?;
+        if self.bytes.is_some_and(|bytes| end > bytes) {
+            return None;
+        }
+        // SAFETY: inside of it, or in a header that an image of its kind has.
+        Some(unsafe { self.at.add(offset).cast::<T>().read_unaligned() })
+    }
+
+    /// The text that begins here, up to its zero or the image's end.
+    fn text(&self, start: usize) -> String {
+        let bytes = match self.bytes {
+            // SAFETY: so many bytes are there.
+            Some(bytes) => unsafe { std::slice::from_raw_parts(self.at.add(start), bytes.saturating_sub(start)) },
+            // SAFETY: what is no binary is text that ends with a zero.
+            None => unsafe { CStr::from_ptr(self.at.add(start).cast::<c_char>()) }.to_bytes(),
+        };
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
+    }
 }
 
 /// The PTX text of an image, or why it has none.
-pub fn text(image: *const u8) -> Result<String, String> {
+pub fn text(image: Image) -> Result<String, String> {
     let mut image = image;
-    let head: [u8; 4] = read(image, 0);
-    if head == *b"\x7fELF" {
+    let head: Option<[u8; 4]> = image.read(0);
+    if head == Some(*b"\x7fELF") {
         return Err("a cubin is machine code, which is not emulated: load PTX".into());
     }
-    if u32::from_le_bytes(head) == WRAPPER {
-        image = read::<*const u8>(image, 8);
+    if head.map(u32::from_le_bytes) == Some(WRAPPER) {
+        if image.bytes.is_some() {
+            return Err("what points to a fat binary in memory is no file's".into());
+        }
+        image = Image::at(image.read::<*const u8>(8).unwrap_or(std::ptr::null()));
+        if image.at.is_null() {
+            return Err("what points to a fat binary points to none".into());
+        }
     }
-    if read::<u32>(image, 0) != FAT {
-        // SAFETY: what is no binary is text that ends with a zero.
-        let text = unsafe { CStr::from_ptr(image.cast::<c_char>()) };
-        return Ok(text.to_string_lossy().into_owned());
+    if image.read::<u32>(0) != Some(FAT) {
+        return Ok(image.text(0));
     }
-    let (header, size) = (usize::from(read::<u16>(image, 6)), read::<u64>(image, 8) as usize);
+    let cut = || "the fat binary is shorter than its sizes say".to_string();
+    let header = usize::from(image.read::<u16>(6).ok_or_else(cut)?);
+    let size = image.read::<u64>(8).ok_or_else(cut)?;
+    let total = usize::try_from(size).ok().and_then(|size| header.checked_add(size)).ok_or_else(cut)?;
+    if image.bytes.is_some_and(|bytes| total > bytes) {
+        return Err(cut());
+    }
+    image.bytes = Some(total);
     let mut at = header;
     let mut packed = false;
-    while at + 48 <= header + size {
-        let (kind, head, len): (u16, u32, u64) = (read(image, at), read(image, at + 4), read(image, at + 8));
-        let compressed = read::<u64>(image, at + 40) & COMPRESSED != 0;
+    // An entry begins with 48 bytes that say what it is.
+    while let (Some(kind), Some(head), Some(len), Some(flags)) =
+        (image.read::<u16>(at), image.read::<u32>(at + 4), image.read::<u64>(at + 8), image.read::<u64>(at + 40))
+    {
+        let start = at + head as usize;
+        let end = usize::try_from(len).ok().and_then(|len| start.checked_add(len)).filter(|end| *end <= total);
+        let end = end.filter(|end| *end > at).ok_or_else(cut)?;
+        let compressed = flags & COMPRESSED != 0;
         if kind == FAT_PTX && !compressed {
-            let start = at + head as usize;
-            let bytes: Vec<u8> = (0..len as usize).map(|i| read(image, start + i)).take_while(|b| *b != 0).collect();
-            return Ok(String::from_utf8_lossy(&bytes).into_owned());
+            return Ok(Image { bytes: Some(end), ..image }.text(start));
         }
         packed |= kind == FAT_PTX;
-        at += head as usize + len as usize;
+        at = end;
     }
     Err(match packed {
         true => "the fat binary's PTX is compressed: build with --no-compress".into(),
@@ -121,18 +169,18 @@ pub fn load(d: &mut Driver, text: &str) -> Result<u64, (Status, String)> {
         .map_err(|e| (Status::CUDA_ERROR_INVALID_PTX, e.to_string()))?;
     let call = d.here();
     for (_, range) in module.variables() {
-        let given = Given { context, bytes: range.end - range.start, call: call.clone(), leaving: true };
+        let given = Given { context, bytes: range.end - range.start, pool: 0, call: call.clone(), leaving: true };
         d.given.insert(range.start, given);
     }
     Ok(d.modules.insert(Loaded { context, module: Arc::new(module), functions: HashMap::new() }))
 }
 
 /// The text of an image that the program gave.
-pub fn image(at: *const u8) -> Result<String, (Status, String)> {
-    if at.is_null() {
+pub fn image(image: Image) -> Result<String, (Status, String)> {
+    if image.at.is_null() {
         return Err((Status::CUDA_ERROR_INVALID_VALUE, "a null image".into()));
     }
-    text(at).map_err(|why| (Status::CUDA_ERROR_NO_BINARY_FOR_GPU, why))
+    text(image).map_err(|why| (Status::CUDA_ERROR_NO_BINARY_FOR_GPU, why))
 }
 
 /// Options of a compilation: numbers, and values that some of them are answered in.
@@ -191,8 +239,8 @@ pub fn told<T>(d: &Driver, loaded: Result<T, (Status, String)>, log: Option<[usi
     })
 }
 
-fn load_with(d: &mut Driver, module: &Out<u64>, at: *const u8, options: &Options) -> Result {
-    let loaded = image(at).and_then(|text| load(d, &text));
+fn load_with(d: &mut Driver, module: &Out<u64>, from: Image, options: &Options) -> Result {
+    let loaded = image(from).and_then(|text| load(d, &text));
     put_log(options.info_log(), "");
     module.put(told(d, loaded, options.error_log())?)
 }
@@ -296,20 +344,22 @@ pub fn variable(d: &Driver, module: u64, name: &str) -> Result<std::ops::Range<u
 }
 
 calls! {
-    cuModuleLoadData(module: Out<u64>, image: *const u8) NoCapture |d| load_with(d, &module, image, &Options::NONE);
-    cuModuleLoadFatBinary(module: Out<u64>, image: *const u8) NoCapture |d| load_with(d, &module, image, &Options::NONE);
+    cuModuleLoadData(module: Out<u64>, image: *const u8) NoCapture |d| {
+        load_with(d, &module, Image::at(image), &Options::NONE)
+    };
+    cuModuleLoadFatBinary(module: Out<u64>, image: *const u8) NoCapture |d| {
+        load_with(d, &module, Image::at(image), &Options::NONE)
+    };
     cuModuleLoadDataEx(
         module: Out<u64>,
         image: *const u8,
         count: u32,
         options: In<u32>,
         values: *mut *mut c_void
-    ) NoCapture |d| load_with(d, &module, image, &Options::new(count, options, values));
+    ) NoCapture |d| load_with(d, &module, Image::at(image), &Options::new(count, options, values));
     cuModuleLoad(module: Out<u64>, path: Text) NoCapture |d| {
-        let path = path.text()?;
-        let Ok(mut bytes) = std::fs::read(&path) else { return Err(Status::CUDA_ERROR_FILE_NOT_FOUND) };
-        bytes.push(0);
-        load_with(d, &module, bytes.as_ptr(), &Options::NONE)
+        let Ok(bytes) = std::fs::read(path.text()?) else { return Err(Status::CUDA_ERROR_FILE_NOT_FOUND) };
+        load_with(d, &module, Image::of(&bytes), &Options::NONE)
     };
     cuModuleUnload(module: u64) NoCapture |d| unload(d, module);
     cuModuleGetLoadingMode(mode: Out<u32>) Driver |_| mode.put(1);

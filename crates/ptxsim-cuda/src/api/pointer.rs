@@ -44,7 +44,7 @@ fn attribute(d: &Driver, which: u32, at: u64) -> Result<Option<(u64, usize)>> {
         () if is(P::CU_POINTER_ATTRIBUTE_MAPPED) => (1, 4),
         () if is(P::CU_POINTER_ATTRIBUTE_ACCESS_FLAGS) => (3, 4),
         () if is(P::CU_POINTER_ATTRIBUTE_ALLOWED_HANDLE_TYPES) => (0, 8),
-        () if is(P::CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE) => (0, 8),
+        () if is(P::CU_POINTER_ATTRIBUTE_MEMPOOL_HANDLE) => (given.map_or(0, |(_, g)| g.pool), 8),
         () if which < P::CU_POINTER_ATTRIBUTE_MEMORY_BLOCK_ID as u32 => (0, 4),
         () => return Err(d.wrong(&format!("{which} is no attribute"), Status::CUDA_ERROR_INVALID_VALUE)),
     }))

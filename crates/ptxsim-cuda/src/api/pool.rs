@@ -1,4 +1,4 @@
-//! Memory pools: they are told apart, and take memory as every allocation does.
+//! Memory pools: they are told apart by what is allocated of them, and take memory as every allocation does.
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -32,7 +32,7 @@ pub struct Access {
 
 fn create(d: &mut Driver, card: usize, hidden: bool) -> u64 {
     let call = d.here();
-    d.pools.insert(Pool { card, attributes: HashMap::new(), hidden, call })
+    d.pools.insert(Pool { card, attributes: HashMap::new(), hidden, high: 0, call })
 }
 
 fn card(d: &Driver, device: i32) -> Result<usize> {
@@ -41,28 +41,53 @@ fn card(d: &Driver, device: i32) -> Result<usize> {
 }
 
 /// The pool that a card has from the start.
-fn own(d: &mut Driver, device: i32) -> Result<u64> {
-    let card = card(d, device)?;
+fn own(d: &mut Driver, card: usize) -> u64 {
     if d.cards[card].own_pool == 0 {
         d.cards[card].own_pool = create(d, card, true);
     }
-    Ok(d.cards[card].own_pool)
+    d.cards[card].own_pool
 }
 
-/// Attributes that are numbers of 64 bits; the others have 32.
-fn wide(attribute: u32) -> bool {
-    (A::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD as u32..=A::CU_MEMPOOL_ATTR_USED_MEM_HIGH as u32).contains(&attribute)
+/// The pool that a card takes memory from where none is named.
+pub fn current(d: &mut Driver, card: usize) -> u64 {
+    let chosen = d.cards[card].pool;
+    if chosen != 0 && d.pools.has(chosen) { chosen } else { own(d, card) }
+}
+
+/// Bytes of a pool that are in use.
+pub fn used(d: &Driver, pool: u64) -> u64 {
+    d.given.values().filter(|given| given.pool == pool).map(|given| given.bytes).sum()
+}
+
+/// The most bytes that were in use: a pool reserves no more than that here.
+const HIGH: [u32; 2] = [A::CU_MEMPOOL_ATTR_RESERVED_MEM_HIGH as u32, A::CU_MEMPOOL_ATTR_USED_MEM_HIGH as u32];
+const NOW: [u32; 2] = [A::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT as u32, A::CU_MEMPOOL_ATTR_USED_MEM_CURRENT as u32];
+
+/// Whether an attribute is a number of 64 bits; the others have 32. One that is not known is no fault: newer drivers have more, and
+/// programs ask.
+fn wide(attribute: u32) -> Result<bool> {
+    match attribute {
+        1..=3 => Ok(false),
+        _ if attribute == A::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD as u32 => Ok(true),
+        _ if HIGH.contains(&attribute) || NOW.contains(&attribute) => Ok(true),
+        _ => Err(Status::CUDA_ERROR_INVALID_VALUE),
+    }
 }
 
 calls! {
-    cuDeviceGetDefaultMemPool(pool: Out<u64>, device: i32) Driver |d| pool.put(own(d, device)?);
+    cuDeviceGetDefaultMemPool(pool: Out<u64>, device: i32) Driver |d| {
+        let card = card(d, device)?;
+        pool.put(own(d, card))
+    };
     cuDeviceGetMemPool(pool: Out<u64>, device: i32) Driver |d| {
-        let chosen = d.cards[card(d, device)?].pool;
-        pool.put(if chosen != 0 && d.pools.has(chosen) { chosen } else { own(d, device)? })
+        let card = card(d, device)?;
+        pool.put(current(d, card))
     };
     cuDeviceSetMemPool(device: i32, pool: u64) Driver |d| {
-        d.pools.get(pool, d.name)?;
-        let card = card(d, device)?;
+        let (of, card) = (d.pools.get(pool, d.name)?.card, card(d, device)?);
+        if of != card {
+            return Err(d.wrong("a pool of another card", Status::CUDA_ERROR_INVALID_VALUE));
+        }
         d.cards[card].pool = pool;
         Ok(())
     };
@@ -78,19 +103,32 @@ calls! {
     };
     cuMemPoolTrimTo(pool: u64, _bytes: usize) Driver |d| d.pools.get(pool, d.name).map(drop);
     cuMemPoolSetAttribute(pool: u64, attribute: u32, value: *const c_void) Driver |d| {
-        let number = match wide(attribute) {
+        let number = match wide(attribute)? {
             true => In(value.cast::<u64>()).get()?,
             false => In(value.cast::<u32>()).get()?.into(),
         };
-        d.pools.get_mut(pool, d.name)?.attributes.insert(attribute, number);
+        let now = used(d, pool);
+        let pool = d.pools.get_mut(pool, d.name)?;
+        match attribute {
+            // From here on it is counted anew; nothing but 0 is taken.
+            _ if HIGH.contains(&attribute) && number == 0 => pool.high = now,
+            _ if HIGH.contains(&attribute) || NOW.contains(&attribute) => {
+                return Err(d.wrong("how much is used cannot be set", Status::CUDA_ERROR_INVALID_VALUE));
+            }
+            _ => drop(pool.attributes.insert(attribute, number)),
+        }
         Ok(())
     };
     cuMemPoolGetAttribute(pool: u64, attribute: u32, value: *mut c_void) Driver |d| {
-        let Pool { card, attributes, .. } = d.pools.get(pool, d.name)?;
-        let used = attribute >= A::CU_MEMPOOL_ATTR_RESERVED_MEM_CURRENT as u32;
-        let usual = if used { d.cards[*card].memory.used() } else { u64::from(!wide(attribute)) };
-        let number = attributes.get(&attribute).copied().unwrap_or(usual);
-        if wide(attribute) { Out(value.cast::<u64>()).put(number) } else { Out(value.cast::<u32>()).put(number as u32) }
+        let Pool { attributes, high, .. } = d.pools.get(pool, d.name)?;
+        let wide = wide(attribute)?;
+        let number = match attribute {
+            _ if NOW.contains(&attribute) => used(d, pool),
+            _ if HIGH.contains(&attribute) => *high,
+            // What a pool may take again without a wait is all allowed where nobody says otherwise, and it keeps nothing.
+            _ => attributes.get(&attribute).copied().unwrap_or(u64::from(!wide)),
+        };
+        if wide { Out(value.cast::<u64>()).put(number) } else { Out(value.cast::<u32>()).put(number as u32) }
     };
     cuMemPoolSetAccess(pool: u64, access: In<Access>, count: usize) Driver |d| {
         let own = d.pools.get(pool, d.name)?.card;

@@ -40,18 +40,11 @@ fn begin(d: &mut Driver, stream: u64, how: u32) -> Result {
     d.begin_capture(stream, mode)
 }
 
-/// 0: not captured, 1: captured, 2: captured, and spoilt.
-fn state(d: &mut Driver, stream: u64) -> Result<u32> {
-    let stream = d.stream(stream)?;
-    let capture = d.streams.get(stream, d.name)?.capture.as_ref().and_then(|(number, _)| d.captures.get(number));
-    Ok(capture.map_or(0, |c| if c.invalid { 2 } else { 1 }))
-}
-
 /// What is known of a stream's capture: state, number, the graph that it becomes, and of the nodes that the next one comes behind where
 /// they are, where the data of those edges are, how many.
 fn info(d: &mut Driver, stream: u64, status: &Out<u32>, [id, graph]: [&Out<u64>; 2], rest: [&Out<usize>; 3]) -> Result {
-    status.put(state(d, stream)?)?;
     let stream = d.stream(stream)?;
+    status.put(d.capture_state(stream)?)?;
     id.put_if(d.streams.get(stream, d.name)?.capture.as_ref().map_or(0, |(number, _)| *number));
     let (handle, values) = d.capture_info(stream)?.unwrap_or_default();
     graph.put_if(handle);
@@ -127,7 +120,10 @@ calls! {
         graph.put_if(0);
         graph.put(d.end_capture(stream)?)
     };
-    cuStreamIsCapturing(stream: u64, status: Out<u32>) Context |d| status.put(state(d, stream)?);
+    cuStreamIsCapturing(stream: u64, status: Out<u32>) Context |d| {
+        let stream = d.stream(stream)?;
+        status.put(d.capture_state(stream)?)
+    };
     cuStreamGetCaptureInfo_v2(
         stream: u64,
         status: Out<u32>,
