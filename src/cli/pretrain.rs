@@ -5,7 +5,7 @@ use super::options::{Device, count, named, share};
 use super::progress;
 use crate::data::formula::{FAMILIES, Formula, sheet};
 use crate::model::Architecture;
-use crate::output::{FileKind, OurFolder, Outputs, beside, checkpoint_of, expect_new, remove_checkpoint};
+use crate::output::{FileKind, OurFolder, Outputs, beside, checkpoint_of, expect_new};
 use crate::pretrain::{self, Ended, Event, Line, Objective, Optimizer, Recipe, Settings};
 use crate::report::encode::png_rgb;
 use crate::{Error, Result};
@@ -169,9 +169,6 @@ pub fn run(args: &Args) -> Result<bool> {
         commit: args.commit.clone(),
     };
     let (stop, mut log) = (super::stop_on_ctrl_c()?, LogFile::open(&log, "step")?);
-    if args.force {
-        remove_checkpoint(&args.out)?;
-    }
     let (bar, quiet) = (progress::bar("pretraining", steps.into()), !std::io::stderr().is_terminal());
     let mut held_out = String::new();
     let ended = pretrain::run(

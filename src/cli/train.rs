@@ -300,13 +300,16 @@ pub fn run(args: &Args) -> Result<bool> {
 
     let stop = super::stop_on_ctrl_c()?;
     let teller = Teller::new(epochs, &*settings.detector, log);
-    if args.force {
-        remove_checkpoint(&args.out)?;
-    }
     let ended = train::run(&settings, set, &weights, &|e| teller.tell(e), &stop)?;
     teller.finish();
     match ended {
         Ended::Finished { threshold, calibration } => {
+            if let Learning::Fit(_) = settings.detector.learning()
+                && args.force
+            {
+                // Of the model that this one took the place of.
+                remove_checkpoint(&args.out)?;
+            }
             let text = match threshold {
                 Some(t) => format!("threshold {t:.5}"),
                 None => {

@@ -124,7 +124,9 @@ impl<'a> Part<'a> {
         };
         let sentence = |text: String| {
             let mut rest = text.chars();
-            rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).chain(['.']).collect::<String>()
+            let capital = rest.next().into_iter().flat_map(char::to_uppercase);
+            let end = (!text.ends_with(['.', '?', '!'])).then_some('.');
+            capital.chain(rest).chain(end).collect::<String>()
         };
         let mut notes: Vec<String> = opened.remarks(e)?.into_iter().map(sentence).collect();
         let missing = self.asked.iter().filter(|a| a.result.is_none()).count();
@@ -143,9 +145,8 @@ impl<'a> Part<'a> {
         }
         let could_not = "test pictures could not be read";
         notes.extend(self.counted(|r| r.unreadable, &format!("{could_not}, and count nowhere")));
-        notes.extend(
-            self.counted(|r| r.unreadable_masks, "masks could not be read; their pictures count in image metrics only"),
-        );
+        let illegible = "test pictures have a mask that could not be read; they count in image metrics only";
+        notes.extend(self.counted(|r| r.unreadable_masks, illegible));
         let unmarked =
             "test pictures are anomalous and have no mask, or an empty one; they count in image metrics only";
         notes.extend(self.counted(|r| r.unmarked.unwrap_or(0), unmarked));

@@ -236,8 +236,8 @@ pub fn checkpoint_of(file: &Path) -> PathBuf {
     beside(file, "checkpoint.safetensors")
 }
 
-/// Removes the checkpoint of a run that is to be replaced. If the new run is cut off before its own first one, nobody shall go on
-/// from the old one and take it for the new.
+/// Removes the checkpoint of a run that another one replaces, once that has begun and nothing is left that can be refused. If it is
+/// cut off before its own first checkpoint, nobody shall go on from the old one and take it for the new.
 pub fn remove_checkpoint(file: &Path) -> Result<()> {
     let path = checkpoint_of(file);
     match std::fs::metadata(&path) {

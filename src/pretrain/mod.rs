@@ -20,7 +20,7 @@ use crate::engine::params::Values;
 use crate::engine::tape::Var;
 use crate::model::init;
 use crate::model::saved::{expect_finite, read_params};
-use crate::output::{beside, checkpoint_of};
+use crate::output::{beside, checkpoint_of, remove_checkpoint};
 use crate::{Error, Result};
 use batches::Batches;
 use evaluation::Judge;
@@ -37,7 +37,7 @@ pub struct Settings {
     pub backend: Backend,
     /// Backbone to write, [`export`]ed.
     pub out: PathBuf,
-    /// Go on from the checkpoint beside `out`.
+    /// Go on from the checkpoint beside `out`. Else one that is there is removed when the first step begins.
     pub resume: bool,
     /// Steps between lines of the log.
     pub log_every: u32,
@@ -138,6 +138,9 @@ pub fn run(s: &Settings, events: &mut dyn FnMut(Event), stop: &AtomicBool) -> Re
     let mut run = Run::open(s)?;
     let sides = run.program.labels.iter().map(|l| run.program.tape.shape(*l).h()).collect();
     let mut batches = Batches::start(&s.recipe, sides, run.at.step, s.drawing)?;
+    if !s.resume {
+        remove_checkpoint(&s.out)?;
+    }
     events(Event::Start(run.at.step));
     while run.at.step < s.recipe.steps {
         if stop.load(Ordering::Relaxed) {

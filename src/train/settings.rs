@@ -43,7 +43,7 @@ pub struct Settings {
     /// Epochs between checkpoints; 0 writes one only when interrupted.
     #[serde(skip)]
     pub checkpoint_every: usize,
-    /// Go on from the checkpoint beside `out`.
+    /// Go on from the checkpoint beside `out`. Else one that is there is removed when the first step begins.
     #[serde(skip)]
     pub resume: bool,
     #[serde(skip)]

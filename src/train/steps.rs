@@ -11,6 +11,7 @@ use super::settings::{Calibrate, DataKey, Key};
 use crate::detector::file::Config;
 use crate::detector::{StepSpec, Steps};
 use crate::model::features::Feed;
+use crate::output::remove_checkpoint;
 use crate::{Result, invalid};
 use std::time::Instant;
 
@@ -75,8 +76,10 @@ impl<'a> Run<'a> {
         };
         let key = Key::new(s, &data)?;
         let mut at = Position::start(how.losses());
-        if let Some(path) = job.checkpoint.as_ref().filter(|_| s.resume) {
-            at = checkpoint::read(path, s, &key, job.source, &mut parts, at)?;
+        match &job.checkpoint {
+            Some(path) if s.resume => at = checkpoint::read(path, s, &key, job.source, &mut parts, at)?,
+            Some(_) => remove_checkpoint(&s.out)?,
+            None => {}
         }
         (job.events)(Event::Start { epoch: at.epoch, step: at.step, seconds: at.seconds });
         Ok(Run { job, parts, feeder, config: job.config(s.detector.clone()), key, at })

@@ -79,15 +79,16 @@ fn datasets_that_cannot_be_used() {
 
     // A picture that cannot be read stops training before anything is touched.
     let path = own_model(&dir);
-    let log = path.with_extension("log.jsonl");
+    let (log, checkpoint) = (path.with_extension("log.jsonl"), path.with_extension("checkpoint.safetensors"));
     std::fs::write(&log, "{\"epoch\":1}\n").unwrap();
+    std::fs::copy(&path, &checkpoint).unwrap();
     let before = std::fs::read(&path).unwrap();
     write_png(&empty.join("train/good/a.png"), 40, 40, |x, y| [x as u8, y as u8, 0]);
     std::fs::write(empty.join("train/good/b.png"), "no picture").unwrap();
     std::fs::write(empty.join("train/good/c.png"), "nor this").unwrap();
     train(&empty, &path, "").fails(2, &["own.safetensors: already there", "--force"]);
     train(&empty, &path, "--force").fails(2, &["2 pictures", "train/good/b.png: not a picture", "train/good/c.png"]);
-    assert!(before == std::fs::read(&path).unwrap());
+    assert!([&path, &checkpoint].iter().all(|file| before == std::fs::read(file).unwrap()));
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "{\"epoch\":1}\n");
 }
 
@@ -96,8 +97,11 @@ fn diverging_training_leaves_the_old_model() {
     let dir = folder();
     let path = own_model(&dir);
     let before = std::fs::read(&path).unwrap();
+    let checkpoint = path.with_extension("checkpoint.safetensors");
+    std::fs::copy(&path, &checkpoint).unwrap();
     train(full(), &path, "--lr 1e30 --epochs 5 --force").fails(2, &["diverged", "lower learning rate"]);
     assert!(before == std::fs::read(&path).unwrap());
+    assert!(!checkpoint.exists(), "a run that has begun leaves none of another's to go on from");
 }
 
 #[test]

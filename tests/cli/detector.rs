@@ -90,8 +90,11 @@ fn a_memory_bank_from_training_to_report() {
     let again = dir.path().join("again.safetensors");
     fit(&again, "--coreset 0.25 --seed 1 --holdout 0.1").ok();
     assert!(std::fs::read(&path).unwrap() == std::fs::read(&again).unwrap());
+    // In the place of a model that was learned in steps: what these could be gone on from goes with it.
+    let checkpoint = again.with_extension("checkpoint.safetensors");
+    std::fs::copy(&again, &checkpoint).unwrap();
     fit(&again, "--coreset 0.25 --seed 2 --holdout 0.1 --force").ok();
-    assert!(tensors(&path) != tensors(&again));
+    assert!(tensors(&path) != tensors(&again) && !checkpoint.exists());
 
     let scored = score(&path).ok().json();
     assert!(scored.len() == 3 && scored.iter().all(|l| l["score"].as_f64().is_some_and(|s| s > 0.0)), "{scored:?}");

@@ -148,6 +148,21 @@ fn test_pictures_that_were_trained_on_are_told() {
     assert!(ckaad(&args(&file, &out)).ok().out.contains(note));
 }
 
+/// Counted among the test pictures, not among masks, of which there are fewer.
+#[test]
+fn masks_that_cannot_be_read_are_counted() {
+    let dir = folder();
+    let (out, data) = (dir.path().join("out"), dir.path().join("data"));
+    copy(full(), &data);
+    let mask = fs::read_dir(data.join("ground_truth/hole")).unwrap().next().unwrap().unwrap().path();
+    fs::write(mask, "no picture").unwrap();
+    let file = file(dir.path(), RECON, 1);
+    of_data(&file, &data);
+    ckaad(&args(&file, &out)).ok();
+    let note = "1 of 9 test pictures have a mask that could not be read; they count in image metrics only.";
+    assert!(table(&out).contains(note), "{}", table(&out));
+}
+
 /// A picture of a size in bytes that its colours do not change, and of one time.
 fn bmp(path: &Path, red: u8) {
     image::RgbImage::from_fn(64, 64, |x, y| image::Rgb([red, x as u8, y as u8])).save(path).unwrap();
