@@ -158,7 +158,7 @@ fn masks_that_cannot_be_read_are_counted() {
     fs::write(mask, "no picture").unwrap();
     let file = file(dir.path(), RECON, 1);
     of_data(&file, &data);
-    ckaad(&args(&file, &out)).ok();
+    ckaad(&args(&file, &out)).fails(2, &["1 mask could not be read, counted in every cell"]);
     let note = "1 of 9 test pictures have a mask that could not be read; they count in image metrics only.";
     assert!(table(&out).contains(note), "{}", table(&out));
 }
