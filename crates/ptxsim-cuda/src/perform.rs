@@ -13,7 +13,7 @@ use crate::queue::{Id, Item, Point};
 use crate::races::{Piece, Use};
 use crate::report::{Call, found};
 use crate::status::{Result, Status};
-use crate::work::{Callback, Kernel, Place, Shape, Work, end_objects};
+use crate::work::{Callback, Kernel, Pitched, Place, Shape, Work, end_objects};
 
 /// How long a call that need not wait for a function of the host does so: most have ended by then, which keeps to the order that was
 /// drawn. What takes longer may wait for what the program does next.
@@ -177,7 +177,7 @@ impl Driver {
                         self.memory_of(start).write(start, &row).map_err(|e| self.gone(item, e))?;
                     } else {
                         self.still_locked(item, start, row.len() as u64)?;
-                        self.host_changes(start, row.len() as u64);
+                        self.host_changes(&Pitched::line(start, row.len() as u64));
                         // SAFETY: page-locked or managed memory that the program gave to be filled, and that is there still.
                         unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), start as *mut u8, row.len()) };
                     }
@@ -246,14 +246,14 @@ impl Driver {
             }
         }
         if let (Place::Host(at), Some(before)) = (from, item.digest)
-            && before != digest(*at, shape.extent(shape.from_pitch))
+            && before != digest(&shape.source(*at))
         {
             let text =
                 format!("{}: the host changed these bytes before they were copied; it was submitted by", item.work);
             found(&text, &[&item.call]);
         }
         if let Place::Host(at) = to {
-            self.host_changes(*at, shape.extent(shape.to_pitch));
+            self.host_changes(&shape.target(*at));
         }
         let width = shape.width as usize;
         for row in 0..shape.rows {
@@ -394,9 +394,11 @@ fn run(callback: Callback, status: Status, id: Id, end: &Latch) {
 }
 
 /// Of host memory, to see whether it changes.
-pub fn digest(at: u64, len: u64) -> u64 {
+pub fn digest(bytes: &Pitched) -> u64 {
     let mut hasher = DefaultHasher::new();
-    // SAFETY: page-locked memory that the program gave for a copy of this many bytes.
-    hasher.write(unsafe { std::slice::from_raw_parts(at as *const u8, len as usize) });
+    for row in bytes.rows() {
+        // SAFETY: page-locked memory that the program gave for a copy of these bytes.
+        hasher.write(unsafe { std::slice::from_raw_parts(row.start as *const u8, (row.end - row.start) as usize) });
+    }
     hasher.finish()
 }

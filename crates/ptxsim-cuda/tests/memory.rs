@@ -292,6 +292,72 @@ fn pools_told_apart() -> Fallible {
     }
 }
 
+/// A copy of every other 32 bytes from page-locked memory to a card's, or back.
+fn columns(card: u64, host: u64, up: bool, stream: sys::CUstream) -> Fallible {
+    unsafe {
+        let mut copy: sys::CUDA_MEMCPY2D = {
+            let mut zero = MaybeUninit::<sys::CUDA_MEMCPY2D>::zeroed();
+            (*zero.as_mut_ptr()).srcMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_UNIFIED;
+            (*zero.as_mut_ptr()).dstMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_UNIFIED;
+            zero.assume_init()
+        };
+        (copy.srcDevice, copy.dstDevice) = if up { (host, card) } else { (card, host) };
+        (copy.srcPitch, copy.dstPitch, copy.WidthInBytes, copy.Height) = (64, 64, 32, 16);
+        sys::cuMemcpy2DAsync_v2(&copy, stream).result()
+    }
+}
+
+/// Bytes of page-locked memory that the program changes, or a copy, before a copy of rows has read them.
+fn rows_apart(how: &str) -> Fallible {
+    let (s, _) = open()?;
+    let (t, device, other, at) = (stream()?, filled(1)?, filled(2)?, host(false)?);
+    unsafe {
+        (at as *mut u8).write_bytes(3, BYTES);
+        columns(device, at, true, s)?;
+        if how.contains("copied") {
+            columns(other + 32, at + 32, false, t)?;
+            result::stream::synchronize(t)?;
+        }
+        match () {
+            () if how.contains("inside") => (at as *mut u8).add(3 * 64 + 31).write(9),
+            () if how.contains("between") => (at as *mut u8).add(3 * 64 + 32).write(9),
+            () => {}
+        }
+        result::stream::synchronize(s)?;
+        println!("first {:#x}, beside it {:#x}", word_at(device)?, word_at(device + 32)?);
+        free_host(at, false)?;
+        result::free_sync(device)?;
+        result::free_sync(other)?;
+        result::stream::destroy(s)?;
+        result::stream::destroy(t)
+    }
+}
+
+/// A free, and a record of an event, that a capture refuses, and again when that is over.
+fn refused_in_a_capture(freed: bool) -> Fallible {
+    open()?;
+    let s = result::stream::create(StreamKind::Default)?;
+    let [first, last] = [0; 2].map(|_| result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).unwrap());
+    let (mut at, mut graph, legacy) = (0, null_mut(), null_mut());
+    unsafe {
+        sys::cuMemAllocAsync(&mut at, BYTES, s).result()?;
+        result::event::record(first, s)?;
+        result::stream::begin_capture(s, sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED)?;
+        code("free", sys::cuMemFreeAsync(at, legacy));
+        code("record", sys::cuEventRecord(first, legacy));
+        sys::cuStreamEndCapture(s, &mut graph);
+        if freed {
+            code("free again", sys::cuMemFreeAsync(at, s));
+        }
+        result::event::record(last, s)?;
+        result::stream::synchronize(s)?;
+        println!("time {:?}", result::event::elapsed(first, last).map(|ms| ms >= 0.0).map_err(|e| e.0));
+        result::event::destroy(first)?;
+        result::event::destroy(last)?;
+        result::stream::destroy(s)
+    }
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -303,6 +369,8 @@ fn program() {
         "pools told apart" => pools_told_apart(),
         "freed in order" => freed_in_order(name.contains("plain")),
         "allocated elsewhere" => allocated_elsewhere(&name),
+        "rows apart" => rows_apart(&name),
+        "refused in a capture" => refused_in_a_capture(name.contains("freed")),
         "wrong addresses" => wrong_addresses(),
         "no kind of memory" => no_kind_of_memory(),
         other => panic!("no program is called {other}"),
@@ -317,6 +385,38 @@ fn program() {
 fn kernels_read_what_is_written_behind_them() {
     for name in ["", ", managed", ", graph", ", managed, graph"] {
         says(&format!("read before written{name}"), &["read 0x2a, written 0x2020202"], None);
+    }
+}
+
+/// What lies between the rows of a copy is no part of it, whoever changes it.
+#[test]
+fn copies_of_rows_leave_alone_what_is_between_them() {
+    let changed = Some("the host changed these bytes before they were copied");
+    for (how, found) in [
+        ("", None),
+        ("between", None),
+        ("copied", None),
+        ("copied, between", None),
+        ("inside", changed),
+        ("copied, inside", changed),
+    ] {
+        let out = run(&format!("rows apart, {how}"), &[]);
+        let (said, told) = (text(&out.stdout), text(&out.stderr));
+        assert!(said.contains("first 0x3030303, beside it 0x1010101\n"), "{how}: {said}{told}");
+        assert_eq!(out.status.success(), found.is_none(), "{how}: {told}");
+        assert!(told.contains(found.unwrap_or("")), "{how}: {told}");
+    }
+}
+
+#[test]
+fn what_was_refused_is_not_done() {
+    let implicit = "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT";
+    for (name, answer) in [("refused in a capture, freed", "free again: CUDA_SUCCESS\n"), ("refused in a capture", "")] {
+        let out = run(name, &[]);
+        let (said, told) = (text(&out.stdout), text(&out.stderr));
+        let lines = format!("free: {implicit}\nrecord: {implicit}\n{answer}time Ok(true)\n");
+        assert!(said.contains(&lines), "{name}: {said}{told}");
+        assert_eq!(told.contains("never given back: 4096 bytes"), answer.is_empty(), "{name}: {told}");
     }
 }
 

@@ -210,10 +210,11 @@ calls! {
         let stream = d.stream(stream)?;
         d.not_emulated(stream, NODES)?;
         owned(d, at)?;
+        d.submit(stream, Work::Free(at))?;
         if let Some(given) = d.given.get_mut(&at) {
             given.leaving = true;
         }
-        d.submit(stream, Work::Free(at)).map(drop)
+        Ok(())
     };
     cuMemGetAddressRange_v2(start: Out<u64>, bytes: Out<usize>, at: u64) Context |d| {
         if let Some((first, len)) = d.locked.start_of(at) {
