@@ -513,7 +513,9 @@ extern "C" fn at_exit() {
         });
     }
     let (count, code) = (report::count(), CODE.load(Relaxed));
-    if count > 0 {
+    if count > 0 && code == 0 {
+        say(&format!("{count} found; exit code as the program's"));
+    } else if count > 0 {
         say(&format!("{count} found; exit code {code}"));
         // SAFETY: flushes what the program has written, and ends it.
         unsafe {

@@ -411,7 +411,8 @@ fn copies_of_rows_leave_alone_what_is_between_them() {
 #[test]
 fn what_was_refused_is_not_done() {
     let implicit = "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT";
-    for (name, answer) in [("refused in a capture, freed", "free again: CUDA_SUCCESS\n"), ("refused in a capture", "")] {
+    for (name, answer) in [("refused in a capture, freed", "free again: CUDA_SUCCESS\n"), ("refused in a capture", "")]
+    {
         let out = run(name, &[]);
         let (said, told) = (text(&out.stdout), text(&out.stderr));
         let lines = format!("free: {implicit}\nrecord: {implicit}\n{answer}time Ok(true)\n");

@@ -349,6 +349,9 @@ fn a_failure_that_cannot_come_stops_the_program() {
         ),
         ("cuNope:1", "PTXSIM_FAIL=cuNope: expected a function by its full name"),
         ("cuMemAlloc_v2:0", "PTXSIM_FAIL=cuMemAlloc_v2:0: expected FUNCTION:CALL"),
+        ("cuMemAlloc_v2:1:CUDA_ERROR_UNKNOWN:2", "expected FUNCTION:CALL"),
+        ("cuMemAlloc_v2:1:CUDA_ERROR_NOPE", "expected the name of an error, and CUDA_ERROR_NOPE is none"),
+        ("cuMemAlloc_v2:1:CUDA_SUCCESS", "expected the name of an error, and CUDA_SUCCESS is none"),
         (
             "cuInit:2,cuMemAlloc_v2:1,cuInit:2:CUDA_ERROR_UNKNOWN",
             "expected each call once, and cuInit:2 is there twice",
@@ -430,11 +433,37 @@ fn the_exit_code_says_that_something_was_found() {
     assert_eq!(code("own exit code", &[]), Some(3));
     assert_eq!(code("own exit code and a fault", &[]), Some(99));
     assert_eq!(code("own exit code and a fault", &[("PTXSIM_EXIT", "7")]), Some(7));
+    assert_eq!(code("own exit code and a fault", &[("PTXSIM_EXIT", "0")]), Some(3));
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let out = run_with("leak of a released context", &[], |command| {
         command.stderr(full);
     });
     assert_eq!(out.status.code(), Some(99), "{}", text(&out.stdout));
+}
+
+#[test]
+fn settings_have_ranges() {
+    for (name, value, expected) in [
+        ("PTXSIM_EXIT", "-1", "an exit code from 1 to 255"),
+        ("PTXSIM_EXIT", "256", "an exit code from 1 to 255"),
+        ("PTXSIM_DRIVER", "-1.0", "the newest CUDA it supports, as 12.4, from 11.0 on"),
+        ("PTXSIM_DRIVER", "9999999.0", "the newest CUDA it supports"),
+        ("PTXSIM_DRIVER", "12.10", "the newest CUDA it supports"),
+        ("PTXSIM_DRIVER", "0.0", "the newest CUDA it supports"),
+        ("PTXSIM_MEMORY", "0", "a number of bytes, no more than 1 TiB"),
+        ("PTXSIM_MEMORY", "18446744073709551615", "a number of bytes, no more than 1 TiB"),
+        ("PTXSIM_SCHEDULE", "-1", "a seed"),
+        ("PTXSIM_INSTRUCTIONS", "-1", "a number of instructions"),
+    ] {
+        let out = run("none", &[(name, value)]);
+        let told = text(&out.stderr);
+        let line = format!("{name}={value}: expected {expected}");
+        assert!(told.contains(&line) && out.status.code() == Some(2), "{line}: {:?} {told}", out.status);
+    }
+    for (name, value) in [("PTXSIM_EXIT", "255"), ("PTXSIM_DRIVER", "11.0"), ("PTXSIM_MEMORY", "1099511627776")] {
+        let out = run("none", &[(name, value)]);
+        assert!(out.status.success(), "{name}={value}: {}", text(&out.stderr));
+    }
 }
 
 /// An empty variable is one that is not set.
