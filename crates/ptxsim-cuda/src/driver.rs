@@ -52,6 +52,8 @@ pub struct CardState {
     pub memory: Memory,
     /// Handle of the primary context, while somebody holds it, and how many do.
     pub primary: Option<(u64, usize)>,
+    /// Of the primary context, as the program set them.
+    pub primary_flags: u32,
     /// Handles of the pool that is there from the start, and of the one in use; 0 until somebody asks.
     pub own_pool: u64,
     pub pool: u64,
@@ -69,7 +71,8 @@ pub struct Context {
     /// Behind all of the streams that were destroyed, and of those among them that were ordered with the legacy one.
     pub left: Point,
     pub left_blocking: Point,
-    /// Limits by their number and the preferred cache, as the program set them.
+    /// Flags (of a primary context, its card has them), limits by their number, and the preferred cache, as the program set them.
+    pub flags: u32,
     pub limits: HashMap<u32, usize>,
     pub cache: u32,
     pub call: Arc<Call>,
@@ -281,6 +284,7 @@ impl Driver {
             card,
             memory: Memory::starting_at(reserved.start + i as u64 * each, settings.memory),
             primary: None,
+            primary_flags: 0,
             own_pool: 0,
             pool: 0,
         };
@@ -417,6 +421,7 @@ impl Driver {
             primary,
             left: Point::default(),
             left_blocking: Point::default(),
+            flags: 0,
             limits: HashMap::new(),
             cache: 0,
             call: self.here(),
@@ -468,11 +473,10 @@ impl Driver {
     /// Ends a context with all that it holds.
     pub fn end_context(&mut self, handle: u64) -> Result {
         self.finish_context(handle)?;
+        self.abandon_all(handle)?;
         self.contexts.remove(handle, self.name)?;
         self.queue.drop_context(handle);
         self.streams.retain(|s| s.context != handle);
-        let streams = &self.streams;
-        self.captures.retain(|_, capture| streams.has(capture.origin));
         self.events.retain(|e| e.context != handle);
         self.modules.retain(|m| m.context != handle);
         let gone: Vec<u64> = self.given.iter().filter(|(_, g)| g.context == handle).map(|(at, _)| *at).collect();

@@ -125,6 +125,56 @@ fn named(name: &str) -> Fallible {
                 code("wait", sys::cuCtxSynchronize());
                 result::stream::destroy(t)?;
             }
+            "context destroyed in a capture" => {
+                let mut own = std::ptr::null_mut();
+                sys::cuCtxCreate_v2(&mut own, 0, 0).result()?;
+                let (s, t, fork) = (stream()?, stream()?, event()?);
+                result::stream::begin_capture(t, RELAXED)?;
+                result::event::record(fork, t)?;
+                code("join", sys::cuStreamWaitEvent(s, fork, 0));
+                code("destroy", sys::cuCtxDestroy_v2(own));
+            }
+            "context reset in a capture" => {
+                result::stream::begin_capture(stream()?, sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL)?;
+                code("reset", sys::cuDevicePrimaryCtxReset_v2(0));
+                // It forbids nothing any more.
+                code("wait", sys::cuCtxSynchronize());
+            }
+            "registered twice" => {
+                let words = vec![0u32; 4096];
+                let at = words.as_ptr().cast_mut().cast::<c_void>();
+                code("first", sys::cuMemHostRegister_v2(at, 8192, 0));
+                code("overlapping", sys::cuMemHostRegister_v2(at.byte_add(4096), 8192, 0));
+                code("beside it", sys::cuMemHostRegister_v2(at.byte_add(8192), 4096, 0));
+                code("unregister", sys::cuMemHostUnregister(at));
+                code("again", sys::cuMemHostUnregister(at));
+                code("inside", sys::cuMemHostUnregister(at.byte_add(8196)));
+                code("the other", sys::cuMemHostUnregister(at.byte_add(8192)));
+            }
+            "flags" => {
+                let (mut own, mut flags, mut active) = (std::ptr::null_mut(), 0, 0);
+                let mut get = |what: &str| {
+                    let answer = sys::cuCtxGetFlags(&mut flags);
+                    println!("{what}: {answer:?} {flags}");
+                };
+                sys::cuDevicePrimaryCtxSetFlags_v2(0, 2).result()?;
+                get("primary");
+                sys::cuCtxCreate_v2(&mut own, 4, 0).result()?;
+                get("own");
+                sys::cuCtxSetFlags(1).result()?;
+                get("set");
+                for device in [0, 1] {
+                    let mut flags = 99;
+                    sys::cuDevicePrimaryCtxGetState(device, &mut flags, &mut active).result()?;
+                    let (mut bus, mut text) = (0, [0; 20]);
+                    let which = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID;
+                    sys::cuDeviceGetAttribute(&mut bus, which, device).result()?;
+                    sys::cuDeviceGetPCIBusId(text.as_mut_ptr(), 20, device).result()?;
+                    let text = std::ffi::CStr::from_ptr(text.as_ptr()).to_string_lossy();
+                    println!("card {device}: flags {flags}, active {active}, bus {bus} of {text}");
+                }
+                sys::cuCtxDestroy_v2(own).result()?;
+            }
             "leak of a released context" => {
                 result::malloc_sync(16)?;
                 event()?;
@@ -273,6 +323,19 @@ const REFUSED: &[(&str, &str)] = &[
     ("wait for a context in a capture", "cuCtxSynchronize: the stream is being captured"),
     ("destroyed in a capture", "cuStreamDestroy_v2: the stream is being captured"),
     ("destroyed in a capture", "wait: CUDA_SUCCESS"),
+    ("context destroyed in a capture", "join: CUDA_SUCCESS\ndestroy: CUDA_SUCCESS"),
+    ("context destroyed in a capture", "cuCtxDestroy_v2: the stream is being captured, which began with"),
+    ("context destroyed in a capture", "1 found"),
+    ("context reset in a capture", "cuDevicePrimaryCtxReset_v2: the stream is being captured, which began with"),
+    ("context reset in a capture", "reset: CUDA_SUCCESS\nwait: CUDA_SUCCESS\n"),
+    ("registered twice", "cuMemHostRegister_v2: of 8192 bytes at 0x"),
+    ("registered twice", "cuMemHostUnregister: 0x"),
+    (
+        "registered twice",
+        "first: CUDA_SUCCESS\noverlapping: CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED\nbeside it: CUDA_SUCCESS\nunregister: CUDA_SUCCESS\n\
+         again: CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED\ninside: CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED\nthe other: CUDA_SUCCESS\n",
+    ),
+    ("registered twice", "3 found"),
     ("leak of a released context", "never given back: 16 bytes of device memory"),
     ("leak of a released context", "never given back: event"),
     (
@@ -424,6 +487,15 @@ fn cards_do_not_reach_each_others_memory() {
     let out = run("another card's memory", &[CARDS]);
     let (told, wrong) = (text(&out.stdout), text(&out.stderr));
     assert!(told.contains("can 0, CUDA_ERROR_PEER_ACCESS_UNSUPPORTED") && out.status.success(), "{told} {wrong}");
+}
+
+#[test]
+fn what_is_set_is_told() {
+    let out = run("flags", &[CARDS]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let lines = "primary: CUDA_SUCCESS 2\nown: CUDA_SUCCESS 4\nset: CUDA_SUCCESS 1\n\
+        card 0: flags 2, active 1, bus 1 of 0000:01:00.0\ncard 1: flags 0, active 0, bus 2 of 0000:02:00.0\n";
+    assert!(said.contains(lines) && out.status.success(), "{said}{told}");
 }
 
 /// Whatever code a program ends with, and whether or not anybody can be told what was found.

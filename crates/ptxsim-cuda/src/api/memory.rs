@@ -246,11 +246,18 @@ calls! {
             return Err(d.wrong("no memory to lock", Status::CUDA_ERROR_INVALID_VALUE));
         }
         let call = d.here();
-        let free = d.locked.register(at, bytes, flags, call);
-        if free { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED) }
+        if d.locked.register(at, bytes, flags, call) {
+            return Ok(());
+        }
+        let text = format!("of {bytes} bytes at {at:#x}, some are page-locked before");
+        Err(d.wrong(&text, Status::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED))
     };
     cuMemHostUnregister(at: u64) NoCapture |d| {
-        if unlock(d, at, Kind::Registered)? { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED) }
+        if unlock(d, at, Kind::Registered)? {
+            return Ok(());
+        }
+        let text = format!("{at:#x} begins no memory that is registered");
+        Err(d.wrong(&text, Status::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED))
     };
     cuMemHostGetFlags(flags: Out<u32>, at: u64) Context |d| match d.locked.at(at) {
         Some((_, stretch)) => flags.put(stretch.flags),
