@@ -224,7 +224,7 @@ impl Driver {
     fn gone(&self, item: &Item, e: MemoryError) -> Failure {
         let freed = match e {
             MemoryError::NotAllocated { address, .. } => self.freed_by(address),
-            MemoryError::Full { .. } | MemoryError::Taken { .. } => None,
+            MemoryError::Full { .. } | MemoryError::Refused { .. } | MemoryError::Taken { .. } => None,
         };
         let text = format!("{}: {e}{}", item.work, if freed.is_some() { ", it was freed" } else { "" });
         Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed }

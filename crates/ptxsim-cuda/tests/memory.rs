@@ -358,6 +358,32 @@ fn refused_in_a_capture(freed: bool) -> Fallible {
     }
 }
 
+/// Pages that this process has in all, and in memory.
+fn pages() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let mut numbers = text.split(' ').map(|number| number.parse().unwrap());
+    [numbers.next().unwrap(), numbers.next().unwrap()]
+}
+
+/// More device memory than is touched, and more than the machine gives.
+fn much_memory() -> Fallible {
+    let (s, _) = open()?;
+    unsafe {
+        let before = pages()[1];
+        let at = result::malloc_sync(2048 * MIB)?;
+        result::memset_d8_sync(at + 1024 * MIB as u64, 7, 4096)?;
+        println!("last {:#x}", word_at(at + 1024 * MIB as u64 + 4092)?);
+        println!("{} MiB", (pages()[1] - before) * 4096 / MIB as u64);
+        result::free_sync(at)?;
+        let all = pages()[0] * 4096 + 256 * MIB as u64;
+        let limit = libc::rlimit { rlim_cur: all, rlim_max: all };
+        assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
+        println!("too much: {:?}", result::malloc_sync(1024 * MIB).map_err(|e| e.0));
+        result::free_sync(result::malloc_sync(64 * MIB)?)?;
+        result::stream::destroy(s)
+    }
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -371,6 +397,7 @@ fn program() {
         "allocated elsewhere" => allocated_elsewhere(&name),
         "rows apart" => rows_apart(&name),
         "refused in a capture" => refused_in_a_capture(name.contains("freed")),
+        "much memory" => much_memory(),
         "wrong addresses" => wrong_addresses(),
         "no kind of memory" => no_kind_of_memory(),
         other => panic!("no program is called {other}"),
@@ -419,6 +446,17 @@ fn what_was_refused_is_not_done() {
         assert!(said.contains(&lines), "{name}: {said}{told}");
         assert_eq!(told.contains("never given back: 4096 bytes"), answer.is_empty(), "{name}: {told}");
     }
+}
+
+/// What is allocated takes the machine's memory as it is touched, and what that does not have is an error of the call.
+#[test]
+fn allocations_take_what_is_touched() {
+    let out = run("much memory", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let number = said.lines().find_map(|line| line.strip_suffix(" MiB"));
+    assert!(said.contains("last 0x7070707\n") && out.status.success(), "{said}{told}");
+    assert!(number.and_then(|n| n.parse::<u64>().ok()).is_some_and(|n| n < 64), "{said}");
+    assert!(said.contains("too much: Err(CUDA_ERROR_OUT_OF_MEMORY)\n"), "{said}{told}");
 }
 
 #[test]
