@@ -13,6 +13,7 @@ use ptxsim::{Memory, Module};
 use crate::card::Card;
 use crate::clock::{Lane, Stamp};
 use crate::fork;
+use crate::freed::Freed;
 use crate::graph::{Capture, Executable, Graph, Mode};
 use crate::host::{Locked, reserve};
 use crate::lock::{locked, locked_soon};
@@ -200,8 +201,7 @@ pub struct Driver {
     pub noting: bool,
     pub locked: Locked,
     pub given: BTreeMap<u64, Given>,
-    /// What was freed, for messages about who still uses it: end, and the call.
-    pub freed: BTreeMap<u64, (u64, Arc<Call>)>,
+    pub freed: Freed,
     calls: BTreeMap<&'static str, u64>,
     /// The process ends: functions of the program may be gone.
     pub ending: bool,
@@ -319,7 +319,7 @@ impl Driver {
             used: 0,
             locked: Locked::default(),
             given: BTreeMap::new(),
-            freed: BTreeMap::new(),
+            freed: Freed::default(),
             calls: BTreeMap::new(),
             ending: false,
             failing: None,

@@ -155,6 +155,11 @@ impl Driver {
     pub fn knows(&mut self, point: &Point) {
         if self.queue.seen(point) {
             self.touched.clear();
+        } else {
+            let lanes = self.queue.forget_lanes();
+            if !lanes.is_empty() {
+                self.touched.forget_lanes(&lanes);
+            }
         }
     }
 
@@ -211,19 +216,13 @@ impl Driver {
     pub fn release(&mut self, at: u64, size: u64, call: &Arc<Call>) {
         let card = self.card_of(at);
         let _ = self.cards[card].memory.free(at);
-        self.freed.insert(at, (at + size, call.clone()));
-    }
-
-    /// Who freed the memory that an address was in.
-    fn freed_by(&self, at: u64) -> Option<Arc<Call>> {
-        let (_, (end, call)) = self.freed.range(..=at).next_back()?;
-        (at < *end).then(|| call.clone())
+        self.freed.add(at, size, call.clone());
     }
 
     /// Memory that was there when the work was submitted.
     fn gone(&self, item: &Item, e: MemoryError) -> Failure {
         let freed = match e {
-            MemoryError::NotAllocated { address, .. } => self.freed_by(address),
+            MemoryError::NotAllocated { address, .. } => self.freed.by(address),
             MemoryError::Full { .. } | MemoryError::Refused { .. } | MemoryError::Taken { .. } => None,
         };
         let text = format!("{}: {e}{}", item.work, if freed.is_some() { ", it was freed" } else { "" });
@@ -236,7 +235,7 @@ impl Driver {
             return Ok(());
         }
         let text = format!("{}: the host memory at {at:#x} was freed", item.work);
-        Err(Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed: self.freed_by(at) })
+        Err(Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed: self.freed.by(at) })
     }
 
     fn copy(&mut self, item: &Item, from: &Place, to: &Place, shape: &Shape) -> Result<(), Failure> {
@@ -332,7 +331,7 @@ impl Driver {
         };
         self.take_back(at, lent);
         let touched = ran.map_err(|fault| {
-            let freed = fault.address.and_then(|at| self.freed_by(at));
+            let freed = fault.address.and_then(|at| self.freed.by(at));
             let text = format!("{fault}{}", if freed.is_some() { "; that memory was freed" } else { "" });
             Failure { status: status_of(&fault), text, freed }
         })?;

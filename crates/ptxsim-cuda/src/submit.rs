@@ -351,7 +351,9 @@ impl Driver {
         };
         let records: Vec<(usize, u64)> = nodes.iter().enumerate().filter_map(recorded).collect();
         records.iter().try_for_each(|(_, event)| self.events.get(*event, self.name).map(drop))?;
-        let lanes: Vec<u64> = (0..count).map(|i| if i == 0 { lane } else { self.queue.lane() }).collect();
+        let own = &mut self.executables.get_mut(handle, self.name)?.0.lanes;
+        own.resize_with(count.saturating_sub(1), || self.queue.lane());
+        let lanes: Vec<u64> = [lane].iter().chain(own.iter()).copied().collect();
         self.noting |= count > 1;
         let works: Vec<Arc<Work>> = nodes.iter().map(|n| n.work.clone()).collect();
         works.iter().for_each(|work| self.spoil(work, &works));

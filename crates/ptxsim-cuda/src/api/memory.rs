@@ -72,9 +72,9 @@ fn owned(d: &Driver, at: u64) -> Result {
     if d.given.get(&at).is_some_and(|given| !given.leaving) {
         return Ok(());
     }
-    let text = match d.freed.get(&at) {
-        Some(_) => format!("{at:#x} was freed before"),
-        None => format!("{at:#x} begins no allocation"),
+    let text = match d.freed.began(at) || d.given.contains_key(&at) {
+        true => format!("{at:#x} was freed before"),
+        false => format!("{at:#x} begins no allocation"),
     };
     Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE))
 }
@@ -106,7 +106,7 @@ fn unlock(d: &mut Driver, at: u64, kind: Kind) -> Result<bool> {
         d.let_go(start, bytes);
     }
     let call = d.here();
-    d.freed.insert(start, (start + bytes, call));
+    d.freed.add(start, bytes, call);
     Ok(d.locked.free(at, kind))
 }
 
@@ -118,7 +118,7 @@ fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize, kind: Kind, flag
     match d.locked.allocate(bytes, kind, flags, call) {
         Some(at) => {
             // The system may give what was freed before.
-            d.freed.remove(&(at as u64));
+            d.freed.forget(at as u64);
             out.put(at.cast())
         }
         None => Err(Status::CUDA_ERROR_OUT_OF_MEMORY),
