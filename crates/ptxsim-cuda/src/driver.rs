@@ -371,6 +371,13 @@ impl Driver {
         }
     }
 
+    /// Addresses of a card.
+    pub fn addresses(&self, card: usize) -> Range<u64> {
+        let each = share(&self.reserved, self.cards.len());
+        let start = self.reserved.start + card as u64 * each;
+        start..start + each
+    }
+
     /// The card that a device address belongs to.
     pub fn card_of(&self, at: u64) -> usize {
         let card = at.saturating_sub(self.reserved.start) / share(&self.reserved, self.cards.len());

@@ -384,6 +384,22 @@ fn much_memory() -> Fallible {
     }
 }
 
+/// Allocations that are freed again, of so many bytes in all that a card runs out of addresses.
+fn many_bytes() -> Fallible {
+    let (s, _) = open()?;
+    let done = (0..).find_map(|round| unsafe {
+        let freed = result::malloc_sync(2048 * MIB).and_then(|at| {
+            result::memset_d8_async(at, 1, 16, s)?;
+            result::stream::synchronize(s)?;
+            result::free_sync(at)
+        });
+        freed.err().map(|e| (round, e))
+    });
+    let (rounds, e) = done.unwrap();
+    println!("{:?} after many rounds: {}", e.0, rounds > 100);
+    unsafe { result::stream::destroy(s) }
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -398,6 +414,7 @@ fn program() {
         "rows apart" => rows_apart(&name),
         "refused in a capture" => refused_in_a_capture(name.contains("freed")),
         "much memory" => much_memory(),
+        "many bytes" => many_bytes(),
         "wrong addresses" => wrong_addresses(),
         "no kind of memory" => no_kind_of_memory(),
         other => panic!("no program is called {other}"),
@@ -457,6 +474,14 @@ fn allocations_take_what_is_touched() {
     assert!(said.contains("last 0x7070707\n") && out.status.success(), "{said}{told}");
     assert!(number.and_then(|n| n.parse::<u64>().ok()).is_some_and(|n| n < 64), "{said}");
     assert!(said.contains("too much: Err(CUDA_ERROR_OUT_OF_MEMORY)\n"), "{said}{told}");
+}
+
+#[test]
+fn a_card_without_addresses_gives_no_memory() {
+    let out = run("many bytes", &[("PTXSIM_CARD", &["a100"; 16].join(","))]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    assert!(said.contains("CUDA_ERROR_OUT_OF_MEMORY after many rounds: true\n"), "{said}{told}");
+    assert!(told.contains("no addresses are left for this card") && told.contains("1 found"), "{told}");
 }
 
 #[test]

@@ -44,6 +44,11 @@ fn allocate_in(d: &mut Driver, context: u64, card: usize, bytes: usize, pool: u6
         d.reach(&free);
         d.contexts.get(context, d.name)?.failed.map_or(Ok(()), Err)?;
     };
+    if at + bytes as u64 > d.addresses(card).end {
+        let _ = d.cards[card].memory.free(at);
+        let text = "no addresses are left for this card: they are never used twice";
+        return Err(d.wrong(text, Status::CUDA_ERROR_OUT_OF_MEMORY));
+    }
     d.given.insert(at, Given { context, bytes: bytes as u64, pool, call: d.here(), leaving: false });
     Ok(at)
 }
@@ -72,7 +77,7 @@ fn owned(d: &Driver, at: u64) -> Result {
     if d.given.get(&at).is_some_and(|given| !given.leaving) {
         return Ok(());
     }
-    let text = match d.freed.began(at) || d.given.contains_key(&at) {
+    let text = match d.freed.began(at) {
         true => format!("{at:#x} was freed before"),
         false => format!("{at:#x} begins no allocation"),
     };
