@@ -123,7 +123,8 @@ smoke() {
     check drawn ./ckaad demo --device cpu --out "$out/drawn" --epochs 1
     {
         echo path,label,split
-        find "$out/drawn/data/train/good" -name '*.png' | sort | head -n $pictures | sed 's/$/,good,train/'
+        # Beside the table, so that nothing of the folder's own name is in it: that may have a comma.
+        (cd "$out" && find drawn/data/train/good -name '*.png') | sort | head -n $pictures | sed 's/$/,good,train/'
     } >"$out/smoke.csv"
     check smoke-train ./ckaad train --data "$out/smoke.csv" $(net r18) --weights random --epochs 1 --batch-size $pictures \
         --device cuda --precision tf32 --own-settings --out "$out/smoke.safetensors" --force

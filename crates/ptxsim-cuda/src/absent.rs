@@ -1,5 +1,7 @@
 //! Functions of the driver API that are not emulated: a program that calls one is told which.
 
+use std::ffi::c_void;
+
 use crate::driver::{Needs, enter};
 use crate::status::Status;
 
@@ -13,8 +15,10 @@ macro_rules! absent {
             }
         )*
 
-        /// Their names.
-        pub const NAMES: &[&str] = &[$(stringify!($name)),*];
+        /// All of them, by name.
+        pub fn all() -> Vec<(&'static str, *mut c_void)> {
+            vec![$((stringify!($name), $name as *mut c_void)),*]
+        }
     };
 }
 
@@ -68,7 +72,7 @@ absent! {
     cuOccupancyMaxPotentialClusterSize cuParamSetSize cuParamSetTexRef cuParamSetf cuParamSeti cuParamSetv
     cuProfilerInitialize cuSignalExternalSemaphoresAsync cuStreamBatchMemOp cuStreamBatchMemOp_v2
     cuStreamBeginCaptureToCig cuStreamBeginCaptureToGraph cuStreamBeginRecaptureToGraph cuStreamCopyAttributes
-    cuStreamEndCaptureToCig cuStreamGetAttribute cuStreamGetCaptureInfo cuStreamGetCtx_v2 cuStreamGetDevResource
+    cuStreamEndCaptureToCig cuStreamGetAttribute cuStreamGetCaptureInfo cuStreamGetDevResource
     cuStreamGetGreenCtx cuStreamSetAttribute cuStreamUpdateCaptureDependencies cuStreamUpdateCaptureDependencies_v2
     cuStreamWaitValue32 cuStreamWaitValue32_v2 cuStreamWaitValue64 cuStreamWaitValue64_v2 cuStreamWriteValue32
     cuStreamWriteValue32_v2 cuStreamWriteValue64 cuStreamWriteValue64_v2 cuSurfObjectCreate cuSurfObjectDestroy

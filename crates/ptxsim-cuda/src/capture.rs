@@ -200,6 +200,15 @@ impl Driver {
         caught.map(|(stream, _)| stream).map_or(Ok(()), |stream| self.not_captured(stream))
     }
 
+    /// Spoils the captures that streams of a context take part in, since it ends.
+    pub fn abandon_all(&mut self, context: u64) -> Result {
+        let captured = self.streams.iter().filter(|(_, s)| s.context == context && s.capture.is_some());
+        let mut streams: Vec<u64> = captured.map(|(stream, _)| stream).collect();
+        // With a capture's origin all others leave it: it is told once.
+        streams.sort_by_key(|stream| !self.captures.values().any(|capture| capture.origin == *stream));
+        streams.into_iter().try_for_each(|stream| self.abandon(stream))
+    }
+
     /// Spoils the capture of a stream that is destroyed; where it began there, it is over.
     pub fn abandon(&mut self, stream: u64) -> Result {
         self.spoil_capture(stream)?;

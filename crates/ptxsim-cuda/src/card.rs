@@ -84,10 +84,15 @@ pub const CARDS: &[Card] = &[
     },
 ];
 
+/// The bus that a device is alone on.
+pub fn pci_bus(device: usize) -> i32 {
+    device as i32 + 1
+}
+
 impl Card {
     /// The value of an attribute by its number; what is not a feature of this driver is 0, as on a card without it.
-    /// `None`: no attribute has this number.
-    pub fn attribute(&self, number: u32) -> Option<i32> {
+    /// `None`: no attribute has this number. `device` counts the cards from 0.
+    pub fn attribute(&self, number: u32, device: usize) -> Option<i32> {
         let known: &[(A, i32)] = &[
             (A::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 1024),
             (A::CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X, 1024),
@@ -114,7 +119,7 @@ impl Card {
             (A::CU_DEVICE_ATTRIBUTE_UNIFIED_ADDRESSING, 1),
             (A::CU_DEVICE_ATTRIBUTE_CONCURRENT_KERNELS, 1),
             (A::CU_DEVICE_ATTRIBUTE_STREAM_PRIORITIES_SUPPORTED, 1),
-            (A::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID, 1),
+            (A::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID, pci_bus(device)),
             (A::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, self.memory_khz),
             (A::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, self.bus),
             (A::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, self.l2),

@@ -44,6 +44,20 @@ impl Clock {
         self.0.retain(|lane, _| keep.0.contains_key(lane));
     }
 
+    /// How many lanes it knows of.
+    pub fn lanes(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The last piece of every lane.
+    pub fn ends(&self) -> impl Iterator<Item = Stamp> {
+        self.0.iter().map(|(&lane, &at)| Stamp { lane, at })
+    }
+
+    pub fn forget(&mut self, lane: Lane) {
+        self.0.remove(&lane);
+    }
+
     pub fn clear(&mut self) {
         self.0.clear();
     }

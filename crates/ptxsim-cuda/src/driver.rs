@@ -13,6 +13,7 @@ use ptxsim::{Memory, Module};
 use crate::card::Card;
 use crate::clock::{Lane, Stamp};
 use crate::fork;
+use crate::freed::Freed;
 use crate::graph::{Capture, Executable, Graph, Mode};
 use crate::host::{Locked, reserve};
 use crate::lock::{locked, locked_soon};
@@ -52,6 +53,8 @@ pub struct CardState {
     pub memory: Memory,
     /// Handle of the primary context, while somebody holds it, and how many do.
     pub primary: Option<(u64, usize)>,
+    /// Of the primary context, as the program set them.
+    pub primary_flags: u32,
     /// Handles of the pool that is there from the start, and of the one in use; 0 until somebody asks.
     pub own_pool: u64,
     pub pool: u64,
@@ -69,7 +72,8 @@ pub struct Context {
     /// Behind all of the streams that were destroyed, and of those among them that were ordered with the legacy one.
     pub left: Point,
     pub left_blocking: Point,
-    /// Limits by their number and the preferred cache, as the program set them.
+    /// Flags (of a primary context, its card has them), limits by their number, and the preferred cache, as the program set them.
+    pub flags: u32,
     pub limits: HashMap<u32, usize>,
     pub cache: u32,
     pub call: Arc<Call>,
@@ -197,8 +201,7 @@ pub struct Driver {
     pub noting: bool,
     pub locked: Locked,
     pub given: BTreeMap<u64, Given>,
-    /// What was freed, for messages about who still uses it: end, and the call.
-    pub freed: BTreeMap<u64, (u64, Arc<Call>)>,
+    pub freed: Freed,
     calls: BTreeMap<&'static str, u64>,
     /// The process ends: functions of the program may be gone.
     pub ending: bool,
@@ -281,6 +284,7 @@ impl Driver {
             card,
             memory: Memory::starting_at(reserved.start + i as u64 * each, settings.memory),
             primary: None,
+            primary_flags: 0,
             own_pool: 0,
             pool: 0,
         };
@@ -315,7 +319,7 @@ impl Driver {
             used: 0,
             locked: Locked::default(),
             given: BTreeMap::new(),
-            freed: BTreeMap::new(),
+            freed: Freed::default(),
             calls: BTreeMap::new(),
             ending: false,
             failing: None,
@@ -365,6 +369,13 @@ impl Driver {
             let _ = body(self);
             self.failing = None;
         }
+    }
+
+    /// Addresses of a card.
+    pub fn addresses(&self, card: usize) -> Range<u64> {
+        let each = share(&self.reserved, self.cards.len());
+        let start = self.reserved.start + card as u64 * each;
+        start..start + each
     }
 
     /// The card that a device address belongs to.
@@ -417,6 +428,7 @@ impl Driver {
             primary,
             left: Point::default(),
             left_blocking: Point::default(),
+            flags: 0,
             limits: HashMap::new(),
             cache: 0,
             call: self.here(),
@@ -468,11 +480,10 @@ impl Driver {
     /// Ends a context with all that it holds.
     pub fn end_context(&mut self, handle: u64) -> Result {
         self.finish_context(handle)?;
+        self.abandon_all(handle)?;
         self.contexts.remove(handle, self.name)?;
         self.queue.drop_context(handle);
         self.streams.retain(|s| s.context != handle);
-        let streams = &self.streams;
-        self.captures.retain(|_, capture| streams.has(capture.origin));
         self.events.retain(|e| e.context != handle);
         self.modules.retain(|m| m.context != handle);
         let gone: Vec<u64> = self.given.iter().filter(|(_, g)| g.context == handle).map(|(at, _)| *at).collect();
@@ -513,7 +524,9 @@ extern "C" fn at_exit() {
         });
     }
     let (count, code) = (report::count(), CODE.load(Relaxed));
-    if count > 0 {
+    if count > 0 && code == 0 {
+        say(&format!("{count} found; exit code as the program's"));
+    } else if count > 0 {
         say(&format!("{count} found; exit code {code}"));
         // SAFETY: flushes what the program has written, and ends it.
         unsafe {

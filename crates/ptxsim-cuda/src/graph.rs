@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::clock::Lane;
 use crate::queue::Point;
 use crate::report::Call;
 use crate::work::{Object, Place, Work};
@@ -170,6 +171,9 @@ pub struct Executable {
     pub flags: u64,
     pub chains: Vec<usize>,
     pub count: usize,
+    /// Of all chains but the first, which goes on in the stream's; none before the first launch. Every launch has the same ones: each is
+    /// behind the one before.
+    pub lanes: Vec<Lane>,
     /// Nodes that nothing is behind of.
     pub sinks: Vec<usize>,
     /// Behind its last launch: launches of one executable do not overlap.
@@ -179,7 +183,7 @@ pub struct Executable {
 impl Executable {
     pub fn new(graph: Graph, flags: u64) -> Executable {
         let (chains, count) = graph.chains();
-        Executable { sinks: graph.sinks(), graph, flags, chains, count, last: Point::default() }
+        Executable { sinks: graph.sinks(), graph, flags, chains, count, lanes: vec![], last: Point::default() }
     }
 
     /// Takes over what the nodes of a graph of the same form do; else why not, and the place of the node that it is about.

@@ -7,16 +7,18 @@ use std::sync::Arc;
 
 use crate::report::Call;
 
-/// Addresses reserved for all cards. Never used twice, so it is a long program's.
-const RESERVED: u64 = 1 << 43;
+/// Addresses reserved for all cards: as many as the system gives of these. Never used twice, so it is a long program's.
+const RESERVED: [u64; 2] = [1 << 46, 1 << 43];
 const PAGE: usize = 4096;
 
 /// A range of addresses in which every access of the host faults.
 pub fn reserve() -> Option<Range<u64>> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: a new mapping at an address of the system's choice touches nothing that is there.
-    let at = unsafe { libc::mmap(std::ptr::null_mut(), RESERVED as usize, libc::PROT_NONE, flags, -1, 0) };
-    (at != libc::MAP_FAILED).then(|| at as u64..at as u64 + RESERVED)
+    RESERVED.into_iter().find_map(|bytes| {
+        // SAFETY: a new mapping at an address of the system's choice touches nothing that is there.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), bytes as usize, libc::PROT_NONE, flags, -1, 0) };
+        (at != libc::MAP_FAILED).then(|| at as u64..at as u64 + bytes)
+    })
 }
 
 /// Page-locked and managed memory by its first address.

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::driver::Driver;
 use crate::host::Kind;
 use crate::report::found;
-use crate::work::{Place, Work};
+use crate::work::{Pitched, Place, Work};
 
 /// Lent memory begins at multiples of this.
 const ALIGN: u64 = 16;
@@ -27,18 +27,18 @@ impl Driver {
     }
 
     /// Whether work uses some of these bytes of page-locked or managed memory.
-    pub fn uses_host(&self, work: &Work, bytes: &Range<u64>) -> bool {
-        let overlaps = |at: u64, len: u64| at < bytes.end && bytes.start < at + len;
+    pub fn uses_host(&self, work: &Work, bytes: &Pitched) -> bool {
         match work {
             Work::Copy { from, to, shape } => {
-                let inside =
-                    |place: &Place, pitch| matches!(place, Place::Host(at) if overlaps(*at, shape.extent(pitch)));
-                inside(from, shape.from_pitch) || inside(to, shape.to_pitch)
+                matches!(from, Place::Host(at) if shape.source(*at).touches(bytes))
+                    || matches!(to, Place::Host(at) if shape.target(*at).touches(bytes))
             }
             Work::Fill { at, size, width, rows, pitch, .. } => {
-                overlaps(*at, rows.saturating_sub(1) * pitch + width * u64::from(*size))
+                Pitched::new(*at, width * u64::from(*size), *rows, *pitch).touches(bytes)
             }
-            Work::Kernel(kernel) => self.reachable(&kernel.params).iter().any(|(at, len)| overlaps(*at, *len)),
+            Work::Kernel(kernel) => {
+                self.reachable(&kernel.params).iter().any(|(at, len)| Pitched::line(*at, *len).touches(bytes))
+            }
             _ => false,
         }
     }
@@ -64,7 +64,7 @@ impl Driver {
             let Ok(after) = self.cards[card].memory.unmap(first) else { continue };
             let changed = |(old, new): (&u8, &u8)| old != new;
             let Some(start) = before.iter().zip(&after).position(changed) else { continue };
-            self.host_changes(first, after.len() as u64);
+            self.host_changes(&Pitched::line(first, after.len() as u64));
             for (i, byte) in after.iter().enumerate().skip(start).filter(|(i, byte)| before[*i] != **byte) {
                 // SAFETY: as in `lend`; what the kernel left alone may be changed by the program at this time.
                 unsafe { ((first as usize + i) as *mut u8).write(*byte) };
@@ -75,7 +75,7 @@ impl Driver {
     /// Lets go of page-locked or managed memory that the program gives back. What is queued and uses it is done before, since the
     /// memory is there no longer afterwards; that the program has not waited for it is reported.
     pub fn let_go(&mut self, start: u64, bytes: u64) {
-        let users = self.queue.users(|work| self.uses_host(work, &(start..start + bytes)));
+        let users = self.queue.users(|work| self.uses_host(work, &Pitched::line(start, bytes)));
         self.noting |= !self.queue.is_reached(&users);
         self.reach(&users);
         self.freed_in_use(start..start + bytes);
@@ -109,11 +109,10 @@ impl Driver {
     }
 
     /// The host's bytes change by work that was submitted: what is copied up from there is what this leaves.
-    pub fn host_changes(&mut self, at: u64, bytes: u64) {
+    pub fn host_changes(&mut self, bytes: &Pitched) {
         for other in self.queue.items() {
             if let Work::Copy { from: Place::Host(start), shape, .. } = &*other.work
-                && *start < at + bytes
-                && at < start + shape.extent(shape.from_pitch)
+                && shape.source(*start).touches(bytes)
             {
                 other.digest = None;
             }

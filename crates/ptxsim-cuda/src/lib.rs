@@ -4,7 +4,7 @@
 //!
 //! Layers, each importing those after it: `api` and `absent` (the exported functions), `submit`, `capture`, `assemble`, `perform`, `lend`
 //! and `leaks` (streams, launches; captures; graphs by their nodes; the work itself; host memory in kernels; what is left at the end),
-//! `driver` and `lock` (all state, and the place that calls take it from), `queue`, `races`, `graph`,
+//! `driver` and `lock` (all state, and the place that calls take it from), `queue`, `races`, `freed`, `graph`,
 //! `table`, `host`, `work`, `clock`, `symbols` (names that older drivers lack), and `settings`, `since`, `card`, `fork`, `report`, `status`.
 
 // The names are the API's.
@@ -18,6 +18,7 @@ mod card;
 mod clock;
 mod driver;
 mod fork;
+mod freed;
 mod graph;
 mod host;
 mod leaks;

@@ -13,7 +13,7 @@ use crate::queue::{Id, Item, Point};
 use crate::races::{Piece, Use};
 use crate::report::{Call, found};
 use crate::status::{Result, Status};
-use crate::work::{Callback, Kernel, Place, Shape, Work, end_objects};
+use crate::work::{Callback, Kernel, Pitched, Place, Shape, Work, end_objects};
 
 /// How long a call that need not wait for a function of the host does so: most have ended by then, which keeps to the order that was
 /// drawn. What takes longer may wait for what the program does next.
@@ -155,6 +155,11 @@ impl Driver {
     pub fn knows(&mut self, point: &Point) {
         if self.queue.seen(point) {
             self.touched.clear();
+        } else {
+            let lanes = self.queue.forget_lanes();
+            if !lanes.is_empty() {
+                self.touched.forget_lanes(&lanes);
+            }
         }
     }
 
@@ -177,7 +182,7 @@ impl Driver {
                         self.memory_of(start).write(start, &row).map_err(|e| self.gone(item, e))?;
                     } else {
                         self.still_locked(item, start, row.len() as u64)?;
-                        self.host_changes(start, row.len() as u64);
+                        self.host_changes(&Pitched::line(start, row.len() as u64));
                         // SAFETY: page-locked or managed memory that the program gave to be filled, and that is there still.
                         unsafe { std::ptr::copy_nonoverlapping(row.as_ptr(), start as *mut u8, row.len()) };
                     }
@@ -211,20 +216,14 @@ impl Driver {
     pub fn release(&mut self, at: u64, size: u64, call: &Arc<Call>) {
         let card = self.card_of(at);
         let _ = self.cards[card].memory.free(at);
-        self.freed.insert(at, (at + size, call.clone()));
-    }
-
-    /// Who freed the memory that an address was in.
-    fn freed_by(&self, at: u64) -> Option<Arc<Call>> {
-        let (_, (end, call)) = self.freed.range(..=at).next_back()?;
-        (at < *end).then(|| call.clone())
+        self.freed.add(at, size, call.clone());
     }
 
     /// Memory that was there when the work was submitted.
     fn gone(&self, item: &Item, e: MemoryError) -> Failure {
         let freed = match e {
-            MemoryError::NotAllocated { address, .. } => self.freed_by(address),
-            MemoryError::Full { .. } | MemoryError::Taken { .. } => None,
+            MemoryError::NotAllocated { address, .. } => self.freed.by(address),
+            MemoryError::Full { .. } | MemoryError::Refused { .. } | MemoryError::Taken { .. } => None,
         };
         let text = format!("{}: {e}{}", item.work, if freed.is_some() { ", it was freed" } else { "" });
         Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed }
@@ -236,7 +235,7 @@ impl Driver {
             return Ok(());
         }
         let text = format!("{}: the host memory at {at:#x} was freed", item.work);
-        Err(Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed: self.freed_by(at) })
+        Err(Failure { status: Status::CUDA_ERROR_ILLEGAL_ADDRESS, text, freed: self.freed.by(at) })
     }
 
     fn copy(&mut self, item: &Item, from: &Place, to: &Place, shape: &Shape) -> Result<(), Failure> {
@@ -246,14 +245,14 @@ impl Driver {
             }
         }
         if let (Place::Host(at), Some(before)) = (from, item.digest)
-            && before != digest(*at, shape.extent(shape.from_pitch))
+            && before != digest(&shape.source(*at))
         {
             let text =
                 format!("{}: the host changed these bytes before they were copied; it was submitted by", item.work);
             found(&text, &[&item.call]);
         }
         if let Place::Host(at) = to {
-            self.host_changes(*at, shape.extent(shape.to_pitch));
+            self.host_changes(&shape.target(*at));
         }
         let width = shape.width as usize;
         for row in 0..shape.rows {
@@ -332,7 +331,7 @@ impl Driver {
         };
         self.take_back(at, lent);
         let touched = ran.map_err(|fault| {
-            let freed = fault.address.and_then(|at| self.freed_by(at));
+            let freed = fault.address.and_then(|at| self.freed.by(at));
             let text = format!("{fault}{}", if freed.is_some() { "; that memory was freed" } else { "" });
             Failure { status: status_of(&fault), text, freed }
         })?;
@@ -394,9 +393,11 @@ fn run(callback: Callback, status: Status, id: Id, end: &Latch) {
 }
 
 /// Of host memory, to see whether it changes.
-pub fn digest(at: u64, len: u64) -> u64 {
+pub fn digest(bytes: &Pitched) -> u64 {
     let mut hasher = DefaultHasher::new();
-    // SAFETY: page-locked memory that the program gave for a copy of this many bytes.
-    hasher.write(unsafe { std::slice::from_raw_parts(at as *const u8, len as usize) });
+    for row in bytes.rows() {
+        // SAFETY: page-locked memory that the program gave for a copy of these bytes.
+        hasher.write(unsafe { std::slice::from_raw_parts(row.start as *const u8, (row.end - row.start) as usize) });
+    }
     hasher.finish()
 }

@@ -13,6 +13,9 @@ use crate::lock::Latch;
 use crate::report::Call;
 use crate::work::{Callback, Function, Work};
 
+/// Lanes that are kept without looking which of them are needed.
+const MANY: usize = 64;
+
 /// Counts up: a piece has a higher one than all that it is behind of.
 pub type Id = u64;
 
@@ -68,6 +71,8 @@ pub struct Queue {
     last: Clock,
     /// What the program has waited for: all that it submits from here on comes behind it.
     host: Clock,
+    /// With more lanes than this, it is looked for those that can be forgotten.
+    many: usize,
     random: Option<ChaCha8Rng>,
 }
 
@@ -77,7 +82,7 @@ impl Queue {
         let random = (seed != 0).then(|| ChaCha8Rng::seed_from_u64(seed));
         let (last, host) = (Clock::default(), Clock::default());
         let (pending, begun) = (HashMap::new(), HashMap::new());
-        Queue { pending, ready: vec![], begun, next: 1, lanes: 0, last, host, random }
+        Queue { pending, ready: vec![], begun, next: 1, lanes: 0, last, host, many: MANY, random }
     }
 
     /// A chain that no work is in yet.
@@ -249,12 +254,30 @@ impl Queue {
     /// The program knows that a point is reached. True if nothing is left that anything to come could be in no order with.
     pub fn seen(&mut self, point: &Point) -> bool {
         self.host.join(&point.clock);
+        self.host.prune(&self.last);
         let all = self.pending.is_empty() && self.host.covers_all(&self.last);
         if all {
             self.host.clear();
             self.last.clear();
         }
         all
+    }
+
+    /// Forgets lanes that the program has waited for to their ends and that all which is not done is behind of: nothing to come can be in no
+    /// order with them. A program that is never idle goes through ever more of them.
+    pub fn forget_lanes(&mut self) -> HashSet<Lane> {
+        if self.last.lanes() <= self.many {
+            return HashSet::new();
+        }
+        let behind = |end: &Stamp| self.host.covers(*end) && self.pending.values().all(|item| item.clock.covers(*end));
+        let gone: HashSet<Lane> = self.last.ends().filter(behind).map(|end| end.lane).collect();
+        for &lane in &gone {
+            self.last.forget(lane);
+            self.host.forget(lane);
+        }
+        // The look at all work is made again when there are twice as many.
+        self.many = MANY.max(2 * self.last.lanes());
+        gone
     }
 
     /// A piece that was taken out ended so: what waited for it begins no earlier.
@@ -282,11 +305,41 @@ mod tests {
 
     use super::*;
 
+    fn new() -> New {
+        New { work: Arc::new(Work::Free(0)), call: Call::here("test"), context: 0, digest: None }
+    }
+
+    /// Two pieces at a time, each of a lane of its own, so that one is always left: what is known does not grow with their number. What
+    /// is not waited for is not forgotten.
+    #[test]
+    fn lanes_are_forgotten_while_there_is_work() {
+        let mut queue = Queue::new(0);
+        let unseen = queue.lane();
+        let end = queue.submit(&Point::default(), unseen, new());
+        queue.take(1).unwrap();
+        let mut before = Point::default();
+        for id in 2..1000 {
+            let lane = queue.lane();
+            let point = queue.submit(&Point::default(), lane, new());
+            if id > 2 {
+                queue.take(id - 1).unwrap();
+                assert!(!queue.seen(&before));
+                queue.forget_lanes();
+            }
+            assert!(queue.last.lanes() <= MANY + 2 && point.clock.lanes() <= MANY + 2, "{id}");
+            before = point;
+        }
+        assert!(!queue.host.covers_all(&end.clock) && queue.last.covers_all(&end.clock));
+        // The piece before the last is not behind the one that is left.
+        queue.many = 0;
+        let forgotten = queue.forget_lanes();
+        assert!(!forgotten.contains(&unseen) && queue.last.ends().any(|end| end.at == 998), "{:?}", queue.last);
+    }
+
     /// What waits for a piece begins when that ends; what does not runs beside it.
     #[test]
     fn pieces_that_need_not_wait_run_side_by_side() {
         let mut queue = Queue::new(0);
-        let new = || New { work: Arc::new(Work::Free(0)), call: Call::here("test"), context: 0, digest: None };
         let (one, other) = (queue.lane(), queue.lane());
         let first = queue.submit(&Point::default(), one, new());
         let behind = queue.submit(&first, one, new());

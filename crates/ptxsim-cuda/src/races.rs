@@ -1,10 +1,10 @@
 //! Who touched which bytes last: two pieces of work on the same bytes, one of them writing, have to be in an order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::clock::{Clock, Stamp};
+use crate::clock::{Clock, Lane, Stamp};
 use crate::report::Call;
 
 /// How bytes are used.
@@ -114,6 +114,14 @@ impl Touched {
         let marks = starts.iter().filter_map(|start| self.0.remove(start)).flat_map(|segment| segment.marks);
         let uses = marks.filter(|mark| mark.used != Use::Make && !clock.covers(mark.stamp));
         uses.map(|mark| (mark.what, mark.call)).next()
+    }
+
+    /// Forgets what pieces of these lanes touched: all to come is behind them.
+    pub fn forget_lanes(&mut self, lanes: &HashSet<Lane>) {
+        self.0.retain(|_, segment| {
+            segment.marks.retain(|mark| !lanes.contains(&mark.stamp.lane));
+            !segment.marks.is_empty()
+        });
     }
 
     /// Everything so far comes before everything to come.

@@ -1,11 +1,16 @@
 //! What the environment asks for: which cards and driver, in which order work is done, what fails.
 
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
 use crate::card::{CARDS, Card};
 use crate::report::say;
 use crate::status::{Status, named};
 
 /// Device memory where `PTXSIM_MEMORY` does not say: what is allocated takes as much of the machine's.
 const MEMORY: u64 = 8 << 30;
+/// As much as one may have: each has addresses for some times that, since they are never used twice.
+const MOST: u64 = 1 << 40;
 /// Newest CUDA that the driver supports where `PTXSIM_DRIVER` does not say.
 const DRIVER: i32 = 12_090;
 /// Exit code of a process in which something was found.
@@ -28,6 +33,7 @@ pub struct Settings {
     /// Whether bytes that nobody wrote may be copied to the host and read by kernels.
     pub unwritten_allowed: bool,
     pub leaks: bool,
+    /// 0: the program's own, whatever was found.
     pub exit: i32,
     /// Where the number of calls of each function is written at exit.
     pub calls: Option<String>,
@@ -54,11 +60,10 @@ pub fn wrong(name: &str, found: &str, expected: &str) -> ! {
     std::process::exit(2);
 }
 
-fn number<T: std::str::FromStr>(name: &str, usual: T, expected: &str) -> T {
-    match var(name) {
-        None => usual,
-        Some(text) => text.parse().unwrap_or_else(|_| wrong(name, &text, expected)),
-    }
+/// A number in a range.
+fn number<T: FromStr + PartialOrd>(name: &str, usual: T, range: RangeInclusive<T>, expected: &str) -> T {
+    let Some(text) = var(name) else { return usual };
+    text.parse().ok().filter(|number| range.contains(number)).unwrap_or_else(|| wrong(name, &text, expected))
 }
 
 fn choice(name: &str, usual: &str, other: &str) -> bool {
@@ -75,18 +80,22 @@ impl Settings {
         Settings {
             cards: cards(),
             driver: driver(),
-            memory: number("PTXSIM_MEMORY", MEMORY, "a number of bytes"),
-            schedule: number("PTXSIM_SCHEDULE", 0, "a seed, or 0 for as late as can be"),
+            memory: number("PTXSIM_MEMORY", MEMORY, 1..=MOST, "a number of bytes, no more than 1 TiB"),
+            schedule: number("PTXSIM_SCHEDULE", 0, 0..=u64::MAX, "a seed, or 0 for as late as can be"),
             fail: failures(),
-            instructions: Some(number("PTXSIM_INSTRUCTIONS", 0, "a number of instructions, or 0 for no end"))
-                .filter(|instructions| *instructions > 0),
+            instructions: instructions(),
             free_waits: choice("PTXSIM_FREE", "strict", "wait"),
             unwritten_allowed: choice("PTXSIM_UNWRITTEN", "strict", "allow"),
             leaks: !choice("PTXSIM_LEAKS", "report", "ignore"),
-            exit: number("PTXSIM_EXIT", EXIT, "an exit code"),
+            exit: number("PTXSIM_EXIT", EXIT, 0..=255, "an exit code from 1 to 255, or 0 for the program's own"),
             calls: var("PTXSIM_CALLS"),
         }
     }
+}
+
+fn instructions() -> Option<u64> {
+    let expected = "a number of instructions, or 0 for no end";
+    Some(number("PTXSIM_INSTRUCTIONS", 0, 0..=u64::MAX, expected)).filter(|instructions| *instructions > 0)
 }
 
 fn cards() -> Vec<&'static Card> {
@@ -100,12 +109,14 @@ fn cards() -> Vec<&'static Card> {
 /// `12.4` as 12040.
 fn version(text: &str) -> Option<i32> {
     let (major, minor) = text.split_once('.')?;
-    Some(1000 * major.parse::<i32>().ok()? + 10 * minor.parse::<i32>().ok()?)
+    let (major, minor): (u8, u8) = (major.parse().ok()?, minor.parse().ok()?);
+    ((11..100).contains(&major) && minor < 10).then(|| 1000 * i32::from(major) + 10 * i32::from(minor))
 }
 
 fn driver() -> i32 {
     let Some(text) = var("PTXSIM_DRIVER") else { return DRIVER };
-    version(&text).unwrap_or_else(|| wrong("PTXSIM_DRIVER", &text, "the newest CUDA it supports, as 12.4"))
+    version(&text)
+        .unwrap_or_else(|| wrong("PTXSIM_DRIVER", &text, "the newest CUDA it supports, as 12.4, from 11.0 on"))
 }
 
 /// The same for where the program cannot be stopped yet if it is not understood.
@@ -116,14 +127,22 @@ pub fn asked_driver() -> i32 {
 /// `cuMemAlloc_v2:3,cuEventCreate:1:CUDA_ERROR_OUT_OF_MEMORY`.
 fn failures() -> Vec<Rule> {
     let Some(text) = var("PTXSIM_FAIL") else { return vec![] };
+    let error = |name: &str| match named(name) {
+        Some(Status::CUDA_SUCCESS) | None => {
+            wrong("PTXSIM_FAIL", &text, &format!("the name of an error, and {name} is none of CUDA 12.9"))
+        }
+        Some(status) => status,
+    };
     let rule = |part: &str| {
-        let mut fields = part.trim().split(':');
-        let (name, call) = (fields.next()?.to_string(), fields.next()?.parse().ok().filter(|call| *call > 0)?);
-        let status = match fields.next() {
-            Some(name) => Some(named(name)?),
-            None => None,
+        let fields: Vec<&str> = part.trim().split(':').collect();
+        let &[name, call, ref status @ ..] = &fields[..] else { return None };
+        let call = call.parse().ok().filter(|call| *call > 0)?;
+        let status = match status {
+            [] => None,
+            [name] => Some(error(name)),
+            _ => return None,
         };
-        Some(Rule { name, call, status })
+        Some(Rule { name: name.into(), call, status })
     };
     let expected = "FUNCTION:CALL or FUNCTION:CALL:CUDA_ERROR_NAME, calls counted from 1, several with commas between";
     let mut rules: Vec<Rule> = vec![];

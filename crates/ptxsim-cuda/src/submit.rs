@@ -101,24 +101,23 @@ impl Driver {
     /// What page-locked bytes hold now that a copy is going to read.
     fn digest(&self, work: &Work) -> Option<u64> {
         let Work::Copy { from: Place::Host(at), shape, .. } = work else { return None };
-        let len = shape.extent(shape.from_pitch);
-        self.locked.holds(*at, len).then(|| digest(*at, len))
+        self.locked.holds(*at, shape.extent(shape.from_pitch)).then(|| digest(&shape.source(*at)))
     }
 
     /// Overwrites page-locked memory that a copy is going to write, unless other work uses it: who reads it too early shall
     /// see that.
     fn spoil(&self, work: &Work, together: &[Arc<Work>]) {
         let Work::Copy { to: Place::Host(at), shape, .. } = work else { return };
-        let bytes = *at..at + shape.extent(shape.to_pitch);
+        let bytes = shape.target(*at);
         // A function of the host may use any of it.
         let uses = |work: &Work| matches!(work, Work::Call(_)) || self.uses_host(work, &bytes);
         let used = self.queue.any(uses) || together.iter().filter(|other| uses(other)).count() > 1;
-        if used || !self.locked.holds(*at, bytes.end - at) {
+        if used || !self.locked.holds(*at, shape.extent(shape.to_pitch)) {
             return;
         }
-        for row in 0..shape.rows {
+        for row in bytes.rows() {
             // SAFETY: page-locked memory that the program gave to be written.
-            unsafe { std::ptr::write_bytes((at + row * shape.to_pitch) as *mut u8, STALE, shape.width as usize) };
+            unsafe { std::ptr::write_bytes(row.start as *mut u8, STALE, (row.end - row.start) as usize) };
         }
     }
 
@@ -236,11 +235,10 @@ impl Driver {
             self.events.get_mut(event, self.name)?.recorded = Recorded::Captured(number, nodes);
             return Ok(());
         }
-        let e = self.events.get_mut(event, self.name)?;
-        e.records += 1;
-        let number = e.records;
+        let number = self.events.get(event, self.name)?.records + 1;
         if let Some(point) = self.submit(stream, Work::Record(event, number))? {
-            self.events.get_mut(event, self.name)?.recorded = Recorded::At(point);
+            let event = self.events.get_mut(event, self.name)?;
+            (event.records, event.recorded) = (number, Recorded::At(point));
         }
         Ok(())
     }
@@ -353,7 +351,9 @@ impl Driver {
         };
         let records: Vec<(usize, u64)> = nodes.iter().enumerate().filter_map(recorded).collect();
         records.iter().try_for_each(|(_, event)| self.events.get(*event, self.name).map(drop))?;
-        let lanes: Vec<u64> = (0..count).map(|i| if i == 0 { lane } else { self.queue.lane() }).collect();
+        let own = &mut self.executables.get_mut(handle, self.name)?.0.lanes;
+        own.resize_with(count.saturating_sub(1), || self.queue.lane());
+        let lanes: Vec<u64> = [lane].iter().chain(own.iter()).copied().collect();
         self.noting |= count > 1;
         let works: Vec<Arc<Work>> = nodes.iter().map(|n| n.work.clone()).collect();
         works.iter().for_each(|work| self.spoil(work, &works));
@@ -389,10 +389,10 @@ impl Driver {
 /// Whether one of several pieces writes the host's bytes that a copy reads.
 fn rewritten(copy: &Work, all: &[Arc<Work>]) -> bool {
     let Work::Copy { from: Place::Host(at), shape, .. } = copy else { return false };
-    let end = at + shape.extent(shape.from_pitch);
+    let read = shape.source(*at);
     all.iter().any(|work| match &**work {
         Work::Call(_) => true,
-        Work::Copy { to: Place::Host(start), shape, .. } => *start < end && *at < start + shape.extent(shape.to_pitch),
+        Work::Copy { to: Place::Host(at), shape, .. } => shape.target(*at).touches(&read),
         _ => false,
     })
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ptxsim::Module;
@@ -18,6 +19,55 @@ pub enum Place {
     Pageable(u64),
     /// Taken from pageable memory when the copy was submitted.
     Taken(Arc<[u8]>),
+}
+
+/// Rows of bytes in memory that begin so far apart: one row where there is nothing between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pitched {
+    at: u64,
+    width: u64,
+    rows: u64,
+    pitch: u64,
+}
+
+impl Pitched {
+    pub fn new(at: u64, width: u64, rows: u64, pitch: u64) -> Pitched {
+        match () {
+            () if width == 0 || rows < 2 || width == pitch => Pitched::line(at, width * rows),
+            () => Pitched { at, width, rows, pitch },
+        }
+    }
+
+    pub fn line(at: u64, bytes: u64) -> Pitched {
+        Pitched { at, width: bytes, rows: u64::from(bytes > 0), pitch: bytes }
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = Range<u64>> + use<> {
+        let Pitched { at, width, rows, pitch } = *self;
+        (0..rows).map(move |row| at + row * pitch..at + row * pitch + width)
+    }
+
+    /// From the first byte to the last, with what is between the rows.
+    pub fn span(&self) -> Range<u64> {
+        self.at..self.rows.checked_sub(1).map_or(self.at, |before| self.at + before * self.pitch + self.width)
+    }
+
+    /// Whether a byte of these rows is one of those.
+    pub fn touches(&self, other: &Pitched) -> bool {
+        let (mine, theirs) = (self.span(), other.span());
+        if mine.start >= theirs.end || theirs.start >= mine.end {
+            return false;
+        }
+        let (mut mine, mut theirs) = (self.rows().peekable(), other.rows().peekable());
+        while let (Some(a), Some(b)) = (mine.peek(), theirs.peek()) {
+            if a.start < b.end && b.start < a.end {
+                return true;
+            }
+            let behind = if a.start < b.start { &mut mine } else { &mut theirs };
+            behind.next();
+        }
+        false
+    }
 }
 
 /// Rows of bytes, and how far apart they begin on either side.
@@ -51,25 +101,18 @@ impl Shape {
 
     /// Whether a copy between these addresses writes bytes that it reads. Onto itself it changes nothing.
     pub fn overlaps(&self, from: u64, to: u64) -> bool {
-        let (source, target) = (self.extent(self.from_pitch), self.extent(self.to_pitch));
-        if from >= to + target
-            || to >= from + source
-            || from == to && (self.rows == 1 || self.from_pitch == self.to_pitch)
-        {
-            return false;
-        }
-        let (mut from, mut to, mut rows) = (from, to, [self.rows; 2]);
-        while !rows.contains(&0) {
-            if from < to + self.width && to < from + self.width {
-                return true;
-            }
-            if from < to {
-                (from, rows[0]) = (from + self.from_pitch, rows[0] - 1);
-            } else {
-                (to, rows[1]) = (to + self.to_pitch, rows[1] - 1);
-            }
-        }
-        false
+        let (source, target) = (self.source(from), self.target(to));
+        source != target && source.touches(&target)
+    }
+
+    /// What a copy reads that begins there.
+    pub fn source(&self, from: u64) -> Pitched {
+        Pitched::new(from, self.width, self.rows, self.from_pitch)
+    }
+
+    /// What a copy writes that begins there.
+    pub fn target(&self, to: u64) -> Pitched {
+        Pitched::new(to, self.width, self.rows, self.to_pitch)
     }
 
     /// Bytes from the first to the last, with this pitch.

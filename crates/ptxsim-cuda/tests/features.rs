@@ -236,8 +236,15 @@ fn asks_for_shared_memory() -> Fallible {
 /// What an older driver has by these names, and which PTX it reads.
 fn older_driver() -> Fallible {
     open()?;
-    for name in [c"cuStreamGetDevice", c"cuLibraryLoadData", c"cuGraphAddNode", c"cuLaunchKernel", c"cuGetProcAddress"]
-    {
+    for name in [
+        c"cuStreamGetDevice",
+        c"cuLibraryLoadData",
+        c"cuGraphAddNode",
+        c"cuLaunchKernel",
+        c"cuGetProcAddress",
+        c"cuMemAddressReserve",
+        c"cuCtxWaitEvent",
+    ] {
         let (mut at, mut state) = (null_mut(), sys::CUdriverProcAddressQueryResult::CU_GET_PROC_ADDRESS_SUCCESS);
         let answer = unsafe { sys::cuGetProcAddress_v2(name.as_ptr(), &mut at, 13_000, 0, &mut state) };
         println!("{} {answer:?} {state:?}", name.to_string_lossy());
@@ -246,6 +253,34 @@ fn older_driver() -> Fallible {
     }
     let new = c".version 8.9\n.target sm_80\n.address_size 64\n.visible .entry none() { ret; }";
     println!("{:?}", unsafe { result::module::load_data(new.as_ptr().cast()) }.map_err(|e| e.0));
+    Ok(())
+}
+
+/// Functions that are not emulated, as programs get them that ask for all; and one of two forms that is.
+fn asked_for_by_name() -> Fallible {
+    open()?;
+    type Absent = unsafe extern "C" fn() -> sys::CUresult;
+    type Of = unsafe extern "C" fn(sys::CUstream, *mut sys::CUcontext, *mut *mut c_void) -> sys::CUresult;
+    let find = |name: &std::ffi::CStr, version| {
+        let mut at = null_mut();
+        let answer = unsafe { sys::cuGetProcAddress_v2(name.as_ptr(), &mut at, version, 0, null_mut()) };
+        println!("{} {answer:?}", name.to_string_lossy());
+        at
+    };
+    unsafe {
+        for (name, version) in
+            [(c"cuArrayCreate", 12_000), (c"cuStreamWaitValue32", 11_000), (c"cuStreamWaitValue32", 12_000)]
+        {
+            let function = std::mem::transmute::<*mut c_void, Absent>(find(name, version));
+            println!("called {:?}", function());
+        }
+        let of = std::mem::transmute::<*mut c_void, Of>(find(c"cuStreamGetCtx", 12_050));
+        let (mut context, mut current, mut green) = (null_mut(), null_mut(), std::ptr::dangling_mut());
+        println!("called {:?}", of(null_mut(), &mut context, &mut green));
+        sys::cuCtxGetCurrent(&mut current).result()?;
+        println!("{} {}", context == current, green.is_null());
+        println!("null {}", find(c"cuNope", 12_000).is_null());
+    }
     Ok(())
 }
 
@@ -423,6 +458,7 @@ fn program() {
         "external events" => external_events(),
         "asked for its graph" => asked_for_its_graph(),
         "too many blocks" => too_many_blocks(),
+        "asked for by name" => asked_for_by_name(),
         "older driver" => older_driver(),
         "usual driver" => usual_driver(),
         "fat files" => fat_files(),
@@ -489,6 +525,8 @@ fn an_older_driver_lacks_what_is_newer() {
         ("cuGraphAddNode", absent),
         ("cuLaunchKernel", there),
         ("cuGetProcAddress", there),
+        ("cuMemAddressReserve", there),
+        ("cuCtxWaitEvent", absent),
     ] {
         assert!(said.contains(&format!("{name} {answer}\n")), "{name}: {said}{told}");
         assert!(said.contains(&format!("dlsym {name} {}\n", answer == there)), "{name}: {said}{told}");
@@ -496,6 +534,23 @@ fn an_older_driver_lacks_what_is_newer() {
     assert!(said.contains("Err(CUDA_ERROR_UNSUPPORTED_PTX_VERSION)"), "{said}");
     let why = "PTX .version 8.9 is newer than this driver, which supports CUDA 12.1 and reads .version 8.1: set PTXSIM_DRIVER to the CUDA";
     assert!(told.contains(why), "{told}");
+}
+
+/// What is not emulated names itself when it is called, not when it is asked for.
+#[test]
+fn functions_are_found_whether_or_not_they_are_real() {
+    let out = run("asked for by name", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let (there, refused) = ("CUDA_SUCCESS", "called CUDA_ERROR_NOT_SUPPORTED");
+    let lines = format!(
+        "cuArrayCreate {there}\n{refused}\ncuStreamWaitValue32 {there}\n{refused}\ncuStreamWaitValue32 {there}\n{refused}\n\
+         cuStreamGetCtx {there}\ncalled {there}\ntrue true\ncuNope CUDA_ERROR_NOT_FOUND\nnull true\n"
+    );
+    assert!(said.contains(&lines), "{said}{told}");
+    for name in ["cuArrayCreate_v2", "cuStreamWaitValue32", "cuStreamWaitValue32_v2"] {
+        assert!(told.contains(&format!("ptxsim-cuda: {name}: not emulated")), "{name}: {told}");
+    }
+    assert!(told.contains("3 found; exit code 99"), "{told}");
 }
 
 /// What a file says of its own sizes is followed no further than it goes.

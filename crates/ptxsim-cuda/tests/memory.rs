@@ -292,6 +292,114 @@ fn pools_told_apart() -> Fallible {
     }
 }
 
+/// A copy of every other 32 bytes from page-locked memory to a card's, or back.
+fn columns(card: u64, host: u64, up: bool, stream: sys::CUstream) -> Fallible {
+    unsafe {
+        let mut copy: sys::CUDA_MEMCPY2D = {
+            let mut zero = MaybeUninit::<sys::CUDA_MEMCPY2D>::zeroed();
+            (*zero.as_mut_ptr()).srcMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_UNIFIED;
+            (*zero.as_mut_ptr()).dstMemoryType = sys::CUmemorytype::CU_MEMORYTYPE_UNIFIED;
+            zero.assume_init()
+        };
+        (copy.srcDevice, copy.dstDevice) = if up { (host, card) } else { (card, host) };
+        (copy.srcPitch, copy.dstPitch, copy.WidthInBytes, copy.Height) = (64, 64, 32, 16);
+        sys::cuMemcpy2DAsync_v2(&copy, stream).result()
+    }
+}
+
+/// Bytes of page-locked memory that the program changes, or a copy, before a copy of rows has read them.
+fn rows_apart(how: &str) -> Fallible {
+    let (s, _) = open()?;
+    let (t, device, other, at) = (stream()?, filled(1)?, filled(2)?, host(false)?);
+    unsafe {
+        (at as *mut u8).write_bytes(3, BYTES);
+        columns(device, at, true, s)?;
+        if how.contains("copied") {
+            columns(other + 32, at + 32, false, t)?;
+            result::stream::synchronize(t)?;
+        }
+        match () {
+            () if how.contains("inside") => (at as *mut u8).add(3 * 64 + 31).write(9),
+            () if how.contains("between") => (at as *mut u8).add(3 * 64 + 32).write(9),
+            () => {}
+        }
+        result::stream::synchronize(s)?;
+        println!("first {:#x}, beside it {:#x}", word_at(device)?, word_at(device + 32)?);
+        free_host(at, false)?;
+        result::free_sync(device)?;
+        result::free_sync(other)?;
+        result::stream::destroy(s)?;
+        result::stream::destroy(t)
+    }
+}
+
+/// A free, and a record of an event, that a capture refuses, and again when that is over.
+fn refused_in_a_capture(freed: bool) -> Fallible {
+    open()?;
+    let s = result::stream::create(StreamKind::Default)?;
+    let [first, last] = [0; 2].map(|_| result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT).unwrap());
+    let (mut at, mut graph, legacy) = (0, null_mut(), null_mut());
+    unsafe {
+        sys::cuMemAllocAsync(&mut at, BYTES, s).result()?;
+        result::event::record(first, s)?;
+        result::stream::begin_capture(s, sys::CUstreamCaptureMode_enum::CU_STREAM_CAPTURE_MODE_RELAXED)?;
+        code("free", sys::cuMemFreeAsync(at, legacy));
+        code("record", sys::cuEventRecord(first, legacy));
+        sys::cuStreamEndCapture(s, &mut graph);
+        if freed {
+            code("free again", sys::cuMemFreeAsync(at, s));
+        }
+        result::event::record(last, s)?;
+        result::stream::synchronize(s)?;
+        println!("time {:?}", result::event::elapsed(first, last).map(|ms| ms >= 0.0).map_err(|e| e.0));
+        result::event::destroy(first)?;
+        result::event::destroy(last)?;
+        result::stream::destroy(s)
+    }
+}
+
+/// Pages that this process has in all, and in memory.
+fn pages() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let mut numbers = text.split(' ').map(|number| number.parse().unwrap());
+    [numbers.next().unwrap(), numbers.next().unwrap()]
+}
+
+/// More device memory than is touched, and more than the machine gives.
+fn much_memory() -> Fallible {
+    let (s, _) = open()?;
+    unsafe {
+        let before = pages()[1];
+        let at = result::malloc_sync(2048 * MIB)?;
+        result::memset_d8_sync(at + 1024 * MIB as u64, 7, 4096)?;
+        println!("last {:#x}", word_at(at + 1024 * MIB as u64 + 4092)?);
+        println!("{} MiB", (pages()[1] - before) * 4096 / MIB as u64);
+        result::free_sync(at)?;
+        let all = pages()[0] * 4096 + 256 * MIB as u64;
+        let limit = libc::rlimit { rlim_cur: all, rlim_max: all };
+        assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &limit), 0);
+        println!("too much: {:?}", result::malloc_sync(1024 * MIB).map_err(|e| e.0));
+        result::free_sync(result::malloc_sync(64 * MIB)?)?;
+        result::stream::destroy(s)
+    }
+}
+
+/// Allocations that are freed again, of so many bytes in all that a card runs out of addresses.
+fn many_bytes() -> Fallible {
+    let (s, _) = open()?;
+    let done = (0..).find_map(|round| unsafe {
+        let freed = result::malloc_sync(2048 * MIB).and_then(|at| {
+            result::memset_d8_async(at, 1, 16, s)?;
+            result::stream::synchronize(s)?;
+            result::free_sync(at)
+        });
+        freed.err().map(|e| (round, e))
+    });
+    let (rounds, e) = done.unwrap();
+    println!("{:?} after many rounds: {}", e.0, rounds > 100);
+    unsafe { result::stream::destroy(s) }
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -303,6 +411,10 @@ fn program() {
         "pools told apart" => pools_told_apart(),
         "freed in order" => freed_in_order(name.contains("plain")),
         "allocated elsewhere" => allocated_elsewhere(&name),
+        "rows apart" => rows_apart(&name),
+        "refused in a capture" => refused_in_a_capture(name.contains("freed")),
+        "much memory" => much_memory(),
+        "many bytes" => many_bytes(),
         "wrong addresses" => wrong_addresses(),
         "no kind of memory" => no_kind_of_memory(),
         other => panic!("no program is called {other}"),
@@ -318,6 +430,58 @@ fn kernels_read_what_is_written_behind_them() {
     for name in ["", ", managed", ", graph", ", managed, graph"] {
         says(&format!("read before written{name}"), &["read 0x2a, written 0x2020202"], None);
     }
+}
+
+/// What lies between the rows of a copy is no part of it, whoever changes it.
+#[test]
+fn copies_of_rows_leave_alone_what_is_between_them() {
+    let changed = Some("the host changed these bytes before they were copied");
+    for (how, found) in [
+        ("", None),
+        ("between", None),
+        ("copied", None),
+        ("copied, between", None),
+        ("inside", changed),
+        ("copied, inside", changed),
+    ] {
+        let out = run(&format!("rows apart, {how}"), &[]);
+        let (said, told) = (text(&out.stdout), text(&out.stderr));
+        assert!(said.contains("first 0x3030303, beside it 0x1010101\n"), "{how}: {said}{told}");
+        assert_eq!(out.status.success(), found.is_none(), "{how}: {told}");
+        assert!(told.contains(found.unwrap_or("")), "{how}: {told}");
+    }
+}
+
+#[test]
+fn what_was_refused_is_not_done() {
+    let implicit = "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT";
+    for (name, answer) in [("refused in a capture, freed", "free again: CUDA_SUCCESS\n"), ("refused in a capture", "")]
+    {
+        let out = run(name, &[]);
+        let (said, told) = (text(&out.stdout), text(&out.stderr));
+        let lines = format!("free: {implicit}\nrecord: {implicit}\n{answer}time Ok(true)\n");
+        assert!(said.contains(&lines), "{name}: {said}{told}");
+        assert_eq!(told.contains("never given back: 4096 bytes"), answer.is_empty(), "{name}: {told}");
+    }
+}
+
+/// What is allocated takes the machine's memory as it is touched, and what that does not have is an error of the call.
+#[test]
+fn allocations_take_what_is_touched() {
+    let out = run("much memory", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let number = said.lines().find_map(|line| line.strip_suffix(" MiB"));
+    assert!(said.contains("last 0x7070707\n") && out.status.success(), "{said}{told}");
+    assert!(number.and_then(|n| n.parse::<u64>().ok()).is_some_and(|n| n < 64), "{said}");
+    assert!(said.contains("too much: Err(CUDA_ERROR_OUT_OF_MEMORY)\n"), "{said}{told}");
+}
+
+#[test]
+fn a_card_without_addresses_gives_no_memory() {
+    let out = run("many bytes", &[("PTXSIM_CARD", &["a100"; 16].join(","))]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    assert!(said.contains("CUDA_ERROR_OUT_OF_MEMORY after many rounds: true\n"), "{said}{told}");
+    assert!(told.contains("no addresses are left for this card") && told.contains("1 found"), "{told}");
 }
 
 #[test]

@@ -297,6 +297,19 @@ fn nested() -> Fallible {
     }
 }
 
+/// A graph is given more references to an object than the program has, and gets none.
+fn moved_too_often() -> Fallible {
+    open()?;
+    let (graph, mut object) = (Graph::new()?, null_mut());
+    unsafe {
+        sys::cuUserObjectCreate(&mut object, null_mut(), Some(ended), 1, 1).result()?;
+        println!("{:?}", sys::cuGraphRetainUserObject(graph.0, object, 2, 1));
+        sys::cuUserObjectRelease(object, 1).result()?;
+        println!("{} ended", ENDED.load(Relaxed));
+        result::graph::destroy(graph.0)
+    }
+}
+
 /// A graph in a graph becomes another, in what was instantiated and where it is; one of another form does not.
 fn exchanged() -> Fallible {
     let Card { add, .. } = open()?;
@@ -433,6 +446,7 @@ fn program() {
         "not ordered" => diamond(false),
         "changes" => changes(),
         "nested" => nested(),
+        "moved too often" => moved_too_often(),
         "exchanged" => exchanged(),
         "refused" => refused(),
         "captured" => captured(),
@@ -486,6 +500,10 @@ fn parameters_change() {
 #[test]
 fn graphs_are_nodes_of_others() {
     says("nested", &["1 and 2", "\n0 ended\n", "1 ended, 3 false"]);
+    let out = run("moved too often", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    assert!(said.contains("CUDA_ERROR_INVALID_VALUE\n1 ended\n"), "{said}{told}");
+    assert!(told.contains("2 references are given up and the program has 1"), "{told}");
 }
 
 #[test]

@@ -120,6 +120,45 @@ fn graph() -> Fallible {
     }
 }
 
+/// Launches of a graph with two branches that nobody waits for until the end, and memory that is freed again and again.
+fn goes_on_and_on() -> Fallible {
+    open()?;
+    let [first, second] = [stream()?, stream()?];
+    let [fork, join] = [event()?, event()?];
+    let [a, b] = unsafe { [result::malloc_sync(BYTES)?, result::malloc_sync(BYTES)?] };
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4 / 1024
+    };
+    unsafe {
+        let before = resident();
+        for _ in 0..40_000 {
+            result::free_sync(result::malloc_sync(16)?)?;
+        }
+        println!("frees take {} MiB", resident() - before);
+        result::stream::begin_capture(first, LOCAL)?;
+        result::event::record(fork, first)?;
+        result::stream::wait_event(second, fork, WAIT)?;
+        result::memset_d8_async(a, 1, BYTES, first)?;
+        result::memset_d8_async(b, 1, BYTES, second)?;
+        result::event::record(join, second)?;
+        result::stream::wait_event(first, join, WAIT)?;
+        let graph = result::stream::end_capture(first)?;
+        let ready = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags_enum(0))?;
+        let before = resident();
+        for _ in 0..3000 {
+            result::graph::launch(ready, first)?;
+        }
+        println!("launches take {} MiB", resident() - before);
+        result::stream::synchronize(first)?;
+        result::graph::exec_destroy(ready)?;
+        result::graph::destroy(graph)?;
+        [fork, join].into_iter().try_for_each(|event| result::event::destroy(event))?;
+        [first, second].into_iter().try_for_each(|stream| result::stream::destroy(stream))?;
+        [a, b].into_iter().try_for_each(|at| result::free_sync(at))
+    }
+}
+
 /// The process that `run` starts is one of these; as a test among others it is none and does nothing.
 #[test]
 fn program() {
@@ -178,6 +217,7 @@ fn named(name: &str) -> Fallible {
             println!("both {}", back[0]);
         },
         "graph" => graph()?,
+        "goes on and on" => goes_on_and_on()?,
         "no wait for the upload" => pipeline(false, true, false)?,
         "no wait for the kernel" => pipeline(true, false, false)?,
         "staging changed" => pipeline(true, true, true)?,
@@ -485,6 +525,18 @@ fn reports_name_the_call() {
     let told = text(&run("two kernels", &[]).stderr);
     assert_eq!(told.matches("cuLaunchKernel, called at").count(), 2, "once for each of the two: {told}");
     assert!(told.contains("planted::launch"), "{told}");
+}
+
+/// Memory, and with it time, grows no faster than with what is waiting to be done.
+#[test]
+fn what_is_over_takes_no_memory() {
+    let out = run("goes on and on", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    for what in ["launches", "frees"] {
+        let takes = said.lines().find_map(|line| line.strip_prefix(what)?.strip_prefix(" take ")?.strip_suffix(" MiB"));
+        assert!(takes.and_then(|n| n.parse::<u64>().ok()).is_some_and(|n| n < 40), "{what}: {said}{told}");
+    }
+    assert!(out.status.success(), "{told}");
 }
 
 #[test]

@@ -125,6 +125,56 @@ fn named(name: &str) -> Fallible {
                 code("wait", sys::cuCtxSynchronize());
                 result::stream::destroy(t)?;
             }
+            "context destroyed in a capture" => {
+                let mut own = std::ptr::null_mut();
+                sys::cuCtxCreate_v2(&mut own, 0, 0).result()?;
+                let (s, t, fork) = (stream()?, stream()?, event()?);
+                result::stream::begin_capture(t, RELAXED)?;
+                result::event::record(fork, t)?;
+                code("join", sys::cuStreamWaitEvent(s, fork, 0));
+                code("destroy", sys::cuCtxDestroy_v2(own));
+            }
+            "context reset in a capture" => {
+                result::stream::begin_capture(stream()?, sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL)?;
+                code("reset", sys::cuDevicePrimaryCtxReset_v2(0));
+                // It forbids nothing any more.
+                code("wait", sys::cuCtxSynchronize());
+            }
+            "registered twice" => {
+                let words = vec![0u32; 4096];
+                let at = words.as_ptr().cast_mut().cast::<c_void>();
+                code("first", sys::cuMemHostRegister_v2(at, 8192, 0));
+                code("overlapping", sys::cuMemHostRegister_v2(at.byte_add(4096), 8192, 0));
+                code("beside it", sys::cuMemHostRegister_v2(at.byte_add(8192), 4096, 0));
+                code("unregister", sys::cuMemHostUnregister(at));
+                code("again", sys::cuMemHostUnregister(at));
+                code("inside", sys::cuMemHostUnregister(at.byte_add(8196)));
+                code("the other", sys::cuMemHostUnregister(at.byte_add(8192)));
+            }
+            "flags" => {
+                let (mut own, mut flags, mut active) = (std::ptr::null_mut(), 0, 0);
+                let mut get = |what: &str| {
+                    let answer = sys::cuCtxGetFlags(&mut flags);
+                    println!("{what}: {answer:?} {flags}");
+                };
+                sys::cuDevicePrimaryCtxSetFlags_v2(0, 2).result()?;
+                get("primary");
+                sys::cuCtxCreate_v2(&mut own, 4, 0).result()?;
+                get("own");
+                sys::cuCtxSetFlags(1).result()?;
+                get("set");
+                for device in [0, 1] {
+                    let mut flags = 99;
+                    sys::cuDevicePrimaryCtxGetState(device, &mut flags, &mut active).result()?;
+                    let (mut bus, mut text) = (0, [0; 20]);
+                    let which = sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID;
+                    sys::cuDeviceGetAttribute(&mut bus, which, device).result()?;
+                    sys::cuDeviceGetPCIBusId(text.as_mut_ptr(), 20, device).result()?;
+                    let text = std::ffi::CStr::from_ptr(text.as_ptr()).to_string_lossy();
+                    println!("card {device}: flags {flags}, active {active}, bus {bus} of {text}");
+                }
+                sys::cuCtxDestroy_v2(own).result()?;
+            }
             "leak of a released context" => {
                 result::malloc_sync(16)?;
                 event()?;
@@ -273,6 +323,19 @@ const REFUSED: &[(&str, &str)] = &[
     ("wait for a context in a capture", "cuCtxSynchronize: the stream is being captured"),
     ("destroyed in a capture", "cuStreamDestroy_v2: the stream is being captured"),
     ("destroyed in a capture", "wait: CUDA_SUCCESS"),
+    ("context destroyed in a capture", "join: CUDA_SUCCESS\ndestroy: CUDA_SUCCESS"),
+    ("context destroyed in a capture", "cuCtxDestroy_v2: the stream is being captured, which began with"),
+    ("context destroyed in a capture", "1 found"),
+    ("context reset in a capture", "cuDevicePrimaryCtxReset_v2: the stream is being captured, which began with"),
+    ("context reset in a capture", "reset: CUDA_SUCCESS\nwait: CUDA_SUCCESS\n"),
+    ("registered twice", "cuMemHostRegister_v2: of 8192 bytes at 0x"),
+    ("registered twice", "cuMemHostUnregister: 0x"),
+    (
+        "registered twice",
+        "first: CUDA_SUCCESS\noverlapping: CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED\nbeside it: CUDA_SUCCESS\nunregister: CUDA_SUCCESS\n\
+         again: CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED\ninside: CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED\nthe other: CUDA_SUCCESS\n",
+    ),
+    ("registered twice", "3 found"),
     ("leak of a released context", "never given back: 16 bytes of device memory"),
     ("leak of a released context", "never given back: event"),
     (
@@ -349,6 +412,9 @@ fn a_failure_that_cannot_come_stops_the_program() {
         ),
         ("cuNope:1", "PTXSIM_FAIL=cuNope: expected a function by its full name"),
         ("cuMemAlloc_v2:0", "PTXSIM_FAIL=cuMemAlloc_v2:0: expected FUNCTION:CALL"),
+        ("cuMemAlloc_v2:1:CUDA_ERROR_UNKNOWN:2", "expected FUNCTION:CALL"),
+        ("cuMemAlloc_v2:1:CUDA_ERROR_NOPE", "expected the name of an error, and CUDA_ERROR_NOPE is none"),
+        ("cuMemAlloc_v2:1:CUDA_SUCCESS", "expected the name of an error, and CUDA_SUCCESS is none"),
         (
             "cuInit:2,cuMemAlloc_v2:1,cuInit:2:CUDA_ERROR_UNKNOWN",
             "expected each call once, and cuInit:2 is there twice",
@@ -423,6 +489,15 @@ fn cards_do_not_reach_each_others_memory() {
     assert!(told.contains("can 0, CUDA_ERROR_PEER_ACCESS_UNSUPPORTED") && out.status.success(), "{told} {wrong}");
 }
 
+#[test]
+fn what_is_set_is_told() {
+    let out = run("flags", &[CARDS]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    let lines = "primary: CUDA_SUCCESS 2\nown: CUDA_SUCCESS 4\nset: CUDA_SUCCESS 1\n\
+        card 0: flags 2, active 1, bus 1 of 0000:01:00.0\ncard 1: flags 0, active 0, bus 2 of 0000:02:00.0\n";
+    assert!(said.contains(lines) && out.status.success(), "{said}{told}");
+}
+
 /// Whatever code a program ends with, and whether or not anybody can be told what was found.
 #[test]
 fn the_exit_code_says_that_something_was_found() {
@@ -430,11 +505,37 @@ fn the_exit_code_says_that_something_was_found() {
     assert_eq!(code("own exit code", &[]), Some(3));
     assert_eq!(code("own exit code and a fault", &[]), Some(99));
     assert_eq!(code("own exit code and a fault", &[("PTXSIM_EXIT", "7")]), Some(7));
+    assert_eq!(code("own exit code and a fault", &[("PTXSIM_EXIT", "0")]), Some(3));
     let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
     let out = run_with("leak of a released context", &[], |command| {
         command.stderr(full);
     });
     assert_eq!(out.status.code(), Some(99), "{}", text(&out.stdout));
+}
+
+#[test]
+fn settings_have_ranges() {
+    for (name, value, expected) in [
+        ("PTXSIM_EXIT", "-1", "an exit code from 1 to 255"),
+        ("PTXSIM_EXIT", "256", "an exit code from 1 to 255"),
+        ("PTXSIM_DRIVER", "-1.0", "the newest CUDA it supports, as 12.4, from 11.0 on"),
+        ("PTXSIM_DRIVER", "9999999.0", "the newest CUDA it supports"),
+        ("PTXSIM_DRIVER", "12.10", "the newest CUDA it supports"),
+        ("PTXSIM_DRIVER", "0.0", "the newest CUDA it supports"),
+        ("PTXSIM_MEMORY", "0", "a number of bytes, no more than 1 TiB"),
+        ("PTXSIM_MEMORY", "18446744073709551615", "a number of bytes, no more than 1 TiB"),
+        ("PTXSIM_SCHEDULE", "-1", "a seed"),
+        ("PTXSIM_INSTRUCTIONS", "-1", "a number of instructions"),
+    ] {
+        let out = run("none", &[(name, value)]);
+        let told = text(&out.stderr);
+        let line = format!("{name}={value}: expected {expected}");
+        assert!(told.contains(&line) && out.status.code() == Some(2), "{line}: {:?} {told}", out.status);
+    }
+    for (name, value) in [("PTXSIM_EXIT", "255"), ("PTXSIM_DRIVER", "11.0"), ("PTXSIM_MEMORY", "1099511627776")] {
+        let out = run("none", &[(name, value)]);
+        assert!(out.status.success(), "{name}={value}: {}", text(&out.stderr));
+    }
 }
 
 /// An empty variable is one that is not set.

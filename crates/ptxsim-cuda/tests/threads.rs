@@ -159,6 +159,22 @@ fn exits_in_a_call() -> Fallible {
     Ok(())
 }
 
+/// Unloads the library after a wrong call, and goes on.
+fn unloads() -> Fallible {
+    type Init = unsafe extern "C" fn(u32) -> sys::CUresult;
+    type Wait = unsafe extern "C" fn() -> sys::CUresult;
+    // SAFETY: the functions have these types, and are not called after the library was closed.
+    unsafe {
+        let library = libc::dlopen(c"libcuda.so.1".as_ptr(), libc::RTLD_NOW);
+        let find = |name: &std::ffi::CStr| libc::dlsym(library, name.as_ptr());
+        let init = std::mem::transmute::<*mut c_void, Init>(find(c"cuInit"));
+        let wait = std::mem::transmute::<*mut c_void, Wait>(find(c"cuCtxSynchronize"));
+        println!("{:?} {:?} {}", init(0), wait(), libc::dlclose(library));
+    }
+    println!("goes on");
+    Ok(())
+}
+
 /// Two processes that are forked off: one only ends, one goes on as if the driver were its own.
 fn forks() -> Fallible {
     open()?;
@@ -238,6 +254,7 @@ fn program() {
         "endless" => endless(),
         "exits in a call" => exits_in_a_call(),
         "forks" => forks(),
+        "unloads" => unloads(),
         "told of a failure" => told_of_a_failure(true),
         "told of a failure, context" => told_of_a_failure(false),
         other => panic!("no program is called {other}"),
@@ -258,6 +275,15 @@ fn functions_of_the_host_wait_for_whatever_they_like() {
 fn what_was_found_is_told_at_exit_whoever_calls() {
     let out = run("exits in a call", &[]);
     assert_eq!(out.status.code(), Some(99), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_program_that_unloads_the_library_goes_on() {
+    let out = run("unloads", &[]);
+    let (said, told) = (text(&out.stdout), text(&out.stderr));
+    assert!(said.contains("CUDA_SUCCESS CUDA_ERROR_INVALID_CONTEXT 0\ngoes on\n"), "{said}{told}");
+    assert!(told.contains("no context is current") && told.contains("1 found; exit code 99"), "{told}");
+    assert_eq!(out.status.code(), Some(99), "{told}");
 }
 
 #[test]

@@ -21,6 +21,10 @@ pub enum MemoryError {
     #[error("out of device memory: {asked} bytes asked, {left} of {capacity} left")]
     #[allow(missing_docs)]
     Full { asked: u64, left: u64, capacity: u64 },
+    /// The machine that this runs on has no such memory to give.
+    #[error("out of the machine's memory: {asked} bytes asked")]
+    #[allow(missing_docs)]
+    Refused { asked: u64 },
     /// A range is not inside one allocation.
     #[error("address {address:#x} (+{len} bytes) is in no allocation")]
     #[allow(missing_docs)]

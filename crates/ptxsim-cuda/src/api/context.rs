@@ -7,6 +7,9 @@ use crate::status::{Result, Status};
 /// What `CU_LIMIT_STACK_SIZE` and those after it are where nobody has set them.
 const LIMITS: [usize; 7] = [1024, 1 << 20, 8 << 20, 2, 2048, 64, 0];
 
+/// `CU_SHARED_MEM_CONFIG_FOUR_BYTE_BANK_SIZE`.
+const FOUR_BYTES: u32 = 1;
+
 fn known(d: &Driver, context: u64) -> Result {
     if context == 0 || d.contexts.has(context) {
         return Ok(());
@@ -14,13 +17,21 @@ fn known(d: &Driver, context: u64) -> Result {
     Err(d.wrong(&format!("{context:#x} is no context that lives"), Status::CUDA_ERROR_INVALID_CONTEXT))
 }
 
-fn create(d: &mut Driver, context: &Out<u64>, device: i32) -> Result {
+fn create(d: &mut Driver, context: &Out<u64>, flags: u32, device: i32) -> Result {
     if device < 0 || device as usize >= d.cards.len() {
         return Err(d.wrong(&format!("device {device} of {}", d.cards.len()), Status::CUDA_ERROR_INVALID_DEVICE));
     }
     let handle = d.add_context(device as usize, false);
+    d.contexts.get_mut(handle, d.name)?.flags = flags;
     CURRENT.with_borrow_mut(|stack| stack.push(handle));
     context.put(handle)
+}
+
+/// Flags of the current context.
+fn flags(d: &mut Driver) -> Result<&mut u32> {
+    let current = d.current()?;
+    let context = d.contexts.get_mut(current, d.name)?;
+    Ok(if context.primary { &mut d.cards[context.card].primary_flags } else { &mut context.flags })
 }
 
 /// Waits for all that the current context has queued.
@@ -31,12 +42,12 @@ pub fn drain(d: &mut Driver) -> Result {
 }
 
 calls! {
-    cuCtxCreate_v2(context: Out<u64>, _flags: u32, device: i32) Driver |d| create(d, &context, device);
-    cuCtxCreate_v3(context: Out<u64>, _affinity: usize, _count: i32, _flags: u32, device: i32) Driver |d| {
-        create(d, &context, device)
+    cuCtxCreate_v2(context: Out<u64>, flags: u32, device: i32) Driver |d| create(d, &context, flags, device);
+    cuCtxCreate_v3(context: Out<u64>, _affinity: usize, _count: i32, flags: u32, device: i32) Driver |d| {
+        create(d, &context, flags, device)
     };
-    cuCtxCreate_v4(context: Out<u64>, _parameters: usize, _flags: u32, device: i32) Driver |d| {
-        create(d, &context, device)
+    cuCtxCreate_v4(context: Out<u64>, _parameters: usize, flags: u32, device: i32) Driver |d| {
+        create(d, &context, flags, device)
     };
     cuCtxDestroy_v2(context: u64) Driver |d| {
         if d.contexts.get(context, d.name)?.primary {
@@ -77,8 +88,11 @@ calls! {
     };
     cuCtxGetDevice(device: Out<i32>) Context |d| device.put(d.card()? as i32);
     cuCtxGetApiVersion(_context: u64, version: Out<u32>) Driver |_| version.put(3020);
-    cuCtxGetFlags(flags: Out<u32>) Context |_| flags.put(0);
-    cuCtxSetFlags(_flags: u32) Context |_| Ok(());
+    cuCtxGetFlags(out: Out<u32>) Context |d| out.put(*flags(d)?);
+    cuCtxSetFlags(new: u32) Context |d| {
+        *flags(d)? = new;
+        Ok(())
+    };
     cuCtxGetId(_context: u64, id: Out<u64>) Context |d| id.put(d.current()?);
     cuCtxSynchronize() NoCapture |d| {
         d.none_captured()?;
@@ -103,7 +117,8 @@ calls! {
         d.contexts.get_mut(context, d.name)?.cache = config;
         Ok(())
     };
-    cuCtxGetSharedMemConfig(config: Out<u32>) Context |_| config.put(1);
+    // The banks of these cards are 4 bytes wide, whatever is asked for.
+    cuCtxGetSharedMemConfig(config: Out<u32>) Context |_| config.put(FOUR_BYTES);
     cuCtxSetSharedMemConfig(_config: u32) Context |_| Ok(());
     cuCtxGetStreamPriorityRange(least: Out<i32>, greatest: Out<i32>) Context |_| {
         least.put_if(0);

@@ -1,6 +1,7 @@
 //! Devices and their primary contexts.
 
 use super::{Out, Room};
+use crate::card::pci_bus;
 use crate::driver::{CURRENT, Driver};
 use crate::status::{Result, Status};
 
@@ -36,7 +37,7 @@ calls! {
     };
     cuDeviceGetAttribute(value: Out<i32>, attribute: u32, device: i32) Driver |d| {
         let at = card(d, device)?;
-        match d.cards[at].card.attribute(attribute) {
+        match d.cards[at].card.attribute(attribute, at) {
             Some(found) => value.put(found),
             // No fault: newer drivers have more of them, and a program that is made for those asks.
             None => Err(Status::CUDA_ERROR_INVALID_VALUE),
@@ -50,7 +51,7 @@ calls! {
     };
     cuDeviceGetPCIBusId(text: Room, room: i32, device: i32) Driver |d| {
         let at = card(d, device)?;
-        text.put(&format!("0000:{:02X}:00.0", at + 1), room)
+        text.put(&format!("0000:{:02X}:00.0", pci_bus(at)), room)
     };
     cuDeviceCanAccessPeer(can: Out<i32>, device: i32, peer: i32) Driver |d| {
         card(d, device)?;
@@ -90,10 +91,14 @@ calls! {
         CURRENT.with_borrow_mut(|stack| stack.iter_mut().filter(|c| **c == handle).for_each(|c| *c = again));
         Ok(())
     };
-    cuDevicePrimaryCtxSetFlags_v2(device: i32, _flags: u32) Driver |d| card(d, device).map(drop);
+    cuDevicePrimaryCtxSetFlags_v2(device: i32, flags: u32) Driver |d| {
+        let at = card(d, device)?;
+        d.cards[at].primary_flags = flags;
+        Ok(())
+    };
     cuDevicePrimaryCtxGetState(device: i32, flags: Out<u32>, active: Out<i32>) Driver |d| {
         let at = card(d, device)?;
-        flags.put_if(0);
+        flags.put_if(d.cards[at].primary_flags);
         active.put(i32::from(d.cards[at].primary.is_some()))
     };
 }

@@ -44,6 +44,11 @@ fn allocate_in(d: &mut Driver, context: u64, card: usize, bytes: usize, pool: u6
         d.reach(&free);
         d.contexts.get(context, d.name)?.failed.map_or(Ok(()), Err)?;
     };
+    if at + bytes as u64 > d.addresses(card).end {
+        let _ = d.cards[card].memory.free(at);
+        let text = "no addresses are left for this card: they are never used twice";
+        return Err(d.wrong(text, Status::CUDA_ERROR_OUT_OF_MEMORY));
+    }
     d.given.insert(at, Given { context, bytes: bytes as u64, pool, call: d.here(), leaving: false });
     Ok(at)
 }
@@ -72,9 +77,9 @@ fn owned(d: &Driver, at: u64) -> Result {
     if d.given.get(&at).is_some_and(|given| !given.leaving) {
         return Ok(());
     }
-    let text = match d.freed.get(&at) {
-        Some(_) => format!("{at:#x} was freed before"),
-        None => format!("{at:#x} begins no allocation"),
+    let text = match d.freed.began(at) {
+        true => format!("{at:#x} was freed before"),
+        false => format!("{at:#x} begins no allocation"),
     };
     Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE))
 }
@@ -106,7 +111,7 @@ fn unlock(d: &mut Driver, at: u64, kind: Kind) -> Result<bool> {
         d.let_go(start, bytes);
     }
     let call = d.here();
-    d.freed.insert(start, (start + bytes, call));
+    d.freed.add(start, bytes, call);
     Ok(d.locked.free(at, kind))
 }
 
@@ -118,7 +123,7 @@ fn locked(d: &mut Driver, out: &Out<*mut c_void>, bytes: usize, kind: Kind, flag
     match d.locked.allocate(bytes, kind, flags, call) {
         Some(at) => {
             // The system may give what was freed before.
-            d.freed.remove(&(at as u64));
+            d.freed.forget(at as u64);
             out.put(at.cast())
         }
         None => Err(Status::CUDA_ERROR_OUT_OF_MEMORY),
@@ -210,10 +215,11 @@ calls! {
         let stream = d.stream(stream)?;
         d.not_emulated(stream, NODES)?;
         owned(d, at)?;
+        d.submit(stream, Work::Free(at))?;
         if let Some(given) = d.given.get_mut(&at) {
             given.leaving = true;
         }
-        d.submit(stream, Work::Free(at)).map(drop)
+        Ok(())
     };
     cuMemGetAddressRange_v2(start: Out<u64>, bytes: Out<usize>, at: u64) Context |d| {
         if let Some((first, len)) = d.locked.start_of(at) {
@@ -245,11 +251,18 @@ calls! {
             return Err(d.wrong("no memory to lock", Status::CUDA_ERROR_INVALID_VALUE));
         }
         let call = d.here();
-        let free = d.locked.register(at, bytes, flags, call);
-        if free { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED) }
+        if d.locked.register(at, bytes, flags, call) {
+            return Ok(());
+        }
+        let text = format!("of {bytes} bytes at {at:#x}, some are page-locked before");
+        Err(d.wrong(&text, Status::CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED))
     };
     cuMemHostUnregister(at: u64) NoCapture |d| {
-        if unlock(d, at, Kind::Registered)? { Ok(()) } else { Err(Status::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED) }
+        if unlock(d, at, Kind::Registered)? {
+            return Ok(());
+        }
+        let text = format!("{at:#x} begins no memory that is registered");
+        Err(d.wrong(&text, Status::CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED))
     };
     cuMemHostGetFlags(flags: Out<u32>, at: u64) Context |d| match d.locked.at(at) {
         Some((_, stretch)) => flags.put(stretch.flags),

@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 
+use crate::absent;
 use crate::status::{Result, Status};
 
 /// Where the program wants one value.
@@ -186,6 +187,11 @@ pub fn all() -> Vec<(&'static str, *mut c_void)> {
     files.concat()
 }
 
+/// Where a function is, by its full name: a real one, or one that names itself when it is called.
+pub fn find(name: &str) -> Option<*mut c_void> {
+    all().into_iter().chain(absent::all()).find(|(known, _)| *known == name).map(|(_, at)| at)
+}
+
 #[cfg(test)]
 mod tests {
     /// The README says how many functions there are, and how many of them are real.
@@ -193,7 +199,7 @@ mod tests {
     fn the_readme_counts_what_is_real() {
         let real = super::all().len();
         let readme = include_str!("../../README.md");
-        let expected = format!("Of the {} functions", real + crate::absent::NAMES.len());
+        let expected = format!("Of the {} functions", real + super::absent::all().len());
         assert!(readme.contains(&expected), "{expected}");
         assert!(readme.contains(&format!("{real} are.")), "{real} are.");
     }
@@ -201,11 +207,12 @@ mod tests {
     /// The README's table has a function on the side where it is, whatever its name begins there.
     #[test]
     fn the_readmes_table_is_right() {
-        let real: Vec<&str> = super::all().into_iter().map(|(name, _)| name).collect();
+        let names = |all: Vec<(&'static str, _)>| all.into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let (real, absent) = (names(super::all()), names(super::absent::all()));
         let rows = include_str!("../../README.md").lines().filter(|line| line.starts_with("| "));
         let mut checked = 0;
         for cells in rows.map(|row| row.split('|').collect::<Vec<_>>()).filter(|cells| cells.len() == 5) {
-            for (cell, names) in [(cells[2], &real[..]), (cells[3], crate::absent::NAMES)] {
+            for (cell, names) in [(cells[2], &real[..]), (cells[3], &absent[..])] {
                 for named in cell.split('`').filter(|word| word.starts_with("cu")) {
                     let begins = named.trim_end_matches('*').split('*').next().unwrap_or(named);
                     assert!(names.iter().any(|name| name.starts_with(begins)), "{named} is not in: {}", cells[1]);

@@ -12,13 +12,20 @@ use crate::work::{Callback, Function, Object};
 const NO_DESTRUCTOR_SYNC: u32 = 1;
 const MOVE: u32 = 1;
 
-/// Gives up so many of the program's own references.
-fn release(d: &mut Driver, object: u64, count: u32) -> Result {
-    let owned = d.objects.get_mut(object, d.name)?;
-    if count == 0 || count > owned.count {
-        let text = format!("{count} references are given up and the program has {}", owned.count);
+/// That the program has so many references of its own to give up.
+fn may_release(d: &Driver, object: u64, count: u32) -> Result {
+    let has = d.objects.get(object, d.name)?.count;
+    if count == 0 || count > has {
+        let text = format!("{count} references are given up and the program has {has}");
         return Err(d.wrong(&text, Status::CUDA_ERROR_INVALID_VALUE));
     }
+    Ok(())
+}
+
+/// Gives up so many of the program's own references.
+fn release(d: &mut Driver, object: u64, count: u32) -> Result {
+    may_release(d, object, count)?;
+    let owned = d.objects.get_mut(object, d.name)?;
     owned.count -= count;
     if owned.count == 0 {
         d.objects.remove(object, d.name)?;
@@ -48,6 +55,9 @@ calls! {
     cuUserObjectRelease(object: u64, count: u32) Driver |d| release(d, object, count);
     cuGraphRetainUserObject(graph: u64, object: u64, count: u32, flags: u32) Driver |d| {
         let kept = d.objects.get(object, d.name)?.object.clone();
+        if flags & MOVE != 0 {
+            may_release(d, object, count)?;
+        }
         let objects = &mut d.graphs.get_mut(graph, d.name)?.graph.objects;
         objects.extend((0..count).map(|_| (object, kept.clone())));
         if flags & MOVE != 0 { release(d, object, count) } else { Ok(()) }

@@ -76,6 +76,13 @@ calls! {
         let stream = d.stream(stream)?;
         context.put(d.streams.get(stream, d.name)?.context)
     };
+    cuStreamGetCtx_v2(stream: u64, context: Out<u64>, green: Out<usize>) Context |d| {
+        let stream = d.stream(stream)?;
+        // None is of a green context.
+        green.put_if(0);
+        context.put_if(d.streams.get(stream, d.name)?.context);
+        Ok(())
+    };
     cuStreamGetId(stream: u64, id: Out<u64>) Context |d| id.put(d.stream(stream)?);
     cuStreamSynchronize(stream: u64) Context |d| {
         let stream = d.stream(stream)?;

@@ -15,7 +15,7 @@ static PARSED: LazyLock<Mutex<HashMap<String, HashMap<String, Parsed>>>> = LazyL
 pub fn module(name: &str, text: &str) -> Result<Module, ParseError> {
     // Read outside of the lock: others go on with texts of their own, and wait here for this one.
     let image = place(name, text).get_or_init(|| Image::parse(name, text).map(Arc::new)).clone()?;
-    Ok(Module::new(image))
+    Module::new(image)
 }
 
 fn place(name: &str, text: &str) -> Parsed {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
+use bytemuck::allocation::try_zeroed_vec;
+
 use crate::error::MemoryError;
 use crate::run::heap::Heap;
 
@@ -15,7 +17,7 @@ const GUARD: u64 = 1 << 16;
 /// As `cudaMalloc`.
 const ALIGN: u64 = 256;
 /// What memory that nobody wrote reads as (a NaN in f32, f16 and bf16).
-const POISON: u32 = 0xffff_ffff;
+const POISON: u8 = 0xff;
 
 /// Device memory: allocations with unmapped gaps between them, at 64-bit addresses that are never 0.
 ///
@@ -48,6 +50,7 @@ pub struct Memory {
 pub(crate) struct Allocation {
     pub base: u64,
     pub size: u64,
+    /// As [`get`] reads them.
     words: Vec<AtomicU32>,
     /// One bit per byte: 32 bytes per element.
     written: Vec<AtomicU32>,
@@ -65,16 +68,17 @@ impl Memory {
         Memory { allocations: BTreeMap::new(), next: first, used: 0, capacity, heap: None }
     }
 
-    /// Allocates `bytes` (0 gives a valid, empty allocation), aligned to 256, unwritten.
+    /// Allocates `bytes` (0 gives a valid, empty allocation), aligned to 256, unwritten. It takes the machine's memory as it is touched.
     pub fn alloc(&mut self, bytes: u64) -> Result<u64, MemoryError> {
         let left = self.capacity - self.used;
         if bytes > left {
             return Err(MemoryError::Full { asked: bytes, left, capacity: self.capacity });
         }
         let base = self.next;
+        let allocation = Allocation::new(base, bytes)?;
         self.next = (base + bytes + GUARD).next_multiple_of(ALIGN);
         self.used += bytes;
-        self.allocations.insert(base, Allocation::new(base, bytes));
+        self.allocations.insert(base, allocation);
         Ok(base)
     }
 
@@ -102,7 +106,7 @@ impl Memory {
         if before.is_some_and(|(start, a)| start + a.size > address) {
             return Err(MemoryError::Taken { address, len });
         }
-        let allocation = Allocation::new(address, len);
+        let allocation = Allocation::new(address, len)?;
         allocation.write(0, bytes);
         self.allocations.insert(address, allocation);
         Ok(())
@@ -208,8 +212,20 @@ impl Memory {
     }
 }
 
-fn zeroed(len: usize, fill: u32) -> Vec<AtomicU32> {
-    (0..len).map(|_| AtomicU32::new(fill)).collect()
+/// Zeros, which take no memory of the machine before they are touched.
+fn zeroed(len: usize) -> Option<Vec<AtomicU32>> {
+    try_zeroed_vec(len).ok()
+}
+
+/// A word of memory. Cells hold complements: what the system zeroes reads as nobody wrote it.
+#[inline(always)]
+pub(crate) fn get(cell: &AtomicU32) -> u32 {
+    !cell.load(Relaxed)
+}
+
+#[inline(always)]
+pub(crate) fn set(cell: &AtomicU32, value: u32) {
+    cell.store(!value, Relaxed);
 }
 
 /// The bits of bytes `from..to` in one element.
@@ -218,17 +234,25 @@ pub(crate) fn bits(from: usize, to: usize) -> u32 {
 }
 
 impl Allocation {
-    pub fn new(base: u64, size: u64) -> Allocation {
-        let size_words = size.div_ceil(4) as usize;
-        Allocation { base, size, words: zeroed(size_words, POISON), written: zeroed(size_words.div_ceil(8), 0) }
+    pub fn new(base: u64, size: u64) -> Result<Allocation, MemoryError> {
+        let count = size.div_ceil(4) as usize;
+        let (words, written) =
+            zeroed(count).zip(zeroed(count.div_ceil(8))).ok_or(MemoryError::Refused { asked: size })?;
+        Ok(Allocation { base, size, words, written })
     }
 
     /// The word at byte offset `4 * index`.
     #[inline(always)]
     pub fn word(&self, index: usize) -> u32 {
-        self.words[index].load(Relaxed)
+        get(&self.words[index])
     }
 
+    #[inline(always)]
+    pub fn store(&self, index: usize, value: u32) {
+        set(&self.words[index], value);
+    }
+
+    /// Cells from that word on.
     #[inline(always)]
     pub fn words(&self, index: usize, n: usize) -> &[AtomicU32] {
         &self.words[index..index + n]
@@ -271,7 +295,7 @@ impl Allocation {
     }
 
     pub fn poison(&self, offset: usize, len: usize) {
-        self.write(offset, &vec![POISON as u8; len]);
+        self.write(offset, &vec![POISON; len]);
         let (mut at, end) = (offset, offset + len);
         while at < end {
             let stop = end.min((at / 32 + 1) * 32);
@@ -284,8 +308,7 @@ impl Allocation {
     pub fn store_part(&self, offset: usize, len: usize, value: u32) {
         let shift = offset % 4 * 8;
         let mask = (((1u64 << (len * 8)) - 1) as u32) << shift;
-        let _ =
-            self.words[offset / 4].fetch_update(Relaxed, Relaxed, |old| Some(old & !mask | (value << shift) & mask));
+        self.update(offset / 4, |old| old & !mask | (value << shift) & mask);
     }
 
     pub fn write(&self, offset: usize, bytes: &[u8]) {
@@ -294,7 +317,7 @@ impl Allocation {
             let place = offset + at;
             if place.is_multiple_of(4) && bytes.len() - at >= 4 {
                 let word = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-                self.words[place / 4].store(u32::from_le_bytes(word), Relaxed);
+                self.store(place / 4, u32::from_le_bytes(word));
                 at += 4;
             } else {
                 self.store_part(place, 1, bytes[at].into());
@@ -309,10 +332,10 @@ impl Allocation {
         while at < bytes.len() {
             let place = offset + at;
             if place.is_multiple_of(4) && bytes.len() - at >= 4 {
-                bytes[at..at + 4].copy_from_slice(&self.words[place / 4].load(Relaxed).to_le_bytes());
+                bytes[at..at + 4].copy_from_slice(&self.word(place / 4).to_le_bytes());
                 at += 4;
             } else {
-                bytes[at] = (self.words[place / 4].load(Relaxed) >> (place % 4 * 8)) as u8;
+                bytes[at] = (self.word(place / 4) >> (place % 4 * 8)) as u8;
                 at += 1;
             }
         }
@@ -323,8 +346,8 @@ impl Allocation {
         let cell = &self.words[index];
         let mut old = cell.load(Relaxed);
         loop {
-            match cell.compare_exchange_weak(old, f(old), Relaxed, Relaxed) {
-                Ok(_) => return old,
+            match cell.compare_exchange_weak(old, !f(!old), Relaxed, Relaxed) {
+                Ok(_) => return !old,
                 Err(now) => old = now,
             }
         }

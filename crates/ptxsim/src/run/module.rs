@@ -140,7 +140,7 @@ impl Module {
     /// Every instruction is checked here: one that this crate does not have, or a modifier of it, is an error with its
     /// line, never a guess at launch time.
     pub fn parse(name: &str, text: &str) -> Result<Module, ParseError> {
-        Ok(Module::new(Arc::new(Image::parse(name, text)?)))
+        Module::new(Arc::new(Image::parse(name, text)?))
     }
 
     /// The same with its variables in `memory`, where the host can get at them by their addresses ([`Module::variables`]). Kernels
@@ -168,15 +168,16 @@ impl Module {
         self.image.variables.iter().filter(|v| v.constant).map(|v| v.bytes.len()).sum()
     }
 
-    /// A module with variables of its own.
-    pub(crate) fn new(image: Arc<Image>) -> Module {
+    /// A module with variables of its own. Errors: no room for them.
+    pub(crate) fn new(image: Arc<Image>) -> Result<Module, ParseError> {
         let place = |v: &Variable| {
-            let allocation = Allocation::new(v.address, v.bytes.len() as u64);
+            let allocation = Allocation::new(v.address, v.bytes.len() as u64)?;
             allocation.write(0, &v.bytes);
-            (allocation, v.constant)
+            Ok((allocation, v.constant))
         };
-        let globals = image.variables.iter().map(place).collect();
-        Module { image, globals }
+        let fail = |e: MemoryError| ParseError { name: image.name.clone(), line: 0, message: e.to_string() };
+        let globals = image.variables.iter().map(place).collect::<Result<_, _>>().map_err(fail)?;
+        Ok(Module { image, globals })
     }
 
     /// The name given to [`Module::parse`].

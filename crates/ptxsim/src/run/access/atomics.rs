@@ -1,7 +1,5 @@
 //! `atom` and `red` in global and shared memory, lane by lane in ascending order.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use crate::error::FaultKind;
 use crate::lower::op::{AtomKind, AtomOp, NONE, Regs};
 use crate::run::access::global::unwritten;
@@ -82,8 +80,8 @@ impl Block<'_> {
                         let (low, high) = (a.word(offset / 4), a.word(offset / 4 + 1));
                         let old = u64::from(low) | u64::from(high) << 32;
                         let new = combine(op, old, b, c);
-                        a.words(offset / 4, 1)[0].store(new as u32, Relaxed);
-                        a.words(offset / 4 + 1, 1)[0].store((new >> 32) as u32, Relaxed);
+                        a.store(offset / 4, new as u32);
+                        a.store(offset / 4 + 1, (new >> 32) as u32);
                         old
                     } else {
                         a.update(offset / 4, |old| combine(op, old.into(), b, c) as u32).into()

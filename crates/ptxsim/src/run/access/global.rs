@@ -1,11 +1,11 @@
 //! Loads and stores of global memory: ranges, alignment, unwritten bytes, sectors.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::AtomicU32;
 
 use crate::error::FaultKind;
 use crate::run::access::{Raw, lanes};
 use crate::run::exec::{Block, Outcome, trap};
-use crate::run::memory::Allocation;
+use crate::run::memory::{Allocation, get, set};
 use crate::run::trace::{Touch, Trace};
 
 impl Block<'_> {
@@ -156,7 +156,7 @@ pub fn unwritten<T>(lane: u32, address: u64, size: u32) -> Outcome<T> {
 fn copy_in<const N: usize>(cells: &[AtomicU32], raw: &mut Raw) {
     for (lane, cells) in cells.chunks_exact(N).enumerate().take(32) {
         for k in 0..N {
-            raw[k][lane] = cells[k].load(Relaxed);
+            raw[k][lane] = get(&cells[k]);
         }
     }
 }
@@ -171,7 +171,7 @@ fn load_lane(a: &Allocation, address: u64, lane: usize, size: u32, checks: bool,
         raw[0][lane] = a.word(offset / 4) >> (offset % 4 * 8);
     } else {
         for (k, cell) in a.words(offset / 4, size as usize / 4).iter().enumerate().take(4) {
-            raw[k][lane] = cell.load(Relaxed);
+            raw[k][lane] = get(cell);
         }
     }
     Ok(())
@@ -184,7 +184,7 @@ fn store_lane(a: &Allocation, address: u64, lane: usize, size: u32, raw: &Raw) {
         a.store_part(offset, size as usize, raw[0][lane]);
     } else {
         for (k, cell) in a.words(offset / 4, size as usize / 4).iter().enumerate().take(4) {
-            cell.store(raw[k][lane], Relaxed);
+            set(cell, raw[k][lane]);
         }
     }
 }
