@@ -5,7 +5,7 @@ use super::options::{Device, count, named, share};
 use super::progress;
 use crate::data::formula::{FAMILIES, Formula, sheet};
 use crate::model::Architecture;
-use crate::output::{FileKind, OurFolder, Outputs, beside, checkpoint_of, expect_new};
+use crate::output::{FileKind, OurFolder, Outputs, beside, checkpoint_of, expect_new, resume_or_force};
 use crate::pretrain::{self, Ended, Event, Line, Objective, Optimizer, Recipe, Settings};
 use crate::report::encode::png_rgb;
 use crate::{Error, Result};
@@ -37,7 +37,7 @@ pub struct Args {
     /// Consecutive layers; the dense objective has a head on each of them, the pooled one on the last
     #[arg(long, value_delimiter = ',', default_value = "2,3")]
     layers: Vec<usize>,
-    /// Side of the pictures in pixels, a multiple of 32 (with layers up to 2: of 16, with layer 4: of 64), at most 512
+    /// Side of the pictures in pixels, a multiple of 32 from 64 (with layers up to 2: of 16 from 32, with layer 4: of 64 from 128), at most 512
     #[arg(long, default_value_t = 96, value_name = "PIXELS")]
     image_size: usize,
     /// What the network is asked of a picture
@@ -148,7 +148,7 @@ pub fn run(args: &Args) -> Result<bool> {
     for (flag, path, kind) in &outputs {
         written = written.file(flag, path, *kind)?;
         if !args.resume && !args.force {
-            expect_new(flag, path, "--resume goes on from its checkpoint, --force replaces it")?;
+            expect_new(flag, path, resume_or_force(&args.out))?;
         }
     }
     if args.resume && !checkpoint_of(&args.out).exists() {

@@ -12,7 +12,7 @@ use crate::detector::provenance::{Calibration, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
 use crate::model::pretrained::{IMAGENET, Pretrained, usual_weights};
-use crate::output::{FileKind, Outputs, beside, checkpoint_of, expect_new, remove_checkpoint};
+use crate::output::{FileKind, Outputs, beside, checkpoint_of, expect_new, remove_checkpoint, resume_or_force};
 use crate::train;
 use crate::train::events::{Ended, Event, Losses};
 use crate::train::features::CacheKind;
@@ -170,7 +170,7 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
         written = written.file(flag, path, *kind)?;
         if !args.resume && !args.force {
             let advice = match detector.learning() {
-                Learning::Steps(_) => "--resume goes on from its checkpoint, --force replaces it",
+                Learning::Steps(_) => resume_or_force(&args.out),
                 Learning::Fit(_) => "--force replaces it",
             };
             expect_new(flag, path, advice)?;

@@ -219,6 +219,14 @@ pub fn expect_new(flag: &str, path: &Path, advice: &str) -> Result<()> {
     Ok(())
 }
 
+/// What [`expect_new`] advises of a run in steps that writes `file`.
+pub fn resume_or_force(file: &Path) -> &'static str {
+    match checkpoint_of(file).exists() {
+        true => "--resume goes on from its checkpoint, --force replaces it",
+        false => "--force replaces it",
+    }
+}
+
 /// A file beside another: `model.safetensors` has its log in `model.log.jsonl`.
 pub fn beside(file: &Path, extension: &str) -> PathBuf {
     if file.extension().is_some_and(|e| e == "safetensors") {

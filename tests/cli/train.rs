@@ -227,7 +227,9 @@ fn nothing_is_replaced_unasked() {
     // Weights, a picture, an earlier model.
     let flags = format!("--weights {} --force", text(&w));
     train(full(), &w, &flags).fails(2, &["w.safetensors", "--out would replace it"]);
-    train(full(), &w, "").fails(2, &["--out", "w.safetensors", "already there", "--force"]);
+    let run = train(full(), &w, "");
+    assert!(!run.err.contains("--resume"), "there is no checkpoint to go on from: {run:?}");
+    run.fails(2, &["--out", "w.safetensors", "already there", "--force"]);
     assert!(std::fs::read(&w).unwrap() == before);
     std::fs::create_dir(at("p")).unwrap();
     let picture = at("p/a.png");
