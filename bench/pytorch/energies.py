@@ -4,7 +4,7 @@
 
 DATA is as for strategies.py; a MODEL is a file of `ckaad train --strategy ckapatch` with layers 2,3 of resnet18, or of the reference's
 train_torch.py --save. REFERENCE is the folder of ckaad_torch.py, whose networks compute. One JSON line a model: per layer the mean energy
-of pictures to train on, normal and labelled ones (a thousandth of the highest positions left out: `most`), of what the auto-encoder makes of both, and of test
+of pictures to train on, normal and labelled ones (`most`: what one position in a thousand is above), of what the auto-encoder makes of both, and of test
 pictures: normal ones, anomalous ones where they are marked and beside.
 """
 
