@@ -37,6 +37,15 @@ pub struct Chosen {
     pub notes: Vec<String>,
 }
 
+/// The device of a name; none of `auto`.
+pub fn device(name: &str) -> Result<Option<Device>> {
+    if name == "auto" {
+        return Ok(None);
+    }
+    let unknown = |_| Error::Usage(format!("unknown device '{name}': expected auto, cpu, cuda, cuda:N or sim"));
+    name.parse().map(Some).map_err(unknown)
+}
+
 impl Request {
     /// Errors: a device that is not there (kind `Device`), numbers that it has not (`Usage`).
     pub fn choose(&self) -> Result<Chosen> {

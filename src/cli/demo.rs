@@ -136,7 +136,8 @@ pub fn run(args: &Args) -> Result<bool> {
     let mut scorer = Scorer::from_file(&model, 8, &backend, Gives::ScoresAndMaps)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let e = evaluate(&mut scorer, &set, model.config.threshold, ProDefinition::Exact, |done| {
-        bar.set_position(done as u64)
+        bar.set_position(done as u64);
+        Ok(())
     })?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();

@@ -6,19 +6,17 @@ use super::inputs::{
 };
 use super::message::plain;
 use super::options::{Device, Format, command_line, count, named, plural, print};
-use super::{path, progress};
+use super::progress;
 use crate::data::layout::{NORMAL, TestSet};
 use crate::detector::file::{Config, ModelFile};
-use crate::metrics::confusion::Confusion;
 use crate::output::{FileKind, Outputs};
-use crate::report::evaluation::{self, Head, Known, left_out, origin, warnings};
-use crate::score::evaluate::{Evaluation, Metrics, NoMask, ProDefinition, evaluate};
-use crate::score::normalization::Normalization;
+use crate::report::evaluation::{self, Head, Known, left_out, origin};
+use crate::report::json;
+use crate::score::evaluate::{Evaluation, NoMask, ProDefinition, evaluate};
 use crate::score::scorer::{Gives, Scorer};
 use crate::{Error, Result};
-use serde_json::{Value, json};
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Evaluate a model on pictures that are known to be normal or anomalous
 #[derive(clap::Args, Debug)]
@@ -110,7 +108,10 @@ pub fn run(args: &Args) -> Result<bool> {
     let mut scorer = Scorer::from_file(&model, args.batch_size, &backend, Gives::ScoresAndMaps)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let config = &model.config;
-    let e = evaluate(&mut scorer, &set, config.threshold, args.pro, |done| bar.set_position(done as u64))?;
+    let e = evaluate(&mut scorer, &set, config.threshold, args.pro, |done| {
+        bar.set_position(done as u64);
+        Ok(())
+    })?;
     bar.finish_and_clear();
     e.pictures.iter().for_each(|p| tell_warnings(p.image.path(), &p.shown));
     for reason in &left_out(&e) {
@@ -132,7 +133,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     print(&match args.format {
         Format::Table => table(&e, config, args.pro)?,
-        Format::Json => format!("{}\n", object(&e, &known, config, args)),
+        Format::Json => format!("{}\n", json::evaluation(&e, &known, config, args.pro, args.scores)),
     })?;
     let masks = e.without_mask(|why| matches!(why, NoMask::Unreadable(_)));
     Failed::in_evaluation(e.unreadable.len(), masks).expect_none("read")?;
@@ -158,78 +159,6 @@ fn tell_set(set: &TestSet, of_dataset: bool) {
         let missing = if normal { "anomalous" } else { "normal" };
         note!("ckaad: there are no {missing} pictures: {why}");
     }
-}
-
-/// Counts and rates of an operating point.
-fn rates(threshold: Option<f64>, c: &Confusion) -> Value {
-    json!({
-        "threshold": threshold,
-        "true_positives": c.true_positives, "false_negatives": c.false_negatives,
-        "false_positives": c.false_positives, "true_negatives": c.true_negatives,
-        "recall": c.recall(), "false_alarm_rate": c.false_alarm_rate(),
-        "precision": c.precision(), "accuracy": c.accuracy(),
-    })
-}
-
-fn numbers(e: &Evaluation, m: &Metrics) -> Value {
-    json!({
-        "operating_point": m.operating.as_ref().map(|c| rates(e.threshold, c)),
-        "image_auroc": m.image_auroc, "pixel_auroc": m.pixel_auroc, "aupro30": m.aupro30,
-        "best_f1": m.best.map(|b| b.f1), "best_f1_threshold": m.best.map(|b| b.threshold),
-        "best_f1_accuracy": m.best.map(|b| b.accuracy),
-    })
-}
-
-fn object(e: &Evaluation, known: &Known, config: &Config, args: &Args) -> Value {
-    let mut object = numbers(e, &e.overall);
-    let per_type = e.per_type.iter().map(|(kind, count, m)| {
-        let mut value = numbers(e, m);
-        value["images"] = (*count).into();
-        (kind.clone(), value)
-    });
-    object["per_type"] = Value::Object(per_type.collect());
-    if let Some(average) = e.average() {
-        let per_category = e.per_category.iter().map(|(name, _, m)| (name.clone(), numbers(e, m)));
-        object["per_category"] = Value::Object(per_category.collect());
-        object["average"] = json!({
-            "image_auroc": average.image_auroc, "pixel_auroc": average.pixel_auroc, "aupro30": average.aupro30,
-            "best_f1": average.best_f1,
-        });
-    }
-    object["threshold"] = e.threshold.into();
-    object["pictures"] = json!({
-        "normal": e.count(false), "anomalous": e.count(true),
-        "unreadable": e.unreadable.len(),
-        "without_mask": e.without_mask(|why| *why == NoMask::Missing),
-        "empty_mask": e.without_mask(|why| *why == NoMask::Empty),
-        "unreadable_mask": e.without_mask(|why| matches!(why, NoMask::Unreadable(_))),
-    });
-    object["left_out"] = left_out(e).into();
-    let warning = |(path, warning): (&Path, &str)| {
-        let mut object = path::object(path);
-        object["warning"] = warning.into();
-        object
-    };
-    object["warnings"] = warnings(e).into_iter().map(warning).collect();
-    for (key, paths) in [("trained_on", &known.trained_on), ("calibrated_on", &known.calibrated_on)] {
-        object[key] = paths.iter().map(|p| path::object(p)).collect();
-    }
-    object["ms_per_image"] = e.ms_per_image.into();
-    object["pro_definition"] = args.pro.describe().into();
-    if args.scores {
-        let normalization = Normalization::new(e.threshold, config.calibration.as_ref());
-        let one = |p: &crate::score::evaluate::Judged| {
-            let mut object = json!({
-                "type": p.image.kind, "anomalous": p.image.anomalous, "score": p.score,
-                "score_normalized": normalization.map(|n| n.of(p.score)),
-                "called_anomalous": e.threshold.map(|t| p.score >= t), "truth": p.truth.name(),
-            });
-            path::put(&mut object, "path", p.image.path());
-            object
-        };
-        object["scores"] = e.pictures.iter().map(one).collect();
-    }
-    object
 }
 
 /// `91.1 %`, or a dash.

@@ -32,7 +32,6 @@ mod inputs;
 mod log_file;
 mod message;
 mod options;
-mod path;
 mod plan;
 mod pretrain;
 mod progress;

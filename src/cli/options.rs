@@ -1,7 +1,7 @@
 //! Arguments that several commands share, and the checks on them.
 
 use super::verbosity;
-use crate::backend::{Chosen, Measurements, Request};
+use crate::backend::{self, Chosen, Measurements, Request};
 use crate::bench::roofline::Card;
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::toolkit::cuda::Number;
@@ -17,52 +17,24 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Device {
     /// auto (a GPU if there is one), cpu, cuda, cuda:N, or sim (the GPU's kernels emulated and checked; slow)
-    #[arg(long = "device", default_value = "auto", value_name = "DEVICE", value_parser = device)]
+    #[arg(long = "device", default_value = "auto", value_name = "DEVICE", value_parser = backend::device)]
     choice: Choice,
     /// What tensors are kept in and products computed in [default: f32 on the CPU, tf32 elsewhere]
-    #[arg(long, value_enum)]
-    precision: Option<Precision>,
+    #[arg(long, value_parser = named(Number::NAMES, Number::find))]
+    precision: Option<Number>,
     /// What `ckaad tune` measured, or `off` [default: its file for this GPU and driver, if there is one]
     #[arg(long, value_name = "FILE|off")]
     tuning: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Choice {
-    Auto,
-    Device(engine::Device),
-}
-
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Precision {
-    F32,
-    /// f32 kept, products on tensor cores with 10 fraction bits
-    Tf32,
-    Bf16,
-    /// To score only
-    F16,
-}
-
-fn device(text: &str) -> std::result::Result<Choice, String> {
-    if text == "auto" {
-        return Ok(Choice::Auto);
-    }
-    text.parse().map(Choice::Device).map_err(|_| "expected auto, cpu, cuda, cuda:N or sim".into())
-}
+/// A device, or none for `auto`.
+type Choice = Option<engine::Device>;
 
 impl Device {
     pub fn request(&self) -> Request {
         Request {
-            device: match self.choice {
-                Choice::Auto => None,
-                Choice::Device(device) => Some(device),
-            },
-            number: self.precision.map(|p| match p {
-                Precision::F32 => Number::F32,
-                Precision::Tf32 => Number::Tf32,
-                Precision::Bf16 => Number::Bf16,
-                Precision::F16 => Number::F16,
-            }),
+            device: self.choice,
+            number: self.precision,
             tuning: match &self.tuning {
                 None => Measurements::Default,
                 Some(off) if off.as_os_str() == "off" => Measurements::Off,

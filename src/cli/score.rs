@@ -3,12 +3,13 @@
 use super::inputs::{Failed, Inputs, tell_hard_links, tell_passed_over, tell_warnings};
 use super::message::{ALARM, plain};
 use super::options::{Device, command_line, count, print, print_colored, tell_device};
-use super::{path, progress};
+use super::progress;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
 use crate::output::{FileKind, Outputs};
 use crate::report::files::{self, MapFiles, Written};
 use crate::report::heatmap::Scale;
+use crate::report::json::path;
 use crate::report::scored::ScoredReport;
 use crate::score::normalization::Normalization;
 use crate::score::pipeline::{self, Outcome, Wanted};

@@ -3,7 +3,7 @@
 use super::detector::DetectorArgs;
 use super::message::plain;
 use super::options::{Device, Format, Networks, count, print};
-use super::{path, progress};
+use super::progress;
 use crate::backend::{Measurements, read_tuning};
 use crate::bench::workload::{Kind, Workload};
 use crate::detector::Learning;
@@ -11,6 +11,7 @@ use crate::engine::device::Backend;
 use crate::engine::device::tune::{self, Outcome, Work};
 use crate::engine::toolkit::cuda::{Choices, Number, Tuned};
 use crate::output::write_atomically;
+use crate::report::json::path;
 use crate::{Error, Result};
 use std::fmt::Write as _;
 use std::path::Path;

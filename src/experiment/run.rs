@@ -291,13 +291,13 @@ impl Runner<'_> {
         let pro = self.experiment.pro()?;
         let (mut threshold, mut config) = (None, model.config.clone());
         if !validation.is_empty() {
-            let e = evaluate(&mut scorer, &of_samples(validation), None, pro, |_| ())?;
+            let e = evaluate(&mut scorer, &of_samples(validation), None, pro, |_| Ok(()))?;
             threshold = e.overall.best.map(|b| b.threshold);
             config.calibrated_on = e.pictures.iter().filter_map(|p| p.digest).collect();
         }
         let mut results = Vec::new();
         for category in &cell.categories {
-            let e = evaluate(&mut scorer, dataset.test(category)?, threshold, pro, |_| ())?;
+            let e = evaluate(&mut scorer, dataset.test(category)?, threshold, pro, |_| Ok(()))?;
             for reason in &e.unreadable {
                 (self.tell)(Progress::Warning(&format!("{}: left out: {reason}", cell.describe())));
             }

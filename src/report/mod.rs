@@ -1,4 +1,4 @@
-//! Heat maps, map files and the HTML report.
+//! Heat maps, map files, numbers as JSON and the HTML report.
 
 pub mod encode;
 pub mod evaluation;
@@ -6,5 +6,6 @@ pub mod files;
 mod font;
 pub mod heatmap;
 pub mod html;
+pub mod json;
 pub mod maps;
 pub mod scored;

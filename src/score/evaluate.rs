@@ -177,13 +177,14 @@ impl Evaluation {
 }
 
 /// Scores every test picture and compares with labels and masks. Pictures that cannot be read are left out, those without a
-/// usable mask count in image metrics only. `threshold` is the model's; `progress` hears how many pictures are done.
+/// usable mask count in image metrics only. `threshold` is the model's; `progress` hears how many pictures are done, and ends the work
+/// by an error.
 pub fn evaluate(
     scorer: &mut Scorer,
     set: &TestSet,
     threshold: Option<f64>,
     pro: ProDefinition,
-    mut progress: impl FnMut(usize),
+    mut progress: impl FnMut(usize) -> Result<()>,
 ) -> Result<Evaluation> {
     let size = scorer.image_size();
     let (mut scored, mut unreadable, mut done) = (Vec::new(), Vec::new(), 0);
@@ -200,7 +201,7 @@ pub fn evaluate(
         |outcome| {
             let image = images.next().cloned();
             done += 1;
-            progress(done);
+            progress(done)?;
             match (outcome.result, image) {
                 (Ok((loaded, result)), Some(image)) => scored.push((image, loaded, result)),
                 (Err(e), _) => unreadable.push(e),

@@ -10,9 +10,11 @@ mod guard;
 mod jpeg;
 mod mask;
 mod orientation;
+mod samples;
 mod tiff;
 
 pub use mask::{load_mask, marked_pixels, marks_any};
+pub use samples::Samples;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -54,6 +56,11 @@ pub enum Source {
         name: String,
         bytes: Arc<[u8]>,
     },
+    /// A picture that is decoded already, with the name that errors and results give it.
+    Decoded {
+        name: String,
+        picture: Arc<Picture>,
+    },
     /// Samples within a file of many pictures, read when they are wanted: 8-bit planes of red, green and blue.
     Planes {
         /// The file's path and the picture's place in it, as `data_batch_1.bin#17`.
@@ -71,7 +78,7 @@ impl Source {
     pub fn path(&self) -> &Path {
         match self {
             Source::Path(path) => path,
-            Source::Bytes { name, .. } => Path::new(name),
+            Source::Bytes { name, .. } | Source::Decoded { name, .. } => Path::new(name),
             Source::Planes { name, .. } => name,
         }
     }
@@ -80,7 +87,7 @@ impl Source {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Source::Path(path) => Some(path),
-            Source::Bytes { .. } => None,
+            Source::Bytes { .. } | Source::Decoded { .. } => None,
             Source::Planes { file, .. } => Some(file),
         }
     }
@@ -101,6 +108,7 @@ impl Source {
                 let rgb = (0..plane).flat_map(|i| [bytes[i], bytes[plane + i], bytes[2 * plane + i]]).collect();
                 Ok(Picture::new(*width, *height, rgb))
             }
+            Source::Decoded { picture, .. } => Ok(Picture::clone(picture)),
             _ => Picture::decode(bytes).map_err(|e| e.within(self.path().display())),
         }
     }
@@ -110,15 +118,17 @@ impl Source {
         Ok(match self {
             Source::Path(path) => std::fs::metadata(path)?.len(),
             Source::Bytes { bytes, .. } => bytes.len() as u64,
+            Source::Decoded { picture, .. } => picture.rgb.len() as u64,
             Source::Planes { width, height, .. } => (width * height * 3) as u64,
         })
     }
 
-    /// The undecoded file, or part of one.
+    /// The undecoded file, or part of one; of a decoded picture its pixels.
     pub fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         match self {
             Source::Path(path) => read_file(path).map(Cow::Owned),
             Source::Bytes { bytes, .. } => Ok(Cow::Borrowed(bytes)),
+            Source::Decoded { picture, .. } => Ok(Cow::Borrowed(&picture.rgb)),
             Source::Planes { name, file, at, width, height } => {
                 let mut bytes = vec![0; width * height * 3];
                 let read = File::open(file).and_then(|mut f| {

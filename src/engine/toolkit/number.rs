@@ -1,6 +1,7 @@
 //! The kinds of numbers that programs compute in.
 
 use crate::engine::tensor::DType;
+use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -18,6 +19,24 @@ pub enum Number {
 }
 
 impl Number {
+    /// Names, each with a line of help.
+    pub const NAMES: &[(&str, &str)] = &[
+        ("f32", "f32 throughout"),
+        ("tf32", "f32 kept, products on tensor cores with 10 fraction bits"),
+        ("bf16", "bf16 throughout"),
+        ("f16", "To score only"),
+    ];
+
+    pub fn find(name: &str) -> Result<Self> {
+        match name {
+            "f32" => Ok(Number::F32),
+            "tf32" => Ok(Number::Tf32),
+            "bf16" => Ok(Number::Bf16),
+            "f16" => Ok(Number::F16),
+            _ => Err(Error::Usage(format!("unknown precision '{name}': expected f32, tf32, bf16 or f16"))),
+        }
+    }
+
     /// The type tensors are kept in.
     pub fn storage(self) -> DType {
         match self {
