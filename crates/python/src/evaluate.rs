@@ -1,0 +1,101 @@
+//! Evaluations, with the numbers of `ckaad eval --format json`.
+
+use super::detector::Detector;
+use super::errors::{UsageError, exception};
+use super::pictures;
+use ckaad::Error;
+use ckaad::data::layout::{Dataset, Layout, Options, Sample, TestSet};
+use ckaad::report::evaluation::Known;
+use ckaad::report::json;
+use ckaad::score::evaluate::{ProDefinition, evaluate};
+use pyo3::prelude::*;
+use std::path::PathBuf;
+
+/// Which pictures: a dataset, or normal and anomalous ones.
+pub struct Pictures<'a, 'py> {
+    pub data: Option<PathBuf>,
+    pub normal: Option<Bound<'py, PyAny>>,
+    pub anomalous: Option<Bound<'py, PyAny>>,
+    pub masks: Option<PathBuf>,
+    pub category: Option<String>,
+    pub layout: Option<&'a str>,
+    pub normal_class: Option<String>,
+}
+
+pub fn run<'py>(
+    py: Python<'py>,
+    detector: &Detector,
+    pictures: &Pictures<'_, 'py>,
+    pro: &str,
+    scores: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    if !detector.gives_maps() {
+        return Err(UsageError::new_err(
+            "a detector that was loaded with maps=False cannot be evaluated: load it with maps",
+        ));
+    }
+    let pro = ProDefinition::find(pro).map_err(exception)?;
+    let set = set(pictures)?;
+    let config = &detector.config;
+    let mut interrupt = None;
+    let evaluated = py.detach(|| {
+        let heard = |_| {
+            let signals = Python::attach(|py| py.check_signals());
+            signals.map_err(|e| {
+                interrupt = Some(e);
+                Error::Cancelled
+            })
+        };
+        let e = evaluate(&mut *detector.scorer()?, &set, config.threshold, pro, heard)?;
+        Ok(json::evaluation(&e, &Known::new(config, &e), config, pro, scores).to_string())
+    });
+    let text = evaluated.map_err(|e| interrupt.take().unwrap_or_else(|| exception(e)))?;
+    object(py, &text)
+}
+
+/// JSON as Python's dictionaries.
+pub fn object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("json")?.call_method1("loads", (text,))
+}
+
+fn set(given: &Pictures) -> PyResult<TestSet> {
+    match (&given.data, &given.normal, &given.anomalous) {
+        (Some(root), None, None) if given.masks.is_none() => {
+            let layout = given.layout.map(Layout::find).transpose().map_err(exception)?;
+            let options = Options { normal: given.normal_class.iter().cloned().collect() };
+            let dataset = Dataset::open(root, layout, &options).map_err(exception)?;
+            let names: Vec<String> = given.category.iter().cloned().collect();
+            let mut categories = dataset.categories(&names).map_err(exception)?;
+            let set = match categories.len() {
+                1 => categories.remove(0).test,
+                _ => TestSet::of_categories(categories.into_iter().map(|c| (c.name, c.test)).collect()),
+            };
+            set.map_err(exception)
+        }
+        (None, normal, anomalous) if normal.is_some() || anomalous.is_some() => {
+            let folder = |given: &Option<Bound<PyAny>>| given.as_ref().and_then(pictures::folder);
+            let [normals, anomalies] = [folder(normal), folder(anomalous)];
+            if normals.is_some() == normal.is_some() && anomalies.is_some() == anomalous.is_some() {
+                let masks = given.masks.as_deref();
+                return TestSet::of_folders(normals.as_deref(), anomalies.as_deref(), masks).map_err(exception);
+            }
+            if given.masks.is_some() {
+                return Err(UsageError::new_err("masks: of folders of pictures only"));
+            }
+            let mut set = TestSet::default();
+            for (given, anomalous) in [(normal, false), (anomalous, true)] {
+                set.images.extend(samples(given.as_ref(), anomalous)?);
+            }
+            Ok(set)
+        }
+        _ => Err(UsageError::new_err("which pictures? data=DIR, or normal=, anomalous= or both (with masks=DIR)")),
+    }
+}
+
+/// Pictures of one kind, from a folder or a list.
+pub fn samples(given: Option<&Bound<PyAny>>, anomalous: bool) -> PyResult<Vec<Sample>> {
+    let Some(given) = given else { return Ok(vec![]) };
+    let kind = if anomalous { "anomalous" } else { "good" };
+    let sources = pictures::all(given)?;
+    Ok(sources.into_iter().map(|source| Sample::new(source, kind, anomalous)).collect())
+}

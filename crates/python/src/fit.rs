@@ -1,0 +1,225 @@
+//! Training: what is asked for in Python's words, and what is told while it goes on.
+
+use super::detector::{Asked, Detector};
+use super::errors::{UsageError, exception};
+use super::evaluate::samples;
+use super::threshold::expect_share;
+use ckaad::Error;
+use ckaad::data::layout::TrainSet;
+use ckaad::model::TensorSource;
+use ckaad::model::pretrained::{Pretrained, usual_weights};
+use ckaad::output::{FileKind, Outputs, checkpoint_of, expect_new, remove_checkpoint};
+use ckaad::train::events::{Ended, Event};
+use ckaad::train::features::CacheKind;
+use ckaad::train::settings::{Calibrate, Settings};
+use ckaad::train::setup::{Setup, expect_known};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+/// Where the model file goes; nowhere if it is to be forgotten with the detector.
+pub struct Place {
+    pub out: Option<PathBuf>,
+    pub overwrite: bool,
+    pub resume: bool,
+}
+
+/// Epochs between checkpoints, as of `ckaad train`.
+const CHECKPOINT_EVERY: usize = 10;
+/// Of decoded pictures, and again of features, in memory, as of `ckaad train`.
+const BUDGET: usize = 2048 * 1_000_000;
+/// How often Ctrl-C is looked for.
+const HEARD_EVERY: Duration = Duration::from_millis(50);
+
+/// What the keyword arguments say beside a [`Setup`].
+struct Beside {
+    weights: Option<String>,
+    seed: u64,
+    holdout: Option<f64>,
+    folds: Option<usize>,
+    max_false_alarms: f64,
+}
+
+const BESIDE: [&str; 5] = ["weights", "seed", "holdout", "folds", "max_false_alarms"];
+
+/// Takes the keyword arguments apart.
+fn settings(py: Python, given: Option<&Bound<PyDict>>) -> PyResult<(Setup, Beside)> {
+    let given = given.map_or_else(|| PyDict::new(py), |given| given.clone());
+    let names: Vec<String> = Setup::names().iter().map(|name| name.replace('-', "_")).collect();
+    let known: Vec<&str> = names.iter().map(String::as_str).chain(BESIDE).collect();
+    let of_setup = PyDict::new(py);
+    for (name, value) in &given {
+        let name: String = name.extract()?;
+        expect_known(&name, &known, "fit").map_err(|e| PyTypeError::new_err(e.to_string()))?;
+        if !BESIDE.contains(&name.as_str()) && !value.is_none() {
+            of_setup.set_item(name.replace('_', "-"), value)?;
+        }
+    }
+    let text: String = py.import("json")?.call_method1("dumps", (of_setup,))?.extract()?;
+    let setup = serde_json::from_str(&text).map_err(|e| PyTypeError::new_err(format!("fit: {e}")))?;
+    let value = |name: &str| given.get_item(name).map(|value| value.filter(|v| !v.is_none()));
+    let beside = Beside {
+        weights: value("weights")?.map(|v| v.str()?.extract()).transpose()?,
+        seed: value("seed")?.map_or(Ok(0), |v| v.extract())?,
+        holdout: value("holdout")?.map(|v| v.extract()).transpose()?,
+        folds: value("folds")?.map(|v| v.extract()).transpose()?,
+        max_false_alarms: value("max_false_alarms")?.map_or(Ok(0.02), |v| v.extract())?,
+    };
+    beside.holdout.into_iter().chain([beside.max_false_alarms]).try_for_each(expect_share)?;
+    if beside.holdout.is_some() && beside.folds.is_some() {
+        return Err(UsageError::new_err("holdout and folds: the threshold is set by one of them"));
+    }
+    Ok((setup, beside))
+}
+
+/// What is told, by itself: events lend.
+enum Told {
+    Warning(String),
+    Progress { stage: &'static str, done: usize, of: usize, losses: Vec<(&'static str, f64)> },
+}
+
+fn told(event: Event, epochs: usize) -> Option<Told> {
+    let progress = |stage, done, of| Some(Told::Progress { stage, done, of, losses: vec![] });
+    match event {
+        Event::Warning(text) => Some(Told::Warning(text.into())),
+        Event::Decoded(done, of) => progress("pictures", done, of),
+        Event::Features(done, of) => progress("features", done, of),
+        Event::Fitting(stage, done, of) => progress(stage, done, of),
+        Event::Fold { fold, folds, done, of } => progress("validation", (fold - 1) * of + done, folds * of),
+        Event::Step { epoch, step, steps, losses } => Some(Told::Progress {
+            stage: "training",
+            done: (epoch - 1) * steps + step,
+            of: epochs * steps,
+            losses: losses.names.iter().copied().zip(losses.values.iter().copied()).collect(),
+        }),
+        Event::Data { .. } | Event::Start { .. } | Event::Epoch(_) => None,
+    }
+}
+
+/// Trains, and opens what was trained.
+pub fn run(
+    py: Python,
+    (normal, anomalous): (&Bound<PyAny>, Option<&Bound<PyAny>>),
+    place: Place,
+    progress: Option<&Bound<PyAny>>,
+    asked: Asked,
+    given: Option<&Bound<PyDict>>,
+) -> PyResult<Detector> {
+    let (setup, beside) = settings(py, given)?;
+    let set =
+        TrainSet { good: samples(Some(normal), false)?, anomalous: samples(anomalous, true)?, ..Default::default() };
+    if set.good.is_empty() {
+        return Err(UsageError::new_err("fit: no normal picture was given"));
+    }
+    let (detector, architecture) = (setup.detector().map_err(exception)?, setup.architecture().map_err(exception)?);
+    let named = beside.weights.as_deref().unwrap_or(usual_weights(&architecture));
+    let weights = Pretrained::open(named, &architecture, beside.seed).map_err(exception)?;
+    let backend = asked.request()?.choose_to_train().map_err(exception)?.backend;
+    let folder = tempfile::tempdir().map_err(|e| exception(Error::io(std::env::temp_dir(), e)))?;
+    let out = place.out.clone().unwrap_or_else(|| folder.path().join("model.safetensors"));
+    expect_place(&out, &place, &set, &weights).map_err(exception)?;
+    let calibrate = match (beside.folds, beside.holdout) {
+        (Some(folds), _) => Calibrate::CrossValidation { folds },
+        (None, Some(share)) => Calibrate::HoldOut(share),
+        (None, None) => Calibrate::usual(detector.learning(), set.good.len()),
+    };
+    let settings = Settings {
+        detector,
+        architecture,
+        backend,
+        epochs: setup.epochs(),
+        batch: setup.batch_size(),
+        seed: beside.seed,
+        shuffle: true,
+        calibrate,
+        quantile: 1.0 - beside.max_false_alarms,
+        cache: CacheKind::Auto,
+        budget: BUDGET,
+        checkpoint_every: if place.out.is_some() { CHECKPOINT_EVERY } else { 0 },
+        resume: place.resume,
+        out: out.clone(),
+        weights: weights.describe(),
+        normal_class: None,
+    };
+    match train(py, &settings, set, &weights, progress)? {
+        Ended::Finished { .. } => Detector::open(py, &out, asked),
+        Ended::Interrupted { .. } => Err(PyKeyboardInterrupt::new_err("interrupted")),
+    }
+}
+
+/// Refuses to write over what is there, or is read.
+fn expect_place(out: &Path, place: &Place, set: &TrainSet, weights: &Pretrained) -> ckaad::Result<()> {
+    let mut outputs = Outputs::default();
+    for path in [out.to_path_buf(), checkpoint_of(out)] {
+        outputs = outputs.file("out", &path, FileKind::Tensors)?;
+        if !place.overwrite && !place.resume {
+            expect_new("out", &path, "resume=True goes on from its checkpoint, overwrite=True replaces it")?;
+        }
+    }
+    weights.file().map_or(Ok(()), |file| outputs.expect_apart(file))?;
+    let mut files = set.good.iter().chain(&set.anomalous).filter_map(|sample| sample.source.file());
+    files.try_for_each(|file| outputs.expect_apart(file))?;
+    if place.overwrite { remove_checkpoint(out) } else { Ok(()) }
+}
+
+/// Trains on a thread of its own, while this one tells what is told and hears Ctrl-C: callbacks run on the thread that called.
+fn train(
+    py: Python,
+    settings: &Settings,
+    set: TrainSet,
+    weights: &Pretrained,
+    progress: Option<&Bound<PyAny>>,
+) -> PyResult<Ended> {
+    let stop = AtomicBool::new(false);
+    let (send, receive) = mpsc::channel::<Told>();
+    // Lent to what runs without the interpreter's lock.
+    let receive = Mutex::new(receive);
+    let warnings = py.import("warnings")?;
+    std::thread::scope(|scope| {
+        let stop = &stop;
+        let work = scope.spawn(move || {
+            let tell = |event: Event| {
+                if let Some(told) = told(event, settings.epochs) {
+                    // Whoever listens is there until this thread ends.
+                    let _ = send.send(told);
+                }
+            };
+            ckaad::train::run(settings, set, weights, &tell, stop)
+        });
+        let mut failed: Option<PyErr> = None;
+        loop {
+            let told = py.detach(|| match receive.lock() {
+                Ok(receive) => receive.recv_timeout(HEARD_EVERY),
+                Err(_) => Err(RecvTimeoutError::Disconnected),
+            });
+            let heard = match told {
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Ok(_) if failed.is_some() => continue,
+                Ok(Told::Warning(text)) => warnings.call_method1("warn", (text,)).map(|_| ()),
+                Ok(Told::Progress { stage, done, of, losses }) => match progress {
+                    Some(progress) => {
+                        let losses: std::collections::BTreeMap<_, _> = losses.into_iter().collect();
+                        progress.call1((stage, done, of, losses)).map(|_| ())
+                    }
+                    None => Ok(()),
+                },
+            };
+            if let Err(e) = heard.and_then(|()| py.check_signals()) {
+                stop.store(true, Ordering::Relaxed);
+                failed.get_or_insert(e);
+            }
+        }
+        let ended = py.detach(|| work.join());
+        match (failed, ended) {
+            (Some(e), _) => Err(e),
+            (None, Ok(ended)) => ended.map_err(exception),
+            (None, Err(_)) => Err(exception(Error::Device("training failed unexpectedly; please report it".into()))),
+        }
+    })
+}

@@ -1,0 +1,34 @@
+//! The module `ckaad._ckaad`: what `python/ckaad` shows of the engine. Nothing is computed here; pictures, settings and results are
+//! brought from Python's types to the library's and back.
+
+mod detector;
+mod errors;
+mod evaluate;
+mod fit;
+mod pictures;
+mod process;
+mod scored;
+mod threshold;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+mod _ckaad {
+    use super::*;
+
+    #[pymodule_export]
+    use super::detector::{Detector, restore};
+    #[pymodule_export]
+    use super::pictures::list_pictures;
+    #[pymodule_export]
+    use super::process::set_threads;
+    #[pymodule_export]
+    use super::scored::{Region, Scored};
+    #[pymodule_export]
+    use super::threshold::Threshold;
+
+    #[pymodule_init]
+    fn version(module: &Bound<PyModule>) -> PyResult<()> {
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}

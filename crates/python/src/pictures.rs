@@ -1,0 +1,88 @@
+//! Pictures as Python has them.
+
+use super::errors::{DataError, exception};
+use ckaad::data::image::{Picture, Samples, Source};
+use ckaad::data::layout::TrainSet;
+use numpy::{PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyString};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// One picture or several; of each where it comes from, or why it is none.
+pub struct Given {
+    pub sources: Vec<PyResult<Source>>,
+    pub several: bool,
+}
+
+/// What `ckaad._pictures` makes of `images`: paths, bytes and arrays of uint8 or uint16.
+pub fn given(images: &Bound<PyAny>) -> PyResult<Given> {
+    let py = images.py();
+    let plain = py.import("ckaad._pictures")?.call_method1("plain", (images,))?;
+    let (all, several): (Vec<Bound<PyAny>>, bool) = plain.extract()?;
+    let sources = all.iter().enumerate().map(|(i, one)| source(format!("image {i}"), one)).collect();
+    Ok(Given { sources, several })
+}
+
+fn source(name: String, one: &Bound<PyAny>) -> PyResult<Source> {
+    if one.is_instance_of::<PyString>() {
+        Ok(Source::Path(one.extract()?))
+    } else if let Ok(bytes) = one.cast::<PyBytes>() {
+        Ok(Source::Bytes { name, bytes: bytes.as_bytes().into() })
+    } else if let Ok(array) = one.cast::<PyUntypedArray>() {
+        let picture = picture(array).map_err(|e| named(one.py(), &name, e))?;
+        Ok(Source::Decoded { name, picture: Arc::new(picture) })
+    } else {
+        // An exception in the place of a picture.
+        Err(PyErr::from_value(one.clone()))
+    }
+}
+
+fn named(py: Python, name: &str, error: PyErr) -> PyErr {
+    DataError::new_err(format!("{name}: {}", error.value(py)))
+}
+
+fn picture(array: &Bound<PyUntypedArray>) -> PyResult<Picture> {
+    let [height, width, channels] = array.shape() else {
+        return Err(DataError::new_err("expected an array of three dimensions"));
+    };
+    let samples = if let Ok(bytes) = array.extract::<PyReadonlyArrayDyn<u8>>() {
+        Samples::Bits8(values(&bytes))
+    } else if let Ok(words) = array.extract::<PyReadonlyArrayDyn<u16>>() {
+        Samples::Bits16(values(&words))
+    } else {
+        return Err(PyTypeError::new_err("expected an array of uint8 or uint16"));
+    };
+    Picture::of_samples(samples, (*width, *height), *channels).map_err(exception)
+}
+
+/// Rows first, whatever the order in memory.
+fn values<T: numpy::Element + Copy>(array: &PyReadonlyArrayDyn<T>) -> Vec<T> {
+    // A slice is there of columns first, too.
+    match array.as_slice() {
+        Ok(slice) if array.is_c_contiguous() => slice.to_vec(),
+        _ => array.as_array().iter().copied().collect(),
+    }
+}
+
+/// The folder that is named, if one is.
+pub fn folder(given: &Bound<PyAny>) -> Option<PathBuf> {
+    given.extract().ok().filter(|path: &PathBuf| path.is_dir())
+}
+
+/// The pictures in a folder, or of a list; the first that is none is an error.
+pub fn all(given: &Bound<PyAny>) -> PyResult<Vec<Source>> {
+    match folder(given) {
+        Some(folder) => Ok(list_pictures(folder)?.into_iter().map(Source::Path).collect()),
+        None => self::given(given)?.sources.into_iter().collect(),
+    }
+}
+
+/// The pictures in a folder and the folders below it, sorted by name, as `ckaad score` takes them: without hidden files, masks, and
+/// heat maps that ckaad wrote.
+#[pyfunction]
+pub fn list_pictures(folder: PathBuf) -> PyResult<Vec<PathBuf>> {
+    let set = TrainSet::of_folders(&folder, None, None).map_err(exception)?;
+    Ok(set.good.into_iter().map(|sample| sample.path().to_path_buf()).collect())
+}

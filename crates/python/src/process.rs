@@ -1,0 +1,32 @@
+//! The threads that compute, which belong to one process.
+
+use super::errors::{DeviceError, UsageError};
+use pyo3::prelude::*;
+use std::sync::OnceLock;
+
+static STARTED: OnceLock<u32> = OnceLock::new();
+
+/// Refuses a process that was forked from one whose threads had started: they are not there, and waiting for them would never end.
+pub fn expect_own_threads() -> PyResult<()> {
+    let own = std::process::id();
+    let started = *STARTED.get_or_init(|| own);
+    if started == own {
+        return Ok(());
+    }
+    Err(DeviceError::new_err(format!(
+        "process {own} was forked from process {started} after that had begun to compute, and has none of its threads: start processes \
+         with the method 'spawn', or fork before ckaad is used"
+    )))
+}
+
+/// Compute on `count` CPU threads, of all processors where nobody asks. Before anything else is done, or it is too late (UsageError).
+#[pyfunction]
+pub fn set_threads(count: usize) -> PyResult<()> {
+    if !(1..=1024).contains(&count) {
+        return Err(UsageError::new_err(format!("{count} threads: expected 1 to 1024")));
+    }
+    let built = rayon::ThreadPoolBuilder::new().num_threads(count).build_global();
+    built.map_err(|_| {
+        UsageError::new_err("the threads have started already: set their number before anything is computed")
+    })
+}

@@ -1,0 +1,77 @@
+"""Evaluations have the numbers of `ckaad eval`, and of scikit-learn."""
+
+import json
+
+import pytest
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
+
+import ckaad
+from conftest import ckaad as command
+
+np = pytest.importorskip("numpy")
+
+
+@pytest.fixture(scope="module")
+def detector(model):
+    return ckaad.Detector.load(model, "cpu", batch_size=8)
+
+
+def without_time(found):
+    return {k: v for k, v in found.items() if k != "ms_per_image"}
+
+
+def test_equal_numbers(detector, model, data):
+    printed = command("eval", "--device", "cpu", "--model", model, "--data", data, "--format", "json", "--scores")
+    found = detector.evaluate(data, scores=True)
+    assert without_time(found) == without_time(json.loads(printed))
+    labels = [s["anomalous"] for s in found["scores"]]
+    scores = [s["score"] for s in found["scores"]]
+    assert found["image_auroc"] == pytest.approx(roc_auc_score(labels, scores), rel=1e-12)
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    assert found["best_f1"] == pytest.approx(np.max(2 * precision * recall / (precision + recall)), rel=1e-12)
+    assert 0 < average_precision_score(labels, scores) <= 1
+    assert found["pixel_auroc"] is not None and found["aupro30"] is not None
+
+
+def test_folders_and_lists(detector, data):
+    of_data = detector.evaluate(data)
+    folders = detector.evaluate(normal=data / "test/good", anomalous=data / "test/hole", masks=data / "ground_truth/hole")
+    assert (folders["image_auroc"], folders["pixel_auroc"]) == (of_data["image_auroc"], of_data["pixel_auroc"])
+    lists = detector.evaluate(normal=ckaad.list_pictures(data / "test/good"), anomalous=[str(data / "test/hole/00.png")])
+    assert lists["pictures"]["anomalous"] == 1 and lists["pixel_auroc"] is None
+
+
+def test_wrong_use(detector, model, data):
+    with pytest.raises(ckaad.UsageError, match="which pictures"):
+        detector.evaluate()
+    with pytest.raises(ckaad.UsageError, match="which pictures"):
+        detector.evaluate(data, normal=data)
+    with pytest.raises(ckaad.UsageError, match="maps=False"):
+        ckaad.Detector.load(model, "cpu", maps=False).evaluate(data)
+    with pytest.raises(ckaad.CkaadError, match="nowhere"):
+        detector.evaluate("nowhere")
+
+
+def test_thresholds(detector, data):
+    normal = detector.score(ckaad.list_pictures(data / "test/good"))
+    anomalous = detector.score(ckaad.list_pictures(data / "test/hole"))
+    half = ckaad.Threshold.max_false_alarms(normal, 0.5)
+    assert sum(s.score >= half.value for s in normal) == 2
+    assert "5 normal pictures" in half.describe() and "5 scores say little" in half.doubt()
+    best = ckaad.Threshold.best_f1(normal, anomalous)
+    scores, labels = [s.score for s in normal + anomalous], [0] * 5 + [1] * 5
+    precision, recall, _ = precision_recall_curve(labels, scores)
+    found = np.array(scores) >= best.value
+    f1 = 2 * np.sum(found & np.array(labels, bool)) / (np.sum(found) + 5)
+    assert f1 == pytest.approx(np.max(2 * precision * recall / (precision + recall)), rel=1e-12)
+    moved = detector.with_threshold(best)
+    assert moved.threshold.value == best.value and moved.evaluate(data)["operating_point"]["threshold"] == best.value
+    assert float(detector.with_threshold(0.5).threshold) == 0.5
+    assert detector.with_threshold(0.0).score(np.zeros((64, 64), np.uint8)).anomalous
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(ckaad.UsageError):
+            ckaad.Threshold(wrong)
+    with pytest.raises(ckaad.UsageError):
+        ckaad.Threshold.max_false_alarms([])
+    with pytest.raises(ckaad.CkaadError):
+        ckaad.Threshold.best_f1(normal, [])

@@ -1,0 +1,131 @@
+"""Scores, maps and regions have the bits of the command line's, whatever form a picture comes in."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ckaad
+from conftest import SIZE, scored
+
+
+@pytest.fixture(scope="module")
+def detector(model):
+    return ckaad.Detector.load(model, "cpu")
+
+
+def test_equal_bits(detector, model, pictures, tmp_path):
+    lines = scored("--model", model, "--maps", tmp_path / "maps", *pictures)
+    found = detector.score(pictures)
+    assert len(found) == len(lines) == 10
+    for one, line in zip(found, lines):
+        assert one.name == line["path"]
+        assert (one.score, one.score_normalized, one.anomalous) == (line["score"], line["score_normalized"], line["anomalous"])
+        assert one.map.dtype == np.float32 and one.map.shape == (SIZE, SIZE)
+        assert np.array_equal(one.map, np.load(line["map"]))
+        assert one.peak == one.map.max()
+        assert (one.width, one.height) == (96, 80)
+        regions = [dict(box=r.box, area=r.area, share=r.share, peak=r.peak, centroid=r.centroid) for r in one.regions]
+        assert [{k: list(v) if k in ("box", "centroid") else v for k, v in r.items()} for r in regions] == [
+            {**r, "peak": np.float32(r["peak"])} for r in line["regions"]
+        ]
+
+
+def test_batches_are_the_command_lines(model, pictures):
+    lines = scored("--model", model, "--batch-size", 4, *pictures)
+    found = ckaad.Detector.load(model, "cpu", batch_size=4, maps=False).score(pictures)
+    assert [f.score for f in found] == [line["score"] for line in lines]
+    assert all(f.map is None and f.peak is None and f.regions is None for f in found)
+
+
+def test_every_form_of_a_picture(detector, pictures):
+    path = pictures[-1]
+    expected = detector.score(path).score
+    array = np.asarray(Image.open(path))
+    forms = {
+        "str": str(path),
+        "bytes": path.read_bytes(),
+        "memoryview": memoryview(path.read_bytes()),
+        "array": array,
+        "not contiguous": np.asfortranarray(array),
+        "alpha": np.dstack([array, np.full(array.shape[:2], 7, np.uint8)]),
+        "16 bits": array.astype(np.uint16) * 257,
+        "big-endian": (array.astype(np.uint16) * 257).astype(">u2"),
+        "floats": array.astype(np.float32) / 255,
+        "PIL": Image.open(path),
+        "PIL with palette": Image.open(path).convert("RGBA"),
+    }
+    for name, form in forms.items():
+        assert detector.score(form).score == expected, name
+    together = detector.score(list(forms.values()))
+    assert [t.score for t in together] == [expected] * len(forms)
+    assert together[3].name == "image 3"
+    assert [t.score for t in detector.score(np.stack([array, array]))] == [expected] * 2
+    assert detector.score(iter([path]))[0].score == expected
+    assert detector.score([]) == []
+
+
+class Tensor:
+    """What torch's tensors have, without torch: (channels, height, width)."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def detach(self):
+        return self
+
+    def cpu(self):
+        return self
+
+    def numpy(self):
+        return self.array
+
+
+def test_tensors_have_their_channels_first(detector, pictures):
+    array = np.asarray(Image.open(pictures[0]))
+    expected = detector.score(pictures[0]).score
+    first = np.moveaxis(array, -1, 0)
+    for tensor in (first, first.astype(np.float32) / 255):
+        assert detector.score(Tensor(tensor)).score == expected
+        assert [f.score for f in detector.score(Tensor(np.stack([tensor, tensor])))] == [expected] * 2
+    gray = array[..., 0]
+    assert detector.score(Tensor(gray)).score == detector.score(Tensor(gray[None])).score == detector.score(gray).score
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "P", "1", "LA", "CMYK"])
+def test_modes_are_those_of_files(detector, model, pictures, tmp_path, mode):
+    picture = Image.open(pictures[-1])
+    if mode == "I;16":
+        picture = Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 200)
+    else:
+        picture = picture.convert(mode)
+    path = tmp_path / ("p.tif" if mode == "CMYK" else "p.png")
+    picture.save(path)
+    assert detector.score(Image.open(path)).score == scored("--model", model, path)[0]["score"]
+
+
+def test_pickled(detector, pictures):
+    again = pickle.loads(pickle.dumps(detector.with_threshold(0.25)))
+    assert again.threshold.value == 0.25
+    assert again.score(pictures[0]).score == detector.score(pictures[0]).score
+
+
+def test_warnings_are_told(detector):
+    dark = np.full((64, 64), 900, np.uint16)
+    assert "use 10 bits" in detector.score(dark).warnings[0]
+
+
+def test_what_it_is(detector, tmp_path):
+    assert (detector.image_size, detector.backbone, detector.layers, detector.method) == (SIZE, "resnet18", [1, 2], "ckaad")
+    assert detector.training["seed"] == 1 and detector.training["normal"] == 11
+    assert "64 px" in repr(detector)
+    path = tmp_path / "saved.safetensors"
+    detector.save(path)
+    with pytest.raises(ckaad.UsageError, match="already there"):
+        detector.save(path)
+    detector.save(path, overwrite=True)
+    png = io.BytesIO()
+    Image.new("RGB", (64, 64), "white").save(png, "PNG")
+    assert ckaad.Detector.load(path).score(png.getvalue()).score == detector.score(png.getvalue()).score
