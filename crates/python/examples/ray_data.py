@@ -57,6 +57,8 @@ def main():
     paths = ckaad.list_pictures(asked.pictures) if of_folder else sorted(glob.glob(asked.pictures, recursive=True))
     if not paths:
         sys.exit(f"{asked.pictures}: expected a folder of pictures or a pattern that some match, found none")
+    # A model that cannot be used ends the run here, before all workers say so.
+    ckaad.Detector.load(model, "cpu")
     # OUT is there once it is whole: until then all is written beside it.
     partial = asked.out.with_name(asked.out.name + ".partial")
     for there in (asked.out, partial):
