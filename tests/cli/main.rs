@@ -11,6 +11,7 @@ mod device;
 mod eval;
 mod experiment;
 mod experiment_notes;
+mod export;
 mod habits;
 mod known;
 mod names;
