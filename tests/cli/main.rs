@@ -11,6 +11,7 @@ mod device;
 mod eval;
 mod experiment;
 mod experiment_notes;
+mod experiment_shards;
 mod export;
 mod habits;
 mod known;
