@@ -1,5 +1,8 @@
 """What `ckaad export` and its parts write, run by other engines: ONNX's own reference, ONNX Runtime and OpenVINO."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -9,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from safetensors.numpy import load_file
 
 import ckaad
-from conftest import CKAAD, SIZE, cloth, flags
+from conftest import CKAAD, ROOT, SIZE, cloth, flags
 from conftest import ckaad as command
 
 # Written by `cargo test --test onnx`.
@@ -118,6 +121,21 @@ def test_normalized_pictures_of_a_fixed_batch(model, squares, tmp_path):
         expect_close(dict(zip(["score", "map"], engine(out, {"input": given}))), expected)
     with pytest.raises(Exception, match="(?i)dimension|shape"):
         by_onnxruntime(out, {"input": given[:3]})
+
+
+def test_the_example(model, pictures, tmp_path):
+    """It resizes as the package does, and takes the threshold from the file."""
+    out, example = tmp_path / "m.onnx", ROOT / "crates/python/examples/onnx_runtime.py"
+    command("export", "--model", model, "--out", out)
+    arguments = [str(a) for a in [example, out, *pictures, "--against", model]]
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    *lines, last = done.stdout.splitlines()
+    detector = ckaad.Detector.load(model, "cpu")
+    verdicts = ["anomalous" if found.anomalous else "normal" for found in detector.score(pictures)]
+    assert [line.split()[1] for line in lines] == verdicts
+    scores, maps = (float(part.split()[1]) for part in last.split(": ")[1].split(", "))
+    assert scores <= 1e-4 and maps <= 1e-4
 
 
 def test_what_the_graph_does_not_hold(model, tmp_path):
