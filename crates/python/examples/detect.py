@@ -3,8 +3,8 @@
 # %% [markdown]
 # # Finding flaws in cloth
 #
-# A detector is shown what is normal, and finds what is not. The pictures are drawn here; a list of paths, a folder, PIL images or torch
-# tensors do as well.
+# A detector is shown what is normal, and finds what is not. The pictures are drawn here; a list of paths, a folder, PIL
+# images or torch tensors do as well.
 
 # %%
 import tempfile
@@ -32,8 +32,8 @@ normal = [cloth(seed)[0] for seed in range(24)]
 # %% [markdown]
 # ## Train
 #
-# PatchCore is fitted in seconds. Without `detector=` the method is CKAAD, which learns step by step, also from pictures that are known
-# to be anomalous somewhere: `fit(normal, anomalous)`.
+# PatchCore is fitted in seconds. Without `detector=` the method is CKAAD, which learns step by step, also from pictures
+# that are known to be anomalous somewhere: `fit(normal, anomalous)`.
 
 # %%
 detector = ckaad.Detector.fit(normal, detector="patchcore", image_size=192, coreset=0.02)
@@ -42,8 +42,8 @@ detector
 # %% [markdown]
 # ## Score
 #
-# A score says how anomalous a picture is, its map says where: float32 of shape (192, 192). From the threshold on, a picture is called
-# anomalous.
+# A score says how anomalous a picture is, its map says where: float32 of shape (192, 192). From the threshold on, a
+# picture is called anomalous.
 
 # %%
 picture, place = cloth(100, flawed=True)
@@ -59,7 +59,9 @@ for region in found.regions:
 # %%
 def shown(picture, found):
     heat = Image.fromarray(np.uint8(255 * np.clip(found.map / found.peak, 0, 1))).resize((found.width, found.height))
-    image = Image.composite(Image.new("RGB", heat.size, "red"), Image.fromarray(picture), heat.point(lambda value: value * 0.7))
+    image = Image.composite(
+        Image.new("RGB", heat.size, "red"), Image.fromarray(picture), heat.point(lambda value: value * 0.7)
+    )
     for region in found.regions:
         left, top, width, height = region.box
         ImageDraw.Draw(image).rectangle((left, top, left + width, top + height), outline="yellow")
@@ -71,7 +73,8 @@ shown(picture, found)
 # %% [markdown]
 # ## Set the threshold
 #
-# Training set one by cross-validation. Fresh pictures say more of what is to come; `threshold.doubt()` says if they are too few.
+# Training set one by cross-validation. Fresh pictures say more of what is to come; `threshold.doubt()` says if they are
+# too few.
 
 # %%
 fresh = detector.score([cloth(seed)[0] for seed in range(200, 240)])

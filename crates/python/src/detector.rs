@@ -22,9 +22,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Finds anomalies in pictures. Made by ``Detector.load`` and ``Detector.fit``.
 ///
-/// Threads may share one: they wait for each other while the engine computes, not while they decode, and Python runs on meanwhile. It
-/// can be pickled, with its model, and opens on the same device where it is unpickled. A process that was forked after ckaad had begun
-/// to compute cannot compute (``DeviceError``): start processes with the method 'spawn'.
+/// Threads may share one: they wait for each other while the engine computes, not while they decode, and Python runs on
+/// meanwhile. It can be pickled, with its model, and opens on the same device where it is unpickled. A process that was
+/// forked after ckaad had begun to compute cannot compute (``DeviceError``): start processes with the method 'spawn'.
 #[pyclass(frozen, module = "ckaad")]
 pub struct Detector {
     file: Arc<ModelFile>,
@@ -99,11 +99,13 @@ impl Detector {
     /// path: str or PathLike
     ///     What ``fit``, ``save`` or ``ckaad train`` wrote.
     /// device: str
-    ///     'auto' (the first GPU that can be used, else the CPU), 'cpu', 'cuda', 'cuda:N', or 'sim' (a GPU emulated; slow).
+    ///     'auto' (the first GPU that can be used, else the CPU), 'cpu', 'cuda', 'cuda:N', or 'sim' (a GPU emulated;
+    ///     slow).
     /// precision: str, optional
     ///     What is computed in: 'f32' (all that the CPU has), 'tf32' (the default elsewhere), 'bf16' or 'f16'.
     /// batch_size: int
-    ///     Pictures in one pass, 1 or more. A larger batch takes more memory, and on a GPU less time for each of many pictures.
+    ///     Pictures in one pass, 1 or more. A larger batch takes more memory, and on a GPU less time for each of many
+    ///     pictures.
     /// maps: bool
     ///     False leaves maps where they are computed: scores alone come back, and the detector cannot be evaluated.
     ///
@@ -140,17 +142,18 @@ impl Detector {
     /// Parameters
     /// ----------
     /// images: one picture, or an iterable of pictures
-    ///     A picture is a path, the bytes of a file, a numpy array, a PIL image or a torch tensor, see ``help(ckaad)``. An array of
-    ///     four dimensions is several. Pictures are taken from an iterator as they are needed, ``batch_size`` at a time.
+    ///     A picture is a path, the bytes of a file, a numpy array, a PIL image or a torch tensor, see ``help(ckaad)``.
+    ///     An array of four dimensions is several. Pictures are taken from an iterator as they are needed,
+    ///     ``batch_size`` at a time.
     /// errors: str
-    ///     'raise': the first picture that cannot be scored ends the call with its exception. 'return': its exception stands in the
-    ///     place of its result, and the others are scored.
+    ///     'raise': the first picture that cannot be scored ends the call with its exception. 'return': its exception
+    ///     stands in the place of its result, and the others are scored.
     ///
     /// Returns
     /// -------
     /// Scored, or a list of them
-    ///     In the order of the pictures; a list if several were given, even of one or none. Scores are equal to those of
-    ///     ``ckaad score`` to the last bit, on the same device and in the same precision.
+    ///     In the order of the pictures; a list if several were given, even of one or none. Scores are equal to those
+    ///     of ``ckaad score`` to the last bit, on the same device and in the same precision.
     ///
     /// Raises
     /// ------
@@ -192,12 +195,14 @@ impl Detector {
         if given.several { Ok(all.into_any()) } else { all.get_item(0) }
     }
 
-    /// Evaluates on pictures that are known to be normal or anomalous: of a dataset (``data``), or of ``normal`` and ``anomalous``.
+    /// Evaluates on pictures that are known to be normal or anomalous: of a dataset (``data``), or of ``normal`` and
+    /// ``anomalous``.
     ///
     /// Parameters
     /// ----------
     /// data: str or PathLike, optional
-    ///     A dataset in a layout that ``ckaad eval`` knows, for instance test/good, test/<defect> and ground_truth/<defect>.
+    ///     A dataset in a layout that ``ckaad eval`` knows, for instance test/good, test/<defect> and
+    ///     ground_truth/<defect>.
     /// normal, anomalous: folder, or iterable of pictures, optional
     ///     Pictures of either kind, in place of a dataset.
     /// masks: str or PathLike, optional
@@ -216,9 +221,10 @@ impl Detector {
     /// Returns
     /// -------
     /// dict
-    ///     As ``ckaad eval --format json`` prints it: ``image_auroc``, ``pixel_auroc``, ``aupro30``, ``best_f1`` (0 to 1; None where
-    ///     they are not defined, as those of pixels without masks), ``operating_point`` (counts and rates at the threshold; None
-    ///     without one), ``per_type``, ``pictures`` (how many of which kind), ``left_out``, ``warnings`` and more.
+    ///     As ``ckaad eval --format json`` prints it: ``image_auroc``, ``pixel_auroc``, ``aupro30``, ``best_f1`` (0 to
+    ///     1; None where they are not defined, as those of pixels without masks), ``operating_point`` (counts and rates
+    ///     at the threshold; None without one), ``per_type``, ``pictures`` (how many of which kind), ``left_out``,
+    ///     ``warnings`` and more.
     ///
     /// Raises
     /// ------
@@ -236,7 +242,10 @@ impl Detector {
     /// -----
     /// UserWarning
     ///     Files that cannot be read are left out.
-    #[pyo3(signature = (data = None, *, normal = None, anomalous = None, masks = None, category = None, layout = None, normal_class = None, pro = "exact", scores = false))]
+    #[pyo3(signature = (
+        data = None, *, normal = None, anomalous = None, masks = None, category = None, layout = None,
+        normal_class = None, pro = "exact", scores = false
+    ))]
     #[expect(clippy::too_many_arguments)]
     fn evaluate<'py>(
         &self,
@@ -265,19 +274,22 @@ impl Detector {
     /// anomalous: the same, optional
     ///     Pictures known to be anomalous somewhere, which the default method learns from, too.
     /// out: str or PathLike, optional
-    ///     Model file to write, with checkpoints beside it while it trains; without it the model is kept with the detector.
+    ///     Model file to write, with checkpoints beside it while it trains; without it the model is kept with the
+    ///     detector.
     /// overwrite, resume: bool
-    ///     Replace a model that is already there; go on from its checkpoint. Without either it is left alone (``UsageError``).
+    ///     Replace a model that is already there; go on from its checkpoint. Without either it is left alone
+    ///     (``UsageError``).
     /// progress: callable, optional
-    ///     Called as ``progress(stage, done, of, losses)`` on the calling thread: stage is 'pictures', 'features', 'training',
-    ///     'validation' or a stage of the method's fit, done counts up to of, losses (str to float) are those of a training step.
-    ///     What it raises ends the training, and is raised by fit.
+    ///     Called as ``progress(stage, done, of, losses)`` on the calling thread: stage is 'pictures', 'features',
+    ///     'training', 'validation' or a stage of the method's fit, done counts up to of, losses (str to float) are
+    ///     those of a training step. What it raises ends the training, and is raised by fit.
     /// device, precision: str
     ///     As of ``load``; trains in f32, tf32 or bf16.
     /// detector: str
     ///     The method: 'ckaad' (default) or 'patchcore'.
     /// backbone: str
-    ///     'resnet18' (default), 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'wide_resnet50_2' or 'wide_resnet101_2'.
+    ///     'resnet18' (default), 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'wide_resnet50_2' or
+    ///     'wide_resnet101_2'.
     /// layers: sequence of int
     ///     Consecutive backbone layers whose features are used, finest first; (2, 3) by default.
     /// image_size: int
@@ -287,15 +299,15 @@ impl Detector {
     /// batch_size: int
     ///     Normal pictures in a step, 1 or more; 16 by default.
     /// weights: str or PathLike
-    ///     The backbone's: 'formula' (built in, of resnet18 up to layer 3), 'imagenet' (a download), 'random', or a file. By
-    ///     default 'formula' where these fit, else 'imagenet'.
+    ///     The backbone's: 'formula' (built in, of resnet18 up to layer 3), 'imagenet' (a download), 'random', or a
+    ///     file. By default 'formula' where these fit, else 'imagenet'.
     /// seed: int
     ///     Equal settings and seeds give equal models; 0 by default.
     /// holdout: float
     ///     Share of the normal pictures, 0 to 1, that is held back to set the threshold; 0.1 by default.
     /// folds: int
-    ///     In place of ``holdout``: set the threshold by cross-validation with so many folds, 2 or more. The default of a method that
-    ///     is fitted at once where few pictures would be held back.
+    ///     In place of ``holdout``: set the threshold by cross-validation with so many folds, 2 or more. The default of
+    ///     a method that is fitted at once where few pictures would be held back.
     /// max_false_alarms: float
     ///     Share of normal pictures, 0 to 1, that may reach the threshold; 0.02 by default.
     /// **settings
@@ -324,7 +336,10 @@ impl Detector {
     /// UserWarning
     ///     What is odd of a picture or the threshold, or was given in vain.
     #[staticmethod]
-    #[pyo3(signature = (normal, anomalous = None, *, out = None, overwrite = false, resume = false, progress = None, device = "auto", precision = None, **settings))]
+    #[pyo3(signature = (
+        normal, anomalous = None, *, out = None, overwrite = false, resume = false, progress = None, device = "auto",
+        precision = None, **settings
+    ))]
     #[expect(clippy::too_many_arguments)]
     fn fit<'py>(
         py: Python<'py>,
@@ -435,7 +450,8 @@ impl Detector {
         self.config.detector.method().name
     }
 
-    /// dict or None: what it was trained on and with (date, seed, epochs, numbers of pictures, ...); None where the file does not tell.
+    /// dict or None: what it was trained on and with (date, seed, epochs, numbers of pictures, ...); None where the
+    /// file does not tell.
     #[getter]
     fn training<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(training) = &self.config.training else { return Ok(None) };

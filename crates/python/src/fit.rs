@@ -232,7 +232,8 @@ fn expect_place(out: &Path, place: &Place, set: &TrainSet, weights: &Pretrained)
     if place.overwrite { remove_checkpoint(out) } else { Ok(()) }
 }
 
-/// Trains on a thread of its own, while this one tells what is told and hears Ctrl-C: callbacks run on the thread that called.
+/// Trains on a thread of its own, while this one tells what is told and hears Ctrl-C: callbacks run on the thread that
+/// called.
 fn train(
     py: Python,
     settings: &Settings,

@@ -1,5 +1,5 @@
-//! The module `ckaad._ckaad`: what `python/ckaad` shows of the engine. Nothing is computed here; pictures, settings and results are
-//! brought from Python's types to the library's and back.
+//! The module `ckaad._ckaad`: what `python/ckaad` shows of the engine. Nothing is computed here; pictures, settings and
+//! results are brought from Python's types to the library's and back.
 
 mod detector;
 mod errors;

@@ -91,8 +91,8 @@ pub fn all(given: &Bound<PyAny>) -> PyResult<Vec<Source>> {
     }
 }
 
-/// The pictures in a folder and the folders below it, sorted by name, as `ckaad score` takes them: without hidden files, masks, and
-/// heat maps that ckaad wrote.
+/// The pictures in a folder and the folders below it, sorted by name, as `ckaad score` takes them: without hidden
+/// files, masks, and heat maps that ckaad wrote.
 ///
 /// Parameters
 /// ----------

@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 
 static STARTED: OnceLock<u32> = OnceLock::new();
 
-/// Refuses a process that was forked from one whose threads had started: they are not there, and waiting for them would never end.
+/// Refuses a process that was forked from one whose threads had started: they are not there, and waiting for them would
+/// never end.
 pub fn expect_own_threads() -> PyResult<()> {
     let own = std::process::id();
     let started = *STARTED.get_or_init(|| own);
@@ -14,8 +15,8 @@ pub fn expect_own_threads() -> PyResult<()> {
         return Ok(());
     }
     Err(DeviceError::new_err(format!(
-        "process {own} was forked from process {started} after that had begun to compute, and has none of its threads: start processes \
-         with the method 'spawn', or fork before ckaad is used"
+        "process {own} was forked from process {started} after that had begun to compute, and has none of its \
+         threads: start processes with the method 'spawn', or fork before ckaad is used"
     )))
 }
 

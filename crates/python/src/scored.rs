@@ -15,17 +15,18 @@ pub struct Scored {
     name: String,
     /// float: the anomaly score; from about 0 on, of no fixed scale; the higher, the more anomalous.
     pub score: f64,
-    /// float or None: the score brought to 0 to 1, with 0.5 at the threshold, which compares between detectors; None without a threshold.
+    /// float or None: the score brought to 0 to 1, with 0.5 at the threshold, which compares between detectors; None
+    /// without a threshold.
     score_normalized: Option<f64>,
     /// bool or None: whether the score reaches the threshold; None without one.
     anomalous: Option<bool>,
-    /// numpy.ndarray or None: the anomaly map, float32 of shape (image_size, image_size), from about 0 on; None of a detector
-    /// that was loaded with maps=False. Every time the same array, which owns what the engine wrote.
+    /// numpy.ndarray or None: the anomaly map, float32 of shape (image_size, image_size), from about 0 on; None of a
+    /// detector that was loaded with maps=False. Every time the same array, which owns what the engine wrote.
     map: Option<Py<PyArray2<f32>>>,
     /// float or None: the map's highest value; None without a map.
     pub peak: Option<f64>,
-    /// list of Region, or None: connected parts of the map at or above the pixel threshold, the highest peak first; None without
-    /// that threshold or a map.
+    /// list of Region, or None: connected parts of the map at or above the pixel threshold, the highest peak first;
+    /// None without that threshold or a map.
     regions: Option<Vec<Py<Region>>>,
     /// int: of the picture, in pixels.
     width: usize,

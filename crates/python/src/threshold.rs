@@ -47,12 +47,14 @@ impl Threshold {
         Ok(Threshold { calibration: Calibration::new(Origin::Value, 0.0, &[]), value, pixel })
     }
 
-    /// The threshold that at most a share of normal pictures reaches. It lies between the scores that may reach it and the others.
+    /// The threshold that at most a share of normal pictures reaches. It lies between the scores that may reach it and
+    /// the others.
     ///
     /// Parameters
     /// ----------
     /// normal: sequence of Scored
-    ///     Normal pictures that nothing was learned from, as the detector scored them. Fewer than 30 say little, see ``doubt``.
+    ///     Normal pictures that nothing was learned from, as the detector scored them. Fewer than 30 say little, see
+    ///     ``doubt``.
     /// share: float
     ///     0 to 1. The pixel threshold is set by the same share, of the pictures' highest map values.
     ///
@@ -75,8 +77,8 @@ impl Threshold {
         Self::of(Calibration::new(Origin::Pictures, 1.0 - share, &outcomes), &normal)
     }
 
-    /// The threshold with the best F1 on pictures of both kinds. That of pixels lets 2 % of the normal pictures' highest map values
-    /// reach it.
+    /// The threshold with the best F1 on pictures of both kinds. That of pixels lets 2 % of the normal pictures'
+    /// highest map values reach it.
     ///
     /// Parameters
     /// ----------

@@ -46,14 +46,20 @@ def test_numbers_are_those_of_scikit_learn(detector, data, pictures):
     # Masks are resized as Pillow does.
     mask = lambda p: Image.open(data / f"ground_truth/hole/{p.stem}_mask.png").resize((SIZE, SIZE), Image.BILINEAR)
     masks = [np.asarray(mask(p)) > 127 if "hole" in str(p) else np.zeros((SIZE, SIZE), bool) for p in pictures]
-    assert found["pixel_auroc"] == pytest.approx(roc_auc_score(np.ravel(masks), np.ravel([s.map for s in scored])), rel=1e-9)
+    assert found["pixel_auroc"] == pytest.approx(
+        roc_auc_score(np.ravel(masks), np.ravel([s.map for s in scored])), rel=1e-9
+    )
 
 
 def test_folders_and_lists(detector, data):
     of_data = detector.evaluate(data)
-    folders = detector.evaluate(normal=data / "test/good", anomalous=data / "test/hole", masks=data / "ground_truth/hole")
+    folders = detector.evaluate(
+        normal=data / "test/good", anomalous=data / "test/hole", masks=data / "ground_truth/hole"
+    )
     assert (folders["image_auroc"], folders["pixel_auroc"]) == (of_data["image_auroc"], of_data["pixel_auroc"])
-    lists = detector.evaluate(normal=ckaad.list_pictures(data / "test/good"), anomalous=[str(data / "test/hole/00.png")])
+    lists = detector.evaluate(
+        normal=ckaad.list_pictures(data / "test/good"), anomalous=[str(data / "test/hole/00.png")]
+    )
     assert lists["pictures"]["anomalous"] == 1 and lists["pixel_auroc"] is None
 
 

@@ -87,7 +87,13 @@ def test_wrong_settings(data, settings, wrong, error, text):
 
 
 def test_numbers_of_numpy(data, settings, pictures):
-    of_numpy = {**settings, "epochs": np.int64(3), "layers": np.array([1, 2]), "seed": np.uint8(1), "batch_size": np.int32(4)}
+    of_numpy = {
+        **settings,
+        "epochs": np.int64(3),
+        "layers": np.array([1, 2]),
+        "seed": np.uint8(1),
+        "batch_size": np.int32(4),
+    }
     fit = lambda settings: ckaad.Detector.fit(data / "train/good", device="cpu", **settings).score(pictures[0]).score
     assert fit(of_numpy) == fit(settings)
 

@@ -107,7 +107,10 @@ def test_other_doors(detector, pictures, data, settings, wrong, error, text):
 
 def test_nothing_given(detector, tmp_path, settings):
     assert detector.score([]) == detector.score(np.zeros((0, 64, 64, 3), np.uint8)) == []
-    for door in (lambda: detector.evaluate(normal=[], anomalous=[]), lambda: ckaad.Detector.fit([], device="cpu", **settings)):
+    for door in (
+        lambda: detector.evaluate(normal=[], anomalous=[]),
+        lambda: ckaad.Detector.fit([], device="cpu", **settings),
+    ):
         with pytest.raises(ckaad.UsageError, match="no .*picture was given"):
             door()
     with pytest.raises(ckaad.CkaadError, match="no pictures"):
@@ -146,7 +149,11 @@ def test_an_iterator_that_fails(detector, pictures):
 def test_models(model, pictures, tmp_path):
     half = tmp_path / "half.safetensors"
     half.write_bytes(model.read_bytes()[: model.stat().st_size // 2])
-    for path, error in [(half, ckaad.DataError), (tmp_path / "none", FileNotFoundError), (tmp_path, (OSError, ckaad.CkaadError))]:
+    for path, error in [
+        (half, ckaad.DataError),
+        (tmp_path / "none", FileNotFoundError),
+        (tmp_path, (OSError, ckaad.CkaadError)),
+    ]:
         with pytest.raises(error, match=path.name):
             ckaad.Detector.load(path)
     for wrong in (0, -1):

@@ -30,6 +30,8 @@ def many(count):
         if i == 20:
             working()
 
+bank = dict(detector="patchcore", strategy=None, epochs=None)
+
 def fit(normal, stage, **more):
     told = lambda at, *_: working() if at == stage else None
     ckaad.Detector.fit(normal, device="cpu", progress=told, **{**settings, **more})
@@ -45,7 +47,7 @@ WORKS = {
     "fit, many pictures": f"fit([picture] * {HOUR // 10}, 'pictures')",
     "fit, many arrays": "fit((np.full((64, 64), i % 256, np.uint8) for i in range(30000)), 'pictures')",
     "fit, an iterator": "fit((working() or picture for _ in itertools.count()), '')",
-    "fit, a memory bank": "fit(train, 'features', detector='patchcore', strategy=None, epochs=None, image_size=1024, folds=12)",
+    "fit, a memory bank": "fit(train, 'features', **bank, image_size=1024, folds=12)",
     "score": f"detector.score(many({HOUR}))",
     "evaluate": f"threading.Timer(1, working).start(); detector.evaluate(normal=[picture] * {HOUR // 10})",
 }
@@ -55,7 +57,7 @@ WORKS = {
 def test_ctrl_c(data, model, settings, pictures, tmp_path, work):
     script = HEAD + "\ntry:\n" + textwrap.indent(WORKS[work], "    ") + TAIL
     out = tmp_path / "m.safetensors"
-    args = [model, data / "train/good", pictures[0], out, {**settings, "strategy": settings["strategy"]}]
+    args = [model, data / "train/good", pictures[0], out, settings]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     child = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, args)], stdout=subprocess.PIPE, text=True, env=environment

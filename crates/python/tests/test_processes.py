@@ -76,7 +76,9 @@ def test_a_map_outlives_its_detector(model, pictures):
 
 def same(a, b):
     public = [name for name in dir(a) if not name.startswith("_")]
-    return all(np.array_equal(getattr(a, n), getattr(b, n)) for n in public if n not in ("regions", "describe", "doubt"))
+    return all(
+        np.array_equal(getattr(a, n), getattr(b, n)) for n in public if n not in ("regions", "describe", "doubt")
+    )
 
 
 def test_pickled(detector, pictures):
@@ -163,10 +165,10 @@ def test_a_training_that_was_killed_goes_on(data, settings, pictures, tmp_path):
     assert not out.exists()
     done = []
     told = lambda stage, at, of, losses: done.append((at, of)) if stage == "training" else None
-    fit = lambda epochs, **more: ckaad.Detector.fit(data / "train/good", device="cpu", **{**settings, "epochs": epochs}, **more)
-    resumed = fit(40, out=out, resume=True, progress=told)
+    settings, train = {**settings, "epochs": 60}, data / "train/good"
+    resumed = ckaad.Detector.fit(train, device="cpu", out=out, resume=True, progress=told, **settings)
     # As if nothing had been, but for the ten epochs before the first checkpoint or more.
     (first, of), last = done[0], done[-1]
-    assert last == (of, of) and first > of / 40 * 10
-    whole = fit(resumed.training["epochs"])
+    assert last == (of, of) and first > of / 60 * 10
+    whole = ckaad.Detector.fit(train, device="cpu", **settings)
     assert resumed.score(pictures[0]).score == whole.score(pictures[0]).score

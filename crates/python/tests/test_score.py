@@ -22,7 +22,11 @@ def test_equal_bits(detector, model, pictures, tmp_path):
     assert len(found) == len(lines) == 10
     for one, line in zip(found, lines):
         assert one.name == line["path"]
-        assert (one.score, one.score_normalized, one.anomalous) == (line["score"], line["score_normalized"], line["anomalous"])
+        assert (one.score, one.score_normalized, one.anomalous) == (
+            line["score"],
+            line["score_normalized"],
+            line["anomalous"],
+        )
         assert one.map.dtype == np.float32 and one.map.shape == (SIZE, SIZE)
         assert np.array_equal(one.map, np.load(line["map"]))
         assert one.peak == one.map.max()
@@ -151,7 +155,12 @@ def test_warnings_are_told(detector):
 
 
 def test_what_it_is(detector, tmp_path):
-    assert (detector.image_size, detector.backbone, detector.layers, detector.method) == (SIZE, "resnet18", [1, 2], "ckaad")
+    assert (detector.image_size, detector.backbone, detector.layers, detector.method) == (
+        SIZE,
+        "resnet18",
+        [1, 2],
+        "ckaad",
+    )
     assert detector.training["seed"] == 1 and detector.training["normal"] == 11
     assert "64 px" in repr(detector)
     path = tmp_path / "saved.safetensors"

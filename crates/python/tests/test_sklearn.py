@@ -20,7 +20,7 @@ FAST = dict(layers=(1, 2), image_size=32, weights="random", device="cpu")
 
 
 class OfRows(OutlierDetector):
-    """The estimator for tables, which are all that scikit-learn's checks know: every row of numbers is a picture one pixel high."""
+    """For tables, which are all that scikit-learn's checks know: a row of numbers is a picture one pixel high."""
 
     def fit(self, X, y=None):
         return super().fit(pictures_of(validate_data(self, X, ensure_min_samples=5)))
@@ -41,7 +41,7 @@ def pictures_of(table):
     return np.stack([np.sin(table), np.sin(table / 10), np.arctan(table / 50) / np.pi], axis=-1) / 2 + 0.5
 
 
-# Some checks want to see an outlier among what was learned from: pictures held back to set the threshold are not learned.
+# Some checks want an outlier among what was given to learn from: what is held back to set the threshold is not learned.
 HELD_BACK = dict(settings={"holdout": 0.2}, max_false_alarms=0.1)
 
 
@@ -66,11 +66,12 @@ def test_pictures(train, pictures, labels):
     scores = fitted.score_samples(pictures)
     assert scores.shape == (10,) and roc_auc_score(labels, scores) > 0.9
     assert np.array_equal(fitted.decision_function(pictures), scores - fitted.offset_)
-    with_threshold = fitted.detector_.score(pictures)
-    assert [p == -1 for p in fitted.predict(pictures)] == [found.anomalous for found in with_threshold]
+    verdicts = [found.anomalous for found in fitted.detector_.score(pictures)]
+    assert [p == -1 for p in fitted.predict(pictures)] == verdicts
     # The threshold itself is anomalous.
     fitted.offset_ = np.nextafter(scores[0], np.inf)
-    assert fitted.predict(pictures)[0] == -1 and fitted.detector_.with_threshold(-scores[0]).score(pictures[0]).anomalous
+    assert fitted.predict(pictures)[0] == -1
+    assert fitted.detector_.with_threshold(-scores[0]).score(pictures[0]).anomalous
 
 
 def test_training_is_the_detectors(train, pictures):

@@ -1,5 +1,5 @@
-"""Tensors of PyTorch itself have the numbers of the same pictures as arrays. Where it is not installed that is an error, unless
-CKAAD_WITHOUT_TORCH=1 says that it is known."""
+"""Tensors of PyTorch itself have the numbers of the same pictures as arrays. Where it is not installed that is an
+error, unless CKAAD_WITHOUT_TORCH=1 says that it is known."""
 
 import os
 
@@ -63,7 +63,10 @@ def test_numbers_are_those_of_arrays(detector, pictures, array):
 def test_training(detector, data, settings, pictures):
     train = [np.asarray(Image.open(p)) for p in sorted((data / "train/good").iterdir())]
     tensors = torch.from_numpy(np.stack(train)).permute(0, 3, 1, 2)
-    scores = [ckaad.Detector.fit(n, device="cpu", **settings).score(pictures[0]).score for n in (train, tensors, list(tensors))]
+    scores = [
+        ckaad.Detector.fit(n, device="cpu", **settings).score(pictures[0]).score
+        for n in (train, tensors, list(tensors))
+    ]
     assert scores[0] == scores[1] == scores[2]
     found = detector.evaluate(normal=tensors[:3], anomalous=tensors[3:5], scores=True)
     assert [one["score"] for one in found["scores"]] == [one.score for one in detector.score(train[:5])]

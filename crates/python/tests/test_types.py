@@ -34,7 +34,8 @@ USES = """
     import ckaad
 
     detector: ckaad.Detector = ckaad.Detector.load(Path("m"), precision="f32", batch_size=4)
-    trained = ckaad.Detector.fit("good", ["a.png", b""], progress=lambda stage, done, of, losses: None, layers=(2, 3), lr=0.1)
+    told = lambda stage, done, of, losses: None
+    trained = ckaad.Detector.fit("good", ["a.png", b""], progress=told, layers=(2, 3), lr=0.1)
     one: ckaad.Scored = detector.score("a.png")
     also: ckaad.Scored = detector.score(Image.new("L", (8, 8)))
     many: List[ckaad.Scored] = detector.score(["a.png", Path("b.png"), np.zeros((8, 8), np.uint8)])
@@ -69,7 +70,9 @@ def functions():
     if sys.version_info >= (3, 10):
         yield ckaad.Threshold
     for one in [*CLASSES, ckaad.sklearn.OutlierDetector]:
-        yield from (f for name, f in inspect.getmembers(one, callable) if name in vars(one) and not name.startswith("_"))
+        yield from (
+            f for name, f in inspect.getmembers(one, callable) if name in vars(one) and not name.startswith("_")
+        )
 
 
 @pytest.mark.parametrize("function", list(functions()), ids=lambda f: f.__qualname__)
@@ -95,6 +98,8 @@ def test_every_class_and_property_is_described():
 
 
 def test_what_is_exported():
-    assert set(_ckaad.__all__) - set(ckaad.__all__) == {f"restore_{of}" for of in ("detector", "region", "scored", "threshold")}
+    assert set(_ckaad.__all__) - set(ckaad.__all__) == {
+        f"restore_{of}" for of in ("detector", "region", "scored", "threshold")
+    }
     assert all(hasattr(ckaad, name) for name in ckaad.__all__)
     assert all(issubclass(e, ckaad.CkaadError) for e in (ckaad.DataError, ckaad.DeviceError, ckaad.UsageError))

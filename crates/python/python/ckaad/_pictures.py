@@ -1,5 +1,5 @@
-"""What pictures may be given as, brought to what the engine takes: paths, bytes, and arrays of uint8 or uint16, rows first, channels
-innermost. No file is decoded here."""
+"""What pictures may be given as, brought to what the engine takes: paths, bytes, and arrays of uint8 or uint16, rows
+first, channels innermost. No file is decoded here."""
 
 import itertools
 import os
@@ -14,8 +14,8 @@ FILES = (str, os.PathLike, bytes, bytearray, memoryview)
 
 
 def plain(images):
-    """An iterator over the pictures, each as the engine takes it or the exception that says why it is none, and whether they are
-    several."""
+    """An iterator over the pictures, each as the engine takes it or the exception that says why it is none, and whether
+    they are several."""
     if isinstance(images, FILES) or _is_pil(images):
         several = False
     elif isinstance(images, np.ndarray):
@@ -57,7 +57,7 @@ def _is_pil(image):
 
 
 def _of_pil(image):
-    """As Pillow shows it, but for 16 bits, which it would cut. It is not turned by its EXIF orientation: its pixels are given."""
+    """As Pillow shows it, but for 16 bits, which it would cut; not turned by its orientation: its pixels are given."""
     try:
         deep = image.mode.startswith(("I", "F"))
         array = np.asarray(image if deep else image.convert("RGB"))
@@ -66,7 +66,9 @@ def _of_pil(image):
         raise DataError(f"a PIL image that cannot be read: {e}") from e
     if array.dtype.kind == "i":
         if array.min() < 0 or array.max() > 0xFFFF:
-            raise DataError(f"a PIL image of mode {image.mode} with values from {array.min()} to {array.max()}: expected 0 to 65535")
+            raise DataError(
+                f"a PIL image of mode {image.mode} with values from {array.min()} to {array.max()}: expected 0 to 65535"
+            )
         array = array.astype(np.uint16)
     return array
 
@@ -104,7 +106,8 @@ def _samples(array):
         # False of what is no number, too.
         if not (0.0 <= low and high <= 1.0):
             raise DataError(
-                f"floats from {low:g} to {high:g}: expected 0 to 1; give pixels as they are, before any normalisation, or as uint8"
+                f"floats from {low:g} to {high:g}: expected 0 to 1; give pixels as they are, before any normalisation, "
+                "or as uint8"
             )
         scaled = np.multiply(array, 255.0, dtype=np.float64)
         return np.rint(scaled, out=scaled).astype(np.uint8)

@@ -12,8 +12,8 @@ from .errors import UsageError
 class OutlierDetector(OutlierMixin, BaseEstimator):
     """``Detector`` as an estimator: 1 is a normal picture, -1 an anomalous one.
 
-    ``X`` is a list of pictures (see ``help(ckaad)``), of paths for instance, or an array of shape (n, height, width, channels) of
-    uint8, uint16, or floats from 0 to 1. What is wrong with a picture is an exception as of ``Detector.score``.
+    ``X`` is a list of pictures (see ``help(ckaad)``), of paths for instance, or an array of shape (n, height, width,
+    channels) of uint8, uint16, or floats from 0 to 1. What is wrong with a picture raises what ``Detector.score`` does.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
         self.device = device
 
     def fit(self, X, y=None):
-        """Learns from normal pictures, of which a threshold needs a few; ``y`` is ignored, as of other outlier detectors. Returns itself."""
+        """Learns from normal pictures, of which a threshold needs a few; ``y`` is ignored. Returns itself."""
         seed = self.random_state
         if not isinstance(seed, (int, np.integer)):
             seed = check_random_state(seed).randint(np.iinfo(np.int32).max)
