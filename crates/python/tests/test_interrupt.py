@@ -41,15 +41,16 @@ except KeyboardInterrupt:
     assert detector.score(picture).score == before
     print("interrupted", flush=True)
 """
-HOUR = 1_000_000
+# More than anybody waits for.
+MANY = 400_000
 WORKS = {
-    "fit, training": f"fit(train, 'training', epochs={HOUR}, out=out)",
-    "fit, many pictures": f"fit([picture] * {HOUR // 10}, 'pictures')",
+    "fit, training": f"fit(train, 'training', epochs={MANY}, out=out)",
+    "fit, many pictures": f"fit([picture] * {MANY}, 'pictures')",
     "fit, many arrays": "fit((np.full((64, 64), i % 256, np.uint8) for i in range(30000)), 'pictures')",
     "fit, an iterator": "fit((working() or picture for _ in itertools.count()), '')",
     "fit, a memory bank": "fit(train, 'features', **bank, image_size=1024, folds=12)",
-    "score": f"detector.score(many({HOUR}))",
-    "evaluate": f"threading.Timer(1, working).start(); detector.evaluate(normal=[picture] * {HOUR // 10})",
+    "score": f"detector.score(many({MANY}))",
+    "evaluate": f"threading.Timer(1, working).start(); detector.evaluate(normal=[picture] * {MANY})",
 }
 
 
@@ -67,7 +68,7 @@ def test_ctrl_c(data, model, settings, pictures, tmp_path, work):
     os.kill(child.pid, signal.SIGINT)
     told, _ = child.communicate(timeout=60)
     assert told == "interrupted\n" and child.returncode == 0
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 15
     # What was written is a checkpoint to go on from, where there was a place for it.
     left = ["m.checkpoint.safetensors"] if "out=out" in WORKS[work] else []
     assert sorted(path.name for path in tmp_path.iterdir()) == left

@@ -61,30 +61,40 @@ def fit(model, pictures, train, settings):
         pass
 
 
-def rounds(work, count, args, pipe):
+def rounds(work, counts, args, pipe):
+    """Some to warm up, then so many that one map forgotten per picture would be seen."""
     warnings.simplefilter("ignore")
     try:
-        before = []
-        for i in range(2 * count):
-            if i == count:
-                before = [resident()]
-            work(*args)
-            gc.collect()
-        pipe.send((before[0], resident(), os.listdir(tempfile.gettempdir())))
+        found = []
+        for count in counts:
+            for _ in range(count):
+                work(*args)
+                gc.collect()
+            found.append(resident())
+        pipe.send((*found, os.listdir(tempfile.gettempdir())))
     except BaseException as e:
         pipe.send(repr(e))
         raise
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="Linux tells how much memory a process has")
-@pytest.mark.parametrize("work", [score_and_fail, load_and_drop, share_and_drop, evaluate, fit])
-def test_no_leak(data, model, settings, pictures, tmp_path, monkeypatch, work):
+@pytest.mark.parametrize(
+    "work, counts",
+    [
+        (score_and_fail, (5, 20)),
+        (load_and_drop, (5, 20)),
+        (share_and_drop, (5, 20)),
+        (evaluate, (5, 20)),
+        (fit, (3, 9)),
+    ],
+)
+def test_no_leak(data, model, settings, pictures, tmp_path, monkeypatch, work, counts):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     # Of its own, so that no other test's memory is counted.
     spawn = multiprocessing.get_context("spawn")
     ours, theirs = spawn.Pipe()
     train = [np.zeros((64, 64), np.uint8) + i for i in range(6)] + sorted((data / "train/good").iterdir())
-    child = spawn.Process(target=rounds, args=(work, 10, (model, pictures, train, settings), theirs))
+    child = spawn.Process(target=rounds, args=(work, counts, (model, pictures, train, settings), theirs))
     child.start()
     assert ours.poll(120), "nothing came back"
     told = ours.recv()
