@@ -171,3 +171,37 @@ fn all_or_every_error<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
     let more = if errors.len() > NAMED { format!("; and {} more", errors.len() - NAMED) } else { String::new() };
     invalid!("{} pictures cannot be read: {}{more}", errors.len(), named.join("; "))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::image::Picture;
+    use std::sync::Arc;
+
+    /// What is wrong with pictures is found of all of them; an error of whoever listens ends the work.
+    #[test]
+    fn decoding_can_be_stopped() {
+        let picture = |i: usize| Source::Bytes { name: format!("{i}"), bytes: vec![7; 5].into() };
+        let heard = AtomicUsize::new(0);
+        let count = |_| {
+            heard.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let error = Pictures::open((0..500).map(picture).collect(), 8, usize::MAX, &count).err().unwrap();
+        assert!(error.to_string().starts_with("500 pictures cannot be read: 0: "), "{error}");
+        assert_eq!(heard.into_inner(), 500);
+        let picture = |i: usize| Source::Decoded {
+            name: format!("{i}"),
+            picture: Arc::new(Picture::new(1, 1, vec![i as u8; 3])),
+        };
+        for budget in [0, usize::MAX] {
+            let heard = AtomicUsize::new(0);
+            let stop = |_| {
+                heard.fetch_add(1, Ordering::Relaxed);
+                Err(Error::Cancelled)
+            };
+            let error = Pictures::open((0..100_000).map(picture).collect(), 8, budget, &stop).err().unwrap();
+            assert!(matches!(error, Error::Cancelled) && heard.into_inner() < 1000);
+        }
+    }
+}

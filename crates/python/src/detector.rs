@@ -293,7 +293,8 @@ impl Detector {
     /// layers: sequence of int
     ///     Consecutive backbone layers whose features are used, finest first; (2, 3) by default.
     /// image_size: int
-    ///     Side in pixels that every picture is resized to; a multiple of 32, at least 64, 256 by default.
+    ///     Side in pixels that every picture is resized to; a multiple of 32, 64 to 4096, 256 by default (with layers up
+    ///     to 2: of 16, from 32; with layer 4: of 64, from 128).
     /// epochs: int
     ///     Passes over the normal pictures, of a method that learns step by step; 100 by default.
     /// batch_size: int
@@ -325,7 +326,7 @@ impl Detector {
     /// UsageError
     ///     A setting of a wrong type or out of its range; no picture; a model that is already there.
     /// OSError, DataError
-    ///     As of ``score``: the first picture that cannot be read.
+    ///     As of ``score``: pictures that cannot be read, of which up to ten are named.
     /// DeviceError
     ///     The device is not there, has too little memory, or failed.
     /// KeyboardInterrupt
