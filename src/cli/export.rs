@@ -9,14 +9,15 @@ use crate::output::{FileKind, Outputs, expect_new};
 use crate::{Error, Result};
 use std::path::PathBuf;
 
-/// Write a model's scoring for other engines: ONNX Runtime, OpenVINO, TensorRT
+/// Write a model's scoring for other engines, such as ONNX Runtime and OpenVINO
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 The graph has one input, `pixels` (bytes, n x size x size x 3, red green blue) or with --input normalized `input` (f32, n x 3 x size \
 x size), and the outputs `score` (n) and `map` (n x size x size). Pictures have to be resized before, as Pillow does it: \
 image.resize((size, size), BILINEAR); engines differ in how they resize, and scores would with them. The threshold is not in the \
 graph but in the file's metadata, with size, mean and deviation of what the network takes. All operators are ONNX's own, of opset 17; \
-numbers are f32.
+numbers are f32. An engine has to compute in f32, too: OpenVINO rounds to bfloat16 where the processor can, unless INFERENCE_PRECISION_HINT \
+is f32.
 
 Examples:
   ckaad export --format onnx --model screw.safetensors --out screw.onnx
@@ -57,9 +58,10 @@ pub fn run(args: &Args) -> Result<bool> {
         expect_new("--out", &args.out, "--force replaces it")?;
     }
     tell_hard_links(&outputs);
-    write_onnx(&model, args.input, args.batch_size, &args.out).map_err(|e| match e {
-        Error::Io { .. } => e,
-        e => e.within(args.model.display()),
+    write_onnx(&model, args.input, args.batch_size, &args.out).map_err(|e| match (e, args.batch_size) {
+        (e @ Error::Io { .. }, _) => e,
+        (e, Some(n)) => e.within(format!("{}, --batch-size {n}", args.model.display())),
+        (e, None) => e.within(args.model.display()),
     })?;
     let size = model.config.architecture.image_size;
     let n = args.batch_size.map_or("n".into(), |n| n.to_string());

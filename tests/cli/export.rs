@@ -36,7 +36,7 @@ fn what_cannot_be_exported_is_told() {
     export("nowhere.safetensors", &[]).fails(2, &["nowhere.safetensors", "model file"]);
     export(text(dir.path()), &[]).fails(2, &[text(dir.path())]);
     export(text(&own), &["--batch-size", "0"]).fails(2, &["--batch-size", "at least 1"]);
-    export(text(&own), &["--batch-size", "99999999"]).fails(2, &[text(&own)]);
+    export(text(&own), &["--batch-size", "99999999"]).fails(2, &[text(&own), "--batch-size 99999999"]);
     export(text(&own), &["--format", "tflite"]).fails(2, &["--format", "onnx"]);
     export(text(&own), &["--input", "png"]).fails(2, &["--input", "normalized"]);
     let over = ckaad(&["export", "--force", "--model", text(&own), "--out", text(&own)]);

@@ -8,6 +8,7 @@ With `--against part.safetensors` it says how far scores and maps are from the p
 """
 
 import argparse
+import sys
 
 import numpy as np
 import onnxruntime
@@ -21,13 +22,18 @@ def main():
     parser.add_argument("--against", metavar="MODEL")
     args = parser.parse_args()
     session = onnxruntime.InferenceSession(args.model, providers=["CPUExecutionProvider"])
+    if session.get_inputs()[0].name != "pixels":
+        sys.exit(f"{args.model}: expected an export with the input `pixels`, without --input normalized")
     told = session.get_modelmeta().custom_metadata_map
     size, threshold = int(told["image_size"]), told.get("threshold")
     found = []
     for path in args.pictures:
-        picture = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+        picture = ImageOps.exif_transpose(Image.open(path))
+        if picture.mode.startswith("I"):
+            # Of 16 bits the high byte, as ckaad; Pillow would cut what is above 255.
+            picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
         # As the networks were trained: engines differ in how they resize, Pillow does not.
-        pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+        pixels = np.asarray(picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR))
         score, map_ = session.run(["score", "map"], {"pixels": pixels[None]})
         found.append((float(score[0]), map_[0]))
         verdict = "" if threshold is None else "anomalous" if score[0] >= float(threshold) else "normal"
@@ -40,8 +46,10 @@ def compare(found, model, pictures):
     import ckaad
 
     expected = ckaad.Detector.load(model, "cpu").score(pictures)
-    scores = max(abs(score - e.score) / e.score for (score, _), e in zip(found, expected))
-    maps = max(np.abs(map_ - e.map).max() / e.map.max() for (_, map_), e in zip(found, expected))
+    # A memory bank that holds a picture gives it 0.
+    relative = lambda difference, of: difference / of if of > 0 else difference
+    scores = max(relative(abs(score - e.score), e.score) for (score, _), e in zip(found, expected))
+    maps = max(relative(np.abs(map_ - e.map).max(), e.map.max()) for (_, map_), e in zip(found, expected))
     print(f"largest relative differences: scores {scores:.1e}, maps {maps:.1e} of their peak")
 
 

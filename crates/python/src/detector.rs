@@ -69,13 +69,19 @@ impl Detector {
     }
 
     /// The engine, once no other thread computes with it.
-    pub fn scorer(&self) -> ckaad::Result<MutexGuard<'_, Scorer>> {
+    fn scorer(&self) -> ckaad::Result<MutexGuard<'_, Scorer>> {
         let failed = |_| Error::Device("the engine failed in another thread: load the detector again".into());
         self.scorer.lock().map_err(failed)
     }
 
-    pub fn gives_maps(&self) -> bool {
-        self.asked.maps
+    /// Another engine with the same model.
+    pub fn another_scorer(&self, request: &Request) -> ckaad::Result<Scorer> {
+        Scorer::from_file(&self.file, self.asked.batch_size, &request.choose()?.backend, Gives::ScoresAndMaps)
+    }
+
+    /// Where it computes.
+    pub fn request(&self) -> PyResult<Request> {
+        self.asked.request()
     }
 }
 
@@ -107,7 +113,7 @@ impl Detector {
     ///     Pictures in one pass, 1 or more. A larger batch takes more memory, and on a GPU less time for each of many
     ///     pictures.
     /// maps: bool
-    ///     False leaves maps where they are computed: scores alone come back, and the detector cannot be evaluated.
+    ///     False leaves maps where they are computed: scores alone come back.
     ///
     /// Returns
     /// -------
@@ -196,7 +202,7 @@ impl Detector {
     }
 
     /// Evaluates on pictures that are known to be normal or anomalous: of a dataset (``data``), or of ``normal`` and
-    /// ``anomalous``.
+    /// ``anomalous``. That is done by an engine of its own, with as much memory again: other threads score meanwhile.
     ///
     /// Parameters
     /// ----------
@@ -233,8 +239,7 @@ impl Detector {
     /// DataError
     ///     A dataset that does not hold what it should; an array of a wrong shape or range.
     /// UsageError
-    ///     Both or neither of a dataset and pictures were given, or none of either kind; the detector was loaded with
-    ///     ``maps=False``.
+    ///     Both or neither of a dataset and pictures were given, or none of either kind.
     /// KeyboardInterrupt
     ///     Ctrl-C, which is heard between pictures.
     ///

@@ -30,17 +30,12 @@ pub fn run<'py>(
     pro: &str,
     scores: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if !detector.gives_maps() {
-        return Err(UsageError::new_err(
-            "a detector that was loaded with maps=False cannot be evaluated: load it with maps",
-        ));
-    }
     let pro = ProDefinition::find(pro).map_err(exception)?;
     let set = set(py, pictures)?;
     if set.images.is_empty() {
         return Err(UsageError::new_err("evaluate: no picture was given"));
     }
-    let config = &detector.config;
+    let (config, request) = (&detector.config, detector.request()?);
     let mut interrupt = None;
     let evaluated = py.detach(|| {
         let heard = |_| {
@@ -50,7 +45,8 @@ pub fn run<'py>(
                 Error::Cancelled
             })
         };
-        let e = evaluate(&mut *detector.scorer()?, &set, config.threshold, pro, heard)?;
+        // What a signal calls may score, too: nothing of the detector is held while signals are heard.
+        let e = evaluate(&mut detector.another_scorer(&request)?, &set, config.threshold, pro, heard)?;
         let unreadable: Vec<String> = e.unreadable.iter().map(Error::to_string).collect();
         Ok((json::evaluation(&e, &Known::new(config, &e), config, pro, scores).to_string(), unreadable))
     });

@@ -29,6 +29,8 @@ mod _ckaad {
 
     #[pymodule_init]
     fn version(module: &Bound<PyModule>) -> PyResult<()> {
+        // Looked up at its first use, which Ctrl-C could fall into.
+        numpy::PyArray1::<u8>::zeros(module.py(), 0, false);
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

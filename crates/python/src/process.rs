@@ -4,6 +4,7 @@ use super::errors::{DeviceError, UsageError};
 use pyo3::prelude::*;
 use std::sync::OnceLock;
 
+/// The process whose they are.
 static STARTED: OnceLock<u32> = OnceLock::new();
 
 /// Refuses a process that was forked from one whose threads had started: they are not there, and waiting for them would
@@ -30,14 +31,19 @@ pub fn expect_own_threads() -> PyResult<()> {
 /// Raises
 /// ------
 /// UsageError
-///     Out of range, or too late: something has been computed already.
+///     Out of range, or too late: another number of threads has started already.
 #[pyfunction]
 pub fn set_threads(count: i64) -> PyResult<()> {
     let Some(threads) = usize::try_from(count).ok().filter(|n| (1..=1024).contains(n)) else {
         return Err(UsageError::new_err(format!("{count} threads: expected 1 to 1024")));
     };
-    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    built.map_err(|_| {
-        UsageError::new_err("the threads have started already: set their number before anything is computed")
-    })
+    expect_own_threads()?;
+    // Fails once they have started.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    match rayon::current_num_threads() {
+        started if started == threads => Ok(()),
+        started => Err(UsageError::new_err(format!(
+            "{started} threads have started already: set their number before anything is computed"
+        ))),
+    }
 }

@@ -1,6 +1,7 @@
 """What is wrong is one clear error at every door, and the next good request is answered."""
 
 import io
+import os
 import struct
 import warnings
 import zlib
@@ -38,6 +39,18 @@ def bomb():
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
 
 
+class Unreadable:
+    """Fails as decoders do."""
+
+    mode, width, height = "RGB", 64, 64
+
+    def getbands(self):
+        return tuple(self.mode)
+
+    def convert(self, mode):
+        raise EOFError("half a picture")
+
+
 # Files as bytes: what `evaluate` leaves out and tells.
 FILES = [
     (b"", ckaad.DataError, "the file is empty"),
@@ -63,6 +76,12 @@ OBJECTS = [
     (np.full((64, 64, 3), 2.0), ckaad.DataError, "0 to 1"),
     (np.full((64, 64), -1.0, np.float16), ckaad.DataError, "0 to 1"),
     (np.zeros((1, 1 << 28), np.uint8), ckaad.DataError, "more than the"),
+    # More than there is memory for, and more than can be looked at, of one number.
+    (np.broadcast_to(np.uint8(0), (1 << 18, 1 << 18, 3)), ckaad.DataError, "more than the"),
+    (np.broadcast_to(np.float32(0), (1 << 18, 1 << 18, 3)), ckaad.DataError, "more than the"),
+    (Image.new("1", (1 << 14, 1 << 14)), ckaad.DataError, "more than the"),
+    (Unreadable(), ckaad.DataError, "image 0: cannot be read: EOFError: half a picture"),
+    ("lone \udc80\ud800", ckaad.DataError, "image 0: cannot be read: UnicodeEncodeError"),
     (Image.fromarray(np.full((64, 64), 70000, np.int32)), ckaad.DataError, "0 to 65535"),
     (Image.fromarray(np.full((64, 64), 3.0, np.float32)), ckaad.DataError, "0 to 1"),
     (cut_image(), ckaad.DataError, "truncated"),
@@ -134,6 +153,12 @@ def test_files(detector, pictures, tmp_path):
     with pytest.raises(ckaad.UsageError, match="errors='ignore'"):
         detector.score(cut, errors="ignore")
     assert detector.score(pictures[0]).score > 0
+
+
+def test_a_pipe(detector, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ckaad.DataError, match="is a pipe"):
+        detector.score(tmp_path / "pipe.png")
 
 
 def test_an_iterator_that_fails(detector, pictures):

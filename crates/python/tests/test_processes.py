@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -115,6 +116,43 @@ def test_processes(detector, pictures, method):
         assert "was forked from process" in told and "spawn" in told
     else:
         assert told == score
+
+
+def test_threads_that_were_set_are_the_process_s(model):
+    script = textwrap.dedent(
+        f"""
+        import os, ckaad
+        ckaad.set_threads(1)
+        ckaad.set_threads(1)
+        try:
+            ckaad.set_threads(2)
+        except ckaad.UsageError as e:
+            print(e, flush=True)
+        child = os.fork()
+        try:
+            ckaad.Detector.load({str(model)!r}, "cpu")
+        except ckaad.DeviceError as e:
+            print(e, flush=True)
+        if child:
+            os._exit(os.waitpid(child, 0)[1])
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    late, forked = done.stdout.splitlines()
+    assert late.startswith("1 threads have started already") and "was forked from process" in forked
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_a_signal_calls_scores_during_an_evaluation(detector, pictures):
+    expected, found = detector.score(pictures[0]).score, []
+    before = signal.signal(signal.SIGALRM, lambda *_: found.append(detector.score(pictures[0]).score))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+        detector.evaluate(normal=pictures * 30)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert found and set(found) == {expected}
 
 
 def _shard(detector, pictures, at, started):

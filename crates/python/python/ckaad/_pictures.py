@@ -3,12 +3,15 @@ first, channels innermost. No file is decoded here."""
 
 import itertools
 import os
+import stat
 
 import numpy as np
 
 from .errors import DataError
 
 CHANNELS = (1, 2, 3, 4)
+# As of files.
+MAX_PIXELS = 1 << 27
 FORMS = "paths, bytes, numpy arrays, PIL images, torch tensors"
 FILES = (str, os.PathLike, bytes, bytearray, memoryview)
 
@@ -32,14 +35,30 @@ def plain(images):
 
 
 def _one(image, index):
-    if isinstance(image, (str, os.PathLike)):
-        return os.fsdecode(image)
-    if isinstance(image, FILES):
-        return bytes(image)
     try:
+        if isinstance(image, (str, os.PathLike)):
+            return _path(image)
+        if isinstance(image, FILES):
+            return bytes(image)
         return _samples(_array(image))
     except (DataError, TypeError) as e:
         return type(e)(f"image {index}: {e}")
+    except Exception as e:
+        # Whatever decodes an image, or stands for an array, raises what it likes.
+        return DataError(f"image {index}: cannot be read: {type(e).__name__}: {e}")
+
+
+def _path(image):
+    path = os.fsdecode(image)
+    # What the system cannot be asked for.
+    os.fsencode(path)
+    try:
+        if stat.S_ISFIFO(os.stat(path).st_mode):
+            raise DataError(f"{path} is a pipe, which may never end: read it, and give the bytes")
+    except (OSError, ValueError):
+        # Of which the decoder tells.
+        pass
+    return path
 
 
 def _array(image):
@@ -58,6 +77,7 @@ def _is_pil(image):
 
 def _of_pil(image):
     """As Pillow shows it, but for 16 bits, which it would cut; not turned by its orientation: its pixels are given."""
+    _expect_size(image.height, image.width)
     try:
         deep = image.mode.startswith(("I", "F"))
         array = np.asarray(image if deep else image.convert("RGB"))
@@ -87,6 +107,12 @@ def _of_tensor(image):
     return np.moveaxis(array, -3, -1) if array.ndim >= 3 else array
 
 
+def _expect_size(height, width):
+    """Before anything is copied, or looked at: an array may be a file on a disk, or one number repeated."""
+    if height * width > MAX_PIXELS:
+        raise DataError(f"the picture is {width} x {height} pixels, more than the {MAX_PIXELS} allowed")
+
+
 def _samples(array):
     """Three dimensions of uint8 or uint16."""
     if array.ndim == 2:
@@ -98,6 +124,7 @@ def _samples(array):
     if array.shape[2] not in CHANNELS:
         hint = ": its channels are first, use numpy.moveaxis(a, 0, -1)" if array.shape[0] in CHANNELS else ""
         raise DataError(f"an array of shape {array.shape}: expected 1 to 4 channels in the last place{hint}")
+    _expect_size(*array.shape[:2])
     # Of either byte order.
     if array.dtype.kind == "u" and array.dtype.itemsize <= 2:
         return array.astype(array.dtype.newbyteorder("="), copy=False)
