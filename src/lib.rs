@@ -3,7 +3,7 @@
 //! Imports point one way only, from the left to the right (`docs/architecture.md` has the map, `examples/` a page of each use):
 //!
 //! ```text
-//! cli -> experiment -> bench, report -> train -> score -> detector -> program -> model, backend -> data, metrics, weights -> output -> engine
+//! cli -> experiment -> bench, report -> train -> score, export -> detector -> program -> model, backend -> data, metrics, weights -> output -> engine
 //! ```
 //!
 //! * [`engine`] computes: tape, plan, ops, devices. It knows nothing of anomaly detection.
@@ -21,6 +21,7 @@ pub mod detector;
 pub mod engine;
 pub mod error;
 pub mod experiment;
+pub mod export;
 pub mod metrics;
 pub mod model;
 pub mod output;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ckaad::data::image::{Picture, Source, load_mask};
+use ckaad::data::image::{Picture, Samples, Source, load_mask};
 use ckaad::data::layout::{Sample, TestSet, TrainSet};
 use ckaad::data::resize::bilinear;
 use ckaad::data::synthetic::{Defect, Spec, generate, picture as fabric};
@@ -45,6 +45,65 @@ fn every_format_gives_the_same_rgb() {
     assert_eq!(picture("bilevel.png").rgb.as_chunks::<3>().0, bilevel);
     assert_eq!(picture("one_pixel.png"), Picture::new(1, 1, vec![0, 90, 7]));
     assert_eq!(picture("one_pixel.png").resized(4), [0, 90, 7].repeat(16));
+}
+
+/// What a file holds, as the `png` crate reads it: samples, width and height, channels.
+fn samples(name: &str) -> (Samples, (usize, usize), usize) {
+    let open = std::io::BufReader::new(fs::File::open(file("pictures").join(name)).unwrap());
+    let mut reader = png::Decoder::new(open).read_info().unwrap();
+    let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut bytes).unwrap();
+    let samples = match info.bit_depth {
+        png::BitDepth::Eight => Samples::Bits8(bytes),
+        _ => Samples::Bits16(bytes.as_chunks::<2>().0.iter().map(|b| u16::from_be_bytes(*b)).collect()),
+    };
+    (samples, (info.width as usize, info.height as usize), info.color_type.samples())
+}
+
+/// Pillow wrote the files.
+#[test]
+fn samples_in_memory_give_what_their_file_does() {
+    for (name, channels, bits) in [
+        ("gray.png", 1, 8),
+        ("gray_alpha.png", 2, 8),
+        ("rgb.png", 3, 8),
+        ("rgba.png", 4, 8),
+        ("gray16.png", 1, 16),
+        ("rgb16.png", 3, 16),
+        ("rgba16.png", 4, 16),
+    ] {
+        let (given, size, found) = samples(name);
+        assert_eq!((found, matches!(given, Samples::Bits16(_))), (channels, bits == 16), "{name}");
+        let found = Picture::of_samples(given, size, channels).unwrap();
+        let right = formula().into_iter().map(|p| if channels < 3 { [p[0]; 3] } else { p });
+        assert_eq!((found.width, found.height), (7, 5), "{name}");
+        assert_eq!(found.rgb.as_chunks::<3>().0, right.collect::<Vec<_>>(), "{name}");
+        assert_eq!(found.warnings, [""; 0], "{name}");
+    }
+    // Gray and alpha in 16 bits, for which there is no file: alpha is dropped, the high byte kept.
+    let found = Picture::of_samples(Samples::Bits16(vec![0x12ff, 9, 0xab00, 0]), (2, 1), 2).unwrap();
+    assert_eq!(found.rgb, [0x12, 0x12, 0x12, 0xab, 0xab, 0xab]);
+}
+
+#[test]
+fn samples_that_are_no_picture_are_named() {
+    let eight = |count: usize| Samples::Bits8(vec![0; count]);
+    let wide = usize::MAX / 2;
+    for (samples, size, channels, words) in [
+        (eight(35), (7, 5), 0, "a picture of 0 channels: expected 1 (gray), 3 (RGB), or 2 or 4"),
+        (eight(175), (7, 5), 5, "a picture of 5 channels"),
+        (eight(34), (7, 5), 1, "34 samples, expected 7 x 5 x 1"),
+        (eight(36), (7, 5), 1, "36 samples, expected 7 x 5 x 1"),
+        (Samples::Bits16(vec![0; 104]), (7, 5), 3, "104 samples, expected 7 x 5 x 3"),
+        (eight(0), (0, 5), 1, "the picture is 0 x 5 pixels"),
+        (eight(3), (1 << 27, 2), 4, "more than the 134217728 allowed"),
+        (eight(3), (wide, wide), 4, "more than the 134217728 allowed"),
+    ] {
+        let error = Picture::of_samples(samples, size, channels).unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let dark = Picture::of_samples(Samples::Bits16(vec![900; 6]), (2, 3), 1).unwrap();
+    assert!(dark.warnings.len() == 1 && dark.warnings[0].contains("use 10 bits (the highest is 900)"), "{dark:?}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["backend", "model"],
     &["program"],
     &["detector"],
-    &["score"],
+    &["score", "export"],
     &["train", "pretrain"],
     &["bench", "report"],
     &["experiment"],

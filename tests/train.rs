@@ -469,7 +469,8 @@ fn a_backbone_is_trained() {
     let threshold: f64 = archive.metadata()["threshold"].parse().unwrap();
     let set = TrainSet::open(&whole.path().join("data")).unwrap();
     let pictures =
-        Pictures::open(set.good.into_iter().map(|s| s.source).collect(), a.image_size, usize::MAX, &|_| ()).unwrap();
+        Pictures::open(set.good.into_iter().map(|s| s.source).collect(), a.image_size, usize::MAX, &|_| Ok(()))
+            .unwrap();
     let mut one = vec![0; pictures.each()];
     let held_back = (0..pictures.len()).any(|i| {
         pictures.gather(&[i], &mut one).unwrap();

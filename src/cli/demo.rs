@@ -44,6 +44,9 @@ pub struct Args {
     /// ResNet-18 weights: `formula` for the built-in ones, `imagenet` for the download, a file, or `random`
     #[arg(long, default_value = FORMULA, value_name = "FILE|NAME")]
     weights: String,
+    /// Side of the pictures in pixels, a multiple of 16 from 32; smaller ones take less time, and are harder
+    #[arg(long, default_value_t = IMAGE_SIZE, value_parser = count)]
+    image_size: usize,
     /// Passes over the training pictures [default: 36]
     #[arg(long, value_parser = count)]
     epochs: Option<usize>,
@@ -72,13 +75,14 @@ pub fn run(args: &Args) -> Result<bool> {
     let backend = args.device.training_backend()?;
     let started = Instant::now();
     // The usual 4 pixels belong to pictures of 256.
-    let detector = args.detector.detector_with(&[("sigma".to_string(), Setting::Whole(2))].into())?;
+    let sigma = Setting::Whole((args.image_size / 64) as u64);
+    let detector = args.detector.detector_with(&[("sigma".to_string(), sigma)].into())?;
     if let (Learning::Fit(_), Some(_)) = (detector.learning(), args.epochs) {
         let name = detector.method().name;
         return Err(Error::Usage(format!("--epochs: {name} is fitted in one go, there are no steps; leave it out")));
     }
     let epochs = args.epochs.unwrap_or(EPOCHS);
-    let architecture = Architecture::new("resnet18", &[1, 2], IMAGE_SIZE)?;
+    let architecture = Architecture::new("resnet18", &[1, 2], args.image_size)?;
     let weights = Pretrained::open(&args.weights, &architecture, args.seed)?;
     let note = match &weights {
         Pretrained::Random(_) => {
@@ -99,7 +103,7 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let data = args.out.join("data");
     let spec = Spec {
-        size: IMAGE_SIZE,
+        size: args.image_size,
         train_good: 64,
         train_anomalous: 9,
         test_good: 30,
@@ -142,7 +146,7 @@ pub fn run(args: &Args) -> Result<bool> {
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
     let settings = [
-        ("Pictures", format!("woven textures, {IMAGE_SIZE} px, generated with seed {}", args.seed)),
+        ("Pictures", format!("woven textures, {} px, generated with seed {}", args.image_size, args.seed)),
         ("Backbone", format!("ResNet-18, layers 1 and 2, weights: {}", weights.describe())),
         ("Training", training(epochs, &*detector)),
         ("Time", format!("{seconds:.0} s in all, {:.1} ms to score a picture", e.ms_per_image)),

@@ -26,6 +26,7 @@ mod detector;
 mod devices;
 mod eval;
 mod experiment;
+mod export;
 mod gradcheck;
 mod info;
 mod inputs;
@@ -95,6 +96,7 @@ enum Command {
     Eval(eval::Args),
     Threshold(threshold::Args),
     Info(info::Args),
+    Export(export::Args),
     Plan(plan::Args),
     Gradcheck(gradcheck::Args),
     Bench(bench::Args),
@@ -158,6 +160,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Threshold(args) => threshold::run(args),
         Command::Info(args) => info::run(args),
+        Command::Export(args) => export::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Gradcheck(args) => gradcheck::run(args),
         Command::Bench(args) => bench::run(args),

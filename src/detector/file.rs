@@ -13,8 +13,7 @@ use super::provenance::{Calibration, Training};
 use super::{Detector, METHODS, Method};
 use crate::data::digest::Digests;
 use crate::engine::device::Session;
-use crate::engine::params::Values;
-use crate::engine::tape::NetId;
+use crate::engine::params::{Parameters, Values};
 use crate::model::saved::Prefixed;
 use crate::model::{Architecture, TensorSource, resnet};
 use crate::program::Program;
@@ -96,24 +95,31 @@ impl ModelFile {
     /// from the mapped file: start-up time is mostly the memory touched.
     pub fn load_into(&self, session: &mut dyn Session, program: &Program) -> Result<()> {
         let mut memory: Vec<f32> = Vec::new();
-        let mut take = |session: &mut dyn Session, net: NetId, index: usize, values: &[f32]| {
-            memory.resize(values.len(), 0.0);
-            session.tape().parameters(net).entries()[index].from_file(values, &mut memory)?;
-            session.write_param(net, index, &memory)
-        };
         for network in &program.networks {
-            let parameters = session.tape().parameters(network.id).clone();
-            if parameters.network == resnet::NETWORK {
-                let source = Prefixed { archive: &self.archive, prefix: "backbone." };
-                resnet::each_folded(&self.config.architecture, &source, |index, values| {
-                    take(session, network.id, index, values)
-                })?;
-                continue;
-            }
-            for (index, e) in parameters.entries().iter().enumerate() {
-                let values = self.archive.f32(&format!("{}.{}", parameters.network, e.name), &e.file_shape)?;
-                take(session, network.id, index, &values)?;
-            }
+            let parameters = program.tape.parameters(network.id);
+            self.each_parameter(parameters, |index, values| {
+                memory.resize(values.len(), 0.0);
+                parameters.entries()[index].from_file(values, &mut memory)?;
+                session.write_param(network.id, index, &memory)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the values of a network's parameters, each with its place among them, in the order that files have; the backbone's
+    /// batch norms are folded.
+    pub fn each_parameter(
+        &self,
+        parameters: &Parameters,
+        mut take: impl FnMut(usize, &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        if parameters.network == resnet::NETWORK {
+            let source = Prefixed { archive: &self.archive, prefix: "backbone." };
+            return resnet::each_folded(&self.config.architecture, &source, take);
+        }
+        for (index, e) in parameters.entries().iter().enumerate() {
+            let values = self.archive.f32(&format!("{}.{}", parameters.network, e.name), &e.file_shape)?;
+            take(index, &values)?;
         }
         Ok(())
     }

@@ -60,6 +60,17 @@ impl Cell {
         Some(format!("{names}{} instead of {asked}{validation}", plural(labelled, "labelled picture")))
     }
 
+    /// Whether it is trained with anomalous pictures, found or made.
+    pub fn uses_anomalies(&self) -> Result<bool> {
+        Ok(matches!(self.settings.detector()?.learning(), Learning::Steps(how) if how.uses_anomalies()))
+    }
+
+    /// Pictures that its steps take in all, of so many normal ones.
+    pub fn pictures_in_steps(&self, normal: usize) -> Result<u64> {
+        let pictures = (self.settings.epochs() as u64).saturating_mul(normal as u64);
+        Ok(pictures.saturating_mul(if self.uses_anomalies()? { 2 } else { 1 }))
+    }
+
     /// For people.
     pub fn describe(&self) -> String {
         let mut parts = vec![self.dataset.clone()];
@@ -300,6 +311,12 @@ impl<'a> Opened<'a> {
             Err(e) => Err(Error::Invalid(e.to_string())),
         };
         Ok(TrainSet::together(chosen.map(train).collect::<Result<_>>()?))
+    }
+
+    /// How many normal training pictures some categories have.
+    pub fn count_normal(&self, names: &[String]) -> usize {
+        let chosen = self.categories.iter().filter(|c| names.contains(&c.name));
+        chosen.map(|c| c.train.as_ref().map_or(0, |set| set.good.len())).sum()
     }
 
     /// The test pictures of one.

@@ -21,6 +21,16 @@ pub struct Inputs {
     pub device: String,
 }
 
+impl Inputs {
+    /// `cuda in tf32`: which of a machine's GPUs it was changes nothing.
+    pub fn kind_of_device(&self) -> String {
+        match self.device.split_once(" in ") {
+            Some((device, number)) => format!("{} in {number}", device.split(':').next().unwrap_or(device)),
+            None => self.device.clone(),
+        }
+    }
+}
+
 /// Finds inputs. Every file is read once, however many datasets have it.
 pub struct Finder<'a> {
     /// A name or file for every backbone.

@@ -3,11 +3,14 @@
 
 pub mod figure;
 pub mod file;
+pub mod folder;
 pub mod grid;
 pub mod inputs;
 mod keys;
+pub mod merge;
 pub mod mixture;
 pub mod printed;
 pub mod results;
 pub mod run;
+pub mod shard;
 pub mod table;

@@ -104,19 +104,23 @@ fn metrics(m: &Metrics) -> BTreeMap<String, f64> {
     all.into_iter().filter_map(|(name, value)| Some((name.to_string(), value?))).collect()
 }
 
-/// Lines of earlier runs. Errors: one that is no result, by its number; a run adds to what is read here, so nothing may be left out.
+/// Lines of earlier runs; none where there is no file. Errors: one that is no result, by its number; a run adds to what is read here, so
+/// nothing may be left out.
 pub fn read(path: &Path) -> Result<Vec<Outcome>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
-        Err(e) => return Err(Error::io(path, e)),
+        Err(e) => return Err(Error::unread(path, e, "results of `ckaad experiment`, a line per cell")),
     };
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(i, line)| {
             serde_json::from_str(line).map_err(|e| {
                 let n = i + 1;
-                let text = format!("line {n} is no result of a cell ({e}); take the line out, or name another --out");
+                let text = format!(
+                    "line {n} is no result of a cell ({e}); copy the file again if it was cut off, or take the line out: its cell \
+                     counts as not run then"
+                );
                 Error::Invalid(text).within(path.display())
             })
         })

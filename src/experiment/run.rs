@@ -2,20 +2,21 @@
 //! end, and a cell that was cut off goes on from its checkpoint.
 
 use super::file::Experiment;
+use super::folder::Folder;
 use super::grid::{Cell, Opened};
-use super::results::{self, CategoryResult, Outcome};
+use super::results::{CategoryResult, Outcome};
+use super::shard::Shard;
 use super::table::Report;
 use crate::bench::{self, Workload};
 use crate::data::layout::{Sample, TestSet, TrainSet};
 use crate::data::protocol::Draw;
-use crate::detector::Learning;
 use crate::detector::file::ModelFile;
 use crate::engine::device::cuda::card;
 use crate::engine::device::{Backend, Device, cpu};
 use crate::error::{Kind, plural};
 use crate::model::TensorSource;
 use crate::model::pretrained::Pretrained;
-use crate::output::{MARK, OurFolder, checkpoint_of};
+use crate::output::checkpoint_of;
 use crate::report::evaluation::Known;
 use crate::score::evaluate::{NoMask, evaluate};
 use crate::score::scorer::{Gives, Scorer};
@@ -26,7 +27,6 @@ use crate::train::settings::{Calibrate, Settings};
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -49,6 +49,8 @@ pub struct Runner<'a> {
     pub weights: &'a str,
     /// Marked as ours.
     pub folder: PathBuf,
+    /// Whose cells these are, where others run the rest.
+    pub shard: Option<Shard>,
     /// Cells at a time, at most.
     pub jobs: usize,
     pub keep_models: bool,
@@ -67,7 +69,7 @@ pub enum Progress<'a> {
         of: u64,
     },
     Begun(&'a Cell),
-    /// And how many of the file's cells have a result now.
+    /// And how many of the cells that are to be run have a result now.
     Done(&'a Outcome, usize),
     /// It has no result; the others go on.
     Failed(&'a Cell, &'a Error),
@@ -90,34 +92,30 @@ struct Shared {
     /// It was said that there are fewer cells at a time than asked for.
     told: bool,
     outcomes: Vec<Outcome>,
-    folder: OurFolder,
+    folder: Folder,
     failed: usize,
     /// Nothing can be written any more.
     broken: Option<Error>,
 }
 
 impl Runner<'_> {
-    /// Runs those of `cells` that have no result in the folder yet.
-    pub fn run(&self, cells: &[Cell]) -> Result<Summary> {
-        let path = self.folder.join("results.jsonl");
-        let folder = OurFolder::open(self.folder.clone())?;
-        // Until this ends: another run would write over its results.
-        let held = File::open(self.folder.join(MARK)).map_err(|e| Error::io(&self.folder, e))?;
-        if held.try_lock().is_err() {
-            return Err(Error::Usage(format!("{}: another run writes into it; wait for it", self.folder.display())));
-        }
-        let outcomes = results::read(&path)?;
+    /// Runs those of `own` that have no result in the folder yet; `cells` are all of the grid.
+    pub fn run(&self, cells: &[Cell], own: &[&Cell]) -> Result<Summary> {
+        let folder = Folder::open(&self.folder, &mut |text| (self.tell)(Progress::Warning(text)))?;
+        let outcomes = folder.results()?;
         let others = outcomes.iter().filter(|o| !cells.contains(&o.cell)).count();
         if others > 0 {
             let results = if others == 1 { "1 result is".into() } else { format!("{others} results are") };
             let text = format!(
                 "{}: {results} of other settings, pictures, weights or devices, or by an earlier version, which did not look at \
-                 what files hold; not shown",
-                path.display()
+                 what files hold{}; not shown",
+                folder.file().display(),
+                // What those cells depend on is not read.
+                if self.shard.is_some() { ", or of cells that are another shard's now" } else { "" }
             );
             (self.tell)(Progress::Warning(&text));
         }
-        let open: Vec<&Cell> = cells.iter().filter(|c| !outcomes.iter().any(|o| o.cell == **c)).collect();
+        let open: Vec<&Cell> = own.iter().copied().filter(|c| !outcomes.iter().any(|o| o.cell == **c)).collect();
         let work = Work::new(self, &open)?;
         work.tell(self);
         let taken = Memory::default();
@@ -135,7 +133,7 @@ impl Runner<'_> {
                 let mut shared = lock(&shared);
                 shared.taken = shared.taken.less(work.needs[at]);
                 shared.running -= 1;
-                self.note(cells, cell, ended, &mut shared);
+                self.note(cells, own, cell, ended, &mut shared);
                 freed.notify_all();
             }
             Ok(())
@@ -160,13 +158,9 @@ impl Runner<'_> {
 
     /// Writes the tables of what there is so far.
     fn write_tables(&self, cells: &[Cell], shared: &mut Shared) -> Result<()> {
-        let (experiment, opened, outcomes) = (self.experiment, self.opened, &shared.outcomes[..]);
-        let report = Report { experiment, opened, cells, outcomes };
-        let pages = [("table.md", report.markdown()?), ("table.html", report.html(self.command)?)];
-        for (name, page) in pages {
-            shared.folder.write(name.as_ref(), |f| f.write_all(page.as_bytes()))?;
-        }
-        Ok(())
+        let (experiment, opened, shard) = (self.experiment, self.opened, self.shard);
+        let report = Report { experiment, opened, shard, cells, outcomes: &shared.outcomes };
+        shared.folder.write_tables(&report, self.command)
     }
 
     /// The next cell, once there is memory for it; one alone always has enough.
@@ -204,16 +198,15 @@ impl Runner<'_> {
     }
 
     /// Writes a result down.
-    fn note(&self, cells: &[Cell], cell: &Cell, ended: Result<Option<Outcome>>, shared: &mut Shared) {
+    fn note(&self, cells: &[Cell], own: &[&Cell], cell: &Cell, ended: Result<Option<Outcome>>, shared: &mut Shared) {
         match ended {
             Ok(None) | Err(Error::Cancelled) => {}
             Ok(Some(outcome)) => {
-                let before = shared.outcomes.iter().filter(|o| cells.contains(&o.cell)).count();
+                let before = shared.outcomes.iter().filter(|o| own.contains(&&o.cell)).count();
                 (self.tell)(Progress::Done(&outcome, before + 1));
                 shared.outcomes.push(outcome);
-                let written = results::to_text(&shared.outcomes)
-                    .and_then(|text| shared.folder.write("results.jsonl".as_ref(), |f| f.write_all(text.as_bytes())))
-                    .and_then(|_| self.write_tables(cells, shared));
+                let written = shared.folder.write_results(&shared.outcomes);
+                let written = written.and_then(|()| self.write_tables(cells, shared));
                 shared.broken = shared.broken.take().or(written.err());
             }
             Err(e) => {
@@ -443,13 +436,11 @@ fn plan_of(cell: &Cell) -> Result<u64> {
 /// Pictures that a cell's steps take in all, and the bytes of pictures and features that are kept in memory; what is more goes to
 /// files.
 fn plan_of_pictures(cell: &Cell, set: &TrainSet) -> Result<(u64, u64)> {
-    let (setup, a) = (&cell.settings, cell.settings.architecture()?);
-    let uses = matches!(setup.detector()?.learning(), Learning::Steps(how) if how.uses_anomalies());
-    let normal = set.good.len();
+    let a = cell.settings.architecture()?;
+    let (uses, normal) = (cell.uses_anomalies()?, set.good.len());
     let drawn = cell.row.ratio.beside(normal).map_or(set.anomalous.len(), |asked| asked.min(set.anomalous.len()));
     let pictures = normal + if uses { drawn } else { 0 };
     let maps: usize = a.sizes().into_iter().zip(a.channels()).map(|(size, channels)| size * size * channels).sum();
     let kept = [a.image_size * a.image_size * 3, maps * size_of::<f32>()].map(|each| (pictures * each).min(BUDGET));
-    let steps = (setup.epochs() * normal) as u64 * if uses { 2 } else { 1 };
-    Ok((steps, kept.iter().sum::<usize>() as u64))
+    Ok((cell.pictures_in_steps(normal)?, kept.iter().sum::<usize>() as u64))
 }

@@ -6,6 +6,7 @@ use super::file::{DatasetSpec, Experiment, METRICS};
 use super::grid::{Cell, Opened, Row, rows};
 use super::printed::PrintedFigure;
 use super::results::{CategoryResult, Outcome};
+use super::shard::Shard;
 use crate::Result;
 use crate::error::plural;
 use crate::report::html::charts::histogram;
@@ -17,6 +18,8 @@ use std::fmt::Write;
 pub struct Report<'a> {
     pub experiment: &'a Experiment,
     pub opened: &'a [Opened<'a>],
+    /// Whose results these are, where others make the rest.
+    pub shard: Option<Shard>,
     /// All that the file asks for of the datasets that are there.
     pub cells: &'a [Cell],
     /// What came of them so far.
@@ -219,6 +222,22 @@ impl<'a> Report<'a> {
         self.experiment.datasets.iter().map(part).collect()
     }
 
+    /// What stands above the tables.
+    fn note(&self) -> String {
+        let (e, mut text) = (self.experiment, String::new());
+        if let Some(shard) = self.shard {
+            let _ = write!(text, "Shard {shard}: what the other shards make is missing here. ");
+        }
+        if let Some(source) = &e.source {
+            let _ = write!(text, "Printed figures: {source}. ");
+        }
+        if e.metrics.iter().any(|m| m == "aupro30") {
+            // Whatever the file names was checked when it was read.
+            let _ = write!(text, "{}. ", e.pro().map_or("", |p| p.describe()));
+        }
+        text + e.note.as_deref().unwrap_or_default()
+    }
+
     /// Every table of the experiment.
     fn tables(&self) -> Result<Vec<Table>> {
         let (e, parts) = (self.experiment, self.parts()?);
@@ -250,9 +269,8 @@ impl<'a> Report<'a> {
 
     /// Tables as Markdown.
     pub fn markdown(&self) -> Result<String> {
-        let e = self.experiment;
-        let mut m = format!("# {}\n", e.title);
-        let note = note(e);
+        let mut m = format!("# {}\n", self.experiment.title);
+        let note = self.note();
         if !note.is_empty() {
             let _ = writeln!(m, "\n{}", note.trim_end());
         }
@@ -309,7 +327,7 @@ impl<'a> Report<'a> {
             }
         }
         h.push_str("</div>\n");
-        let (title, note) = (&e.title, &note(e));
+        let (title, note) = (&e.title, &self.note());
         Ok(Page { title, note, command, settings: &[], body: &h, script: "" }.html())
     }
 }
@@ -360,16 +378,4 @@ fn over_datasets(e: &Experiment, parts: &[Part]) -> Result<Table> {
     let (datasets, seeds) = (plural(parts.len(), "dataset"), plural(e.grid.seeds.len(), "seed"));
     let heading = format!("Mean over {datasets}: mean and deviation over {seeds}, in percent");
     Ok(Table { heading, columns: columns(e), rows, notes: vec![] })
-}
-
-fn note(e: &Experiment) -> String {
-    let mut text = String::new();
-    if let Some(source) = &e.source {
-        let _ = write!(text, "Printed figures: {source}. ");
-    }
-    if e.metrics.iter().any(|m| m == "aupro30") {
-        // Whatever the file names was checked when it was read.
-        let _ = write!(text, "{}. ", e.pro().map_or("", |p| p.describe()));
-    }
-    text + e.note.as_deref().unwrap_or_default()
 }

@@ -1,8 +1,10 @@
 //! Writing a file so that either the old or the whole new content is there, whatever happens in between.
 
+use std::ffi::OsStr;
 use std::fs::{File, Metadata, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use tempfile::NamedTempFile;
 
 use super::folder_of;
 use crate::{Error, Result};
@@ -38,6 +40,29 @@ fn target_of(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::other("too many links lead from one to the other"))
 }
 
+/// Writes a file in the same way where there is none yet, and leaves one alone that somebody else made meanwhile.
+pub fn write_new(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
+    let named = |e| Error::io(path, e);
+    let temporary = temporary(&folder_of(path), usual_permissions(), write).map_err(named)?;
+    temporary.as_file().sync_all().map_err(named)?;
+    match temporary.persist_noclobber(path) {
+        Ok(_) => Ok(()),
+        Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Some file systems can neither rename nor link without replacing.
+        Err(e) => e.file.persist(path).map(drop).map_err(|e| named(e.error)),
+    }
+}
+
+/// Whether a file of this name was on its way to another name, or still is.
+pub(super) fn is_temporary(name: &OsStr) -> bool {
+    let name = name.as_encoded_bytes();
+    name.starts_with(BEGIN.as_bytes()) && name.ends_with(END.as_bytes())
+}
+
+/// What a temporary file's name begins and ends with.
+const BEGIN: &str = ".ckaad-";
+const END: &str = ".tmp";
+
 fn buffered(file: &mut File, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut buffered = BufWriter::with_capacity(1 << 20, file);
     write(&mut buffered)?;
@@ -50,15 +75,7 @@ fn replace(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     let folder = folder_of(target);
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".ckaad-").suffix(".tmp");
-    if old.is_none()
-        && let Some(usual) = usual_permissions()
-    {
-        builder.permissions(usual);
-    }
-    let mut temporary = builder.tempfile_in(&folder)?;
-    buffered(temporary.as_file_mut(), write)?;
+    let temporary = temporary(&folder, if old.is_none() { usual_permissions() } else { None }, write)?;
     if let Some(old) = old {
         temporary.as_file().set_permissions(old.permissions())?;
     }
@@ -68,6 +85,22 @@ fn replace(
     #[cfg(unix)]
     let _ = File::open(folder).and_then(|f| f.sync_all());
     Ok(())
+}
+
+/// A file in a folder, with what `write` writes.
+fn temporary(
+    folder: &Path,
+    permissions: Option<Permissions>,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(BEGIN).suffix(END);
+    if let Some(permissions) = permissions {
+        builder.permissions(permissions);
+    }
+    let mut temporary = builder.tempfile_in(folder)?;
+    buffered(temporary.as_file_mut(), write)?;
+    Ok(temporary)
 }
 
 /// What a new file asks for. Temporary files are private by default; a finished one gets what the umask leaves.

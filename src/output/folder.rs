@@ -1,10 +1,12 @@
 //! A folder for one command's files. A hidden mark in it says whose it is and names what was written: later runs may replace
 //! that, and nothing else, and lists of pictures pass the folder over. A folder without the mark may hold somebody's only copy.
 
+use super::atomic::{is_temporary, write_new};
 use super::{folder_of, write_atomically};
 use crate::{Error, Result};
 use bstr::ByteSlice;
 use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -48,13 +50,16 @@ pub fn make(flag: &str, path: &Path) -> Result<()> {
     if is_ours(path) {
         return Ok(());
     }
-    if std::fs::read_dir(path).map_err(|e| Error::io(path, e))?.next().is_some() {
+    // Another process may be marking it just now, and would lose names if its mark were replaced.
+    let being_marked = |name: &OsStr| name == MARK || is_temporary(name);
+    let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
+    if entries.into_iter().any(|e| e.map_or(true, |e| !being_marked(&e.file_name()))) {
         return Err(Error::Usage(format!(
             "{flag} {}: holds files that ckaad did not write, which could be replaced; name an empty or a new folder",
             path.display()
         )));
     }
-    write_atomically(&path.join(MARK), |f| f.write_all(SAYS))
+    write_new(&path.join(MARK), |f| f.write_all(SAYS))
 }
 
 /// A marked folder while files are written into it.
@@ -97,5 +102,27 @@ impl OurFolder {
         std::fs::create_dir_all(&folder).map_err(|e| Error::io(&folder, e))?;
         write_atomically(&path, content)?;
         Ok(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who comes second finds the mark half made, and lost to it would be the names that the first one had added.
+    #[test]
+    fn many_mark_a_folder_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let path = dir.path().join(round.to_string());
+            let write = |i: usize| {
+                make("--out", &path).unwrap();
+                OurFolder::open(path.clone()).unwrap().write(format!("{i}").as_ref(), |f| f.write_all(b"x")).unwrap();
+            };
+            std::thread::scope(|scope| (0..4).for_each(|i| drop(scope.spawn(move || write(i)))));
+            let all = (0..4).map(|i| i.to_string().into_bytes()).collect();
+            assert_eq!(names(&path.join(MARK)).unwrap(), all);
+            assert!(std::fs::read_dir(&path).unwrap().all(|e| !is_temporary(&e.unwrap().file_name())));
+        }
     }
 }

@@ -23,6 +23,8 @@ pub enum FileKind {
     Tensors,
     /// A log, an object a line.
     JsonLines,
+    /// An ONNX model that this program wrote.
+    Onnx,
 }
 
 impl FileKind {
@@ -31,6 +33,7 @@ impl FileKind {
             FileKind::Page => "report",
             FileKind::Tensors => "model file of this program",
             FileKind::JsonLines => "log",
+            FileKind::Onnx => "ONNX model of this program",
         }
     }
 
@@ -41,6 +44,11 @@ impl FileKind {
         Ok(match self {
             FileKind::Page => begin.get(..15).is_some_and(|b| b.eq_ignore_ascii_case(b"<!doctype html>")),
             FileKind::JsonLines => begin.first() == Some(&b'{'),
+            // The fields of a version, one byte, and of the producer's name, with its length.
+            FileKind::Onnx => {
+                let producer = concat!("\x12\x05", env!("CARGO_PKG_NAME")).as_bytes();
+                begin.first() == Some(&0x08) && begin.get(2..).is_some_and(|b| b.starts_with(producer))
+            }
             FileKind::Tensors => match begin.split_first_chunk::<8>() {
                 Some((header, rest)) if u64::from_le_bytes(*header) <= (len.saturating_sub(8)).min(LONGEST_HEADER) => {
                     let more = u64::from_le_bytes(*header).saturating_sub(rest.len() as u64);

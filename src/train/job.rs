@@ -54,8 +54,12 @@ pub struct Calibrated {
     on: Digests,
 }
 
+fn expect_to_go_on(stop: &AtomicBool) -> Result<()> {
+    if stop.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+}
+
 impl<'a> Job<'a> {
-    /// Decodes the pictures and holds some normal ones back.
+    /// Decodes the pictures, unless it is stopped, and holds some normal ones back.
     pub fn open(
         s: &'a Settings,
         set: TrainSet,
@@ -70,16 +74,21 @@ impl<'a> Job<'a> {
         let labelled = if uses_anomalies { set.anomalous } else { vec![] };
         let total = good + labelled.len();
         let sources = set.good.into_iter().chain(labelled).map(|sample| sample.source).collect();
-        let pictures =
-            Pictures::open(sources, s.architecture.image_size, s.budget, &|done| events(Event::Decoded(done, total)))?;
+        let open = |sources: Vec<_>, total: usize| {
+            let decoded = |done| {
+                events(Event::Decoded(done, total));
+                expect_to_go_on(stop)
+            };
+            Pictures::open(sources, s.architecture.image_size, s.budget, &decoded)
+        };
+        let pictures = open(sources, total)?;
         let (labels, sources): (Vec<bool>, Vec<_>) =
             set.validation.into_iter().map(|s| (s.anomalous, s.source)).unzip();
         let validation = match s.calibrate {
             // Of its own, so that what is learned from has the same digest with and without it.
             Calibrate::BestF1 => {
                 let count = sources.len();
-                let decoded = |done| events(Event::Decoded(done, count));
-                Some((Pictures::open(sources, s.architecture.image_size, s.budget, &decoded)?, labels))
+                Some((open(sources, count)?, labels))
             }
             _ => None,
         };
@@ -133,7 +142,7 @@ impl<'a> Job<'a> {
     }
 
     pub fn expect_to_go_on(&self) -> Result<()> {
-        if self.stopped() { Err(Error::Cancelled) } else { Ok(()) }
+        expect_to_go_on(self.stop)
     }
 
     /// Where features are kept, if they are: in memory or beside the model file.

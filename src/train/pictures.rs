@@ -32,8 +32,13 @@ struct Read {
 
 impl Pictures {
     /// Decodes all pictures, which proves every one readable before training starts; keeps them if they take at most
-    /// `budget` bytes. `progress` hears how many are done.
-    pub fn open(sources: Vec<Source>, size: usize, budget: usize, progress: &(dyn Fn(usize) + Sync)) -> Result<Self> {
+    /// `budget` bytes. `progress` hears how many are done and may stop the work.
+    pub fn open(
+        sources: Vec<Source>,
+        size: usize,
+        budget: usize,
+        progress: &(dyn Fn(usize) -> Result<()> + Sync),
+    ) -> Result<Self> {
         let each = size * size * 3;
         let keep = sources.len() * each <= budget;
         let mut kept = vec![0; if keep { sources.len() * each } else { 0 }];
@@ -44,18 +49,22 @@ impl Pictures {
             if let Some(to) = to {
                 to.copy_from_slice(&picture.resized(size));
             }
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
             let warnings = picture.warnings.into_iter().map(|w| format!("{}: {w}", source.path().display())).collect();
             let sha256 = Sha256::digest(&bytes).into();
             let fingerprint = fingerprint(source, bytes.len(), &sha256);
             Ok(Read { fingerprint, digest: Digest::of_sha256(&sha256), warnings })
         };
-        let loaded: Vec<Result<_>> = if keep {
-            kept.par_chunks_exact_mut(each).zip(&sources).map(|(to, source)| load(source, Some(to))).collect()
-        } else {
-            sources.par_iter().map(|source| load(source, None)).collect()
+        // The outer error stops the work, what is wrong with a picture does not.
+        let told = |read: Result<Read>| {
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1)?;
+            Ok(read)
         };
-        let read = all_or_every_error(loaded)?;
+        let loaded: Result<Vec<Result<Read>>> = if keep {
+            kept.par_chunks_exact_mut(each).zip(&sources).map(|(to, source)| told(load(source, Some(to)))).collect()
+        } else {
+            sources.par_iter().map(|source| told(load(source, None))).collect()
+        };
+        let read = all_or_every_error(loaded?)?;
         let mut digest = Sha256::new();
         read.iter().for_each(|r| digest.update(&r.fingerprint));
         // 64 bits: a mistake is to be noticed, nobody forges pictures here.
@@ -161,4 +170,38 @@ fn all_or_every_error<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
     let named: Vec<String> = errors.iter().take(NAMED).map(Error::to_string).collect();
     let more = if errors.len() > NAMED { format!("; and {} more", errors.len() - NAMED) } else { String::new() };
     invalid!("{} pictures cannot be read: {}{more}", errors.len(), named.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::image::Picture;
+    use std::sync::Arc;
+
+    /// What is wrong with pictures is found of all of them; an error of whoever listens ends the work.
+    #[test]
+    fn decoding_can_be_stopped() {
+        let picture = |i: usize| Source::Bytes { name: format!("{i}"), bytes: vec![7; 5].into() };
+        let heard = AtomicUsize::new(0);
+        let count = |_| {
+            heard.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let error = Pictures::open((0..500).map(picture).collect(), 8, usize::MAX, &count).err().unwrap();
+        assert!(error.to_string().starts_with("500 pictures cannot be read: 0: "), "{error}");
+        assert_eq!(heard.into_inner(), 500);
+        let picture = |i: usize| Source::Decoded {
+            name: format!("{i}"),
+            picture: Arc::new(Picture::new(1, 1, vec![i as u8; 3])),
+        };
+        for budget in [0, usize::MAX] {
+            let heard = AtomicUsize::new(0);
+            let stop = |_| {
+                heard.fetch_add(1, Ordering::Relaxed);
+                Err(Error::Cancelled)
+            };
+            let error = Pictures::open((0..100_000).map(picture).collect(), 8, budget, &stop).err().unwrap();
+            assert!(matches!(error, Error::Cancelled) && heard.into_inner() < 1000);
+        }
+    }
 }

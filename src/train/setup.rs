@@ -27,7 +27,7 @@ pub struct Setup {
 
 /// A method's option as files write it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a number or a text")]
 pub enum Setting {
     Whole(u64),
     Number(f64),

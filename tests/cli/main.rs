@@ -11,6 +11,8 @@ mod device;
 mod eval;
 mod experiment;
 mod experiment_notes;
+mod experiment_shards;
+mod export;
 mod habits;
 mod known;
 mod names;

@@ -143,7 +143,7 @@ fn cache(a: &Architecture, kind: CacheKind) -> FeatureCache {
         path
     };
     let pictures =
-        Pictures::open((0..PICTURES).map(|i| draw(i).into()).collect(), a.image_size, usize::MAX, &|_| ()).unwrap();
+        Pictures::open((0..PICTURES).map(|i| draw(i).into()).collect(), a.image_size, usize::MAX, &|_| Ok(())).unwrap();
     let place = kind.place(0, folder.path()).unwrap();
     let backbone = resnet::load(a, &RandomBackbone { seed: 0 }).unwrap();
     let (program, all) = (features::program(a, 2, DType::F32).unwrap(), Vec::from_iter(0..PICTURES));

@@ -1,9 +1,9 @@
 //! A detector that is ready to score.
 
 use super::errors::{UsageError, exception};
-use super::pictures::{self, Given};
+use super::pictures;
 use super::process::expect_own_threads;
-use super::scored::{Scored, Shown};
+use super::scored::{Found, Scored, Shown};
 use super::threshold::Threshold;
 use super::{evaluate, fit};
 use ckaad::Error;
@@ -13,13 +13,18 @@ use ckaad::detector::file::{Config, ModelFile};
 use ckaad::engine::toolkit::cuda::Number;
 use ckaad::output::{FileKind, Outputs, expect_new};
 use ckaad::score::scorer::{Gives, Scorer};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use rayon::prelude::*;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Finds anomalies in pictures. Threads may share one: they wait for each other while the engine computes, not while they decode.
+/// Finds anomalies in pictures. Made by ``Detector.load`` and ``Detector.fit``.
+///
+/// Threads may share one: they wait for each other while the engine computes, not while they decode, and Python runs on
+/// meanwhile. It can be pickled, with its model, and opens on the same device where it is unpickled. A process that was
+/// forked after ckaad had begun to compute cannot compute (``DeviceError``): start processes with the method 'spawn'.
 #[pyclass(frozen, module = "ckaad")]
 pub struct Detector {
     file: Arc<ModelFile>,
@@ -50,9 +55,6 @@ impl Asked {
 impl Detector {
     pub fn open(py: Python, path: &Path, asked: Asked) -> PyResult<Self> {
         expect_own_threads()?;
-        if asked.batch_size == 0 {
-            return Err(UsageError::new_err("batch_size: expected 1 or more"));
-        }
         let request = asked.request()?;
         let opened = py.detach(|| {
             let file = ModelFile::open(path)?;
@@ -67,13 +69,19 @@ impl Detector {
     }
 
     /// The engine, once no other thread computes with it.
-    pub fn scorer(&self) -> ckaad::Result<MutexGuard<'_, Scorer>> {
+    fn scorer(&self) -> ckaad::Result<MutexGuard<'_, Scorer>> {
         let failed = |_| Error::Device("the engine failed in another thread: load the detector again".into());
         self.scorer.lock().map_err(failed)
     }
 
-    pub fn gives_maps(&self) -> bool {
-        self.asked.maps
+    /// Another engine with the same model.
+    pub fn another_scorer(&self, request: &Request) -> ckaad::Result<Scorer> {
+        Scorer::from_file(&self.file, self.asked.batch_size, &request.choose()?.backend, Gives::ScoresAndMaps)
+    }
+
+    /// Where it computes.
+    pub fn request(&self) -> PyResult<Request> {
+        self.asked.request()
     }
 }
 
@@ -91,6 +99,36 @@ fn decoded(source: &Source, size: usize) -> ckaad::Result<(Vec<u8>, Shown)> {
 #[pymethods]
 impl Detector {
     /// Opens a model file.
+    ///
+    /// Parameters
+    /// ----------
+    /// path: str or PathLike
+    ///     What ``fit``, ``save`` or ``ckaad train`` wrote.
+    /// device: str
+    ///     'auto' (the first GPU that can be used, else the CPU), 'cpu', 'cuda', 'cuda:N', or 'sim' (a GPU emulated;
+    ///     slow).
+    /// precision: str, optional
+    ///     What is computed in: 'f32' (all that the CPU has), 'tf32' (the default elsewhere), 'bf16' or 'f16'.
+    /// batch_size: int
+    ///     Pictures in one pass, 1 or more. A larger batch takes more memory, and on a GPU less time for each of many
+    ///     pictures.
+    /// maps: bool
+    ///     False leaves maps where they are computed: scores alone come back.
+    ///
+    /// Returns
+    /// -------
+    /// Detector
+    ///
+    /// Raises
+    /// ------
+    /// OSError
+    ///     The file is not there, or may not be read.
+    /// DataError
+    ///     It is no model file, or a damaged one.
+    /// UsageError
+    ///     The device or precision is not known, or they do not fit each other.
+    /// DeviceError
+    ///     The device is not there, or has too little memory.
     #[staticmethod]
     #[pyo3(signature = (path, device = "auto", precision = None, *, batch_size = 1, maps = true))]
     fn load(
@@ -98,13 +136,43 @@ impl Detector {
         path: PathBuf,
         device: &str,
         precision: Option<String>,
-        batch_size: usize,
+        batch_size: i64,
         maps: bool,
     ) -> PyResult<Self> {
+        let batch_size = at_least_one("batch_size", batch_size)?;
         Self::open(py, &path, Asked { device: device.into(), precision, batch_size, maps })
     }
 
     /// Scores one picture, or several.
+    ///
+    /// Parameters
+    /// ----------
+    /// images: one picture, or an iterable of pictures
+    ///     A picture is a path, the bytes of a file, a numpy array, a PIL image or a torch tensor, see ``help(ckaad)``.
+    ///     An array of four dimensions is several. Pictures are taken from an iterator as they are needed,
+    ///     ``batch_size`` at a time.
+    /// errors: str
+    ///     'raise': the first picture that cannot be scored ends the call with its exception. 'return': its exception
+    ///     stands in the place of its result, and the others are scored.
+    ///
+    /// Returns
+    /// -------
+    /// Scored, or a list of them
+    ///     In the order of the pictures; a list if several were given, even of one or none. Scores are equal to those
+    ///     of ``ckaad score`` to the last bit, on the same device and in the same precision.
+    ///
+    /// Raises
+    /// ------
+    /// OSError
+    ///     A file is not there, or may not be read.
+    /// DataError
+    ///     A picture that cannot be decoded, is damaged or has over 2^27 pixels; an array of a wrong shape or range.
+    /// TypeError
+    ///     An array of a wrong dtype; something that is no picture.
+    /// DeviceError
+    ///     The device failed.
+    /// KeyboardInterrupt
+    ///     Ctrl-C, which is heard between batches.
     #[pyo3(signature = (images, *, errors = "raise"))]
     fn score<'py>(&self, py: Python<'py>, images: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyAny>> {
         expect_own_threads()?;
@@ -113,10 +181,13 @@ impl Detector {
             "return" => false,
             _ => return Err(UsageError::new_err(format!("errors='{errors}': expected 'raise' or 'return'"))),
         };
-        let Given { mut sources, several } = pictures::given(images)?;
+        let mut given = pictures::given(images)?;
         let all = PyList::empty(py);
-        while !sources.is_empty() {
-            let batch: Vec<PyResult<Source>> = sources.drain(..self.asked.batch_size.min(sources.len())).collect();
+        loop {
+            let batch: Vec<_> = given.by_ref().take(self.asked.batch_size).collect::<PyResult<_>>()?;
+            if batch.is_empty() {
+                break;
+            }
             for outcome in self.score_batch(py, batch)? {
                 match outcome {
                     Ok(scored) => all.append(scored)?,
@@ -127,11 +198,59 @@ impl Detector {
             // Ctrl-C is heard between batches.
             py.check_signals()?;
         }
-        if several { Ok(all.into_any()) } else { all.get_item(0) }
+        if given.several { Ok(all.into_any()) } else { all.get_item(0) }
     }
 
-    /// Evaluates on pictures that are known to be normal or anomalous.
-    #[pyo3(signature = (data = None, *, normal = None, anomalous = None, masks = None, category = None, layout = None, normal_class = None, pro = "exact", scores = false))]
+    /// Evaluates on pictures that are known to be normal or anomalous: of a dataset (``data``), or of ``normal`` and
+    /// ``anomalous``. That is done by an engine of its own, with as much memory again: other threads score meanwhile.
+    ///
+    /// Parameters
+    /// ----------
+    /// data: str or PathLike, optional
+    ///     A dataset in a layout that ``ckaad eval`` knows, for instance test/good, test/<defect> and
+    ///     ground_truth/<defect>.
+    /// normal, anomalous: folder, or iterable of pictures, optional
+    ///     Pictures of either kind, in place of a dataset.
+    /// masks: str or PathLike, optional
+    ///     Folder of masks of the anomalous pictures, where these are a folder, too.
+    /// category: str, optional
+    ///     Of a dataset with several the only one to take; without it all are taken, and averaged.
+    /// layout: str, optional
+    ///     How the dataset lies in its folder, where its files do not tell.
+    /// normal_class: str, optional
+    ///     The class that is normal, in place of the layout's.
+    /// pro: str
+    ///     How the per-region overlap is integrated: 'exact', or 'paper' as published code does.
+    /// scores: bool
+    ///     True adds ``scores``, a list with every picture's score and label.
+    ///
+    /// Returns
+    /// -------
+    /// dict
+    ///     As ``ckaad eval --format json`` prints it: ``image_auroc``, ``pixel_auroc``, ``aupro30``, ``best_f1`` (0 to
+    ///     1; None where they are not defined, as those of pixels without masks), ``operating_point`` (counts and rates
+    ///     at the threshold; None without one), ``per_type``, ``pictures`` (how many of which kind), ``left_out``,
+    ///     ``warnings`` and more.
+    ///
+    /// Raises
+    /// ------
+    /// OSError
+    ///     A folder or file is not there, or may not be read.
+    /// DataError
+    ///     A dataset that does not hold what it should; an array of a wrong shape or range.
+    /// UsageError
+    ///     Both or neither of a dataset and pictures were given, or none of either kind.
+    /// KeyboardInterrupt
+    ///     Ctrl-C, which is heard between pictures.
+    ///
+    /// Warns
+    /// -----
+    /// UserWarning
+    ///     Files that cannot be read are left out.
+    #[pyo3(signature = (
+        data = None, *, normal = None, anomalous = None, masks = None, category = None, layout = None,
+        normal_class = None, pro = "exact", scores = false
+    ))]
     #[expect(clippy::too_many_arguments)]
     fn evaluate<'py>(
         &self,
@@ -151,9 +270,82 @@ impl Detector {
         evaluate::run(py, self, &pictures, pro, scores)
     }
 
-    /// Trains a detector.
+    /// Trains a detector, and opens it.
+    ///
+    /// Parameters
+    /// ----------
+    /// normal: folder, or iterable of pictures
+    ///     What is normal. Pictures other than paths are kept in memory, each as width * height * 3 bytes.
+    /// anomalous: the same, optional
+    ///     Pictures known to be anomalous somewhere, which the default method learns from, too.
+    /// out: str or PathLike, optional
+    ///     Model file to write, with checkpoints beside it while it trains; without it the model is kept with the
+    ///     detector.
+    /// overwrite, resume: bool
+    ///     Replace a model that is already there; go on from its checkpoint. Without either it is left alone
+    ///     (``UsageError``).
+    /// progress: callable, optional
+    ///     Called as ``progress(stage, done, of, losses)`` on the calling thread: stage is 'pictures', 'features',
+    ///     'training', 'validation' or a stage of the method's fit, done counts up to of, losses (str to float) are
+    ///     those of a training step. What it raises ends the training, and is raised by fit.
+    /// device, precision: str
+    ///     As of ``load``; trains in f32, tf32 or bf16.
+    /// detector: str
+    ///     The method: 'ckaad' (default) or 'patchcore'.
+    /// backbone: str
+    ///     'resnet18' (default), 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'wide_resnet50_2' or
+    ///     'wide_resnet101_2'.
+    /// layers: sequence of int
+    ///     Consecutive backbone layers whose features are used, finest first; (2, 3) by default.
+    /// image_size: int
+    ///     Side in pixels that every picture is resized to; a multiple of 32, 64 to 4096, 256 by default (with layers up
+    ///     to 2: of 16, from 32; with layer 4: of 64, from 128).
+    /// epochs: int
+    ///     Passes over the normal pictures, of a method that learns step by step; 100 by default.
+    /// batch_size: int
+    ///     Normal pictures in a step, 1 or more; 16 by default.
+    /// weights: str or PathLike
+    ///     The backbone's: 'formula' (built in, of resnet18 up to layer 3), 'imagenet' (a download), 'random', or a
+    ///     file. By default 'formula' where these fit, else 'imagenet'.
+    /// seed: int
+    ///     Equal settings and seeds give equal models; 0 by default.
+    /// holdout: float
+    ///     Share of the normal pictures, 0 to 1, that is held back to set the threshold; 0.1 by default.
+    /// folds: int
+    ///     In place of ``holdout``: set the threshold by cross-validation with so many folds, 2 or more. The default of
+    ///     a method that is fitted at once where few pictures would be held back.
+    /// max_false_alarms: float
+    ///     Share of normal pictures, 0 to 1, that may reach the threshold; 0.02 by default.
+    /// **settings
+    ///     The method's own, as ``strategy`` or ``coreset``: the flags of ``ckaad train --help`` with underscores.
+    ///
+    /// Returns
+    /// -------
+    /// Detector
+    ///     Without a threshold (None) if there were too few pictures to set one from.
+    ///
+    /// Raises
+    /// ------
+    /// TypeError
+    ///     A setting that is not known.
+    /// UsageError
+    ///     A setting of a wrong type or out of its range; no picture; a model that is already there.
+    /// OSError, DataError
+    ///     As of ``score``: pictures that cannot be read, of which up to ten are named.
+    /// DeviceError
+    ///     The device is not there, has too little memory, or failed.
+    /// KeyboardInterrupt
+    ///     Ctrl-C. With ``out``, a checkpoint to resume from is written first.
+    ///
+    /// Warns
+    /// -----
+    /// UserWarning
+    ///     What is odd of a picture or the threshold, or was given in vain.
     #[staticmethod]
-    #[pyo3(signature = (normal, anomalous = None, *, out = None, overwrite = false, resume = false, progress = None, device = "auto", precision = None, **settings))]
+    #[pyo3(signature = (
+        normal, anomalous = None, *, out = None, overwrite = false, resume = false, progress = None, device = "auto",
+        precision = None, **settings
+    ))]
     #[expect(clippy::too_many_arguments)]
     fn fit<'py>(
         py: Python<'py>,
@@ -173,7 +365,21 @@ impl Detector {
         fit::run(py, (&normal, anomalous.as_ref()), place, progress.as_ref(), asked, settings)
     }
 
-    /// The same detector with another threshold; both share the engine's memory.
+    /// The same detector with another threshold; both share the engine and its memory.
+    ///
+    /// Parameters
+    /// ----------
+    /// threshold: Threshold or float
+    ///     A number moves the threshold of scores and leaves that of pixels where it is.
+    ///
+    /// Returns
+    /// -------
+    /// Detector
+    ///
+    /// Raises
+    /// ------
+    /// UsageError
+    ///     A number that is not finite.
     fn with_threshold(&self, threshold: &Bound<PyAny>) -> PyResult<Self> {
         let mut config = self.config.clone();
         config.calibrated_on = Default::default();
@@ -181,7 +387,8 @@ impl Detector {
         let threshold = match threshold.cast::<Threshold>() {
             Ok(threshold) => threshold.get(),
             Err(_) => {
-                by_hand = Threshold::by_hand(threshold.extract()?, config.pixel_threshold)?;
+                let expected = |_| PyTypeError::new_err("threshold: expected a ckaad.Threshold or a number");
+                by_hand = Threshold::by_hand(threshold.extract().map_err(expected)?, config.pixel_threshold)?;
                 &by_hand
             }
         };
@@ -192,7 +399,21 @@ impl Detector {
         Ok(Detector { file, config, scorer, asked: self.asked.clone() })
     }
 
-    /// Writes the model file.
+    /// Writes the model file, with its threshold, for ``load`` and the command line.
+    ///
+    /// Parameters
+    /// ----------
+    /// path: str or PathLike
+    ///     Written whole or not at all.
+    /// overwrite: bool
+    ///     Replace a model file that is already there.
+    ///
+    /// Raises
+    /// ------
+    /// UsageError
+    ///     It is already there, is no model file, or its folder is not there.
+    /// OSError
+    ///     It cannot be written.
     #[pyo3(signature = (path, *, overwrite = false))]
     fn save(&self, py: Python, path: PathBuf, overwrite: bool) -> PyResult<()> {
         let saved = py.detach(|| {
@@ -205,37 +426,38 @@ impl Detector {
         saved.map_err(exception)
     }
 
-    /// From which score on pictures are anomalous; None without a threshold.
+    /// Threshold or None: from which score on pictures are anomalous; None if there is none.
     #[getter]
     fn threshold(&self) -> Option<Threshold> {
         Threshold::of_model(&self.config)
     }
 
-    /// Side in pixels of what pictures are resized to, and of maps.
+    /// int: side in pixels of what pictures are resized to, and of maps.
     #[getter]
     fn image_size(&self) -> usize {
         self.config.architecture.image_size
     }
 
-    /// The backbone's name.
+    /// str: the backbone's name, as 'resnet18'.
     #[getter]
     fn backbone(&self) -> &str {
         self.config.architecture.backbone.name
     }
 
-    /// Backbone layers whose features are used.
+    /// list of int: backbone layers whose features are used, 1 to 4, finest first.
     #[getter]
     fn layers(&self) -> Vec<usize> {
         self.config.architecture.layers.clone()
     }
 
-    /// The method's name.
+    /// str: the method's name, 'ckaad' or 'patchcore'.
     #[getter]
     fn method(&self) -> &str {
         self.config.detector.method().name
     }
 
-    /// What it was trained on and with; None where the file does not tell.
+    /// dict or None: what it was trained on and with (date, seed, epochs, numbers of pictures, ...); None where the
+    /// file does not tell.
     #[getter]
     fn training<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let Some(training) = &self.config.training else { return Ok(None) };
@@ -248,6 +470,7 @@ impl Detector {
         format!("<ckaad.Detector {}, {}, {} px, {threshold}>", self.method(), self.backbone(), self.image_size())
     }
 
+    /// Its model file, and what it was loaded with.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Restored<'py>)> {
         let bytes = py.detach(|| {
             let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
@@ -257,7 +480,7 @@ impl Detector {
         });
         let bytes = PyBytes::new(py, &bytes.map_err(exception)?);
         let Asked { device, precision, batch_size, maps } = self.asked.clone();
-        Ok((py.import("ckaad._ckaad")?.getattr("restore")?, (bytes, device, precision, batch_size, maps)))
+        Ok((py.import("ckaad._ckaad")?.getattr("restore_detector")?, (bytes, device, precision, batch_size, maps)))
     }
 }
 
@@ -265,7 +488,7 @@ type Restored<'py> = (Bound<'py, PyBytes>, String, Option<String>, usize, bool);
 
 /// A detector from the bytes of a model file, as it was pickled.
 #[pyfunction]
-pub fn restore(
+pub fn restore_detector(
     py: Python,
     bytes: &[u8],
     device: String,
@@ -284,6 +507,12 @@ pub fn restore(
     Detector::open(py, &path, Asked { device, precision, batch_size, maps })
 }
 
+/// A count that was asked for.
+pub fn at_least_one(name: &str, count: i64) -> PyResult<usize> {
+    let expected = || UsageError::new_err(format!("{name}={count}: expected 1 or more"));
+    usize::try_from(count).ok().filter(|count| *count > 0).ok_or_else(expected)
+}
+
 impl Detector {
     /// Of as many pictures as one pass takes, in their order.
     fn score_batch(&self, py: Python, batch: Vec<PyResult<Source>>) -> PyResult<Vec<PyResult<Scored>>> {
@@ -297,17 +526,17 @@ impl Detector {
             };
             let pixels: Vec<&[u8]> = read.iter().flatten().map(|(pixels, _)| pixels.as_slice()).collect();
             let scored = if pixels.is_empty() { vec![] } else { self.scorer()?.score(&pixels)? };
-            Ok((read, scored))
+            let mut scored = scored.into_iter();
+            let found = |read: PyResult<(Vec<u8>, Shown)>| {
+                let (_, shown) = read?;
+                match scored.next() {
+                    Some(scored) => Ok(Found::new(&self.config, shown, scored)),
+                    None => Err(exception(Error::Device(format!("{}: the engine returned no score", shown.name)))),
+                }
+            };
+            Ok(read.into_iter().map(found).collect::<Vec<PyResult<Found>>>())
         });
-        let (read, scored) = computed.map_err(exception)?;
-        let mut scored = scored.into_iter();
-        let outcome = |read: PyResult<(Vec<u8>, Shown)>| {
-            let (_, shown) = read?;
-            match scored.next() {
-                Some(scored) => Scored::new(py, &self.config, shown, scored),
-                None => Err(exception(Error::Device(format!("{}: the engine returned no score", shown.name)))),
-            }
-        };
-        Ok(read.into_iter().map(outcome).collect())
+        let found = computed.map_err(exception)?;
+        Ok(found.into_iter().map(|found| found.and_then(|found| Scored::new(py, &self.config, found))).collect())
     }
 }

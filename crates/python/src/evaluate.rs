@@ -5,6 +5,7 @@ use super::errors::{UsageError, exception};
 use super::pictures;
 use ckaad::Error;
 use ckaad::data::layout::{Dataset, Layout, Options, Sample, TestSet};
+use ckaad::error::plural;
 use ckaad::report::evaluation::Known;
 use ckaad::report::json;
 use ckaad::score::evaluate::{ProDefinition, evaluate};
@@ -29,14 +30,12 @@ pub fn run<'py>(
     pro: &str,
     scores: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if !detector.gives_maps() {
-        return Err(UsageError::new_err(
-            "a detector that was loaded with maps=False cannot be evaluated: load it with maps",
-        ));
-    }
     let pro = ProDefinition::find(pro).map_err(exception)?;
-    let set = set(pictures)?;
-    let config = &detector.config;
+    let set = set(py, pictures)?;
+    if set.images.is_empty() {
+        return Err(UsageError::new_err("evaluate: no picture was given"));
+    }
+    let (config, request) = (&detector.config, detector.request()?);
     let mut interrupt = None;
     let evaluated = py.detach(|| {
         let heard = |_| {
@@ -46,11 +45,21 @@ pub fn run<'py>(
                 Error::Cancelled
             })
         };
-        let e = evaluate(&mut *detector.scorer()?, &set, config.threshold, pro, heard)?;
-        Ok(json::evaluation(&e, &Known::new(config, &e), config, pro, scores).to_string())
+        // What a signal calls may score, too: nothing of the detector is held while signals are heard.
+        let e = evaluate(&mut detector.another_scorer(&request)?, &set, config.threshold, pro, heard)?;
+        let unreadable: Vec<String> = e.unreadable.iter().map(Error::to_string).collect();
+        Ok((json::evaluation(&e, &Known::new(config, &e), config, pro, scores).to_string(), unreadable))
     });
-    let text = evaluated.map_err(|e| interrupt.take().unwrap_or_else(|| exception(e)))?;
+    let (text, unreadable) = evaluated.map_err(|e| interrupt.take().unwrap_or_else(|| exception(e)))?;
+    if let [first, ..] = &unreadable[..] {
+        warn(py, &format!("{} left out, see 'left_out': {first}", plural(unreadable.len(), "picture")))?;
+    }
     object(py, &text)
+}
+
+/// Tells the caller what is odd.
+pub fn warn(py: Python, text: &str) -> PyResult<()> {
+    py.import("warnings")?.call_method1("warn", (text,)).map(|_| ())
 }
 
 /// JSON as Python's dictionaries.
@@ -58,26 +67,29 @@ pub fn object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     py.import("json")?.call_method1("loads", (text,))
 }
 
-fn set(given: &Pictures) -> PyResult<TestSet> {
+fn set(py: Python, given: &Pictures) -> PyResult<TestSet> {
     match (&given.data, &given.normal, &given.anomalous) {
         (Some(root), None, None) if given.masks.is_none() => {
-            let layout = given.layout.map(Layout::find).transpose().map_err(exception)?;
             let options = Options { normal: given.normal_class.iter().cloned().collect() };
-            let dataset = Dataset::open(root, layout, &options).map_err(exception)?;
             let names: Vec<String> = given.category.iter().cloned().collect();
-            let mut categories = dataset.categories(&names).map_err(exception)?;
-            let set = match categories.len() {
-                1 => categories.remove(0).test,
-                _ => TestSet::of_categories(categories.into_iter().map(|c| (c.name, c.test)).collect()),
-            };
-            set.map_err(exception)
+            let layout = given.layout;
+            let read = py.detach(|| {
+                let dataset = Dataset::open(root, layout.map(Layout::find).transpose()?, &options)?;
+                let mut categories = dataset.categories(&names)?;
+                match categories.len() {
+                    1 => categories.remove(0).test,
+                    _ => TestSet::of_categories(categories.into_iter().map(|c| (c.name, c.test)).collect()),
+                }
+            });
+            read.map_err(exception)
         }
         (None, normal, anomalous) if normal.is_some() || anomalous.is_some() => {
             let folder = |given: &Option<Bound<PyAny>>| given.as_ref().and_then(pictures::folder);
             let [normals, anomalies] = [folder(normal), folder(anomalous)];
             if normals.is_some() == normal.is_some() && anomalies.is_some() == anomalous.is_some() {
                 let masks = given.masks.as_deref();
-                return TestSet::of_folders(normals.as_deref(), anomalies.as_deref(), masks).map_err(exception);
+                let read = || TestSet::of_folders(normals.as_deref(), anomalies.as_deref(), masks);
+                return py.detach(read).map_err(exception);
             }
             if given.masks.is_some() {
                 return Err(UsageError::new_err("masks: of folders of pictures only"));

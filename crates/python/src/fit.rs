@@ -2,10 +2,11 @@
 
 use super::detector::{Asked, Detector};
 use super::errors::{UsageError, exception};
-use super::evaluate::samples;
-use super::threshold::expect_share;
+use super::evaluate::{samples, warn};
+use super::threshold::FALSE_ALARMS;
 use ckaad::Error;
 use ckaad::data::layout::TrainSet;
+use ckaad::detector::{self, Learning};
 use ckaad::model::TensorSource;
 use ckaad::model::pretrained::{Pretrained, usual_weights};
 use ckaad::output::{FileKind, Outputs, checkpoint_of, expect_new, remove_checkpoint};
@@ -48,33 +49,84 @@ struct Beside {
 const BESIDE: [&str; 5] = ["weights", "seed", "holdout", "folds", "max_false_alarms"];
 
 /// Takes the keyword arguments apart.
-fn settings(py: Python, given: Option<&Bound<PyDict>>) -> PyResult<(Setup, Beside)> {
-    let given = given.map_or_else(|| PyDict::new(py), |given| given.clone());
+fn settings(given: Option<&Bound<PyDict>>) -> PyResult<(Setup, Beside)> {
     let names: Vec<String> = Setup::names().iter().map(|name| name.replace('-', "_")).collect();
     let known: Vec<&str> = names.iter().map(String::as_str).chain(BESIDE).collect();
-    let of_setup = PyDict::new(py);
-    for (name, value) in &given {
+    let mut setup = Setup::default();
+    let mut beside = Beside { weights: None, seed: 0, holdout: None, folds: None, max_false_alarms: FALSE_ALARMS };
+    for (name, value) in given.into_iter().flatten() {
         let name: String = name.extract()?;
         expect_known(&name, &known, "fit").map_err(|e| PyTypeError::new_err(e.to_string()))?;
-        if !BESIDE.contains(&name.as_str()) && !value.is_none() {
-            of_setup.set_item(name.replace('_', "-"), value)?;
+        if value.is_none() {
+            continue;
+        }
+        let unlike = |why: String| UsageError::new_err(format!("fit: {name}={}: {why}", shown(&value)));
+        let expected = |what: &str| unlike(format!("expected {what}"));
+        let share = || value.extract().ok().filter(|s| (0.0..=1.0).contains(s)).ok_or_else(|| expected("0 to 1"));
+        match name.as_str() {
+            // A path, too.
+            "weights" => beside.weights = Some(value.str()?.extract()?),
+            "seed" => beside.seed = value.extract().map_err(|_| expected("a whole number from 0 to 2^64 - 1"))?,
+            "holdout" => beside.holdout = Some(share()?),
+            "max_false_alarms" => beside.max_false_alarms = share()?,
+            "folds" => beside.folds = Some(value.extract().map_err(|_| expected("a whole number of 2 or more"))?),
+            _ => setup = one_setting(&name, &value).map_err(unlike)?.or(&setup),
         }
     }
-    let text: String = py.import("json")?.call_method1("dumps", (of_setup,))?.extract()?;
-    let setup = serde_json::from_str(&text).map_err(|e| PyTypeError::new_err(format!("fit: {e}")))?;
-    let value = |name: &str| given.get_item(name).map(|value| value.filter(|v| !v.is_none()));
-    let beside = Beside {
-        weights: value("weights")?.map(|v| v.str()?.extract()).transpose()?,
-        seed: value("seed")?.map_or(Ok(0), |v| v.extract())?,
-        holdout: value("holdout")?.map(|v| v.extract()).transpose()?,
-        folds: value("folds")?.map(|v| v.extract()).transpose()?,
-        max_false_alarms: value("max_false_alarms")?.map_or(Ok(0.02), |v| v.extract())?,
-    };
-    beside.holdout.into_iter().chain([beside.max_false_alarms]).try_for_each(expect_share)?;
     if beside.holdout.is_some() && beside.folds.is_some() {
         return Err(UsageError::new_err("holdout and folds: the threshold is set by one of them"));
     }
+    if setup.batch_size == Some(0) {
+        return Err(UsageError::new_err("fit: batch_size=0: expected 1 or more"));
+    }
     Ok((setup, beside))
+}
+
+/// By way of JSON, as files have settings; the error says what was expected.
+fn one_setting(name: &str, value: &Bound<PyAny>) -> Result<Setup, String> {
+    // Numbers and arrays of numpy.
+    let plain = value.call_method0("tolist").unwrap_or_else(|_| value.clone());
+    let dumped = value.py().import("json").and_then(|json| json.call_method1("dumps", (plain,))?.extract::<String>());
+    // Of what is not finite, json makes no JSON.
+    let parsed = dumped.ok().and_then(|text| serde_json::from_str(&text).ok());
+    let parsed: serde_json::Value = parsed.ok_or("expected a finite number, a text or a sequence of them")?;
+    let object = serde_json::Map::from_iter([(name.replace('_', "-"), parsed)]);
+    let setup = serde_json::from_value(object.into());
+    setup.map_err(|e| e.to_string().replace("usize", "a whole number of 0 or more"))
+}
+
+/// Refuses settings that the method does not have.
+fn expect_to_matter(setup: &Setup, detector: &dyn detector::Detector, resume: bool) -> PyResult<()> {
+    let method = detector.method();
+    if let Some(name) = setup.options.keys().find(|name| method.options.iter().all(|spec| spec.name != **name)) {
+        let name = name.replace('-', "_");
+        return Err(UsageError::new_err(format!("fit: {name} is not a setting of {}: leave it out", method.name)));
+    }
+    let steps = [("epochs", setup.epochs.is_some()), ("resume", resume)];
+    match (detector.learning(), steps.into_iter().find(|(_, given)| *given)) {
+        (Learning::Fit(_), Some((name, _))) => {
+            let text = format!("fit: {name}: {} is fitted in one go, there are no steps: leave it out", method.name);
+            Err(UsageError::new_err(text))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What was given in vain, in the words of warnings.
+fn changing_nothing(setup: &Setup, detector: &dyn detector::Detector, anomalous: usize) -> Vec<String> {
+    let unused = detector.unused_options();
+    let options = setup.options.keys().filter(|name| unused.contains(&name.as_str()));
+    let mut texts: Vec<String> = options.map(|name| format!("{} changes nothing", name.replace('-', "_"))).collect();
+    let uses_anomalies = matches!(detector.learning(), Learning::Steps(how) if how.uses_anomalies());
+    if anomalous > 0 && !uses_anomalies {
+        texts.push("anomalous pictures are not used: this method learns from normal ones alone".into());
+    }
+    texts
+}
+
+/// The value as Python shows it, unless that fails.
+fn shown(value: &Bound<PyAny>) -> String {
+    value.repr().map_or_else(|_| "?".into(), |text| text.to_string())
 }
 
 /// What is told, by itself: events lend.
@@ -110,16 +162,29 @@ pub fn run(
     asked: Asked,
     given: Option<&Bound<PyDict>>,
 ) -> PyResult<Detector> {
-    let (setup, beside) = settings(py, given)?;
+    let (setup, beside) = settings(given)?;
+    if place.resume && (place.out.is_none() || place.overwrite) {
+        return Err(UsageError::new_err(
+            "fit: resume goes on from the checkpoint beside out, and replaces no other model",
+        ));
+    }
     let set =
         TrainSet { good: samples(Some(normal), false)?, anomalous: samples(anomalous, true)?, ..Default::default() };
     if set.good.is_empty() {
         return Err(UsageError::new_err("fit: no normal picture was given"));
     }
     let (detector, architecture) = (setup.detector().map_err(exception)?, setup.architecture().map_err(exception)?);
+    expect_to_matter(&setup, &*detector, place.resume)?;
+    for text in changing_nothing(&setup, &*detector, set.anomalous.len()) {
+        warn(py, &text)?;
+    }
     let named = beside.weights.as_deref().unwrap_or(usual_weights(&architecture));
-    let weights = Pretrained::open(named, &architecture, beside.seed).map_err(exception)?;
-    let backend = asked.request()?.choose_to_train().map_err(exception)?.backend;
+    let request = asked.request()?;
+    let opened = py.detach(|| {
+        let weights = Pretrained::open(named, &architecture, beside.seed)?;
+        Ok((weights, request.choose_to_train()?.backend))
+    });
+    let (weights, backend) = opened.map_err(exception)?;
     let folder = tempfile::tempdir().map_err(|e| exception(Error::io(std::env::temp_dir(), e)))?;
     let out = place.out.clone().unwrap_or_else(|| folder.path().join("model.safetensors"));
     expect_place(&out, &place, &set, &weights).map_err(exception)?;
@@ -167,7 +232,8 @@ fn expect_place(out: &Path, place: &Place, set: &TrainSet, weights: &Pretrained)
     if place.overwrite { remove_checkpoint(out) } else { Ok(()) }
 }
 
-/// Trains on a thread of its own, while this one tells what is told and hears Ctrl-C: callbacks run on the thread that called.
+/// Trains on a thread of its own, while this one tells what is told and hears Ctrl-C: callbacks run on the thread that
+/// called.
 fn train(
     py: Python,
     settings: &Settings,
@@ -179,7 +245,6 @@ fn train(
     let (send, receive) = mpsc::channel::<Told>();
     // Lent to what runs without the interpreter's lock.
     let receive = Mutex::new(receive);
-    let warnings = py.import("warnings")?;
     std::thread::scope(|scope| {
         let stop = &stop;
         let work = scope.spawn(move || {
@@ -201,7 +266,7 @@ fn train(
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => Ok(()),
                 Ok(_) if failed.is_some() => continue,
-                Ok(Told::Warning(text)) => warnings.call_method1("warn", (text,)).map(|_| ()),
+                Ok(Told::Warning(text)) => warn(py, &text),
                 Ok(Told::Progress { stage, done, of, losses }) => match progress {
                     Some(progress) => {
                         let losses: std::collections::BTreeMap<_, _> = losses.into_iter().collect();

@@ -6,23 +6,34 @@ use ckaad::data::layout::TrainSet;
 use numpy::{PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyIterator, PyString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// One picture or several; of each where it comes from, or why it is none.
-pub struct Given {
-    pub sources: Vec<PyResult<Source>>,
+/// One picture or several, taken one after the other, so that no more of them than one pass needs are in memory.
+pub struct Given<'py> {
+    plain: Bound<'py, PyIterator>,
+    taken: usize,
     pub several: bool,
 }
 
 /// What `ckaad._pictures` makes of `images`: paths, bytes and arrays of uint8 or uint16.
-pub fn given(images: &Bound<PyAny>) -> PyResult<Given> {
-    let py = images.py();
-    let plain = py.import("ckaad._pictures")?.call_method1("plain", (images,))?;
-    let (all, several): (Vec<Bound<PyAny>>, bool) = plain.extract()?;
-    let sources = all.iter().enumerate().map(|(i, one)| source(format!("image {i}"), one)).collect();
-    Ok(Given { sources, several })
+pub fn given<'py>(images: &Bound<'py, PyAny>) -> PyResult<Given<'py>> {
+    let plain = images.py().import("ckaad._pictures")?.call_method1("plain", (images,))?;
+    let (plain, several): (Bound<PyAny>, bool) = plain.extract()?;
+    Ok(Given { plain: plain.try_iter()?, taken: 0, several })
+}
+
+/// Of each where it comes from, or why it is none; the outer error is one of going through them, such as Ctrl-C.
+impl Iterator for Given<'_> {
+    type Item = PyResult<PyResult<Source>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let one = self.plain.next()?;
+        let name = format!("image {}", self.taken);
+        self.taken += 1;
+        Some(one.map(|one| source(name, &one)))
+    }
 }
 
 fn source(name: String, one: &Bound<PyAny>) -> PyResult<Source> {
@@ -54,7 +65,8 @@ fn picture(array: &Bound<PyUntypedArray>) -> PyResult<Picture> {
     } else {
         return Err(PyTypeError::new_err("expected an array of uint8 or uint16"));
     };
-    Picture::of_samples(samples, (*width, *height), *channels).map_err(exception)
+    let (size, channels) = ((*width, *height), *channels);
+    array.py().detach(|| Picture::of_samples(samples, size, channels)).map_err(exception)
 }
 
 /// Rows first, whatever the order in memory.
@@ -74,15 +86,30 @@ pub fn folder(given: &Bound<PyAny>) -> Option<PathBuf> {
 /// The pictures in a folder, or of a list; the first that is none is an error.
 pub fn all(given: &Bound<PyAny>) -> PyResult<Vec<Source>> {
     match folder(given) {
-        Some(folder) => Ok(list_pictures(folder)?.into_iter().map(Source::Path).collect()),
-        None => self::given(given)?.sources.into_iter().collect(),
+        Some(folder) => Ok(list_pictures(given.py(), folder)?.into_iter().map(Source::Path).collect()),
+        None => self::given(given)?.map(|one| one?).collect(),
     }
 }
 
-/// The pictures in a folder and the folders below it, sorted by name, as `ckaad score` takes them: without hidden files, masks, and
-/// heat maps that ckaad wrote.
+/// The pictures in a folder and the folders below it, sorted by name, as `ckaad score` takes them: without hidden
+/// files, masks, and heat maps that ckaad wrote.
+///
+/// Parameters
+/// ----------
+/// folder: str or PathLike
+///
+/// Returns
+/// -------
+/// list of pathlib.Path
+///
+/// Raises
+/// ------
+/// OSError
+///     It is not there, or may not be read.
+/// CkaadError
+///     It holds no pictures.
 #[pyfunction]
-pub fn list_pictures(folder: PathBuf) -> PyResult<Vec<PathBuf>> {
-    let set = TrainSet::of_folders(&folder, None, None).map_err(exception)?;
+pub fn list_pictures(py: Python, folder: PathBuf) -> PyResult<Vec<PathBuf>> {
+    let set = py.detach(|| TrainSet::of_folders(&folder, None, None)).map_err(exception)?;
     Ok(set.good.into_iter().map(|sample| sample.path().to_path_buf()).collect())
 }

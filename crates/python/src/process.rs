@@ -4,9 +4,11 @@ use super::errors::{DeviceError, UsageError};
 use pyo3::prelude::*;
 use std::sync::OnceLock;
 
+/// The process whose they are.
 static STARTED: OnceLock<u32> = OnceLock::new();
 
-/// Refuses a process that was forked from one whose threads had started: they are not there, and waiting for them would never end.
+/// Refuses a process that was forked from one whose threads had started: they are not there, and waiting for them would
+/// never end.
 pub fn expect_own_threads() -> PyResult<()> {
     let own = std::process::id();
     let started = *STARTED.get_or_init(|| own);
@@ -14,19 +16,34 @@ pub fn expect_own_threads() -> PyResult<()> {
         return Ok(());
     }
     Err(DeviceError::new_err(format!(
-        "process {own} was forked from process {started} after that had begun to compute, and has none of its threads: start processes \
-         with the method 'spawn', or fork before ckaad is used"
+        "process {own} was forked from process {started} after that had begun to compute, and has none of its \
+         threads: start processes with the method 'spawn', or fork before ckaad is used"
     )))
 }
 
-/// Compute on `count` CPU threads, of all processors where nobody asks. Before anything else is done, or it is too late (UsageError).
+/// Sets how many CPU threads compute, in place of as many as there are processors. All detectors share them.
+///
+/// Parameters
+/// ----------
+/// count: int
+///     1 to 1024.
+///
+/// Raises
+/// ------
+/// UsageError
+///     Out of range, or too late: another number of threads has started already.
 #[pyfunction]
-pub fn set_threads(count: usize) -> PyResult<()> {
-    if !(1..=1024).contains(&count) {
+pub fn set_threads(count: i64) -> PyResult<()> {
+    let Some(threads) = usize::try_from(count).ok().filter(|n| (1..=1024).contains(n)) else {
         return Err(UsageError::new_err(format!("{count} threads: expected 1 to 1024")));
+    };
+    expect_own_threads()?;
+    // Fails once they have started.
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    match rayon::current_num_threads() {
+        started if started == threads => Ok(()),
+        started => Err(UsageError::new_err(format!(
+            "{started} threads have started already: set their number before anything is computed"
+        ))),
     }
-    let built = rayon::ThreadPoolBuilder::new().num_threads(count).build_global();
-    built.map_err(|_| {
-        UsageError::new_err("the threads have started already: set their number before anything is computed")
-    })
 }

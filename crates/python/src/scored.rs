@@ -6,45 +6,49 @@ use ckaad::score::regions::{self, regions};
 use ckaad::score::scorer;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
-/// What a detector makes of one picture.
+/// What a detector makes of one picture. It can be pickled.
 #[pyclass(frozen, get_all, module = "ckaad")]
 pub struct Scored {
-    /// The file, or "image N" of a picture that has no name.
+    /// str: the file, or "image N" of the N-th picture that has no name, from 0.
     name: String,
-    /// The higher, the more anomalous; 0 at least.
+    /// float: the anomaly score; from about 0 on, of no fixed scale; the higher, the more anomalous.
     pub score: f64,
-    /// From 0 to 1 and 0.5 at the threshold, which compares between detectors; None without a threshold.
+    /// float or None: the score brought to 0 to 1, with 0.5 at the threshold, which compares between detectors; None
+    /// without a threshold.
     score_normalized: Option<f64>,
-    /// Whether the score reaches the threshold; None without one.
+    /// bool or None: whether the score reaches the threshold; None without one.
     anomalous: Option<bool>,
-    /// The anomaly map, float32 of (image_size, image_size); None of a detector that was loaded with maps=False.
+    /// numpy.ndarray or None: the anomaly map, float32 of shape (image_size, image_size), from about 0 on; None of a
+    /// detector that was loaded with maps=False. Every time the same array, which owns what the engine wrote.
     map: Option<Py<PyArray2<f32>>>,
-    /// The map's highest value; None without a map.
+    /// float or None: the map's highest value; None without a map.
     pub peak: Option<f64>,
-    /// Connected parts of the map at or above the pixel threshold, the highest first; None without that threshold or a map.
+    /// list of Region, or None: connected parts of the map at or above the pixel threshold, the highest peak first;
+    /// None without that threshold or a map.
     regions: Option<Vec<Py<Region>>>,
-    /// Of the picture, in pixels.
+    /// int: of the picture, in pixels.
     width: usize,
-    /// Of the picture, in pixels.
+    /// int: of the picture, in pixels.
     height: usize,
-    /// Why the picture may not look as it was meant.
+    /// list of str: why the picture may not look as it was meant, as of an animation's first frame.
     warnings: Vec<String>,
 }
 
-/// Where in a picture an anomaly is.
+/// Where in a picture an anomaly is. It can be pickled.
 #[pyclass(frozen, get_all, module = "ckaad")]
 pub struct Region {
-    /// x and y of the upper left corner, width and height, in pixels of the picture.
-    r#box: [f64; 4],
-    /// Pixels of the picture.
+    /// tuple of 4 floats: x and y of the upper left corner, width and height, in pixels of the picture.
+    r#box: (f64, f64, f64, f64),
+    /// float: pixels of the picture.
     area: f64,
-    /// Share of the picture, 0 to 1.
+    /// float: share of the picture, 0 to 1.
     share: f64,
-    /// The highest value of the map.
+    /// float: the highest value of the map.
     peak: f32,
-    /// x and y of the mean of its pixels.
-    centroid: [f64; 2],
+    /// tuple of 2 floats: x and y of the mean of its pixels, in pixels of the picture.
+    centroid: (f64, f64),
 }
 
 /// A picture that was scored.
@@ -55,21 +59,36 @@ pub struct Shown {
     pub warnings: Vec<String>,
 }
 
+/// All that is computed of a picture, before Python sees it.
+pub struct Found {
+    shown: Shown,
+    scored: scorer::Scored,
+    regions: Option<Vec<regions::Region>>,
+}
+
+impl Found {
+    pub fn new(config: &Config, shown: Shown, scored: scorer::Scored) -> Self {
+        let size = scored.map.len().isqrt();
+        let threshold = config.pixel_threshold.filter(|_| size > 0);
+        let regions = threshold.map(|t| regions(&scored.map, size, t, shown.size));
+        Found { shown, scored, regions }
+    }
+}
+
 impl Scored {
-    pub fn new(py: Python, config: &Config, shown: Shown, scored: scorer::Scored) -> PyResult<Self> {
+    pub fn new(py: Python, config: &Config, found: Found) -> PyResult<Self> {
+        let Found { shown, scored, regions } = found;
         let (score, size) = (scored.score, scored.map.len().isqrt());
-        let with_map = !scored.map.is_empty();
         let region = |r: regions::Region| Py::new(py, Region::from(r));
-        let regions = config.pixel_threshold.filter(|_| with_map).map(|t| regions(&scored.map, size, t, shown.size));
         Ok(Scored {
             name: shown.name,
             score,
             score_normalized: Normalization::new(config.threshold, config.calibration.as_ref()).map(|n| n.of(score)),
             anomalous: config.threshold.map(|t| score >= t),
-            peak: with_map.then(|| f64::from(scored.peak())),
+            peak: (size > 0).then(|| f64::from(scored.peak())),
             regions: regions.map(|all| all.into_iter().map(region).collect()).transpose()?,
             // The array takes the memory over.
-            map: with_map
+            map: (size > 0)
                 .then(|| PyArray1::from_vec(py, scored.map).reshape([size, size]))
                 .transpose()?
                 .map(Bound::unbind),
@@ -95,18 +114,53 @@ impl Scored {
         };
         format!("<ckaad.Scored {}: {:.5}{verdict}>", self.name, self.score)
     }
+
+    /// Every property, in their order.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let regions = self.regions.as_ref().map(|all| all.iter().map(|r| r.clone_ref(py)).collect::<Vec<_>>());
+        let verdict = (&self.name, self.score, self.score_normalized, self.anomalous);
+        let place = (self.map.as_ref(), self.peak, regions);
+        let picture = (self.width, self.height, &self.warnings);
+        let restore = py.import("ckaad._ckaad")?.getattr("restore_scored")?;
+        Ok((restore, (verdict, place, picture).into_pyobject(py)?))
+    }
+}
+
+type Verdict = (String, f64, Option<f64>, Option<bool>);
+type Place = (Option<Py<PyArray2<f32>>>, Option<f64>, Option<Vec<Py<Region>>>);
+
+/// As it was pickled.
+#[pyfunction]
+pub fn restore_scored(verdict: Verdict, place: Place, picture: (usize, usize, Vec<String>)) -> Scored {
+    let (name, score, score_normalized, anomalous) = verdict;
+    let (map, peak, regions) = place;
+    let (width, height, warnings) = picture;
+    Scored { name, score, score_normalized, anomalous, map, peak, regions, width, height, warnings }
 }
 
 impl From<regions::Region> for Region {
     fn from(r: regions::Region) -> Self {
-        Region { r#box: r.bounds, area: r.area, share: r.share, peak: r.peak, centroid: r.centroid }
+        Region { r#box: r.bounds.into(), area: r.area, share: r.share, peak: r.peak, centroid: r.centroid.into() }
     }
 }
 
 #[pymethods]
 impl Region {
     fn __repr__(&self) -> String {
-        let [x, y, width, height] = self.r#box;
+        let (x, y, width, height) = self.r#box;
         format!("<ckaad.Region {width:.0} x {height:.0} at ({x:.0}, {y:.0}), peak {:.4}>", self.peak)
     }
+
+    /// Every property, in their order.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        let restore = py.import("ckaad._ckaad")?.getattr("restore_region")?;
+        let Region { r#box, area, share, peak, centroid } = *self;
+        Ok((restore, (r#box, area, share, peak, centroid).into_pyobject(py)?))
+    }
+}
+
+/// As it was pickled.
+#[pyfunction]
+pub fn restore_region(r#box: (f64, f64, f64, f64), area: f64, share: f64, peak: f32, centroid: (f64, f64)) -> Region {
+    Region { r#box, area, share, peak, centroid }
 }

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[3]
-CKAAD = os.environ.get("CKAAD", str(ROOT / "target/release/ckaad"))
+CKAAD = pathlib.Path(os.environ.get("CKAAD", ROOT / "target/release/ckaad")).resolve()
 SIZE = 64
 
 

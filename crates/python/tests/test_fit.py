@@ -1,11 +1,6 @@
-"""Training has the bits of the command line's; it tells how far it is, and can be stopped."""
+"""Training has the bits of the command line's, and tells how far it is."""
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-import time
+import warnings
 
 import numpy as np
 import pytest
@@ -52,30 +47,6 @@ def test_what_fails_in_a_callback_ends_the_training(data, settings):
         ckaad.Detector.fit(data / "train/good", progress=progress, device="cpu", **{**settings, "epochs": 500})
 
 
-def test_ctrl_c(data, settings, tmp_path):
-    script = textwrap.dedent(
-        f"""
-        import ckaad
-        settings = {settings!r} | {{"epochs": 100000}}
-        try:
-            ckaad.Detector.fit({str(data / "train/good")!r}, device="cpu", out={str(tmp_path / "m.safetensors")!r},
-                               progress=lambda stage, *_: print(stage, flush=True), **settings)
-        except KeyboardInterrupt:
-            print("interrupted", flush=True)
-        """
-    )
-    child = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    while child.stdout.readline().strip() != "training":
-        assert child.poll() is None
-    started = time.monotonic()
-    os.kill(child.pid, signal.SIGINT)
-    out, _ = child.communicate(timeout=60)
-    assert out.endswith("interrupted\n") and child.returncode == 0
-    assert time.monotonic() - started < 30
-    # It can be gone on from.
-    assert (tmp_path / "m.checkpoint.safetensors").exists() and not (tmp_path / "m.safetensors").exists()
-
-
 def test_patchcore(data, settings, pictures):
     of_bank = {k: v for k, v in settings.items() if k not in ("epochs", "strategy")}
     detector = ckaad.Detector.fit(data / "train/good", detector="patchcore", coreset=0.5, device="cpu", **of_bank)
@@ -88,9 +59,21 @@ def test_patchcore(data, settings, pictures):
         (dict(epcohs=3), TypeError, "did you mean 'epochs'"),
         (dict(strategy="best"), ckaad.UsageError, "best"),
         (dict(image_size=65), ckaad.UsageError, "65"),
-        (dict(layers="two"), TypeError, "invalid type"),
-        (dict(epochs=-1), TypeError, "-1"),
-        (dict(holdout=1.5), ckaad.UsageError, "1.5"),
+        (dict(layers="two"), ckaad.UsageError, "layers='two': .*expected a sequence"),
+        (dict(layers={1, 2}), ckaad.UsageError, "layers={1, 2}: expected"),
+        (dict(epochs=-1), ckaad.UsageError, "epochs=-1: .*whole number of 0 or more"),
+        (dict(epochs=2.5), ckaad.UsageError, "epochs=2.5"),
+        (dict(batch_size=0), ckaad.UsageError, "batch_size=0: expected 1 or more"),
+        (dict(lr=float("nan")), ckaad.UsageError, "lr=nan: expected a finite number"),
+        (dict(lr=True), ckaad.UsageError, "lr=True: expected a number or a text"),
+        (dict(seed=-1), ckaad.UsageError, "seed=-1: expected a whole number"),
+        (dict(seed="x"), ckaad.UsageError, "seed='x': expected a whole number"),
+        (dict(folds=1), ckaad.UsageError, "1 fold"),
+        (dict(holdout=1.5), ckaad.UsageError, "holdout=1.5: expected 0 to 1"),
+        (dict(max_false_alarms="few"), ckaad.UsageError, "max_false_alarms='few': expected 0 to 1"),
+        (dict(coreset=0.1), ckaad.UsageError, "coreset is not a setting of ckaad"),
+        (dict(detector="patchcore", strategy=None), ckaad.UsageError, "epochs: patchcore is fitted in one go"),
+        (dict(resume=True), ckaad.UsageError, "resume .*beside out"),
         (dict(holdout=0.1, folds=3), ckaad.UsageError, "one of them"),
         (dict(device="tpu"), ckaad.UsageError, "tpu"),
         (dict(precision="f12"), ckaad.UsageError, "f12"),
@@ -101,6 +84,29 @@ def test_patchcore(data, settings, pictures):
 def test_wrong_settings(data, settings, wrong, error, text):
     with pytest.raises(error, match=text):
         ckaad.Detector.fit(data / "train/good", **{"device": "cpu", **settings, **wrong})
+
+
+def test_numbers_of_numpy(data, settings, pictures):
+    of_numpy = {
+        **settings,
+        "epochs": np.int64(3),
+        "layers": np.array([1, 2]),
+        "seed": np.uint8(1),
+        "batch_size": np.int32(4),
+    }
+    fit = lambda settings: ckaad.Detector.fit(data / "train/good", device="cpu", **settings).score(pictures[0]).score
+    assert fit(of_numpy) == fit(settings)
+
+
+def test_what_is_given_in_vain(data, settings, pictures):
+    with pytest.warns(UserWarning, match="anomalous pictures are not used"):
+        ckaad.Detector.fit(data / "train/good", pictures, device="cpu", **settings)
+    with pytest.warns(UserWarning, match="adv changes nothing"):
+        ckaad.Detector.fit(data / "train/good", adv=0.1, device="cpu", **settings)
+    # A warning that somebody made an error of ends the training.
+    with warnings.catch_warnings(), pytest.raises(UserWarning, match="adv"):
+        warnings.simplefilter("error")
+        ckaad.Detector.fit(data / "train/good", adv=0.1, device="cpu", **settings)
 
 
 def test_wrong_pictures(data, settings, tmp_path):

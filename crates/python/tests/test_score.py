@@ -1,7 +1,7 @@
 """Scores, maps and regions have the bits of the command line's, whatever form a picture comes in."""
 
 import io
-import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -22,7 +22,11 @@ def test_equal_bits(detector, model, pictures, tmp_path):
     assert len(found) == len(lines) == 10
     for one, line in zip(found, lines):
         assert one.name == line["path"]
-        assert (one.score, one.score_normalized, one.anomalous) == (line["score"], line["score_normalized"], line["anomalous"])
+        assert (one.score, one.score_normalized, one.anomalous) == (
+            line["score"],
+            line["score_normalized"],
+            line["anomalous"],
+        )
         assert one.map.dtype == np.float32 and one.map.shape == (SIZE, SIZE)
         assert np.array_equal(one.map, np.load(line["map"]))
         assert one.peak == one.map.max()
@@ -64,14 +68,17 @@ def test_every_form_of_a_picture(detector, pictures):
     assert together[3].name == "image 3"
     assert [t.score for t in detector.score(np.stack([array, array]))] == [expected] * 2
     assert detector.score(iter([path]))[0].score == expected
+    assert [t.score for t in detector.score(np.array([str(path)] * 2))] == [expected] * 2
+    of_any_size = np.array([array, array[:40], None], dtype=object)[:2]
+    assert [t.score for t in detector.score(of_any_size)] == [expected, detector.score(array[:40]).score]
     assert detector.score([]) == []
 
 
 class Tensor:
-    """What torch's tensors have, without torch: (channels, height, width)."""
+    """What torch's tensors have, where torch is not installed."""
 
     def __init__(self, array):
-        self.array = array
+        self.array, self.ndim = array, array.ndim
 
     def detach(self):
         return self
@@ -81,6 +88,9 @@ class Tensor:
 
     def numpy(self):
         return self.array
+
+    def __iter__(self):
+        return map(Tensor, self.array)
 
 
 def test_tensors_have_their_channels_first(detector, pictures):
@@ -106,10 +116,37 @@ def test_modes_are_those_of_files(detector, model, pictures, tmp_path, mode):
     assert detector.score(Image.open(path)).score == scored("--model", model, path)[0]["score"]
 
 
-def test_pickled(detector, pictures):
-    again = pickle.loads(pickle.dumps(detector.with_threshold(0.25)))
-    assert again.threshold.value == 0.25
-    assert again.score(pictures[0]).score == detector.score(pictures[0]).score
+def test_maps_are_not_copied(detector, pictures):
+    tracemalloc.start()
+    try:
+        found = detector.score(pictures)
+        of_numpy = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+        held = lambda: sum(s.size for s in tracemalloc.take_snapshot().filter_traces([of_numpy]).statistics("filename"))
+        assert held() < found[0].map.nbytes
+        copies = [one.map.copy() for one in found]
+        assert held() >= sum(copy.nbytes for copy in copies)
+    finally:
+        tracemalloc.stop()
+    assert found[0].map is found[0].map and found[0].map.flags.c_contiguous
+    found[0].map[3, 5] = 7.0
+    assert found[0].map[3, 5] == 7.0
+
+
+def test_pictures_are_taken_as_they_are_needed(model, pictures):
+    detector = ckaad.Detector.load(model, "cpu", batch_size=4)
+    taken = []
+
+    def one_by_one():
+        for i in range(10):
+            taken.append(i)
+            if i == 6:
+                raise LookupError("enough")
+            yield np.full((9, 9), 1.5) if i == 2 else pictures[i]
+
+    # The first four are looked at before a fifth is asked for.
+    with pytest.raises(ckaad.DataError, match="image 2"):
+        detector.score(one_by_one())
+    assert taken == [0, 1, 2, 3]
 
 
 def test_warnings_are_told(detector):
@@ -118,7 +155,12 @@ def test_warnings_are_told(detector):
 
 
 def test_what_it_is(detector, tmp_path):
-    assert (detector.image_size, detector.backbone, detector.layers, detector.method) == (SIZE, "resnet18", [1, 2], "ckaad")
+    assert (detector.image_size, detector.backbone, detector.layers, detector.method) == (
+        SIZE,
+        "resnet18",
+        [1, 2],
+        "ckaad",
+    )
     assert detector.training["seed"] == 1 and detector.training["normal"] == 11
     assert "64 px" in repr(detector)
     path = tmp_path / "saved.safetensors"

@@ -40,8 +40,8 @@ impl Samples {
 }
 
 impl Picture {
-    /// `height * width * channels` samples as what a file of them would give: 1 channel is gray, 3 are red, green and blue; a second or
-    /// fourth is alpha and dropped, of 16-bit samples the high byte is kept.
+    /// `height * width * channels` samples as what a file of them would give: 1 channel is gray, 3 are red, green and
+    /// blue; a second or fourth is alpha and dropped, of 16-bit samples the high byte is kept.
     pub fn of_samples(samples: Samples, (width, height): (usize, usize), channels: usize) -> Result<Self> {
         if !(1..=4).contains(&channels) {
             invalid!("a picture of {channels} channels: expected 1 (gray), 3 (RGB), or 2 or 4 (the same with alpha)");

@@ -114,7 +114,7 @@ struct Memory(MmapMut);
 impl Memory {
     fn new(bytes: usize) -> Result<Self> {
         let map = MmapMut::map_anon(bytes.max(1)).map_err(|e| {
-            Error::Invalid(format!("out of memory: this program needs {:.1} MB in one piece: {e}", bytes as f64 / 1e6))
+            Error::Device(format!("out of memory: this program needs {:.1} MB in one piece: {e}", bytes as f64 / 1e6))
         })?;
         // Fewer page faults at start-up. Merely advice: a kernel without huge pages runs as well.
         #[cfg(target_os = "linux")]

@@ -1,5 +1,5 @@
-//! One folder per op: sizes, shape rule, gradient rule and CPU kernel in `mod.rs` (a long kernel in `cpu.rs`), launches in
-//! `cuda.rs`, test cases in `cases.rs`.
+//! One folder per op: sizes, shape rule, gradient rule, CPU kernel and nodes for ONNX in `mod.rs` (long ones in `cpu.rs` and
+//! `onnx.rs`), launches in `cuda.rs`, test cases in `cases.rs`.
 //!
 //! An op is a plain struct of sizes and scalars. Adding one touches its folder and three lines of this file: its module,
 //! the list of all ops, the list of cases.
@@ -33,6 +33,7 @@ pub mod weighted_sum;
 use crate::engine::real::Real;
 use crate::engine::tape::{Record, Tape, Var};
 use crate::engine::tensor::{DType, Shape};
+use crate::engine::toolkit::onnx::Composer;
 use crate::{Error, Result};
 use std::fmt::Debug;
 use std::ops::Range;
@@ -77,6 +78,11 @@ pub trait Operation: Debug + Clone {
 
     /// Rearranges frozen weights once, before the first run.
     fn pack<T: Real>(&self, _weights: &[T], _packed: &mut [T]) {}
+
+    /// Composes it of ONNX's operators. Ops that only ever run in training have no counterpart.
+    fn onnx(&self, _: &mut Composer) -> Result<()> {
+        Err(Error::Invalid("has no counterpart in ONNX".into()))
+    }
 
     /// Computes the outputs on the CPU.
     fn run<T: Real>(&self, args: Args<'_, T>);

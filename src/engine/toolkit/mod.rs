@@ -2,10 +2,11 @@
 //! neither ops nor programs.
 //!
 //! [`cpu`]: matrix products, their micro-kernels, static partition of work. [`cuda`]: PTX and launches as data, and how
-//! matrix products are cut. Sessions, drivers and cards are in [`device`](super::device), above the ops.
+//! matrix products are cut. [`onnx`]: nodes for other engines. Sessions, drivers and cards are in [`device`](super::device), above the ops.
 
 pub mod cpu;
 pub mod cuda;
 mod number;
+pub mod onnx;
 
 pub use number::Number;

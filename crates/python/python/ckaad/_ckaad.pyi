@@ -1,16 +1,46 @@
+# Types of what Rust defines; `help()` has the words. Checked against the module by tests/test_types.py.
+import pathlib
 from os import PathLike
-from typing import Any, Callable, Dict, Iterable, List, Literal, Mapping, Optional, Sequence, Tuple, Union, overload
+from typing import Any, Callable, Dict, Iterable, List, Literal, Mapping, Optional, Protocol, Sequence, Tuple, Union
+from typing import final, overload
 
 import numpy as np
 import numpy.typing as npt
 
-# Also a PIL image or a torch tensor.
-Picture = Union[str, "PathLike[str]", bytes, bytearray, memoryview, npt.NDArray[Any], Any]
-Pictures = Union[str, "PathLike[str]", Iterable[Picture], npt.NDArray[Any]]
-Progress = Callable[[str, int, int, Mapping[str, float]], Any]
-
+__all__ = [
+    "Detector",
+    "Region",
+    "Scored",
+    "Threshold",
+    "__version__",
+    "list_pictures",
+    "restore_detector",
+    "restore_region",
+    "restore_scored",
+    "restore_threshold",
+    "set_threads",
+]
 __version__: str
 
+class _PilImage(Protocol):
+    @property
+    def mode(self) -> str: ...
+    def getbands(self) -> Tuple[str, ...]: ...
+
+class _Tensor(Protocol):
+    @property
+    def ndim(self) -> int: ...
+    def detach(self) -> Any: ...
+    def cpu(self) -> Any: ...
+
+_Path = Union[str, PathLike[str]]
+_One = Union[_Path, bytes, bytearray, memoryview, _PilImage]
+# One picture or several, as their dimensions say.
+_Array = Union[npt.NDArray[Any], _Tensor]
+_Pictures = Union[_Path, _Array, Iterable[Union[_One, _Array]]]
+_Progress = Callable[[str, int, int, Mapping[str, float]], Any]
+
+@final
 class Region:
     @property
     def box(self) -> Tuple[float, float, float, float]: ...
@@ -23,6 +53,7 @@ class Region:
     @property
     def centroid(self) -> Tuple[float, float]: ...
 
+@final
 class Scored:
     @property
     def name(self) -> str: ...
@@ -45,8 +76,9 @@ class Scored:
     @property
     def warnings(self) -> List[str]: ...
 
+@final
 class Threshold:
-    def __init__(self, value: float, pixel: Optional[float] = None) -> None: ...
+    def __new__(cls, value: float, pixel: Optional[float] = None) -> Threshold: ...
     @staticmethod
     def max_false_alarms(normal: Sequence[Scored], share: float = 0.02) -> Threshold: ...
     @staticmethod
@@ -59,10 +91,11 @@ class Threshold:
     def doubt(self) -> Optional[str]: ...
     def __float__(self) -> float: ...
 
+@final
 class Detector:
     @staticmethod
     def load(
-        path: Union[str, "PathLike[str]"],
+        path: _Path,
         device: str = "auto",
         precision: Optional[str] = None,
         *,
@@ -71,41 +104,52 @@ class Detector:
     ) -> Detector: ...
     @staticmethod
     def fit(
-        normal: Pictures,
-        anomalous: Optional[Pictures] = None,
+        normal: _Pictures,
+        anomalous: Optional[_Pictures] = None,
         *,
-        out: Union[str, "PathLike[str]", None] = None,
+        out: Optional[_Path] = None,
         overwrite: bool = False,
         resume: bool = False,
-        progress: Optional[Progress] = None,
+        progress: Optional[_Progress] = None,
         device: str = "auto",
         precision: Optional[str] = None,
-        detector: Optional[str] = None,
-        backbone: Optional[str] = None,
-        layers: Optional[Sequence[int]] = None,
-        image_size: Optional[int] = None,
-        epochs: Optional[int] = None,
-        batch_size: Optional[int] = None,
-        weights: Union[str, "PathLike[str]", None] = None,
-        seed: int = 0,
-        holdout: Optional[float] = None,
-        folds: Optional[int] = None,
-        max_false_alarms: float = 0.02,
-        **options: Union[str, int, float],
+        detector: Optional[str] = ...,
+        backbone: Optional[str] = ...,
+        layers: Union[Sequence[int], npt.NDArray[np.integer[Any]], None] = ...,
+        image_size: Optional[int] = ...,
+        epochs: Optional[int] = ...,
+        batch_size: Optional[int] = ...,
+        weights: Optional[_Path] = ...,
+        seed: Optional[int] = ...,
+        holdout: Optional[float] = ...,
+        folds: Optional[int] = ...,
+        max_false_alarms: Optional[float] = ...,
+        **settings: Union[str, float, None],
     ) -> Detector: ...
+    # A str is also an iterable of str: the first that fits is meant.
     @overload
-    def score(self, images: Picture, *, errors: Literal["raise"] = "raise") -> Scored: ...
+    def score(  # type: ignore[overload-overlap]
+        self, images: _One, *, errors: Literal["raise"] = "raise"
+    ) -> Scored: ...
     @overload
-    def score(self, images: Iterable[Picture], *, errors: Literal["raise"] = "raise") -> List[Scored]: ...
+    def score(  # type: ignore[overload-overlap]
+        self, images: _One, *, errors: Literal["return"]
+    ) -> Union[Scored, Exception]: ...
     @overload
-    def score(self, images: Iterable[Picture], *, errors: Literal["return"]) -> List[Union[Scored, Exception]]: ...
+    def score(self, images: _Array, *, errors: Literal["raise", "return"] = "raise") -> Any: ...
+    @overload
+    def score(self, images: Iterable[Union[_One, _Array]], *, errors: Literal["raise"] = "raise") -> List[Scored]: ...
+    @overload
+    def score(
+        self, images: Iterable[Union[_One, _Array]], *, errors: Literal["return"]
+    ) -> List[Union[Scored, Exception]]: ...
     def evaluate(
         self,
-        data: Union[str, "PathLike[str]", None] = None,
+        data: Optional[_Path] = None,
         *,
-        normal: Optional[Pictures] = None,
-        anomalous: Optional[Pictures] = None,
-        masks: Union[str, "PathLike[str]", None] = None,
+        normal: Optional[_Pictures] = None,
+        anomalous: Optional[_Pictures] = None,
+        masks: Optional[_Path] = None,
         category: Optional[str] = None,
         layout: Optional[str] = None,
         normal_class: Optional[str] = None,
@@ -113,7 +157,7 @@ class Detector:
         scores: bool = False,
     ) -> Dict[str, Any]: ...
     def with_threshold(self, threshold: Union[Threshold, float]) -> Detector: ...
-    def save(self, path: Union[str, "PathLike[str]"], *, overwrite: bool = False) -> None: ...
+    def save(self, path: _Path, *, overwrite: bool = False) -> None: ...
     @property
     def threshold(self) -> Optional[Threshold]: ...
     @property
@@ -127,5 +171,13 @@ class Detector:
     @property
     def training(self) -> Optional[Dict[str, Any]]: ...
 
-def list_pictures(folder: Union[str, "PathLike[str]"]) -> List[str]: ...
+def list_pictures(folder: _Path) -> List[pathlib.Path]: ...
 def set_threads(count: int) -> None: ...
+
+# What is unpickled by.
+def restore_detector(bytes: bytes, device: str, precision: Optional[str], batch_size: int, maps: bool) -> Detector: ...
+def restore_scored(verdict: Tuple[Any, ...], place: Tuple[Any, ...], picture: Tuple[Any, ...]) -> Scored: ...
+def restore_region(
+    box: Tuple[float, float, float, float], area: float, share: float, peak: float, centroid: Tuple[float, float]
+) -> Region: ...
+def restore_threshold(value: float, pixel: Optional[float], calibration: str) -> Threshold: ...

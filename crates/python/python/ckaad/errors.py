@@ -1,4 +1,5 @@
-"""Exceptions of the engine, by whose matter they are. What the operating system refuses about a file is an ``OSError`` of Python's."""
+"""Exceptions of the engine, by whose matter they are. What the operating system refuses about a file is an ``OSError``
+of Python's."""
 
 
 class CkaadError(Exception):

@@ -7,6 +7,7 @@ use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
+use crate::engine::toolkit::onnx::Composer;
 use rayon::prelude::*;
 
 /// What an op applies to its result before storing it.
@@ -117,6 +118,13 @@ impl Operation for Activate {
 
     fn in_place(&self) -> Option<usize> {
         Some(0)
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let y = c.input(0);
+        let y = c.finish_with(y, None, self.act.negative_slope());
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

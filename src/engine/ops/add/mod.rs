@@ -8,6 +8,7 @@ use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
+use crate::engine::toolkit::onnx::Composer;
 use rayon::prelude::*;
 
 /// y = a + b
@@ -35,6 +36,13 @@ impl Operation for Add {
 
     fn in_place(&self) -> Option<usize> {
         Some(0)
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let [a, b] = [c.input(0), c.input(1)];
+        let y = c.node("Add", &[&a, &b], &[]);
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

@@ -7,7 +7,7 @@ use crate::engine::toolkit::cpu::isa::wide;
 use rayon::prelude::*;
 
 /// Neighbours and weight of output coordinate `o`: value = a + t * (b - a). Computed in f64, exact for every size in use.
-fn source(o: usize, from: usize, to: usize) -> (usize, usize, f64) {
+pub fn source(o: usize, from: usize, to: usize) -> (usize, usize, f64) {
     let position = if to > 1 { o as f64 * (from - 1) as f64 / (to - 1) as f64 } else { 0.0 };
     let i = (position as usize).min(from - 1);
     (i, (i + 1).min(from - 1), position - i as f64)
@@ -60,7 +60,7 @@ fn upsample_sum<T: Real>(op: &AnomalyMap, inputs: &[&[T]], n: usize, map: &mut [
 }
 
 /// Index of `i`, which may lie outside of 0..n, mirrored about the edges (period 2n).
-fn mirror(i: isize, n: usize) -> usize {
+pub fn mirror(i: isize, n: usize) -> usize {
     let j = i.rem_euclid(2 * n as isize) as usize;
     if j < n { j } else { 2 * n - 1 - j }
 }

@@ -3,12 +3,14 @@
 pub mod cases;
 mod cpu;
 pub(crate) mod cuda;
+mod onnx;
 
 use super::{Args, Backward, Gradients, MAX_OPERANDS, Operation};
 use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::onnx::Composer;
 
 /// Inputs: (n, h_i, w_i, 1). Output: (n, size, size, 1), the sum of all, upsampled, then blurred by a separable Gaussian with
 /// edges mirrored about the pixel edge (d c b a | a b c d), as scipy's `gaussian_filter` with its defaults.
@@ -57,6 +59,10 @@ impl Operation for AnomalyMap {
 
     fn scratch<T: Real>(&self, threads: usize) -> usize {
         cpu::scratch(self, threads)
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        onnx::compose(self, c)
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

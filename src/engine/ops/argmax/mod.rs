@@ -8,6 +8,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::onnx::{Attr, Composer};
 
 /// Input: (n, h, w, 1), `len` values an image. Output: (n, 1, 1, 1), positions counted through all images.
 #[derive(Clone, Debug)]
@@ -40,6 +41,23 @@ impl Operation for ArgMax {
 
     fn gradient(&self, b: Backward) -> Gradients {
         b.refuse()
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let x = c.input(0);
+        let flat = c.node("Flatten", &[&x], &[("axis", Attr::I(1))]);
+        let within = c.node("ArgMax", &[&flat], &[("axis", Attr::I(1)), ("keepdims", Attr::I(0))]);
+        // Counted through all images: how many there are is known when it runs.
+        let n = c.node("Shape", &[&x], &[("end", Attr::I(1))]);
+        let [zero, one] = [0, 1].map(|i| c.integer(i));
+        let n = c.node("Squeeze", &[&n], &[]);
+        let images = c.node("Range", &[&zero, &n, &one], &[]);
+        let len = c.integer(self.len as i64);
+        let before = c.node("Mul", &[&images, &len], &[]);
+        let at = c.node("Add", &[&within, &before], &[]);
+        let y = c.reshape(&at, &[-1, 1, 1, 1]);
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

@@ -13,6 +13,7 @@ use super::{Activation, Args, Backward, Gradients, Operation};
 use crate::engine::real::Real;
 use crate::engine::tape::{NetId, Tape, Var, Whole};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::onnx::{Attr, Composer};
 use crate::{Result, invalid};
 use std::ops::Range;
 
@@ -103,6 +104,15 @@ impl Operation for BatchNorm {
 
     fn scratch<T: Real>(&self, _: usize) -> usize {
         self.c
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let [mean, var, gamma, beta] = [1, 2, 3, 4].map(|i| c.vector(i));
+        let (x, eps) = (c.input(0), ("epsilon", Attr::F(self.eps)));
+        let y = c.node("BatchNormalization", &[&x, &gamma, &beta, &mean, &var], &[eps]);
+        let y = c.finish_with(y, self.residual.then_some(5), self.act.negative_slope());
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

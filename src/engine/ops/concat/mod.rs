@@ -8,6 +8,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::onnx::{Attr, Composer, Value};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axis {
@@ -70,6 +71,14 @@ impl Operation for Concat {
             offset += part;
         }
         Ok(grads)
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let inputs: Vec<Value> = (0..self.parts.len()).map(|i| c.input(i)).collect();
+        let axis = if c.output_shape(0).c() == c.shape(0).c() { 0 } else { 1 };
+        let y = c.node("Concat", &inputs.iter().collect::<Vec<_>>(), &[("axis", Attr::I(axis))]);
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

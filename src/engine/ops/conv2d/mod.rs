@@ -16,6 +16,7 @@ use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 use crate::engine::toolkit::cpu::microkernel::Finish;
+use crate::engine::toolkit::onnx::{Attr, Composer, Value};
 
 /// Sizes of one convolution. `n,h,w,c`: input; `k,r,s`: filters; `oh,ow`: output. Symmetric padding.
 #[repr(C)]
@@ -63,6 +64,17 @@ impl Conv2d {
 
     pub fn weights(&self) -> Shape {
         Shape([self.k, self.r, self.s, self.c].map(|v| v as usize))
+    }
+
+    /// As ONNX has them: kernel, strides, padding.
+    pub fn attributes(&self) -> [(&'static str, Attr); 3] {
+        let [r, s, stride_h, stride_w, pad_h, pad_w] =
+            [self.r, self.s, self.stride_h, self.stride_w, self.pad_h, self.pad_w].map(i64::from);
+        [
+            ("kernel_shape", Attr::Ints(vec![r, s])),
+            ("strides", Attr::Ints(vec![stride_h, stride_w])),
+            ("pads", Attr::Ints(vec![pad_h, pad_w, pad_h, pad_w])),
+        ]
     }
 
     /// Of the convolution, and of either of its gradients; padding counts as if it were there.
@@ -188,6 +200,16 @@ impl Operation for Forward {
 
     fn pack<T: Real>(&self, weights: &[T], packed: &mut [T]) {
         cpu::pack(&self.sizes, self.steady, weights, packed)
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let (x, weights) = (c.input(0), c.weights(1));
+        let bias = self.bias.then(|| c.vector(2));
+        let inputs: Vec<&Value> = [&x, &weights].into_iter().chain(&bias).collect();
+        let y = c.node("Conv", &inputs, &self.sizes.attributes());
+        let y = c.finish_with(y, self.residual.then_some(2 + usize::from(self.bias)), self.act.negative_slope());
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

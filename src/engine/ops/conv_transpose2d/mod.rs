@@ -13,6 +13,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::onnx::{Attr, Composer};
 
 /// y = adjoint of `sizes` applied to x. Inputs: x, w.
 #[derive(Clone, Debug)]
@@ -87,6 +88,18 @@ impl Operation for ConvTranspose2d {
 
     fn pack<T: Real>(&self, weights: &[T], packed: &mut [T]) {
         cpu::pack_bwd_input(&self.sizes, weights, packed)
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let s = &self.sizes;
+        let left_over = |y: u32, kernel: u32, stride: u32, pad: u32| i64::from((y + 2 * pad - kernel) % stride);
+        let output_pad = [left_over(s.h, s.r, s.stride_h, s.pad_h), left_over(s.w, s.s, s.stride_w, s.pad_w)];
+        let mut attributes = s.attributes().to_vec();
+        attributes.push(("output_padding", Attr::Ints(output_pad.to_vec())));
+        let (x, weights) = (c.input(0), c.weights(1));
+        let y = c.node("ConvTranspose", &[&x, &weights], &attributes);
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

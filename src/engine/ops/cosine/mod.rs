@@ -13,6 +13,7 @@ use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::vector::{dot, dot_f64};
+use crate::engine::toolkit::onnx::Composer;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -152,6 +153,21 @@ impl Operation for Map {
 
     fn gradient(&self, b: Backward) -> Gradients {
         b.refuse()
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        for i in 0..self.layers.len() {
+            let [a, b] = [c.input(2 * i), c.input(2 * i + 1)];
+            let products = c.node("Mul", &[&a, &b], &[]);
+            let product = c.sum(&products, 1);
+            let [a, b] = [a, b].map(|x| c.length(&x, EPS));
+            let lengths = c.node("Mul", &[&a, &b], &[]);
+            let cosine = c.node("Div", &[&product, &lengths], &[]);
+            let one = c.floats(&[], [1.0]);
+            let distance = c.node("Sub", &[&one, &cosine], &[]);
+            c.output(i, distance);
+        }
+        Ok(())
     }
 
     fn run<T: Real>(&self, args: Args<'_, T>) {

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::onnx::{Attr, Composer};
 use rayon::prelude::*;
 
 /// Inputs: the table, rows of c, and numbers of rows, each 0 at least; what lies behind the last row picks that. Output: a row
@@ -39,6 +40,18 @@ impl Operation for Gather {
 
     fn gradient(&self, b: Backward) -> Gradients {
         b.refuse()
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let (table, at) = (c.rows(0), c.input(1));
+        // One channel: the rows' numbers lie as they do with channels last.
+        let at = c.reshape(&at, &[-1]);
+        let found = c.node("Gather", &[&table, &at], &[("axis", Attr::I(0))]);
+        let [_, h, w, _] = c.shape(1).0.map(|v| v as i64);
+        let y = c.reshape(&found, &[-1, h, w, self.c as i64]);
+        let y = c.channels_first(&y);
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

@@ -11,6 +11,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::onnx::{Attr, Composer};
 
 /// Inputs: x, then gamma and beta if affine, then the residual if present. Outputs: y, mean, rstd (n, 1, 1, c).
 #[derive(Clone, Debug)]
@@ -115,6 +116,20 @@ impl Operation for InstanceNorm {
 
     fn scratch<T: Real>(&self, _: usize) -> usize {
         cpu::scratch(self)
+    }
+
+    /// Without the statistics, which only gradients read.
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let [gamma, beta] = match self.affine {
+            true => [c.vector(1), c.vector(2)],
+            false => [1.0, 0.0].map(|x| c.floats(&[self.c], vec![x; self.c])),
+        };
+        let x = c.input(0);
+        let y = c.node("InstanceNormalization", &[&x, &gamma, &beta], &[("epsilon", Attr::F(self.eps))]);
+        let residual = self.residual.then_some(if self.affine { 3 } else { 1 });
+        let y = c.finish_with(y, residual, self.act.negative_slope());
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

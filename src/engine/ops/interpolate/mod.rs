@@ -10,6 +10,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::onnx::{Composer, Matrix};
 use rayon::prelude::*;
 
 /// Input: (n, h, w, c). Output: (n, oh, ow, c).
@@ -55,6 +56,14 @@ impl Operation for Interpolate {
 
     fn gradient(&self, b: Backward) -> Gradients {
         b.refuse()
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let x = c.input(0);
+        let along = |from: u32, to: u32| Matrix::between(from as usize, to as usize, source::<f64>);
+        let y = c.stretch(&x, &along(self.h, self.oh), &along(self.w, self.ow));
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

@@ -10,6 +10,7 @@ use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::vector::dot;
+use crate::engine::toolkit::onnx::Composer;
 use rayon::prelude::*;
 
 const EPS: f64 = 1e-12;
@@ -47,6 +48,15 @@ impl Operation for L2Normalize {
         let shape = b.tape.shape(b.input(0));
         let op = L2NormalizeBwd { c: self.c };
         Ok(vec![Some(b.tape.record1(op, vec![dy, b.output(0), b.output(1)], shape)?)])
+    }
+
+    /// Without the inverse lengths, which only its gradient reads.
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let x = c.input(0);
+        let length = c.length(&x, EPS);
+        let y = c.node("Div", &[&x, &length], &[]);
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

@@ -6,12 +6,14 @@
 pub mod cases;
 mod cpu;
 pub(crate) mod cuda;
+mod onnx;
 
 use super::{Args, Backward, Gradients, Operation};
 use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
+use crate::engine::toolkit::onnx::Composer;
 
 /// Inputs: x (n, h, w, c) and the bank, (m, 1, 1, c). Outputs, both (n, h, w, k): distances in rising order, of equals the
 /// lower row first, and the bank's rows they belong to.
@@ -68,6 +70,10 @@ impl Operation for Nearest {
 
     fn scratch<T: Real>(&self, threads: usize) -> usize {
         cpu::scratch(self, threads)
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        onnx::compose(self, c)
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

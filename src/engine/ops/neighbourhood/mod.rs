@@ -11,6 +11,7 @@ use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::vector::squared_distance;
+use crate::engine::toolkit::onnx::{Attr, Composer};
 
 /// Inputs: distances (n, 1, 1, 1), patches (n, 1, 1, c), and k rows of the bank for each, (n, k, 1, c), the nearest first.
 /// Output, (n, 1, 1, 1): (1 - softmax over the k distances |patch - row|, of the first) * distance.
@@ -48,6 +49,22 @@ impl Operation for Neighbourhood {
 
     fn gradient(&self, b: Backward) -> Gradients {
         b.refuse()
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let [distance, patch, rows] = [0, 1, 2].map(|i| c.input(i));
+        let apart = c.node("Sub", &[&rows, &patch], &[]);
+        let squares = c.node("Mul", &[&apart, &apart], &[]);
+        let squares = c.sum(&squares, 1);
+        let distances = c.node("Sqrt", &[&squares], &[]);
+        let shares = c.node("Softmax", &[&distances], &[("axis", Attr::I(2))]);
+        let first = c.ints(&[0]);
+        let share = c.node("Gather", &[&shares, &first], &[("axis", Attr::I(2))]);
+        let one = c.floats(&[], [1.0]);
+        let weight = c.node("Sub", &[&one, &share], &[]);
+        let y = c.node("Mul", &[&weight, &distance], &[]);
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

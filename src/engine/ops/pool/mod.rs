@@ -11,6 +11,7 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape};
+use crate::engine::toolkit::onnx::{Attr, Composer};
 
 /// Sizes of one pooling.
 #[repr(C)]
@@ -50,6 +51,16 @@ pub struct MeanPool(Pool);
 pub struct MeanPoolBwd(Pool);
 
 impl Pool {
+    /// As ONNX has them: kernel, strides, padding.
+    fn attributes(&self) -> Vec<(&'static str, Attr)> {
+        let [kernel, stride, pad] = [self.kernel, self.stride, self.pad].map(i64::from);
+        vec![
+            ("kernel_shape", Attr::Ints(vec![kernel; 2])),
+            ("strides", Attr::Ints(vec![stride; 2])),
+            ("pads", Attr::Ints(vec![pad; 4])),
+        ]
+    }
+
     /// How many values a sum is divided by.
     fn values<T: Real>(&self) -> T {
         T::of((self.kernel * self.kernel) as f64)
@@ -106,6 +117,14 @@ impl Operation for MaxPool {
         Ok(vec![Some(b.tape.record1(MaxPoolBwd(self.pool), vec![dy, at], x)?)])
     }
 
+    /// Without the places, which only its gradient reads.
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let x = c.input(0);
+        let y = c.node("MaxPool", &[&x], &self.pool.attributes());
+        c.output(0, y);
+        Ok(())
+    }
+
     fn run<T: Real>(&self, a: Args<'_, T>) {
         let ([x, ..], [y, at, ..]) = (a.inputs, a.outputs);
         if self.indexed {
@@ -143,6 +162,15 @@ impl Operation for MeanPool {
         let Some(dy) = b.given(0) else { return b.none() };
         let x = b.tape.shape(b.input(0));
         Ok(vec![Some(b.tape.record1(MeanPoolBwd(self.0), vec![dy], x)?)])
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let mut attributes = self.0.attributes();
+        attributes.push(("count_include_pad", Attr::I(1)));
+        let x = c.input(0);
+        let y = c.node("AveragePool", &[&x], &attributes);
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {

@@ -9,6 +9,8 @@ use crate::Result;
 use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape};
+use crate::engine::toolkit::onnx::Composer;
+use crate::invalid;
 use rayon::prelude::*;
 use resize::Resize;
 
@@ -61,6 +63,20 @@ impl Operation for Preprocess {
     fn scratch<T: Real>(&self, _: usize) -> usize {
         let (between, resized) = self.buffers();
         (self.n * (between + resized)).div_ceil(size_of::<T>())
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        if self.from != (self.size, self.size) {
+            let ((width, height), size) = (self.from, self.size);
+            invalid!("resizes from {width} x {height} to {size} x {size} as Pillow does, which ONNX's Resize does not");
+        }
+        let scale = c.floats(&[1, 3, 1, 1], self.std.map(|std| 1.0 / (255.0 * std)));
+        let shift = c.floats(&[1, 3, 1, 1], std::array::from_fn::<f64, 3, _>(|i| -self.mean[i] / self.std[i]));
+        let x = c.input(0);
+        let x = c.node("Mul", &[&x, &scale], &[]);
+        let y = c.node("Add", &[&x, &shift], &[]);
+        c.output(0, y);
+        Ok(())
     }
 
     /// The input holds bytes; it comes as a slice of `T` whose memory the bytes fill from its start.

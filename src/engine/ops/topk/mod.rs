@@ -9,6 +9,7 @@ use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::Shape;
 use crate::engine::toolkit::cpu::isa::wide;
+use crate::engine::toolkit::onnx::{Attr, Composer};
 use std::cmp::Ordering;
 
 /// Input: (n, h, w, 1). Output: (n, 1, 1, 1). `k` equal to `len` is the plain mean.
@@ -46,6 +47,20 @@ impl Operation for TopKMean {
 
     fn scratch<T: Real>(&self, _: usize) -> usize {
         if self.k == self.len { 0 } else { 2 * self.k }
+    }
+
+    fn onnx(&self, c: &mut Composer) -> Result<()> {
+        let x = c.input(0);
+        let mut x = c.node("Flatten", &[&x], &[("axis", Attr::I(1))]);
+        if self.k < self.len {
+            let k = c.ints(&[self.k as i64]);
+            let [largest, _] = c.nodes("TopK", &[&x, &k], &[("axis", Attr::I(1))]);
+            x = largest;
+        }
+        let mean = c.node("ReduceMean", &[&x], &[("axes", Attr::Ints(vec![1]))]);
+        let y = c.reshape(&mean, &[-1, 1, 1, 1]);
+        c.output(0, y);
+        Ok(())
     }
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
