@@ -53,11 +53,12 @@ def _path(image):
     # What the system cannot be asked for.
     os.fsencode(path)
     try:
-        if stat.S_ISFIFO(os.stat(path).st_mode):
-            raise DataError(f"{path} is a pipe, which may never end: read it, and give the bytes")
+        mode = os.stat(path).st_mode
     except (OSError, ValueError):
         # Of which the decoder tells.
-        pass
+        return path
+    if stat.S_ISFIFO(mode):
+        raise DataError(f"{path} is a pipe, which may never end: read it, and give the bytes")
     return path
 
 
