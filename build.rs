@@ -132,10 +132,10 @@ fn generate() -> Outcome<()> {
         let path = kernels.join("ptx").join(format!("{stem}.ptx"));
         let declarations = declarations(&kernels, source, &path).map_err(|m| format!("{}: {m}", source.display()))?;
         let names: Vec<String> = declarations.iter().map(|d| format!("&{}", constant(&d.name))).collect();
-        let text = path.display().to_string();
+        // By way of `env!`: a folder of build results outlives the checkout that it was made from.
         let _ = writeln!(
             modules,
-            "    Module {{ name: {stem:?}, ptx: include_str!({text:?}), entries: &[{}] }},",
+            "    Module {{ name: {stem:?}, ptx: include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/kernels/ptx/{stem}.ptx\")), entries: &[{}] }},",
             names.join(", ")
         );
         write_registry(&mut registry, &declarations, index);
