@@ -10,10 +10,12 @@ import time
 import pytest
 
 HEAD = """
-import itertools, sys, threading
+import itertools, signal, sys, threading
 import numpy as np
 import ckaad
 
+# A shell starts what runs in its background with this signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 model, train, picture, out, settings = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], eval(sys.argv[5])
 detector = ckaad.Detector.load(model, "cpu", batch_size=4)
 before = detector.score(picture).score
