@@ -174,6 +174,6 @@ impl Plan {
     }
 }
 
-fn bytes_of(tape: &Tape, v: Var) -> usize {
+pub fn bytes_of(tape: &Tape, v: Var) -> usize {
     tape.shape(v).len() * tape.info(v).dtype.size()
 }

@@ -28,6 +28,10 @@ pub trait Real:
     const NEG_INFINITY: Self;
     fn of(x: f64) -> Self;
     fn f64(self) -> f64;
+    /// Rounded to nearest even where the type has too few digits.
+    fn of_i32(x: i32) -> Self;
+    /// The nearest integer, the even one of two; only for magnitudes below 2^22. A sum and a difference: loops over it are vectorised.
+    fn round_even(self) -> i32;
     /// To nearest even; of an f64, the conversion looks at its first 20 fraction bits only.
     fn bf16(self) -> bf16;
     fn f16(self) -> f16;
@@ -44,7 +48,7 @@ pub trait Real:
 }
 
 macro_rules! real {
-    ($t:ty, $bf16:path, $f16:path) => {
+    ($t:ty, $bf16:path, $f16:path, $digits:literal) => {
         impl Real for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
@@ -54,6 +58,16 @@ macro_rules! real {
             }
             fn f64(self) -> f64 {
                 self as f64
+            }
+            #[inline(always)]
+            fn of_i32(x: i32) -> Self {
+                x as $t
+            }
+            #[inline(always)]
+            fn round_even(self) -> i32 {
+                // The last digit of a number of this size counts ones.
+                const ONES: $t = (3u64 << ($digits - 2)) as $t;
+                ((self + ONES).to_bits() as i32).wrapping_sub(ONES.to_bits() as i32)
             }
             fn bf16(self) -> bf16 {
                 $bf16(self)
@@ -80,5 +94,5 @@ macro_rules! real {
         }
     };
 }
-real!(f32, bf16::from_f32, f16::from_f32);
-real!(f64, bf16::from_f64, f16::from_f64);
+real!(f32, bf16::from_f32, f16::from_f32, 24);
+real!(f64, bf16::from_f64, f16::from_f64, 53);

@@ -285,6 +285,12 @@ impl Tape {
         v
     }
 
+    /// Keeps `v`, a fresh result, in a type of its own.
+    pub(crate) fn kept_in(&mut self, v: Var, dtype: DType) -> Var {
+        self.vars[v.0 as usize].dtype = dtype;
+        v
+    }
+
     /// Keeps `v`, a fresh result, in the type of `of`.
     pub(crate) fn as_kept(&mut self, v: Var, of: Var) -> Var {
         self.vars[v.0 as usize].dtype = self.info(of).dtype;

@@ -5,6 +5,7 @@ mod common;
 
 mod command;
 mod gradients;
+mod int8;
 mod onnx_nodes;
 mod ops;
 mod optimizer;

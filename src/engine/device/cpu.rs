@@ -2,7 +2,7 @@
 
 use crate::engine::device::{Cost, Profile, Session, fill};
 use crate::engine::ops::{Args, MAX_OPERANDS, Op, Operation, dispatch};
-use crate::engine::plan::{Decision, Plan, Planner, Step};
+use crate::engine::plan::{Decision, Plan, Planner, Step, bytes_of};
 use crate::engine::real::Real;
 use crate::engine::tape::{Storage, Tape, Var};
 use crate::engine::tensor::{DType, Line};
@@ -71,14 +71,15 @@ impl<T: Real> CpuSession<T> {
 
     /// Rearranges a frozen parameter for every op that takes it packed.
     fn pack(&mut self, param: Var, bytes: &[u8]) -> Result<()> {
-        let Ok(weights) = bytemuck::try_cast_slice::<u8, T>(bytes) else {
-            invalid!("weights must be whole, aligned values of the program's own type")
-        };
+        let whole = self.tape.info(param).dtype.size() == 1 || bytemuck::try_cast_slice::<u8, T>(bytes).is_ok();
+        if !whole || bytes.len() != bytes_of(&self.tape, param) {
+            invalid!("weights must be whole, aligned values of their own type, as many as there are");
+        }
         for (record, step) in self.tape.records.iter().zip(&self.plan.steps) {
             let Some(packed) = &step.packed else { continue };
             if self.tape.root(record.inputs[1]) == param {
-                let packed = bytemuck::cast_slice_mut(&mut self.memory.0[packed.clone()]);
-                dispatch!(&record.op, o => o.pack(weights, packed));
+                let packed: &mut [T] = bytemuck::cast_slice_mut(&mut self.memory.0[packed.clone()]);
+                dispatch!(&record.op, o => o.pack(bytes, packed));
             }
         }
         Ok(())

@@ -12,6 +12,7 @@ pub mod batch_norm;
 pub mod case;
 pub mod concat;
 pub mod conv2d;
+pub mod conv2d_int8;
 pub mod conv_transpose2d;
 pub mod cosine;
 pub mod cross_entropy;
@@ -27,6 +28,7 @@ pub mod neighbourhood;
 pub mod optimizer;
 pub mod pool;
 pub mod preprocess;
+pub mod quantize;
 pub mod topk;
 pub mod weighted_sum;
 
@@ -76,8 +78,8 @@ pub trait Operation: Debug + Clone {
         0
     }
 
-    /// Rearranges frozen weights once, before the first run.
-    fn pack<T: Real>(&self, _weights: &[T], _packed: &mut [T]) {}
+    /// Rearranges frozen weights, given as the bytes of their type, once, before the first run.
+    fn pack<T: Real>(&self, _weights: &[u8], _packed: &mut [T]) {}
 
     /// Composes it of ONNX's operators. Ops that only ever run in training have no counterpart.
     fn onnx(&self, _: &mut Composer) -> Result<()> {
@@ -217,6 +219,7 @@ operations! {
     Conv2dBwdBias(conv2d::BwdBias),
     Conv2dBwdInput(conv2d::BwdInput),
     Conv2dBwdWeight(conv2d::BwdWeight),
+    Conv2dInt8(conv2d_int8::Conv2dInt8),
     ConvTranspose2d(conv_transpose2d::ConvTranspose2d),
     CosineLoss(cosine::Loss),
     CosineLossBwd(cosine::LossBwd),
@@ -239,6 +242,7 @@ operations! {
     Nearest(nearest::Nearest),
     Neighbourhood(neighbourhood::Neighbourhood),
     Preprocess(preprocess::Preprocess),
+    Quantize(quantize::Quantize),
     RunningStats(batch_norm::RunningStats),
     Sgd(optimizer::Sgd),
     TopKMean(topk::TopKMean),

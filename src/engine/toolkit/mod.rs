@@ -8,5 +8,7 @@ pub mod cpu;
 pub mod cuda;
 mod number;
 pub mod onnx;
+mod quantization;
 
 pub use number::Number;
+pub use quantization::{Quantization, Stored};

@@ -24,24 +24,24 @@ pub enum Filters<'a, T> {
 
 /// The sizes as `usize`.
 #[derive(Clone, Copy)]
-struct Sizes {
-    n: usize,
-    h: usize,
-    w: usize,
-    c: usize,
-    k: usize,
-    r: usize,
-    s: usize,
-    stride_h: usize,
-    stride_w: usize,
-    pad_h: usize,
-    pad_w: usize,
-    oh: usize,
-    ow: usize,
+pub struct Sizes {
+    pub n: usize,
+    pub h: usize,
+    pub w: usize,
+    pub c: usize,
+    pub k: usize,
+    pub r: usize,
+    pub s: usize,
+    pub stride_h: usize,
+    pub stride_w: usize,
+    pub pad_h: usize,
+    pub pad_w: usize,
+    pub oh: usize,
+    pub ow: usize,
 }
 
 impl Sizes {
-    fn of(p: &Conv2d) -> Sizes {
+    pub fn of(p: &Conv2d) -> Sizes {
         let u = |x: u32| x as usize;
         Sizes {
             n: u(p.n),
@@ -99,13 +99,16 @@ impl Sizes {
             && winograd < direct
     }
 
-    fn filter(&self) -> usize {
+    /// Depth of a forward product.
+    pub fn filter(&self) -> usize {
         self.r * self.s * self.c
     }
 
-    fn im2col<'a, T>(&self, x: &'a [T]) -> Gather<'a, T> {
+    /// The left operand of the forward product, `zero` for padding.
+    pub fn im2col<'a, T>(&self, x: &'a [T], zero: T) -> Gather<'a, T> {
         Gather {
             from: x,
+            zero,
             h: self.h,
             w: self.w,
             c: self.c,
@@ -118,6 +121,45 @@ impl Sizes {
             taps_h: self.r,
             taps_w: self.s,
         }
+    }
+}
+
+/// The adjoint: every stride phase of its output is a convolution of its input.
+impl Sizes {
+    pub fn adjoint_grid(&self) -> OutGrid {
+        OutGrid { n: self.n, h: self.h, w: self.w, c: self.c, step_h: self.stride_h, step_w: self.stride_w }
+    }
+
+    /// The taps of a phase along both axes.
+    pub fn taps(&self, (a, b): (usize, usize)) -> [PhaseTaps; 2] {
+        [phase_taps(a, self.r, self.stride_h, self.pad_h), phase_taps(b, self.s, self.stride_w, self.pad_w)]
+    }
+
+    /// The left operand of a phase's product, `zero` outside of `dy`.
+    pub fn adjoint_im2col<'a, T>(&self, dy: &'a [T], zero: T, phase: (usize, usize)) -> Gather<'a, T> {
+        let (rows_h, rows_w) = self.adjoint_grid().phase(phase.0, phase.1);
+        let [th, tw] = self.taps(phase);
+        Gather {
+            from: dy,
+            zero,
+            h: self.oh,
+            w: self.ow,
+            c: self.k,
+            rows_h,
+            rows_w,
+            step_h: 1,
+            step_w: 1,
+            first_h: th.start,
+            first_w: tw.start,
+            taps_h: th.count,
+            taps_w: tw.count,
+        }
+    }
+
+    /// Filter row and column of a phase's taps `u` and `v`, counted from the one that reaches furthest back.
+    pub fn adjoint_tap(&self, phase: (usize, usize), u: usize, v: usize) -> (usize, usize) {
+        let [th, tw] = self.taps(phase);
+        (th.first + (th.count - 1 - u) * self.stride_h, tw.first + (tw.count - 1 - v) * self.stride_w)
     }
 }
 
@@ -243,16 +285,16 @@ pub fn forward<T: Real>(
         return winograd.run(isa, parts, x, b, finish, y, scratch);
     }
     let p = Sizes::of(p);
-    let left = p.im2col(x);
+    let left = p.im2col(x, T::ZERO);
     let grid = OutGrid { n: p.n, h: p.oh, w: p.ow, c: p.k, step_h: 1, step_w: 1 };
     multiply_rows(isa, parts, grid, &|_, _| RowsJob { left, depth: left.depth(), b }, finish, y, scratch);
 }
 
 /// Filter rows (or columns) that reach input phase `phase` (input coordinates congruent to it modulo `stride`).
 #[derive(Clone, Copy)]
-struct PhaseTaps {
+pub struct PhaseTaps {
     /// How many there are.
-    count: usize,
+    pub count: usize,
     /// The first of them; the others follow in steps of the stride.
     first: usize,
     /// Output coordinate, for the phase's first input coordinate, of the last tap, the one reaching furthest back.
@@ -295,7 +337,7 @@ pub fn pack_bwd_input<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
     }
     for a in 0..p.stride_h {
         for b in 0..p.stride_w {
-            let (th, tw) = (phase_taps(a, p.r, p.stride_h, p.pad_h), phase_taps(b, p.s, p.stride_w, p.pad_w));
+            let [th, tw] = p.taps((a, b));
             let depth = th.count * tw.count * p.k;
             if depth == 0 {
                 continue;
@@ -305,8 +347,7 @@ pub fn pack_bwd_input<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
                 for k in 0..p.k {
                     for u in 0..th.count {
                         for v in 0..tw.count {
-                            let r = th.first + (th.count - 1 - u) * p.stride_h;
-                            let s = tw.first + (tw.count - 1 - v) * p.stride_w;
+                            let (r, s) = p.adjoint_tap((a, b), u, v);
                             let row = &w[((k * p.r + r) * p.s + s) * p.c..][..p.c];
                             pack_plain_row(row, depth, (u * tw.count + v) * p.k + k, panels.start, to);
                         }
@@ -342,24 +383,9 @@ pub fn bwd_input<T: Real>(
         return winograd.run(isa, parts, dy, packed, finish, dx, scratch);
     }
     let p = Sizes::of(p);
-    let grid = OutGrid { n: p.n, h: p.h, w: p.w, c: p.c, step_h: p.stride_h, step_w: p.stride_w };
+    let grid = p.adjoint_grid();
     let job = |a, b| {
-        let (th, tw) = (phase_taps(a, p.r, p.stride_h, p.pad_h), phase_taps(b, p.s, p.stride_w, p.pad_w));
-        let (rows_h, rows_w) = grid.phase(a, b);
-        let left = Gather {
-            from: dy,
-            h: p.oh,
-            w: p.ow,
-            c: p.k,
-            rows_h,
-            rows_w,
-            step_h: 1,
-            step_w: 1,
-            first_h: th.start,
-            first_w: tw.start,
-            taps_h: th.count,
-            taps_w: tw.count,
-        };
+        let left = p.adjoint_im2col(dy, T::ZERO, (a, b));
         RowsJob { left, depth: left.depth(), b: &packed[phase_start(&p, a, b)..] }
     };
     multiply_rows(isa, parts, grid, &job, finish, dx, scratch);
@@ -373,5 +399,5 @@ pub fn bwd_weight<T: Real>(p: &Conv2d, x: &[T], dy: &[T], dw: &mut [T], scratch:
         return winograd.bwd_weight(Isa::detect(), x, dy, dw, scratch);
     }
     let sizes = (p.n * p.oh * p.ow, p.k, p.filter());
-    multiply_columns(Isa::detect(), rayon::current_num_threads(), sizes, dy, &p.im2col(x), dw, scratch);
+    multiply_columns(Isa::detect(), rayon::current_num_threads(), sizes, dy, &p.im2col(x, T::ZERO), dw, scratch);
 }

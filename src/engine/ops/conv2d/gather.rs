@@ -1,10 +1,9 @@
 //! The im2col view of an image: row = output pixel, depth = (filter row, filter column, channel). Blocks of it are
 //! packed for the matrix products; padding appears as zeros.
 
-use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{LeftRows, RightPanels};
 use crate::engine::toolkit::cpu::isa::wide;
-use crate::engine::toolkit::cpu::microkernel::{PANEL, ROW_STRIDE};
+use crate::engine::toolkit::cpu::microkernel::PANEL;
 use std::ops::Range;
 
 /// Runs up to this length are copied as if they had it: 7 pixels of 3 channels are 21.
@@ -19,10 +18,11 @@ pub fn clip(start: usize, pad: usize, taps: usize, len: usize) -> (Range<usize>,
 }
 
 /// Row `(image, i, j)` of `rows_h x rows_w` per image, depth `(u, v, channel)` of `taps_h x taps_w x c`, is
-/// `from[image, i * step_h + first_h + u, j * step_w + first_w + v, channel]`, zero outside the image.
+/// `from[image, i * step_h + first_h + u, j * step_w + first_w + v, channel]`, `zero` outside the image.
 #[derive(Clone, Copy)]
 pub struct Gather<'a, T> {
     pub from: &'a [T],
+    pub zero: T,
     pub h: usize,
     pub w: usize,
     pub c: usize,
@@ -36,7 +36,7 @@ pub struct Gather<'a, T> {
     pub taps_w: usize,
 }
 
-impl<T: Real> Gather<'_, T> {
+impl<T: Copy + Sync> Gather<'_, T> {
     pub fn depth(&self) -> usize {
         self.taps_h * self.taps_w * self.c
     }
@@ -98,29 +98,29 @@ struct Run {
     source: usize,
 }
 
-impl<T: Real> LeftRows<T> for Gather<'_, T> {
-    fn fill(&self, rows: Range<usize>, depths: Range<usize>, to: &mut [T]) {
+impl<T: Copy + Sync> LeftRows<T> for Gather<'_, T> {
+    fn fill(&self, rows: Range<usize>, depths: Range<usize>, to: &mut [T], stride: usize) {
         if !depths.is_empty() {
-            wide!(self.fill_rows(&rows, &depths, to));
+            wide!(self.fill_rows(&rows, &depths, to, stride));
         }
     }
 }
 
-impl<T: Real> RightPanels<T> for Gather<'_, T> {
+impl<T: Copy + Sync> RightPanels<T> for Gather<'_, T> {
     fn fill(&self, pixels: Range<usize>, panels: Range<usize>, to: &mut [T]) {
         wide!(self.fill_panels(&pixels, &panels, to));
     }
 }
 
 /// All of it is inlined into what [`wide!`] compiles for the machine's registers.
-impl<T: Real> Gather<'_, T> {
+impl<T: Copy + Sync> Gather<'_, T> {
     #[inline(always)]
-    fn fill_rows(&self, rows: &Range<usize>, depths: &Range<usize>, to: &mut [T]) {
+    fn fill_rows(&self, rows: &Range<usize>, depths: &Range<usize>, to: &mut [T], stride: usize) {
         self.for_runs(
             rows,
             depths,
             #[inline(always)]
-            |row, run| self.copy_run(&run, &mut to[row * ROW_STRIDE..][..ROW_STRIDE][run.at..]),
+            |row, run| self.copy_run(&run, &mut to[row * stride..][..stride][run.at..]),
         );
     }
 
@@ -139,9 +139,9 @@ impl<T: Real> Gather<'_, T> {
             }
             return;
         }
-        to[..inside.start - e.start].fill(T::ZERO);
+        to[..inside.start - e.start].fill(self.zero);
         to[inside.start - e.start..inside.end - e.start].copy_from_slice(&self.from[*source..source + inside.len()]);
-        to[inside.end - e.start..e.len()].fill(T::ZERO);
+        to[inside.end - e.start..e.len()].fill(self.zero);
     }
 
     #[inline(always)]
@@ -175,7 +175,7 @@ impl<T: Real> Gather<'_, T> {
                     _ => to.copy_from_slice(from),
                 }
             } else {
-                to.fill(T::ZERO);
+                to.fill(self.zero);
                 if first < end {
                     to[first - now.start..end - now.start]
                         .copy_from_slice(&self.from[source + first - inside.start..][..end - first]);

@@ -198,8 +198,8 @@ impl Operation for Forward {
         cpu::packed_len::<T>(&self.sizes, self.steady)
     }
 
-    fn pack<T: Real>(&self, weights: &[T], packed: &mut [T]) {
-        cpu::pack(&self.sizes, self.steady, weights, packed)
+    fn pack<T: Real>(&self, weights: &[u8], packed: &mut [T]) {
+        cpu::pack(&self.sizes, self.steady, bytemuck::cast_slice(weights), packed)
     }
 
     fn onnx(&self, c: &mut Composer) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::engine::toolkit::cpu::gemm::{for_windows, multiply_panel, split};
 use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
 use crate::engine::toolkit::cpu::microkernel::{BLOCK, DEPTH_BLOCK, Finish, PANEL, Packing, ROW_STRIDE, Window};
 use crate::engine::toolkit::cpu::threads::{blocks, piece};
-use std::ops::Range;
+use std::ops::{Add, Mul, Range, Sub};
 
 /// Output pixels of a tile along one axis; the input tile has two more.
 pub const TILE: usize = 4;
@@ -50,13 +50,29 @@ pub fn packed_len(c: usize, k: usize) -> usize {
     POINTS * (c + 1) * k
 }
 
+/// Numbers that tiles are transformed in.
+pub trait Ring: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+    const ZERO: Self;
+    /// A constant of the transforms; in integers a whole number.
+    fn of(x: f64) -> Self;
+}
+
+impl<T: Real> Ring for T {
+    const ZERO: T = T::ZERO;
+
+    #[inline(always)]
+    fn of(x: f64) -> T {
+        T::of(x)
+    }
+}
+
 /// Defines `fn $name(input) -> output` over lanes. The loop over lanes is long enough that the compiler vectorises it
 /// instead of unrolling it.
 macro_rules! axis {
     ($(#[$doc:meta])* $name:ident $from:ident -> $to:ident, $t:ident, |$d:ident| $body:block) => {
         $(#[$doc])*
         #[inline(always)]
-        pub fn $name<$t: Real>(from: &[Lane<$t>; $from]) -> [Lane<$t>; $to] {
+        pub fn $name<$t: $crate::engine::ops::conv2d::winograd::Ring>(from: &[Lane<$t>; $from]) -> [Lane<$t>; $to] {
             let mut out = [[$t::ZERO; LANES]; $to];
             for l in 0..LANES {
                 let mut $d = [$t::ZERO; $from];
@@ -72,7 +88,7 @@ macro_rules! axis {
         }
     };
 }
-pub(super) use axis;
+pub(in crate::engine::ops) use axis;
 
 axis! {
     /// `B^T d`
@@ -110,7 +126,7 @@ axis! {
     /// `G g`
     filter_axis FILTER -> SIDE, T, |g| {
         let (sixth, twelfth) = (T::of(1.0 / 6.0), T::of(1.0 / 12.0));
-        let outer = -sixth * (g[0] + g[2]);
+        let outer = T::of(-1.0 / 6.0) * (g[0] + g[2]);
         let outer2 = T::of(1.0 / 24.0) * g[0] + sixth * g[2];
         [
             T::of(0.25) * g[0],
@@ -124,8 +140,8 @@ axis! {
 }
 
 #[inline(always)]
-pub fn lane<T: Real>(from: &[T]) -> Lane<T> {
-    let mut out = [T::ZERO; LANES];
+pub fn lane<T: Copy>(from: &[T]) -> Lane<T> {
+    let mut out = [from[0]; LANES];
     out.copy_from_slice(&from[..LANES]);
     out
 }
@@ -146,7 +162,7 @@ macro_rules! both_axes {
         }
     }};
 }
-pub(super) use both_axes;
+pub(in crate::engine::ops) use both_axes;
 
 /// Transforms filters, `depth` of them per output, a multiple of [`LANES`].
 pub struct TransformFilters<'a, T, F> {

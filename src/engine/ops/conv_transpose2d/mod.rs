@@ -86,8 +86,8 @@ impl Operation for ConvTranspose2d {
         cpu::bwd_input_packed_len::<T>(&self.sizes)
     }
 
-    fn pack<T: Real>(&self, weights: &[T], packed: &mut [T]) {
-        cpu::pack_bwd_input(&self.sizes, weights, packed)
+    fn pack<T: Real>(&self, weights: &[u8], packed: &mut [T]) {
+        cpu::pack_bwd_input(&self.sizes, bytemuck::cast_slice(weights), packed)
     }
 
     fn onnx(&self, c: &mut Composer) -> Result<()> {

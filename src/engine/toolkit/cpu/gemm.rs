@@ -60,7 +60,7 @@ impl OutGrid {
         (self.h.saturating_sub(a).div_ceil(self.step_h), self.w.saturating_sub(b).div_ceil(self.step_w))
     }
 
-    fn offset(&self, (a, b): (usize, usize), row: usize) -> usize {
+    pub fn offset(&self, (a, b): (usize, usize), row: usize) -> usize {
         if self.step_h * self.step_w == 1 {
             return row * self.c;
         }
@@ -73,8 +73,8 @@ impl OutGrid {
 
 /// A left operand that can be produced block by block.
 pub trait LeftRows<T>: Sync {
-    /// Writes element (row, depth) to `(row - rows.start) * ROW_STRIDE + (depth - depths.start)`.
-    fn fill(&self, rows: Range<usize>, depths: Range<usize>, to: &mut [T]);
+    /// Writes element (row, depth) to `(row - rows.start) * stride + (depth - depths.start)`.
+    fn fill(&self, rows: Range<usize>, depths: Range<usize>, to: &mut [T], stride: usize);
 }
 
 /// A right operand that can be produced block by block.
@@ -158,7 +158,7 @@ unsafe fn rows_part<T: Real, L: LeftRows<T>>(
         while let Some(depth) = next {
             next = depths.next();
             let last = next.is_none();
-            job.left.fill(rows.clone(), depth.clone(), scratch);
+            job.left.fill(rows.clone(), depth.clone(), scratch, ROW_STRIDE);
             for panel in panels.clone() {
                 let column = panel * PANEL;
                 let cols = (grid.c - column).min(PANEL);
@@ -229,13 +229,13 @@ pub fn multiply_panel<T: Real>(
 
 /// Lends `out`, rows of `row_len`, to `by_rows * by_cols` threads: `rows(i)` are the i-th row part's, `columns(j)` the
 /// j-th column part's; the parts must follow each other. Each thread has `each` elements of scratch.
-pub fn for_windows<T: Real>(
-    out: &mut [T],
+pub fn for_windows<E: Send, T: Send>(
+    out: &mut [E],
     row_len: usize,
     (by_rows, rows): (usize, &(impl Fn(usize) -> Range<usize> + Sync)),
     (by_cols, columns): (usize, &(impl Fn(usize) -> Range<usize> + Sync)),
     (scratch, each): (&mut [T], usize),
-    job: &(impl Fn((usize, usize), Window<'_, '_, T>, &mut [T]) + Sync),
+    job: &(impl Fn((usize, usize), Window<'_, '_, E>, &mut [T]) + Sync),
 ) {
     for (parts, range) in [(by_rows, rows as &dyn Fn(usize) -> Range<usize>), (by_cols, columns)] {
         assert!((1..parts).all(|i| range(i - 1).end <= range(i).start), "parts of an output must not overlap");
@@ -328,7 +328,14 @@ fn pack_columns<T: Real>(from: &[T], row_len: usize, depths: Range<usize>, rows:
 
 /// Packs the panels `panels` of a right operand given as rows of `[cols][depth]` (depth contiguous), `to` being those
 /// panels' part of the packed operand.
-pub fn pack_transposed<T: Real>(isa: Isa, from: &[T], depth: usize, cols: usize, panels: Range<usize>, to: &mut [T]) {
+pub fn pack_transposed<T: bytemuck::Pod>(
+    isa: Isa,
+    from: &[T],
+    depth: usize,
+    cols: usize,
+    panels: Range<usize>,
+    to: &mut [T],
+) {
     for (panel, to) in panels.zip(to.chunks_exact_mut((depth * PANEL).max(1))) {
         let column = panel * PANEL;
         let count = (cols - column).min(PANEL);
@@ -341,7 +348,7 @@ pub fn pack_transposed<T: Real>(isa: Isa, from: &[T], depth: usize, cols: usize,
         }
         let to = &mut to[whole * PANEL..];
         if count < PANEL {
-            to.fill(T::ZERO);
+            to.fill(T::zeroed());
         }
         for j in 0..count {
             for (p, &value) in from[(column + j) * depth..][whole..depth].iter().enumerate() {

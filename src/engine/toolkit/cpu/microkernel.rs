@@ -2,8 +2,8 @@
 //! registers. AVX-512 and AVX2+FMA versions for `f32` are chosen at run time; a portable body serves everything else.
 //!
 //! Of the CPU engine only this module has `unsafe`, for intrinsics and for stores into an output that several threads write
-//! at once, with [`isa`](super::isa), which calls what is compiled for an instruction set, and [`gemm`](super::gemm), which
-//! gives each thread its own tiles.
+//! at once, with [`isa`](super::isa), which calls what is compiled for an instruction set, [`gemm`](super::gemm), which
+//! gives each thread its own tiles, and what [`int8`](super::int8) has of either.
 
 use super::isa::{Isa, vectorised};
 use crate::engine::real::Real;
@@ -29,13 +29,13 @@ pub const BLOCK: usize = 16;
 
 /// `to[j, i] = from[i, j]` for a block of 16 x 16, rows `from_stride` and `to_stride` apart.
 #[inline]
-pub fn transpose_block<T: Real>(isa: Isa, from: &[T], from_stride: usize, to: &mut [T], to_stride: usize) {
+pub fn transpose_block<T: bytemuck::Pod>(isa: Isa, from: &[T], from_stride: usize, to: &mut [T], to_stride: usize) {
     let from = &from[..(BLOCK - 1) * from_stride + BLOCK];
     let to = &mut to[..(BLOCK - 1) * to_stride + BLOCK];
     #[cfg(target_arch = "x86_64")]
-    if TypeId::of::<T>() == TypeId::of::<f32>() && isa == Isa::Avx512 {
+    if size_of::<T>() == size_of::<f32>() && isa == Isa::Avx512 {
         assert!(isa.available());
-        // SAFETY: T is f32, the slices cover the blocks (above), the machine has AVX-512.
+        // SAFETY: T is as long as f32 and bits are what is moved, the slices cover the blocks (above), the machine has AVX-512.
         unsafe { x86::transpose_block(from.as_ptr().cast(), from_stride, to.as_mut_ptr().cast(), to_stride) };
         return;
     }
@@ -111,9 +111,21 @@ pub struct TileOut<'a, T> {
 // disjoint.
 unsafe impl<T: Send> Sync for TileOut<'_, T> {}
 
-impl<'a, T: Real> TileOut<'a, T> {
+impl<'a, T> TileOut<'a, T> {
     pub fn new(out: &'a mut [T]) -> Self {
         TileOut { start: out.as_mut_ptr(), len: out.len(), life: PhantomData }
+    }
+
+    /// `len` elements from `at` on.
+    ///
+    /// # Safety
+    /// Parts of one output that exist at the same time must not overlap. (Bounds are checked here.)
+    #[allow(clippy::mut_from_ref)]
+    #[inline(always)]
+    pub unsafe fn part(&self, at: usize, len: usize) -> &mut [T] {
+        assert!(at <= self.len && len <= self.len - at);
+        // SAFETY: inside the output; the caller promises that no other part overlaps.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
     }
 }
 
@@ -125,7 +137,7 @@ pub struct Window<'a, 'b, T> {
     columns: Range<usize>,
 }
 
-impl<'a, 'b, T: Real> Window<'a, 'b, T> {
+impl<'a, 'b, T> Window<'a, 'b, T> {
     /// # Safety
     /// Windows of one output that exist at the same time must not overlap.
     pub unsafe fn new(out: &'a TileOut<'b, T>, row_len: usize, rows: Range<usize>, columns: Range<usize>) -> Self {

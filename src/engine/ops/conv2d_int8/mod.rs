@@ -1,0 +1,164 @@
+//! Convolution and transposed convolution of bytes with 8-bit weights, summed exactly: what is left of either in a quantised program.
+//!
+//! `y = act(sum * x.scale * scale[channel] + bias + residual)`, `sum` being the convolution of `x - x.zero` with the weights in whole
+//! numbers; kept as it is or as bytes again. No product is fused with a sum, so that every device gives the same bytes.
+
+pub mod cpu;
+mod cuda;
+pub mod winograd;
+
+use super::conv2d::{Conv2d, Options};
+use super::{Activation, Args, Backward, Gradients, Operation};
+use crate::Result;
+use crate::engine::real::Real;
+use crate::engine::tape::{Tape, Var};
+use crate::engine::tensor::{DType, Shape};
+use crate::engine::toolkit::cpu::int8::store::{AsBytes, AsReal, Finish, Residual};
+use crate::engine::toolkit::{Quantization, Stored};
+
+/// Largest depth of a product: of more, sums of bytes could leave 32 bits.
+const MAX_DEPTH: usize = (1 << 31) / (256 * 128);
+
+/// Inputs: x (bytes), weights (i8), scale of every output channel, then bias and residual if present. Output: y.
+#[derive(Clone, Debug)]
+pub struct Conv2dInt8 {
+    /// Of the convolution, or of the one that it is the adjoint of.
+    pub sizes: Conv2d,
+    pub transposed: bool,
+    pub x: Quantization,
+    pub bias: bool,
+    pub residual: Option<Stored>,
+    pub act: Activation,
+    pub y: Stored,
+}
+
+impl Conv2dInt8 {
+    /// Shapes of input, output, and one value per output channel.
+    fn shapes(&self) -> [Shape; 3] {
+        let (a, b) = (self.sizes.input(), self.sizes.output());
+        let (x, y) = if self.transposed { (b, a) } else { (a, b) };
+        [x, y, Shape::vector(y.c())]
+    }
+
+    /// Products that a sum is taken over, at most.
+    fn depth(&self) -> usize {
+        let s = &self.sizes;
+        (s.r * s.s) as usize * if self.transposed { s.k } else { s.c } as usize
+    }
+}
+
+/// What is fused into a result, of quantised operands.
+#[derive(Clone, Copy, Debug)]
+pub struct Quantized {
+    /// How x is kept.
+    pub x: Quantization,
+    /// How a residual is kept.
+    pub residual: Stored,
+    /// How the result is to be.
+    pub y: Stored,
+}
+
+impl Tape {
+    /// Convolves bytes `x` (n, h, w, c) with 8-bit weights `w` (k, r, s, c), whose channel `k` counts `scale[k]`. Residual and result are
+    /// kept as `q` says.
+    pub fn conv2d_int8(&mut self, x: Var, w: Var, scale: Var, q: Quantized, o: Options) -> Result<Var> {
+        let sizes = Conv2d::new(self.shape(x), self.shape(w), o.stride, o.pad)
+            .map_err(|m| self.shape_error(Conv2dInt8::NAME, m))?;
+        self.record_int8(sizes, false, [x, w, scale], q, o)
+    }
+
+    /// The transposed convolution that is described by `sizes`, as in [`conv_transpose2d`](super::conv_transpose2d), of bytes `x`.
+    pub fn conv_transpose2d_int8(&mut self, x: Var, w: Var, scale: Var, q: Quantized, sizes: Conv2d) -> Result<Var> {
+        self.record_int8(sizes, true, [x, w, scale], q, Options::default())
+    }
+
+    fn record_int8(
+        &mut self,
+        sizes: Conv2d,
+        transposed: bool,
+        inputs: [Var; 3],
+        q: Quantized,
+        o: Options,
+    ) -> Result<Var> {
+        let residual = o.residual.map(|_| q.residual);
+        let op = Conv2dInt8 { sizes, transposed, x: q.x, bias: o.bias.is_some(), residual, act: o.act, y: q.y };
+        let [x, y, channels] = op.shapes();
+        let bytes = |stored| if let Stored::Bytes(_) = stored { DType::U8 } else { self.dtype() };
+        let (real, [a, w, scale]) = (self.dtype(), inputs);
+        let mut expected =
+            vec![("x", a, x, DType::U8), ("weights", w, sizes.weights(), DType::I8), ("scale", scale, channels, real)];
+        expected.extend(o.bias.map(|v| ("bias", v, channels, real)));
+        expected.extend(o.residual.map(|v| ("residual", v, y, bytes(q.residual))));
+        for (what, v, shape, dtype) in &expected {
+            let found = self.info(*v);
+            if (found.shape, found.dtype) != (*shape, *dtype) {
+                let message = format!("{what} of {} {}, expected {shape} {dtype}", found.shape, found.dtype);
+                return Err(self.shape_error(Conv2dInt8::NAME, message));
+            }
+        }
+        if op.depth() > MAX_DEPTH {
+            let message = format!("sums of {} products, of which 32 bits hold {MAX_DEPTH}", op.depth());
+            return Err(self.shape_error(Conv2dInt8::NAME, message));
+        }
+        let kept = bytes(q.y);
+        let out = self.record1(op, expected.into_iter().map(|(_, v, ..)| v).collect(), y)?;
+        Ok(self.kept_in(out, kept))
+    }
+}
+
+impl Operation for Conv2dInt8 {
+    const NAME: &'static str = "conv2d_int8";
+
+    fn multiply_adds(&self) -> u64 {
+        self.sizes.multiply_adds()
+    }
+
+    fn gradient(&self, b: Backward) -> Gradients {
+        b.refuse()
+    }
+
+    fn scratch<T: Real>(&self, threads: usize) -> usize {
+        (cpu::scratch(self, threads) * size_of::<i32>()).div_ceil(size_of::<T>())
+    }
+
+    fn packed_len<T: Real>(&self) -> usize {
+        (cpu::packed_len(self) * size_of::<i32>()).div_ceil(size_of::<T>())
+    }
+
+    fn pack<T: Real>(&self, weights: &[u8], packed: &mut [T]) {
+        cpu::pack_filters(self, bytemuck::cast_slice(weights), bytemuck::cast_slice_mut(packed));
+    }
+
+    fn run<T: Real>(&self, a: Args<'_, T>) {
+        let [x, w, scale, extra @ ..] = a.inputs;
+        let [y, ..] = a.outputs;
+        let mut extra = extra.into_iter();
+        let bias = if self.bias { extra.next() } else { None };
+        let residual = self.residual.and_then(|stored| {
+            Some(match (stored, extra.next()?) {
+                (Stored::Real, r) => Residual::Real(r),
+                (Stored::Bytes(q), r) => Residual::Bytes(bytemuck::cast_slice(r), q),
+            })
+        });
+        let slope = self.act.negative_slope().map(|s| T::of(s.into()));
+        let finish = Finish { scale, factor: T::of(self.x.scale.into()), bias, residual, slope };
+        let mut scratch: &mut [i32] = bytemuck::cast_slice_mut(a.scratch);
+        let packed: &[i32] = match a.packed {
+            Some(packed) => bytemuck::cast_slice(packed),
+            None => {
+                let (packed, rest) = scratch.split_at_mut(cpu::packed_len(self));
+                cpu::pack_filters(self, &bytemuck::cast_slice(w)[..self.sizes.weights().len()], packed);
+                scratch = rest;
+                packed
+            }
+        };
+        let x = &bytemuck::cast_slice(x)[..self.shapes()[0].len()];
+        match self.y {
+            Stored::Real => cpu::run(self, x, packed, finish, AsReal, y, scratch),
+            Stored::Bytes(q) => {
+                let y = &mut bytemuck::cast_slice_mut(y)[..self.shapes()[1].len()];
+                cpu::run(self, x, packed, finish, AsBytes::new(q), y, scratch)
+            }
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! Convolutions of bytes against sums in 64 bits and what the definition makes of them in f64.
+
+use ckaad::engine::device::cpu;
+use ckaad::engine::ops::Activation;
+use ckaad::engine::ops::case::uniform;
+use ckaad::engine::ops::conv2d::{Conv2d, Options};
+use ckaad::engine::ops::conv2d_int8::Quantized;
+use ckaad::engine::tape::Tape;
+use ckaad::engine::tensor::{DType, Shape};
+use ckaad::engine::toolkit::{Quantization, Stored};
+
+/// One convolution, or the transposed one that it is the adjoint of.
+#[derive(Clone, Copy)]
+struct Scene {
+    x: [usize; 4],
+    /// Filters, height, width.
+    filters: [usize; 3],
+    stride: usize,
+    pad: usize,
+    transposed: bool,
+    zero: u8,
+    /// All bytes and all weights at the ends of their ranges.
+    extreme: bool,
+}
+
+impl Scene {
+    const fn new(x: [usize; 4], filters: [usize; 3], stride: usize, pad: usize) -> Self {
+        Scene { x, filters, stride, pad, transposed: false, zero: 0, extreme: false }
+    }
+
+    const fn transposed(self) -> Self {
+        Scene { transposed: true, ..self }
+    }
+
+    const fn signed(self) -> Self {
+        Scene { zero: 128, ..self }
+    }
+
+    const fn extreme(self) -> Self {
+        Scene { extreme: true, ..self }
+    }
+}
+
+const SCENES: [Scene; 17] = [
+    Scene::new([2, 3, 4, 5], [3, 1, 1], 1, 0),
+    Scene::new([2, 5, 4, 3], [4, 3, 3], 1, 1),
+    Scene::new([1, 9, 8, 3], [4, 7, 7], 2, 3).signed(),
+    Scene::new([1, 17, 16, 4], [40, 3, 3], 2, 1).signed(),
+    Scene::new([1, 12, 13, 64], [33, 1, 1], 1, 0),
+    Scene::new([1, 4, 4, 1100], [32, 1, 1], 1, 0),
+    Scene::new([3, 12, 13, 32], [64, 3, 3], 1, 1),
+    Scene::new([1, 10, 9, 64], [32, 3, 3], 1, 0).signed(),
+    Scene::new([1, 16, 16, 128], [32, 3, 3], 1, 1).signed().extreme(),
+    Scene::new([2, 16, 16, 64], [64, 3, 3], 1, 1).extreme(),
+    // Sums beyond what Winograd's form can hold.
+    Scene::new([1, 16, 16, 256], [32, 3, 3], 1, 1).extreme(),
+    Scene::new([1, 40, 40, 544], [32, 3, 3], 1, 1),
+    Scene::new([2, 4, 5, 12], [12, 2, 2], 2, 0).transposed(),
+    Scene::new([1, 4, 4, 64], [64, 2, 2], 2, 0).transposed().signed(),
+    Scene::new([1, 5, 4, 7], [7, 3, 3], 2, 1).transposed().signed(),
+    Scene::new([1, 3, 3, 4], [4, 3, 2], 1, 1).transposed(),
+    Scene::new([1, 1, 1, 40], [136, 3, 3], 1, 1),
+];
+
+/// Sums of the convolution of `x - zero` with `w` at every place of the result.
+fn sums(p: &Conv2d, transposed: bool, x: &[u8], zero: u8, w: &[i8]) -> Vec<i64> {
+    let u = |v: u32| v as usize;
+    let mut y = vec![0; if transposed { p.input().len() } else { p.output().len() }];
+    for n in 0..u(p.n) {
+        for (oh, ow) in (0..u(p.oh)).flat_map(|oh| (0..u(p.ow)).map(move |ow| (oh, ow))) {
+            for (r, s) in (0..u(p.r)).flat_map(|r| (0..u(p.s)).map(move |s| (r, s))) {
+                let (h, w_) = (
+                    (oh * u(p.stride_h) + r).wrapping_sub(u(p.pad_h)),
+                    (ow * u(p.stride_w) + s).wrapping_sub(u(p.pad_w)),
+                );
+                if h >= u(p.h) || w_ >= u(p.w) {
+                    continue;
+                }
+                for k in 0..u(p.k) {
+                    for c in 0..u(p.c) {
+                        let inner = ((n * u(p.h) + h) * u(p.w) + w_) * u(p.c) + c;
+                        let outer = ((n * u(p.oh) + oh) * u(p.ow) + ow) * u(p.k) + k;
+                        let (from, to) = if transposed { (outer, inner) } else { (inner, outer) };
+                        let weight = w[((k * u(p.r) + r) * u(p.s) + s) * u(p.c) + c];
+                        y[to] += (i64::from(x[from]) - i64::from(zero)) * i64::from(weight);
+                    }
+                }
+            }
+        }
+    }
+    y
+}
+
+/// A scene's result for one way to fuse and keep it, and what it should be: real numbers.
+fn check(scene: &Scene, fused: bool, kept: Stored) {
+    let Scene { x: [n, h, w, c], filters: [k, r, s], stride, pad, transposed, zero, extreme } = *scene;
+    let of_conv = if transposed {
+        // The convolution that takes the result to x.
+        [n, (h - 1) * stride + r - 2 * pad, (w - 1) * stride + s - 2 * pad, k]
+    } else {
+        [n, h, w, c]
+    };
+    let weights = if transposed { Shape([c, r, s, k]) } else { Shape([k, r, s, c]) };
+    let sizes = Conv2d::new(Shape(of_conv), weights, [stride; 2], [pad; 2]).unwrap();
+    let y_shape = if transposed { sizes.input() } else { sizes.output() };
+    let numbers = |name: &str, len: usize| uniform(&format!("{:?}{name}", scene.x), len);
+    let x: Vec<u8> =
+        numbers("x", n * h * w * c).iter().map(|v| if extreme { 255 } else { (v * 128.0 + 128.0) as u8 }).collect();
+    let f: Vec<i8> =
+        numbers("w", weights.len()).iter().map(|v| if extreme { -127 } else { (v * 127.0).round() as i8 }).collect();
+    let scale: Vec<f32> = numbers("s", y_shape.c()).iter().map(|v| 1e-3 * (1.5 + v)).collect();
+    let bias: Vec<f32> = numbers("b", y_shape.c());
+    let residual: Vec<u8> = numbers("r", y_shape.len()).iter().map(|v| (v * 128.0 + 128.0) as u8).collect();
+    let (of_x, of_residual) = (Quantization { scale: 0.02, zero }, Quantization { scale: 0.03, zero: 128 });
+    let act = if fused { Activation::Relu } else { Activation::None };
+
+    let mut t = Tape::new(DType::F32);
+    let input = |t: &mut Tape, shape: Shape, dtype| t.input(shape, dtype).unwrap();
+    let vx = input(&mut t, Shape([n, h, w, c]), DType::U8);
+    let vw = input(&mut t, weights, DType::I8);
+    let vs = input(&mut t, Shape::vector(y_shape.c()), DType::F32);
+    let vb = input(&mut t, Shape::vector(y_shape.c()), DType::F32);
+    let vr = input(&mut t, y_shape, DType::U8);
+    let q = Quantized { x: of_x, residual: Stored::Bytes(of_residual), y: kept };
+    let fused_in = fused && !transposed;
+    let y = if transposed {
+        t.conv_transpose2d_int8(vx, vw, vs, q, sizes).unwrap()
+    } else {
+        let o = Options {
+            bias: fused_in.then_some(vb),
+            residual: fused_in.then_some(vr),
+            act,
+            ..Options::square(stride, pad)
+        };
+        t.conv2d_int8(vx, vw, vs, q, o).unwrap()
+    };
+    t.output(y);
+    let mut session = cpu::session(t).unwrap();
+    session.write(vx, &x).unwrap();
+    session.write(vw, &f).unwrap();
+    session.write(vs, &scale).unwrap();
+    session.write(vb, &bias).unwrap();
+    session.write(vr, &residual).unwrap();
+    session.run().unwrap();
+    let found = session.read_values(y).unwrap();
+
+    for (i, (found, sum)) in found.iter().zip(sums(&sizes, transposed, &x, zero, &f)).enumerate() {
+        let channel = i % y_shape.c();
+        let mut want = sum as f64 * f64::from(of_x.scale) * f64::from(scale[channel]);
+        let mut size = want.abs();
+        if fused_in {
+            let residual = (f64::from(residual[i]) - 128.0) * f64::from(of_residual.scale);
+            want = (want + f64::from(bias[channel]) + residual).max(0.0);
+            size += f64::from(bias[channel]).abs() + residual.abs();
+        }
+        // f32 rounds each of five results by at most 2^-24 of the largest term.
+        let slack = 5.0 * size * 2f64.powi(-24);
+        match kept {
+            Stored::Real => {
+                assert!((found - want).abs() <= slack, "{:?} {fused}: {i}: {found}, expected {want}", scene.x)
+            }
+            Stored::Bytes(q) => {
+                let steps = want / f64::from(q.scale);
+                let [least, most] = q.range().map(f64::from);
+                let (found, slack) =
+                    (found - f64::from(q.zero), slack / f64::from(q.scale) + steps.abs() * 2f64.powi(-23));
+                let clamped = steps.clamp(least, most);
+                assert!(
+                    (found - clamped).abs() <= 0.5 + slack,
+                    "{:?} {fused}: {i}: {found}, expected {steps}",
+                    scene.x
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn convolutions_follow_the_definition() {
+    for scene in &SCENES {
+        for fused in [false, true] {
+            let (unsigned, signed) = (Quantization { scale: 0.05, zero: 0 }, Quantization { scale: 0.1, zero: 128 });
+            for kept in [Stored::Real, Stored::Bytes(unsigned), Stored::Bytes(signed)] {
+                check(scene, fused, kept);
+            }
+        }
+    }
+}
+
+/// Half-way cases go to the even byte, what is too large or small to the last one.
+#[test]
+fn bytes_are_rounded_to_even_and_clamped() {
+    let x = [-300.0, -128.5, -1.5, -0.5, -0.49, 0.0, 0.5, 1.5, 2.5, 126.5, 127.5, 254.5, 255.5, 1e9, f32::INFINITY];
+    for (zero, want) in [
+        (0, [0, 0, 0, 0, 0, 0, 0, 2, 2, 126, 128, 254, 255, 255, 255]),
+        (128, [0, 0, 126, 128, 128, 128, 128, 130, 130, 254, 255, 255, 255, 255, 255]),
+    ] {
+        for scale in [1.0, 0.25] {
+            let mut t = Tape::new(DType::F32);
+            let v = t.input(Shape::vector(x.len()), DType::F32).unwrap();
+            let y = t.quantize(v, Quantization { scale, zero }).unwrap();
+            t.output(y);
+            let mut session = cpu::session(t).unwrap();
+            session.write(v, &x.map(|x| x * scale)).unwrap();
+            session.run().unwrap();
+            assert_eq!(session.read::<u8>(y).unwrap(), want);
+        }
+    }
+}
