@@ -302,9 +302,7 @@ fn write_families(code: &mut String, declarations: &[Declaration]) {
         for (d, number) in &members {
             let _ = writeln!(code, "        Number::{number} => {}({}),", d.name, names.join(", "));
         }
-        if members.len() < NUMBERS.len() {
-            let _ = writeln!(code, "        other => Err(no_variant({stem:?}, other)),");
-        }
+        let _ = writeln!(code, "        other => Err(no_variant({stem:?}, other)),");
         let _ = writeln!(code, "    }}\n}}\n");
     }
 }

@@ -15,8 +15,10 @@ use std::sync::Arc;
 pub struct Request {
     /// None: the first GPU that can be used, else the CPU.
     pub device: Option<Device>,
-    /// None: f32 on the CPU, tf32 elsewhere.
+    /// None: f32 on the CPU, or what the model was made for, and tf32 elsewhere.
     pub number: Option<Number>,
+    /// Whether it is for a model that has weights of 8 bits, which is what the CPU then computes in where no numbers are asked for.
+    pub quantized: bool,
     pub tuning: Measurements,
 }
 
@@ -59,6 +61,9 @@ impl Request {
     pub fn choose_to_train(&self) -> Result<Chosen> {
         let chosen = self.choose()?;
         let number = chosen.backend.number;
+        if number == Number::Int8 {
+            return Err(Error::Usage(format!("--precision {number}: to score only, with a model that is trained")));
+        }
         expect_trainable(chosen.backend.dtype()).map_err(|e| Error::Usage(format!("--precision {number}: {e}")))?;
         Ok(chosen)
     }
@@ -78,9 +83,17 @@ impl Request {
                 }
             },
         };
-        let number = self.number.unwrap_or(if device == Device::Cpu { Number::F32 } else { Number::Tf32 });
-        if device == Device::Cpu && number != Number::F32 {
-            return Err(Error::Usage(format!("--precision {number}: the CPU computes in f32 only")));
+        let usual = match device {
+            Device::Cpu if self.quantized => Number::Int8,
+            Device::Cpu => Number::F32,
+            _ => Number::Tf32,
+        };
+        let number = self.number.unwrap_or(usual);
+        if device == Device::Cpu && !matches!(number, Number::F32 | Number::Int8) {
+            return Err(Error::Usage(format!("--precision {number}: the CPU computes in f32 or int8 only")));
+        }
+        if device != Device::Cpu && number == Number::Int8 {
+            return Err(Error::Usage(format!("--precision {number}: only the CPU computes in it; choose --device cpu")));
         }
         if device != Device::Cpu
             && let Some(replaced) = replaced()?

@@ -27,6 +27,7 @@ pub mod model;
 pub mod output;
 pub mod pretrain;
 pub mod program;
+pub mod quantize;
 pub mod report;
 pub mod score;
 pub mod train;

@@ -1,16 +1,23 @@
 //! What is measured: a scoring pass or a training step, with random weights and random input unless real ones are given.
 
+use crate::detector::quantized::{Source, fill};
 use crate::detector::{BatchSpec, Detector, Learning, StepSpec};
 use crate::engine::device::Session;
+use crate::engine::ops::Op;
+use crate::engine::ops::case::uniform;
 use crate::engine::params::Values;
-use crate::engine::tape::Var;
+use crate::engine::quantized::{Scheme, layers, rewrite, values};
+use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape, Tensor};
+use crate::engine::toolkit::Number;
 use crate::model::features::Feed;
-use crate::model::init::{self, RandomBackbone, named_rng};
+use crate::model::init::{RandomBackbone, named_rng};
 use crate::model::{Architecture, resnet};
 use crate::program::Program;
 use crate::{Error, Result};
 use rand::Rng;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Something to plan or to measure.
@@ -19,6 +26,8 @@ pub struct Workload {
     pub detector: Arc<dyn Detector>,
     pub architecture: Architecture,
     pub kind: Kind,
+    /// What of scoring is quantised, in numbers of 8 bits; none: all but the first layer, by scales that serve to take the time.
+    pub scheme: Option<Arc<Scheme>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +41,14 @@ pub enum Kind {
 
 impl Workload {
     /// The programs that run one after the other.
-    pub fn record(&self, dtype: DType) -> Result<Vec<Program>> {
-        let architecture = &self.architecture;
+    pub fn record(&self, number: Number) -> Result<Vec<Program>> {
+        let (architecture, dtype) = (&self.architecture, number.storage());
         let of_batch = |batch| BatchSpec { architecture, batch, feed: Feed::Pixels, dtype };
         match (self.kind, self.detector.learning()) {
-            (Kind::Score { batch }, _) => Ok(vec![self.detector.scoring(&of_batch(batch))?]),
+            (Kind::Score { batch }, _) => {
+                let program = self.detector.scoring(&of_batch(batch))?;
+                Ok(vec![if number == Number::Int8 { self.quantised(program)? } else { program }])
+            }
             (Kind::Train { batch, cached }, Learning::Steps(how)) => how.record(&StepSpec {
                 architecture,
                 normal: batch,
@@ -54,24 +66,48 @@ impl Workload {
         }
     }
 
+    fn quantised(&self, program: Program) -> Result<Program> {
+        let scheme = self.scheme.as_ref().map_or_else(|| any_scheme(&program.tape).into(), Arc::clone);
+        Ok(Program { tape: rewrite(&program.tape, &scheme)?, ..program })
+    }
+
     fn random_backbone(&self) -> Result<Values<f32>> {
         resnet::load(&self.architecture, &RandomBackbone { seed: 0 })
     }
 
     /// Fills a session of one of the programs with random weights and input.
     pub fn fill(&self, session: &mut dyn Session, program: &Program) -> Result<()> {
-        program.fill(session, &self.random_backbone()?, 0)?;
+        if program.tape.records().iter().any(|r| matches!(r.op, Op::Conv2dInt8(_))) {
+            fill(session, program, &Random)?;
+        } else {
+            program.fill(session, &self.random_backbone()?, 0)?;
+        }
         random_input(program).iter().try_for_each(|(v, bytes)| session.write_bytes(*v, bytes))
     }
+}
 
-    /// The backbone and the other networks that scoring needs, random.
-    pub fn random_networks(&self) -> Result<(Values<f32>, Vec<Values<f32>>)> {
-        let architecture = &self.architecture;
-        let spec = BatchSpec { architecture, batch: 1, feed: Feed::Features, dtype: DType::F32 };
-        let program = self.detector.scoring(&spec)?;
-        let others =
-            program.networks.iter().map(|n| program.tape.parameters(n.id)).filter(|l| l.network != resnet::NETWORK);
-        Ok((self.random_backbone()?, others.map(|parameters| init::network(parameters, 0)).collect()))
+/// All layers but the first in 8 bits, by scales that serve to take the time.
+fn any_scheme(tape: &Tape) -> Scheme {
+    let layers: BTreeSet<String> = layers(tape).into_iter().skip(1).map(|layer| layer.name).collect();
+    let scales = values(tape, &layers).into_iter().map(|value| (value.name, 0.02)).collect();
+    Scheme { layers, scales }
+}
+
+/// Random weights of 8 bits, and what goes with them.
+struct Random;
+
+impl Source for Random {
+    fn bytes(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [i8]>> {
+        let numbers = uniform(name, shape.iter().product()).into_iter();
+        Ok(numbers.map(|x| (127.0 * x) as i8).collect())
+    }
+
+    fn scales(&self, _: &str, channels: usize) -> Result<Cow<'_, [f32]>> {
+        Ok(vec![1e-3; channels].into())
+    }
+
+    fn real(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
+        Ok(uniform(name, shape.iter().product()).into())
     }
 }
 

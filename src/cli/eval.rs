@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<bool> {
         tell_hard_links(&outputs);
     }
     tell_set(&set, !args.data.data.is_empty());
-    let backend = args.device.backend()?;
+    let backend = args.device.backend_for(&model.config)?;
     let mut scorer = Scorer::from_file(&model, args.batch_size, &backend, Gives::ScoresAndMaps)?;
     let bar = progress::bar("evaluating", set.images.len() as u64);
     let config = &model.config;

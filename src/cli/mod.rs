@@ -36,6 +36,7 @@ mod options;
 mod plan;
 mod pretrain;
 mod progress;
+mod quantize;
 mod score;
 mod shell;
 mod theorems;
@@ -96,6 +97,7 @@ enum Command {
     Eval(eval::Args),
     Threshold(threshold::Args),
     Info(info::Args),
+    Quantize(quantize::Args),
     Export(export::Args),
     Plan(plan::Args),
     Gradcheck(gradcheck::Args),
@@ -160,6 +162,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Threshold(args) => threshold::run(args),
         Command::Info(args) => info::run(args),
+        Command::Quantize(args) => quantize::run(args),
         Command::Export(args) => export::run(args),
         Command::Plan(args) => plan::run(args),
         Command::Gradcheck(args) => gradcheck::run(args),

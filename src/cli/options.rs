@@ -3,6 +3,7 @@
 use super::verbosity;
 use crate::backend::{self, Chosen, Measurements, Request};
 use crate::bench::roofline::Card;
+use crate::detector::file::Config;
 use crate::engine::device::{self as engine, Backend};
 use crate::engine::toolkit::cuda::Number;
 pub use crate::error::plural;
@@ -35,6 +36,7 @@ impl Device {
         Request {
             device: self.choice,
             number: self.precision,
+            quantized: false,
             tuning: match &self.tuning {
                 None => Measurements::Default,
                 Some(off) if off.as_os_str() == "off" => Measurements::Off,
@@ -59,9 +61,14 @@ impl Device {
         told(self.request().choose())
     }
 
-    /// The same for a run that may turn out to have nothing to compute: standard error hears of it by [`tell_device`].
-    pub fn chosen(&self) -> Result<Chosen> {
-        self.request().choose()
+    /// What was chosen for a model. Standard error hears of it by [`tell_device`]: a run may turn out to have nothing to compute.
+    pub fn chosen_for(&self, model: &Config) -> Result<Chosen> {
+        Request { quantized: model.quantized.is_some(), ..self.request() }.choose()
+    }
+
+    /// As [`Device::backend`], for a model.
+    pub fn backend_for(&self, model: &Config) -> Result<Backend> {
+        told(self.chosen_for(model))
     }
 
     /// As [`Device::backend`], without what `ckaad tune` measured.

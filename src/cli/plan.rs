@@ -6,12 +6,14 @@ use crate::bench::parts::{self, Part};
 use crate::bench::roofline::{Card, of_backend};
 use crate::bench::workload::{Kind, Workload};
 use crate::detector::Learning;
+use crate::detector::file::ModelFile;
 use crate::engine::device::cuda::{self};
 use crate::engine::device::{Backend, cpu};
 use crate::engine::tape::Tape;
 use crate::engine::toolkit::cuda::Target;
 use crate::{Error, Result};
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 /// Show the memory that training or scoring needs, the program itself, and what it launches
 #[derive(clap::Args, Debug)]
@@ -26,6 +28,9 @@ pub struct Args {
     what: What,
     #[command(flatten)]
     networks: Networks,
+    /// A model file, which says the detector and the networks, and what of it has 8 bits; to score
+    #[arg(long, value_name = "FILE", conflicts_with_all = told_by_model())]
+    model: Option<PathBuf>,
     /// Pictures at a time [default: 1 to score, 16 to train]
     #[arg(long, value_parser = count)]
     batch_size: Option<usize>,
@@ -60,17 +65,29 @@ impl What {
             What::Score => Kind::Score { batch: batch.unwrap_or(1) },
             What::Train => Kind::Train { batch: batch.unwrap_or(16), cached: false },
         };
-        Ok(Workload { detector, architecture, kind })
+        Ok(Workload { detector, architecture, kind, scheme: None })
     }
 }
 
+/// Flags that say what a model file says.
+pub fn told_by_model() -> impl Iterator<Item = &'static str> {
+    ["backbone", "layers", "image_size"].into_iter().chain(DetectorArgs::names())
+}
+
 pub fn run(args: &Args) -> Result<bool> {
-    let backend = match args.what {
-        What::Train => args.device.training_backend()?,
-        What::Score => args.device.backend()?,
+    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
+    let backend = match (args.what, &model) {
+        (What::Train, Some(_)) => return Err(Error::Usage("--model: what is planned of a model is to score".into())),
+        (What::Train, None) => args.device.training_backend()?,
+        (What::Score, None) => args.device.backend()?,
+        (What::Score, Some(model)) => args.device.backend_for(&model.config)?,
     };
+    if let Some(model) = model {
+        let program = model.config.scoring(args.batch_size.unwrap_or(1), backend.number)?;
+        return show(args, &backend, &program.tape).map(|()| true);
+    }
     let workload = args.what.workload(&args.networks, args.batch_size, &args.detector)?;
-    for program in workload.record(backend.dtype())? {
+    for program in workload.record(backend.number)? {
         show(args, &backend, &program.tape)?;
         if matches!(args.what, What::Train) && matches!(workload.detector.learning(), Learning::Fit(_)) {
             // Beside the session's memory, and as much of it as there are pictures.

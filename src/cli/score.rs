@@ -124,7 +124,7 @@ pub fn run(args: &Args) -> Result<bool> {
     outputs.expect_apart(&args.model)?;
     let given = args.inputs.given(&outputs)?;
     tell_hard_links(&outputs);
-    let chosen = args.device.chosen()?;
+    let chosen = args.device.chosen_for(&model.config)?;
     let shows_regions = args.format == Format::Json && args.pixel_threshold.or(model.config.pixel_threshold).is_some();
     let looks_at_maps = args.heatmaps.is_some() || args.maps.is_some() || args.report.is_some() || shows_regions;
     let gives = if looks_at_maps { Gives::ScoresAndMaps } else { Gives::Scores };

@@ -161,7 +161,7 @@ impl Args {
         };
         // All normal where nothing else is said.
         let mut labels = labels.into_iter().chain(std::iter::repeat(false));
-        let chosen = self.device.chosen()?;
+        let chosen = self.device.chosen_for(&model.config)?;
         let mut scorer = Scorer::from_file(model, self.batch_size, &chosen.backend, Gives::ScoresAndMaps)?;
         let mut untold = Some(chosen);
         let (mut outcomes, mut digests, mut trained_on) = (Vec::new(), Vec::new(), Vec::new());

@@ -76,8 +76,8 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     let mut tapes = Vec::new();
     for kind in kinds {
-        let workload = Workload { detector: detector.clone(), architecture: architecture.clone(), kind };
-        tapes.extend(workload.record(backend.dtype())?.into_iter().map(|program| program.tape));
+        let workload = Workload { detector: detector.clone(), architecture: architecture.clone(), kind, scheme: None };
+        tapes.extend(workload.record(backend.number)?.into_iter().map(|program| program.tape));
     }
     let mut notes = Vec::new();
     let mut tuning = if file.exists() { read_tuning(&file, &on, &mut notes) } else { None }.unwrap_or_default();

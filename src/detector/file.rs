@@ -4,20 +4,26 @@
 //! with. Metadata, all text: `format` ("ckaad"), `version` ("2"), `detector` (a method's name), its kept options by name
 //! (`topk`, `sigma`; a dash is written as an underscore), `backbone`, `layers` ("2,3"), `image_size`, `mean`, `std`,
 //! `threshold`, `pixel_threshold`, as JSON `training` and `calibration`, and as [`Digests`] `trained_on` and `calibrated_on`
-//! (all may be absent). Anything else in the metadata is kept as it is.
+//! (all may be absent). Anything else in the metadata is kept as it is. Version "3" is the same with layers of 8 bits; its tensors are those
+//! that [`quantized`](super::quantized) tells.
 //!
 //! Files of version 1 name no detector: all are of the first method. A kept option that a file lacks has its default.
 
 use super::options::{OptionSpec, Options, Rule};
 use super::provenance::{Calibration, Training};
-use super::{Detector, METHODS, Method};
+use super::quantized::{Source, filed, fill};
+use super::{BatchSpec, Detector, METHODS, Method};
 use crate::data::digest::Digests;
 use crate::engine::device::Session;
-use crate::engine::params::{Parameters, Values};
+use crate::engine::params::{Parameter, Values};
+use crate::engine::quantized::{self, Scheme};
+use crate::engine::tape::NetId;
+use crate::engine::toolkit::Number;
+use crate::model::features::Feed;
 use crate::model::saved::Prefixed;
 use crate::model::{Architecture, TensorSource, resnet};
 use crate::program::Program;
-use crate::weights::{Archive, Tensor, write_safetensors};
+use crate::weights::{Archive, Elem, Tensor, TensorView, write_safetensors};
 use crate::{Error, Result, invalid};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -27,6 +33,8 @@ use std::sync::Arc;
 
 const FORMAT: &str = "ckaad";
 const VERSION: &str = "2";
+/// With quantised layers.
+const QUANTIZED: &str = "3";
 /// The version before detectors had names.
 const NAMELESS: &str = "1";
 
@@ -43,6 +51,8 @@ pub struct Config {
     pub training: Option<Training>,
     /// What the thresholds rest on.
     pub calibration: Option<Calibration>,
+    /// What of scoring is done in 8 bits; none of a model whose weights are as they were trained.
+    pub quantized: Option<Arc<Scheme>>,
     /// Pictures that the detector has learned from, normal and anomalous ones; none where the file does not tell.
     pub trained_on: Digests,
     /// Pictures whose scores the thresholds were taken from; the same.
@@ -55,7 +65,7 @@ impl Config {
     /// Of a detector that nothing else is known of.
     pub fn new(detector: Arc<dyn Detector>, architecture: Architecture) -> Self {
         let (threshold, pixel_threshold) = (None, None);
-        let (training, calibration, extra) = (None, None, BTreeMap::new());
+        let (training, calibration, quantized, extra) = (None, None, None, BTreeMap::new());
         let (trained_on, calibrated_on) = Default::default();
         Config {
             detector,
@@ -64,9 +74,26 @@ impl Config {
             pixel_threshold,
             training,
             calibration,
+            quantized,
             trained_on,
             calibrated_on,
             extra,
+        }
+    }
+
+    /// Records scoring of a batch of pixels in these numbers.
+    pub fn scoring(&self, batch: usize, number: Number) -> Result<Program> {
+        let architecture = &self.architecture;
+        let spec = BatchSpec { architecture, batch, feed: Feed::Pixels, dtype: number.storage() };
+        let program = self.detector.scoring(&spec)?;
+        match (&self.quantized, number) {
+            (Some(scheme), Number::Int8) => Ok(Program { tape: quantized::rewrite(&program.tape, scheme)?, ..program }),
+            (None, Number::Int8) => Err(Error::Usage(
+                "--precision int8: this model has no weights of 8 bits; `ckaad quantize --model M --data DIR --out Q` makes \
+                 a model that has"
+                    .into(),
+            )),
+            _ => Ok(program),
         }
     }
 }
@@ -83,21 +110,27 @@ impl ModelFile {
             Error::Io { path, source } => Error::unread(path, source, "a model file, as `ckaad train` writes it"),
             e => e,
         })?;
-        let config = parse(archive.metadata()).map_err(|e| match e {
+        let mut config = parse(archive.metadata()).map_err(|e| match e {
             // A file's contents are not a wrong use of the command line.
             Error::Usage(m) => Error::Invalid(format!("{}: {m}", path.display())),
             e => e.within(path.display()),
         })?;
+        if archive.metadata().get("version").map(String::as_str) == Some(QUANTIZED) {
+            config.quantized = Some(Arc::new(super::quantized::scheme(&archive)?));
+        }
         Ok(ModelFile { archive, config })
     }
 
     /// Brings the networks of a program into its session, the backbone's batch norms folded, tensor by tensor and straight
     /// from the mapped file: start-up time is mostly the memory touched.
     pub fn load_into(&self, session: &mut dyn Session, program: &Program) -> Result<()> {
+        if self.config.quantized.is_some() {
+            return fill(session, program, &filed(&self.archive, program));
+        }
         let mut memory: Vec<f32> = Vec::new();
         for network in &program.networks {
             let parameters = program.tape.parameters(network.id);
-            self.each_parameter(parameters, |index, values| {
+            self.each_parameter(program, network.id, |index, values| {
                 memory.resize(values.len(), 0.0);
                 parameters.entries()[index].from_file(values, &mut memory)?;
                 session.write_param(network.id, index, &memory)
@@ -110,9 +143,16 @@ impl ModelFile {
     /// batch norms are folded.
     pub fn each_parameter(
         &self,
-        parameters: &Parameters,
+        program: &Program,
+        network: NetId,
         mut take: impl FnMut(usize, &[f32]) -> Result<()>,
     ) -> Result<()> {
+        let parameters = program.tape.parameters(network);
+        if self.config.quantized.is_some() {
+            let source = filed(&self.archive, program);
+            let real = |e: &Parameter| source.real(&format!("{}.{}", parameters.network, e.name), &e.file_shape);
+            return parameters.entries().iter().enumerate().try_for_each(|(index, e)| take(index, &real(e)?));
+        }
         if parameters.network == resnet::NETWORK {
             let source = Prefixed { archive: &self.archive, prefix: "backbone." };
             return resnet::each_folded(&self.config.architecture, &source, take);
@@ -124,18 +164,21 @@ impl ModelFile {
         Ok(())
     }
 
-    /// Writes the same tensors, as f32, with other metadata.
+    /// Writes the same tensors, as f32 but for quantised layers, with other metadata.
     pub fn rewrite(&self, path: &Path, config: &Config) -> Result<()> {
         if let Some((name, why)) = self.archive.refused().iter().next() {
             invalid!("{}: tensor {name} would be lost: {why}", self.archive.path().display());
         }
-        let values: Vec<Cow<[f32]>> = self.archive.tensors().map(|t| t.f32()).collect();
-        let tensors: Vec<Tensor> = self
-            .archive
-            .tensors()
-            .zip(&values)
-            .map(|(t, values)| Tensor::new(t.name, t.shape, values))
-            .collect::<Result<_>>()?;
+        let bytes = |t: &TensorView| t.elem == Elem::I8 && t.is_contiguous() && self.config.quantized.is_some();
+        let values: Vec<Cow<[f32]>> =
+            self.archive.tensors().map(|t| if bytes(&t) { Cow::default() } else { t.f32() }).collect();
+        let mut tensors: Vec<Tensor> = Vec::new();
+        for (t, values) in self.archive.tensors().zip(&values) {
+            tensors.push(match bytes(&t) {
+                true => Tensor::new(t.name, t.shape, bytemuck::cast_slice::<u8, i8>(t.data))?,
+                false => Tensor::new(t.name, t.shape, values)?,
+            });
+        }
         write_safetensors(path, &tensors, &metadata(config)?)
     }
 }
@@ -157,13 +200,13 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
     let nameless = version.as_deref() == Some(NAMELESS);
     let method = match version.as_deref() {
         Some(NAMELESS) => METHODS[0],
-        Some(VERSION) => {
+        Some(VERSION | QUANTIZED) => {
             let name = take("detector").ok_or_else(|| Error::Invalid("the metadata lacks `detector`".into()))?;
             Method::find(&name).map_err(|e| e.within("metadata `detector`"))?
         }
         other => {
             invalid!(
-                "model version {}, this program reads versions {NAMELESS} and {VERSION}",
+                "model version {}, this program reads versions {NAMELESS}, {VERSION} and {QUANTIZED}",
                 other.unwrap_or("(none)")
             )
         }
@@ -236,12 +279,12 @@ fn join<N: ToString>(values: &[N]) -> String {
     values.iter().map(N::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn metadata(c: &Config) -> Result<BTreeMap<String, String>> {
+pub(super) fn metadata(c: &Config) -> Result<BTreeMap<String, String>> {
     let a = &c.architecture;
     let mut m = c.extra.clone();
     let mut put = |key: &str, value: String| m.insert(key.to_string(), value);
     put("format", FORMAT.into());
-    put("version", VERSION.into());
+    put("version", if c.quantized.is_some() { QUANTIZED } else { VERSION }.into());
     put("backbone", a.backbone.name.into());
     put("layers", join(&a.layers));
     put("image_size", a.image_size.to_string());

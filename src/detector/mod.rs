@@ -10,6 +10,7 @@ pub mod gradcheck;
 pub mod options;
 pub mod patchcore;
 pub mod provenance;
+pub mod quantized;
 
 use crate::engine::params::Values;
 use crate::engine::tensor::{DType, Shape};

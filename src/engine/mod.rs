@@ -13,6 +13,7 @@ pub mod hash;
 pub mod ops;
 pub mod params;
 pub mod plan;
+pub mod quantized;
 pub mod real;
 pub mod tape;
 pub mod tensor;

@@ -39,7 +39,7 @@ pub struct Parameter {
 
 impl Parameter {
     /// Brings values from PyTorch's order (`file_shape`) into memory order.
-    pub fn from_file<T: Real>(&self, values: &[T], memory: &mut [T]) -> Result<()> {
+    pub fn from_file<T: Copy + Send + Sync>(&self, values: &[T], memory: &mut [T]) -> Result<()> {
         if values.len() != self.range.len() || memory.len() != values.len() {
             let expected = self.range.len();
             crate::invalid!(
@@ -183,7 +183,7 @@ enum Direction {
 }
 
 /// Reorders between (k, c, r, s) in files and (k, r, s, c) in memory.
-fn permute<T: Real>(from: &[T], to: &mut [T], shape: Shape, direction: Direction) {
+fn permute<T: Copy + Send + Sync>(from: &[T], to: &mut [T], shape: Shape, direction: Direction) {
     let [_, r, s, c] = shape.0;
     let taps = r * s;
     if taps == 1 || c == 1 {

@@ -425,9 +425,9 @@ impl Work {
 fn plan_of(cell: &Cell) -> Result<u64> {
     let setup = &cell.settings;
     let kind = bench::Kind::Train { batch: setup.batch_size(), cached: true };
-    let workload = Workload { detector: setup.detector()?, architecture: setup.architecture()?, kind };
+    let workload = Workload { detector: setup.detector()?, architecture: setup.architecture()?, kind, scheme: None };
     let mut bytes = 0;
-    for program in workload.record(Backend::CPU.dtype())? {
+    for program in workload.record(Backend::CPU.number)? {
         bytes += cpu::plan(&program.tape)?.total as u64;
     }
     Ok(bytes)

@@ -53,8 +53,7 @@ pub fn write_onnx(model: &ModelFile, input: Input, batch: Option<usize>, path: &
     let mut graph = onnx::Builder::new(&program.tape, batch);
     graph.inputs(&inputs)?;
     for network in &program.networks {
-        let parameters = program.tape.parameters(network.id);
-        model.each_parameter(parameters, |index, values| graph.parameter(network.id, index, values))?;
+        model.each_parameter(&program, network.id, |index, values| graph.parameter(network.id, index, values))?;
     }
     graph.records()?;
     for (output, shown) in &outputs {

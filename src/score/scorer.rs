@@ -1,11 +1,9 @@
 //! A detector ready to score: the program of one batch with its weights in place.
 
-use crate::detector::BatchSpec;
 use crate::detector::file::{Config, ModelFile};
 use crate::engine::device::{Backend, Session};
 use crate::engine::params::Values;
 use crate::engine::tape::Var;
-use crate::model::features::Feed;
 use crate::model::resnet;
 use crate::program::Program;
 use crate::{Result, invalid};
@@ -57,7 +55,8 @@ impl Scorer {
         backend: &Backend,
         gives: Gives,
     ) -> Result<Self> {
-        Self::filled(config, batch, backend, gives, |session, program| {
+        let (program, size) = (config.scoring(batch, backend.number)?, config.architecture.image_size);
+        Self::of_program(&program, size, backend, gives, |session| {
             for network in &program.networks {
                 let name = &program.tape.parameters(network.id).network;
                 let other = || networks.iter().find(|v| v.parameters.network == *name);
@@ -72,19 +71,20 @@ impl Scorer {
 
     /// The same from a model file.
     pub fn from_file(model: &ModelFile, batch: usize, backend: &Backend, gives: Gives) -> Result<Self> {
-        Self::filled(&model.config, batch, backend, gives, |session, program| model.load_into(session, program))
+        let program = model.config.scoring(batch, backend.number)?;
+        let size = model.config.architecture.image_size;
+        Self::of_program(&program, size, backend, gives, |session| model.load_into(session, &program))
     }
 
-    fn filled(
-        config: &Config,
-        batch: usize,
+    /// Plans a scoring program of pictures of side `size`; `fill` fills its networks.
+    pub fn of_program(
+        program: &Program,
+        size: usize,
         backend: &Backend,
         gives: Gives,
-        fill: impl FnOnce(&mut dyn Session, &Program) -> Result<()>,
+        fill: impl FnOnce(&mut dyn Session) -> Result<()>,
     ) -> Result<Self> {
-        let architecture = &config.architecture;
-        let spec = BatchSpec { architecture, batch, feed: Feed::Pixels, dtype: backend.dtype() };
-        let program = config.detector.scoring(&spec)?;
+        let batch = program.pictures();
         let inputs: Vec<Var> = program.inputs().collect();
         let [input] = inputs[..] else { invalid!("scoring takes pixels, one input; found {}", inputs.len()) };
         let mut outputs = vec![program.report("score")?];
@@ -95,8 +95,8 @@ impl Scorer {
         tape.outputs.retain(|v| outputs.contains(v));
         // One picture at a time is about latency, a batch about throughput.
         let mut session = backend.open_lanes(tape, if batch == 1 { 1 } else { 2 })?;
-        fill(&mut *session, &program)?;
-        Ok(Scorer { session, input, outputs, size: architecture.image_size, batch, submitted: VecDeque::new() })
+        fill(&mut *session)?;
+        Ok(Scorer { session, input, outputs, size, batch, submitted: VecDeque::new() })
     }
 
     /// Side of the pictures it takes.

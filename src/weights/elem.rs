@@ -17,6 +17,12 @@ pub enum Elem {
     Bool,
 }
 
+impl std::fmt::Display for Elem {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl Elem {
     /// Bytes per element.
     pub fn size(self) -> usize {

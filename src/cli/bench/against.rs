@@ -75,9 +75,9 @@ mod with_cudnn {
     }
 
     /// The distinct ones of a workload's programs.
-    fn convolutions(workload: &Workload, dtype: DType) -> Result<Vec<Plain>> {
+    fn convolutions(workload: &Workload, number: Number) -> Result<Vec<Plain>> {
         let mut all: Vec<Plain> = Vec::new();
-        for program in workload.record(dtype)? {
+        for program in workload.record(number)? {
             for record in program.tape.records() {
                 let Some(plain) = Plain::new(&program.tape, record)? else { continue };
                 match all.iter_mut().find(|p| p.pass == plain.pass && p.sizes == plain.sizes) {
@@ -136,7 +136,7 @@ mod with_cudnn {
         };
         // What is missing is said before anything is measured.
         drop(Cudnn::open(index)?);
-        let all = convolutions(workload, backend.dtype())?;
+        let all = convolutions(workload, backend.number)?;
         let bar = progress::bar("convolutions", all.len() as u64);
         let (mut rows, mut refused) = (Vec::with_capacity(all.len()), 0);
         for plain in all {

@@ -86,7 +86,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let target = target(&backend, chosen.as_ref())?;
     let card = chosen.map_or_else(|| of_backend(&backend), |c| Ok(Some(c)))?;
     let mut parts = Vec::new();
-    for program in workload.record(backend.dtype())? {
+    for program in workload.record(backend.number)? {
         let tape = program.tape.clone();
         let mut session: Box<dyn Session> = match target.clone() {
             Some(t) if sim => {

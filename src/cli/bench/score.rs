@@ -7,6 +7,7 @@ use crate::bench::{parts, repeat, seconds};
 use crate::cli::detector::DetectorArgs;
 use crate::cli::inputs::tell_passed_over;
 use crate::cli::options::count;
+use crate::cli::plan::told_by_model;
 use crate::data::image::Source;
 use crate::data::listing::{self, Given};
 use crate::detector::file::{Config, ModelFile};
@@ -38,31 +39,30 @@ pub struct Args {
     pictures: Vec<PathBuf>,
 }
 
-/// Flags that say what a model file says.
-fn told_by_model() -> impl Iterator<Item = &'static str> {
-    ["backbone", "layers", "image_size"].into_iter().chain(DetectorArgs::names())
-}
-
 /// Repetitions of a part that is measured by itself.
 const PROFILED: usize = 5;
 /// Throughput is measured for at least as long.
 const STREAM: Duration = Duration::from_secs(1);
 
 pub fn run(args: &Args) -> Result<bool> {
-    let backend = args.common.device.backend()?;
+    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
+    let backend = match &model {
+        Some(model) => args.common.device.backend_for(&model.config)?,
+        None => args.common.device.backend()?,
+    };
     refuse_sim(&backend, "score")?;
     let batch = args.batch_size;
     let gives = if args.scores_only { Gives::Scores } else { Gives::ScoresAndMaps };
-    let model = args.model.as_deref().map(ModelFile::open).transpose()?;
     let (config, mut scorer) = match &model {
         Some(model) => (model.config.clone(), Scorer::from_file(model, batch, &backend, gives)?),
         None => {
             let (detector, architecture) = (args.detector.detector()?, args.common.networks.architecture()?);
             let config = Config::new(detector, architecture);
             let Config { detector, architecture, .. } = config.clone();
-            let workload = Workload { detector, architecture, kind: Kind::Score { batch } };
-            let (backbone, networks) = workload.random_networks()?;
-            let scorer = Scorer::new(&config, &backbone, &networks, batch, &backend, gives)?;
+            let workload = Workload { detector, architecture, kind: Kind::Score { batch }, scheme: None };
+            let (program, size) = (workload.record(backend.number)?.remove(0), config.architecture.image_size);
+            let scorer =
+                Scorer::of_program(&program, size, &backend, gives, |session| workload.fill(session, &program))?;
             (config, scorer)
         }
     };

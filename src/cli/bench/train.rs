@@ -41,8 +41,8 @@ pub fn run(args: &Args) -> Result<bool> {
     let cached = args.features == Features::Cached;
     let kind = Kind::Train { batch: args.batch_size, cached };
     let (detector, architecture) = (args.detector.detector()?, args.common.networks.architecture()?);
-    let workload = Workload { detector, architecture, kind };
-    let programs = workload.record(backend.dtype())?;
+    let workload = Workload { detector, architecture, kind, scheme: None };
+    let programs = workload.record(backend.number)?;
     let mut launches = None;
     let mut parts = Vec::new();
     for program in &programs {

@@ -26,7 +26,7 @@ pub enum Device {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Backend {
     pub device: Device,
-    /// The CPU knows `F32` only.
+    /// The CPU knows `F32` and `Int8` only.
     pub number: Number,
     /// How the kernels of convolutions are chosen.
     pub choices: Choices,
@@ -121,7 +121,9 @@ impl Backend {
 
     fn driver(&self) -> Result<Option<Box<dyn Driver>>> {
         Ok(match self.device {
-            Device::Cpu if self.number != Number::F32 => invalid!("the CPU computes in f32, not in {}", self.number),
+            Device::Cpu if !matches!(self.number, Number::F32 | Number::Int8) => {
+                invalid!("the CPU computes in f32 and in int8, not in {}", self.number)
+            }
             Device::Cpu => None,
             Device::Cuda(index) => Some(Box::new(GpuDriver::open(index)?)),
             Device::Sim => Some(Box::new(SimDriver::default())),

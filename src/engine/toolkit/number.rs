@@ -16,6 +16,8 @@ pub enum Number {
     Tf32,
     Bf16,
     F16,
+    /// Quantised convolutions in 8 bits, all else in f32.
+    Int8,
 }
 
 impl Number {
@@ -25,6 +27,7 @@ impl Number {
         ("tf32", "f32 kept, products on tensor cores with 10 fraction bits"),
         ("bf16", "bf16 throughout"),
         ("f16", "To score only"),
+        ("int8", "To score only, on the CPU, with a model that `ckaad quantize` made"),
     ];
 
     pub fn find(name: &str) -> Result<Self> {
@@ -33,14 +36,15 @@ impl Number {
             "tf32" => Ok(Number::Tf32),
             "bf16" => Ok(Number::Bf16),
             "f16" => Ok(Number::F16),
-            _ => Err(Error::Usage(format!("unknown precision '{name}': expected f32, tf32, bf16 or f16"))),
+            "int8" => Ok(Number::Int8),
+            _ => Err(Error::Usage(format!("unknown precision '{name}': expected f32, tf32, bf16, f16 or int8"))),
         }
     }
 
     /// The type tensors are kept in.
     pub fn storage(self) -> DType {
         match self {
-            Number::F32 | Number::Tf32 => DType::F32,
+            Number::F32 | Number::Tf32 | Number::Int8 => DType::F32,
             Number::Bf16 => DType::Bf16,
             Number::F16 => DType::F16,
         }
@@ -64,6 +68,7 @@ impl fmt::Display for Number {
             Number::Tf32 => "tf32",
             Number::Bf16 => "bf16",
             Number::F16 => "f16",
+            Number::Int8 => "int8",
         })
     }
 }

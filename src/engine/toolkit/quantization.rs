@@ -1,5 +1,7 @@
 //! How real numbers are kept in bytes.
 
+use crate::engine::tensor::DType;
+
 /// `x` is kept as the byte `clamp(round(x / scale)) + zero`, rounded to the nearest, even where two are, and clamped to what the byte
 /// can hold. All in the program's own number type, without fused products, so that every device gives the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,4 +26,14 @@ pub enum Stored {
     #[default]
     Real,
     Bytes(Quantization),
+}
+
+impl Stored {
+    /// The type of the elements, in a program of `real` numbers.
+    pub fn dtype(self, real: DType) -> DType {
+        match self {
+            Stored::Real => real,
+            Stored::Bytes(_) => DType::U8,
+        }
+    }
 }

@@ -116,7 +116,7 @@ impl Described {
     fn new(sizes: &Conv2d, number: Number) -> Answer<Self> {
         use sys::cudnnDataType_t as D;
         let numbers = match number {
-            Number::F32 | Number::Tf32 => D::CUDNN_DATA_FLOAT,
+            Number::F32 | Number::Tf32 | Number::Int8 => D::CUDNN_DATA_FLOAT,
             Number::Bf16 => D::CUDNN_DATA_BFLOAT16,
             Number::F16 => D::CUDNN_DATA_HALF,
         };

@@ -64,32 +64,42 @@ impl Tape {
     pub fn conv2d_int8(&mut self, x: Var, w: Var, scale: Var, q: Quantized, o: Options) -> Result<Var> {
         let sizes = Conv2d::new(self.shape(x), self.shape(w), o.stride, o.pad)
             .map_err(|m| self.shape_error(Conv2dInt8::NAME, m))?;
-        self.record_int8(sizes, false, [x, w, scale], q, o)
+        let (op, inputs) = self.int8(sizes, false, [x, w, scale], q, o)?;
+        self.record_int8(op, inputs)
     }
 
     /// The transposed convolution that is described by `sizes`, as in [`conv_transpose2d`](super::conv_transpose2d), of bytes `x`.
     pub fn conv_transpose2d_int8(&mut self, x: Var, w: Var, scale: Var, q: Quantized, sizes: Conv2d) -> Result<Var> {
-        self.record_int8(sizes, true, [x, w, scale], q, Options::default())
+        let (op, inputs) = self.int8(sizes, true, [x, w, scale], q, Options::default())?;
+        self.record_int8(op, inputs)
     }
 
-    fn record_int8(
-        &mut self,
+    fn record_int8(&mut self, op: Conv2dInt8, inputs: Vec<Var>) -> Result<Var> {
+        let (kept, y) = (op.y.dtype(self.dtype()), op.shapes()[1]);
+        let y = self.record1(op, inputs, y)?;
+        Ok(self.kept_in(y, kept))
+    }
+
+    /// The op with these inputs, x, weights and scale first, and all of its inputs; checked, not recorded.
+    pub(crate) fn int8(
+        &self,
         sizes: Conv2d,
         transposed: bool,
-        inputs: [Var; 3],
+        [x, w, scale]: [Var; 3],
         q: Quantized,
         o: Options,
-    ) -> Result<Var> {
+    ) -> Result<(Conv2dInt8, Vec<Var>)> {
         let residual = o.residual.map(|_| q.residual);
         let op = Conv2dInt8 { sizes, transposed, x: q.x, bias: o.bias.is_some(), residual, act: o.act, y: q.y };
-        let [x, y, channels] = op.shapes();
-        let bytes = |stored| if let Stored::Bytes(_) = stored { DType::U8 } else { self.dtype() };
-        let (real, [a, w, scale]) = (self.dtype(), inputs);
-        let mut expected =
-            vec![("x", a, x, DType::U8), ("weights", w, sizes.weights(), DType::I8), ("scale", scale, channels, real)];
-        expected.extend(o.bias.map(|v| ("bias", v, channels, real)));
-        expected.extend(o.residual.map(|v| ("residual", v, y, bytes(q.residual))));
-        for (what, v, shape, dtype) in &expected {
+        let ([of_x, of_y, channels], real) = (op.shapes(), self.dtype());
+        let mut inputs = vec![
+            ("x", x, of_x, DType::U8),
+            ("weights", w, sizes.weights(), DType::I8),
+            ("scale", scale, channels, real),
+        ];
+        inputs.extend(o.bias.map(|v| ("bias", v, channels, real)));
+        inputs.extend(o.residual.map(|v| ("residual", v, of_y, q.residual.dtype(real))));
+        for (what, v, shape, dtype) in &inputs {
             let found = self.info(*v);
             if (found.shape, found.dtype) != (*shape, *dtype) {
                 let message = format!("{what} of {} {}, expected {shape} {dtype}", found.shape, found.dtype);
@@ -100,9 +110,7 @@ impl Tape {
             let message = format!("sums of {} products, of which 32 bits hold {MAX_DEPTH}", op.depth());
             return Err(self.shape_error(Conv2dInt8::NAME, message));
         }
-        let kept = bytes(q.y);
-        let out = self.record1(op, expected.into_iter().map(|(_, v, ..)| v).collect(), y)?;
-        Ok(self.kept_in(out, kept))
+        Ok((op, inputs.into_iter().map(|(_, v, ..)| v).collect()))
     }
 }
 

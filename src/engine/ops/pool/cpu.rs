@@ -36,7 +36,7 @@ impl Pool {
     }
 
     /// `y = finish(all of a window, taken into `start` one by one)`
-    pub fn run<T: Real>(
+    pub fn run<T: Copy + Send + Sync>(
         &self,
         y: &mut [T],
         x: &[T],

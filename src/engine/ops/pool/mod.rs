@@ -33,6 +33,8 @@ pub struct Pool {
 pub struct MaxPool {
     pool: Pool,
     indexed: bool,
+    /// x and y are bytes, which are in the order of what they stand for.
+    bytes: bool,
 }
 
 /// Widest window whose taps a byte counts.
@@ -68,10 +70,12 @@ impl Pool {
 }
 
 impl Tape {
-    /// Square max pooling of (n, h, w, c); `pad` must be less than `kernel`.
+    /// Square max pooling of (n, h, w, c), in numbers or bytes; `pad` must be less than `kernel`.
     pub fn max_pool(&mut self, x: Var, kernel: usize, stride: usize, pad: usize) -> Result<Var> {
         let (pool, y) = self.pool(MaxPool::NAME, x, kernel, stride, pad)?;
-        self.record1(MaxPool { pool, indexed: false }, vec![x], y)
+        let bytes = self.info(x).dtype == DType::U8;
+        let y = self.record1(MaxPool { pool, indexed: false, bytes }, vec![x], y)?;
+        Ok(self.as_kept(y, x))
     }
 
     /// Square mean pooling of (n, h, w, c); `pad` must be less than `kernel`.
@@ -103,6 +107,13 @@ impl Tape {
     }
 }
 
+impl MaxPool {
+    /// The same of bytes; none of one that keeps where the largest were, as gradients want it.
+    pub fn of_bytes(&self) -> Option<MaxPool> {
+        (!self.indexed).then_some(MaxPool { bytes: true, ..self.clone() })
+    }
+}
+
 impl Operation for MaxPool {
     const NAME: &'static str = "max_pool";
 
@@ -127,7 +138,12 @@ impl Operation for MaxPool {
 
     fn run<T: Real>(&self, a: Args<'_, T>) {
         let ([x, ..], [y, at, ..]) = (a.inputs, a.outputs);
-        if self.indexed {
+        if self.bytes {
+            let elements = |n: u32, h: u32, w: u32| (n * h * w * self.pool.c) as usize;
+            let Pool { n, h, w, oh, ow, .. } = self.pool;
+            let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
+            self.pool.run(&mut y[..elements(n, oh, ow)], &x[..elements(n, h, w)], 0u8, |y, x| x.max(y), |y| y);
+        } else if self.indexed {
             let at = &mut bytemuck::cast_slice_mut(at)[..y.len()];
             self.pool.run_indexed(y, at, x);
         } else {

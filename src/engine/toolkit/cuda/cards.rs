@@ -80,7 +80,7 @@ impl Card {
         let [f32, tf32, half] = self.flops;
         let flops = match number {
             Number::F32 => f32,
-            Number::Tf32 => tf32,
+            Number::Tf32 | Number::Int8 => tf32,
             Number::Bf16 | Number::F16 => half,
         };
         (2.0 * multiply_adds as f64 / flops).max(bytes as f64 / self.bandwidth)

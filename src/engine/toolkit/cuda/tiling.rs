@@ -272,7 +272,7 @@ impl Multiprocessor {
 fn kind(number: Number) -> usize {
     match number {
         Number::F32 => 0,
-        Number::Tf32 => 1,
+        Number::Tf32 | Number::Int8 => 1,
         Number::Bf16 | Number::F16 => 2,
     }
 }

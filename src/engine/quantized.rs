@@ -1,0 +1,286 @@
+//! A recorded program with some of its convolutions in bytes. The program is what a method recorded; which of its layers are to be
+//! quantised, and by which scales, a [`Scheme`] says by name.
+//!
+//! A convolution in bytes takes its input in bytes, and keeps its result so if nothing but such convolutions reads it. What others make
+//! becomes bytes in a record of its own.
+
+use super::ops::conv2d::{Conv2d, Forward, Options};
+use super::ops::conv2d_int8::Quantized;
+use super::ops::{Activation, Op};
+use super::params::Init;
+use super::tape::{NetId, Record, Storage, Tape, Var};
+use super::tensor::DType;
+use super::toolkit::{Quantization, Stored};
+use crate::{Result, invalid};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// What is quantised, and how.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Scheme {
+    /// Names of weights, `<network>.<parameter>`, of 8 bits.
+    pub layers: BTreeSet<String>,
+    /// What one step of a byte is worth, by the names that [`values`] gives.
+    pub scales: BTreeMap<String, f32>,
+}
+
+/// A convolution with frozen weights that can be taken in bytes.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// Of its weights, `<network>.<parameter>`.
+    pub name: String,
+    pub net: NetId,
+    /// The weights among the network's parameters.
+    pub index: usize,
+    /// The axis of weights as they are in files along which output channels are counted.
+    pub axis: usize,
+    pub multiply_adds: u64,
+}
+
+/// Something computed that is needed in bytes.
+#[derive(Clone, Debug)]
+pub struct Value {
+    /// The layer that makes it, and its op.
+    pub name: String,
+    pub var: Var,
+    /// Its byte of 0.
+    pub zero: u8,
+}
+
+/// The name of the scales of a layer's output channels, beside its weights'.
+pub fn scale_of(weights: &str) -> String {
+    format!("{weights}_scale")
+}
+
+/// All layers that can be quantised, in the order of their first use.
+pub fn layers(tape: &Tape) -> Vec<Layer> {
+    let mut layers: Vec<Layer> = Vec::new();
+    for (i, record) in tape.records.iter().enumerate() {
+        if let Some(layer) = layer(tape, record)
+            && !layers.iter().any(|l| l.name == layer.name)
+            && uses(tape, record.inputs[1]).all(|(of, operand)| of == i || operand == 1)
+        {
+            layers.push(layer);
+        }
+    }
+    layers
+}
+
+/// The layer that a record is, if it can be one.
+fn layer(tape: &Tape, record: &Record) -> Option<Layer> {
+    let (axis, multiply_adds) = match &record.op {
+        Op::Conv2d(_) => (0, record.op.multiply_adds()),
+        Op::ConvTranspose2d(_) => (1, record.op.multiply_adds()),
+        _ => return None,
+    };
+    let Storage::Param { net, index } = tape.info(record.inputs[1]).storage else { return None };
+    let (network, known) = (tape.parameters(net), !tape.trains(net) && tape.dtype().exact() == tape.dtype());
+    let name = format!("{}.{}", network.network, network.entries()[index].name);
+    known.then_some(Layer { name, net, index, axis, multiply_adds })
+}
+
+/// Records that read a variable or a view of it, and as which of their inputs.
+fn uses(tape: &Tape, v: Var) -> impl Iterator<Item = (usize, usize)> {
+    let root = tape.root(v);
+    let of_record = move |(i, record): (usize, &Record)| {
+        let here = record.inputs.iter().enumerate().filter(move |(_, input)| tape.root(**input) == root);
+        here.map(move |(operand, _)| (i, operand)).collect::<Vec<_>>()
+    };
+    tape.records.iter().enumerate().flat_map(of_record)
+}
+
+/// What a program computes that is needed in bytes where these layers are quantised, each once.
+pub fn values(tape: &Tape, layers: &BTreeSet<String>) -> Vec<Value> {
+    let how = How::of(tape, layers);
+    let mut values: Vec<Value> = Vec::new();
+    for record in tape.records.iter().filter(|r| how.quantised(r)) {
+        let kept = how.only_bytes(record.outputs[0]).then_some(record.outputs[0]);
+        for v in std::iter::once(record.inputs[0]).chain(kept) {
+            let value = how.value(v);
+            if !values.iter().any(|known| known.var == value.var) {
+                values.push(value);
+            }
+        }
+    }
+    values
+}
+
+/// What is asked of a program while it is rewritten.
+struct How<'a> {
+    tape: &'a Tape,
+    layers: &'a BTreeSet<String>,
+    /// The record that makes a variable.
+    made_by: HashMap<Var, usize>,
+}
+
+impl<'a> How<'a> {
+    fn of(tape: &'a Tape, layers: &'a BTreeSet<String>) -> Self {
+        let made = tape.records.iter().enumerate().flat_map(|(i, r)| r.outputs.iter().map(move |v| (*v, i)));
+        How { tape, layers, made_by: made.collect() }
+    }
+
+    fn quantised(&self, record: &Record) -> bool {
+        layer(self.tape, record).is_some_and(|l| self.layers.contains(&l.name))
+    }
+
+    fn maker(&self, v: Var) -> Option<&'a Record> {
+        self.made_by.get(&self.tape.root(v)).map(|i| &self.tape.records[*i])
+    }
+
+    /// Whether nothing reads a result but as bytes, and what makes it can make bytes of it.
+    fn only_bytes(&self, v: Var) -> bool {
+        let root = self.tape.root(v);
+        let made = self.maker(root).is_some_and(|r| self.quantised(r) || self.pools_bytes(r));
+        let reads = || uses(self.tape, root);
+        let bytes = |(i, operand): (usize, usize)| {
+            let record = &self.tape.records[i];
+            self.quantised(record) && (operand == 0 || self.residual(record) == Some(operand)) || self.pools_bytes(record)
+        };
+        made && !self.tape.outputs.iter().any(|o| self.tape.root(*o) == root)
+            && reads().next().is_some()
+            && reads().all(bytes)
+    }
+
+    /// Which input of a convolution is its residual.
+    fn residual(&self, record: &Record) -> Option<usize> {
+        match &record.op {
+            Op::Conv2d(Forward { bias, residual: true, .. }) => Some(2 + usize::from(*bias)),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a pooling whose result only bytes are read of.
+    fn pools_bytes(&self, record: &Record) -> bool {
+        let Op::MaxPool(pool) = &record.op else { return false };
+        // Results of poolings are not pooled again in any network here: one step back is enough.
+        let reads = || uses(self.tape, record.outputs[0]);
+        let quantised = |(i, operand): (usize, usize)| operand == 0 && self.quantised(&self.tape.records[i]);
+        pool.of_bytes().is_some()
+            && self.maker(record.inputs[0]).is_some_and(|r| self.quantised(r))
+            && reads().next().is_some()
+            && reads().all(quantised)
+    }
+
+    /// What has to be known of a variable that is needed in bytes; pooling bytes changes nothing of that.
+    fn value(&self, v: Var) -> Value {
+        let var = self.tape.root(v);
+        match self.maker(var) {
+            Some(record) if self.pools_bytes(record) => self.value(record.inputs[0]),
+            Some(record) => {
+                let zero = if self.never_negative(var) { 0 } else { 128 };
+                Value { name: format!("{}.{}", record.label, record.op.name()), var, zero }
+            }
+            None => Value { name: format!("input.{}", var.0), var, zero: 128 },
+        }
+    }
+
+    fn never_negative(&self, v: Var) -> bool {
+        let Some(record) = self.maker(v) else { return false };
+        match &record.op {
+            Op::Conv2d(o) => o.act == Activation::Relu,
+            Op::InstanceNorm(o) => o.act == Activation::Relu,
+            Op::BatchNorm(o) => o.act == Activation::Relu,
+            Op::Activate(o) => o.act == Activation::Relu,
+            Op::MaxPool(_) | Op::MeanPool(_) | Op::Concat(_) | Op::Interpolate(_) => {
+                record.inputs.iter().all(|input| self.never_negative(*input))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// The program with the scheme's layers in bytes. Their weights become variables of 8 bits; the scales of their channels are further
+/// parameters, see [`scale_of`]. What the program takes and reports keeps its variables.
+///
+/// Errors: a layer that the program does not have, a scale that is missing or no positive number.
+pub fn rewrite(tape: &Tape, scheme: &Scheme) -> Result<Tape> {
+    let known: BTreeSet<String> = layers(tape).into_iter().map(|l| l.name).collect();
+    if let Some(name) = scheme.layers.difference(&known).next() {
+        invalid!("{name} has 8 bits, but the program has no convolution with such weights");
+    }
+    let how = How::of(tape, &scheme.layers);
+    let mut out = tape.clone();
+    out.records.clear();
+    // What is there in bytes, and how.
+    let mut bytes: HashMap<Var, (Var, Quantization)> = HashMap::new();
+    for record in &tape.records {
+        out.set_label(&record.label);
+        if how.quantised(record) {
+            convolve(&how, scheme, record, &mut out, &mut bytes)?;
+        } else if let (Op::MaxPool(pool), true) = (&record.op, how.pools_bytes(record) && how.only_bytes(record.inputs[0])) {
+            let Some(&(x, q)) = bytes.get(&tape.root(record.inputs[0])) else { invalid!("max_pool: no bytes to pool") };
+            let y = out.fresh(tape.shape(record.outputs[0]), DType::U8);
+            if let Some(pool) = pool.of_bytes() {
+                out.record_into(pool, vec![x], vec![y]);
+            }
+            bytes.insert(record.outputs[0], (y, q));
+        } else {
+            out.records.push(record.clone());
+        }
+    }
+    out.set_label("");
+    Ok(out)
+}
+
+fn quantization(how: &How, scheme: &Scheme, v: Var) -> Result<Quantization> {
+    let value = how.value(v);
+    match scheme.scales.get(&value.name) {
+        Some(&scale) if scale.is_finite() && scale > 0.0 => Ok(Quantization { scale, zero: value.zero }),
+        Some(scale) => invalid!("the scale of {} is {scale}, expected a positive number", value.name),
+        None => invalid!("there is no scale of {}, which is needed in 8 bits", value.name),
+    }
+}
+
+/// Records a convolution in bytes.
+fn convolve(
+    how: &How,
+    scheme: &Scheme,
+    record: &Record,
+    out: &mut Tape,
+    bytes: &mut HashMap<Var, (Var, Quantization)>,
+) -> Result<()> {
+    let tape = how.tape;
+    let (sizes, transposed, mut o): (Conv2d, bool, Options) = match &record.op {
+        Op::Conv2d(f) => (f.sizes, false, Options { act: f.act, bias: f.bias.then(|| record.inputs[2]), ..Default::default() }),
+        Op::ConvTranspose2d(f) => (f.sizes, true, Options::default()),
+        _ => return Ok(()),
+    };
+    let root = tape.root(record.inputs[0]);
+    let (x, x_kept) = match bytes.get(&root) {
+        Some(known) => *known,
+        None => {
+            let q = quantization(how, scheme, root)?;
+            let made = (out.quantize(root, q)?, q);
+            bytes.insert(root, made);
+            made
+        }
+    };
+    let mut residual = Stored::Real;
+    if let Some(operand) = how.residual(record) {
+        let v = record.inputs[operand];
+        o.residual = Some(v);
+        if let Some((in_bytes, q)) = bytes.get(&tape.root(v)) {
+            (o.residual, residual) = (Some(*in_bytes), Stored::Bytes(*q));
+        }
+    }
+    let y = record.outputs[0];
+    let kept = if how.only_bytes(y) { Stored::Bytes(quantization(how, scheme, y)?) } else { Stored::Real };
+    let weights = record.inputs[1];
+    let Storage::Param { net, index } = tape.info(weights).storage else { return Ok(()) };
+    let name = scale_of(&tape.parameters(net).entries()[index].name);
+    let channels = tape.shape(y).c();
+    let scale = out.param(net, &name, &[channels], Init::Ones)?;
+    out.kept_in(weights, DType::I8);
+    let q = Quantized { x: x_kept, residual, y: kept };
+    let x = if out.shape(x) == tape.shape(record.inputs[0]) { x } else { out.view(x, tape.shape(record.inputs[0]))? };
+    let (op, inputs) = out.int8(sizes, transposed, [x, weights, scale], q, o)?;
+    let to = match kept {
+        Stored::Real => y,
+        Stored::Bytes(q) => {
+            let in_bytes = out.fresh(tape.shape(y), DType::U8);
+            bytes.insert(y, (in_bytes, q));
+            in_bytes
+        }
+    };
+    out.record_into(op, inputs, vec![to]);
+    Ok(())
+}
