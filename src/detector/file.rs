@@ -79,10 +79,7 @@ pub struct ModelFile {
 
 impl ModelFile {
     pub fn open(path: &Path) -> Result<Self> {
-        let archive = Archive::open(path).map_err(|e| match e {
-            Error::Io { path, source } => Error::unread(path, source, "a model file, as `ckaad train` writes it"),
-            e => e,
-        })?;
+        let archive = Archive::open_as(path, "a model file, as `ckaad train` writes it")?;
         let config = parse(archive.metadata()).map_err(|e| match e {
             // A file's contents are not a wrong use of the command line.
             Error::Usage(m) => Error::Invalid(format!("{}: {m}", path.display())),

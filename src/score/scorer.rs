@@ -8,7 +8,7 @@ use crate::engine::tape::Var;
 use crate::model::features::Feed;
 use crate::model::resnet;
 use crate::program::Program;
-use crate::{Result, invalid};
+use crate::{Error, Result, invalid};
 use rayon::prelude::*;
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -83,8 +83,16 @@ impl Scorer {
         fill: impl FnOnce(&mut dyn Session, &Program) -> Result<()>,
     ) -> Result<Self> {
         let architecture = &config.architecture;
-        let spec = BatchSpec { architecture, batch, feed: Feed::Pixels, dtype: backend.dtype() };
-        let program = config.detector.scoring(&spec)?;
+        let recorded = |batch| {
+            config.detector.scoring(&BatchSpec { architecture, batch, feed: Feed::Pixels, dtype: backend.dtype() })
+        };
+        let program = recorded(batch).map_err(|e| match e {
+            // Where one picture can be scored, it is their number that cannot.
+            Error::Invalid(why) if batch > 1 && recorded(1).is_ok() => {
+                Error::Usage(format!("too many pictures in one pass, {batch}; take a smaller batch: {why}"))
+            }
+            e => e,
+        })?;
         let inputs: Vec<Var> = program.inputs().collect();
         let [input] = inputs[..] else { invalid!("scoring takes pixels, one input; found {}", inputs.len()) };
         let mut outputs = vec![program.report("score")?];
