@@ -24,6 +24,14 @@ pub enum Error {
     Cancelled,
 }
 
+/// What the operating system said, with what was expected.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}; expected {expected}")]
+struct Unread {
+    source: std::io::Error,
+    expected: String,
+}
+
 /// Whose matter an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -47,7 +55,14 @@ impl Error {
     /// What could not be read, and what was expected there.
     pub fn unread(path: impl AsRef<Path>, source: std::io::Error, expected: &str) -> Self {
         let kind = source.kind();
-        Self::io(path, std::io::Error::new(kind, format!("{source}; expected {expected}")))
+        Self::io(path, std::io::Error::new(kind, Unread { source, expected: expected.into() }))
+    }
+
+    /// The number by which the operating system refused something, if it did.
+    pub fn os_error(&self) -> Option<i32> {
+        let Error::Io { source, .. } = self else { return None };
+        let unread = source.get_ref().and_then(|e| e.downcast_ref::<Unread>());
+        unread.map_or(source, |unread| &unread.source).raw_os_error()
     }
 
     pub fn kind(&self) -> Kind {
@@ -96,6 +111,17 @@ pub fn rows_or_folders(count: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_number_of_the_system_stays_beside_what_was_expected() {
+        let refused = || std::fs::File::open("gone/nothing").unwrap_err();
+        let (plain, unread) = (Error::io("a", refused()), Error::unread("a", refused(), "a file"));
+        // ENOENT, and ERROR_PATH_NOT_FOUND.
+        let number = if cfg!(windows) { 3 } else { 2 };
+        assert_eq!([plain.os_error(), unread.os_error()], [Some(number); 2]);
+        assert_eq!(unread.to_string(), format!("{plain}; expected a file"));
+        assert_eq!(Error::io("a", std::io::Error::other("full")).os_error(), None);
+    }
 
     #[test]
     fn kinds_stay_when_something_is_named() {

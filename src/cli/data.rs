@@ -8,7 +8,7 @@ use crate::data::layout::check::{Checked, Count, Doubled, Report, check};
 use crate::data::layout::split::{Amount, Plan, csv, split};
 use crate::data::layout::{Category, Dataset, LAYOUTS, Layout, Options, Split, TestSet};
 use crate::detector::provenance::Training;
-use crate::output::{expect_new, folder_of, write_atomically};
+use crate::output::{expect_new, expect_no_stream, folder_of, write_atomically};
 use crate::{Error, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
@@ -348,6 +348,7 @@ fn tell_lines(text: &mut String, notes: &[String], problems: &[String]) {
 }
 
 fn run_split(args: &SplitArgs) -> Result<bool> {
+    expect_no_stream("--out", &args.out)?;
     expect_new("--out", &args.out, "name another file, or remove it")?;
     let folder = folder_of(&args.out);
     if args.out.is_dir() || !folder.is_dir() {

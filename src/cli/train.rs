@@ -393,11 +393,11 @@ impl Teller {
             }
             Event::Features(done, of) => self.advance("features", done, of, String::new()),
             Event::Fitting(stage, done, of) => self.advance(stage, done, of, String::new()),
-            Event::Fold { fold, folds, done, of } => {
+            Event::Fold { fold, folds, before, done, of } => {
                 if done == 0 && self.quiet {
                     self.line(&format!("cross-validation: without part {fold} of {folds}"));
                 } else {
-                    self.advance("validation", done, of, format!("part {fold}/{folds}"));
+                    self.advance("validation", before + done, of, format!("part {fold}/{folds}"));
                 }
             }
             Event::Step { epoch, step, steps, losses } => {

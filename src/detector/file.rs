@@ -84,8 +84,16 @@ impl Config {
     /// Records scoring of a batch of pixels in these numbers.
     pub fn scoring(&self, batch: usize, number: Number) -> Result<Program> {
         let architecture = &self.architecture;
-        let spec = BatchSpec { architecture, batch, feed: Feed::Pixels, dtype: number.storage() };
-        let program = self.detector.scoring(&spec)?;
+        let recorded = |batch| {
+            self.detector.scoring(&BatchSpec { architecture, batch, feed: Feed::Pixels, dtype: number.storage() })
+        };
+        let program = recorded(batch).map_err(|e| match e {
+            // Where one picture can be scored, it is their number that cannot.
+            Error::Invalid(why) if batch > 1 && recorded(1).is_ok() => {
+                Error::Usage(format!("too many pictures in one pass, {batch}; take a smaller batch: {why}"))
+            }
+            e => e,
+        })?;
         match (&self.quantized, number) {
             (Some(scheme), Number::Int8) => Ok(Program { tape: quantized::rewrite(&program.tape, scheme)?, ..program }),
             (None, Number::Int8) => Err(Error::Usage(
@@ -106,10 +114,7 @@ pub struct ModelFile {
 
 impl ModelFile {
     pub fn open(path: &Path) -> Result<Self> {
-        let archive = Archive::open(path).map_err(|e| match e {
-            Error::Io { path, source } => Error::unread(path, source, "a model file, as `ckaad train` writes it"),
-            e => e,
-        })?;
+        let archive = Archive::open_as(path, "a model file, as `ckaad train` writes it")?;
         let mut config = parse(archive.metadata()).map_err(|e| match e {
             // A file's contents are not a wrong use of the command line.
             Error::Usage(m) => Error::Invalid(format!("{}: {m}", path.display())),

@@ -44,7 +44,8 @@ fn names(mark: &Path) -> Result<HashSet<Vec<u8>>> {
     Ok(names.split(|b| *b == 0).filter(|name| !name.is_empty()).map(Vec::from).collect())
 }
 
-/// Makes and marks a folder to write files into, which `flag` named. One that holds something else is refused.
+/// Makes and marks a folder to write files into, which `flag` named. One that holds something else than folders of ours, as those of
+/// shards that somebody gathered, is refused.
 pub fn make(flag: &str, path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
     if is_ours(path) {
@@ -53,7 +54,7 @@ pub fn make(flag: &str, path: &Path) -> Result<()> {
     // Another process may be marking it just now, and would lose names if its mark were replaced.
     let being_marked = |name: &OsStr| name == MARK || is_temporary(name);
     let entries = std::fs::read_dir(path).map_err(|e| Error::io(path, e))?;
-    if entries.into_iter().any(|e| e.map_or(true, |e| !being_marked(&e.file_name()))) {
+    if entries.into_iter().any(|e| e.map_or(true, |e| !being_marked(&e.file_name()) && !is_ours(&e.path()))) {
         return Err(Error::Usage(format!(
             "{flag} {}: holds files that ckaad did not write, which could be replaced; name an empty or a new folder",
             path.display()
@@ -108,6 +109,21 @@ impl OurFolder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As somebody leaves it who copies the folders of shards together.
+    #[test]
+    fn folders_of_ours_may_be_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("out");
+        make("--out", &out.join("shard-1-of-2")).unwrap();
+        make("--out", &out.join("shard-2-of-2")).unwrap();
+        std::fs::create_dir(out.join("theirs")).unwrap();
+        assert!(make("--out", &out).unwrap_err().to_string().contains("did not write"));
+        assert!(!is_ours(&out));
+        std::fs::remove_dir(out.join("theirs")).unwrap();
+        make("--out", &out).unwrap();
+        assert!(is_ours(&out));
+    }
 
     /// Who comes second finds the mark half made, and lost to it would be the names that the first one had added.
     #[test]

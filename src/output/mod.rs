@@ -85,6 +85,7 @@ impl Outputs {
     /// is there already may be replaced only if it is of this kind, too, or empty.
     pub fn file(mut self, flag: &str, path: &Path, kind: FileKind) -> Result<Self> {
         let named = |what: String| Error::Usage(format!("{flag} {}: {what}", path.display()));
+        expect_no_stream(flag, path)?;
         if path.as_os_str().as_encoded_bytes().ends_with(std::path::MAIN_SEPARATOR_STR.as_bytes()) {
             return Err(named("is the name of a folder, expected that of a file".into()));
         }
@@ -151,6 +152,7 @@ impl Outputs {
     /// Adds a folder in which files will be written, and makes it where there is none. One that holds somebody else's files
     /// is refused.
     pub fn folder(mut self, flag: &str, path: &Path) -> Result<Self> {
+        expect_no_stream(flag, path)?;
         folder::make(flag, path)?;
         self.folders.push((flag.to_string(), Handle::from_path(path).map_err(|e| Error::io(path, e))?));
         self.place(flag, path, resolved(path), true)
@@ -182,6 +184,16 @@ impl Outputs {
         }
         Ok(())
     }
+}
+
+/// Refuses `-`, by which programs know standard output: files are written whole or not at all, which a stream cannot be.
+pub fn expect_no_stream(flag: &str, path: &Path) -> Result<()> {
+    if path.as_os_str() == "-" {
+        return Err(Error::Usage(format!(
+            "{flag} -: is not written to standard output; name a file or a folder (./- for one that is called so)"
+        )));
+    }
+    Ok(())
 }
 
 /// Where a path leads, as far as there is something: through links, also one whose target is still to be written.

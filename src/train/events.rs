@@ -33,10 +33,12 @@ pub enum Event<'a> {
         losses: &'a Losses,
     },
     Epoch(&'a EpochLog),
-    /// Of a cross-validation, counted from 1: how far the learning without this fold is.
+    /// A cross-validation is `before + done` of `of` steps far, of which `done` belong to the learning without this fold, counted
+    /// from 1, and to the scores of its pictures, which are the last.
     Fold {
         fold: usize,
         folds: usize,
+        before: usize,
         done: usize,
         of: usize,
     },

@@ -58,11 +58,6 @@ impl<'a> Feeder<'a> {
         Feeder { job, distort, normal: spec.normal, anomalous: spec.anomalous, cache, prepared: Prepared::default() }
     }
 
-    /// Steps of an epoch. Pictures that fill no whole batch are left to another epoch's order.
-    pub fn steps(&self) -> usize {
-        self.job.normal.len() / self.normal
-    }
-
     /// Normal pictures of a step.
     pub fn batch(&self) -> usize {
         self.normal

@@ -22,8 +22,8 @@ pub fn expect_fittable(s: &Settings) -> Result<()> {
 
 pub fn run(how: &dyn Fit, job: &Job) -> Result<Learned> {
     let s = job.s;
-    let batch = s.batch.min(job.normal.len());
-    let spec = BatchSpec { architecture: &s.architecture, batch, feed: Feed::Pixels, dtype: s.backend.dtype() };
+    let spec =
+        BatchSpec { architecture: &s.architecture, batch: job.batch(), feed: Feed::Pixels, dtype: s.backend.dtype() };
     let program = how.features(&spec)?;
     let (Some(mut place), Some(features)) = (job.place(), job.features(&program, &job.normal)?) else {
         invalid!("features of all pictures must be kept somewhere");

@@ -137,6 +137,16 @@ impl<'a> Job<'a> {
         }
     }
 
+    /// Normal pictures of a step.
+    pub fn batch(&self) -> usize {
+        self.s.batch.min(self.normal.len())
+    }
+
+    /// Steps of an epoch. Pictures that fill no whole batch are left to another epoch's order.
+    pub fn steps(&self) -> usize {
+        self.normal.len() / self.batch()
+    }
+
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
@@ -170,13 +180,12 @@ impl<'a> Job<'a> {
 
     /// Score and highest map value of these of `pictures`, whose indices they are.
     pub fn outcomes(&self, learned: &Learned, pictures: &Pictures, indices: &[usize]) -> Result<Vec<(f64, f64)>> {
-        let batch = self.s.batch.min(self.normal.len());
         let config = self.config(learned.detector.clone());
         let trained = learned.networks.iter().find(|v| v.parameters.network == resnet::NETWORK);
         let trained = trained.map(|v| resnet::load(&self.s.architecture, v)).transpose()?;
         let backbone = trained.as_ref().unwrap_or(&self.backbone);
         let mut scorer =
-            Scorer::new(&config, backbone, &learned.networks, batch, &self.s.backend, Gives::ScoresAndMaps)?;
+            Scorer::new(&config, backbone, &learned.networks, self.batch(), &self.s.backend, Gives::ScoresAndMaps)?;
         let mut all = Vec::new();
         for batch in indices.chunks(scorer.batch()) {
             let mut pixels = vec![0; batch.len() * pictures.each()];

@@ -105,20 +105,31 @@ fn learn_all(job: &Job) -> Result<Ended> {
         }
     };
     let (mut scored, mut outcomes) = (Vec::new(), Vec::new());
+    // The steps of its learning, which a fit at once has none of, and its scores.
+    let steps_of = |part: &Job| match job.s.detector.learning() {
+        Learning::Steps(_) => job.s.epochs * part.steps() + 1,
+        Learning::Fit(_) => 1,
+    };
+    // Parts are not of one size.
+    let of = (0..folds).map(|fold| steps_of(&job.without(fold, folds, &|_| ()))).sum();
+    let mut ended = 0;
     for fold in 0..folds {
+        let before = ended;
+        let tell = |done| (job.events)(Event::Fold { fold: fold + 1, folds, before, done, of });
         let heard = |event: Event| {
             // Of its own learning it tells how far it is.
             if let Event::Step { epoch, step, steps, .. } = event {
-                let done = (epoch - 1) * steps + step;
-                (job.events)(Event::Fold { fold: fold + 1, folds, done, of: job.s.epochs * steps });
+                tell((epoch - 1) * steps + step);
             }
         };
-        (job.events)(Event::Fold { fold: fold + 1, folds, done: 0, of: 1 });
+        tell(0);
         let part = job.without(fold, folds, &heard);
         match learn(&part)? {
             Outcome::Learned(without) => {
                 scored.extend(&part.held_back);
                 outcomes.extend(part.outcomes(&without, &part.pictures, &part.held_back)?);
+                tell(steps_of(&part));
+                ended += steps_of(&part);
             }
             // The detector itself is learned, and where there are checkpoints, one holds it.
             Outcome::Interrupted { .. } => {

@@ -6,7 +6,7 @@ use crate::error::plural;
 use crate::{Error, Result, invalid};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// So many of the pictures that cannot be read are named.
 const NAMED: usize = 10;
@@ -42,7 +42,7 @@ impl Pictures {
         let each = size * size * 3;
         let keep = sources.len() * each <= budget;
         let mut kept = vec![0; if keep { sources.len() * each } else { 0 }];
-        let done = AtomicUsize::new(0);
+        let done = Mutex::new(0);
         let load = |source: &Source, to: Option<&mut [u8]>| -> Result<Read> {
             let bytes = source.bytes()?;
             let picture = source.decode(&bytes)?;
@@ -56,7 +56,10 @@ impl Pictures {
         };
         // The outer error stops the work, what is wrong with a picture does not.
         let told = |read: Result<Read>| {
-            progress(done.fetch_add(1, Ordering::Relaxed) + 1)?;
+            // Held while it is told: numbers come in their order.
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += 1;
+            progress(*done)?;
             Ok(read)
         };
         let loaded: Result<Vec<Result<Read>>> = if keep {
@@ -177,6 +180,7 @@ mod tests {
     use super::*;
     use crate::data::image::Picture;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// What is wrong with pictures is found of all of them; an error of whoever listens ends the work.
     #[test]

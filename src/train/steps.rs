@@ -40,7 +40,7 @@ impl<'a> Run<'a> {
     fn prepare(how: &dyn Steps, job: &'a Job<'a>) -> Result<Self> {
         let s = job.s;
         let distort = how.uses_anomalies() && job.anomalous.is_empty();
-        let n = s.batch.min(job.normal.len());
+        let n = job.batch();
         let m = match (how.uses_anomalies(), distort) {
             (false, _) => 0,
             (_, true) => n,
@@ -87,7 +87,7 @@ impl<'a> Run<'a> {
 
     /// Goes on to the end of the epoch; false where it was stopped before.
     fn epoch(&mut self) -> Result<bool> {
-        let (job, started, steps) = (self.job, Instant::now(), self.feeder.steps());
+        let (job, started, steps) = (self.job, Instant::now(), self.job.steps());
         let order = self.feeder.order(self.at.epoch);
         while self.at.step < steps {
             if job.stopped() {

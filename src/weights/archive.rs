@@ -108,8 +108,12 @@ impl Archive {
     /// Nested dicts are flattened with dots; one wrapper such as `state_dict` and `module.` prefixes are dropped.
     /// Errors name the file and what is wrong with it; a pickle that would call anything is refused.
     pub fn open(path: impl AsRef<Path>) -> Result<Archive> {
-        let path = path.as_ref();
-        Self::of(path, Held::Mapped(map::open(path)?))
+        Self::open_as(path.as_ref(), "a weights file (.pth or .safetensors)")
+    }
+
+    /// The same of what is more than weights: errors of a path that leads to no file say what was `expected`.
+    pub fn open_as(path: &Path, expected: &str) -> Result<Archive> {
+        Self::of(path, Held::Mapped(map::open(path, expected)?))
     }
 
     /// The same of a file that is part of the program, under a name in place of a path.

@@ -53,6 +53,14 @@ fn what_is_not_there_was_expected_to_be_something() {
         ckaad(command).fails(2, &[gone, "No such file", "expected a model file, as `ckaad train` writes it"]);
     }
     let dir = folder();
+    // Opening a pipe would wait for whoever writes into it.
+    let pipe = dir.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (path, what) in [(&*pipe, "is a pipe"), (dir.path(), "is a folder")] {
+        ckaad(&["info", text(path)]).fails(2, &[text(path), what, "expected a model file, as `ckaad train` writes it"]);
+    }
+    let out = dir.path().join("m.safetensors");
+    train(full(), &out, &format!("--weights {}", text(&pipe))).fails(2, &[text(&pipe), "expected a weights file"]);
     let out = dir.path().join("split.csv");
     let good = full().join("train/good");
     for (flag, what) in [("--normal", "normal pictures"), ("--anomalous", "anomalous pictures"), ("--masks", "masks")] {

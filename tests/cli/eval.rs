@@ -182,6 +182,14 @@ fn a_folder_that_cannot_be_read() {
     copy(full().join("test/good/001.png"), good.join("001.png")).unwrap();
     let of_dataset = eval(&["--data", text(root)]);
     let of_folders = eval(&["--normal", text(&good), "--anomalous", text(&bad)]);
+    // What was named is what somebody wants.
+    let refused = [
+        (&stain, vec!["--normal", text(&good), "--anomalous", text(&stain)]),
+        (&masks, vec!["--anomalous", text(&bad), "--masks", text(&masks)]),
+    ];
+    for (folder, args) in refused {
+        eval(&args).fails(2, &[text(folder), "Permission denied", "expected a folder of "]);
+    }
     lock(0o755);
     for (run, anomalous, folders) in
         [(of_dataset, 1, &["ground_truth/hole", "test/stain"][..]), (of_folders, 2, &["test/stain"])]

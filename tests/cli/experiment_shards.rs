@@ -131,6 +131,12 @@ fn shards_make_what_one_run_makes() {
     let merged = experiment(&file, &other, &more).ok();
     assert!(merged.err.contains("from 3 files; 0 there more than once"), "{merged:?}");
     is_whole(&other, &merged);
+    // In a new folder, which nothing marks as ours but what lies in it.
+    let fresh = dir.path().join("fresh");
+    for name in ["shard-1-of-3", "shard-2-of-3", "shard-3-of-3"] {
+        copy(&out.join(name), &fresh.join(name));
+    }
+    is_whole(&fresh, &experiment(&file, &fresh, &["--merge"]).ok());
     let json = experiment(&file, &other, &["--merge", text(&out), "--format", "json"]).ok();
     assert_eq!(json.json(), results(&other));
 }

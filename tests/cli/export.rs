@@ -38,6 +38,8 @@ fn what_cannot_be_exported_is_told() {
     export(text(&own), &["--batch-size", "0"]).fails(2, &["--batch-size", "at least 1"]);
     export(text(&own), &["--batch-size", "99999999"]).fails(2, &[text(&own), "--batch-size 99999999"]);
     export(text(&own), &["--format", "tflite"]).fails(2, &["--format", "onnx"]);
+    ckaad(&["export", "--model", text(&own), "--out", "-"])
+        .fails(2, &["--out -: is not written to standard output", "./-"]);
     export(text(&own), &["--input", "png"]).fails(2, &["--input", "normalized"]);
     let over = ckaad(&["export", "--force", "--model", text(&own), "--out", text(&own)]);
     over.fails(2, &["--out", "no ONNX model"]);

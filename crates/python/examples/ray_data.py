@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Scores pictures on a Ray cluster: Parquet files with one row a picture, of path, score, anomalous and error.
 
+A file's name is of any bytes, a column of text is not: bytes that are none are shown as U+FFFD, and path_bytes has all of them,
+percent-encoded, as `ckaad score --format json` has it.
+
 Needs `pip install -r requirements.txt` and ckaad (../README.md) on every machine; pictures,
 model and OUT lie where all machines see them.
 
@@ -12,6 +15,7 @@ import glob
 import os
 import pathlib
 import sys
+import urllib.parse
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -21,7 +25,10 @@ import ckaad
 
 # Pictures in a task: what is scored again when a worker dies, and the rows of a file.
 SHARD = 200
-ROW = pa.schema([("path", pa.string()), ("score", pa.float64()), ("anomalous", pa.bool_()), ("error", pa.string())])
+TEXT = pa.string()
+ROW = pa.schema(
+    [("path", TEXT), ("path_bytes", TEXT), ("score", pa.float64()), ("anomalous", pa.bool_()), ("error", TEXT)]
+)
 
 
 class Scorer:
@@ -35,14 +42,17 @@ class Scorer:
     def __call__(self, table):
         paths = table["path"].to_pylist()
         # What is wrong with one picture is its row's error; what is wrong with the machine is raised, and ends the run.
-        found = self.detector.score(paths, errors="return")
+        found = self.detector.score(map(os.fsdecode, paths), errors="return")
         return pa.Table.from_pylist([row(*one) for one in zip(paths, found)], schema=ROW)
 
 
 def row(path, found):
+    named = {"path": path.decode("utf-8", "replace")}
+    if named["path"].encode() != path:
+        named["path_bytes"] = urllib.parse.quote(path)
     if isinstance(found, Exception):
-        return {"path": path, "error": str(found)}
-    return {"path": path, "score": found.score, "anomalous": found.anomalous}
+        return {**named, "error": str(found)}
+    return {**named, "score": found.score, "anomalous": found.anomalous}
 
 
 def main():
@@ -52,6 +62,8 @@ def main():
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder to write, which must not exist")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
+    if asked.workers < 1:
+        parser.error("--workers: expected 1 or more")
     model = os.path.abspath(asked.model)
     of_folder = os.path.isdir(asked.pictures)
     paths = ckaad.list_pictures(asked.pictures) if of_folder else sorted(glob.glob(asked.pictures, recursive=True))
@@ -68,7 +80,8 @@ def main():
 
     ray.init()
     # A task of a worker that died goes to another worker, and its rows to the file that has the task's number.
-    pictures = ray.data.from_items([{"path": os.path.abspath(p)} for p in paths], override_num_blocks=-(-len(paths) // SHARD))
+    items = [{"path": os.fsencode(os.path.abspath(path))} for path in paths]
+    pictures = ray.data.from_items(items, override_num_blocks=-(-len(paths) // SHARD))
     scored = pictures.map_batches(
         Scorer,
         fn_constructor_args=(model,),

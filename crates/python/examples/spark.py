@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 """Scores pictures on a Spark cluster: Parquet files with one row a picture, of path, score, anomalous and error.
 
+A file's name is of any bytes, a column of text is not: bytes that are none are shown as U+FFFD, and path_bytes has all of them,
+percent-encoded, as `ckaad score --format json` has it.
+
 Needs Java 17 or later, and `pip install -r requirements.txt` and ckaad (../README.md) on every machine; pictures,
 model and OUT lie where all machines see them.
 
@@ -13,6 +16,7 @@ import glob
 import os
 import pathlib
 import sys
+import urllib.parse
 
 import pandas as pd
 import pyarrow.dataset
@@ -22,7 +26,8 @@ import ckaad
 
 # Pictures in a task: what is scored again when a worker dies, and the rows of a file.
 SHARD = 200
-ROW = "path string, score double, anomalous boolean, error string"
+COLUMNS = ["path", "path_bytes", "score", "anomalous", "error"]
+ROW = "path string, path_bytes string, score double, anomalous boolean, error string"
 
 
 @functools.cache
@@ -35,16 +40,18 @@ def detector(model):
 
 def score(model, tables):
     for table in tables:
-        paths = list(table["path"])
+        paths = [bytes(path) for path in table["path"]]
         # What is wrong with one picture is its row's error; what is wrong with the machine is raised, and the task tried elsewhere.
-        found = detector(model).score(paths, errors="return")
-        yield pd.DataFrame([row(*one) for one in zip(paths, found)], columns=["path", "score", "anomalous", "error"])
+        found = detector(model).score(map(os.fsdecode, paths), errors="return")
+        yield pd.DataFrame([row(*one) for one in zip(paths, found)], columns=COLUMNS)
 
 
 def row(path, found):
+    text = path.decode("utf-8", "replace")
+    path_bytes = None if text.encode() == path else urllib.parse.quote(path)
     if isinstance(found, Exception):
-        return path, None, None, str(found)
-    return path, found.score, found.anomalous, None
+        return text, path_bytes, None, None, str(found)
+    return text, path_bytes, found.score, found.anomalous, None
 
 
 def main():
@@ -72,8 +79,9 @@ def main():
     session = SparkSession.builder.master(asked.master).appName("ckaad").getOrCreate()
     session.sparkContext.addPyFile(__file__)
     # Divided without a shuffle: a task that is tried again has the same pictures. Spark's committer takes the files of one try.
-    shards = session.sparkContext.parallelize([(os.path.abspath(p),) for p in paths], -(-len(paths) // SHARD))
-    pictures = session.createDataFrame(shards, "path string")
+    items = [(os.fsencode(os.path.abspath(path)),) for path in paths]
+    shards = session.sparkContext.parallelize(items, -(-len(paths) // SHARD))
+    pictures = session.createDataFrame(shards, "path binary")
     pictures.mapInPandas(lambda tables: score(model, tables), ROW).write.parquet(str(partial.absolute()))
     session.stop()
     rows = pyarrow.dataset.dataset(partial, format="parquet").count_rows()

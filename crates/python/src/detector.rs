@@ -5,12 +5,13 @@ use super::pictures;
 use super::process::expect_own_threads;
 use super::scored::{Found, Scored, Shown};
 use super::threshold::Threshold;
-use super::{evaluate, fit};
+use super::{evaluate, fit, numbers};
 use ckaad::Error;
 use ckaad::backend::{self, Request};
 use ckaad::data::image::Source;
 use ckaad::detector::file::{Config, ModelFile};
-use ckaad::engine::toolkit::cuda::Number;
+use ckaad::engine::device::Backend;
+use ckaad::engine::toolkit::Number;
 use ckaad::output::{FileKind, Outputs, expect_new};
 use ckaad::score::scorer::{Gives, Scorer};
 use pyo3::exceptions::PyTypeError;
@@ -52,15 +53,23 @@ impl Asked {
     }
 }
 
+/// Where a model is computed, and in which numbers: those that it was made for where none are asked for.
+fn backend_of(request: &Request, model: &ModelFile) -> ckaad::Result<Backend> {
+    Ok(Request { quantized: model.config.quantized.is_some(), ..request.clone() }.choose()?.backend)
+}
+
 impl Detector {
     pub fn open(py: Python, path: &Path, asked: Asked) -> PyResult<Self> {
         expect_own_threads()?;
         let request = asked.request()?;
         let opened = py.detach(|| {
             let file = ModelFile::open(path)?;
-            let backend = request.choose()?.backend;
+            let backend = backend_of(&request, &file)?;
             let gives = if asked.maps { Gives::ScoresAndMaps } else { Gives::Scores };
-            let scorer = Scorer::from_file(&file, asked.batch_size, &backend, gives)?;
+            let scorer = Scorer::from_file(&file, asked.batch_size, &backend, gives).map_err(|e| match e {
+                e @ Error::Usage(_) => e.within(format!("batch_size={}", asked.batch_size)),
+                e => e,
+            })?;
             Ok((file, scorer))
         });
         let (file, scorer) = opened.map_err(exception)?;
@@ -76,7 +85,7 @@ impl Detector {
 
     /// Another engine with the same model.
     pub fn another_scorer(&self, request: &Request) -> ckaad::Result<Scorer> {
-        Scorer::from_file(&self.file, self.asked.batch_size, &request.choose()?.backend, Gives::ScoresAndMaps)
+        Scorer::from_file(&self.file, self.asked.batch_size, &backend_of(request, &self.file)?, Gives::ScoresAndMaps)
     }
 
     /// Where it computes.
@@ -88,11 +97,8 @@ impl Detector {
 /// A picture as the network sees it, and what is told of it.
 fn decoded(source: &Source, size: usize) -> ckaad::Result<(Vec<u8>, Shown)> {
     let picture = source.read()?;
-    let shown = Shown {
-        name: source.path().display().to_string(),
-        size: (picture.width, picture.height),
-        warnings: picture.warnings.clone(),
-    };
+    let shown =
+        Shown { name: source.path().into(), size: (picture.width, picture.height), warnings: picture.warnings.clone() };
     Ok((picture.resized(size), shown))
 }
 
@@ -126,7 +132,8 @@ impl Detector {
     /// DataError
     ///     It is no model file, or a damaged one.
     /// UsageError
-    ///     The device or precision is not known, or they do not fit each other.
+    ///     The device or precision is not known, or they do not fit each other; a batch size below 1, or of more pictures
+    ///     than one pass can have.
     /// DeviceError
     ///     The device is not there, or has too little memory.
     #[staticmethod]
@@ -136,10 +143,9 @@ impl Detector {
         path: PathBuf,
         device: &str,
         precision: Option<String>,
-        batch_size: i64,
+        #[pyo3(from_py_with = numbers::batch_size)] batch_size: usize,
         maps: bool,
     ) -> PyResult<Self> {
-        let batch_size = at_least_one("batch_size", batch_size)?;
         Self::open(py, &path, Asked { device: device.into(), precision, batch_size, maps })
     }
 
@@ -239,7 +245,8 @@ impl Detector {
     /// DataError
     ///     A dataset that does not hold what it should; an array of a wrong shape or range.
     /// UsageError
-    ///     Both or neither of a dataset and pictures were given, or none of either kind.
+    ///     Both or neither of a dataset and pictures were given, or none of either kind; a layout or category that is not
+    ///     known; what says nothing of the pictures that were given, as ``layout`` without ``data``.
     /// KeyboardInterrupt
     ///     Ctrl-C, which is heard between pictures.
     ///
@@ -388,7 +395,7 @@ impl Detector {
             Ok(threshold) => threshold.get(),
             Err(_) => {
                 let expected = |_| PyTypeError::new_err("threshold: expected a ckaad.Threshold or a number");
-                by_hand = Threshold::by_hand(threshold.extract().map_err(expected)?, config.pixel_threshold)?;
+                by_hand = Threshold::by_hand(numbers::number(threshold).map_err(expected)?, config.pixel_threshold)?;
                 &by_hand
             }
         };
@@ -507,12 +514,6 @@ pub fn restore_detector(
     Detector::open(py, &path, Asked { device, precision, batch_size, maps })
 }
 
-/// A count that was asked for.
-pub fn at_least_one(name: &str, count: i64) -> PyResult<usize> {
-    let expected = || UsageError::new_err(format!("{name}={count}: expected 1 or more"));
-    usize::try_from(count).ok().filter(|count| *count > 0).ok_or_else(expected)
-}
-
 impl Detector {
     /// Of as many pictures as one pass takes, in their order.
     fn score_batch(&self, py: Python, batch: Vec<PyResult<Source>>) -> PyResult<Vec<PyResult<Scored>>> {
@@ -531,7 +532,9 @@ impl Detector {
                 let (_, shown) = read?;
                 match scored.next() {
                     Some(scored) => Ok(Found::new(&self.config, shown, scored)),
-                    None => Err(exception(Error::Device(format!("{}: the engine returned no score", shown.name)))),
+                    None => {
+                        Err(exception(Error::Device(format!("{}: the engine returned no score", shown.name.display()))))
+                    }
                 }
             };
             Ok(read.into_iter().map(found).collect::<Vec<PyResult<Found>>>())

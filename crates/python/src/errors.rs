@@ -13,17 +13,16 @@ mod of_package {
 pub use of_package::{DataError, DeviceError, UsageError};
 
 pub fn exception(error: Error) -> PyErr {
-    let text = error.to_string();
+    let (text, number) = (error.to_string(), error.os_error());
     match error {
         Error::Invalid(_) => DataError::new_err(text),
         Error::Usage(_) => UsageError::new_err(text),
         Error::Device(_) => DeviceError::new_err(text),
         Error::Cancelled => PyKeyboardInterrupt::new_err(text),
-        Error::Io { path, source } => match (source.raw_os_error(), source.kind()) {
-            // Python chooses the class by the number.
+        Error::Io { path, source } => match (number, source.kind()) {
+            // Python chooses the class by the number, and shows it.
             (Some(number), _) => {
-                let text = source.to_string();
-                let reason = text.split(" (os error").next().unwrap_or(&text).to_string();
+                let reason = source.to_string().replacen(&format!(" (os error {number})"), "", 1);
                 PyOSError::new_err((number, reason, path.into_os_string()))
             }
             (None, ErrorKind::NotFound) => PyFileNotFoundError::new_err(text),

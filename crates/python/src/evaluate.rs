@@ -67,9 +67,28 @@ pub fn object<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
     py.import("json")?.call_method1("loads", (text,))
 }
 
+/// Refuses what says nothing of the pictures that were given.
+fn expect_to_matter(given: &Pictures) -> PyResult<()> {
+    let of_datasets = [
+        ("category", given.category.is_some()),
+        ("layout", given.layout.is_some()),
+        ("normal_class", given.normal_class.is_some()),
+    ];
+    let refused = |name: &str, what: &str| Err(UsageError::new_err(format!("evaluate: {name}: {what}: leave it out")));
+    match (&given.data, of_datasets.iter().find(|(_, given)| *given)) {
+        (None, Some((name, _))) => refused(name, "says how to read a dataset (data=DIR), and none is given"),
+        (Some(_), _) if given.masks.is_some() => refused("masks", "a dataset (data=DIR) has its own"),
+        (None, None) if given.masks.is_some() && given.anomalous.is_none() => {
+            refused("masks", "those of anomalous pictures, and none are given")
+        }
+        _ => Ok(()),
+    }
+}
+
 fn set(py: Python, given: &Pictures) -> PyResult<TestSet> {
     match (&given.data, &given.normal, &given.anomalous) {
-        (Some(root), None, None) if given.masks.is_none() => {
+        (Some(root), None, None) => {
+            expect_to_matter(given)?;
             let options = Options { normal: given.normal_class.iter().cloned().collect() };
             let names: Vec<String> = given.category.iter().cloned().collect();
             let layout = given.layout;
@@ -84,15 +103,20 @@ fn set(py: Python, given: &Pictures) -> PyResult<TestSet> {
             read.map_err(exception)
         }
         (None, normal, anomalous) if normal.is_some() || anomalous.is_some() => {
-            let folder = |given: &Option<Bound<PyAny>>| given.as_ref().and_then(pictures::folder);
-            let [normals, anomalies] = [folder(normal), folder(anomalous)];
+            expect_to_matter(given)?;
+            let folder = |given: &Option<Bound<PyAny>>| {
+                PyResult::Ok(given.as_ref().map(pictures::folder).transpose()?.flatten())
+            };
+            let [normals, anomalies]: [Option<PathBuf>; 2] = [folder(normal)?, folder(anomalous)?];
             if normals.is_some() == normal.is_some() && anomalies.is_some() == anomalous.is_some() {
                 let masks = given.masks.as_deref();
                 let read = || TestSet::of_folders(normals.as_deref(), anomalies.as_deref(), masks);
                 return py.detach(read).map_err(exception);
             }
             if given.masks.is_some() {
-                return Err(UsageError::new_err("masks: of folders of pictures only"));
+                return Err(UsageError::new_err(
+                    "evaluate: masks: expected with folders of pictures only, by whose names they are found: leave it out",
+                ));
             }
             let mut set = TestSet::default();
             for (given, anomalous) in [(normal, false), (anomalous, true)] {

@@ -3,6 +3,7 @@
 use super::detector::{Asked, Detector};
 use super::errors::{UsageError, exception};
 use super::evaluate::{samples, warn};
+use super::numbers::shown;
 use super::threshold::FALSE_ALARMS;
 use ckaad::Error;
 use ckaad::data::layout::TrainSet;
@@ -16,7 +17,7 @@ use ckaad::train::settings::{Calibrate, Settings};
 use ckaad::train::setup::{Setup, expect_known};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict, PyList, PySequence, PyString};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,11 +83,28 @@ fn settings(given: Option<&Bound<PyDict>>) -> PyResult<(Setup, Beside)> {
     Ok((setup, beside))
 }
 
+/// More than any setting has of numbers.
+const MANY: usize = 100;
+
+/// What `json` knows: numbers and arrays of numpy as Python's, any other sequence as a list.
+fn plain<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let number = |value: &Bound<'py, PyAny>| value.call_method0("tolist").unwrap_or_else(|_| value.clone());
+    let value = number(value);
+    let is_text = value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>();
+    match value.cast::<PySequence>() {
+        Ok(several) if !is_text && several.len()? <= MANY => {
+            let all: Vec<_> = several.try_iter()?.map(|one| Ok(number(&one?))).collect::<PyResult<_>>()?;
+            Ok(PyList::new(value.py(), all)?.into_any())
+        }
+        _ => Ok(value),
+    }
+}
+
 /// By way of JSON, as files have settings; the error says what was expected.
 fn one_setting(name: &str, value: &Bound<PyAny>) -> Result<Setup, String> {
-    // Numbers and arrays of numpy.
-    let plain = value.call_method0("tolist").unwrap_or_else(|_| value.clone());
-    let dumped = value.py().import("json").and_then(|json| json.call_method1("dumps", (plain,))?.extract::<String>());
+    let dumped = plain(value)
+        .and_then(|plain| value.py().import("json")?.call_method1("dumps", (plain,)))
+        .and_then(|dumped| dumped.extract::<String>());
     // Of what is not finite, json makes no JSON.
     let parsed = dumped.ok().and_then(|text| serde_json::from_str(&text).ok());
     let parsed: serde_json::Value = parsed.ok_or("expected a finite number, a text or a sequence of them")?;
@@ -124,11 +142,6 @@ fn changing_nothing(setup: &Setup, detector: &dyn detector::Detector, anomalous:
     texts
 }
 
-/// The value as Python shows it, unless that fails.
-fn shown(value: &Bound<PyAny>) -> String {
-    value.repr().map_or_else(|_| "?".into(), |text| text.to_string())
-}
-
 /// What is told, by itself: events lend.
 enum Told {
     Warning(String),
@@ -142,7 +155,7 @@ fn told(event: Event, epochs: usize) -> Option<Told> {
         Event::Decoded(done, of) => progress("pictures", done, of),
         Event::Features(done, of) => progress("features", done, of),
         Event::Fitting(stage, done, of) => progress(stage, done, of),
-        Event::Fold { fold, folds, done, of } => progress("validation", (fold - 1) * of + done, folds * of),
+        Event::Fold { before, done, of, .. } => progress("validation", before + done, of),
         Event::Step { epoch, step, steps, losses } => Some(Told::Progress {
             stage: "training",
             done: (epoch - 1) * steps + step,

@@ -5,6 +5,7 @@ mod detector;
 mod errors;
 mod evaluate;
 mod fit;
+mod numbers;
 mod pictures;
 mod process;
 mod scored;

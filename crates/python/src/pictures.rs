@@ -1,6 +1,7 @@
 //! Pictures as Python has them.
 
 use super::errors::{DataError, exception};
+use ckaad::Error;
 use ckaad::data::image::{Picture, Samples, Source};
 use ckaad::data::layout::TrainSet;
 use numpy::{PyReadonlyArrayDyn, PyUntypedArray, PyUntypedArrayMethods};
@@ -78,14 +79,16 @@ fn values<T: numpy::Element + Copy>(array: &PyReadonlyArrayDyn<T>) -> Vec<T> {
     }
 }
 
-/// The folder that is named, if one is.
-pub fn folder(given: &Bound<PyAny>) -> Option<PathBuf> {
-    given.extract().ok().filter(|path: &PathBuf| path.is_dir())
+/// The folder that is named, if one is. A path that leads nowhere is an error: nobody can tell a mistyped folder from a picture.
+pub fn folder(given: &Bound<PyAny>) -> PyResult<Option<PathBuf>> {
+    let Ok(path) = given.extract::<PathBuf>() else { return Ok(None) };
+    let found = std::fs::metadata(&path).map_err(|e| Error::unread(&path, e, "a folder of pictures, or a picture"));
+    Ok(found.map_err(exception)?.is_dir().then_some(path))
 }
 
 /// The pictures in a folder, or of a list; the first that is none is an error.
 pub fn all(given: &Bound<PyAny>) -> PyResult<Vec<Source>> {
-    match folder(given) {
+    match folder(given)? {
         Some(folder) => Ok(list_pictures(given.py(), folder)?.into_iter().map(Source::Path).collect()),
         None => self::given(given)?.map(|one| one?).collect(),
     }
@@ -105,7 +108,7 @@ pub fn all(given: &Bound<PyAny>) -> PyResult<Vec<Source>> {
 /// Raises
 /// ------
 /// OSError
-///     It is not there, or may not be read.
+///     It is not there, is no folder, or may not be read.
 /// CkaadError
 ///     It holds no pictures.
 #[pyfunction]

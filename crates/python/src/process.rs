@@ -1,6 +1,7 @@
 //! The threads that compute, which belong to one process.
 
 use super::errors::{DeviceError, UsageError};
+use super::numbers;
 use pyo3::prelude::*;
 use std::sync::OnceLock;
 
@@ -33,10 +34,8 @@ pub fn expect_own_threads() -> PyResult<()> {
 /// UsageError
 ///     Out of range, or too late: another number of threads has started already.
 #[pyfunction]
-pub fn set_threads(count: i64) -> PyResult<()> {
-    let Some(threads) = usize::try_from(count).ok().filter(|n| (1..=1024).contains(n)) else {
-        return Err(UsageError::new_err(format!("{count} threads: expected 1 to 1024")));
-    };
+pub fn set_threads(count: &Bound<PyAny>) -> PyResult<()> {
+    let threads = numbers::count("count", count, 1024, "1 to 1024 threads")?;
     expect_own_threads()?;
     // Fails once they have started.
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();

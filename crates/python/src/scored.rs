@@ -7,12 +7,13 @@ use ckaad::score::scorer;
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
+use std::ffi::OsString;
 
 /// What a detector makes of one picture. It can be pickled.
 #[pyclass(frozen, get_all, module = "ckaad")]
 pub struct Scored {
-    /// str: the file, or "image N" of the N-th picture that has no name, from 0.
-    name: String,
+    /// str: the file, as os.fsdecode has its name, or "image N" of the N-th picture that has no name, from 0.
+    name: OsString,
     /// float: the anomaly score; from about 0 on, of no fixed scale; the higher, the more anomalous.
     pub score: f64,
     /// float or None: the score brought to 0 to 1, with 0.5 at the threshold, which compares between detectors; None
@@ -53,7 +54,7 @@ pub struct Region {
 
 /// A picture that was scored.
 pub struct Shown {
-    pub name: String,
+    pub name: OsString,
     /// Width and height.
     pub size: (usize, usize),
     pub warnings: Vec<String>,
@@ -112,7 +113,7 @@ impl Scored {
             Some(false) => ", normal",
             None => "",
         };
-        format!("<ckaad.Scored {}: {:.5}{verdict}>", self.name, self.score)
+        format!("<ckaad.Scored {}: {:.5}{verdict}>", self.name.display(), self.score)
     }
 
     /// Every property, in their order.
@@ -126,7 +127,7 @@ impl Scored {
     }
 }
 
-type Verdict = (String, f64, Option<f64>, Option<bool>);
+type Verdict = (OsString, f64, Option<f64>, Option<bool>);
 type Place = (Option<Py<PyArray2<f32>>>, Option<f64>, Option<Vec<Py<Region>>>);
 
 /// As it was pickled.

@@ -1,6 +1,7 @@
 //! Thresholds, from scores or by hand.
 
 use super::errors::{DataError, UsageError, exception};
+use super::numbers::{number, number_or_none};
 use super::scored::Scored;
 use ckaad::detector::file::Config;
 use ckaad::detector::provenance::{Calibration, Origin};
@@ -37,7 +38,10 @@ pub struct Threshold {
 impl Threshold {
     #[new]
     #[pyo3(signature = (value, pixel = None))]
-    pub fn by_hand(value: f64, pixel: Option<f64>) -> PyResult<Self> {
+    pub fn by_hand(
+        #[pyo3(from_py_with = number)] value: f64,
+        #[pyo3(from_py_with = number_or_none)] pixel: Option<f64>,
+    ) -> PyResult<Self> {
         if !value.is_finite() || pixel.is_some_and(|p| !p.is_finite()) {
             return Err(UsageError::new_err(format!(
                 "a threshold of {value}{}: expected finite numbers",
@@ -68,7 +72,7 @@ impl Threshold {
     ///     No picture; a share out of range.
     #[staticmethod]
     #[pyo3(signature = (normal, share = FALSE_ALARMS), text_signature = "(normal, share=0.02)")]
-    fn max_false_alarms(normal: Vec<PyRef<Scored>>, share: f64) -> PyResult<Self> {
+    fn max_false_alarms(normal: Vec<PyRef<Scored>>, #[pyo3(from_py_with = number)] share: f64) -> PyResult<Self> {
         expect_share(share)?;
         if normal.is_empty() {
             return Err(UsageError::new_err("no picture was given: a threshold needs normal ones"));
@@ -112,6 +116,16 @@ impl Threshold {
 
     fn __float__(&self) -> f64 {
         self.value
+    }
+
+    /// Of equal numbers that rest on the same.
+    fn __eq__(&self, other: &Self) -> bool {
+        (self.value, self.pixel) == (other.value, other.pixel) && self.calibration == other.calibration
+    }
+
+    fn __hash__(&self) -> u64 {
+        // Of both zeros the same, as they are equal.
+        (self.value + 0.0).to_bits()
     }
 
     fn __repr__(&self) -> String {

@@ -1,6 +1,7 @@
 """Evaluations have the numbers of `ckaad eval`, and of scikit-learn."""
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -68,9 +69,24 @@ def test_wrong_use(detector, model, data):
         detector.evaluate()
     with pytest.raises(ckaad.UsageError, match="which pictures"):
         detector.evaluate(data, normal=data)
+    good, hole, masks = data / "test/good", data / "test/hole", data / "ground_truth/hole"
+    for wrong, text in [
+        (dict(normal=good, layout="mvtec"), "layout: says how to read a dataset"),
+        (dict(normal=good, layout="nonsense"), "layout: says how to read a dataset"),
+        (dict(anomalous=hole, category="screw"), "category: says how"),
+        (dict(normal=[b""], normal_class="good"), "normal_class: says how"),
+        (dict(normal=good, masks=masks), "masks: those of anomalous pictures"),
+        (dict(normal=good, anomalous=list(hole.iterdir()), masks=masks), "masks: expected with folders"),
+        (dict(data=data, masks=masks), "masks: a dataset .* has its own"),
+        (dict(data=data, layout="nonsense"), "unknown layout 'nonsense': expected one of"),
+        (dict(data=data, category="screw"), "category screw is not in"),
+        (dict(normal=good, pro="fair"), "fair"),
+    ]:
+        with pytest.raises(ckaad.UsageError, match=text):
+            detector.evaluate(**wrong)
     # An evaluation has maps of its own.
     assert ckaad.Detector.load(model, "cpu", maps=False, batch_size=8).evaluate(data)["pixel_auroc"] is not None
-    with pytest.raises(ckaad.CkaadError, match="nowhere"):
+    with pytest.raises(FileNotFoundError, match="expected a dataset .*nowhere"):
         detector.evaluate("nowhere")
 
 
@@ -90,9 +106,20 @@ def test_thresholds(detector, data):
     assert moved.threshold.value == best.value and moved.evaluate(data)["operating_point"]["threshold"] == best.value
     assert float(detector.with_threshold(0.5).threshold) == 0.5
     assert detector.with_threshold(0.0).score(np.zeros((64, 64), np.uint8)).anomalous
-    for wrong in (float("nan"), float("inf")):
-        with pytest.raises(ckaad.UsageError):
-            ckaad.Threshold(wrong)
+    for wrong in (float("nan"), float("inf"), 10**400):
+        for door in (
+            lambda: ckaad.Threshold(wrong),
+            lambda: ckaad.Threshold(0.5, pixel=wrong),
+            lambda: detector.with_threshold(wrong),
+            lambda: ckaad.Threshold.max_false_alarms(normal, wrong),
+        ):
+            with pytest.raises(ckaad.UsageError):
+                door()
+    assert ckaad.Threshold(1.0) == ckaad.Threshold(1) != ckaad.Threshold(1.0, pixel=1.0)
+    # Of one value, but not from the same pictures.
+    assert best == ckaad.Threshold.best_f1(normal, anomalous) != ckaad.Threshold(best.value, best.pixel)
+    assert len({ckaad.Threshold(0.0), ckaad.Threshold(-0.0), best, pickle.loads(pickle.dumps(best))}) == 2
+    assert best != best.value
     with pytest.raises(ckaad.UsageError):
         ckaad.Threshold.max_false_alarms([])
     with pytest.raises(ckaad.CkaadError):

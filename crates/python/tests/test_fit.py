@@ -1,5 +1,6 @@
 """Training has the bits of the command line's, and tells how far it is."""
 
+import collections
 import warnings
 
 import numpy as np
@@ -61,6 +62,13 @@ def test_patchcore(data, settings, pictures):
         (dict(image_size=65), ckaad.UsageError, "65"),
         (dict(layers="two"), ckaad.UsageError, "layers='two': .*expected a sequence"),
         (dict(layers={1, 2}), ckaad.UsageError, "layers={1, 2}: expected"),
+        (dict(layers="12"), ckaad.UsageError, "layers='12': .*expected a sequence"),
+        (dict(layers=b"12"), ckaad.UsageError, "layers=b'12': expected"),
+        (dict(layers=range(10**12)), ckaad.UsageError, r"layers=range\(0, 1000000000000\): expected"),
+        (dict(layers=[[1], [2]]), ckaad.UsageError, "layers="),
+        (dict(layers=[1.5, 2]), ckaad.UsageError, "layers="),
+        (dict(layers=(n for n in (1, 2))), ckaad.UsageError, "layers=.*: expected"),
+        (dict(image_size=2**70), ckaad.UsageError, "image_size=1180591620717411303424"),
         (dict(epochs=-1), ckaad.UsageError, "epochs=-1: .*whole number of 0 or more"),
         (dict(epochs=2.5), ckaad.UsageError, "epochs=2.5"),
         (dict(batch_size=0), ckaad.UsageError, "batch_size=0: expected 1 or more"),
@@ -86,6 +94,26 @@ def test_wrong_settings(data, settings, wrong, error, text):
         ckaad.Detector.fit(data / "train/good", **{"device": "cpu", **settings, **wrong})
 
 
+@pytest.mark.parametrize("detector", ["ckaad", "patchcore"])
+def test_progress_counts_up_to_its_end(data, settings, detector):
+    heard = {}
+    told = lambda stage, done, of, losses: heard.setdefault(stage, []).append((done, of))
+    of_bank = {k: v for k, v in settings.items() if k not in ("epochs", "strategy")}
+    settings = dict(of_bank, coreset=0.1) if detector == "patchcore" else settings
+    # 12 pictures in 5 parts, of 3, 3, 2, 2 and 2: without them there are 1, 1, 2, 2 and 2 steps of 5 pictures.
+    settings = {**settings, "batch_size": 5}
+    ckaad.Detector.fit(data / "train/good", detector=detector, folds=5, progress=told, device="cpu", **settings)
+    for stage, counts in heard.items():
+        assert {of for _, of in counts} == {counts[0][1]}, stage
+        assert counts == sorted(counts) and counts[-1] == (counts[0][1],) * 2, stage
+    own = {"patchcore": {"projecting patches", "choosing the coreset"}, "ckaad": {"training"}}[detector]
+    assert heard.keys() == {"pictures", "features", "validation", *own}
+    assert [done for done, _ in heard["pictures"]] == list(range(1, 13))
+    # Each part's learning in 3 epochs, and its scores; that it begins is told, too.
+    steps = {"patchcore": 0, "ckaad": 3 * 8}[detector]
+    assert heard["validation"][-1] == (steps + 5,) * 2 and len(heard["validation"]) == steps + 10
+
+
 def test_numbers_of_numpy(data, settings, pictures):
     of_numpy = {
         **settings,
@@ -95,7 +123,10 @@ def test_numbers_of_numpy(data, settings, pictures):
         "batch_size": np.int32(4),
     }
     fit = lambda settings: ckaad.Detector.fit(data / "train/good", device="cpu", **settings).score(pictures[0]).score
-    assert fit(of_numpy) == fit(settings)
+    expected = fit(settings)
+    assert fit(of_numpy) == expected
+    for layers in (range(1, 3), [1, 2], [np.int64(1), 2], tuple(np.arange(1, 3)), collections.deque((1, 2))):
+        assert fit({**settings, "epochs": 3, "layers": layers}) == expected
 
 
 def test_what_is_given_in_vain(data, settings, pictures):

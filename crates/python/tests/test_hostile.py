@@ -1,5 +1,6 @@
 """What is wrong is one clear error at every door, and the next good request is answered."""
 
+import errno
 import io
 import os
 import struct
@@ -75,6 +76,7 @@ OBJECTS = [
     (np.full((64, 64), np.inf, np.float32), ckaad.DataError, "inf"),
     (np.full((64, 64, 3), 2.0), ckaad.DataError, "0 to 1"),
     (np.full((64, 64), -1.0, np.float16), ckaad.DataError, "0 to 1"),
+    (np.array([[0, 1.0000001]], np.float32), ckaad.DataError, "floats from 0.0 to 1.00000011"),
     (np.zeros((1, 1 << 28), np.uint8), ckaad.DataError, "more than the"),
     # More than there is memory for, and more than can be looked at, of one number.
     (np.broadcast_to(np.uint8(0), (1 << 18, 1 << 18, 3)), ckaad.DataError, "more than the"),
@@ -155,10 +157,67 @@ def test_files(detector, pictures, tmp_path):
     assert detector.score(pictures[0]).score > 0
 
 
-def test_a_pipe(detector, tmp_path):
+def test_a_pipe(detector, data, settings, tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ckaad.DataError, match="is a pipe"):
         detector.score(tmp_path / "pipe.png")
+    for door in (
+        lambda: ckaad.Detector.load(tmp_path / "pipe.png"),
+        lambda: ckaad.Detector.fit(data / "train/good", device="cpu", **{**settings, "weights": tmp_path / "pipe.png"}),
+    ):
+        with pytest.raises(ckaad.DataError, match="pipe.png: is a pipe, a socket or a device, expected a "):
+            door()
+
+
+def test_an_open_file(detector, pictures, data, settings):
+    with open(pictures[0], "rb") as file:
+        for opened in (file, io.BytesIO(b"x\ny"), io.StringIO("x")):
+            for door in (
+                lambda: detector.score(opened),
+                lambda: detector.score([opened]),
+                lambda: detector.evaluate(normal=opened),
+                lambda: detector.evaluate(normal=[opened]),
+                lambda: ckaad.Detector.fit(opened, device="cpu", **settings),
+            ):
+                with pytest.raises(TypeError, match=r"an open file .*: give its path, or its bytes, which .read\(\) "):
+                    door()
+            assert isinstance(detector.score([opened], errors="return")[0], TypeError)
+        assert file.tell() == 0
+        assert detector.score(file.read()).score == detector.score(pictures[0]).score
+
+
+def refused(error, number, path, door):
+    """What the operating system says is Python's own exception, with its number and file, as of `open`."""
+    with pytest.raises(error) as e:
+        door()
+    assert type(e.value) is error and (e.value.errno, e.value.filename) == (number, os.fspath(path))
+    assert os.strerror(number) in str(e.value) and "os error" not in str(e.value)
+
+
+def test_what_the_system_refuses(detector, model, data, pictures, settings, tmp_path):
+    gone, good, file = tmp_path / "typo", data / "test/good", pictures[0]
+    train = dict(device="cpu", **settings)
+    for door in (
+        lambda: ckaad.Detector.load(gone),
+        lambda: ckaad.list_pictures(gone),
+        lambda: ckaad.Detector.fit(gone, **train),
+        lambda: ckaad.Detector.fit(str(gone), **train),
+        lambda: ckaad.Detector.fit(good, gone, **{**train, "strategy": "ckapatch"}),
+        lambda: detector.score(gone),
+        lambda: detector.evaluate(gone),
+        lambda: detector.evaluate(normal=gone),
+        lambda: detector.evaluate(normal=good, anomalous=gone),
+        lambda: detector.evaluate(normal=str(gone), anomalous=[file]),
+        lambda: detector.evaluate(normal=good, anomalous=good, masks=gone),
+    ):
+        refused(FileNotFoundError, errno.ENOENT, gone, door)
+    for door in (
+        lambda: ckaad.list_pictures(file),
+        lambda: detector.evaluate(normal=good, anomalous=data / "test/hole", masks=file),
+    ):
+        refused(NotADirectoryError, errno.ENOTDIR, file, door)
+    # One picture is a path, too.
+    assert detector.evaluate(normal=file)["pictures"]["normal"] == 1
 
 
 def test_an_iterator_that_fails(detector, pictures):
@@ -181,16 +240,19 @@ def test_models(model, pictures, tmp_path):
     ]:
         with pytest.raises(error, match=path.name):
             ckaad.Detector.load(path)
-    for wrong in (0, -1):
-        with pytest.raises(ckaad.UsageError, match=f"batch_size={wrong}"):
-            ckaad.Detector.load(model, batch_size=wrong)
-    with pytest.raises(ckaad.CkaadError, match="1099511627776"):
-        ckaad.Detector.load(model, "cpu", batch_size=1 << 40)
+    with pytest.raises(ckaad.DataError, match="is a folder, expected a model file"):
+        ckaad.Detector.load(tmp_path)
+    for wrong in (0, -1, 10**6, 1 << 40, 2**70, -(2**70)):
+        with pytest.raises(ckaad.UsageError, match=f"batch_size={wrong}: "):
+            ckaad.Detector.load(model, "cpu", batch_size=wrong)
+    for wrong in (2.5, "2", None):
+        with pytest.raises(TypeError, match="batch_size"):
+            ckaad.Detector.load(model, "cpu", batch_size=wrong)
     for device in ("cuda:99", "tpu"):
         with pytest.raises(ckaad.CkaadError, match=device):
             ckaad.Detector.load(model, device)
-    for count in (0, -1, 1 << 40):
-        with pytest.raises(ckaad.UsageError, match="1 to 1024"):
+    for count in (0, -1, 1 << 40, 2**80):
+        with pytest.raises(ckaad.UsageError, match=f"count={count}: expected 1 to 1024"):
             ckaad.set_threads(count)
     with pytest.raises(TypeError, match="threshold"):
         ckaad.Detector.load(model, "cpu").with_threshold("high")

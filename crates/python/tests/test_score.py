@@ -1,7 +1,12 @@
 """Scores, maps and regions have the bits of the command line's, whatever form a picture comes in."""
 
 import io
+import os
+import pathlib
+import pickle
+import shutil
 import tracemalloc
+import urllib.parse
 
 import numpy as np
 import pytest
@@ -147,6 +152,23 @@ def test_pictures_are_taken_as_they_are_needed(model, pictures):
     with pytest.raises(ckaad.DataError, match="image 2"):
         detector.score(one_by_one())
     assert taken == [0, 1, 2, 3]
+
+
+def test_a_name_that_is_not_utf_8(detector, model, pictures, tmp_path):
+    odd = os.fsencode(tmp_path) + b"/odd \xff%.png"
+    shutil.copyfile(pictures[0], odd)
+    # However Python writes the path, the name leads to the file.
+    for path in (os.fsdecode(odd), pathlib.Path(os.fsdecode(odd)), *ckaad.list_pictures(tmp_path)):
+        found = detector.score(path)
+        assert found.score == detector.score(pictures[0]).score and os.fsencode(found.name) == odd
+        assert pickle.loads(pickle.dumps(found)).name == found.name
+        assert "odd \ufffd%.png" in repr(found)
+    line = scored("--model", model, tmp_path)[0]
+    assert urllib.parse.unquote_to_bytes(line["path_bytes"]) == odd
+    os.remove(odd)
+    with pytest.raises(FileNotFoundError) as e:
+        detector.score(os.fsdecode(odd))
+    assert os.fsencode(e.value.filename) == odd
 
 
 def test_warnings_are_told(detector):

@@ -1,5 +1,6 @@
 """`OutlierDetector` has scikit-learn's habits: its own checks of an estimator, and what estimators are put into."""
 
+import io
 import pickle
 
 import numpy as np
@@ -121,6 +122,17 @@ def test_wrong_use(train, pictures):
         estimator.fit(np.zeros((4, 20)))
     with pytest.raises(ValueError, match=r"shape \(80, 96, 3\)"):
         estimator.fit(train[0])
+    # One picture is no list of them, and a path no list of its letters.
+    fitted = clone(estimator).fit(train)
+    path, picture = pictures[0], Image.open(pictures[0])
+    one = [str(path), path, path.read_bytes(), memoryview(b"x"), picture, io.BytesIO(), None, 3, np.float32(0.5)]
+    tables = [np.zeros((4, 20)), train[0], np.array([[str(path)]]), np.array(str(path)), np.zeros(3)]
+    for X in one + tables:
+        for door in (clone(estimator).fit, fitted.predict, fitted.score_samples, fitted.decision_function):
+            with pytest.raises(ckaad.UsageError, match="X is of .*: expected a list of pictures"):
+                door(X)
+    several = [iter(pictures), tuple(pictures), np.array([str(p) for p in pictures])]
+    assert len({tuple(fitted.predict(X)) for X in several}) == 1
     with pytest.raises(ckaad.UsageError, match="2 normal pictures are too few"):
         estimator.fit(train[:2])
     with pytest.raises(ckaad.UsageError, match="max_false_alarms=2.0"):

@@ -32,6 +32,7 @@ USES = """
     from PIL import Image
 
     import ckaad
+    from ckaad.sklearn import OutlierDetector
 
     detector: ckaad.Detector = ckaad.Detector.load(Path("m"), precision="f32", batch_size=4)
     told = lambda stage, done, of, losses: None
@@ -46,12 +47,16 @@ USES = """
     threshold: ckaad.Threshold = ckaad.Threshold(0.5, pixel=0.1)
     moved: ckaad.Detector = trained.with_threshold(0.5).with_threshold(ckaad.Threshold.best_f1(many, [one]))
     auroc = detector.evaluate(normal=ckaad.list_pictures("good"), pro="paper")["image_auroc"]
+    fitted: OutlierDetector = OutlierDetector("patchcore", layers=range(2, 4)).fit(["a.png", Path("b.png")])
+    verdicts: npt.NDArray[np.int64] = fitted.predict(np.zeros((2, 8, 8, 3), np.uint8))
     x = one.scroe  # wrong
     x = many.score  # wrong
     one.score = 1.0  # wrong
     detector.score("a.png", errors="ignore")  # wrong
     ckaad.Detector.load("m", bach_size=4)  # wrong
     ckaad.Detector.fit("good", epochs="many")  # wrong
+    OutlierDetector(epochs="many")  # wrong
+    fitted.predict(3)  # wrong
 """
 
 
@@ -61,7 +66,7 @@ def test_uses(tmp_path):
     done = mypy("mypy", "--strict", "--no-error-summary", "uses.py", cwd=tmp_path)
     wrong = {i for i, line in enumerate(uses.splitlines(), 1) if line.endswith("# wrong")}
     found = {int(line.split(":")[1]) for line in done.stdout.splitlines() if ": error: " in line}
-    assert found == wrong and len(wrong) == 6, done.stdout
+    assert found == wrong and len(wrong) == 8, done.stdout
 
 
 def functions():

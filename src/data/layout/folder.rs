@@ -198,12 +198,10 @@ impl TrainSet {
     }
 }
 
-/// Refuses folders that are not there at all, which were mistyped, by what they are of.
+/// Refuses folders that are not there at all, which were mistyped, or cannot be read, by what they are of.
 fn expect_there(given: [(Option<&Path>, &str); 3]) -> Result<()> {
     for (folder, what) in given.into_iter().filter_map(|(folder, what)| Some((folder?, what))) {
-        if !folder.is_dir() {
-            entries(folder).map_err(|e| Error::unread(folder, e, &format!("a folder of {what}")))?;
-        }
+        std::fs::read_dir(folder).map_err(|e| Error::unread(folder, e, &format!("a folder of {what}")))?;
     }
     Ok(())
 }

@@ -298,8 +298,7 @@ impl Dataset {
     /// Reads the dataset in `root` (a folder, or a CSV file) in the layout given, or in the first of [`LAYOUTS`] that
     /// recognises it or a single folder in it. What none does is read as folders, whose errors say what was expected.
     pub fn open(root: &Path, layout: Option<&'static Layout>, options: &Options) -> Result<Self> {
-        std::fs::metadata(root)
-            .map_err(|e| Error::Invalid(format!("{}: {e}; expected a dataset ({})", root.display(), folder::HOLDS)))?;
+        std::fs::metadata(root).map_err(|e| Error::unread(root, e, &format!("a dataset ({})", folder::HOLDS)))?;
         let asked = layout;
         let recognise::Place { root, layout, note } = recognise::place(root, layout)?;
         if !layout.classes && !options.normal.is_empty() {

@@ -19,7 +19,7 @@ FILES = (str, os.PathLike, bytes, bytearray, memoryview)
 def plain(images):
     """An iterator over the pictures, each as the engine takes it or the exception that says why it is none, and whether
     they are several."""
-    if isinstance(images, FILES) or _is_pil(images):
+    if isinstance(images, FILES) or is_pil(images):
         several = False
     elif isinstance(images, np.ndarray):
         # A row of paths, or of pictures of any size, is several, too.
@@ -27,6 +27,7 @@ def plain(images):
     elif _is_tensor(images):
         several = images.ndim == 4
     else:
+        _expect_no_open_file(images)
         try:
             images, several = iter(images), True
         except TypeError:
@@ -48,6 +49,12 @@ def _one(image, index):
         return DataError(f"image {index}: cannot be read: {type(e).__name__}: {e}")
 
 
+def _expect_no_open_file(image):
+    """Which is an iterable of lines, and no picture is one."""
+    if hasattr(image, "read"):
+        raise TypeError(f"an open file ({type(image).__name__}): give its path, or its bytes, which .read() returns")
+
+
 def _path(image):
     path = os.fsdecode(image)
     # What the system cannot be asked for.
@@ -58,21 +65,22 @@ def _path(image):
         # Of which the decoder tells.
         return path
     if stat.S_ISFIFO(mode):
-        raise DataError(f"{path} is a pipe, which may never end: read it, and give the bytes")
+        raise DataError(f"{path!r} is a pipe, which may never end: read it, and give the bytes")
     return path
 
 
 def _array(image):
     if isinstance(image, np.ndarray):
         return np.asarray(image)
-    if _is_pil(image):
+    if is_pil(image):
         return _of_pil(image)
     if _is_tensor(image):
         return _of_tensor(image)
+    _expect_no_open_file(image)
     raise TypeError(f"expected a picture ({FORMS}), found {type(image).__name__}")
 
 
-def _is_pil(image):
+def is_pil(image):
     return hasattr(image, "mode") and hasattr(image, "getbands")
 
 
@@ -134,7 +142,7 @@ def _samples(array):
         # False of what is no number, too.
         if not (0.0 <= low and high <= 1.0):
             raise DataError(
-                f"floats from {low:g} to {high:g}: expected 0 to 1; give pixels as they are, before any normalisation, "
+                f"floats from {low} to {high}: expected 0 to 1; give pixels as they are, before any normalisation, "
                 "or as uint8"
             )
         scaled = np.multiply(array, 255.0, dtype=np.float64)

@@ -1,12 +1,24 @@
 """A detector with the habits of scikit-learn's outlier detectors. Needs scikit-learn 1.6 or later."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Optional, Sequence, Union
+
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from . import Detector
+from ._pictures import FILES, FORMS, is_pil
 from .errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from ._ckaad import _Array, _One, _Path
+
+    _Several = Union[_Array, Iterable[Union[_One, _Array]]]
 
 
 class OutlierDetector(OutlierMixin, BaseEstimator):
@@ -31,21 +43,24 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
         The least of ``score_samples`` that is normal: just above minus the threshold, which is itself anomalous.
     """
 
+    detector_: Detector
+    offset_: float
+
     def __init__(
         self,
-        detector="ckaad",
+        detector: str = "ckaad",
         *,
-        backbone="resnet18",
-        layers=(2, 3),
-        image_size=256,
-        epochs=100,
-        batch_size=16,
-        weights=None,
-        max_false_alarms=0.02,
-        settings=None,
-        random_state=0,
-        device="auto",
-    ):
+        backbone: str = "resnet18",
+        layers: Union[Sequence[int], npt.NDArray[np.integer[Any]]] = (2, 3),
+        image_size: int = 256,
+        epochs: int = 100,
+        batch_size: int = 16,
+        weights: Optional[_Path] = None,
+        max_false_alarms: float = 0.02,
+        settings: Optional[Dict[str, Any]] = None,
+        random_state: Union[int, np.random.RandomState, None] = 0,
+        device: str = "auto",
+    ) -> None:
         self.detector = detector
         self.backbone = backbone
         self.layers = layers
@@ -58,7 +73,7 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
         self.random_state = random_state
         self.device = device
 
-    def fit(self, X, y=None):
+    def fit(self, X: _Several, y: Any = None) -> OutlierDetector:
         """Learns from normal pictures, of which a threshold needs a few; ``y`` is ignored. Returns itself."""
         seed = self.random_state
         if not isinstance(seed, (int, np.integer)):
@@ -86,20 +101,20 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
         self.offset_ = np.nextafter(-detector.threshold.value, np.inf)
         return self
 
-    def score_samples(self, X):
+    def score_samples(self, X: _Several) -> npt.NDArray[np.float64]:
         """Of each picture minus its anomaly score: the lower, the more anomalous; float64 of shape (n,)."""
         check_is_fitted(self)
         return np.array([-found.score for found in self.detector_.score(_several(X))])
 
-    def decision_function(self, X):
+    def decision_function(self, X: _Several) -> npt.NDArray[np.float64]:
         """``score_samples`` less ``offset_``: negative for anomalous pictures; float64 of shape (n,)."""
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X):
+    def predict(self, X: _Several) -> npt.NDArray[np.int64]:
         """1 of normal pictures, -1 of anomalous ones, whose score reaches the threshold; int64 of shape (n,)."""
         return np.where(self.decision_function(X) < 0, -1, 1)
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = True
@@ -107,8 +122,19 @@ class OutlierDetector(OutlierMixin, BaseEstimator):
         return tags
 
 
-def _several(X):
-    """Refuses what is one picture, or a table of numbers."""
-    if isinstance(X, np.ndarray) and X.dtype.kind not in "OU" and X.ndim != 4:
-        raise UsageError(f"X of shape {X.shape}: expected a list of pictures or an array (n, height, width, channels)")
+def _several(X: _Several) -> List[Any]:
+    """Refuses what is one picture, or none, or a table of numbers."""
+    found = None
+    is_row = hasattr(X, "__iter__") or hasattr(X, "__getitem__")
+    if not is_row or isinstance(X, FILES) or is_pil(X) or hasattr(X, "read"):
+        found = f"is of type {type(X).__name__}"
+    elif hasattr(X, "ndim"):
+        # Of an array, a tensor or a table: a row of paths or of pictures, or pictures of one size.
+        of_objects = getattr(getattr(X, "dtype", None), "kind", None) in ("O", "U")
+        if X.ndim != 4 and not (X.ndim == 1 and of_objects):
+            found = f"is of shape {tuple(X.shape)}"
+    if found:
+        raise UsageError(
+            f"X {found}: expected a list of pictures ({FORMS}) or an array (n, height, width, channels); [X] is a list of one"
+        )
     return list(X)

@@ -330,7 +330,7 @@ pub fn pack_bwd_input<T: Real>(p: &Conv2d, w: &[T], packed: &mut [T]) {
         return pack_winograd(p.k, p.c, packed, &|_, k, panel, to| {
             for (tap, to) in to.iter_mut().enumerate() {
                 for (k, to) in (k..).zip(to) {
-                    *to = winograd::lane(&w[(k * 9 + 8 - tap) * p.c + panel * PANEL..]);
+                    *to = *winograd::lane(&w[(k * 9 + 8 - tap) * p.c + panel * PANEL..]);
                 }
             }
         });

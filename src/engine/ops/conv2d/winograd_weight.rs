@@ -4,7 +4,7 @@
 // Tiles are small matrices: rows and columns are their notation.
 #![allow(clippy::needless_range_loop)]
 
-use super::winograd::{FILTER, LANES, Lane, POINTS, SIDE, TILE, TransformInput, Winograd, axis, both_axes, lane};
+use super::winograd::{FILTER, LANES, POINTS, SIDE, TILE, TransformInput, Winograd, axis, both_axes, lane};
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::multiply_panel;
 use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
@@ -157,16 +157,17 @@ impl<T: Real> Vectorised for TransformGradient<'_, T> {
         let s = self.sizes;
         let point = (self.tiles.len() + 1) * UNIT;
         let (low, high) = self.to.split_at_mut(POINTS * point);
+        let zeros = [T::ZERO; LANES];
         for (t, tile) in self.tiles.enumerate() {
             let (image, i, j) = s.tile_at(tile);
-            let mut d = [[[T::ZERO; LANES]; TILE]; TILE];
+            let mut d = [[&zeros; TILE]; TILE];
             for y in 0..TILE.min(s.oh - i) {
                 let start = ((image * s.oh + i + y) * s.ow + j) * s.k + self.column;
                 for x in 0..TILE.min(s.ow - j) {
                     d[x][y] = lane(&self.dy[start + x * s.k..]);
                 }
             }
-            both_axes!(d, gradient_axis TILE -> SIDE, |y, row| {
+            both_axes!(T: d, |v| v, gradient_axis TILE -> SIDE, |y, row| {
                 for (x, value) in row.iter().enumerate() {
                     let at = (y * SIDE + x) * point + t * UNIT;
                     low[at..at + UNIT].copy_from_slice(&value[..UNIT]);
@@ -193,14 +194,14 @@ impl<T: Real> Vectorised for TransformBack<'_, T> {
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
         let c = self.row_len / 9;
-        let mut d: [[Lane<T>; SIDE]; SIDE] = [[[T::ZERO; LANES]; SIDE]; SIDE];
         for (row, dw) in self.dw.chunks_exact_mut(self.row_len).enumerate() {
+            let mut d = [[lane(self.sums); SIDE]; SIDE];
             for y in 0..SIDE {
                 for x in 0..SIDE {
                     d[x][y] = lane(&self.sums[((y * SIDE + x) * self.rows + row) * PANEL..]);
                 }
             }
-            both_axes!(d, back_axis SIDE -> FILTER, |y, taps| {
+            both_axes!(T: d, |v| v, back_axis SIDE -> FILTER, |y, taps| {
                 for (x, value) in taps.iter().enumerate() {
                     dw[(y * FILTER + x) * c + self.column..][..LANES].copy_from_slice(value);
                 }

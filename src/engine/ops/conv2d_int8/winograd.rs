@@ -13,7 +13,7 @@
 use crate::engine::ops::conv2d::cpu::Sizes;
 use crate::engine::ops::conv2d::gather::clip;
 use crate::engine::ops::conv2d::winograd::{
-    FILTER, LANES, Lane, POINTS, Ring, SIDE, TILE, Winograd, axis, both_axes, input_axis,
+    FILTER, LANES, POINTS, Ring, SIDE, TILE, Winograd, axis, both_axes, input_axis, lane,
 };
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{for_windows, split};
@@ -123,16 +123,16 @@ impl WholeWinograd {
         for pair in 0..c / HALVES {
             let mut halves = [[[T::ZERO; LANES]; POINTS]; HALVES];
             for (half, out) in halves.iter_mut().enumerate() {
-                let mut g = [[[T::ZERO; LANES]; FILTER]; FILTER];
+                let mut g = [[[0i8; LANES]; FILTER]; FILTER];
                 for lane in 0..LANES {
                     let filter = &filters[lane * 9 * c + pair * HALVES + half..];
                     for x in 0..FILTER {
                         for y in 0..FILTER {
-                            g[x][y][lane] = Wrapping(filter[(y * FILTER + x) * c].into());
+                            g[x][y][lane] = filter[(y * FILTER + x) * c];
                         }
                     }
                 }
-                both_axes!(g, filter_axis FILTER -> SIDE, |y, row| {
+                both_axes!(T: g, |v| Wrapping(v.into()), filter_axis FILTER -> SIDE, |y, row| {
                     out[y * SIDE..][..SIDE].copy_from_slice(&row);
                 });
             }
@@ -204,24 +204,21 @@ impl WholeWinograd {
         let s = &self.0;
         let to: &mut [i16] = bytemuck::cast_slice_mut(to);
         let (row, tile_block) = (ROW_STRIDE * HALVES, self.tile_block());
-        let zero = Wrapping(i16::from(zero));
+        let zeros = [zero; LANES];
         for (t, tile) in tiles.enumerate() {
             let (image, i, j) = s.tile_at(tile);
             let (ys, y0) = clip(i, s.pad_h, SIDE, s.h);
             let (xs, x0) = clip(j, s.pad_w, SIDE, s.w);
-            let mut d = [[[T::ZERO; LANES]; SIDE]; SIDE];
+            let mut d = [[&zeros; SIDE]; SIDE];
             for c in (0..s.c).step_by(LANES) {
                 for y in ys.clone() {
                     let start = ((image * s.h + y0 + y - ys.start) * s.w + x0) * s.c + c;
                     for x_ in xs.clone() {
-                        let from = &x[start + (x_ - xs.start) * s.c..][..LANES];
-                        for lane in 0..LANES {
-                            d[x_][y][lane] = Wrapping(i16::from(from[lane])) - zero;
-                        }
+                        d[x_][y] = lane(&x[start + (x_ - xs.start) * s.c..]);
                     }
                 }
                 let (block, within) = (c / (DEPTH_BLOCK * HALVES), c % (DEPTH_BLOCK * HALVES));
-                both_axes!(d, input_axis SIDE -> SIDE, |y, values| {
+                both_axes!(T: d, |v| Wrapping(i16::from(v) - i16::from(zero)), input_axis SIDE -> SIDE, |y, values| {
                     for (x, value) in values.iter().enumerate() {
                         let at = ((block * POINTS + y * SIDE + x) * tile_block + t) * row + within;
                         let to = &mut to[at..][..LANES];
@@ -271,47 +268,35 @@ impl WholeWinograd {
         store: S,
         y: &mut Window<'_, '_, S::Kept>,
     ) {
+        type N = Wrapping<i32>;
         let s = &self.0;
         let panel = finish.panel(column, None);
         let point = self.tile_block() * PANEL;
         for (t, tile) in tiles.enumerate() {
             let (image, i, j) = s.tile_at(tile);
             let m = &m[t * PANEL..][..(POINTS - 1) * point + LANES];
-            let sums = sums_of(m, point);
-            for (dy, line) in sums.iter().enumerate().take(s.oh - i) {
-                let row = (image * s.oh + i + dy) * s.ow + j;
-                for (dx, sums) in line.iter().enumerate().take(s.ow - j) {
-                    let to = y.part(row + dx, column, PANEL);
-                    finish.row(&panel, sums, (row + dx) * s.k + column, store, to);
+            let mut d = [[lane(m); SIDE]; SIDE];
+            for y in 0..SIDE {
+                for x in 0..SIDE {
+                    d[x][y] = lane(&m[(y * SIDE + x) * point..]);
                 }
             }
+            both_axes!(N: d, |v| Wrapping(v), output_axis SIDE -> TILE, |dy, products| {
+                if i + dy < s.oh {
+                    let row = (image * s.oh + i + dy) * s.ow + j;
+                    for (dx, products) in products.iter().enumerate().take(s.ow - j) {
+                        let mut sums = [0; LANES];
+                        for lane in 0..LANES {
+                            // Exact: it is 576 times the sum, over 9, over 64.
+                            sums[lane] = (products[lane] * NINTH).0 >> 6;
+                        }
+                        let to = y.part(row + dx, column, PANEL);
+                        finish.row(&panel, &sums, (row + dx) * s.k + column, store, to);
+                    }
+                }
+            });
         }
     }
-}
-
-/// The sums of a tile, `[row][column]`, from its products, points `point` apart.
-#[inline(always)]
-fn sums_of(m: &[i32], point: usize) -> [[Lane<i32>; TILE]; TILE] {
-    type T = Wrapping<i32>;
-    let mut d = [[[T::ZERO; LANES]; SIDE]; SIDE];
-    for y in 0..SIDE {
-        for x in 0..SIDE {
-            let from = &m[(y * SIDE + x) * point..][..LANES];
-            for lane in 0..LANES {
-                d[x][y][lane] = Wrapping(from[lane]);
-            }
-        }
-    }
-    let mut sums = [[[0; LANES]; TILE]; TILE];
-    both_axes!(d, output_axis SIDE -> TILE, |y, row| {
-        for (to, value) in sums[y].iter_mut().zip(&row) {
-            for lane in 0..LANES {
-                // Exact: it is 576 times the sum, over 9, over 64.
-                to[lane] = (value[lane] * NINTH).0 >> 6;
-            }
-        }
-    });
-    sums
 }
 
 /// The largest magnitude of a filter's sum over any bytes, and over any bytes less 128.
