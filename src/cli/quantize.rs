@@ -157,9 +157,7 @@ fn table(q: &Quantized) -> String {
 }
 
 fn object(q: &Quantized, args: &Args) -> serde_json::Value {
-    let layer = |t: &crate::quantize::Tried| {
-        json!({ "layer": t.name, "products": t.share, "maps_moved": t.moved, "int8": t.kept.is_none() })
-    };
+    let layer = |t: &crate::quantize::Tried| json!({ "layer": t.name, "products": t.share, "maps_moved": t.moved, "int8": t.kept.is_none() });
     json!({
         "model": args.out, "scales": args.scales.to_string(), "scores_moved": q.scores_moved, "maps_moved": q.maps_moved,
         "layers": q.tried.iter().map(layer).collect::<Vec<_>>(),

@@ -35,7 +35,8 @@ impl Weights8 {
         let mut largest = vec![0f32; channels];
         values.iter().enumerate().for_each(|(i, v)| largest[channel(i)] = largest[channel(i)].max(v.abs()));
         // Of nothing but zeros: any would do.
-        let scales: Vec<f32> = largest.iter().map(|l| if *l > 0.0 { (l / 127.0).max(f32::MIN_POSITIVE) } else { 1.0 }).collect();
+        let scales: Vec<f32> =
+            largest.iter().map(|l| if *l > 0.0 { (l / 127.0).max(f32::MIN_POSITIVE) } else { 1.0 }).collect();
         let step = |(i, v): (usize, &f32)| (v / scales[channel(i)]).round_ties_even().clamp(-127.0, 127.0) as i8;
         Weights8 { values: values.iter().enumerate().map(step).collect(), shape: shape.to_vec(), scales }
     }
@@ -53,6 +54,8 @@ impl Weights8 {
 pub struct Weights {
     pub real: BTreeMap<String, Vec<f32>>,
     pub layers: BTreeMap<String, Weights8>,
+    /// Biases that take the place of others where a layer has 8 bits: whose they are, and they.
+    pub biases: BTreeMap<String, (String, Vec<f32>)>,
 }
 
 impl Weights {
@@ -83,7 +86,7 @@ impl Weights {
 
     /// Writes a model file with the scheme's layers in 8 bits.
     pub fn save(&self, path: &Path, config: &Config, scheme: &Scheme, program: &Program) -> Result<()> {
-        let mut tensors = Vec::new();
+        let (mut tensors, mut real) = (Vec::new(), Vec::new());
         for network in &program.networks {
             let parameters = program.tape.parameters(network.id);
             for e in parameters.entries() {
@@ -93,9 +96,15 @@ impl Weights {
                         tensors.push(Tensor::new(scale_of(&name), &[layer.scales.len()], &layer.scales)?);
                         tensors.push(Tensor::new(name, &e.file_shape, &layer.values)?);
                     }
-                    None => tensors.push(Tensor::new(name.clone(), &e.file_shape, &self.real[&name])?),
+                    None => real.push((name, e.file_shape.clone())),
                 }
             }
+        }
+        let chosen = Chosen(self, scheme);
+        let real: Vec<_> =
+            real.iter().map(|(name, shape)| Ok((name, shape, chosen.real(name, shape)?))).collect::<Result<_>>()?;
+        for (name, shape, values) in &real {
+            tensors.push(Tensor::new(name.as_str(), shape, values)?);
         }
         for (name, scale) in &scheme.scales {
             tensors.push(Tensor::new(format!("{SCALE}{name}"), &[1], std::slice::from_ref(scale))?);
@@ -113,17 +122,22 @@ pub trait Source {
     fn real(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>>;
 }
 
-impl Source for Weights {
+/// What a scheme takes of weights.
+pub struct Chosen<'a>(pub &'a Weights, pub &'a Scheme);
+
+impl Source for Chosen<'_> {
     fn bytes(&self, name: &str, _: &[usize]) -> Result<Cow<'_, [i8]>> {
-        self.layer(name).map(|layer| layer.values.as_slice().into())
+        self.0.layer(name).map(|layer| layer.values.as_slice().into())
     }
 
     fn scales(&self, weights: &str, _: usize) -> Result<Cow<'_, [f32]>> {
-        self.layer(weights).map(|layer| layer.scales.as_slice().into())
+        self.0.layer(weights).map(|layer| layer.scales.as_slice().into())
     }
 
     fn real(&self, name: &str, _: &[usize]) -> Result<Cow<'_, [f32]>> {
-        match self.real.get(name) {
+        let Chosen(weights, scheme) = self;
+        let other = weights.biases.get(name).filter(|(layer, _)| scheme.layers.contains(layer)).map(|(_, bias)| bias);
+        match other.or_else(|| weights.real.get(name)) {
             Some(values) => Ok(values.as_slice().into()),
             None => invalid!("scoring needs {name}, which is not there"),
         }

@@ -8,7 +8,7 @@ use super::ops::conv2d::{Conv2d, Forward, Options};
 use super::ops::conv2d_int8::Quantized;
 use super::ops::{Activation, Op};
 use super::params::Init;
-use super::tape::{NetId, Record, Storage, Tape, Var};
+use super::tape::{Record, Storage, Tape, Var};
 use super::tensor::DType;
 use super::toolkit::{Quantization, Stored};
 use crate::{Result, invalid};
@@ -28,11 +28,12 @@ pub struct Scheme {
 pub struct Layer {
     /// Of its weights, `<network>.<parameter>`.
     pub name: String,
-    pub net: NetId,
-    /// The weights among the network's parameters.
-    pub index: usize,
     /// The axis of weights as they are in files along which output channels are counted.
     pub axis: usize,
+    /// What it convolves.
+    pub x: Var,
+    /// The name of its bias, as that of its weights.
+    pub bias: Option<String>,
     pub multiply_adds: u64,
 }
 
@@ -67,15 +68,21 @@ pub fn layers(tape: &Tape) -> Vec<Layer> {
 
 /// The layer that a record is, if it can be one.
 fn layer(tape: &Tape, record: &Record) -> Option<Layer> {
-    let (axis, multiply_adds) = match &record.op {
-        Op::Conv2d(_) => (0, record.op.multiply_adds()),
-        Op::ConvTranspose2d(_) => (1, record.op.multiply_adds()),
+    let (axis, bias) = match &record.op {
+        Op::Conv2d(o) => (0, o.bias.then(|| record.inputs[2])),
+        Op::ConvTranspose2d(_) => (1, None),
         _ => return None,
     };
-    let Storage::Param { net, index } = tape.info(record.inputs[1]).storage else { return None };
-    let (network, known) = (tape.parameters(net), !tape.trains(net) && tape.dtype().exact() == tape.dtype());
-    let name = format!("{}.{}", network.network, network.entries()[index].name);
-    known.then_some(Layer { name, net, index, axis, multiply_adds })
+    let name = |v: Var| match tape.info(v).storage {
+        Storage::Param { net, index } if !tape.trains(net) => {
+            let parameters = tape.parameters(net);
+            Some(format!("{}.{}", parameters.network, parameters.entries()[index].name))
+        }
+        _ => None,
+    };
+    let (name, bias, x) = (name(record.inputs[1])?, bias.and_then(name), tape.root(record.inputs[0]));
+    let exact = tape.dtype().exact() == tape.dtype();
+    exact.then_some(Layer { name, axis, x, bias, multiply_adds: record.op.multiply_adds() })
 }
 
 /// Records that read a variable or a view of it, and as which of their inputs.
@@ -133,7 +140,8 @@ impl<'a> How<'a> {
         let reads = || uses(self.tape, root);
         let bytes = |(i, operand): (usize, usize)| {
             let record = &self.tape.records[i];
-            self.quantised(record) && (operand == 0 || self.residual(record) == Some(operand)) || self.pools_bytes(record)
+            self.quantised(record) && (operand == 0 || self.residual(record) == Some(operand))
+                || self.pools_bytes(record)
         };
         made && !self.tape.outputs.iter().any(|o| self.tape.root(*o) == root)
             && reads().next().is_some()
@@ -160,11 +168,11 @@ impl<'a> How<'a> {
             && reads().all(quantised)
     }
 
-    /// What has to be known of a variable that is needed in bytes; pooling bytes changes nothing of that.
+    /// What has to be known of a variable that is needed in bytes; the largest of some numbers need no other scale than all.
     fn value(&self, v: Var) -> Value {
         let var = self.tape.root(v);
         match self.maker(var) {
-            Some(record) if self.pools_bytes(record) => self.value(record.inputs[0]),
+            Some(Record { op: Op::MaxPool(_), inputs, .. }) => self.value(inputs[0]),
             Some(record) => {
                 let zero = if self.never_negative(var) { 0 } else { 128 };
                 Value { name: format!("{}.{}", record.label, record.op.name()), var, zero }
@@ -206,7 +214,9 @@ pub fn rewrite(tape: &Tape, scheme: &Scheme) -> Result<Tape> {
         out.set_label(&record.label);
         if how.quantised(record) {
             convolve(&how, scheme, record, &mut out, &mut bytes)?;
-        } else if let (Op::MaxPool(pool), true) = (&record.op, how.pools_bytes(record) && how.only_bytes(record.inputs[0])) {
+        } else if let (Op::MaxPool(pool), true) =
+            (&record.op, how.pools_bytes(record) && how.only_bytes(record.inputs[0]))
+        {
             let Some(&(x, q)) = bytes.get(&tape.root(record.inputs[0])) else { invalid!("max_pool: no bytes to pool") };
             let y = out.fresh(tape.shape(record.outputs[0]), DType::U8);
             if let Some(pool) = pool.of_bytes() {
@@ -240,7 +250,9 @@ fn convolve(
 ) -> Result<()> {
     let tape = how.tape;
     let (sizes, transposed, mut o): (Conv2d, bool, Options) = match &record.op {
-        Op::Conv2d(f) => (f.sizes, false, Options { act: f.act, bias: f.bias.then(|| record.inputs[2]), ..Default::default() }),
+        Op::Conv2d(f) => {
+            (f.sizes, false, Options { act: f.act, bias: f.bias.then(|| record.inputs[2]), ..Default::default() })
+        }
         Op::ConvTranspose2d(f) => (f.sizes, true, Options::default()),
         _ => return Ok(()),
     };

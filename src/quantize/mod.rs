@@ -7,7 +7,7 @@
 pub mod calibrate;
 
 use crate::detector::file::{Config, ModelFile};
-use crate::detector::quantized::{Weights, fill};
+use crate::detector::quantized::{Chosen, Weights, fill};
 use crate::engine::device::{Backend, Session};
 use crate::engine::quantized::{Layer, Scheme, Value, layers, rewrite, values};
 use crate::engine::tape::Tape;
@@ -84,34 +84,49 @@ pub type Progress<'a> = dyn FnMut(&'static str, usize, usize) -> Result<()> + 'a
 /// Quantises a model. `pictures`: normal ones, image_size x image_size x 3 bytes each; of more than [`PICTURES`] some are taken.
 pub fn quantize(model: &ModelFile, pictures: &[Vec<u8>], s: &Settings, progress: &mut Progress) -> Result<Quantized> {
     if model.config.quantized.is_some() {
-        invalid!("{} has weights of 8 bits already: quantise the model that it was made of", model.archive.path().display());
+        invalid!(
+            "{} has weights of 8 bits already: quantise the model that it was made of",
+            model.archive.path().display()
+        );
     }
     if pictures.is_empty() {
         return Err(Error::Usage("there is no normal picture to take scales from".into()));
     }
     let program = model.config.scoring(1, Number::F32)?;
     let layers = layers(&program.tape);
-    let weights = Weights::of(model, &program, &layers)?;
+    let mut weights = Weights::of(model, &program, &layers)?;
     let all = layers.iter().map(|l| l.name.clone()).collect();
-    let q = Quantizer { program: &program, weights: &weights, layers: &layers, values: values(&program.tape, &all) };
+    let mut q =
+        Quantizer { program: &program, weights: &mut weights, layers: &layers, values: values(&program.tape, &all) };
 
     let scales = q.scales(&spread(pictures, PICTURES), s.choice, progress)?;
     let tried_with = spread(pictures, TRIED);
-    let exact = q.outcomes(&program.tape, &tried_with)?;
+    let exact = q.outcomes(&Scheme::default(), &tried_with)?;
     let mut tried = q.try_layers(&scales, &tried_with, &exact, s, progress)?;
     loop {
         let eight = tried.iter().filter(|t| t.kept.is_none()).map(|t| t.name.clone()).collect();
         let needed = values(&program.tape, &eight).into_iter().map(|v| (v.name.clone(), scales[&v.name]));
         let scheme = Scheme { scales: needed.collect(), layers: eight };
-        let found = q.outcomes(&rewrite(&program.tape, &scheme)?, &tried_with)?;
+        let found = q.outcomes(&scheme, &tried_with)?;
         let (scores_moved, maps_moved) = (found.scores_from(&exact), found.maps_from(&exact));
         // The one that is dearest for what it saves; each layer costs something, however small.
         let dearest = tried.iter_mut().filter(|t| t.kept.is_none() && scores_moved > s.tolerance);
         match dearest.max_by(|a, b| (a.moved.powi(2) / a.share).total_cmp(&(b.moved.powi(2) / b.share))) {
             Some(layer) => layer.kept = Some(Kept::TooFar),
-            None => return Ok(Quantized { scheme, tried, scores_moved, maps_moved, program: program.clone(), weights }),
+            None => {
+                return Ok(Quantized { scheme, tried, scores_moved, maps_moved, program: program.clone(), weights });
+            }
         }
         progress("layers left as they are", tried.iter().filter(|t| t.kept.is_some()).count(), tried.len())?;
+    }
+}
+
+/// Adds the mean of every channel of one picture's map to `sums`.
+fn add_means(map: &[f32], channels: usize, sums: &mut Vec<f64>) {
+    sums.resize(channels, 0.0);
+    let positions = (map.len() / channels) as f64;
+    for pixel in map.chunks_exact(channels) {
+        sums.iter_mut().zip(pixel).for_each(|(sum, x)| *sum += f64::from(*x) / positions);
     }
 }
 
@@ -123,7 +138,7 @@ fn spread(pictures: &[Vec<u8>], most: usize) -> Vec<&[u8]> {
 
 struct Quantizer<'a> {
     program: &'a Program,
-    weights: &'a Weights,
+    weights: &'a mut Weights,
     layers: &'a [Layer],
     /// All that is needed in bytes where every layer is quantised.
     values: Vec<Value>,
@@ -153,21 +168,23 @@ impl Outcomes {
 }
 
 impl Quantizer<'_> {
-    /// A session of the program as `tape` has it, its weights in place.
-    fn open(&self, tape: &Tape) -> Result<Box<dyn Session>> {
-        let mut session = Backend::CPU.open(tape.clone())?;
-        fill(&mut *session, &Program { tape: tape.clone(), ..self.program.clone() }, self.weights)?;
+    /// A session of `tape`, the program by a scheme, its weights in place.
+    fn open(&self, tape: Tape, scheme: &Scheme) -> Result<Box<dyn Session>> {
+        let program = Program { tape, ..self.program.clone() };
+        let mut session = Backend::CPU.open(program.tape.clone())?;
+        fill(&mut *session, &program, &Chosen(self.weights, scheme))?;
         Ok(session)
     }
 
-    /// Scales of all values, from what they are of these pictures.
-    fn scales(&self, pictures: &[&[u8]], choice: Choice, progress: &mut Progress) -> Result<BTreeMap<String, f32>> {
+    /// Scales of all values, from what they are of these pictures; and the biases of layers with 8 bits.
+    fn scales(&mut self, pictures: &[&[u8]], choice: Choice, progress: &mut Progress) -> Result<BTreeMap<String, f32>> {
         let mut tape = self.program.tape.clone();
-        for value in &self.values {
-            tape.output(value.var);
+        for v in self.values.iter().map(|value| value.var).chain(self.layers.iter().map(|layer| layer.x)) {
+            tape.output(v);
         }
-        let mut session = self.open(&tape)?;
+        let mut session = self.open(tape, &Scheme::default())?;
         let mut seen = vec![Magnitudes::default(); self.values.len()];
+        let mut sums: Vec<Vec<f64>> = vec![Vec::new(); self.layers.len()];
         let input = self.input()?;
         for (i, picture) in pictures.iter().enumerate() {
             progress("scales", i, pictures.len())?;
@@ -180,12 +197,34 @@ impl Quantizer<'_> {
                 }
                 seen.add(&numbers);
             }
+            for (layer, sums) in self.layers.iter().zip(&mut sums).filter(|(layer, _)| layer.bias.is_some()) {
+                add_means(&session.read(layer.x)?, self.program.tape.shape(layer.x).c(), sums);
+            }
+        }
+        for (layer, sums) in self.layers.iter().zip(sums) {
+            let means: Vec<f64> = sums.iter().map(|sum| sum / pictures.len() as f64).collect();
+            self.correct_bias(layer, &means);
         }
         let scale = |(value, seen): (&Value, Magnitudes)| {
             let [_, most] = Quantization { scale: 1.0, zero: value.zero }.range();
             (value.name.clone(), seen.scale(choice, most))
         };
         Ok(self.values.iter().zip(seen).map(scale).collect())
+    }
+
+    /// Rounded weights shift what a layer makes of its usual input, channel by channel: its bias takes that back (Nagel et al.,
+    /// "Data-Free Quantization Through Weight Equalization and Bias Correction", 2019, with means that were seen).
+    fn correct_bias(&mut self, layer: &Layer, means: &[f64]) {
+        let Some(name) = &layer.bias else { return };
+        let (eight, real) = (&self.weights.layers[&layer.name], &self.weights.real[&layer.name]);
+        let taps: usize = eight.shape[2..].iter().product();
+        let off: Vec<f64> = real.iter().zip(eight.f32(layer.axis)).map(|(w, q)| f64::from(*w) - f64::from(q)).collect();
+        let of_filter = |filter: &[f64]| -> f64 {
+            filter.chunks(taps).zip(means).map(|(off, mean)| mean * off.iter().sum::<f64>()).sum()
+        };
+        let biases = self.weights.real[name].iter().zip(off.chunks(taps * means.len()));
+        let corrected = biases.map(|(bias, filter)| (f64::from(*bias) + of_filter(filter)) as f32).collect();
+        self.weights.biases.insert(name.clone(), (layer.name.clone(), corrected));
     }
 
     fn input(&self) -> Result<crate::engine::tape::Var> {
@@ -195,8 +234,8 @@ impl Quantizer<'_> {
         }
     }
 
-    fn outcomes(&self, tape: &Tape, pictures: &[&[u8]]) -> Result<Outcomes> {
-        let mut session = self.open(tape)?;
+    fn outcomes(&self, scheme: &Scheme, pictures: &[&[u8]]) -> Result<Outcomes> {
+        let mut session = self.open(rewrite(&self.program.tape, scheme)?, scheme)?;
         let mut outcomes = Outcomes { scores: Vec::new(), maps: Vec::new() };
         for picture in pictures {
             session.write(self.input()?, picture)?;
@@ -223,7 +262,7 @@ impl Quantizer<'_> {
         for (i, layer) in self.layers.iter().enumerate() {
             progress("layers tried", i, self.layers.len())?;
             let scheme = Scheme { layers: BTreeSet::from([layer.name.clone()]), scales: scales.clone() };
-            let found = self.outcomes(&rewrite(&self.program.tape, &scheme)?, pictures)?;
+            let found = self.outcomes(&scheme, pictures)?;
             tried.push(Tried {
                 name: layer.name.clone(),
                 share: layer.multiply_adds as f64 / all as f64,

@@ -212,7 +212,30 @@ impl<T: Real, F: Fn(usize, usize, &mut FilterBlock<T>)> Vectorised for Transform
 
 /// Elements of scratch per thread: transformed inputs of a block of tiles, and its products with one panel.
 pub fn scratch_each(c: usize) -> usize {
-    POINTS * TILE_BLOCK * (c.div_ceil(DEPTH_BLOCK) * ROW_STRIDE + PANEL)
+    c.div_ceil(DEPTH_BLOCK) * Transformed::of(c).block + POINTS * TILE_BLOCK * PANEL
+}
+
+/// Where transformed inputs of a block of tiles are kept: of every [`DEPTH_BLOCK`] channels, rows of [`ROW_STRIDE`] elements, a row for
+/// each tile, which as many points share as it has room for, so that what belongs together lies together.
+#[derive(Clone, Copy)]
+struct Transformed {
+    channels: usize,
+    points_per_row: usize,
+    /// Elements of one block of channels.
+    block: usize,
+}
+
+impl Transformed {
+    fn of(channels: usize) -> Self {
+        let points_per_row = (DEPTH_BLOCK / channels).clamp(1, POINTS);
+        let block = POINTS.div_ceil(points_per_row) * TILE_BLOCK * ROW_STRIDE;
+        Transformed { channels, points_per_row, block }
+    }
+
+    /// Of the first tile.
+    fn point(&self, point: usize) -> usize {
+        point / self.points_per_row * TILE_BLOCK * ROW_STRIDE + point % self.points_per_row * self.channels
+    }
 }
 
 impl Winograd {
@@ -257,18 +280,20 @@ impl Winograd {
         for_windows(y, self.k, (by_rows, &rows), (by_cols, &columns), scratch, &|(i, j), mut y, scratch| {
             let bands = piece(bands, i, by_rows);
             for tiles in blocks(bands.start * tiles_w..bands.end * tiles_w, TILE_BLOCK) {
-                let (v, m) = scratch.split_at_mut(POINTS * TILE_BLOCK * self.c.div_ceil(DEPTH_BLOCK) * ROW_STRIDE);
-                let place =
-                    |t: usize, c: usize| (c / DEPTH_BLOCK * POINTS * TILE_BLOCK + t) * ROW_STRIDE + c % DEPTH_BLOCK;
-                let point = TILE_BLOCK * ROW_STRIDE;
+                let lies = Transformed::of(self.c);
+                let (v, m) = scratch.split_at_mut(self.c.div_ceil(DEPTH_BLOCK) * lies.block);
+                let points: [usize; POINTS] = std::array::from_fn(|point| lies.point(point));
+                let place = |tile: usize, channel: usize, point: usize| {
+                    channel / DEPTH_BLOCK * lies.block + points[point] + tile * ROW_STRIDE + channel % DEPTH_BLOCK
+                };
                 let (tiles_now, channels) = (tiles.clone(), 0..self.c);
-                vectorised(isa, TransformInput { sizes: self, x, tiles: tiles_now, channels, place, point, to: v });
+                vectorised(isa, TransformInput { sizes: self, x, tiles: tiles_now, channels, place, to: v });
                 for panel in panels(j) {
                     let u = &u[panel * packed_len(self.c, PANEL)..][..packed_len(self.c, PANEL)];
                     for (point, m) in m.chunks_exact_mut(TILE_BLOCK * PANEL).enumerate() {
                         for (block, start) in (0..self.c).step_by(DEPTH_BLOCK).enumerate() {
                             let depths = start..(start + DEPTH_BLOCK).min(self.c);
-                            let a = &v[(block * POINTS + point) * TILE_BLOCK * ROW_STRIDE..];
+                            let a = &v[block * lies.block + points[point]..];
                             let at = (point * (self.c + 1) + depths.start) * PANEL;
                             let b = &u[at..][..depths.len() * PANEL];
                             let out = &mut m[..tiles.len() * PANEL];
@@ -285,19 +310,17 @@ impl Winograd {
     }
 }
 
-/// `B^T x B` of some tiles and channels. Point `i` of tile `t` (counted from the first) goes to
-/// `place(t, channel) + i * point`.
+/// `B^T x B` of some tiles and channels. Point `i` of tile `t` (counted from the first) goes to `place(t, channel, i)`.
 pub struct TransformInput<'a, T, P> {
     pub sizes: &'a Winograd,
     pub x: &'a [T],
     pub tiles: Range<usize>,
     pub channels: Range<usize>,
     pub place: P,
-    pub point: usize,
     pub to: &'a mut [T],
 }
 
-impl<T: Real, P: Fn(usize, usize) -> usize> Vectorised for TransformInput<'_, T, P> {
+impl<T: Real, P: Fn(usize, usize, usize) -> usize> Vectorised for TransformInput<'_, T, P> {
     type Output = ();
 
     #[inline(always)]
@@ -315,10 +338,9 @@ impl<T: Real, P: Fn(usize, usize) -> usize> Vectorised for TransformInput<'_, T,
                         d[x][y] = lane(&self.x[start + (x - xs.start) * s.c..]);
                     }
                 }
-                let to = &mut self.to[(self.place)(t, c)..][..(POINTS - 1) * self.point + LANES];
                 both_axes!(T: d, |v| v, input_axis SIDE -> SIDE, |y, row| {
                     for (x, value) in row.iter().enumerate() {
-                        to[(y * SIDE + x) * self.point..][..LANES].copy_from_slice(value);
+                        self.to[(self.place)(t, c, y * SIDE + x)..][..LANES].copy_from_slice(value);
                     }
                 });
             }

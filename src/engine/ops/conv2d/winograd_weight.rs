@@ -86,9 +86,9 @@ impl Winograd {
             let panel_len = POINTS * (tiles.len() + 1) * PANEL;
             v.par_chunks_exact_mut(panel_len).enumerate().take(self.c / PANEL).for_each(|(panel, to)| {
                 let (point, first) = ((tiles.len() + 1) * PANEL, panel * PANEL);
-                let place = |t: usize, _: usize| t * PANEL;
+                let place = |t: usize, _: usize, i: usize| i * point + t * PANEL;
                 let (tiles, channels) = (tiles.clone(), first..first + PANEL);
-                vectorised(isa, TransformInput { sizes: self, x, tiles, channels, place, point, to });
+                vectorised(isa, TransformInput { sizes: self, x, tiles, channels, place, to });
             });
             z.par_chunks_exact_mut(panel_len).enumerate().take(self.k / PANEL).for_each(|(panel, to)| {
                 vectorised(isa, TransformGradient { sizes: self, dy, tiles: tiles.clone(), column: panel * PANEL, to });

@@ -17,7 +17,7 @@ use crate::engine::ops::conv2d::winograd::{
 };
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{for_windows, split};
-use crate::engine::toolkit::cpu::int8::microkernel::{Dot, Sums, Tile, Words};
+use crate::engine::toolkit::cpu::int8::microkernel::{Dot, Tile, Words};
 use crate::engine::toolkit::cpu::int8::store::{Finish, Store};
 use crate::engine::toolkit::cpu::isa::wide;
 use crate::engine::toolkit::cpu::microkernel::{DEPTH_BLOCK, PANEL, ROW_STRIDE, TILE_ROWS, Window};
@@ -150,9 +150,25 @@ impl WholeWinograd {
         if self.0.c <= DEPTH_BLOCK { 2 * TILE_ROWS } else { TILE_ROWS }
     }
 
+    /// How many points of a tile share a row of [`ROW_STRIDE`] words, so that what belongs together lies together.
+    fn points_per_row(&self) -> usize {
+        (DEPTH_BLOCK * HALVES / self.0.c).clamp(1, POINTS)
+    }
+
+    /// Where the words of each point's first tile are, in those of a block of channels.
+    fn points(&self) -> [usize; POINTS] {
+        let per = self.points_per_row();
+        std::array::from_fn(|point| point / per * self.tile_block() * ROW_STRIDE + point % per * (self.0.c / HALVES))
+    }
+
+    /// Words of the transformed inputs of a block of tiles and of [`DEPTH_BLOCK`] words of channels.
+    fn block_len(&self) -> usize {
+        POINTS.div_ceil(self.points_per_row()) * self.tile_block() * ROW_STRIDE
+    }
+
     /// Words of scratch per thread: transformed inputs of a block of tiles, and its products with one panel.
     pub fn scratch_each(&self) -> usize {
-        POINTS * self.tile_block() * (self.0.c.div_ceil(DEPTH_BLOCK * HALVES) * ROW_STRIDE + PANEL)
+        self.0.c.div_ceil(DEPTH_BLOCK * HALVES) * self.block_len() + POINTS * self.tile_block() * PANEL
     }
 
     /// `y = finish(conv(x - zero, filters))`; `u` as [`WholeWinograd::pack`] packs them.
@@ -186,24 +202,24 @@ impl WholeWinograd {
             let bands = piece(bands, i, by_rows);
             let tile_block = self.tile_block();
             let (v, m) = scratch.split_at_mut(scratch.len() - POINTS * tile_block * PANEL);
+            let points = self.points();
             for tiles in blocks(bands.start * tiles_w..bands.end * tiles_w, tile_block) {
-                self.transform_input(x, zero, tiles.clone(), v);
+                self.transform_input(x, zero, tiles.clone(), &points, v);
                 for panel in panels(j) {
-                    self.multiply(dot, &u[panel * self.panel_len()..][..self.panel_len()], tiles.len(), v, m);
+                    self.multiply(dot, &u[panel * self.panel_len()..][..self.panel_len()], tiles.len(), &points, v, m);
                     self.transform_output(m, tiles.clone(), panel * PANEL, finish, store, &mut y);
                 }
             }
         });
     }
 
-    /// `B^T x B` of some tiles: point `i` of tile `t` (counted from the first) and channel `c` at
-    /// `((c / 512 * POINTS + i) * tile_block + t) * ROW_STRIDE` words and `c % 512` halves.
+    /// `B^T x B` of some tiles: point `i` of tile `t` (counted from the first) and channel `c` at `c / 512 * block_len + points[i] +
+    /// t * ROW_STRIDE` words and `c % 512` halves.
     #[inline(always)]
-    fn transform_input(&self, x: &[u8], zero: u8, tiles: Range<usize>, to: &mut [i32]) {
+    fn transform_input(&self, x: &[u8], zero: u8, tiles: Range<usize>, points: &[usize; POINTS], to: &mut [i32]) {
         type T = Wrapping<i16>;
         let s = &self.0;
-        let to: &mut [i16] = bytemuck::cast_slice_mut(to);
-        let (row, tile_block) = (ROW_STRIDE * HALVES, self.tile_block());
+        let (block_len, to): (usize, &mut [i16]) = (self.block_len(), bytemuck::cast_slice_mut(to));
         let zeros = [zero; LANES];
         for (t, tile) in tiles.enumerate() {
             let (image, i, j) = s.tile_at(tile);
@@ -218,10 +234,11 @@ impl WholeWinograd {
                     }
                 }
                 let (block, within) = (c / (DEPTH_BLOCK * HALVES), c % (DEPTH_BLOCK * HALVES));
+                let first = block * block_len + t * ROW_STRIDE;
                 both_axes!(T: d, |v| Wrapping(i16::from(v) - i16::from(zero)), input_axis SIDE -> SIDE, |y, values| {
                     for (x, value) in values.iter().enumerate() {
-                        let at = ((block * POINTS + y * SIDE + x) * tile_block + t) * row + within;
-                        let to = &mut to[at..][..LANES];
+                        let words = first + points[y * SIDE + x];
+                        let to = &mut to[words * HALVES + within..][..LANES];
                         for lane in 0..LANES {
                             to[lane] = value[lane].0;
                         }
@@ -233,11 +250,11 @@ impl WholeWinograd {
 
     /// The products of every point with one panel of filters, to `[point][tile_block][PANEL]`.
     #[inline(always)]
-    fn multiply(&self, dot: Dot, u: &[i32], tiles: usize, v: &[i32], m: &mut [i32]) {
+    fn multiply(&self, dot: Dot, u: &[i32], tiles: usize, points: &[usize; POINTS], v: &[i32], m: &mut [i32]) {
         let tile_block = self.tile_block();
         let depth = self.0.c / HALVES;
-        let mut sums: Sums = [[0; PANEL]; TILE_ROWS];
-        for (point, m) in m.chunks_exact_mut(tile_block * PANEL).enumerate() {
+        let (m, _) = m.as_chunks_mut::<PANEL>();
+        for (point, m) in m.chunks_exact_mut(tile_block).enumerate() {
             let b = &u[point * self.point_len()..][..depth * PANEL];
             let ahead = u.get((point + 1) * self.point_len()..).map_or(&[][..], |u| &u[..u.len().min(b.len())]);
             let count = tiles.div_ceil(TILE_ROWS);
@@ -246,13 +263,12 @@ impl WholeWinograd {
                     words: Words::Halves,
                     rows: rows.len(),
                     depth,
-                    a: &v[(point * tile_block + rows.start) * ROW_STRIDE..],
-                    block: POINTS * tile_block * ROW_STRIDE,
+                    a: &v[points[point] + rows.start * ROW_STRIDE..],
+                    block: self.block_len(),
                     b,
                     ahead: &ahead[piece(ahead.len(), i, count)],
                 };
-                t.sum(dot, &mut sums);
-                m[rows.start * PANEL..rows.end * PANEL].copy_from_slice(sums[..rows.len()].as_flattened());
+                t.sum(dot, &mut m[rows]);
             }
         }
     }

@@ -2,7 +2,7 @@
 //! while it is computed, the right one signed and packed before. A tile's sums stay in registers over all of the depth, so that they
 //! are finished at once; a block of rows stays in L2 while panels of `b` stream past.
 
-use super::microkernel::{Dot, Sums, Tile, Words};
+use super::microkernel::{Dot, Tile, Words};
 use super::store::{Finish, Store};
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::gemm::{LeftRows, OutGrid, pack_transposed, split};
@@ -114,7 +114,7 @@ unsafe fn rows_part<T: Real, L: LeftRows<u8>, S: Store<T>>(
 ) {
     let words = job.depth.div_ceil(BYTES);
     let block = ROW_BLOCK * ROW_STRIDE;
-    let mut sums: Sums = [[0; PANEL]; TILE_ROWS];
+    let mut sums = [[0; PANEL]; TILE_ROWS];
     for rows in blocks(rows, ROW_BLOCK) {
         for (depths, to) in blocks_of_depth(job.depth).zip(scratch.chunks_exact_mut(block)) {
             job.left.fill(rows.clone(), depths, bytemuck::cast_slice_mut(to), ROW_STRIDE * BYTES);

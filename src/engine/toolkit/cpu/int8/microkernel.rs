@@ -76,14 +76,15 @@ pub struct Tile<'a> {
     pub ahead: &'a [i32],
 }
 
-/// Sums of a tile.
-pub type Sums = [[i32; PANEL]; TILE_ROWS];
+/// Sums of a tile, row by row.
+pub type Sums = [[i32; PANEL]];
 
 impl Tile<'_> {
-    /// Computes the sums of the tile's rows; other rows of `out` are left as they are.
+    /// Computes the sums of the tile's rows; further rows of `out` are left as they are.
     #[inline]
     pub fn sum(&self, dot: Dot, out: &mut Sums) {
         assert!((1..=TILE_ROWS).contains(&self.rows) && self.b.len() >= self.depth * PANEL);
+        assert!(out.len() >= self.rows);
         let last = self.depth.saturating_sub(1);
         let end = last / DEPTH_BLOCK * self.block + (self.rows - 1) * ROW_STRIDE + last % DEPTH_BLOCK;
         // All blocks but the last are whole.

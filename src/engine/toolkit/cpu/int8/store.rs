@@ -54,38 +54,28 @@ impl<T: Real> Finish<'_, T> {
     /// Finishes the sums of a row's columns, of which the first is `at` in the output, into `to`, one value for each.
     #[inline(always)]
     pub fn row<S: Store<T>>(&self, panel: &Panel<T>, sums: &[i32; PANEL], at: usize, store: S, to: &mut [S::Kept]) {
-        let mut value = [T::ZERO; PANEL];
-        for i in 0..PANEL {
-            value[i] = T::of_i32(sums[i].wrapping_sub(panel.excess[i])) * panel.scale[i] + panel.bias[i];
-        }
+        let mut added = [T::ZERO; PANEL];
         match self.residual {
             None => {}
-            Some(Residual::Real(r)) => {
-                let r = lanes(Some(&r[at..at + to.len()]), 0, T::ZERO);
-                for i in 0..PANEL {
-                    value[i] += r[i];
-                }
-            }
+            Some(Residual::Real(r)) => added = lanes(Some(&r[at..at + to.len()]), 0, T::ZERO),
             Some(Residual::Bytes(r, q)) => {
                 let (r, scale, zero) =
                     (lanes(Some(&r[at..at + to.len()]), 0, 0), T::of(q.scale.into()), i32::from(q.zero));
                 for i in 0..PANEL {
-                    value[i] += T::of_i32(i32::from(r[i]) - zero) * scale;
+                    added[i] = T::of_i32(i32::from(r[i]) - zero) * scale;
                 }
             }
         }
-        for v in &mut value {
-            let other = *v * panel.slope;
-            *v = if *v < T::ZERO { other } else { *v };
+        // One loop from sums to what is kept: of several the compiler makes detours through memory.
+        let mut kept = [store.keep(T::ZERO); PANEL];
+        for i in 0..PANEL {
+            let value = T::of_i32(sums[i].wrapping_sub(panel.excess[i])) * panel.scale[i] + panel.bias[i] + added[i];
+            let scaled = value * panel.slope;
+            kept[i] = store.keep(if value < T::ZERO { scaled } else { value });
         }
         match <&mut [S::Kept; PANEL]>::try_from(&mut *to) {
-            // Of a fixed length.
-            Ok(to) => {
-                for i in 0..PANEL {
-                    to[i] = store.keep(value[i]);
-                }
-            }
-            Err(_) => to.iter_mut().zip(value).for_each(|(to, v)| *to = store.keep(v)),
+            Ok(to) => *to = kept,
+            Err(_) => to.copy_from_slice(&kept[..to.len()]),
         }
     }
 }
