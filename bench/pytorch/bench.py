@@ -17,8 +17,12 @@ import json
 import math
 import sys
 import time
+from pathlib import Path
 
 from variants import Variant, variants
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from lines import seconds, summary  # noqa: E402
 
 # Repetitions before the clock starts, beside those before a comparison; the number of the one that is compared.
 WARM_UP = {"cuda": 20, "cpu": 3}
@@ -46,13 +50,6 @@ def parse() -> argparse.Namespace:
     if a.precision == "tf32" and not a.device.startswith("cuda"):
         p.error("tf32 is of GPUs: use f32")
     return a
-
-
-def summary(times: list[float]) -> dict:
-    """Nearest-rank percentiles."""
-    t = sorted(times)
-    rank = lambda q: t[min(len(t) - 1, math.ceil(q * len(t)) - 1)]  # noqa: E731
-    return {"median_s": rank(0.5), "p95_s": rank(0.95), "p99_s": rank(0.99), "min_s": t[0]}
 
 
 class Bench:
@@ -199,11 +196,9 @@ class Bench:
             torch._dynamo.reset()
             if self.kind == "cuda":
                 torch.cuda.empty_cache()
-        total = summary(times)
+        line |= summary(times)
         difference = float((result - self.expected).norm() / self.expected.norm())
-        line |= {"repetitions": len(times), "stages": {"total": total},
-                 "images_per_s": len(self.host) / total["median_s"],
-                 "noisy": total["p95_s"] > 1.2 * total["median_s"] or total["median_s"] > 1.2 * total["min_s"],
+        line |= {"images_per_s": len(self.host) / seconds(line),
                  "difference": difference if math.isfinite(difference) else None}
         return line
 
