@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Folder of normal pictures, in place of --data
-    #[arg(long, value_name = "DIR", conflicts_with = "data", required_unless_present = "data")]
+    #[arg(long, value_name = "DIR", conflicts_with = "data")]
     normal: Option<PathBuf>,
     #[command(flatten)]
     data: Data,
@@ -69,6 +69,10 @@ impl Args {
                 tell_passed_over(&set.passed_over);
                 set.left_out.iter().for_each(|reason| tell_left_out(reason));
                 set.images.into_iter().map(|s| s.source).collect()
+            }
+            None if named.categories.is_empty() => {
+                let what = "which pictures? --data DIR with a dataset, or --normal DIR with normal pictures";
+                return Err(Error::Usage(what.into()));
             }
             None => {
                 let samples = named.categories.iter().flat_map(|c| c.samples());

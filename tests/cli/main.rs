@@ -17,6 +17,7 @@ mod habits;
 mod known;
 mod names;
 mod pretrain;
+mod quantize;
 mod resume;
 mod score;
 mod stand_in;

@@ -5,9 +5,12 @@ use ckaad::engine::ops::Activation;
 use ckaad::engine::ops::case::uniform;
 use ckaad::engine::ops::conv2d::{Conv2d, Options};
 use ckaad::engine::ops::conv2d_int8::Quantized;
+use ckaad::engine::params::Init;
+use ckaad::engine::quantized::{Scheme, layers, rewrite, values};
 use ckaad::engine::tape::Tape;
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::{Quantization, Stored};
+use std::collections::BTreeSet;
 
 /// One convolution, or the transposed one that it is the adjoint of.
 #[derive(Clone, Copy)]
@@ -206,4 +209,86 @@ fn bytes_are_rounded_to_even_and_clamped() {
             assert_eq!(session.read::<u8>(y).unwrap(), want);
         }
     }
+}
+
+/// A residual block behind a pooling, f32 beside bytes: ‖difference‖ stays below what rounding to 8 bits explains.
+#[test]
+fn a_program_is_rewritten() {
+    let mut t = Tape::new(DType::F32);
+    let x = t.input(Shape([2, 16, 16, 8]), DType::F32).unwrap();
+    let net = t.network("n");
+    let layer = |t: &mut Tape, x, name: &str, [k, c, r]: [usize; 3], residual| {
+        let w = t.param(net, &format!("{name}.weight"), &[k, c, r, r], Init::Zeros).unwrap();
+        let bias = Some(t.param(net, &format!("{name}.bias"), &[k], Init::Zeros).unwrap());
+        t.set_label(format!("n.{name}"));
+        let o = Options { bias, residual, act: Activation::Relu, ..Options::square(1, r / 2) };
+        t.conv2d(x, w, o).unwrap()
+    };
+    let stem = layer(&mut t, x, "stem", [32, 8, 3], None);
+    let pooled = t.max_pool(stem, 3, 2, 1).unwrap();
+    let a = layer(&mut t, pooled, "a", [32, 32, 3], None);
+    let b = layer(&mut t, a, "b", [32, 32, 3], Some(pooled));
+    let c = layer(&mut t, b, "c", [16, 32, 1], None);
+    t.output(c);
+    let names = |names: &[&str]| names.iter().map(|n| format!("n.{n}.weight")).collect::<BTreeSet<String>>();
+    let found: Vec<String> = layers(&t).into_iter().map(|l| l.name).collect();
+    assert_eq!(found, ["n.stem.weight", "n.a.weight", "n.b.weight", "n.c.weight"]);
+
+    let numbers = |name: &str, len: usize| uniform(name, len);
+    let run = |tape: Tape| -> (Vec<f64>, usize) {
+        let mut session = cpu::session(tape).unwrap();
+        session.write(x, &numbers("x", 2 * 16 * 16 * 8)).unwrap();
+        let parameters = session.tape().parameters(net).clone();
+        let mut bytes = 0;
+        for (i, e) in parameters.entries().iter().enumerate() {
+            let v = session.tape().param_var(net, i).unwrap();
+            let values = numbers(e.name.trim_end_matches("_scale"), e.shape.len());
+            match session.tape().info(v).dtype {
+                DType::I8 => {
+                    bytes += 1;
+                    let steps: Vec<i8> = values.iter().map(|v| (127.0 * v).round() as i8).collect();
+                    session.write_bytes(v, bytemuck::cast_slice(&steps)).unwrap();
+                }
+                _ if e.name.ends_with("_scale") => session.write(v, &vec![1f32 / 127.0; e.shape.len()]).unwrap(),
+                _ => session.write(v, &values).unwrap(),
+            }
+        }
+        session.run().unwrap();
+        (session.read_values(c).unwrap(), bytes)
+    };
+    let (expected, none) = run(t.clone());
+    assert_eq!(none, 0);
+    let all = ["stem", "a", "b", "c"];
+    for eight in [&all[..], &all[1..], &["b"], &["c", "stem"]] {
+        let eight = names(eight);
+        // The largest values of each, over what a byte can count.
+        let mut observed = t.clone();
+        let wanted = values(&t, &eight);
+        for v in &wanted {
+            observed.output(v.var);
+        }
+        let mut session = cpu::session(observed).unwrap();
+        session.write(x, &numbers("x", 2 * 16 * 16 * 8)).unwrap();
+        for (i, e) in t.parameters(net).entries().iter().enumerate() {
+            session.write(t.param_var(net, i).unwrap(), &numbers(&e.name, e.shape.len())).unwrap();
+        }
+        session.run().unwrap();
+        let scale = |v: &ckaad::engine::quantized::Value| {
+            let most = session.read_values(v.var).unwrap().into_iter().fold(0.0, |m: f64, x| m.max(x.abs()));
+            (v.name.clone(), (most / if v.zero == 0 { 255.0 } else { 127.0 }) as f32)
+        };
+        let scheme = Scheme { layers: eight.clone(), scales: wanted.iter().map(scale).collect() };
+        let (found, bytes) = run(rewrite(&t, &scheme).unwrap());
+        assert_eq!(bytes, eight.len());
+        let e = crate::common::relative_error(&found, &expected);
+        assert!(e > 0.0 && e < 0.02, "{eight:?}: {e:.1e}");
+    }
+
+    // What does not fit is named.
+    let scheme = Scheme { layers: names(&["a"]), ..Scheme::default() };
+    let told = rewrite(&t, &scheme).unwrap_err().to_string();
+    assert!(told.contains("no scale of n.stem.conv2d"), "{told}");
+    let scheme = Scheme { layers: names(&["nowhere"]), ..Scheme::default() };
+    let told = rewrite(&t, &scheme).unwrap_err().to_string();
+    assert!(told.contains("n.nowhere.weight"), "{told}");
 }
