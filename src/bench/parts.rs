@@ -1,7 +1,7 @@
 //! What each part of a program costs by itself, beside what it has to do.
 
 use super::Stats;
-use super::roofline::Card;
+use super::roofline::Limits;
 use crate::Result;
 use crate::engine::device::Cost;
 use crate::engine::device::cuda::describe;
@@ -25,7 +25,7 @@ pub struct Part {
     pub multiply_adds: u64,
     /// Of all it reads and writes, counted once.
     pub bytes: u64,
-    /// The least that the card can take; none on the CPU.
+    /// The least that the card, or the processor's arithmetic, can take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub least_s: Option<f64>,
     #[serde(flatten)]
@@ -58,25 +58,25 @@ fn nothing<S: serde::Serializer>(s: S) -> std::result::Result<S::Ok, S::Error> {
 pub fn measure(
     session: &mut dyn Session,
     number: Number,
-    card: Option<&Card>,
+    limits: Option<&Limits>,
     repetitions: usize,
 ) -> Result<Vec<Part>> {
     let profiles = session.profile(repetitions)?;
     let (tape, plan) = (session.tape(), session.plan());
-    Ok(parts(tape, number, card, profiles, |record| plan_bytes(plan, record)))
+    Ok(parts(tape, number, limits, profiles, |record| plan_bytes(plan, record)))
 }
 
 /// The launches of a program that is not run.
-pub fn planned(tape: &Tape, number: Number, card: Option<&Card>, launches: Vec<(usize, Launch)>) -> Vec<Part> {
+pub fn planned(tape: &Tape, number: Number, limits: Option<&Limits>, launches: Vec<(usize, Launch)>) -> Vec<Part> {
     let unmeasured = Cost::Seconds(Vec::new());
     let profile = |(record, launch)| Profile { record, launch: Some(launch), cost: unmeasured.clone() };
-    parts(tape, number, card, launches.into_iter().map(profile).collect(), |_| 0)
+    parts(tape, number, limits, launches.into_iter().map(profile).collect(), |_| 0)
 }
 
 fn parts(
     tape: &Tape,
     number: Number,
-    card: Option<&Card>,
+    limits: Option<&Limits>,
     profiles: Vec<Profile>,
     record_bytes: impl Fn(usize) -> u64,
 ) -> Vec<Part> {
@@ -104,7 +104,7 @@ fn parts(
             threads: launch.as_ref().map(|l| l.block.iter().product()),
             multiply_adds,
             bytes,
-            least_s: card.map(|c| c.least_seconds(number, multiply_adds, bytes)),
+            least_s: limits.and_then(|l| l.least_seconds(r, number, multiply_adds, bytes)),
             measured,
         }
     };

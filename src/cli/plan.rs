@@ -3,7 +3,7 @@
 use super::detector::DetectorArgs;
 use super::options::{Device, Format, Networks, card, count, print};
 use crate::bench::parts::{self, Part};
-use crate::bench::roofline::{Card, of_backend};
+use crate::bench::roofline::{Card, Limits, of_backend};
 use crate::bench::workload::{Kind, Workload};
 use crate::detector::Learning;
 use crate::detector::file::ModelFile;
@@ -114,7 +114,7 @@ fn show(args: &Args, backend: &Backend, tape: &Tape) -> Result<()> {
     let trace = match &target {
         Some(target) if args.launch_trace => {
             let card = args.card.clone().map_or_else(|| of_backend(backend), |c| Ok(Some(c)))?;
-            Some(parts::planned(tape, target.number, card.as_ref(), cuda::launches(tape, target)?))
+            Some(parts::planned(tape, target.number, card.map(Limits::Card).as_ref(), cuda::launches(tape, target)?))
         }
         None if args.launch_trace => {
             return Err(Error::Usage("--launch-trace: the CPU launches nothing; use --device cuda or sim".into()));

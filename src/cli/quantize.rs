@@ -11,12 +11,12 @@ use crate::data::layout::{Split, TestSet};
 use crate::detector::file::ModelFile;
 use crate::output::{FileKind, Outputs, expect_new};
 use crate::quantize::calibrate::Choice;
-use crate::quantize::{Kept, PICTURES, Quantized, Settings, quantize};
+use crate::quantize::{Kept, PICTURES, Quantized, Settings, Tried, quantize};
 use crate::{Error, Result};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Fewer different pictures than this say little of how large numbers become.
 const FEW: usize = 8;
@@ -85,20 +85,34 @@ impl Args {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let model = ModelFile::open(&args.model)?;
     let outputs = Outputs::default().file("--out", &args.out, FileKind::Tensors)?;
     outputs.expect_apart(&args.model)?;
     if !args.force {
         expect_new("--out", &args.out, "--force replaces it")?;
     }
     tell_hard_links(&outputs);
-    let sources = args.sources(&outputs)?;
-    if sources.is_empty() {
-        return Err(Error::Usage("there is no normal training picture to take scales from".into()));
-    }
+    let settings = Settings { choice: args.scales, tolerance: args.tolerance, first: args.keep_first };
+    let (quantized, failed) = quantize_file(&args.model, &args.out, &args.sources(&outputs)?, &settings)?;
+    print(&match args.format {
+        Format::Table => table(&quantized),
+        Format::Json => format!("{}\n", object(&quantized, args)),
+    })?;
+    failed.expect_none("read; the scales are those of the others")?;
+    Ok(true)
+}
+
+/// Quantises a model file into another one, by some of these normal pictures, and says what came of it. Pictures that cannot be read
+/// are told, and counted in what is returned.
+pub fn quantize_file(
+    model_path: &Path,
+    out: &Path,
+    normal: &[Source],
+    settings: &Settings,
+) -> Result<(Quantized, Failed)> {
+    let model = ModelFile::open(model_path)?;
     // Evenly spread; what cannot be read leaves a gap.
-    let count = sources.len().min(PICTURES);
-    let chosen = (0..count).map(|i| &sources[i * sources.len() / count]);
+    let count = normal.len().min(PICTURES);
+    let chosen = (0..count).map(|i| &normal[i * normal.len() / count]);
     let (mut pictures, mut digests, mut failed) = (Vec::new(), BTreeSet::new(), Failed::default());
     for source in chosen {
         match source.read() {
@@ -116,30 +130,25 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     if pictures.is_empty() {
         failed.expect_none("read; none is left to take scales from")?;
+        return Err(Error::Usage("there is no normal training picture to take scales from".into()));
     }
     if digests.len() < FEW {
         let different = plural(digests.len(), "different picture");
         warning!("scales rest on {different}: what others have more of is cut off; give some dozens");
     }
-    let settings = Settings { choice: args.scales, tolerance: args.tolerance, first: args.keep_first };
     let bar = progress::bar("quantising", 0);
-    let quantized = quantize(&model, &pictures, &settings, &mut |stage, done, of| {
+    let quantized = quantize(&model, &pictures, settings, &mut |stage, done, of| {
         bar.set_message(stage);
         bar.set_length(of as u64);
         bar.set_position(done as u64);
         Ok(())
     })?;
     bar.finish_and_clear();
-    quantized.save(&args.out, &model.config)?;
-    print(&match args.format {
-        Format::Table => table(&quantized),
-        Format::Json => format!("{}\n", object(&quantized, args)),
-    })?;
-    let sizes = [&args.model, &args.out].map(|path| std::fs::metadata(path).map_or(0, |m| m.len()));
+    quantized.save(out, &model.config)?;
+    let sizes = [model_path, out].map(|path| std::fs::metadata(path).map_or(0, |m| m.len()));
     let [before, after] = sizes.map(|bytes| bytes as f64 / 1e6);
-    note!("ckaad: {}: {after:.1} MB (before: {before:.1} MB); {}", plain(args.out.display()), quantized.describe());
-    failed.expect_none("read; the scales are those of the others")?;
-    Ok(true)
+    note!("ckaad: {}: {after:.1} MB (before: {before:.1} MB); {}", plain(out.display()), quantized.describe());
+    Ok((quantized, failed))
 }
 
 fn kept(kept: Option<Kept>) -> &'static str {
@@ -161,7 +170,8 @@ fn table(q: &Quantized) -> String {
 }
 
 fn object(q: &Quantized, args: &Args) -> serde_json::Value {
-    let layer = |t: &crate::quantize::Tried| json!({ "layer": t.name, "products": t.share, "maps_moved": t.moved, "int8": t.kept.is_none() });
+    let layer =
+        |t: &Tried| json!({ "layer": t.name, "products": t.share, "maps_moved": t.moved, "int8": t.kept.is_none() });
     json!({
         "model": args.out, "scales": args.scales.to_string(), "scores_moved": q.scores_moved, "maps_moved": q.maps_moved,
         "layers": q.tried.iter().map(layer).collect::<Vec<_>>(),

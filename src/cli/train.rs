@@ -6,13 +6,16 @@ use super::inputs::{expect_all_used, tell_hard_links, tell_left_out, tell_passed
 use super::log_file::LogFile;
 use super::options::{Device, Networks, count, named, percentage, plural, share};
 use super::progress;
+use super::quantize::quantize_file;
 use crate::data::digest;
+use crate::data::image::Source;
 use crate::data::layout::{COARSE, Category, NORMAL, Sample, TrainSet};
 use crate::detector::provenance::{Calibration, Origin};
 use crate::detector::{Detector, Learning};
 use crate::model::TensorSource;
 use crate::model::pretrained::{IMAGENET, Pretrained, usual_weights};
 use crate::output::{FileKind, Outputs, beside, checkpoint_of, expect_new, remove_checkpoint, resume_or_force};
+use crate::quantize;
 use crate::train;
 use crate::train::events::{Ended, Event, Losses};
 use crate::train::features::CacheKind;
@@ -49,6 +52,7 @@ Examples:
   ckaad train --data tiles --image-size 128 --strategy recon --out t.safetensors
   ckaad train --data screw --detector patchcore --out bank.safetensors
   ckaad train --data screw --epochs 80 --out screw.safetensors --resume
+  ckaad train --data screw --out screw.safetensors --quantize screw-int8.safetensors
 
 Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 130; --resume goes on from there with \
 the same losses, bit for bit, when the number of threads is the same.
@@ -126,6 +130,9 @@ pub struct Args {
     /// Model file to write
     #[arg(long, default_value = "model.safetensors", value_name = "FILE")]
     pub out: PathBuf,
+    /// Write the model with 8-bit weights, too, into this file, as `ckaad quantize` does, by the normal training pictures
+    #[arg(long, value_name = "FILE")]
+    pub quantize: Option<PathBuf>,
     /// File with one JSON object per epoch [default: the model file with .log.jsonl]
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
@@ -165,6 +172,7 @@ fn expect_outputs(args: &Args, detector: &dyn Detector, weights: &Pretrained, se
         outputs.push(("--log", log_path(args), FileKind::JsonLines));
         outputs.push(("--out, its checkpoint", checkpoint_of(&args.out), FileKind::Tensors));
     }
+    outputs.extend(args.quantize.iter().map(|path| ("--quantize", path.clone(), FileKind::Tensors)));
     let mut written = Outputs::default();
     for (flag, path, kind) in &outputs {
         written = written.file(flag, path, *kind)?;
@@ -298,6 +306,7 @@ pub fn run(args: &Args) -> Result<bool> {
         Learning::Fit(_) => None,
     };
 
+    let normal: Vec<Source> = set.good.iter().map(|sample| sample.source.clone()).collect();
     let stop = super::stop_on_ctrl_c()?;
     let teller = Teller::new(epochs, &*settings.detector, log);
     let ended = train::run(&settings, set, &weights, &|e| teller.tell(e), &stop)?;
@@ -322,6 +331,9 @@ pub fn run(args: &Args) -> Result<bool> {
                 tell_calibration(&calibration, threshold)?;
             }
             tell_checkpoint(&args.out);
+            if let Some(out) = &args.quantize {
+                quantize_file(&args.out, out, &normal, &quantize::Settings::default())?;
+            }
             expect_all_used(left_out)?;
             Ok(true)
         }

@@ -164,3 +164,22 @@ fn precision_and_files_that_do_not_fit_are_refused() {
     fs::write(&q, &whole[..whole.len() - 7]).unwrap();
     score(&q, &[]).fails(2, &["q.safetensors"]);
 }
+
+#[test]
+fn training_can_end_with_it() {
+    let dir = folder();
+    let [m, q, again] = ["m", "q", "again"].map(|name| dir.path().join(format!("{name}.safetensors")));
+    train(full(), &m, &format!("--quantize {}", text(&q))).ok();
+    quantize(&m, &again, &["--data", text(full())]).ok();
+    assert!(fs::read(&q).unwrap() == fs::read(&again).unwrap(), "the same as by the command");
+    // Of a detector that is fitted at once the backbone alone has convolutions.
+    let bank = dir.path().join("bank.safetensors");
+    let fitted = dir.path().join("p.safetensors");
+    let small = ["--weights", "random", "--image-size", "64", "--layers", "1,2", "--detector", "patchcore"];
+    let args = ["train", "--data", text(full()), "--out", text(&fitted), "--quantize", text(&bank)];
+    let run = ckaad(&[&args[..], &small].concat()).ok();
+    assert!(run.err.contains("layers in 8 bits"), "{run:?}");
+    let held = Archive::open(&bank).unwrap();
+    assert!(held.get("memory.bank").unwrap().elem == Elem::F32);
+    assert!(scores(&bank, &[]).iter().all(|s| *s > 0.0));
+}

@@ -20,7 +20,7 @@ use std::sync::Mutex;
 /// bf16 keeps 7 and f16 10, of factors and of results between fused steps.
 fn tolerance(number: Number) -> f64 {
     match number {
-        Number::F32 => 1e-5,
+        Number::F32 | Number::Int8 => 1e-5,
         Number::Tf32 => 1e-3,
         Number::Bf16 | Number::F16 => 1e-2,
     }

@@ -114,7 +114,8 @@ impl Detector {
     ///     'auto' (the first GPU that can be used, else the CPU), 'cpu', 'cuda', 'cuda:N', or 'sim' (a GPU emulated;
     ///     slow).
     /// precision: str, optional
-    ///     What is computed in: 'f32' (all that the CPU has), 'tf32' (the default elsewhere), 'bf16' or 'f16'.
+    ///     What is computed in: 'f32' or, of a model that ``ckaad quantize`` made, 'int8' (its default) on the CPU; 'tf32' (the
+    ///     default), 'bf16' or 'f16' elsewhere.
     /// batch_size: int
     ///     Pictures in one pass, 1 or more. A larger batch takes more memory, and on a GPU less time for each of many
     ///     pictures.

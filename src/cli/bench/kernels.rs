@@ -3,7 +3,7 @@
 use super::against::{self, Rival};
 use super::{Common, time};
 use crate::bench::parts::{self, Measured, Part};
-use crate::bench::roofline::{Card, of_backend};
+use crate::bench::roofline::{Card, Cpu, Limits, of_backend};
 use crate::cli::detector::DetectorArgs;
 use crate::cli::options::{Format, card, count, print};
 use crate::cli::plan::{What, target};
@@ -19,7 +19,8 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Seconds are those of one launch behind another of the same, so its data may lie in a cache. GB/s counts every tensor once. The last \
-column is the least time that the card could take, by its arithmetic and its memory, as a share of the time measured.
+column is the least time that the card could take, by its arithmetic and its memory, as a share of the time measured. On the CPU it is that of \
+the products, at the rate that a loop over them reaches here; Winograd's form takes fewer products than are counted, and may be above 100 %.
 
 On `--device sim`: warp instructions, the share of them that are tensor core products, 32-byte sectors beside the fewest possible, \
 passes over shared memory added by bank conflicts, and the least time on --card.
@@ -84,7 +85,16 @@ pub fn run(args: &Args) -> Result<bool> {
     let sim = backend.device == Device::Sim;
     let chosen = args.card.clone().or_else(|| if sim { Card::named("h200") } else { None });
     let target = target(&backend, chosen.as_ref())?;
-    let card = chosen.map_or_else(|| of_backend(&backend), |c| Ok(Some(c)))?;
+    let limits = match chosen.map_or_else(|| of_backend(&backend), |c| Ok(Some(c)))? {
+        Some(card) => Some(Limits::Card(card)),
+        None => (backend.device == Device::Cpu).then(|| Limits::Cpu(Cpu::measure())),
+    };
+    if let Some(Limits::Cpu(Cpu { f32, int8 })) = limits {
+        let [f32, int8] = [f32, int8].map(|products| products / 1e9);
+        note!(
+            "ckaad: {f32:.0} Gproducts/s in f32, {int8:.0} in int8 on all threads, operands in the nearest cache; 1 product is 2 FLOP"
+        );
+    }
     let mut parts = Vec::new();
     for program in workload.record(backend.number)? {
         let tape = program.tape.clone();
@@ -96,7 +106,7 @@ pub fn run(args: &Args) -> Result<bool> {
             _ => backend.open(tape)?,
         };
         workload.fill(&mut *session, &program)?;
-        parts.extend(parts::measure(&mut *session, backend.number, card.as_ref(), args.repetitions)?);
+        parts.extend(parts::measure(&mut *session, backend.number, limits.as_ref(), args.repetitions)?);
     }
     let baseline = args.baseline.as_ref().map(|path| Baseline::read(path, sim, &parts)).transpose()?;
     let rows = rows(&parts, args.sort, baseline);
