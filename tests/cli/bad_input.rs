@@ -19,7 +19,7 @@ fn wrong_use_exits_with_2() {
         ("--weights nosuch", &["nosuch: no such file", "resnet18"]),
         ("--device gpu", &["--device", "cuda:N"]),
         ("--device cuda:99", &["cuda:99"]),
-        ("--device cpu --precision bf16", &["--precision bf16", "f32 only"]),
+        ("--device cpu --precision bf16", &["--precision bf16", "f32 or int8"]),
         ("--device sim --precision f16", &["--precision f16", "not scaled", "bf16"]),
         ("--epochs 0", &["--epochs", "at least 1"]),
         ("--batch-size 0", &["--batch-size", "at least 1"]),
