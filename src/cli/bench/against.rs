@@ -32,7 +32,8 @@ mod with_cudnn {
     use crate::engine::ops::Op;
     use crate::engine::ops::conv2d::{Conv2d, Options};
     use crate::engine::tape::{Record, Tape, Var};
-    use crate::engine::tensor::{DType, Tensor};
+    use crate::engine::tensor::Tensor;
+    use crate::engine::toolkit::Number;
     use crate::engine::toolkit::cuda::tiling::Pass;
     use serde_json::json;
     use std::fmt::Write as _;

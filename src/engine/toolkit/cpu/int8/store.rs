@@ -46,7 +46,7 @@ impl<T: Real> Finish<'_, T> {
     /// From `column` on; `excess` is subtracted from each column's sums.
     pub fn panel(&self, column: usize, excess: Option<&[i32]>) -> Panel<T> {
         let mut scale = lanes(Some(self.scale), column, T::ZERO);
-        scale.iter_mut().for_each(|s| *s = *s * self.factor);
+        scale.iter_mut().for_each(|s| *s *= self.factor);
         let (bias, excess) = (lanes(self.bias, column, T::ZERO), lanes(excess, column, 0));
         Panel { scale, bias, excess, slope: self.slope.unwrap_or(T::ONE) }
     }

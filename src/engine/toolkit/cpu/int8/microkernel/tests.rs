@@ -7,7 +7,7 @@ fn words(len: usize, seed: u32) -> Vec<i32> {
     (0..len)
         .map(|_| {
             state = state.wrapping_mul(1664525).wrapping_add(1013904223);
-            (state >> 16 | state << 16) as i32
+            state.rotate_left(16) as i32
         })
         .collect()
 }
