@@ -66,6 +66,8 @@ impl Detector {
             let file = ModelFile::open(path)?;
             let backend = backend_of(&request, &file)?;
             let gives = if asked.maps { Gives::ScoresAndMaps } else { Gives::Scores };
+            // What one picture cannot be scored for is no matter of the batch.
+            file.config.scoring(1, backend.number)?;
             let scorer = Scorer::from_file(&file, asked.batch_size, &backend, gives).map_err(|e| match e {
                 e @ Error::Usage(_) => e.within(format!("batch_size={}", asked.batch_size)),
                 e => e,

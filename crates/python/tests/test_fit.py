@@ -85,7 +85,7 @@ def test_patchcore(data, settings, pictures):
         (dict(holdout=0.1, folds=3), ckaad.UsageError, "one of them"),
         (dict(device="tpu"), ckaad.UsageError, "tpu"),
         (dict(precision="f12"), ckaad.UsageError, "f12"),
-        (dict(precision="bf16"), ckaad.UsageError, "f32 only"),
+        (dict(precision="bf16"), ckaad.UsageError, "f32 or int8"),
         (dict(weights="nowhere.pth"), (OSError, ckaad.CkaadError), "nowhere"),
     ],
 )

@@ -14,6 +14,7 @@ from PIL import Image
 
 import ckaad
 from conftest import SIZE, scored
+from conftest import ckaad as program
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +194,13 @@ def test_what_it_is(detector, tmp_path):
     png = io.BytesIO()
     Image.new("RGB", (64, 64), "white").save(png, "PNG")
     assert ckaad.Detector.load(path).score(png.getvalue()).score == detector.score(png.getvalue()).score
+
+
+def test_weights_of_8_bits(model, data, pictures, tmp_path):
+    q = tmp_path / "q.safetensors"
+    program("quantize", "--model", model, "--normal", data / "train/good", "--out", q, "--tolerance", "5%")
+    scores = [s.score for s in ckaad.Detector.load(q, "cpu").score(pictures)]
+    assert scores == [line["score"] for line in scored("--model", q, *pictures)]
+    assert scores != [s.score for s in ckaad.Detector.load(q, "cpu", precision="f32").score(pictures)]
+    with pytest.raises(ckaad.UsageError, match="^--precision int8: .*ckaad quantize"):
+        ckaad.Detector.load(model, "cpu", precision="int8", batch_size=3)
