@@ -6,6 +6,7 @@
 
 use super::ops::conv2d::{Conv2d, Forward, Options};
 use super::ops::conv2d_int8::Quantized;
+use super::ops::pool::MaxPool;
 use super::ops::{Activation, Op};
 use super::params::Init;
 use super::tape::{Record, Storage, Tape, Var};
@@ -88,11 +89,10 @@ fn layer(tape: &Tape, record: &Record) -> Option<Layer> {
 /// Records that read a variable or a view of it, and as which of their inputs.
 fn uses(tape: &Tape, v: Var) -> impl Iterator<Item = (usize, usize)> {
     let root = tape.root(v);
-    let of_record = move |(i, record): (usize, &Record)| {
+    tape.records.iter().enumerate().flat_map(move |(i, record)| {
         let here = record.inputs.iter().enumerate().filter(move |(_, input)| tape.root(**input) == root);
-        here.map(move |(operand, _)| (i, operand)).collect::<Vec<_>>()
-    };
-    tape.records.iter().enumerate().flat_map(of_record)
+        here.map(move |(operand, _)| (i, operand))
+    })
 }
 
 /// What a program computes that is needed in bytes where these layers are quantised, each once.
@@ -133,19 +133,35 @@ impl<'a> How<'a> {
         self.made_by.get(&self.tape.root(v)).map(|i| &self.tape.records[*i])
     }
 
-    /// Whether nothing reads a result but as bytes, and what makes it can make bytes of it.
+    /// Whether a result is kept in bytes alone: what makes it can make bytes, and nothing reads it otherwise.
     fn only_bytes(&self, v: Var) -> bool {
+        match self.maker(v) {
+            Some(record) if self.quantised(record) => self.read_as_bytes(v),
+            Some(record) => self.pools_bytes(record).is_some(),
+            None => false,
+        }
+    }
+
+    /// Whether something reads a result, all of it as bytes.
+    fn read_as_bytes(&self, v: Var) -> bool {
         let root = self.tape.root(v);
-        let made = self.maker(root).is_some_and(|r| self.quantised(r) || self.pools_bytes(r));
         let reads = || uses(self.tape, root);
         let bytes = |(i, operand): (usize, usize)| {
             let record = &self.tape.records[i];
-            self.quantised(record) && (operand == 0 || self.residual(record) == Some(operand))
-                || self.pools_bytes(record)
+            match &record.op {
+                Op::MaxPool(pool) => pool.of_bytes().is_some() && self.read_as_bytes(record.outputs[0]),
+                _ => self.quantised(record) && (operand == 0 || self.residual(record) == Some(operand)),
+            }
         };
-        made && !self.tape.outputs.iter().any(|o| self.tape.root(*o) == root)
-            && reads().next().is_some()
-            && reads().all(bytes)
+        !self.tape.outputs.iter().any(|o| self.tape.root(*o) == root) && reads().next().is_some() && reads().all(bytes)
+    }
+
+    /// The pooling of bytes that a record becomes, if what it pools is kept in them alone.
+    fn pools_bytes(&self, record: &Record) -> Option<MaxPool> {
+        match &record.op {
+            Op::MaxPool(pool) if self.only_bytes(record.inputs[0]) => pool.of_bytes(),
+            _ => None,
+        }
     }
 
     /// Which input of a convolution is its residual.
@@ -154,18 +170,6 @@ impl<'a> How<'a> {
             Op::Conv2d(Forward { bias, residual: true, .. }) => Some(2 + usize::from(*bias)),
             _ => None,
         }
-    }
-
-    /// Whether it is a pooling whose result only bytes are read of.
-    fn pools_bytes(&self, record: &Record) -> bool {
-        let Op::MaxPool(pool) = &record.op else { return false };
-        // Results of poolings are not pooled again in any network here: one step back is enough.
-        let reads = || uses(self.tape, record.outputs[0]);
-        let quantised = |(i, operand): (usize, usize)| operand == 0 && self.quantised(&self.tape.records[i]);
-        pool.of_bytes().is_some()
-            && self.maker(record.inputs[0]).is_some_and(|r| self.quantised(r))
-            && reads().next().is_some()
-            && reads().all(quantised)
     }
 
     /// What has to be known of a variable that is needed in bytes; the largest of some numbers need no other scale than all.
@@ -214,14 +218,10 @@ pub fn rewrite(tape: &Tape, scheme: &Scheme) -> Result<Tape> {
         out.set_label(&record.label);
         if how.quantised(record) {
             convolve(&how, scheme, record, &mut out, &mut bytes)?;
-        } else if let (Op::MaxPool(pool), true) =
-            (&record.op, how.pools_bytes(record) && how.only_bytes(record.inputs[0]))
-        {
+        } else if let Some(pool) = how.pools_bytes(record) {
             let Some(&(x, q)) = bytes.get(&tape.root(record.inputs[0])) else { invalid!("max_pool: no bytes to pool") };
             let y = out.fresh(tape.shape(record.outputs[0]), DType::U8);
-            if let Some(pool) = pool.of_bytes() {
-                out.record_into(pool, vec![x], vec![y]);
-            }
+            out.record_into(pool, vec![x], vec![y]);
             bytes.insert(record.outputs[0], (y, q));
         } else {
             out.records.push(record.clone());
@@ -254,7 +254,7 @@ fn convolve(
             (f.sizes, false, Options { act: f.act, bias: f.bias.then(|| record.inputs[2]), ..Default::default() })
         }
         Op::ConvTranspose2d(f) => (f.sizes, true, Options::default()),
-        _ => return Ok(()),
+        other => invalid!("{} is no convolution", other.name()),
     };
     let root = tape.root(record.inputs[0]);
     let (x, x_kept) = match bytes.get(&root) {
@@ -277,7 +277,9 @@ fn convolve(
     let y = record.outputs[0];
     let kept = if how.only_bytes(y) { Stored::Bytes(quantization(how, scheme, y)?) } else { Stored::Real };
     let weights = record.inputs[1];
-    let Storage::Param { net, index } = tape.info(weights).storage else { return Ok(()) };
+    let Storage::Param { net, index } = tape.info(weights).storage else {
+        invalid!("{}: its weights are no parameter", record.label)
+    };
     let name = scale_of(&tape.parameters(net).entries()[index].name);
     let channels = tape.shape(y).c();
     let scale = out.param(net, &name, &[channels], Init::Ones)?;

@@ -10,7 +10,7 @@ use crate::detector::file::{Config, ModelFile};
 use crate::detector::quantized::{Chosen, Weights, fill};
 use crate::engine::device::{Backend, Session};
 use crate::engine::quantized::{Layer, Scheme, Value, layers, rewrite, values};
-use crate::engine::tape::Tape;
+use crate::engine::tape::{Tape, Var};
 use crate::engine::toolkit::{Number, Quantization};
 use crate::error::plural;
 use crate::metrics::quantile;
@@ -18,6 +18,7 @@ use crate::program::Program;
 use crate::{Error, Result, invalid};
 use calibrate::{Choice, Magnitudes};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Pictures that scales are taken from, at most.
 pub const PICTURES: usize = 64;
@@ -72,9 +73,23 @@ pub struct Quantized {
 
 impl Quantized {
     /// Writes the model with its layers in 8 bits; `config` is the model's own.
-    pub fn save(&self, path: &std::path::Path, config: &Config) -> Result<()> {
+    pub fn save(&self, path: &Path, config: &Config) -> Result<()> {
         let config = Config { quantized: Some(self.scheme.clone().into()), ..config.clone() };
         self.weights.save(path, &config, &self.scheme, &self.program)
+    }
+
+    /// One line: how much has 8 bits, and what that moves.
+    pub fn describe(&self) -> String {
+        let eight: Vec<&Tried> = self.tried.iter().filter(|t| t.kept.is_none()).collect();
+        let share: f64 = eight.iter().map(|t| t.share).sum();
+        format!(
+            "{} of {} in 8 bits, {:.1} % of the products; scores move by {:.2} % (median), maps by {:.2} %",
+            eight.len(),
+            plural(self.tried.len(), "layer"),
+            100.0 * share,
+            100.0 * self.scores_moved,
+            100.0 * self.maps_moved
+        )
     }
 }
 
@@ -105,10 +120,12 @@ pub fn quantize(model: &ModelFile, pictures: &[Vec<u8>], s: &Settings, progress:
     let mut tried = q.try_layers(&scales, &tried_with, &exact, s, progress)?;
     loop {
         let eight = tried.iter().filter(|t| t.kept.is_none()).map(|t| t.name.clone()).collect();
-        let needed = values(&program.tape, &eight).into_iter().map(|v| (v.name.clone(), scales[&v.name]));
+        // One that is missing is an error of the rewriting, which names it.
+        let known = |v: Value| scales.get_key_value(&v.name).map(|(name, scale)| (name.clone(), *scale));
+        let needed = values(&program.tape, &eight).into_iter().filter_map(known);
         let scheme = Scheme { scales: needed.collect(), layers: eight };
         let found = q.outcomes(&scheme, &tried_with)?;
-        let (scores_moved, maps_moved) = (found.scores_from(&exact), found.maps_from(&exact));
+        let (scores_moved, maps_moved) = (found.scores_from(&exact)?, found.maps_from(&exact));
         // The one that is dearest for what it saves; each layer costs something, however small.
         let dearest = tried.iter_mut().filter(|t| t.kept.is_none() && scores_moved > s.tolerance);
         match dearest.max_by(|a, b| (a.moved.powi(2) / a.share).total_cmp(&(b.moved.powi(2) / b.share))) {
@@ -151,10 +168,10 @@ struct Outcomes {
 }
 
 impl Outcomes {
-    fn scores_from(&self, exact: &Outcomes) -> f64 {
+    fn scores_from(&self, exact: &Outcomes) -> Result<f64> {
         let moved = |(a, b): (&f32, &f32)| f64::from((a - b).abs()) / f64::from(b.abs()).max(f64::MIN_POSITIVE);
         let moved: Vec<f64> = self.scores.iter().zip(&exact.scores).map(moved).collect();
-        quantile::quantile(&moved, 0.5).unwrap_or(f64::NAN)
+        quantile::quantile(&moved, 0.5)
     }
 
     fn maps_from(&self, exact: &Outcomes) -> f64 {
@@ -227,7 +244,7 @@ impl Quantizer<'_> {
         self.weights.biases.insert(name.clone(), (layer.name.clone(), corrected));
     }
 
-    fn input(&self) -> Result<crate::engine::tape::Var> {
+    fn input(&self) -> Result<Var> {
         match self.program.inputs().next() {
             Some(input) => Ok(input),
             None => invalid!("scoring takes no pictures"),
@@ -271,21 +288,5 @@ impl Quantizer<'_> {
             });
         }
         Ok(tried)
-    }
-}
-
-impl Quantized {
-    /// One line: how much has 8 bits, and what that moves.
-    pub fn describe(&self) -> String {
-        let eight: Vec<&Tried> = self.tried.iter().filter(|t| t.kept.is_none()).collect();
-        let share: f64 = eight.iter().map(|t| t.share).sum();
-        format!(
-            "{} of {} in 8 bits, {:.1} % of the products; scores move by {:.2} % (median), maps by {:.2} %",
-            eight.len(),
-            plural(self.tried.len(), "layer"),
-            100.0 * share,
-            100.0 * self.scores_moved,
-            100.0 * self.maps_moved
-        )
     }
 }

@@ -128,7 +128,7 @@ axis! {
 /// The first lanes of a slice.
 #[inline(always)]
 pub fn lane<T>(from: &[T]) -> &Lane<T> {
-    from[..LANES].try_into().expect("as many as LANES")
+    &from.as_chunks().0[0]
 }
 
 /// Transforms both axes of a tile, of which `$tile[column][row]` are references to lanes, and hands over the result row by row; `$number`
@@ -252,17 +252,13 @@ impl Winograd {
         (band / tiles_h, band % tiles_h * TILE, tile % tiles_w * TILE)
     }
 
-    /// `y = finish(conv(x, filters))`; `u` as [`TransformFilters`] packs them.
-    #[allow(clippy::too_many_arguments)]
-    pub fn run<T: Real>(
+    /// Calls `job(tiles, panels, their part of y, its scratch)` for every one of `parts` threads, each with its own elements of scratch.
+    pub fn for_parts<E: Send, S: Send>(
         &self,
-        isa: Isa,
         parts: usize,
-        x: &[T],
-        u: &[T],
-        finish: Finish<'_, T>,
-        y: &mut [T],
-        scratch: &mut [T],
+        y: &mut [E],
+        scratch: (&mut [S], usize),
+        job: &(impl Fn(Range<usize>, Range<usize>, Window<'_, '_, E>, &mut [S]) + Sync),
     ) {
         let (tiles_h, tiles_w) = self.tiles();
         let bands = self.n * tiles_h;
@@ -276,10 +272,26 @@ impl Winograd {
             first_pixel(bands.start)..first_pixel(bands.end)
         };
         let columns = |part| panels(part).start * PANEL..panels(part).end * PANEL;
-        let scratch = (scratch, scratch_each(self.c));
-        for_windows(y, self.k, (by_rows, &rows), (by_cols, &columns), scratch, &|(i, j), mut y, scratch| {
+        for_windows(y, self.k, (by_rows, &rows), (by_cols, &columns), scratch, &|(i, j), y, scratch| {
             let bands = piece(bands, i, by_rows);
-            for tiles in blocks(bands.start * tiles_w..bands.end * tiles_w, TILE_BLOCK) {
+            job(bands.start * tiles_w..bands.end * tiles_w, panels(j), y, scratch);
+        });
+    }
+
+    /// `y = finish(conv(x, filters))`; `u` as [`TransformFilters`] packs them.
+    #[allow(clippy::too_many_arguments)]
+    pub fn run<T: Real>(
+        &self,
+        isa: Isa,
+        parts: usize,
+        x: &[T],
+        u: &[T],
+        finish: Finish<'_, T>,
+        y: &mut [T],
+        scratch: &mut [T],
+    ) {
+        self.for_parts(parts, y, (scratch, scratch_each(self.c)), &|tiles, panels, mut y, scratch| {
+            for tiles in blocks(tiles, TILE_BLOCK) {
                 let lies = Transformed::of(self.c);
                 let (v, m) = scratch.split_at_mut(self.c.div_ceil(DEPTH_BLOCK) * lies.block);
                 let points: [usize; POINTS] = std::array::from_fn(|point| lies.point(point));
@@ -288,7 +300,7 @@ impl Winograd {
                 };
                 let (tiles_now, channels) = (tiles.clone(), 0..self.c);
                 vectorised(isa, TransformInput { sizes: self, x, tiles: tiles_now, channels, place, to: v });
-                for panel in panels(j) {
+                for panel in panels.clone() {
                     let u = &u[panel * packed_len(self.c, PANEL)..][..packed_len(self.c, PANEL)];
                     for (point, m) in m.chunks_exact_mut(TILE_BLOCK * PANEL).enumerate() {
                         for (block, start) in (0..self.c).step_by(DEPTH_BLOCK).enumerate() {

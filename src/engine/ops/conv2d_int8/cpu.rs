@@ -9,9 +9,7 @@ use crate::engine::toolkit::cpu::int8::gemm::{Job, multiply, pack, pack_by, pack
 use crate::engine::toolkit::cpu::int8::microkernel::Dot;
 use crate::engine::toolkit::cpu::int8::store::{Finish, Store};
 use crate::engine::toolkit::cpu::microkernel::PANEL;
-use crate::engine::toolkit::cpu::threads::{for_parts, piece};
 use rayon::prelude::*;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Words in front of packed filters, the first of which says how they are packed.
 const HEAD: usize = 16;
@@ -51,7 +49,7 @@ impl Layout {
     /// All phases in order, each with its depth and where its filters start.
     fn phases(&self) -> impl Iterator<Item = ((usize, usize), usize, usize)> + '_ {
         let grid = self.grid();
-        let mut at = HEAD + grid.step_h * grid.step_w * grid.c.next_multiple_of(PANEL);
+        let mut at = self.excess_at((grid.step_h, 0));
         let phases = (0..grid.step_h).flat_map(move |a| (0..grid.step_w).map(move |b| (a, b)));
         phases.map(move |phase| {
             let (depth, start) = (self.depth(phase), at);
@@ -76,18 +74,15 @@ impl Layout {
     }
 
     fn pack(&self, filters: &[i8], zero: u8, packed: &mut [i32]) {
-        let parts = rayon::current_num_threads();
+        // Groups of panels of equal length, but for the last.
+        let groups = |panels: usize| panels.div_ceil(rayon::current_num_threads()).max(1);
         if let Some(winograd) = &self.winograd {
-            let panels = self.p.k / PANEL;
-            let parts = (1..=parts).rev().find(|parts| panels.is_multiple_of(*parts)).unwrap_or(1);
-            let (each, bounded) = (winograd.packed_len() / parts, AtomicBool::new(true));
-            for_parts(parts, &mut packed[HEAD..][..winograd.packed_len()], each, &|part, to: &mut [i32]| {
-                if !winograd.pack(filters, piece(panels, part, parts), to) {
-                    bounded.store(false, Ordering::Relaxed);
-                }
-            });
-            packed[0] = if bounded.into_inner() { WINOGRAD } else { DIRECT };
-            if packed[0] == WINOGRAD {
+            let (panels, len) = (self.p.k / PANEL, winograd.packed_len());
+            let each = groups(panels);
+            let to = packed[HEAD..][..len].par_chunks_mut(each * (len / panels)).enumerate();
+            let bounded = to.map(|(i, to)| winograd.pack(filters, i * each..((i + 1) * each).min(panels), to));
+            if bounded.reduce(|| true, |all, bounded| all & bounded) {
+                packed[0] = WINOGRAD;
                 return;
             }
         }
@@ -98,11 +93,9 @@ impl Layout {
             let to = &mut packed[start..][..panels_len(depth, cols)];
             let panels = cols.div_ceil(PANEL);
             let panel_len = panels_len(depth, PANEL);
-            let groups = parts.min(panels);
-            // Parts of equal length, but for the last.
-            let each = panels.div_ceil(groups);
-            to.par_chunks_mut((each * panel_len).max(1)).enumerate().for_each(|(group, to)| {
-                let panels = group * each..((group + 1) * each).min(panels);
+            let each = groups(panels);
+            to.par_chunks_mut((each * panel_len).max(1)).enumerate().for_each(|(i, to)| {
+                let panels = i * each..((i + 1) * each).min(panels);
                 match self.transposed {
                     true => pack_by(depth, cols, panels, to, element),
                     false => pack(filters, depth, cols, panels, to),
@@ -162,8 +155,10 @@ pub fn run<T: Real, S: Store<T>>(
     let job = |a: usize, b: usize| {
         let phase = (a, b);
         let left = if layout.transposed { p.adjoint_im2col(x, op.x.zero, phase) } else { p.im2col(x, op.x.zero) };
-        let (.., depth, start) = layout.phases().find(|(of, ..)| *of == phase).expect("a phase of the grid");
-        Job { left, depth, b: &packed[start..], excess: &packed[layout.excess_at(phase)..][..grid.c] }
+        let before = layout.phases().take_while(|(of, ..)| *of != phase);
+        let start = before.fold(layout.excess_at((grid.step_h, 0)), |at, (_, depth, _)| at + panels_len(depth, grid.c));
+        let (depth, excess) = (layout.depth(phase), &packed[layout.excess_at(phase)..][..grid.c]);
+        Job { left, depth, b: &packed[start..], excess }
     };
     multiply(dot, parts, grid, (scratch, each), &job, finish, store, y);
 }

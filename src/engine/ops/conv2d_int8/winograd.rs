@@ -16,7 +16,6 @@ use crate::engine::ops::conv2d::winograd::{
     FILTER, LANES, POINTS, Ring, SIDE, TILE, Winograd, axis, both_axes, input_axis, lane,
 };
 use crate::engine::real::Real;
-use crate::engine::toolkit::cpu::gemm::{for_windows, split};
 use crate::engine::toolkit::cpu::int8::microkernel::{Dot, Tile, Words};
 use crate::engine::toolkit::cpu::int8::store::{Finish, Store};
 use crate::engine::toolkit::cpu::isa::wide;
@@ -184,28 +183,13 @@ impl WholeWinograd {
         y: &mut [S::Kept],
         scratch: &mut [i32],
     ) {
-        let s = &self.0;
-        let (tiles_h, tiles_w) = s.tiles();
-        let bands = s.n * tiles_h;
-        let (by_rows, by_cols) = split(parts, bands * tiles_w, s.k);
-        // A thread's tiles are whole bands of tiles, so that its output rows are contiguous.
-        let by_rows = by_rows.min(bands);
-        let first_pixel = |band: usize| (band / tiles_h * s.oh + band % tiles_h * TILE) * s.ow;
-        let panels = |part| piece(s.k / PANEL, part, by_cols);
-        let rows = |part| {
-            let bands = piece(bands, part, by_rows);
-            first_pixel(bands.start)..first_pixel(bands.end)
-        };
-        let columns = |part| panels(part).start * PANEL..panels(part).end * PANEL;
-        let scratch = (scratch, self.scratch_each());
-        for_windows(y, s.k, (by_rows, &rows), (by_cols, &columns), scratch, &|(i, j), mut y, scratch| {
-            let bands = piece(bands, i, by_rows);
+        self.0.for_parts(parts, y, (scratch, self.scratch_each()), &|tiles, panels, mut y, scratch| {
             let tile_block = self.tile_block();
             let (v, m) = scratch.split_at_mut(scratch.len() - POINTS * tile_block * PANEL);
             let points = self.points();
-            for tiles in blocks(bands.start * tiles_w..bands.end * tiles_w, tile_block) {
+            for tiles in blocks(tiles, tile_block) {
                 self.transform_input(x, zero, tiles.clone(), &points, v);
-                for panel in panels(j) {
+                for panel in panels.clone() {
                     self.multiply(dot, &u[panel * self.panel_len()..][..self.panel_len()], tiles.len(), &points, v, m);
                     self.transform_output(m, tiles.clone(), panel * PANEL, finish, store, &mut y);
                 }

@@ -60,6 +60,25 @@ impl OutGrid {
         (self.h.saturating_sub(a).div_ceil(self.step_h), self.w.saturating_sub(b).div_ceil(self.step_w))
     }
 
+    /// What thread `part` of `parts` computes: phases, each with rows and panels of columns. No two threads have an element in common.
+    pub fn pieces(
+        &self,
+        part: usize,
+        parts: usize,
+    ) -> impl Iterator<Item = ((usize, usize), Range<usize>, Range<usize>)> + '_ {
+        let phases = (0..self.step_h).flat_map(move |a| (0..self.step_w).map(move |b| (a, b)));
+        phases.filter_map(move |(a, b)| {
+            let (h, w) = self.phase(a, b);
+            let rows = self.n * h * w;
+            let (by_rows, by_cols) = split(parts, rows, self.c);
+            // Whole tiles per thread, so that only one of them has a short one.
+            let tiles = piece(rows.div_ceil(TILE_ROWS), part % by_rows, by_rows);
+            let rows = tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(rows);
+            let panels = piece(self.c.div_ceil(PANEL), part / by_rows, by_cols);
+            (part < by_rows * by_cols && !rows.is_empty()).then_some(((a, b), rows, panels))
+        })
+    }
+
     pub fn offset(&self, (a, b): (usize, usize), row: usize) -> usize {
         if self.step_h * self.step_w == 1 {
             return row * self.c;
@@ -109,25 +128,10 @@ pub fn multiply_rows<'a, T: Real, L: LeftRows<T>>(
     let out = TileOut::new(out);
     for_parts(parts, scratch, ROWS_SCRATCH, &|part, scratch: &mut [T]| {
         wide!({
-            for a in 0..grid.step_h {
-                for b in 0..grid.step_w {
-                    let (h, w) = grid.phase(a, b);
-                    let rows = grid.n * h * w;
-                    if rows == 0 {
-                        continue;
-                    }
-                    let (by_rows, by_cols) = split(parts, rows, grid.c);
-                    if part >= by_rows * by_cols {
-                        continue;
-                    }
-                    // Whole tiles per thread, so that only one of them has a short one.
-                    let tiles = piece(rows.div_ceil(TILE_ROWS), part % by_rows, by_rows);
-                    let rows = tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(rows);
-                    let panels = piece(grid.c.div_ceil(PANEL), part / by_rows, by_cols);
-                    // SAFETY: no two (part, phase) share an element: phases hold different pixels, and within a phase the
-                    // parts hold different rows or different columns.
-                    unsafe { rows_part(isa, &grid, (a, b), &job(a, b), rows, panels, finish, &out, scratch) };
-                }
+            for ((a, b), rows, panels) in grid.pieces(part, parts) {
+                // SAFETY: no two (part, phase) share an element: phases hold different pixels, and within a phase the
+                // parts hold different rows or different columns.
+                unsafe { rows_part(isa, &grid, (a, b), &job(a, b), rows, panels, finish, &out, scratch) };
             }
         })
     });

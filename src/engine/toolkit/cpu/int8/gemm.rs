@@ -5,7 +5,7 @@
 use super::microkernel::{Dot, Tile, Words};
 use super::store::{Finish, Store};
 use crate::engine::real::Real;
-use crate::engine::toolkit::cpu::gemm::{LeftRows, OutGrid, pack_transposed, split};
+use crate::engine::toolkit::cpu::gemm::{LeftRows, OutGrid, pack_transposed};
 use crate::engine::toolkit::cpu::isa::{Isa, wide};
 use crate::engine::toolkit::cpu::microkernel::{DEPTH_BLOCK, PANEL, ROW_STRIDE, TILE_ROWS, TileOut};
 use crate::engine::toolkit::cpu::threads::{blocks, for_parts, piece};
@@ -76,22 +76,10 @@ pub fn multiply<'a, T: Real, L: LeftRows<u8>, S: Store<T>>(
     let out = TileOut::new(out);
     for_parts(parts, scratch, each, &|part, scratch: &mut [i32]| {
         wide!({
-            for a in 0..grid.step_h {
-                for b in 0..grid.step_w {
-                    let (h, w) = grid.phase(a, b);
-                    let rows = grid.n * h * w;
-                    let (by_rows, by_cols) = split(parts, rows, grid.c);
-                    if part >= by_rows * by_cols {
-                        continue;
-                    }
-                    // Whole tiles per thread, so that only one of them has a short one.
-                    let tiles = piece(rows.div_ceil(TILE_ROWS), part % by_rows, by_rows);
-                    let rows = tiles.start * TILE_ROWS..(tiles.end * TILE_ROWS).min(rows);
-                    let panels = piece(grid.c.div_ceil(PANEL), part / by_rows, by_cols);
-                    // SAFETY: no two (part, phase) share an element: phases hold different pixels, and within a phase the
-                    // parts hold different rows or different columns.
-                    unsafe { rows_part(dot, &grid, (a, b), &job(a, b), (rows, panels), finish, store, &out, scratch) };
-                }
+            for ((a, b), rows, panels) in grid.pieces(part, parts) {
+                // SAFETY: no two (part, phase) share an element: phases hold different pixels, and within a phase the
+                // parts hold different rows or different columns.
+                unsafe { rows_part(dot, &grid, (a, b), &job(a, b), (rows, panels), finish, store, &out, scratch) };
             }
         })
     });
