@@ -66,7 +66,8 @@ impl Cpu {
             let mut out = [[0; PANEL]; TILE_ROWS];
             move || {
                 let (rows, depth, block) = (TILE_ROWS, DEPTH_BLOCK, 0);
-                Tile { words, rows, depth, a: &a, block, b: &b, ahead: &[] }.sum(dot, &mut out);
+                Tile::<ROW_STRIDE> { words, rows, depth, a: &a, run: DEPTH_BLOCK, block, b: &b, ahead: &[] }
+                    .sum(dot, &mut out);
             }
         });
         Cpu { f32, int8 }
@@ -76,6 +77,8 @@ impl Cpu {
     fn least_seconds(&self, record: &Record, multiply_adds: u64) -> Option<f64> {
         let products = match &record.op {
             Op::Conv2dInt8(_) => self.int8,
+            // Of two products in a word instead of four.
+            Op::Conv2dPixels(_) => self.int8 / 2.0,
             _ => self.f32,
         };
         (multiply_adds > 0).then_some(multiply_adds as f64 / products)

@@ -5,7 +5,9 @@
 
 use super::file::{Config, ModelFile, metadata};
 use crate::engine::device::Session;
+use crate::engine::ops::Op;
 use crate::engine::quantized::{Layer, Scheme, layers, scale_of};
+use crate::engine::tape::{Storage, Tape, Var};
 use crate::engine::tensor::DType;
 use crate::program::Program;
 use crate::weights::{Archive, Elem, Tensor, write_safetensors};
@@ -179,13 +181,14 @@ impl Source for Filed<'_> {
 pub fn fill(session: &mut dyn Session, program: &Program, source: &dyn Source) -> Result<()> {
     let (mut bytes, mut memory): (Vec<i8>, Vec<f32>) = Default::default();
     let tape = &program.tape;
+    let filled = fill_of_pixels(session, tape, source)?;
     for network in &program.networks {
         let parameters = tape.parameters(network.id);
         let full = |name: &str| format!("{}.{name}", parameters.network);
         let eight: BTreeMap<String, &str> =
             parameters.entries().iter().map(|e| (scale_of(&e.name), e.name.as_str())).collect();
         for (index, e) in parameters.entries().iter().enumerate() {
-            let Some(var) = tape.param_var(network.id, index) else { continue };
+            let Some(var) = tape.param_var(network.id, index).filter(|var| !filled.contains(var)) else { continue };
             if tape.info(var).dtype == DType::I8 {
                 bytes.resize(e.range.len(), 0);
                 e.from_file(&source.bytes(&full(&e.name), &e.file_shape)?, &mut bytes)?;
@@ -202,6 +205,30 @@ pub fn fill(session: &mut dyn Session, program: &Program, source: &dyn Source) -
         }
     }
     Ok(())
+}
+
+/// Weights of 16 bits for convolutions of pixels, with their scales and biases, all of real ones. What was filled.
+fn fill_of_pixels(session: &mut dyn Session, tape: &Tape, source: &dyn Source) -> Result<Vec<Var>> {
+    let mut filled = Vec::new();
+    for record in tape.records() {
+        let (Op::Conv2dPixels(op), &[_, weights, scale, bias]) = (&record.op, &record.inputs[..]) else { continue };
+        let real = |v: Var| {
+            let Storage::Param { net, index } = tape.info(v).storage else {
+                invalid!("{}: its weights and biases are no parameters", record.label)
+            };
+            let parameters = tape.parameters(net);
+            let e = &parameters.entries()[index];
+            let mut memory = vec![0.0; e.range.len()];
+            e.from_file(&source.real(&format!("{}.{}", parameters.network, e.name), &e.file_shape)?, &mut memory)?;
+            Ok(memory)
+        };
+        let whole = op.whole(&real(weights)?, &real(bias)?)?;
+        session.write_bytes(weights, bytemuck::cast_slice(&whole.weights))?;
+        session.write_bytes(scale, bytemuck::cast_slice(&whole.scale))?;
+        session.write_bytes(bias, bytemuck::cast_slice(&whole.bias))?;
+        filled.extend([weights, scale, bias]);
+    }
+    Ok(filled)
 }
 
 /// The numbers of a file with quantised layers, for a program that has them in 8 bits or as they are.

@@ -2,10 +2,12 @@
 //! quantised, and by which scales, a [`Scheme`] says by name.
 //!
 //! A convolution in bytes takes its input in bytes, and keeps its result so if nothing but such convolutions reads it. What others make
-//! becomes bytes in a record of its own.
+//! becomes bytes in a record of its own. A first layer that is not to have 8 bits takes pixels as they come, with weights of 16 bits: as
+//! exact as need be, and faster than real numbers.
 
 use super::ops::conv2d::{Conv2d, Forward, Options};
 use super::ops::conv2d_int8::Quantized;
+use super::ops::conv2d_pixels::Conv2dPixels;
 use super::ops::pool::MaxPool;
 use super::ops::{Activation, Op};
 use super::params::Init;
@@ -99,9 +101,10 @@ fn uses(tape: &Tape, v: Var) -> impl Iterator<Item = (usize, usize)> {
 pub fn values(tape: &Tape, layers: &BTreeSet<String>) -> Vec<Value> {
     let how = How::of(tape, layers);
     let mut values: Vec<Value> = Vec::new();
-    for record in tape.records.iter().filter(|r| how.quantised(r)) {
-        let kept = how.only_bytes(record.outputs[0]).then_some(record.outputs[0]);
-        for v in std::iter::once(record.inputs[0]).chain(kept) {
+    for record in &tape.records {
+        let x = how.quantised(record).then(|| record.inputs[0]);
+        let kept = how.makes_bytes(record) && how.only_bytes(record.outputs[0]);
+        for v in x.into_iter().chain(kept.then(|| record.outputs[0])) {
             let value = how.value(v);
             if !values.iter().any(|known| known.var == value.var) {
                 values.push(value);
@@ -110,6 +113,9 @@ pub fn values(tape: &Tape, layers: &BTreeSet<String>) -> Vec<Value> {
     }
     values
 }
+
+/// What is there in bytes, and how.
+type InBytes = HashMap<Var, (Var, Quantization)>;
 
 /// What is asked of a program while it is rewritten.
 struct How<'a> {
@@ -129,6 +135,22 @@ impl<'a> How<'a> {
         layer(self.tape, record).is_some_and(|l| self.layers.contains(&l.name))
     }
 
+    /// Whether a record takes pixels as they come; the op that it becomes, but for how it keeps its result.
+    fn of_pixels(&self, record: &Record) -> Option<Conv2dPixels> {
+        let Op::Conv2d(Forward { sizes, bias: true, residual: false, act, .. }) = record.op else { return None };
+        let Op::Preprocess(p) = &self.maker(record.inputs[0])?.op else { return None };
+        let alone = |v: &Var| uses(self.tape, *v).count() == 1;
+        let frozen = layer(self.tape, record).is_some_and(|l| !self.layers.contains(&l.name) && l.bias.is_some());
+        let fits = Conv2dPixels::fits(&sizes) && !p.resizes() && record.inputs.iter().all(alone);
+        let pixels = Conv2dPixels { sizes, mean: p.mean, std: p.std, act, y: Stored::Real };
+        (!self.layers.is_empty() && frozen && fits && !self.reported(record.inputs[0])).then_some(pixels)
+    }
+
+    /// Whether a record is replaced by one that can keep its result in bytes.
+    fn makes_bytes(&self, record: &Record) -> bool {
+        self.quantised(record) || self.of_pixels(record).is_some()
+    }
+
     fn maker(&self, v: Var) -> Option<&'a Record> {
         self.made_by.get(&self.tape.root(v)).map(|i| &self.tape.records[*i])
     }
@@ -136,7 +158,7 @@ impl<'a> How<'a> {
     /// Whether a result is kept in bytes alone: what makes it can make bytes, and nothing reads it otherwise.
     fn only_bytes(&self, v: Var) -> bool {
         match self.maker(v) {
-            Some(record) if self.quantised(record) => self.read_as_bytes(v),
+            Some(record) if self.makes_bytes(record) => self.read_as_bytes(v),
             Some(record) => self.pools_bytes(record).is_some(),
             None => false,
         }
@@ -153,7 +175,11 @@ impl<'a> How<'a> {
                 _ => self.quantised(record) && (operand == 0 || self.residual(record) == Some(operand)),
             }
         };
-        !self.tape.outputs.iter().any(|o| self.tape.root(*o) == root) && reads().next().is_some() && reads().all(bytes)
+        !self.reported(root) && reads().next().is_some() && reads().all(bytes)
+    }
+
+    fn reported(&self, v: Var) -> bool {
+        self.tape.outputs.iter().any(|o| self.tape.root(*o) == self.tape.root(v))
     }
 
     /// The pooling of bytes that a record becomes, if what it pools is kept in them alone.
@@ -162,6 +188,12 @@ impl<'a> How<'a> {
             Op::MaxPool(pool) if self.only_bytes(record.inputs[0]) => pool.of_bytes(),
             _ => None,
         }
+    }
+
+    /// Whether a record is what [`How::of_pixels`] does with what it reads.
+    fn becomes_part(&self, record: &Record) -> bool {
+        let pixels = |(i, _): (usize, usize)| self.of_pixels(&self.tape.records[i]).is_some();
+        matches!(record.op, Op::Preprocess(_)) && uses(self.tape, record.outputs[0]).any(pixels)
     }
 
     /// Which input of a convolution is its residual.
@@ -212,8 +244,7 @@ pub fn rewrite(tape: &Tape, scheme: &Scheme) -> Result<Tape> {
     let how = How::of(tape, &scheme.layers);
     let mut out = tape.clone();
     out.records.clear();
-    // What is there in bytes, and how.
-    let mut bytes: HashMap<Var, (Var, Quantization)> = HashMap::new();
+    let mut bytes = InBytes::new();
     for record in &tape.records {
         out.set_label(&record.label);
         if how.quantised(record) {
@@ -223,7 +254,9 @@ pub fn rewrite(tape: &Tape, scheme: &Scheme) -> Result<Tape> {
             let y = out.fresh(tape.shape(record.outputs[0]), DType::U8);
             out.record_into(pool, vec![x], vec![y]);
             bytes.insert(record.outputs[0], (y, q));
-        } else {
+        } else if let Some(op) = how.of_pixels(record) {
+            convolve_pixels(&how, scheme, record, op, &mut out, &mut bytes)?;
+        } else if !how.becomes_part(record) {
             out.records.push(record.clone());
         }
     }
@@ -241,13 +274,7 @@ fn quantization(how: &How, scheme: &Scheme, v: Var) -> Result<Quantization> {
 }
 
 /// Records a convolution in bytes.
-fn convolve(
-    how: &How,
-    scheme: &Scheme,
-    record: &Record,
-    out: &mut Tape,
-    bytes: &mut HashMap<Var, (Var, Quantization)>,
-) -> Result<()> {
+fn convolve(how: &How, scheme: &Scheme, record: &Record, out: &mut Tape, bytes: &mut InBytes) -> Result<()> {
     let tape = how.tape;
     let (sizes, transposed, mut o): (Conv2d, bool, Options) = match &record.op {
         Op::Conv2d(f) => {
@@ -274,27 +301,53 @@ fn convolve(
             (o.residual, residual) = (Some(*in_bytes), Stored::Bytes(*q));
         }
     }
-    let y = record.outputs[0];
-    let kept = if how.only_bytes(y) { Stored::Bytes(quantization(how, scheme, y)?) } else { Stored::Real };
     let weights = record.inputs[1];
-    let Storage::Param { net, index } = tape.info(weights).storage else {
-        invalid!("{}: its weights are no parameter", record.label)
-    };
-    let name = scale_of(&tape.parameters(net).entries()[index].name);
-    let channels = tape.shape(y).c();
-    let scale = out.param(net, &name, &[channels], Init::Ones)?;
+    let scale = scale_param(how, record, out)?;
     out.kept_in(weights, DType::I8);
+    let (kept, to) = result(how, scheme, record, out, bytes)?;
     let q = Quantized { x: x_kept, residual, y: kept };
     let x = if out.shape(x) == tape.shape(record.inputs[0]) { x } else { out.view(x, tape.shape(record.inputs[0]))? };
     let (op, inputs) = out.int8(sizes, transposed, [x, weights, scale], q, o)?;
-    let to = match kept {
-        Stored::Real => y,
-        Stored::Bytes(q) => {
-            let in_bytes = out.fresh(tape.shape(y), DType::U8);
-            bytes.insert(y, (in_bytes, q));
-            in_bytes
-        }
-    };
     out.record_into(op, inputs, vec![to]);
     Ok(())
+}
+
+/// Records a convolution of pixels as they come, whose weights are to have 16 bits.
+fn convolve_pixels(
+    how: &How,
+    scheme: &Scheme,
+    record: &Record,
+    mut op: Conv2dPixels,
+    out: &mut Tape,
+    bytes: &mut InBytes,
+) -> Result<()> {
+    let Some(normalised) = how.maker(record.inputs[0]) else { invalid!("{}: nothing makes its pixels", record.label) };
+    let scale = scale_param(how, record, out)?;
+    out.kept_in(record.inputs[1], DType::I16);
+    let inputs = [normalised.inputs[0], record.inputs[1], scale, record.inputs[2]];
+    out.check_pixels(&op, inputs)?;
+    let to;
+    (op.y, to) = result(how, scheme, record, out, bytes)?;
+    out.record_into(op, inputs.to_vec(), vec![to]);
+    Ok(())
+}
+
+/// The scales of a record's output channels, as a parameter beside its weights.
+fn scale_param(how: &How, record: &Record, out: &mut Tape) -> Result<Var> {
+    let Storage::Param { net, index } = how.tape.info(record.inputs[1]).storage else {
+        invalid!("{}: its weights are no parameter", record.label)
+    };
+    let name = scale_of(&how.tape.parameters(net).entries()[index].name);
+    out.param(net, &name, &[how.tape.shape(record.outputs[0]).c()], Init::Ones)
+}
+
+/// How a record's result is kept, and as what.
+fn result(how: &How, scheme: &Scheme, record: &Record, out: &mut Tape, bytes: &mut InBytes) -> Result<(Stored, Var)> {
+    let y = record.outputs[0];
+    if !how.only_bytes(y) {
+        return Ok((Stored::Real, y));
+    }
+    let (q, in_bytes) = (quantization(how, scheme, y)?, out.fresh(how.tape.shape(y), DType::U8));
+    bytes.insert(y, (in_bytes, q));
+    Ok((Stored::Bytes(q), in_bytes))
 }

@@ -12,6 +12,7 @@ pub enum DType {
     F32,
     Bf16,
     F16,
+    I16,
     U8,
     I8,
 }
@@ -22,7 +23,7 @@ impl DType {
         match self {
             DType::F64 => 8,
             DType::F32 => 4,
-            DType::Bf16 | DType::F16 => 2,
+            DType::Bf16 | DType::F16 | DType::I16 => 2,
             DType::U8 | DType::I8 => 1,
         }
     }
@@ -34,6 +35,7 @@ impl DType {
             DType::F32 => x as f32 as f64,
             DType::Bf16 => bf16::from_f64(x).to_f64(),
             DType::F16 => f16::from_f64(x).to_f64(),
+            DType::I16 => x as i16 as f64,
             DType::U8 => x as u8 as f64,
             DType::I8 => x as i8 as f64,
         }
@@ -53,6 +55,7 @@ impl fmt::Display for DType {
             DType::F32 => "f32",
             DType::Bf16 => "bf16",
             DType::F16 => "f16",
+            DType::I16 => "i16",
             DType::U8 => "u8",
             DType::I8 => "i8",
         })
@@ -67,7 +70,7 @@ pub trait Element: bytemuck::Pod {
 macro_rules! element {
     ($($t:ty => $d:ident),*) => { $(impl Element for $t { const DTYPE: DType = DType::$d; })* };
 }
-element!(f64 => F64, f32 => F32, bf16 => Bf16, f16 => F16, u8 => U8, i8 => I8);
+element!(f64 => F64, f32 => F32, bf16 => Bf16, f16 => F16, i16 => I16, u8 => U8, i8 => I8);
 
 /// Sizes of a rank-4 tensor in memory order: (n, h, w, c) for activations, (k, r, s, c) for weights,
 /// (1, 1, 1, c) for vectors, (1, 1, 1, 1) for scalars.
@@ -173,6 +176,7 @@ impl Tensor {
             DType::F32 => fill(&mut t, values, |x| x.f64() as f32),
             DType::Bf16 => fill(&mut t, values, T::bf16),
             DType::F16 => fill(&mut t, values, T::f16),
+            DType::I16 => fill(&mut t, values, |x| x.f64() as i16),
             DType::U8 => fill(&mut t, values, |x| x.f64() as u8),
             DType::I8 => fill(&mut t, values, |x| x.f64() as i8),
         }
@@ -212,6 +216,7 @@ impl Tensor {
             DType::F32 => bytemuck::cast_slice::<_, f32>(b).iter().map(|&x| T::of(x as f64)).collect(),
             DType::Bf16 => bytemuck::cast_slice::<_, bf16>(b).iter().map(|x| T::of(x.to_f64())).collect(),
             DType::F16 => bytemuck::cast_slice::<_, f16>(b).iter().map(|x| T::of(x.to_f64())).collect(),
+            DType::I16 => bytemuck::cast_slice::<_, i16>(b).iter().map(|&x| T::of(x as f64)).collect(),
             DType::U8 => b.iter().map(|&x| T::of(x as f64)).collect(),
             DType::I8 => b.iter().map(|&x| T::of(x as i8 as f64)).collect(),
         }

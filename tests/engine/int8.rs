@@ -1,13 +1,14 @@
 //! Convolutions of bytes against sums in 64 bits and what the definition makes of them in f64.
 
 use ckaad::engine::device::cpu;
-use ckaad::engine::ops::Activation;
 use ckaad::engine::ops::case::uniform;
 use ckaad::engine::ops::conv2d::{Conv2d, Options};
 use ckaad::engine::ops::conv2d_int8::Quantized;
+use ckaad::engine::ops::conv2d_pixels::Conv2dPixels;
+use ckaad::engine::ops::{Activation, Op};
 use ckaad::engine::params::Init;
 use ckaad::engine::quantized::{Scheme, layers, rewrite, values};
-use ckaad::engine::tape::Tape;
+use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::{Quantization, Stored};
 use std::collections::BTreeSet;
@@ -65,8 +66,8 @@ const SCENES: [Scene; 17] = [
     Scene::new([1, 1, 1, 40], [136, 3, 3], 1, 1),
 ];
 
-/// Sums of the convolution of `x - zero` with `w` at every place of the result.
-fn sums(p: &Conv2d, transposed: bool, x: &[u8], zero: u8, w: &[i8]) -> Vec<i64> {
+/// Sums of the convolution of `x - zero` with `w` at every place of the result; `zero` is given the place in x.
+fn sums(p: &Conv2d, transposed: bool, x: &[u8], zero: impl Fn(usize) -> i64, w: &[i64]) -> Vec<i64> {
     let u = |v: u32| v as usize;
     let mut y = vec![0; if transposed { p.input().len() } else { p.output().len() }];
     for n in 0..u(p.n) {
@@ -84,8 +85,7 @@ fn sums(p: &Conv2d, transposed: bool, x: &[u8], zero: u8, w: &[i8]) -> Vec<i64> 
                         let inner = ((n * u(p.h) + h) * u(p.w) + w_) * u(p.c) + c;
                         let outer = ((n * u(p.oh) + oh) * u(p.ow) + ow) * u(p.k) + k;
                         let (from, to) = if transposed { (outer, inner) } else { (inner, outer) };
-                        let weight = w[((k * u(p.r) + r) * u(p.s) + s) * u(p.c) + c];
-                        y[to] += (i64::from(x[from]) - i64::from(zero)) * i64::from(weight);
+                        y[to] += (i64::from(x[from]) - zero(from)) * w[((k * u(p.r) + r) * u(p.s) + s) * u(p.c) + c];
                     }
                 }
             }
@@ -147,7 +147,8 @@ fn check(scene: &Scene, fused: bool, kept: Stored) {
     session.run().unwrap();
     let found = session.read_values(y).unwrap();
 
-    for (i, (found, sum)) in found.iter().zip(sums(&sizes, transposed, &x, zero, &f)).enumerate() {
+    let wide: Vec<i64> = f.iter().map(|w| i64::from(*w)).collect();
+    for (i, (found, sum)) in found.iter().zip(sums(&sizes, transposed, &x, |_| zero.into(), &wide)).enumerate() {
         let channel = i % y_shape.c();
         let mut want = sum as f64 * f64::from(of_x.scale) * f64::from(scale[channel]);
         let mut size = want.abs();
@@ -185,6 +186,69 @@ fn convolutions_follow_the_definition() {
             let (unsigned, signed) = (Quantization { scale: 0.05, zero: 0 }, Quantization { scale: 0.1, zero: 128 });
             for kept in [Stored::Real, Stored::Bytes(unsigned), Stored::Bytes(signed)] {
                 check(scene, fused, kept);
+            }
+        }
+    }
+}
+
+/// Pixels with weights of 16 bits, of any values and at the ends of their ranges.
+#[test]
+fn convolutions_of_pixels_follow_the_definition() {
+    // Input, filters, height and width of them, padding, vertical stride.
+    for ([n, h, w], [k, r, s], pad, stride) in [
+        ([2, 20, 18], [40, 7, 7], 3, 2),
+        ([1, 33, 35], [64, 7, 7], 3, 2),
+        ([1, 9, 12], [5, 3, 4], 0, 1),
+        ([3, 5, 31], [32, 1, 1], 0, 3),
+        ([1, 3, 4], [33, 5, 3], 2, 1),
+    ] {
+        for extreme in [false, true] {
+            let weights = Shape([k, r, s, 3]);
+            let sizes = Conv2d::new(Shape([n, h, w, 3]), weights, [stride, 2], [pad; 2]).unwrap();
+            let numbers = |name: &str, len: usize| uniform(&format!("{h}{name}"), len);
+            let x: Vec<u8> = numbers("x", n * h * w * 3)
+                .iter()
+                .map(|v| if extreme { 255 } else { (v * 128.0 + 128.0) as u8 })
+                .collect();
+            let f: Vec<i16> = numbers("w", weights.len())
+                .iter()
+                .map(|v| if extreme { -32767 } else { (v * 32767.0).round() as i16 })
+                .collect();
+            let scale: Vec<f32> = numbers("s", k).iter().map(|v| 1e-6 * (1.5 + v)).collect();
+            let bias: Vec<f32> = numbers("b", k);
+            let mean = if extreme { [0.0, 1e-9, 0.001] } else { [0.485, 0.456, 0.406] };
+            let subtracted = if extreme { [0, 0, 0] } else { [124, 116, 104] };
+            let mut t = Tape::new(DType::F32);
+            let vx = t.input(Shape([n, h, w, 3]), DType::U8).unwrap();
+            let vw = t.input(weights, DType::I16).unwrap();
+            let [vs, vb] = [(); 2].map(|()| t.input(Shape::vector(k), DType::F32).unwrap());
+            let q = Quantization { scale: 0.02, zero: 128 };
+            let kept = [Stored::Real, Stored::Bytes(q)].map(|y| {
+                let op = Conv2dPixels { sizes, mean, std: [1.0; 3], act: Activation::None, y };
+                let y = t.conv2d_pixels(op, [vx, vw, vs, vb]).unwrap();
+                t.output(y);
+                y
+            });
+            let mut session = cpu::session(t).unwrap();
+            session.write(vx, &x).unwrap();
+            session.write(vw, &f).unwrap();
+            session.write(vs, &scale).unwrap();
+            session.write(vb, &bias).unwrap();
+            session.run().unwrap();
+            let [real, bytes] = kept.map(|y| session.read_values(y).unwrap());
+            let wide: Vec<i64> = f.iter().map(|w| i64::from(*w)).collect();
+            let all = sums(&sizes, false, &x, |place| subtracted[place % 3], &wide);
+            assert!(all.iter().all(|sum| i32::try_from(*sum).is_ok()));
+            for (i, sum) in all.iter().enumerate() {
+                let (product, bias) = (*sum as f64 * f64::from(scale[i % k]), f64::from(bias[i % k]));
+                let want = product + bias;
+                // f32 rounds the sum, the product and what is added by at most 2^-24 of the larger term each.
+                let slack = 3.0 * (product.abs() + bias.abs()) * 2f64.powi(-24);
+                assert!((real[i] - want).abs() <= slack, "{sizes:?}: {i}: {}, expected {want}", real[i]);
+                let steps = want / f64::from(q.scale);
+                let slack = slack / f64::from(q.scale) + steps.abs() * 2f64.powi(-23);
+                let found = bytes[i] - 128.0;
+                assert!((found - steps.clamp(-128.0, 127.0)).abs() <= 0.5 + slack, "{sizes:?}: {i}: {found}, {steps}");
             }
         }
     }
@@ -298,4 +362,74 @@ fn a_program_is_rewritten() {
     let scheme = Scheme { layers: names(&["nowhere"]), ..Scheme::default() };
     let told = rewrite(&t, &scheme).unwrap_err().to_string();
     assert!(told.contains("n.nowhere.weight"), "{told}");
+}
+
+/// A first layer that keeps its digits takes pixels as they come: beside the same of normalised pixels in f64.
+#[test]
+fn the_first_layer_takes_pixels() {
+    const SIDE: usize = 32;
+    let record = |dtype, width| {
+        let mut t = Tape::new(dtype);
+        let pixels = t.input(Shape([2, SIDE, width, 3]), DType::U8).unwrap();
+        let net = t.network("n");
+        let x = t.preprocess(pixels, SIDE, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).unwrap();
+        let layer = |t: &mut Tape, x, name: &str, [k, c, r]: [usize; 3], stride| {
+            let w = t.param(net, &format!("{name}.weight"), &[k, c, r, r], Init::Zeros).unwrap();
+            let bias = Some(t.param(net, &format!("{name}.bias"), &[k], Init::Zeros).unwrap());
+            t.set_label(format!("n.{name}"));
+            t.conv2d(x, w, Options { bias, act: Activation::Relu, ..Options::square(stride, r / 2) }).unwrap()
+        };
+        let stem = layer(&mut t, x, "stem", [32, 3, 7], 2);
+        let y = layer(&mut t, stem, "a", [32, 32, 3], 1);
+        t.output(stem);
+        t.output(y);
+        (t, pixels, net, stem)
+    };
+    let eight = BTreeSet::from(["n.a.weight".to_string()]);
+    let rewritten = |width| {
+        let (t, pixels, net, stem) = record(DType::F32, width);
+        let scales = values(&t, &eight).into_iter().map(|v| (v.name, 0.1)).collect();
+        (rewrite(&t, &Scheme { layers: eight.clone(), scales }).unwrap(), pixels, net, stem)
+    };
+    let names = |t: &Tape| t.records().iter().map(|r| r.op.name()).collect::<Vec<_>>();
+    assert_eq!(names(&rewritten(SIDE).0), ["conv2d_pixels", "quantize", "conv2d_int8"]);
+    // Pictures that have to be resized first stay with real numbers.
+    assert_eq!(names(&rewritten(SIDE + 2).0), ["preprocess", "conv2d", "quantize", "conv2d_int8"]);
+
+    let x: Vec<u8> = uniform("x", 2 * SIDE * SIDE * 3).iter().map(|v| (v * 128.0 + 128.0) as u8).collect();
+    let numbers = |name: &str, len| uniform(name, len);
+    let run = |(t, pixels, net, stem): (Tape, Var, NetId, Var)| -> Vec<f64> {
+        let mut session = cpu::session(t).unwrap();
+        session.write(pixels, &x).unwrap();
+        let tape = session.tape().clone();
+        let of_pixels = tape.records().iter().find_map(|r| match &r.op {
+            Op::Conv2dPixels(op) => Some((op.clone(), r.inputs.clone())),
+            _ => None,
+        });
+        for (i, e) in tape.parameters(net).entries().iter().enumerate() {
+            let v = tape.param_var(net, i).unwrap();
+            if tape.info(v).dtype == tape.dtype() {
+                session.write_param(net, i, &numbers(&e.name, e.shape.len())).unwrap();
+            }
+        }
+        if let Some((op, inputs)) = of_pixels {
+            let whole = op.whole(&numbers("stem.weight", 32 * 7 * 7 * 3), &numbers("stem.bias", 32)).unwrap();
+            session.write(inputs[1], &whole.weights).unwrap();
+            session.write(inputs[2], &whole.scale).unwrap();
+            session.write(inputs[3], &whole.bias).unwrap();
+        }
+        session.run().unwrap();
+        session.read_values(stem).unwrap()
+    };
+    let (found, expected) = (run(rewritten(SIDE)), run(record(DType::F64, SIDE)));
+    let inside = |i: usize| [i / 32 % 16, i / 512 % 16].iter().all(|o| (2..=14).contains(o));
+    let part = |of: &[f64], wanted: bool| -> Vec<f64> {
+        of.iter().enumerate().filter(|(i, _)| inside(*i) == wanted).map(|(_, v)| *v).collect()
+    };
+    // Rounding takes 1/sqrt(12) of a step of a 32767th from weights that are 1/sqrt(3) of the largest: 1.5e-5.
+    let e = crate::common::relative_error(&part(&found, true), &part(&expected, true));
+    assert!(e > 0.0 && e < 3e-5, "{e:.1e}");
+    // Up to half a step of a pixel, 0.9 % of a standard deviation, wherever a window's taps are in the padding.
+    let e = crate::common::relative_error(&part(&found, false), &part(&expected, false));
+    assert!(e < 5e-3, "{e:.1e}");
 }

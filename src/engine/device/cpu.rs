@@ -71,7 +71,11 @@ impl<T: Real> CpuSession<T> {
 
     /// Rearranges a frozen parameter for every op that takes it packed.
     fn pack(&mut self, param: Var, bytes: &[u8]) -> Result<()> {
-        let whole = self.tape.info(param).dtype.size() == 1 || bytemuck::try_cast_slice::<u8, T>(bytes).is_ok();
+        let whole = match self.tape.info(param).dtype {
+            DType::I8 => true,
+            DType::I16 => bytemuck::try_cast_slice::<u8, i16>(bytes).is_ok(),
+            _ => bytemuck::try_cast_slice::<u8, T>(bytes).is_ok(),
+        };
         if !whole || bytes.len() != bytes_of(&self.tape, param) {
             invalid!("weights must be whole, aligned values of their own type, as many as there are");
         }

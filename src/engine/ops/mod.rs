@@ -13,6 +13,7 @@ pub mod case;
 pub mod concat;
 pub mod conv2d;
 pub mod conv2d_int8;
+pub mod conv2d_pixels;
 pub mod conv_transpose2d;
 pub mod cosine;
 pub mod cross_entropy;
@@ -220,6 +221,7 @@ operations! {
     Conv2dBwdInput(conv2d::BwdInput),
     Conv2dBwdWeight(conv2d::BwdWeight),
     Conv2dInt8(conv2d_int8::Conv2dInt8),
+    Conv2dPixels(conv2d_pixels::Conv2dPixels),
     ConvTranspose2d(conv_transpose2d::ConvTranspose2d),
     CosineLoss(cosine::Loss),
     CosineLossBwd(cosine::LossBwd),

@@ -30,14 +30,16 @@ fn upsample_sum<T: Real>(op: &AnomalyMap, inputs: &[&[T]], n: usize, map: &mut [
     for (x, &(h, w)) in inputs.iter().zip(&op.from) {
         let (stretched, after) = rest.split_at_mut(h * size);
         rest = after;
-        let rows = x[n * h * w..].par_chunks_exact(w);
-        stretched.par_chunks_exact_mut(size).zip(rows).with_min_len(LINES).for_each(|(to, row)| {
-            wide!({
-                for (ox, to) in to.iter_mut().enumerate() {
-                    let (l, r, t) = source(ox, w, size);
-                    *to = row[l] + (row[r] - row[l]) * T::of(t);
+        let rows = x[n * h * w..][..h * w].par_chunks(LINES * w);
+        stretched.par_chunks_mut(LINES * size).zip(rows).for_each(|(to, rows)| {
+            // Column by column: to tell what one is made of takes longer than to make it.
+            for ox in 0..size {
+                let (l, r, t) = source(ox, w, size);
+                let t = T::of(t);
+                for (i, row) in rows.chunks_exact(w).enumerate() {
+                    to[i * size + ox] = row[l] + (row[r] - row[l]) * t;
                 }
-            })
+            }
         });
     }
     let stretched = &*scratch;
@@ -86,8 +88,9 @@ fn blur<T: Real>(op: &AnomalyMap, map: &mut [T], scratch: &mut [T]) {
         .zip(padded.par_chunks_mut(size + 2 * radius))
         .for_each(|((out, x), padded)| {
             for (out, x) in out.chunks_exact_mut(size).zip(x.chunks_exact(size)) {
-                for (i, p) in padded.iter_mut().enumerate() {
-                    *p = x[mirror(i as isize - radius as isize, size)];
+                padded[radius..][..size].copy_from_slice(x);
+                for i in (0..radius).chain(radius + size..padded.len()) {
+                    padded[i] = x[mirror(i as isize - radius as isize, size)];
                 }
                 let padded = &*padded;
                 wide!(FUSED => weigh::<T, FUSED>(out, &op.taps, |offset| &padded[(radius as isize + offset) as usize..][..size]));

@@ -10,7 +10,7 @@
 
 use super::gather::clip;
 use crate::engine::real::Real;
-use crate::engine::toolkit::cpu::gemm::{for_windows, multiply_panel, split};
+use crate::engine::toolkit::cpu::gemm::{for_windows, multiply_panel};
 use crate::engine::toolkit::cpu::isa::{Isa, Vectorised, vectorised};
 use crate::engine::toolkit::cpu::microkernel::{BLOCK, DEPTH_BLOCK, Finish, PANEL, Packing, ROW_STRIDE, Window};
 use crate::engine::toolkit::cpu::threads::{blocks, piece};
@@ -42,6 +42,15 @@ pub struct Winograd {
     pub pad_w: usize,
     pub oh: usize,
     pub ow: usize,
+}
+
+/// What a thread does with transformed numbers in one cycle.
+#[derive(Clone, Copy)]
+pub struct Speed {
+    /// Products with AVX-512; others are slower in everything.
+    pub products: usize,
+    /// Numbers of the filters that it can read meanwhile: of some 7 bytes, measured, from whichever cache or memory they are in.
+    pub filters: f64,
 }
 
 /// Elements of the transformed filters, `[panel][point][c + 1][PANEL]`: one unused row, since transforms write all
@@ -252,19 +261,36 @@ impl Winograd {
         (band / tiles_h, band % tiles_h * TILE, tile % tiles_w * TILE)
     }
 
+    /// Cycles that so many tiles and panels of outputs take a thread: products, or reading the filters if that takes longer, and the
+    /// transforms, which were measured.
+    pub fn cycles(&self, speed: Speed, tiles: usize, panels: usize) -> usize {
+        let (k, filters) = (panels * PANEL, POINTS * self.c * panels * PANEL);
+        let products = filters * tiles / speed.products;
+        products.max((filters as f64 / speed.filters) as usize) + tiles * (8 * self.c + 18 * k)
+    }
+
+    /// How many ways `parts` threads split the bands of tiles, and the outputs: where the busiest is done first.
+    fn split(&self, speed: Speed, parts: usize) -> (usize, usize) {
+        let (tiles_h, tiles_w) = self.tiles();
+        let (bands, panels) = (self.n * tiles_h, self.k / PANEL);
+        let cycles =
+            |by_rows: usize| self.cycles(speed, bands.div_ceil(by_rows) * tiles_w, panels.div_ceil(parts / by_rows));
+        let by_rows = (1..=parts.min(bands)).min_by_key(|r| cycles(*r)).unwrap_or(1);
+        (by_rows, parts / by_rows)
+    }
+
     /// Calls `job(tiles, panels, their part of y, its scratch)` for every one of `parts` threads, each with its own elements of scratch.
     pub fn for_parts<E: Send, S: Send>(
         &self,
-        parts: usize,
+        (parts, speed): (usize, Speed),
         y: &mut [E],
         scratch: (&mut [S], usize),
         job: &(impl Fn(Range<usize>, Range<usize>, Window<'_, '_, E>, &mut [S]) + Sync),
     ) {
         let (tiles_h, tiles_w) = self.tiles();
         let bands = self.n * tiles_h;
-        let (by_rows, by_cols) = split(parts, bands * tiles_w, self.k);
         // A thread's tiles are whole bands of tiles, so that its output rows are contiguous.
-        let by_rows = by_rows.min(bands);
+        let (by_rows, by_cols) = self.split(speed, parts);
         let first_pixel = |band: usize| (band / tiles_h * self.oh + band % tiles_h * TILE) * self.ow;
         let panels = |part| piece(self.k / PANEL, part, by_cols);
         let rows = |part| {
@@ -290,7 +316,8 @@ impl Winograd {
         y: &mut [T],
         scratch: &mut [T],
     ) {
-        self.for_parts(parts, y, (scratch, scratch_each(self.c)), &|tiles, panels, mut y, scratch| {
+        let speed = Speed { products: 64 / size_of::<T>(), filters: 7.0 / size_of::<T>() as f64 };
+        self.for_parts((parts, speed), y, (scratch, scratch_each(self.c)), &|tiles, panels, mut y, scratch| {
             for tiles in blocks(tiles, TILE_BLOCK) {
                 let lies = Transformed::of(self.c);
                 let (v, m) = scratch.split_at_mut(self.c.div_ceil(DEPTH_BLOCK) * lies.block);

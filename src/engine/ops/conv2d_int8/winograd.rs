@@ -13,7 +13,7 @@
 use crate::engine::ops::conv2d::cpu::Sizes;
 use crate::engine::ops::conv2d::gather::clip;
 use crate::engine::ops::conv2d::winograd::{
-    FILTER, LANES, POINTS, Ring, SIDE, TILE, Winograd, axis, both_axes, input_axis, lane,
+    FILTER, LANES, POINTS, Ring, SIDE, Speed, TILE, Winograd, axis, both_axes, input_axis, lane,
 };
 use crate::engine::real::Real;
 use crate::engine::toolkit::cpu::int8::microkernel::{Dot, Tile, Words};
@@ -24,6 +24,8 @@ use crate::engine::toolkit::cpu::threads::{blocks, piece};
 use std::num::Wrapping;
 use std::ops::Range;
 
+/// Of halves.
+const SPEED: Speed = Speed { products: 32, filters: 3.5 };
 const HALVES: usize = Words::Halves.numbers();
 /// Of whole numbers modulo 2^32: 9 times it is 1.
 const NINTH: Wrapping<i32> = Wrapping(0x38e3_8e39);
@@ -183,7 +185,7 @@ impl WholeWinograd {
         y: &mut [S::Kept],
         scratch: &mut [i32],
     ) {
-        self.0.for_parts(parts, y, (scratch, self.scratch_each()), &|tiles, panels, mut y, scratch| {
+        self.0.for_parts((parts, SPEED), y, (scratch, self.scratch_each()), &|tiles, panels, mut y, scratch| {
             let tile_block = self.tile_block();
             let (v, m) = scratch.split_at_mut(scratch.len() - POINTS * tile_block * PANEL);
             let points = self.points();
@@ -243,11 +245,12 @@ impl WholeWinograd {
             let ahead = u.get((point + 1) * self.point_len()..).map_or(&[][..], |u| &u[..u.len().min(b.len())]);
             let count = tiles.div_ceil(TILE_ROWS);
             for (i, rows) in blocks(0..tiles, TILE_ROWS).enumerate() {
-                let t = Tile {
+                let t = Tile::<ROW_STRIDE> {
                     words: Words::Halves,
                     rows: rows.len(),
                     depth,
                     a: &v[points[point] + rows.start * ROW_STRIDE..],
+                    run: DEPTH_BLOCK,
                     block: self.block_len(),
                     b,
                     ahead: &ahead[piece(ahead.len(), i, count)],
@@ -309,14 +312,10 @@ fn largest_sum(filter: &[i8]) -> u64 {
     255 * negative.max(positive)
 }
 
-/// Whether this form takes fewer cycles than the direct one: of products, of transforms, or of reading the filters, whichever is more of
-/// the last two.
+/// Whether this form takes fewer cycles than the direct one, which does twice as many products in each, or waits for filters half as long.
 fn pays(s: &Winograd) -> bool {
     let (tiles_h, tiles_w) = s.tiles();
-    let (tiles, pixels, pairs) = (s.n * tiles_h * tiles_w, s.n * s.oh * s.ow, s.c * s.k);
-    // Products per cycle: 64 of bytes, 32 of halves; bytes of filters from memory per cycle and core: 5.
-    let direct = (9 * pixels * pairs / 64).max(9 * pairs / 5);
-    let transforms = tiles * (s.c * 8 + s.k * 18);
-    let whole = (POINTS * tiles * pairs / 32 + transforms).max(POINTS * 2 * pairs / 5);
-    whole < direct
+    let (pixels, filters) = (s.n * s.oh * s.ow, FILTER * FILTER * s.c * s.k);
+    let direct = (pixels * filters / (2 * SPEED.products)).max((filters as f64 / (2.0 * SPEED.filters)) as usize);
+    s.cycles(SPEED, s.n * tiles_h * tiles_w, s.k / PANEL) < direct
 }

@@ -46,10 +46,14 @@ impl Tape {
 }
 
 impl Preprocess {
+    /// Whether pictures have another size than what is made of them.
+    pub fn resizes(&self) -> bool {
+        self.from != (self.size, self.size)
+    }
+
     /// Bytes per image of the picture between the axes, and of the resized one; 0 for the latter if nothing is resized.
     fn buffers(&self) -> (usize, usize) {
-        let resizes = self.from != (self.size, self.size);
-        (3 * self.resize.between(), if resizes { 3 * self.size * self.size } else { 0 })
+        (3 * self.resize.between(), if self.resizes() { 3 * self.size * self.size } else { 0 })
     }
 }
 
@@ -66,7 +70,7 @@ impl Operation for Preprocess {
     }
 
     fn onnx(&self, c: &mut Composer) -> Result<()> {
-        if self.from != (self.size, self.size) {
+        if self.resizes() {
             let ((width, height), size) = (self.from, self.size);
             invalid!("resizes from {width} x {height} to {size} x {size} as Pillow does, which ONNX's Resize does not");
         }

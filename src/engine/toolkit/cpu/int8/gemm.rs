@@ -115,11 +115,12 @@ unsafe fn rows_part<T: Real, L: LeftRows<u8>, S: Store<T>>(
             let of_panel = finish.panel(column, Some(job.excess));
             let tiles = rows.len().div_ceil(TILE_ROWS);
             for (i, tile) in blocks(0..rows.len(), TILE_ROWS).enumerate() {
-                let t = Tile {
+                let t = Tile::<ROW_STRIDE> {
                     words: Words::Bytes,
                     rows: tile.len(),
                     depth: words,
                     a: &scratch[tile.start * ROW_STRIDE..],
+                    run: DEPTH_BLOCK,
                     block,
                     b: b(panel),
                     ahead: &ahead[piece(ahead.len(), i, tiles)],

@@ -4,7 +4,7 @@
 //!
 //! `unsafe` is for the intrinsics; every address they form is checked before.
 
-use crate::engine::toolkit::cpu::microkernel::{DEPTH_BLOCK, PANEL, ROW_STRIDE, TILE_ROWS};
+use crate::engine::toolkit::cpu::microkernel::{PANEL, TILE_ROWS};
 use std::sync::LazyLock;
 
 /// What a word holds.
@@ -61,14 +61,16 @@ impl Dot {
     }
 }
 
-/// One tile of `left[rows, depth] * right[depth, PANEL]`.
-pub struct Tile<'a> {
+/// One tile of `left[rows, depth] * right[depth, PANEL]`; rows of the left operand are `STRIDE` words apart.
+pub struct Tile<'a, const STRIDE: usize> {
     pub words: Words,
     pub rows: usize,
     /// In words.
     pub depth: usize,
-    /// Word (row, depth) at `depth / DEPTH_BLOCK * block + row * ROW_STRIDE + depth % DEPTH_BLOCK`.
+    /// Word (row, depth) at `depth / run * block + row * STRIDE + depth % run`.
     pub a: &'a [i32],
+    /// Words of a row that lie together.
+    pub run: usize,
     pub block: usize,
     /// One panel, `[depth][PANEL]` words.
     pub b: &'a [i32],
@@ -79,30 +81,30 @@ pub struct Tile<'a> {
 /// Sums of a tile, row by row.
 pub type Sums = [[i32; PANEL]];
 
-impl Tile<'_> {
+impl<const STRIDE: usize> Tile<'_, STRIDE> {
     /// Computes the sums of the tile's rows; further rows of `out` are left as they are.
     #[inline]
     pub fn sum(&self, dot: Dot, out: &mut Sums) {
         assert!((1..=TILE_ROWS).contains(&self.rows) && self.b.len() >= self.depth * PANEL);
         assert!(out.len() >= self.rows);
         let last = self.depth.saturating_sub(1);
-        let end = last / DEPTH_BLOCK * self.block + (self.rows - 1) * ROW_STRIDE + last % DEPTH_BLOCK;
-        // All blocks but the last are whole.
-        let whole =
-            self.depth <= DEPTH_BLOCK || self.a.len() >= self.block + (self.rows - 1) * ROW_STRIDE + DEPTH_BLOCK;
-        assert!(self.depth == 0 || self.a.len() > end && whole);
+        // Where a run, of the last row, ends.
+        let end = |run: usize, words: usize| run * self.block + (self.rows - 1) * STRIDE + words;
+        // Runs are whole, but for the last one; they may lie in any order, and as `block` says.
+        let whole = last < self.run || self.a.len() >= end(last / self.run - 1, self.run);
+        assert!(self.depth == 0 || self.run > 0 && whole && self.a.len() >= end(last / self.run, last % self.run + 1));
         #[cfg(target_arch = "x86_64")]
         if dot != Dot::Portable {
             assert!(dot.available());
             // SAFETY: the machine has the instructions; every address the kernels form is inside the operands (above).
             unsafe {
                 match (dot, self.words) {
-                    (Dot::Avx512Vnni, Words::Bytes) => x86::avx512::<true>(self, out),
-                    (Dot::Avx512Vnni, Words::Halves) => x86::avx512::<false>(self, out),
-                    (Dot::AvxVnni, Words::Bytes) => x86::avx_vnni::<true>(self, out),
-                    (Dot::AvxVnni, Words::Halves) => x86::avx_vnni::<false>(self, out),
-                    (_, Words::Bytes) => x86::avx2::<true>(self, out),
-                    (_, Words::Halves) => x86::avx2::<false>(self, out),
+                    (Dot::Avx512Vnni, Words::Bytes) => x86::avx512::<true, STRIDE>(self, out),
+                    (Dot::Avx512Vnni, Words::Halves) => x86::avx512::<false, STRIDE>(self, out),
+                    (Dot::AvxVnni, Words::Bytes) => x86::avx_vnni::<true, STRIDE>(self, out),
+                    (Dot::AvxVnni, Words::Halves) => x86::avx_vnni::<false, STRIDE>(self, out),
+                    (_, Words::Bytes) => x86::avx2::<true, STRIDE>(self, out),
+                    (_, Words::Halves) => x86::avx2::<false, STRIDE>(self, out),
                 }
             }
             return;
@@ -115,7 +117,7 @@ impl Tile<'_> {
         for (row, out) in out.iter_mut().enumerate().take(self.rows) {
             *out = [0; PANEL];
             for (p, b) in self.b.chunks_exact(PANEL).take(self.depth).enumerate() {
-                let a = self.a[p / DEPTH_BLOCK * self.block + row * ROW_STRIDE + p % DEPTH_BLOCK];
+                let a = self.a[p / self.run * self.block + row * STRIDE + p % self.run];
                 match self.words {
                     Words::Bytes => {
                         let a = a.to_ne_bytes().map(i32::from);
@@ -140,7 +142,7 @@ impl Tile<'_> {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{DEPTH_BLOCK, PANEL, ROW_STRIDE, Sums, TILE_ROWS, Tile};
+    use super::{PANEL, Sums, TILE_ROWS, Tile};
     use std::arch::x86_64::*;
 
     /// Generates a kernel of some rows, whose indices are listed: accumulators indexed in a loop end up in memory instead of registers.
@@ -149,7 +151,7 @@ mod x86 {
             /// # Safety
             /// As [`avx512`].
             #[target_feature(enable = "avx512f,avx512vnni")]
-            unsafe fn $name<const BYTES: bool>(t: &Tile, out: &mut Sums) {
+            unsafe fn $name<const BYTES: bool, const STRIDE: usize>(t: &Tile<STRIDE>, out: &mut Sums) {
                 // SAFETY: the caller vouches for every address.
                 unsafe {
                     let (mut block, mut b) = (t.a.as_ptr(), t.b.as_ptr());
@@ -158,7 +160,7 @@ mod x86 {
                     let mut sums = [[_mm512_setzero_si512(); 2]; $count];
                     let mut left = t.depth;
                     while left > 0 {
-                        let now = left.min(DEPTH_BLOCK);
+                        let now = left.min(t.run);
                         let mut a = block;
                         for _ in 0..now {
                             // A hint, which may point past the end.
@@ -167,7 +169,7 @@ mod x86 {
                             let first = _mm512_loadu_si512(b.cast());
                             let last = _mm512_loadu_si512(b.add(16).cast());
                             $(
-                                let a_now = _mm512_set1_epi32(*a.add($i * ROW_STRIDE));
+                                let a_now = _mm512_set1_epi32(*a.add($i * STRIDE));
                                 if BYTES {
                                     sums[$i][0] = _mm512_dpbusd_epi32(sums[$i][0], a_now, first);
                                     sums[$i][1] = _mm512_dpbusd_epi32(sums[$i][1], a_now, last);
@@ -198,11 +200,11 @@ mod x86 {
             /// # Safety
             /// AVX-512F and VNNI; all addresses of the tile valid (see `Tile::sum`).
             #[target_feature(enable = "avx512f,avx512vnni")]
-            pub unsafe fn avx512<const BYTES: bool>(t: &Tile, out: &mut Sums) {
+            pub unsafe fn avx512<const BYTES: bool, const STRIDE: usize>(t: &Tile<STRIDE>, out: &mut Sums) {
                 // SAFETY: the caller's promise.
                 unsafe {
                     match t.rows {
-                        $($count => $name::<BYTES>(t, out),)*
+                        $($count => $name::<BYTES, STRIDE>(t, out),)*
                         _ => unreachable!("at most {TILE_ROWS} rows"),
                     }
                 }
@@ -232,18 +234,18 @@ mod x86 {
             /// # Safety
             /// The features; all addresses of the tile valid (see `Tile::sum`).
             #[target_feature(enable = $features)]
-            pub unsafe fn $name<const BYTES: bool>(t: &Tile, out: &mut Sums) {
+            pub unsafe fn $name<const BYTES: bool, const STRIDE: usize>(t: &Tile<STRIDE>, out: &mut Sums) {
                 for first in (0..t.rows).step_by(6) {
                     for column in (0..PANEL).step_by(16) {
                         // SAFETY: as the caller says.
                         unsafe {
                             match t.rows - first {
-                                1 => $rows::<1, BYTES>(t, first, column, out),
-                                2 => $rows::<2, BYTES>(t, first, column, out),
-                                3 => $rows::<3, BYTES>(t, first, column, out),
-                                4 => $rows::<4, BYTES>(t, first, column, out),
-                                5 => $rows::<5, BYTES>(t, first, column, out),
-                                _ => $rows::<6, BYTES>(t, first, column, out),
+                                1 => $rows::<1, BYTES, STRIDE>(t, first, column, out),
+                                2 => $rows::<2, BYTES, STRIDE>(t, first, column, out),
+                                3 => $rows::<3, BYTES, STRIDE>(t, first, column, out),
+                                4 => $rows::<4, BYTES, STRIDE>(t, first, column, out),
+                                5 => $rows::<5, BYTES, STRIDE>(t, first, column, out),
+                                _ => $rows::<6, BYTES, STRIDE>(t, first, column, out),
                             }
                         }
                     }
@@ -255,19 +257,24 @@ mod x86 {
             /// # Safety
             /// As above.
             #[target_feature(enable = $features)]
-            unsafe fn $rows<const R: usize, const BYTES: bool>(t: &Tile, first: usize, column: usize, out: &mut Sums) {
+            unsafe fn $rows<const R: usize, const BYTES: bool, const STRIDE: usize>(
+                t: &Tile<STRIDE>,
+                first: usize,
+                column: usize,
+                out: &mut Sums,
+            ) {
                 // SAFETY: the caller vouches for every address.
                 unsafe {
-                    let (mut block, mut b) = (t.a.as_ptr().add(first * ROW_STRIDE), t.b.as_ptr().add(column));
+                    let (mut block, mut b) = (t.a.as_ptr().add(first * STRIDE), t.b.as_ptr().add(column));
                     let mut sums = [[_mm256_setzero_si256(); 2]; R];
                     let mut left = t.depth;
                     while left > 0 {
-                        let now = left.min(DEPTH_BLOCK);
+                        let now = left.min(t.run);
                         let mut a = block;
                         for _ in 0..now {
                             let b_now = [_mm256_loadu_si256(b.cast()), _mm256_loadu_si256(b.add(8).cast())];
                             for (i, sums) in sums.iter_mut().enumerate() {
-                                let a_now = _mm256_set1_epi32(*a.add(i * ROW_STRIDE));
+                                let a_now = _mm256_set1_epi32(*a.add(i * STRIDE));
                                 for (sum, b_now) in sums.iter_mut().zip(b_now) {
                                     *sum = if BYTES { $bytes(*sum, a_now, b_now) } else { $halves(*sum, a_now, b_now) };
                                 }

@@ -66,16 +66,22 @@ impl<T: Real> Finish<'_, T> {
                 }
             }
         }
-        // One loop from sums to what is kept: of several the compiler makes detours through memory.
-        let mut kept = [store.keep(T::ZERO); PANEL];
-        for i in 0..PANEL {
-            let value = T::of_i32(sums[i].wrapping_sub(panel.excess[i])) * panel.scale[i] + panel.bias[i] + added[i];
-            let scaled = value * panel.slope;
-            kept[i] = store.keep(if value < T::ZERO { scaled } else { value });
-        }
+        // One loop from sums to where they are kept: of several the compiler makes detours through memory.
+        let fill = |to: &mut [S::Kept; PANEL]| {
+            for i in 0..PANEL {
+                let value =
+                    T::of_i32(sums[i].wrapping_sub(panel.excess[i])) * panel.scale[i] + panel.bias[i] + added[i];
+                let scaled = value * panel.slope;
+                to[i] = store.keep(if value < T::ZERO { scaled } else { value });
+            }
+        };
         match <&mut [S::Kept; PANEL]>::try_from(&mut *to) {
-            Ok(to) => *to = kept,
-            Err(_) => to.copy_from_slice(&kept[..to.len()]),
+            Ok(to) => fill(to),
+            Err(_) => {
+                let mut kept = [store.keep(T::ZERO); PANEL];
+                fill(&mut kept);
+                to.copy_from_slice(&kept[..to.len()]);
+            }
         }
     }
 }

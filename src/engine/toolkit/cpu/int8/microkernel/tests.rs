@@ -1,6 +1,7 @@
 //! Every instruction set this machine has, against plain loops in 64 bits.
 
 use super::*;
+use crate::engine::toolkit::cpu::microkernel::{DEPTH_BLOCK, ROW_STRIDE};
 
 fn words(len: usize, seed: u32) -> Vec<i32> {
     let mut state = seed;
@@ -13,10 +14,10 @@ fn words(len: usize, seed: u32) -> Vec<i32> {
 }
 
 /// The sum that a tile's place asks for, modulo 2^32.
-fn expected(t: &Tile, row: usize, column: usize) -> i32 {
+fn expected<const STRIDE: usize>(t: &Tile<STRIDE>, row: usize, column: usize) -> i32 {
     let mut sum = 0i64;
     for p in 0..t.depth {
-        let a = t.a[p / DEPTH_BLOCK * t.block + row * ROW_STRIDE + p % DEPTH_BLOCK];
+        let a = t.a[p / t.run * t.block + row * STRIDE + p % t.run];
         let b = t.b[p * PANEL + column];
         sum += match t.words {
             Words::Bytes => {
@@ -30,7 +31,7 @@ fn expected(t: &Tile, row: usize, column: usize) -> i32 {
     sum as i32
 }
 
-fn check(t: &Tile, name: &str, sum: impl Fn(&Tile, &mut Sums)) {
+fn check<const STRIDE: usize>(t: &Tile<STRIDE>, name: &str, sum: impl Fn(&Tile<STRIDE>, &mut Sums)) {
     let before = [[-7; PANEL]; TILE_ROWS];
     let mut out = before;
     sum(t, &mut out);
@@ -56,22 +57,28 @@ fn every_kernel_follows_the_definition() {
                 for rows in 1..=TILE_ROWS {
                     // A hint: no result may depend on it.
                     let ahead = &b[b.len() / 2..];
-                    let t = Tile { words, rows, depth, a: &a, block, b: &b, ahead };
-                    for dot in Dot::ALL.into_iter().filter(|d| d.available()) {
-                        check(&t, &format!("{dot:?}"), |t, out| t.sum(dot, out));
-                    }
-                    #[cfg(target_arch = "x86_64")]
-                    if Dot::Avx512Vnni.available() && is_x86_feature_detected!("avx512vl") {
-                        // SAFETY: the machine has the instructions; `Tile::sum` has accepted the same tile.
-                        check(&t, "AVX-VNNI by EVEX", |t, out| unsafe {
-                            match t.words {
-                                Words::Bytes => x86::avx_vnni_evex::<true>(t, out),
-                                Words::Halves => x86::avx_vnni_evex::<false>(t, out),
-                            }
-                        });
-                    }
+                    let t = Tile::<ROW_STRIDE> { words, rows, depth, a: &a, run: DEPTH_BLOCK, block, b: &b, ahead };
+                    check_all(&t);
+                    // Rows that overlap, short runs.
+                    check_all(&Tile::<3> { words, rows, depth, a: &a, run: 11, block: 37, b: &b, ahead });
                 }
             }
         }
+    }
+}
+
+fn check_all<const STRIDE: usize>(t: &Tile<STRIDE>) {
+    for dot in Dot::ALL.into_iter().filter(|d| d.available()) {
+        check(t, &format!("{dot:?}"), |t, out| t.sum(dot, out));
+    }
+    #[cfg(target_arch = "x86_64")]
+    if Dot::Avx512Vnni.available() && is_x86_feature_detected!("avx512vl") {
+        // SAFETY: the machine has the instructions; `Tile::sum` has accepted the same tile.
+        check(t, "AVX-VNNI by EVEX", |t, out| unsafe {
+            match t.words {
+                Words::Bytes => x86::avx_vnni_evex::<true, STRIDE>(t, out),
+                Words::Halves => x86::avx_vnni_evex::<false, STRIDE>(t, out),
+            }
+        });
     }
 }
