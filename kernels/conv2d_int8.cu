@@ -116,18 +116,26 @@ __device__ __forceinline__ void multiply_and_finish(A& a, B& b, u32 slices, cons
     const u32 first = threadIdx.x % CHUNKS * 4, column = column0 + first;
     if (column >= out.columns) return;
     const u32 count = min(4u, out.columns - column);
+    const bool vectors = out.columns % 4 == 0;
     float scales[4] = {}, biases[4] = {};
+    if (vectors) {
+        load_floats(scales, out.scale + column);
+        if (out.bias) load_floats(biases, out.bias + column);
+    } else {
 #pragma unroll
-    for (u32 e = 0; e < 4; ++e) {
-        if (e >= count) continue;
-        scales[e] = __fmul_rn(out.scale[column + e], out.by.factor);
-        if (out.bias) biases[e] = out.bias[column + e];
+        for (u32 e = 0; e < 4; ++e) {
+            if (e >= count) continue;
+            scales[e] = out.scale[column + e];
+            if (out.bias) biases[e] = out.bias[column + e];
+        }
     }
+#pragma unroll
+    for (u32 e = 0; e < 4; ++e) scales[e] = __fmul_rn(scales[e], out.by.factor);
 #pragma unroll 1
     for (u32 i = threadIdx.x / CHUNKS; i < Tile::ROWS; i += PASS) {
         const u32 place = places[i];
         if (place == NOWHERE) continue;
-        out.store(place + column, result + i * STRIDE + first, scales, biases, count, out.columns % 4 == 0);
+        out.store(place + column, result + i * STRIDE + first, scales, biases, count, vectors);
     }
 }
 

@@ -76,7 +76,7 @@ impl Backend {
         let tuning = match &self.choices {
             Choices::Model => String::new(),
             Choices::Measured(tuning) => {
-                tuning.digest(self.number).map_or_else(String::new, |d| format!(", tuning {d}"))
+                tuning.digest(self.number.real()).map_or_else(String::new, |d| format!(", tuning {d}"))
             }
             Choices::Forced(choice) => format!(", {choice:?}"),
         };

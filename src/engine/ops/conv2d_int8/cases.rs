@@ -83,9 +83,9 @@ fn fused(name: String, (_, x, [k, r, s], stride, pad): Sizes, of_x: Quantization
 pub fn cases() -> Vec<Case> {
     const PLAIN: Fused = ("", false, None, Activation::None, Stored::Real);
     let zeros = [("", UNSIGNED), (", less 128", SIGNED)];
-    let plain = SIZES.into_iter().flat_map(|sizes| {
-        zeros.map(|(what, of_x)| fused(format!("{}{what}", sizes.0), sizes, of_x, PLAIN))
-    });
+    let plain = SIZES
+        .into_iter()
+        .flat_map(|sizes| zeros.map(|(what, of_x)| fused(format!("{}{what}", sizes.0), sizes, of_x, PLAIN)));
     let (odd, aligned) = (SIZES[2], SIZES[7]);
     let with = [odd, aligned].into_iter().flat_map(|sizes| FUSED.map(|how| (sizes, how)));
     let with = with.map(|(sizes, how)| fused(format!("{} {}", sizes.0, how.0), sizes, SIGNED, how));

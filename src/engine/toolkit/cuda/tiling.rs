@@ -307,6 +307,10 @@ mod tests {
         ];
         let variants =
             [(Variant::Small, "_small"), (Variant::Medium, "_medium"), (Variant::Long, ""), (Variant::Large, "_large")];
+        let shared = |entry: &str| {
+            let row = table.lines().find(|l| l.starts_with(entry)).unwrap_or_else(|| panic!("no {entry}"));
+            row.split('|').nth(4).unwrap().trim().split(',').next().unwrap()
+        };
         let mut compared = 0;
         for (pass, name) in passes {
             for (variant, suffix) in variants {
@@ -315,14 +319,21 @@ mod tests {
                         continue;
                     }
                     let entry = format!("| `{name}{suffix}_{number}` |");
-                    let row = table.lines().find(|l| l.starts_with(&entry)).unwrap_or_else(|| panic!("no {entry}"));
-                    let shared = row.split('|').nth(4).unwrap().trim().split(',').next().unwrap();
-                    assert_eq!(variant.tile(pass).shared(pass, number).to_string(), shared, "{entry}");
+                    assert_eq!(variant.tile(pass).shared(pass, number).to_string(), shared(&entry), "{entry}");
                     compared += 1;
                 }
             }
         }
-        assert_eq!(compared, 60);
+        for (pass, name) in [(Pass::Forward, "conv2d_int8_fwd"), (Pass::InputGradient, "conv_transpose2d_int8_fwd")] {
+            for (variant, suffix) in variants {
+                for number in ["u8", "s8"] {
+                    let entry = format!("| `{name}{suffix}_{number}` |");
+                    assert_eq!(variant.tile(pass).shared(pass, Number::Int8).to_string(), shared(&entry), "{entry}");
+                    compared += 1;
+                }
+            }
+        }
+        assert_eq!(compared, 76);
     }
 
     fn product(rows: usize, columns: usize, depth: usize) -> Product {
