@@ -12,8 +12,7 @@
 //
 // Shared memory: a ring of slices as in conv2d.cu. Filters of the convolution lie by their rows; those of the transposed one by
 // their depth, and change sides on the way to registers (conv_gemm.cuh). Channels that are no multiple of 16 come byte by byte.
-//   bytes, fwd and transposed: README.md; _large is given by the launch
-// Registers: README.md.
+// Bytes of it, of which _large has to be given by the launch, and registers: README.md.
 //
 // Flops and bytes: 3x3 from 64 to 64 channels, 64x64, zero = 0: 0.3 G operations; 0.26 MB of x, 0.04 MB of w, 0.26 MB of y. What 16-bit
 // numbers take, in half of the instructions and bytes.
