@@ -63,6 +63,7 @@ fn tiles(kernels: &Path) -> Outcome<String> {
     // What follows the pass in the names of a tile's kernels, and the passes that use it.
     const FORWARD: [&str; 3] = ["conv2d_fwd", "conv2d_bwd_input", "conv_transpose2d_fwd"];
     const WEIGHT: [&str; 1] = ["conv2d_bwd_weight"];
+    const BYTES: [&str; 2] = ["conv2d_int8_fwd", "conv_transpose2d_int8_fwd"];
     let all = [&FORWARD[..], &WEIGHT].concat();
     let uses = [
         ("Small", "_small", &all[..]),
@@ -82,7 +83,9 @@ fn tiles(kernels: &Path) -> Outcome<String> {
         // As `Fma` divides a tile among threads.
         let width = if columns == 32 { 4 } else { 8 };
         let of_number = |number: &str| registers(&table, passes, &format!("{suffix}_{number}"));
-        let registers = [of_number("f32")?, of_number("tf32")?, of_number("bf16")?];
+        let of_bytes = |number: &str| registers(&table, &BYTES, &format!("{suffix}_{number}"));
+        let bytes = of_bytes("u8")?.max(of_bytes("s8")?);
+        let registers = [of_number("f32")?, of_number("tf32")?, of_number("bf16")?, bytes];
         let _ = writeln!(
             code,
             "const {}: Tile = Tile {{ rows: {rows}, columns: {columns}, threads: {threads}, stages: {stages}, \
@@ -232,6 +235,7 @@ fn dtype(element: &str) -> &'static str {
         "bf16" => "Some(DType::Bf16)",
         "f16" => "Some(DType::F16)",
         "u8" => "Some(DType::U8)",
+        "i8" => "Some(DType::I8)",
         _ => "None",
     }
 }

@@ -8,6 +8,7 @@ typedef unsigned int u32;
 typedef int i32;
 typedef unsigned long long u64;
 typedef unsigned char u8;
+typedef signed char i8;
 typedef __nv_bfloat16 bf16;
 typedef __half f16;
 
@@ -17,11 +18,14 @@ constexpr u32 FULL = 0xffffffffu;
 __device__ __forceinline__ float to_f32(float x) { return x; }
 __device__ __forceinline__ float to_f32(bf16 x) { return __bfloat162float(x); }
 __device__ __forceinline__ float to_f32(f16 x) { return __half2float(x); }
+__device__ __forceinline__ float to_f32(u8 x) { return x; }
 
 template <class T> __device__ __forceinline__ T from_f32(float x);
 template <> __device__ __forceinline__ float from_f32<float>(float x) { return x; }
 template <> __device__ __forceinline__ bf16 from_f32<bf16>(float x) { return __float2bfloat16_rn(x); }
 template <> __device__ __forceinline__ f16 from_f32<f16>(float x) { return __float2half_rn(x); }
+// Of whole numbers from 0 to 255.
+template <> __device__ __forceinline__ u8 from_f32<u8>(float x) { return static_cast<u8>(__float2uint_rz(x)); }
 
 template <class T> __device__ __forceinline__ T from_bits(unsigned short bits);
 template <> __device__ __forceinline__ bf16 from_bits<bf16>(unsigned short bits) { return __ushort_as_bfloat16(bits); }
@@ -71,6 +75,13 @@ template <class T> __device__ __forceinline__ void unpack(float (&f)[8], const P
     }
 }
 
+__device__ __forceinline__ void unpack(float (&f)[1], const Pack<u8, 1>& x) { f[0] = to_f32(x.value); }
+__device__ __forceinline__ void unpack(float (&f)[16], const Pack<u8, 16>& x) {
+    const u32 words[4] = {x.words.x, x.words.y, x.words.z, x.words.w};
+#pragma unroll
+    for (u32 i = 0; i < 16; ++i) f[i] = to_f32(static_cast<u8>(words[i / 4] >> (8 * (i % 4))));
+}
+
 template <class T> __device__ __forceinline__ Pack<T, 1> pack(const float (&f)[1]) { return {from_f32<T>(f[0])}; }
 template <class T> __device__ __forceinline__ Pack<T, 4> pack(const float (&f)[4]) {
     return {make_uint4(__float_as_uint(f[0]), __float_as_uint(f[1]), __float_as_uint(f[2]), __float_as_uint(f[3]))};
@@ -81,6 +92,13 @@ template <class T> __device__ __forceinline__ Pack<T, 8> pack(const float (&f)[8
     for (u32 i = 0; i < 4; ++i) {
         words[i] = bits_of(from_f32<T>(f[2 * i])) | static_cast<u32>(bits_of(from_f32<T>(f[2 * i + 1]))) << 16;
     }
+    return {make_uint4(words[0], words[1], words[2], words[3])};
+}
+
+template <class T> __device__ __forceinline__ Pack<u8, 16> pack(const float (&f)[16]) {
+    u32 words[4] = {};
+#pragma unroll
+    for (u32 i = 0; i < 16; ++i) words[i / 4] |= static_cast<u32>(from_f32<T>(f[i])) << (8 * (i % 4));
     return {make_uint4(words[0], words[1], words[2], words[3])};
 }
 

@@ -47,11 +47,8 @@ __device__ __forceinline__ void conv2d_fwd(T* y, float* partial, float* moments,
     const Part part(ceil_div(p.r * p.s * p.c, SLICE<T>), blockIdx.z, splits);
     PixelRows<T, Tile::ROWS, Tile::THREADS, 1> a(
         x, p.h, p.w, p.c, p.r, p.s, part.begin, [&](u32 i, u32& n, i32& iy, i32& ix) {
-            const u32 row = rows.first + i, line = row / p.ow;
-            n = line / p.oh;
-            iy = static_cast<i32>(line % p.oh * p.stride_h) - static_cast<i32>(p.pad_h);
-            ix = static_cast<i32>(row % p.ow * p.stride_w) - static_cast<i32>(p.pad_w);
-            return row < rows.end;
+            first_pixel(p, rows.first + i, n, iy, ix);
+            return rows.first + i < rows.end;
         });
     FilterRows<T, Tile::COLUMNS, Tile::THREADS> b(w, p, column0, part.begin);
     if (splits > 1) partial += static_cast<size_t>(blockIdx.z) * p.n * p.oh * p.ow * p.k;

@@ -19,50 +19,24 @@
 // Registers: README.md. Flops, precision and numbers: conv2d.cu. Fuses: padding, conversion to the storage type.
 #include "conv_load.cuh"
 
-// One axis of the input gradient of a strided convolution. Pixels whose place in the padded input leaves the same
-// remainder `phase` by the stride are reached by the same taps, phase + stride * t, from output position q - t, where
-// q = place / stride.
-struct Phase {
-    u32 phase, stride, pad, first, count, taps;
-
-    __device__ __forceinline__ Phase(u32 phase, u32 size, u32 kernel, u32 stride, u32 pad)
-        : phase(phase), stride(stride), pad(pad) {
-        first = pad > phase ? ceil_div(pad - phase, stride) : 0;
-        const u32 behind = size + pad > phase ? ceil_div(size + pad - phase, stride) : 0;
-        count = behind > first ? behind - first : 0;
-        taps = kernel > phase ? ceil_div(kernel - phase, stride) : 0;
-    }
-    __device__ __forceinline__ u32 pixel(u32 i) const { return (first + i) * stride + phase - pad; }
-};
-
 template <class P, class Tile, class T>
 __device__ __forceinline__ void conv2d_bwd_input(T* dx, float* partial, const T* dy, const T* w, const Conv2d& p,
                                                  u32 splits) {
-    const u32 split = blockIdx.z % splits, phase = blockIdx.z / splits;
-    const Phase v(phase / p.stride_w, p.h, p.r, p.stride_h, p.pad_h);
-    const Phase u(phase % p.stride_w, p.w, p.s, p.stride_w, p.pad_w);
-    const u32 rows = p.n * v.count * u.count, row0 = blockIdx.x * Tile::ROWS, column0 = blockIdx.y * Tile::COLUMNS;
-    if (row0 >= rows) return;  // The grid fits the largest phase.
-    const Part part(ceil_div(v.taps * u.taps * p.k, SLICE<T>), split, splits);
-    const u32 taps_w = max(u.taps, 1u);
+    const u32 split = blockIdx.z % splits, row0 = blockIdx.x * Tile::ROWS, column0 = blockIdx.y * Tile::COLUMNS;
+    const PhasePixels pixels(p, blockIdx.z / splits);
+    if (row0 >= pixels.rows) return;  // The grid fits the largest phase.
+    const Part part(ceil_div(pixels.depth(p), SLICE<T>), split, splits);
     PixelRows<T, Tile::ROWS, Tile::THREADS, -1> a(
-        dy, p.oh, p.ow, p.k, v.taps, taps_w, part.begin, [&](u32 i, u32& n, i32& oy, i32& ox) {
-            const u32 row = row0 + i, line = row / u.count;
-            n = line / v.count;
-            oy = static_cast<i32>(v.first + line % v.count);
-            ox = static_cast<i32>(u.first + row % u.count);
-            return row < rows;
+        dy, p.oh, p.ow, p.k, pixels.v.taps, pixels.taps_w, part.begin, [&](u32 i, u32& n, i32& oy, i32& ox) {
+            pixels.first(row0 + i, n, oy, ox);
+            return row0 + i < pixels.rows;
         });
-    FilterColumns<T, Tile::COLUMNS, Tile::THREADS> b(w, p, v.phase, u.phase, v.taps, taps_w, column0, part.begin);
+    FilterColumns<T, Tile::COLUMNS, Tile::THREADS> b(w, p, pixels, column0, part.begin);
     if (splits > 1) partial += static_cast<size_t>(split) * p.n * p.h * p.w * p.c;
     const Output<T> out{dx, splits > 1 ? partial : nullptr, nullptr, nullptr, 1.0f, p.c};
     multiply_and_store<P, Tile>(
         a, b, part.end - part.begin, out, NoMoments{}, column0, p.c % LANES<T> == 0,
-        [&](u32 i) {
-            const u32 row = row0 + i, line = row / u.count;
-            const u32 place = ((line / v.count * p.h + v.pixel(line % v.count)) * p.w + u.pixel(row % u.count)) * p.c;
-            return row < rows ? place : NOWHERE;
-        },
+        [&](u32 i) { return row0 + i < pixels.rows ? pixels.place(p, row0 + i) : NOWHERE; },
         [](u32 column) { return column; });
 }
 

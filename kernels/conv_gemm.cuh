@@ -36,15 +36,16 @@ template <class T, u32 ROWS> struct DepthInner {
 };
 
 // An operand's slice as [depth][row], padded: ldmatrix.trans reads 8 depths 16 bytes wide (stride 16 mod 128 bytes); tf32
-// fragments are 4 depths 8 floats wide (stride 32 mod 128 bytes). Rows of 64 bytes are permuted instead, as above: two of
-// them, what eight threads write at once, would share banks if they were padded.
+// fragments are 4 depths 8 floats wide (stride 32 mod 128 bytes). Rows of 64 bytes and less are permuted instead, as above:
+// those that eight threads write at once would share banks if they were padded.
 template <class T, u32 ROWS> struct DepthOuter {
-    static constexpr bool INNER = false, PERMUTED = ROWS * sizeof(T) == 64;
-    static constexpr u32 STRIDE = ROWS * sizeof(T) + (PERMUTED ? 0 : sizeof(T) == 4 ? 32 : 16);
+    static constexpr u32 ROW_BYTES = ROWS * sizeof(T);
+    static constexpr bool INNER = false, PERMUTED = ROW_BYTES <= 64;
+    static constexpr u32 STRIDE = ROW_BYTES + (PERMUTED ? 0 : sizeof(T) == 4 ? 32 : 16);
     static constexpr u32 BYTES = SLICE<T> * STRIDE;
     // Depths differ by multiples of 8 where one thread's chunks are concerned.
     static __device__ __forceinline__ u32 at(u32 depth, u32 chunk) {
-        return depth * STRIDE + (PERMUTED ? chunk ^ (depth >> 1 & 3) : chunk) * 16;
+        return depth * STRIDE + (PERMUTED ? chunk ^ (depth / (128 / ROW_BYTES) & (ROW_BYTES / 16 - 1)) : chunk) * 16;
     }
 };
 
@@ -119,10 +120,13 @@ template <class P, class Tile, class A, class B> struct Fma {
 // Products of one warp with mma.sync: (ROWS / 16) x (COLUMNS / 8) results of 16x8.
 template <class P, class Tile, class A, class B> struct TensorCores {
     using T = typename P::T;
+    using Sum = typename P::Sum;
     static constexpr u32 ROWS = Tile::ROWS / Tile::WARPS_M, COLUMNS = Tile::COLUMNS / Tile::WARPS_N;
     static constexpr u32 M = ROWS / 16, N = COLUMNS / 8;
     static_assert(M >= 1 && N >= 2 && N % 2 == 0);
-    float sum[M][N][4];
+    // Bytes that lie by depth: two neighbouring matrices of the result have every other column of 16 each.
+    static constexpr bool INTERLEAVED = sizeof(T) == 1 && !B::INNER;
+    Sum sum[M][N][4];
 
     __device__ __forceinline__ TensorCores() {
 #pragma unroll
@@ -130,7 +134,7 @@ template <class P, class Tile, class A, class B> struct TensorCores {
 #pragma unroll
             for (u32 j = 0; j < N; ++j)
 #pragma unroll
-                for (u32 e = 0; e < 4; ++e) sum[i][j][e] = 0.0f;
+                for (u32 e = 0; e < 4; ++e) sum[i][j][e] = 0;
     }
 
     static __device__ __forceinline__ u32 first_row() { return threadIdx.x / WARP / Tile::WARPS_N * ROWS; }
@@ -149,6 +153,8 @@ template <class P, class Tile, class A, class B> struct TensorCores {
         } else if constexpr (sizeof(T) == 2) {
             const u32 depth = step * 16 + depth_half * 8 + lane % 8;
             load_matrices_transposed(f, from + Layout::at(depth, first / 8 + row_half));
+        } else if constexpr (sizeof(T) == 1) {
+            load_bytes_by_depth<Layout>(f, from, first, step);
         } else {
             const u8* at = from + (step * 8 + lane % 4) * Layout::STRIDE + (first + lane / 4) * sizeof(T);
 #pragma unroll
@@ -161,6 +167,21 @@ template <class P, class Tile, class A, class B> struct TensorCores {
 #pragma unroll
             for (u32 e = 0; e < 4; ++e) f[e] = to_tf32(f[e]);
         }
+    }
+
+    // Of bytes, each matrix of ldmatrix.trans gives a thread two columns at two depths: of the even columns one b operand is made,
+    // of the odd ones another. A thread takes four depths, two of each of two matrices; those at 0, 1, 4, 5, 10, 11, 14, 15 are
+    // of the first, since these lie in different banks.
+    template <class Layout>
+    static __device__ __forceinline__ void load_bytes_by_depth(u32 (&f)[4], const u8* from, u32 first, u32 step) {
+        const u32 lane = threadIdx.x % WARP, row = lane % 8, matrix = lane / 8;
+        const u32 depth = step * 32 + matrix / 2 * 16 + row / 2 * 4 + row % 2 + (matrix % 2 ^ row / 4) * 2;
+        u32 pairs[4];
+        load_matrices_transposed(pairs, from + Layout::at(depth, first / 16));
+        const bool swapped = lane % 4 >= 2;
+        const u32 even = swapped ? 0x2064 : 0x6420, odd = swapped ? 0x3175 : 0x7531;
+        f[0] = __byte_perm(pairs[0], pairs[1], even), f[1] = __byte_perm(pairs[2], pairs[3], even);
+        f[2] = __byte_perm(pairs[0], pairs[1], odd), f[3] = __byte_perm(pairs[2], pairs[3], odd);
     }
 
     __device__ __forceinline__ void multiply(const u8* a, const u8* b) {
@@ -182,17 +203,27 @@ template <class P, class Tile, class A, class B> struct TensorCores {
         }
     }
 
-    __device__ __forceinline__ void put(float* to, u32 stride) const {
+    __device__ __forceinline__ void put(Sum* to, u32 stride) const {
         const u32 lane = threadIdx.x % WARP;
-        to += (first_row() + lane / 4) * stride + first_column() + lane % 4 * 2;
+        to += (first_row() + lane / 4) * stride + first_column() + lane % 4 * (INTERLEAVED ? 4 : 2);
 #pragma unroll
         for (u32 i = 0; i < M; ++i)
 #pragma unroll
-            for (u32 j = 0; j < N; ++j) {
-                float* at = to + i * 16 * stride + j * 8;
-                *reinterpret_cast<float2*>(at) = make_float2(sum[i][j][0], sum[i][j][1]);
-                *reinterpret_cast<float2*>(at + 8 * stride) = make_float2(sum[i][j][2], sum[i][j][3]);
-            }
+            for (u32 j = 0; j < N; j += INTERLEAVED ? 2 : 1)
+#pragma unroll
+                for (u32 half = 0; half < 4; half += 2) {
+                    Sum* at = to + (i * 16 + half * 4) * stride + j * 8;
+                    const Sum(&a)[4] = sum[i][j];
+                    if constexpr (INTERLEAVED) {
+                        const Sum(&b)[4] = sum[i][j + 1];
+                        *reinterpret_cast<int4*>(at) = make_int4(a[half], b[half], a[half + 1], b[half + 1]);
+                    } else {
+                        struct alignas(2 * sizeof(Sum)) Two {
+                            Sum first, second;
+                        };
+                        *reinterpret_cast<Two*>(at) = {a[half], a[half + 1]};
+                    }
+                }
     }
 };
 

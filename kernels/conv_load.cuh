@@ -52,14 +52,39 @@ struct Adder {
     }
 };
 
-// A chunk whose numbers lie apart: number e is from[offset], where `next(valid)` gives the offsets in turn.
-template <class T, class Next> __device__ __forceinline__ void copy_numbers(u8* to, const T* from, Next next) {
+// A chunk of 16 bytes, or of as many bytes OUTSIDE, which cp.async can only write if they are 0.
+template <u8 OUTSIDE> __device__ __forceinline__ void copy_or_fill16(u8* to, const void* from, bool valid) {
+    if (OUTSIDE == 0 || valid) {
+        copy_async16(to, from, valid);
+    } else {
+        constexpr u32 WORD = OUTSIDE * 0x01010101u;
+        *reinterpret_cast<uint4*>(to) = make_uint4(WORD, WORD, WORD, WORD);
+    }
+}
+
+// A chunk whose numbers lie apart: number e is from[offset], where `next(valid)` gives the offsets in turn. Those that are not valid
+// are 0, of bytes OUTSIDE.
+template <u8 OUTSIDE = 0, class T, class Next>
+__device__ __forceinline__ void copy_numbers(u8* to, const T* from, Next next) {
     if constexpr (sizeof(T) == 4) {
 #pragma unroll
         for (u32 e = 0; e < LANES<T>; ++e) {
             bool valid;
             const u32 offset = next(valid);
             copy_async4(to + e * sizeof(T), from + (valid ? offset : 0), valid);
+        }
+    } else if constexpr (sizeof(T) == 1) {
+        // Sixteen side by side would take the registers of the sums.
+#pragma unroll 1
+        for (u32 e = 0; e < LANES<T>; e += 4) {
+            u32 word = 0;
+#pragma unroll
+            for (u32 i = 0; i < 4; ++i) {
+                bool valid;
+                const u32 offset = next(valid);
+                word |= (valid ? static_cast<u8>(from[offset]) : OUTSIDE) << (8 * i);
+            }
+            *reinterpret_cast<u32*>(to + e) = word;
         }
     } else {
         Vec<T> v;
@@ -89,6 +114,53 @@ __device__ __forceinline__ void copy_chunk(u8* to, const T* from, u32 at, bool i
     }
 }
 
+// The pixel of the input at the first tap of a result's pixel `row`, counted through all images; it may lie in the padding.
+__device__ __forceinline__ void first_pixel(const Conv2d& p, u32 row, u32& n, i32& y, i32& x) {
+    const u32 line = row / p.ow;
+    n = line / p.oh;
+    y = static_cast<i32>(line % p.oh * p.stride_h) - static_cast<i32>(p.pad_h);
+    x = static_cast<i32>(row % p.ow * p.stride_w) - static_cast<i32>(p.pad_w);
+}
+
+// One axis of the input gradient of a strided convolution. Pixels whose place in the padded input leaves the same
+// remainder `phase` by the stride are reached by the same taps, phase + stride * t, from output position q - t, where
+// q = place / stride.
+struct Phase {
+    u32 phase, stride, pad, first, count, taps;
+
+    __device__ __forceinline__ Phase(u32 phase, u32 size, u32 kernel, u32 stride, u32 pad)
+        : phase(phase), stride(stride), pad(pad) {
+        first = pad > phase ? ceil_div(pad - phase, stride) : 0;
+        const u32 behind = size + pad > phase ? ceil_div(size + pad - phase, stride) : 0;
+        count = behind > first ? behind - first : 0;
+        taps = kernel > phase ? ceil_div(kernel - phase, stride) : 0;
+    }
+    __device__ __forceinline__ u32 pixel(u32 i) const { return (first + i) * stride + phase - pad; }
+};
+
+// The pixels of phase `phase` of both axes, counted through all images.
+struct PhasePixels {
+    Phase v, u;
+    u32 rows, taps_w;
+
+    __device__ __forceinline__ PhasePixels(const Conv2d& p, u32 phase)
+        : v(phase / p.stride_w, p.h, p.r, p.stride_h, p.pad_h), u(phase % p.stride_w, p.w, p.s, p.stride_w, p.pad_w),
+          rows(p.n * v.count * u.count), taps_w(max(u.taps, 1u)) {}
+    __device__ __forceinline__ u32 depth(const Conv2d& p) const { return v.taps * u.taps * p.k; }
+    // The output position that its first tap reads.
+    __device__ __forceinline__ void first(u32 row, u32& n, i32& oy, i32& ox) const {
+        const u32 line = row / u.count;
+        n = line / v.count;
+        oy = static_cast<i32>(v.first + line % v.count);
+        ox = static_cast<i32>(u.first + row % u.count);
+    }
+    // Where it is in the input.
+    __device__ __forceinline__ u32 place(const Conv2d& p, u32 row) const {
+        const u32 line = row / u.count;
+        return ((line / v.count * p.h + v.pixel(line % v.count)) * p.w + u.pixel(row % u.count)) * p.c;
+    }
+};
+
 // The chunks of a thread in an operand of Layout DepthInner: a fixed chunk of every PASS-th row.
 template <class T, u32 ROWS, u32 THREADS> struct InnerChunks {
     using Layout = DepthInner<T, ROWS>;
@@ -114,8 +186,8 @@ template <class T, u32 ROWS, u32 THREADS> struct OuterChunks {
 };
 
 // Rows are pixels of a result, depth is (tap, channel): the pixel of `source` (h, w, c) that a tap reads is the row's
-// first one plus (DIRECTION = 1: forward) or minus (-1: input gradient) the tap.
-template <class T, u32 ROWS, u32 THREADS, i32 DIRECTION> struct PixelRows {
+// first one plus (DIRECTION = 1: forward) or minus (-1: input gradient) the tap. Bytes of padding are OUTSIDE.
+template <class T, u32 ROWS, u32 THREADS, i32 DIRECTION, u8 OUTSIDE = 0> struct PixelRows {
     using Chunks = InnerChunks<T, ROWS, THREADS>;
     using Layout = typename Chunks::Layout;
     const T* source;
@@ -153,13 +225,13 @@ template <class T, u32 ROWS, u32 THREADS, i32 DIRECTION> struct PixelRows {
 #pragma unroll
             for (u32 i = 0; i < Chunks::COUNT; ++i) {
                 const bool valid = inside(i, tap);
-                copy_async16(to + Chunks::at(i), source + (valid ? base[i] + off : 0), valid);
+                copy_or_fill16<OUTSIDE>(to + Chunks::at(i), source + (valid ? base[i] + off : 0), valid);
             }
         } else {
 #pragma unroll
             for (u32 i = 0; i < Chunks::COUNT; ++i) {
                 Digits t = tap;
-                copy_numbers(to + Chunks::at(i), source, [&](bool& valid) {
+                copy_numbers<OUTSIDE>(to + Chunks::at(i), source, [&](bool& valid) {
                     valid = inside(i, t);
                     const u32 at = base[i] + offset(t);
                     adder.increment(t);
@@ -211,6 +283,11 @@ template <class T, u32 ROWS, u32 THREADS> struct FilterColumns {
 #pragma unroll
         for (u32 i = 0; i < Chunks::COUNT; ++i) at[i] = adder.of(first_slice * SLICE<T> + Chunks::depth(i));
     }
+
+    // The taps of a phase.
+    __device__ __forceinline__ FilterColumns(const T* weights, const Conv2d& p, const PhasePixels& of, u32 column0,
+                                             u32 first_slice)
+        : FilterColumns(weights, p, of.v.phase, of.u.phase, of.v.taps, of.taps_w, column0, first_slice) {}
 
     __device__ __forceinline__ void load(u8* to) {
 #pragma unroll

@@ -3,15 +3,23 @@
 #pragma once
 #include "common.cuh"
 
-// How numbers are stored and multiplied. Sums are f32 in all of them.
-template <class T_, bool TENSOR_CORES_> struct Numbers {
+// How numbers are stored, multiplied and summed.
+template <class T_, bool TENSOR_CORES_, class Sum_ = float> struct Numbers {
     using T = T_;
+    using Sum = Sum_;
     static constexpr bool TENSOR_CORES = TENSOR_CORES_;
 };
 struct F32 : Numbers<float, false> {};
 struct Tf32 : Numbers<float, true> {};
 struct Bf16 : Numbers<bf16, true> {};
 struct F16 : Numbers<f16, true> {};
+// Bytes, as they are or less the byte ZERO, times signed ones. A byte less 128 is the same byte with its highest bit flipped, signed.
+struct U8 : Numbers<u8, true, i32> {
+    static constexpr u8 ZERO = 0;
+};
+struct S8 : Numbers<u8, true, i32> {
+    static constexpr u8 ZERO = 128;
+};
 
 __device__ __forceinline__ u32 shared_address(const void* p) { return static_cast<u32>(__cvta_generic_to_shared(p)); }
 
@@ -62,6 +70,7 @@ __device__ __forceinline__ u32 to_tf32(u32 bits) {
 
 // d += a * b: 16 rows, 8 columns, 32 bytes of depth.
 template <class P> __device__ __forceinline__ void multiply_add(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]);
+template <class P> __device__ __forceinline__ void multiply_add(i32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]);
 template <> __device__ __forceinline__ void multiply_add<Tf32>(float (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
         "{%0, %1, %2, %3};\n"
@@ -79,4 +88,17 @@ template <> __device__ __forceinline__ void multiply_add<F16>(float (&d)[4], con
         "{%0, %1, %2, %3};\n"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+template <> __device__ __forceinline__ void multiply_add<U8>(i32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};\n"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+template <> __device__ __forceinline__ void multiply_add<S8>(i32 (&d)[4], const u32 (&a)[4], const u32 (&b)[2]) {
+    constexpr u32 FLIP = 0x80808080u;
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+        "{%0, %1, %2, %3};\n"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
+        : "r"(a[0] ^ FLIP), "r"(a[1] ^ FLIP), "r"(a[2] ^ FLIP), "r"(a[3] ^ FLIP), "r"(b[0]), "r"(b[1]));
 }

@@ -1,6 +1,8 @@
 // Max and mean pooling with a square window: y[n, oy, ox, c] = the largest of, or the mean over, the window's positions.
 // Padding counts as minus infinity to max, where NaN wins, and as zeros to mean, which divides by kernel * kernel always.
 //
+// max_pool_fwd_u8 is of bytes, whose order is that of what they stand for.
+//
 // max_pool_fwd_indexed, in training, also writes at[n, oy, ox, c], a byte: which tap of its window, row by row, the maximum is;
 // of equals the first, of NaN the last, and the first tap inside the input where all are minus infinity, as PyTorch.
 //
@@ -163,6 +165,9 @@ extern "C" __global__ void __launch_bounds__(256) max_pool_fwd_bf16(bf16* y, con
     pool<Max>(y, nullptr, x, p);
 }
 extern "C" __global__ void __launch_bounds__(256) max_pool_fwd_f16(f16* y, const f16* x, Pool p) {
+    pool<Max>(y, nullptr, x, p);
+}
+extern "C" __global__ void __launch_bounds__(256) max_pool_fwd_u8(u8* y, const u8* x, Pool p) {
     pool<Max>(y, nullptr, x, p);
 }
 extern "C" __global__ void __launch_bounds__(256) mean_pool_fwd_f32(float* y, const float* x, Pool p) {

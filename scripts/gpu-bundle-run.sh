@@ -113,6 +113,13 @@ measure_all() {
                 --precision "$precision" ${few[@]:+"${few[@]}"} "$@"
         done
     done
+    # Nothing is trained in 8 bits.
+    for network in $networks; do
+        for batch in $batches; do
+            measure "$what-score-$network-b$batch-int8" score $(net "$network") --batch-size "$batch" --precision int8 "$@"
+        done
+        measure "$what-kernels-$network-int8" kernels $(net "$network") --precision int8 ${few[@]:+"${few[@]}"} "$@"
+    done
 }
 
 smoke() {
@@ -133,7 +140,7 @@ smoke() {
 }
 
 parity() {
-    local op precision
+    local op precision device
     for op in $(grep -E "$ops" ops); do
         beside "op-$op" bash -c 'op_cases "$1"' - "$op"
     done
@@ -151,6 +158,12 @@ parity() {
         beside "score-$precision" ./ckaad score --model "$out/demo-f32/model.safetensors" "$out/demo-f32/data/test" \
             --device cuda --precision $precision --format json
     done
+    check quantize ./ckaad quantize --model "$out/demo-f32/model.safetensors" --normal "$out/demo-f32/data/train/good" \
+        --out "$out/int8.safetensors" --force
+    for device in cpu cuda; do
+        beside "score-int8-$device" ./ckaad score --model "$out/int8.safetensors" "$out/demo-f32/data/test" \
+            --device $device --precision int8 --format json
+    done
     wait
 }
 
@@ -165,6 +178,10 @@ tune() {
             check "tune-$network-$precision" ./ckaad tune $(net "$network") --batch-size "${batches// /,}" --train=$train \
                 --precision "$precision" --device cuda --format json ${few[@]:+"${few[@]}" --candidates 3}
         done
+    done
+    for network in $networks; do
+        check "tune-$network-int8" ./ckaad tune $(net "$network") --batch-size "${batches// /,}" --precision int8 --device cuda \
+            --format json ${few[@]:+"${few[@]}" --candidates 3}
     done
     measure_all tuned
 }

@@ -92,11 +92,6 @@ impl Request {
         if device == Device::Cpu && !matches!(number, Number::F32 | Number::Int8) {
             return Err(Error::Usage(format!("--precision {number}: the CPU computes in f32 or int8 only")));
         }
-        if device != Device::Cpu && number == Number::Int8 {
-            return Err(Error::Usage(format!(
-                "--precision {number}: only the CPU computes in it; choose --device cpu"
-            )));
-        }
         if device != Device::Cpu
             && let Some(replaced) = replaced()?
         {

@@ -56,6 +56,10 @@ fn every_case_is_written_or_refused() {
                     keep(case, &stem.with_extension("safetensors"));
                 }
             }
+            // Weights of 8 bits do not even enter.
+            Err(e) if e.to_string() == "input in1 of i8: programs are exported in f32" => {
+                without.extend(ops(&tape).map(String::from));
+            }
             Err(e) => {
                 let text = e.to_string();
                 let (record, why) = text.strip_prefix("record ").and_then(|t| t.split_once(": ")).unwrap();

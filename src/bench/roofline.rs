@@ -32,7 +32,11 @@ impl Limits {
     /// The least seconds of a record, of so many multiply-adds, with its products in `number`, and so many bytes that are moved once.
     pub fn least_seconds(&self, record: &Record, number: Number, multiply_adds: u64, bytes: u64) -> Option<f64> {
         match self {
-            Limits::Card(card) => Some(card.least_seconds(number, multiply_adds, bytes)),
+            Limits::Card(card) => {
+                let bytes_multiplied = matches!(record.op, Op::Conv2dInt8(_));
+                let number = if bytes_multiplied { Number::Int8 } else { number.real() };
+                Some(card.least_seconds(number, multiply_adds, bytes))
+            }
             Limits::Cpu(cpu) => cpu.least_seconds(record, multiply_adds),
         }
     }

@@ -1,4 +1,4 @@
-//! `ckaad quantize`: a model with weights and activations of 8 bits, for scoring on the CPU.
+//! `ckaad quantize`: a model with weights and activations of 8 bits, for scoring.
 
 use super::data::Data;
 use super::inputs::{Failed, tell_hard_links, tell_left_out, tell_passed_over, tell_warnings};
@@ -30,7 +30,8 @@ the maps move by it; the layers that move scores too far keep f32, as the first 
 Examples:
   ckaad quantize --model screw.safetensors --data mvtec/screw --out screw-int8.safetensors
   ckaad quantize --model parts.safetensors --normal pictures/good --scales percentile --out parts-int8.safetensors
-  ckaad score --model screw-int8.safetensors pictures/        # in int8 where the CPU computes")]
+  ckaad score --model screw-int8.safetensors pictures/        # in int8 where the CPU computes
+  ckaad score --model screw-int8.safetensors pictures/ --device cuda --precision int8")]
 pub struct Args {
     /// Model file
     #[arg(long, value_name = "FILE")]

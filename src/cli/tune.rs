@@ -84,12 +84,12 @@ pub fn run(args: &Args) -> Result<bool> {
     notes.iter().for_each(|note| note!("{note}"));
     let backend = Backend { choices: Choices::Measured(Arc::new(tuning.clone())), ..backend };
 
-    let work = tune::products(&tapes)?;
+    let work = tune::products(&tapes, backend.number)?;
     let bar = progress::bar("convolutions", work.len() as u64);
     let mut outcomes = Vec::with_capacity(work.len());
     for w in &work {
         let outcome = w.measure(&backend, args.candidates, args.repetitions)?;
-        tuning.insert(backend.number, w.product, outcome.best);
+        tuning.insert(w.number, w.product, outcome.best);
         outcomes.push(outcome);
         bar.inc(1);
     }

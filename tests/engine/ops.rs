@@ -58,8 +58,6 @@ fn every_op_has_cases() {
         }
         reached.extend(p.tape.records().iter().map(|r| r.op.name()));
     }
-    // No GPU has kernels of those in bytes so far; `int8` holds them against sums in 64 bits.
-    reached.extend(["conv2d_int8", "quantize"]);
     let all: BTreeSet<&str> = Op::NAMES.iter().copied().collect();
     assert_eq!(reached, all);
 }

@@ -6,7 +6,6 @@
 //! commit that causes it. [`LIMITS`] hold whatever is recorded.
 
 use crate::common::uniform;
-use ckaad::Result;
 use ckaad::bench::roofline::Card;
 use ckaad::detector::ckaad::scoring::{self, Judgement};
 use ckaad::detector::ckaad::step::{self, Hyper};
@@ -18,6 +17,7 @@ use ckaad::engine::device::cuda::{self, CudaSession, SimDriver};
 use ckaad::engine::ops::batch_norm::BatchStatistics;
 use ckaad::engine::ops::case::{Case, Recorded};
 use ckaad::engine::ops::concat::Axis;
+use ckaad::engine::ops::conv2d_int8::Quantized;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::optimizer::{Decay, LrSchedule, Sgd};
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
@@ -26,15 +26,19 @@ use ckaad::engine::tape::{Tape, Var, Whole};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::tiling::{Choice, Variant};
 use ckaad::engine::toolkit::cuda::{Choices, MODULES, Number, Target};
+use ckaad::engine::toolkit::{Quantization, Stored};
 use ckaad::model::features::Feed;
 use ckaad::model::init::RandomBackbone;
 use ckaad::model::{Architecture, resnet};
+use ckaad::{Error, Result};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::path::PathBuf;
 
 const NUMBERS: [Number; 4] = [Number::F32, Number::Tf32, Number::Bf16, Number::F16];
+/// What has bytes beside f32.
+const EXACT: [Number; 1] = [Number::F32];
 /// Gradients in f16 would need scaling.
 const TRAINED: [Number; 3] = [Number::F32, Number::Tf32, Number::Bf16];
 
@@ -52,7 +56,14 @@ const GAIN: f64 = 0.05;
 
 /// Main loops that shapes marked as aligned must keep to, whatever is recorded: global sectors over the fewest that hold
 /// what was asked for, and passes over shared memory that bank conflicts add.
-const LIMITS: [&str; 4] = ["conv2d_fwd", "conv2d_bwd_input", "conv2d_bwd_weight", "conv_transpose2d_fwd"];
+const LIMITS: [&str; 6] = [
+    "conv2d_fwd",
+    "conv2d_bwd_input",
+    "conv2d_bwd_weight",
+    "conv_transpose2d_fwd",
+    "conv2d_int8_fwd",
+    "conv_transpose2d_int8_fwd",
+];
 const SECTORS_OVER_IDEAL: f64 = 1.1;
 /// Kernel launches of scoring one picture with ResNet-18, layers 2 and 3, at 256 pixels, on any of [`CARDS`]; in f32 one
 /// more, since an A100 computes those products slowest: splitting the depth of one more convolution is worth the launch.
@@ -173,7 +184,19 @@ fn works() -> Vec<Work> {
         ];
         let choices = Choices::Forced(Choice { variant, splits: 1 });
         all.extend(cases.map(|case| Work { numbers, choices: choices.clone(), ..op(true, case) }));
+        for (zero, operand) in [(0, "u8"), (128, "s8")] {
+            let name = |of: &str| name(&format!("{of}-{operand}"));
+            let cases = [
+                bytes(name("int8-conv3x3-128"), [2, 16, 16, 128], [128, 3, 3, 128], zero),
+                transposed_bytes(name("int8-transposed-256"), [2, 16, 16, 256], [256, 2, 2, 128], zero),
+            ];
+            all.extend(cases.map(|case| Work { numbers: &EXACT, choices: choices.clone(), ..op(true, case) }));
+        }
     }
+    let rounded = Case::new("quantize", "quantize", &[[1, 64, 64, 64]], |t, v| t.quantize(v[0], of_bytes(128)));
+    let pooled = Case::new("max_pool", "max_pool-of-bytes", &[[1, 64, 64, 64]], |t, v| t.max_pool(v[0], 3, 2, 1));
+    let rounded = Work { numbers: &EXACT, ..op(false, rounded.forward_only()) };
+    all.extend([rounded, Work { numbers: &EXACT, ..op(false, pooled.pixels()) }]);
     all.extend(
         [
             conv("conv3x3-stride2-64-128", [2, 32, 32, 64], [128, 3, 3, 64], conv2d::Options::square(2, 1)),
@@ -249,6 +272,32 @@ fn works() -> Vec<Work> {
     let case = Case::new("sgd", "sgd-and-weight-decay", &[[1, 1, 1, 4]], sgd).forward_only();
     all.push(Work { numbers: &TRAINED, ..op(false, case) });
     all
+}
+
+fn of_bytes(zero: u8) -> Quantization {
+    Quantization { scale: 0.02, zero }
+}
+
+/// With bias, a residual in bytes and ReLU, to bytes.
+fn bytes(name: String, x: [usize; 4], w: [usize; 4], zero: u8) -> Case {
+    let channels = [1, 1, 1, w[0]];
+    Case::new("conv2d_int8", name, &[x, w, [x[0], x[1], x[2], w[0]], channels, channels], move |t, v| {
+        let kept = Stored::Bytes(of_bytes(0));
+        let act = Activation::Relu;
+        let o = conv2d::Options { bias: Some(v[4]), residual: Some(v[2]), act, ..conv2d::Options::square(1, 1) };
+        t.conv2d_int8(v[0], v[1], v[3], Quantized { x: of_bytes(zero), residual: kept, y: kept }, o)
+    })
+    .eight_bits(&[DType::U8, DType::I8, DType::U8])
+}
+
+/// Twice as large as x along both axes, in f32.
+fn transposed_bytes(name: String, x: [usize; 4], w: [usize; 4], zero: u8) -> Case {
+    Case::new("conv2d_int8", name, &[x, w, [1, 1, 1, w[3]]], move |t, v| {
+        let sizes = conv2d::Conv2d::new(Shape([x[0], 2 * x[1], 2 * x[2], w[3]]), Shape(w), [2; 2], [0; 2]);
+        let q = Quantized { x: of_bytes(zero), residual: Stored::Real, y: Stored::Real };
+        t.conv_transpose2d_int8(v[0], v[1], v[2], q, sizes.map_err(Error::Invalid)?)
+    })
+    .eight_bits(&[DType::U8, DType::I8])
 }
 
 /// A convolution's weights, decayed in both ways and updated. What they are does not matter, as there are no gradients.

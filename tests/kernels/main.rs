@@ -5,6 +5,7 @@
 mod common;
 
 mod budgets;
+mod bytes;
 mod classification;
 mod errors;
 mod gradients;

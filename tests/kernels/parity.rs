@@ -29,17 +29,26 @@ fn tolerance(number: Number) -> f64 {
 /// What updates a network in place.
 const TRAINS: [&str; 4] = ["adam", "clip_grad_norm", "sgd", "weight_decay"];
 
+/// What has bytes beside f32 alone.
+const EIGHT_BITS: [&str; 2] = ["conv2d_int8", "quantize"];
+
 /// Nothing is trained in f16.
 fn exists(case: &Case, number: Number) -> bool {
-    number != Number::F16 || !TRAINS.contains(&case.op)
+    let narrow = number.storage() != DType::F32;
+    let bytes = || case.record(DType::F32).unwrap().tape.records().iter().any(|r| EIGHT_BITS.contains(&r.op.name()));
+    (number != Number::F16 || !TRAINS.contains(&case.op)) && !(narrow && bytes())
 }
 
 /// How to launch a case: as the model says, and convolutions with every kernel there is for them, their depth whole and,
 /// where it is deep enough for that, in two.
 fn choices(case: &Case, number: Number) -> Vec<Choices> {
-    let of = |variant| [1, 2].map(|splits| Choices::Forced(Choice { variant, splits }));
-    let convolution = ["conv2d", "conv_transpose2d"].contains(&case.op);
-    let variants = Variant::ALL.into_iter().filter(|v| convolution && v.exists(number));
+    let (number, splits) = match case.op {
+        "conv2d" | "conv_transpose2d" => (number, 1..=2),
+        "conv2d_int8" => (Number::Int8, 1..=1),
+        _ => return vec![Choices::Model],
+    };
+    let of = |variant| splits.clone().map(move |splits| Choices::Forced(Choice { variant, splits }));
+    let variants = Variant::ALL.into_iter().filter(|v| v.exists(number));
     std::iter::once(Choices::Model).chain(variants.flat_map(of)).collect()
 }
 

@@ -5,10 +5,12 @@ use crate::session_by;
 use ckaad::engine::device::Cost;
 use ckaad::engine::device::{Backend, Device, Session, tune};
 use ckaad::engine::ops::conv2d::Options;
+use ckaad::engine::ops::conv2d_int8::Quantized;
 use ckaad::engine::tape::{Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
 use ckaad::engine::toolkit::cuda::tiling::{Choice, Pass, Variant};
 use ckaad::engine::toolkit::cuda::{Choices, MODULES, Number, Tuned, Tuning};
+use ckaad::engine::toolkit::{Quantization, Stored};
 use std::sync::Arc;
 
 /// Two convolutions of different sizes.
@@ -40,7 +42,7 @@ fn run(choices: Choices) -> (Vec<(&'static str, u32)>, Vec<f64>) {
 
 #[test]
 fn what_was_measured_is_launched_and_gives_the_same_result() {
-    let work = tune::products(&[program().0]).unwrap();
+    let work = tune::products(&[program().0], Number::Tf32).unwrap();
     let [first, second] = &work[..] else { panic!("two products") };
     let (_, expected) = run(Choices::Model);
     let pairs = [(Variant::Small, Variant::Large), (Variant::Large, Variant::Medium), (Variant::Medium, Variant::Long)];
@@ -79,7 +81,7 @@ fn measuring_finds_the_cheapest() {
     }
     let backend = Backend { device: Device::Sim, number: Number::Tf32, choices: Choices::Model };
     let (tape, ..) = program();
-    for work in tune::products(&[tape]).unwrap() {
+    for work in tune::products(&[tape], Number::Tf32).unwrap() {
         let outcome = work.measure(&backend, 100, 1).unwrap();
         assert!(outcome.measured >= 4 && outcome.best.cost <= outcome.old.cost, "{:?}", outcome.best);
         assert_eq!(work.measure(&backend, 3, 1).unwrap().measured, 3);
@@ -92,9 +94,38 @@ fn measuring_finds_the_cheapest() {
     }
 }
 
+/// A convolution of bytes and one in f32 of the same sizes are two products, each measured with its own kernels and launched by what was
+/// measured of it.
+#[test]
+fn bytes_are_measured_apart() {
+    let mut t = Tape::new(DType::F32);
+    let mut input = |shape, dtype| t.input(shape, dtype).unwrap();
+    let [x, w] = [Shape([1, 9, 10, 32]), Shape([40, 3, 3, 32])];
+    let (xs, ws, scale) = ([DType::F32, DType::U8], [DType::F32, DType::I8], input(Shape::vector(40), DType::F32));
+    let [[x, bytes], [w, steps]] = [(x, xs), (w, ws)].map(|(shape, types)| types.map(|dtype| input(shape, dtype)));
+    let o = Options::square(1, 1);
+    let q = Quantized { x: Quantization { scale: 1.0, zero: 128 }, residual: Stored::Real, y: Stored::Real };
+    for y in [t.conv2d(x, w, o).unwrap(), t.conv2d_int8(bytes, steps, scale, q, o).unwrap()] {
+        t.output(y);
+    }
+    let backend = Backend { device: Device::Sim, number: Number::Int8, choices: Choices::Model };
+    let work = tune::products(std::slice::from_ref(&t), backend.number).unwrap();
+    let [real, eight] = &work[..] else { panic!("two products") };
+    assert_eq!((real.number, eight.number, real.product), (Number::F32, Number::Int8, eight.product));
+    let mut tuning = Tuning::default();
+    for (work, variant) in [(real, Variant::Small), (eight, Variant::Large)] {
+        let outcome = work.measure(&backend, 100, 1).unwrap();
+        assert!(outcome.measured >= 3 && outcome.best.cost <= outcome.old.cost, "{:?}", outcome.best);
+        tuning.insert(work.number, work.product, Tuned { choice: Choice { variant, splits: 1 }, cost: 1.0 });
+    }
+    let session = session_by(Choices::Measured(Arc::new(tuning)), t, Number::Int8).unwrap();
+    let launched: Vec<&str> = session.launches().map(|(_, l)| l.call.entry.name).collect();
+    assert_eq!(launched, ["conv2d_fwd_small_f32", "conv2d_int8_fwd_large_s8"]);
+}
+
 #[test]
 fn the_identity_of_a_backend_tells_tunings_apart() {
-    let work = tune::products(&[program().0]).unwrap();
+    let work = tune::products(&[program().0], Number::Tf32).unwrap();
     let identity = |choices, number| Backend { device: Device::Sim, number, choices }.identity().unwrap();
     let with = |variant| {
         let mut tuning = Tuning::default();

@@ -60,6 +60,10 @@ fn c(row: usize, column: usize) -> (usize, usize) {
 
 /// Runs one mma on given fragments: per lane 4 a, 2 b, 4 c words.
 fn mma(shape: &Shape, fragments: &[[u32; 10]; 32]) -> (Vec<u32>, ptxsim::Counters) {
+    run(shape.name, [shape.a_regs, shape.b_regs], fragments)
+}
+
+fn run(name: &str, [a_regs, b_regs]: [usize; 2], fragments: &[[u32; 10]; 32]) -> (Vec<u32>, ptxsim::Counters) {
     let list = |prefix: &str, from: usize, n: usize| {
         (from..from + n).map(|i| format!("{prefix}{i}")).collect::<Vec<_>>().join(",")
     };
@@ -74,9 +78,9 @@ fn mma(shape: &Shape, fragments: &[[u32; 10]; 32]) -> (Vec<u32>, ptxsim::Counter
     }
     body += &format!(
         "mma.sync.aligned.{} {{%f0,%f1,%f2,%f3}}, {{{}}}, {{{}}}, {{%f0,%f1,%f2,%f3}}; ",
-        shape.name,
-        list("%r", 10, shape.a_regs),
-        list("%r", 14, shape.b_regs),
+        name,
+        list("%r", 10, a_regs),
+        list("%r", 14, b_regs),
     );
     body += "st.global.v4.f32 [%rd4], {%f0,%f1,%f2,%f3};";
     let setup = Setup::new(32 * 16, &bytes(fragments.as_flattened()));
@@ -119,6 +123,54 @@ fn mma_layouts_and_values() {
         }
         assert_eq!(counters.of(Class::Mma), 1);
         assert_eq!(counters.mma_flops, 2 * 16 * 8 * shape.k as u64);
+    }
+}
+
+/// Bytes of every value, signed and not: sums are those of 64 bits, wrapped around where 32 do not hold them.
+///
+/// ISA, for .u8 and .s8, .m16n8k32 (.m16n8k16 has the first halves): a_i: row = groupID for i in 0..4, 8..12, else + 8;
+/// column = threadID_in_group * 4 + (i & 3), + 16 for i >= 8. b_i: row = threadID_in_group * 4 + (i & 3), + 16 for i >= 4;
+/// column = groupID. Accumulators as elsewhere.
+#[test]
+fn mma_of_bytes() {
+    let value = |v: usize, signed: bool| if signed { i64::from(v as u8 as i8) } else { i64::from(v as u8) };
+    for (k, regs) in [(16, [2, 1]), (32, [4, 2])] {
+        for (of_a, a_signed) in [("u8", false), ("s8", true)] {
+            for (of_b, b_signed) in [("u8", false), ("s8", true)] {
+                let a = |row: usize, k: usize| row * 37 + k * 101 + 3;
+                let b = |k: usize, column: usize| k * 59 + column * 83 + 11;
+                let c0 = |row: usize, column: usize| match row {
+                    0 => i64::from(i32::MAX) - column as i64,
+                    1 => i64::from(i32::MIN) + column as i64,
+                    _ => (row * 8 + column) as i64 * -1001,
+                };
+                let mut fragments = [[0u32; 10]; 32];
+                for k in 0..k {
+                    for row in 0..16 {
+                        let (lane, reg) = (row % 8 * 4 + k % 16 / 4, row / 8 + 2 * (k / 16));
+                        fragments[lane][reg] |= u32::from(a(row, k) as u8) << (8 * (k % 4));
+                    }
+                    for column in 0..8 {
+                        let (lane, reg) = (column * 4 + k % 16 / 4, k / 16);
+                        fragments[lane][4 + reg] |= u32::from(b(k, column) as u8) << (8 * (k % 4));
+                    }
+                }
+                for (row, column) in (0..16).flat_map(|row| (0..8).map(move |column| (row, column))) {
+                    let (lane, reg) = c(row, column);
+                    fragments[lane][6 + reg] = c0(row, column) as u32;
+                }
+                let name = format!("m16n8k{k}.row.col.s32.{of_a}.{of_b}.s32");
+                let (found, counters) = run(&name, regs, &fragments);
+                for (row, column) in (0..16).flat_map(|row| (0..8).map(move |column| (row, column))) {
+                    let products = (0..k).map(|k| value(a(row, k), a_signed) * value(b(k, column), b_signed));
+                    let wanted = (products.sum::<i64>() + c0(row, column)) as i32;
+                    let (lane, reg) = c(row, column);
+                    assert_eq!(found[lane * 4 + reg] as i32, wanted, "{name} ({row}, {column})");
+                }
+                assert_eq!(counters.of(Class::Mma), 1);
+                assert_eq!(counters.mma_flops, 2 * 16 * 8 * k as u64);
+            }
+        }
     }
 }
 

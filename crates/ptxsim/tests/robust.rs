@@ -27,8 +27,12 @@ fn unknown_instructions_are_named_with_their_line() {
         ("add.s32.wide %r1, %r1, %r1;", &["add.s32.wide"]),
         ("add.b32 %r1, %r1, %r1;", &["add.b32"]),
         (
-            "mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%r1,%r1,%r1,%r1},{%r1,%r1},{%r1},{%r1,%r1,%r1,%r1};",
+            "mma.sync.aligned.m16n8k16.row.col.s32.s8.f16.s32 {%r1,%r1,%r1,%r1},{%r1,%r1},{%r1},{%r1,%r1,%r1,%r1};",
             &["m16n8k16"],
+        ),
+        (
+            "mma.sync.aligned.m16n8k8.row.col.s32.s8.s8.s32 {%r1,%r1,%r1,%r1},{%r1,%r1},{%r1},{%r1,%r1,%r1,%r1};",
+            &["m16n8k8"],
         ),
         ("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%d1,%d2},{%d1},{%d1},{%d1,%d2};", &["mma"]),
         ("ld.global.v8.f32 {%f1}, [%rd1];", &["v8"]),

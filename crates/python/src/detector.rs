@@ -116,8 +116,8 @@ impl Detector {
     ///     'auto' (the first GPU that can be used, else the CPU), 'cpu', 'cuda', 'cuda:N', or 'sim' (a GPU emulated;
     ///     slow).
     /// precision: str, optional
-    ///     What is computed in: 'f32' or, of a model that ``ckaad quantize`` made, 'int8' (its default) on the CPU; 'tf32' (the
-    ///     default), 'bf16' or 'f16' elsewhere.
+    ///     What is computed in: 'f32' on the CPU; 'f32', 'tf32' (the default), 'bf16' or 'f16' elsewhere; of a model that
+    ///     ``ckaad quantize`` made 'int8' on all of them (its default on the CPU).
     /// batch_size: int
     ///     Pictures in one pass, 1 or more. A larger batch takes more memory, and on a GPU less time for each of many
     ///     pictures.

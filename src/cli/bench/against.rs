@@ -122,7 +122,7 @@ mod with_cudnn {
         let mut cudnn = Cudnn::open(index)?;
         let both = [operands[0].bytes(), operands[1].bytes()];
         let Fastest { algorithm, seconds, result } =
-            cudnn.fastest(plain.pass, &plain.sizes, backend.number, both, repetitions)?;
+            cudnn.fastest(plain.pass, &plain.sizes, backend.number.real(), both, repetitions)?;
         let mut theirs = Tensor::zeros(plain.tape.shape(plain.output), backend.dtype());
         theirs.bytes_mut().copy_from_slice(&result);
         let theirs = theirs.to_vec();

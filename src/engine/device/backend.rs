@@ -76,7 +76,7 @@ impl Backend {
         let tuning = match &self.choices {
             Choices::Model => String::new(),
             Choices::Measured(tuning) => {
-                tuning.digest(self.number).map_or_else(String::new, |d| format!(", tuning {d}"))
+                tuning.digest(self.number.real()).map_or_else(String::new, |d| format!(", tuning {d}"))
             }
             Choices::Forced(choice) => format!(", {choice:?}"),
         };
@@ -98,7 +98,7 @@ impl Backend {
             Device::Cuda(index) => card::usable(index).map(|g| (g.multiprocessors, g.chip()))?,
             Device::Sim => (SimDriver::MULTIPROCESSORS, SimDriver::CHIP),
         };
-        Ok(Some(Target { number: self.number, multiprocessors, chip, choices: self.choices.clone() }))
+        Ok(Some(Target { number: self.number.real(), multiprocessors, chip, choices: self.choices.clone() }))
     }
 
     /// What measurements on it hold for; none for the CPU.

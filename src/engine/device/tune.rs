@@ -7,7 +7,7 @@ use super::{Backend, Cost};
 use crate::engine::ops::conv2d::cuda as conv2d;
 use crate::engine::ops::{Op, case};
 use crate::engine::tape::{Tape, Var};
-use crate::engine::tensor::{Shape, Tensor};
+use crate::engine::tensor::{DType, Shape, Tensor};
 use crate::engine::toolkit::cuda::tiling::{Choice, Product, Variant};
 use crate::engine::toolkit::cuda::{Choices, Number, Target, Tuned};
 use crate::{Result, invalid};
@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 
 /// A product of some program's convolutions, and a program of it alone.
 pub struct Work {
+    /// What it multiplies.
+    pub number: Number,
     pub product: Product,
     /// How many times the programs compute it.
     pub uses: usize,
@@ -35,28 +37,31 @@ const NOISE: f64 = 0.02;
 /// Numbers of splits that differ enough to be worth measuring.
 const SPLITS: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
 
-fn product(op: &Op) -> Option<Product> {
-    Some(match op {
+/// The product of an op in a program that is computed in `number`, and what it multiplies.
+fn product(op: &Op, number: Number) -> Option<(Number, Product)> {
+    let product = match op {
         Op::Conv2d(o) => conv2d::forward(&o.sizes),
         Op::Conv2dBwdInput(o) => conv2d::bwd_input(&o.sizes),
         Op::Conv2dBwdWeight(o) => conv2d::bwd_weight(&o.sizes),
         Op::ConvTranspose2d(o) => o.product(),
+        Op::Conv2dInt8(o) => return Some((Number::Int8, o.product())),
         _ => return None,
-    })
+    };
+    Some((number.real(), product))
 }
 
-/// The distinct products of these programs.
-pub fn products(tapes: &[Tape]) -> Result<Vec<Work>> {
-    let mut all: BTreeMap<Product, Work> = BTreeMap::new();
+/// The distinct products of these programs, which are computed in `number`.
+pub fn products(tapes: &[Tape], number: Number) -> Result<Vec<Work>> {
+    let mut all: BTreeMap<(Number, Product), Work> = BTreeMap::new();
     for tape in tapes {
         for record in tape.records() {
-            let Some(product) = product(&record.op) else { continue };
-            if let Some(known) = all.get_mut(&product) {
+            let Some((number, product)) = product(&record.op, number) else { continue };
+            if let Some(known) = all.get_mut(&(number, product)) {
                 known.uses += 1;
                 continue;
             }
             let (alone, inputs) = tape.alone(record)?;
-            all.insert(product, Work { product, uses: 1, tape: alone, inputs });
+            all.insert((number, product), Work { number, product, uses: 1, tape: alone, inputs });
         }
     }
     Ok(all.into_values().collect())
@@ -83,8 +88,8 @@ impl Work {
     /// Measures up to `candidates` choices, each `repetitions` times.
     pub fn measure(&self, backend: &Backend, candidates: usize, repetitions: usize) -> Result<Outcome> {
         let Some(target) = backend.target()? else { invalid!("{backend} has no kernels to choose from") };
-        let candidates = self.candidates(&target, candidates);
-        let values: Vec<Vec<u8>> = self.inputs.iter().map(|v| self.values(*v, backend.number)).collect();
+        let candidates = self.candidates(&Target { number: self.number, ..target }, candidates);
+        let values: Vec<Vec<u8>> = self.inputs.iter().map(|v| self.values(*v)).collect();
         let cost_of = |choice: &Choice| {
             let mut session =
                 Backend { choices: Choices::Forced(*choice), ..backend.clone() }.open(self.tape.clone())?;
@@ -105,11 +110,16 @@ impl Work {
     }
 
     /// Something to multiply: zeros would spare the card power, and so raise its clock.
-    fn values(&self, v: Var, number: Number) -> Vec<u8> {
+    fn values(&self, v: Var) -> Vec<u8> {
         const PERIOD: usize = 1 << 16;
-        let some = Tensor::rounded(Shape::vector(PERIOD), number.storage(), case::uniform("tune", PERIOD));
-        let len = self.tape.shape(v).len() * number.storage().size();
-        some.bytes().iter().copied().cycle().take(len).collect()
+        let (info, mut numbers) = (self.tape.info(v), case::uniform("tune", PERIOD));
+        match info.dtype {
+            DType::U8 => numbers.iter_mut().for_each(|x| *x = (*x + 1.0) * 128.0),
+            DType::I8 => numbers.iter_mut().for_each(|x| *x *= 128.0),
+            _ => {}
+        }
+        let some = Tensor::rounded(Shape::vector(PERIOD), info.dtype, numbers);
+        some.bytes().iter().copied().cycle().take(info.shape.len() * info.dtype.size()).collect()
     }
 }
 

@@ -31,6 +31,8 @@ enum Numbers {
     OffKinks(&'static [f64]),
     /// Bytes
     Pixels,
+    /// The first inputs all that their types of 8 bits hold, the others odd sixteenths between -1 and 1.
+    EightBits(&'static [DType]),
 }
 
 const OFF_KINK: f64 = 0.01;
@@ -87,6 +89,13 @@ impl Case {
         self.forward_only()
     }
 
+    /// The first inputs are of these types of 8 bits. The others are sixteenths, of whose products with whole numbers f32 loses nothing: what
+    /// is rounded to bytes at the end is the same in every type.
+    pub fn eight_bits(mut self, types: &'static [DType]) -> Self {
+        self.numbers = Numbers::EightBits(types);
+        self.forward_only()
+    }
+
     /// Records the case onto a fresh tape.
     pub fn record(&self, dtype: DType) -> Result<Recorded> {
         let mut tape = Tape::new(dtype);
@@ -95,10 +104,20 @@ impl Case {
             DType::Bf16 | DType::F16 if self.exact => DType::F32,
             dtype => dtype,
         };
-        let inputs: Vec<Var> = self.inputs.iter().map(|s| tape.input(*s, dtype)).collect::<Result<_>>()?;
+        let of_input = |i| self.eight_bits_of(i).unwrap_or(dtype);
+        let inputs = self.inputs.iter().enumerate().map(|(i, s)| tape.input(*s, of_input(i)));
+        let inputs: Vec<Var> = inputs.collect::<Result<_>>()?;
         let output = (self.build)(&mut tape, &inputs)?;
         tape.output(output);
         Ok(Recorded { tape, inputs, output })
+    }
+
+    /// The type of an input that has 8 bits whatever others have.
+    fn eight_bits_of(&self, input: usize) -> Option<DType> {
+        match self.numbers {
+            Numbers::EightBits(types) => types.get(input).copied(),
+            _ => None,
+        }
     }
 
     /// Values for every input, a function of the op, the case and the input's position.
@@ -109,6 +128,11 @@ impl Case {
                 Numbers::Uniform => u as f64,
                 Numbers::OffKinks(kinks) => kinks.iter().fold(u as f64, |x, k| keep_off(x, *k)),
                 Numbers::Pixels => ((u as f64 + 1.0) * 128.0).floor(),
+                Numbers::EightBits(_) => match self.eight_bits_of(i) {
+                    Some(DType::I8) => (u as f64 * 128.0).floor(),
+                    Some(_) => ((u as f64 + 1.0) * 128.0).floor(),
+                    None => ((u as f64 * 8.0).floor() + 0.5) / 8.0,
+                },
             };
             u.into_iter().map(value).collect()
         };

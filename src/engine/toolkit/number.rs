@@ -27,7 +27,7 @@ impl Number {
         ("tf32", "f32 kept, products on tensor cores with 10 fraction bits"),
         ("bf16", "bf16 throughout"),
         ("f16", "To score only"),
-        ("int8", "To score only, on the CPU, with a model that `ckaad quantize` made"),
+        ("int8", "To score only, with a model that `ckaad quantize` made"),
     ];
 
     pub fn find(name: &str) -> Result<Self> {
@@ -48,6 +48,11 @@ impl Number {
             Number::Bf16 => DType::Bf16,
             Number::F16 => DType::F16,
         }
+    }
+
+    /// What all that is not quantised is computed in: a program with convolutions in bytes is one in f32.
+    pub fn real(self) -> Number {
+        if self == Number::Int8 { Number::F32 } else { self }
     }
 
     /// Values in 16 bytes, the most that one instruction moves.

@@ -487,7 +487,7 @@ impl<'a> Lower<'a> {
             let found = m.take(part).then_some(());
             self.need(m, found)?;
         }
-        let shape = m.one_of(&["m16n8k4", "m16n8k8", "m16n8k16"]);
+        let shape = m.one_of(&["m16n8k4", "m16n8k8", "m16n8k16", "m16n8k32"]);
         let shape = self.need(m, shape)?;
         let types = [self.need_ty(m)?, self.need_ty(m)?, self.need_ty(m)?, self.need_ty(m)?];
         self.finish(m)?;
@@ -498,6 +498,14 @@ impl<'a> Lower<'a> {
             ("m16n8k16", [Ty::F32, Ty::Bf16, Ty::Bf16, Ty::F32]) => (MmaKind::Bf16, 16, 4, 2),
             ("m16n8k8", [Ty::F32, Ty::F16, Ty::F16, Ty::F32]) => (MmaKind::F16, 8, 2, 1),
             ("m16n8k16", [Ty::F32, Ty::F16, Ty::F16, Ty::F32]) => (MmaKind::F16, 16, 4, 2),
+            (_, [Ty::S32, a @ (Ty::U8 | Ty::S8), b @ (Ty::U8 | Ty::S8), Ty::S32]) => {
+                let kind = MmaKind::Bytes { a: a == Ty::S8, b: b == Ty::S8 };
+                match shape {
+                    "m16n8k16" => (kind, 16, 2, 1),
+                    "m16n8k32" => (kind, 32, 4, 2),
+                    _ => return self.fail(format!("`{}` is not supported", m.opcode)),
+                }
+            }
             _ => return self.fail(format!("`{}` is not supported", m.opcode)),
         };
         let [d, a, b, c] = self.operands(instr)?;

@@ -248,12 +248,17 @@ pub enum MmaKind {
     Tf32,
     Bf16,
     F16,
+    /// Bytes, summed in 32 bits; which operands are signed.
+    Bytes {
+        a: bool,
+        b: bool,
+    },
 }
 
 #[derive(Clone, Debug)]
 pub struct MmaOp {
     pub kind: MmaKind,
-    /// 4, 8 or 16; m is 16 and n is 8.
+    /// 4, 8, 16 or 32; m is 16 and n is 8.
     pub k: u32,
     pub d: [u16; 4],
     pub a: [u16; 4],

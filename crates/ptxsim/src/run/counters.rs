@@ -9,7 +9,7 @@ use crate::lower::class::Class;
 pub struct Counters {
     /// Warp instructions by class; index with [`Counters::of`].
     pub instructions: [u64; Class::ALL.len()],
-    /// Floating-point operations of all `mma` (two per multiply-add).
+    /// Operations of all `mma` (two per multiply-add).
     pub mma_flops: u64,
     /// 32-byte sectors that global loads, stores and asynchronous copies moved.
     pub sectors: u64,

@@ -1,15 +1,19 @@
 //! `mma.sync`: 16x8 products of tensor cores.
 //!
 //! Products are exact, their sum with the accumulator is formed in f64 in a fixed order and rounded once to f32. The
-//! hardware sums in an order and with a rounding of its own, within a few f32 units in the last place of this.
+//! hardware sums in an order and with a rounding of its own, within a few f32 units in the last place of this. Of bytes all is exact,
+//! but for what leaves 32 bits, which wraps around.
 
 use crate::lower::lanes::round::f16_value;
 use crate::lower::op::{MmaKind, MmaOp, NONE, Regs};
 
 /// Fragment layouts (PTX ISA, "Matrix fragments for mma.m16n8kX"), with g = lane / 4 and t = lane % 4:
 /// accumulators: rows g and g + 8, columns 2t and 2t + 1. Operands, 32 bits a register: tf32 has k = t (+ 4), two 16-bit
-/// values have k = 2t and 2t + 1 (+ 8).
+/// values have k = 2t and 2t + 1 (+ 8), four bytes have k = 4t to 4t + 3 (+ 16).
 pub fn mma(regs: &mut Regs, op: &MmaOp) {
+    if let MmaKind::Bytes { a, b } = op.kind {
+        return mma_bytes(regs, op, a, b);
+    }
     let mut a = [[0f64; 16]; 16];
     let mut b = [[0f64; 8]; 16];
     let words = |reg: u16| &regs.w[reg as usize].0;
@@ -83,4 +87,42 @@ fn product<const K: usize>(a: &[[f64; 16]; 16], b: &[[f64; 8]; 16]) -> [[f64; 8]
         *out = sum;
     }
     out
+}
+
+/// Of bytes, signed or not as `a_signed` and `b_signed` say.
+fn mma_bytes(regs: &mut Regs, op: &MmaOp, a_signed: bool, b_signed: bool) {
+    let value = |byte: u8, signed: bool| if signed { i32::from(byte as i8) } else { i32::from(byte) };
+    let mut a = [[0i32; 32]; 16];
+    for (i, &reg) in op.a.iter().enumerate().filter(|(_, r)| **r != NONE) {
+        for (lane, v) in regs.w[reg as usize].0.iter().enumerate() {
+            let to = &mut a[lane / 4 + i % 2 * 8][lane % 4 * 4 + i / 2 * 16..][..4];
+            to.iter_mut().zip(v.to_le_bytes()).for_each(|(to, byte)| *to = value(byte, a_signed));
+        }
+    }
+    let mut b = [[0i32; 8]; 32];
+    for (i, &reg) in op.b.iter().enumerate().filter(|(_, r)| **r != NONE) {
+        for (lane, v) in regs.w[reg as usize].0.iter().enumerate() {
+            let to = &mut b[lane % 4 * 4 + i * 16..][..4];
+            to.iter_mut().zip(v.to_le_bytes()).for_each(|(to, byte)| to[lane / 4] = value(byte, b_signed));
+        }
+    }
+    let mut sum = [[0i32; 8]; 16];
+    for (i, &reg) in op.c.iter().enumerate() {
+        for (lane, &v) in regs.w[reg as usize].0.iter().enumerate() {
+            sum[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = v as i32;
+        }
+    }
+    for (a, sum) in a.iter().zip(&mut sum) {
+        for (&a, b) in a.iter().zip(&b).take(op.k as usize) {
+            for j in 0..8 {
+                sum[j] = sum[j].wrapping_add(a.wrapping_mul(b[j]));
+            }
+        }
+    }
+    for (i, &reg) in op.d.iter().enumerate() {
+        let d = &mut regs.w[reg as usize].0;
+        for (lane, d) in d.iter_mut().enumerate() {
+            *d = sum[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] as u32;
+        }
+    }
 }

@@ -119,6 +119,7 @@ impl CudaSession {
                 number.storage()
             );
         }
+        let number = number.real();
         let target = Target { number, multiprocessors: driver.multiprocessors(), chip: driver.chip(), choices };
         let plan = plan(&tape, &target)?;
         let streamed: Vec<(Var, Range<usize>)> =

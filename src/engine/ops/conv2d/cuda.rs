@@ -100,7 +100,7 @@ pub fn bwd_weight(p: &Conv2d) -> Product {
 }
 
 /// Refuses tensors whose elements 31 bits do not count.
-fn check(p: &Conv2d) -> Result<()> {
+pub fn check(p: &Conv2d) -> Result<()> {
     for shape in [p.input(), p.weights(), p.output()] {
         size32("convolution", shape.len())?;
     }

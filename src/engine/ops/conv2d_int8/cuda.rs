@@ -1,11 +1,78 @@
-//! No launch so far.
+//! Grid choice and launches of the convolution of bytes (kernels/conv2d_int8.cu).
 
 use super::Conv2dInt8;
-use crate::engine::toolkit::cuda::{CudaOperation, Launches};
-use crate::{Result, invalid};
+use crate::Result;
+use crate::engine::ops::conv2d::cuda::{Extras, bwd_input, check, forward};
+use crate::engine::ops::kernels;
+use crate::engine::ops::quantize::cuda::ByteScale;
+use crate::engine::toolkit::cuda::tiling::{Product, Variant};
+use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Number, Out, Schedule, Target};
+use crate::engine::toolkit::{Quantization, Stored};
+
+/// What all channels of a result are made with (kernels/conv2d_int8.cu).
+#[repr(C)]
+#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+pub struct Int8Finish {
+    factor: f32,
+    slope: f32,
+    residual: ByteScale,
+    y: ByteScale,
+}
+
+/// Stands where nothing is kept in bytes.
+const UNUSED: Quantization = Quantization { scale: 1.0, zero: 0 };
+
+impl Conv2dInt8 {
+    /// The product of all phases, or of the convolution.
+    pub fn product(&self) -> Product {
+        if self.transposed { bwd_input(&self.sizes) } else { forward(&self.sizes) }
+    }
+}
 
 impl CudaOperation for Conv2dInt8 {
-    fn launch(&self, _: &mut Launches) -> Result<()> {
-        invalid!("8-bit programs run on the CPU only: choose --device cpu")
+    fn schedule(&self, t: &Target) -> Schedule {
+        Schedule::product(self.product().tiling(&Target { number: Number::Int8, ..t.clone() }))
+    }
+
+    fn launch(&self, l: &mut Launches) -> Result<()> {
+        check(&self.sizes)?;
+        let (x, w, scale) = (l.input(0), l.input(1), l.input(2));
+        let bias = if self.bias { l.input(3) } else { In::NONE };
+        let residual = if self.residual.is_some() { l.input(3 + self.bias as usize) } else { In::NONE };
+        let (real, bytes, of_residual) = match self.residual {
+            Some(Stored::Bytes(q)) => (In::NONE, residual, q),
+            _ => (residual, In::NONE, UNUSED),
+        };
+        let (y, y_bytes, of_y) = match self.y {
+            Stored::Real => (l.output(0), Out::NONE, UNUSED),
+            Stored::Bytes(q) => (Out::NONE, l.output(0), q),
+        };
+        let by = Int8Finish {
+            factor: self.x.scale,
+            slope: self.act.negative_slope().unwrap_or(1.0),
+            residual: of_residual.into(),
+            y: of_y.into(),
+        };
+        l.tiling()?.launch(l, l.output(0), self.shapes()[1].c() as u32, Extras::NONE, |variant, _, _, _, _| {
+            let kernel = match (self.transposed, variant, self.x.zero) {
+                (false, Variant::Small, 0) => kernels::conv2d_int8_fwd_small_u8,
+                (false, Variant::Small, _) => kernels::conv2d_int8_fwd_small_s8,
+                (false, Variant::Medium, 0) => kernels::conv2d_int8_fwd_medium_u8,
+                (false, Variant::Medium, _) => kernels::conv2d_int8_fwd_medium_s8,
+                (false, Variant::Long, 0) => kernels::conv2d_int8_fwd_u8,
+                (false, Variant::Long, _) => kernels::conv2d_int8_fwd_s8,
+                (false, Variant::Large, 0) => kernels::conv2d_int8_fwd_large_u8,
+                (false, Variant::Large, _) => kernels::conv2d_int8_fwd_large_s8,
+                (true, Variant::Small, 0) => kernels::conv_transpose2d_int8_fwd_small_u8,
+                (true, Variant::Small, _) => kernels::conv_transpose2d_int8_fwd_small_s8,
+                (true, Variant::Medium, 0) => kernels::conv_transpose2d_int8_fwd_medium_u8,
+                (true, Variant::Medium, _) => kernels::conv_transpose2d_int8_fwd_medium_s8,
+                (true, Variant::Long, 0) => kernels::conv_transpose2d_int8_fwd_u8,
+                (true, Variant::Long, _) => kernels::conv_transpose2d_int8_fwd_s8,
+                (true, Variant::Large, 0) => kernels::conv_transpose2d_int8_fwd_large_u8,
+                (true, Variant::Large, _) => kernels::conv_transpose2d_int8_fwd_large_s8,
+            };
+            kernel(y, y_bytes, x, w, scale, bias, real, bytes, self.sizes, by)
+        })
     }
 }

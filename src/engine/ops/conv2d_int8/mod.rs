@@ -3,8 +3,9 @@
 //! `y = act(sum * x.scale * scale[channel] + bias + residual)`, `sum` being the convolution of `x - x.zero` with the weights in whole
 //! numbers; kept as it is or as bytes again. No product is fused with a sum, so that every device gives the same bytes.
 
+pub mod cases;
 pub mod cpu;
-mod cuda;
+pub mod cuda;
 pub mod winograd;
 
 use super::conv2d::{Conv2d, Options};

@@ -1,6 +1,7 @@
 //! Cases of max and mean pooling.
 
 use crate::engine::ops::case::Case;
+use crate::engine::toolkit::Quantization;
 
 /// Name, input, kernel, stride, padding.
 type Sizes = (&'static str, [usize; 4], usize, usize, usize);
@@ -26,5 +27,12 @@ pub fn cases() -> Vec<Case> {
     let mean = |(name, x, kernel, stride, pad): Sizes| {
         Case::new("mean_pool", name, &[x], move |t, v| t.mean_pool(v[0], kernel, stride, pad))
     };
-    SIZES.map(max).into_iter().chain(SIZES.map(mean)).collect()
+    let bytes = |(name, x, kernel, stride, pad): Sizes| {
+        Case::new("max_pool", format!("{name}, bytes"), &[x], move |t, v| {
+            let bytes = t.quantize(v[0], Quantization { scale: 1.0 / 128.0, zero: 128 })?;
+            t.max_pool(bytes, kernel, stride, pad)
+        })
+        .forward_only()
+    };
+    SIZES.map(max).into_iter().chain(SIZES.map(mean)).chain(SIZES.map(bytes)).collect()
 }

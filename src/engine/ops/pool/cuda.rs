@@ -9,13 +9,21 @@ const THREADS: u32 = 256;
 
 /// Blocks of a grid with a thread for every pack of `to`, whose rows are the pool's channels.
 fn grid(pool: &Pool, l: &Launches, to: Out) -> [u32; 3] {
-    let packs = to.elements() / l.number().pack(pool.c);
-    [packs.div_ceil(THREADS), 1, 1]
+    blocks(to, l.number().pack(pool.c))
+}
+
+/// With a thread for so many values of `to`.
+fn blocks(to: Out, each: u32) -> [u32; 3] {
+    [(to.elements() / each).div_ceil(THREADS), 1, 1]
 }
 
 impl CudaOperation for MaxPool {
     fn launch(&self, l: &mut Launches) -> Result<()> {
         let (x, y, pool) = (l.input(0), l.output(0), self.pool);
+        if self.bytes {
+            let each = if pool.c.is_multiple_of(16) { 16 } else { 1 };
+            return l.launch(kernels::max_pool_fwd_u8(y, x, pool)?, blocks(y, each), [THREADS, 1, 1], 0);
+        }
         let call = if self.indexed {
             kernels::max_pool_fwd_indexed(l.number(), y, l.output(1), x, pool)?
         } else {

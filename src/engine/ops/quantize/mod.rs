@@ -1,6 +1,7 @@
 //! Real numbers to bytes, as a [`Quantization`] says.
 
-mod cuda;
+pub mod cases;
+pub mod cuda;
 
 use super::{Args, Backward, Gradients, Operation};
 use crate::Result;

@@ -17,9 +17,9 @@ impl Chip {
         Chip { capability, halved: name.contains("GeForce") || name.contains("A10G") }
     }
 
-    /// Operations of a multiprocessor in a clock, an addition and a multiplication being two: in f32, and of tensor cores, dense
-    /// and summed in f32, on tf32 and 16-bit numbers. From NVIDIA's architecture papers.
-    fn operations(self) -> [f64; 3] {
+    /// Operations of a multiprocessor in a clock, an addition and a multiplication being two: in f32, and of tensor cores, dense,
+    /// on tf32 and 16-bit numbers, summed in f32, and on bytes, summed in 32 bits. From NVIDIA's architecture papers.
+    fn operations(self) -> [f64; 4] {
         let [f32, tf32, half] = match self.capability {
             (8, 0) => [128.0, 1024.0, 2048.0],
             (8, _) => [256.0, 512.0, 1024.0],
@@ -27,7 +27,8 @@ impl Chip {
             (9 | 10, _) => [256.0, 2048.0, 4096.0],
             _ => [256.0, 512.0, 1024.0],
         };
-        if self.halved { [f32, tf32 / 2.0, half / 2.0] } else { [f32, tf32, half] }
+        let bytes = 2.0 * half;
+        if self.halved { [f32, tf32 / 2.0, half / 2.0, bytes] } else { [f32, tf32, half, bytes] }
     }
 }
 
@@ -37,8 +38,8 @@ pub struct Card {
     pub name: String,
     pub multiprocessors: u32,
     pub chip: Chip,
-    /// Multiplications and additions per second in f32, tf32 and 16-bit numbers.
-    pub flops: [f64; 3],
+    /// Multiplications and additions per second in f32, tf32, 16-bit numbers and bytes.
+    pub flops: [f64; 4],
     /// Bytes per second of its memory.
     pub bandwidth: f64,
 }
@@ -77,11 +78,12 @@ impl Card {
 
     /// Least seconds for so many multiply-adds on numbers of this kind and bytes moved once.
     pub fn least_seconds(&self, number: Number, multiply_adds: u64, bytes: u64) -> f64 {
-        let [f32, tf32, half] = self.flops;
+        let [f32, tf32, half, int8] = self.flops;
         let flops = match number {
             Number::F32 => f32,
-            Number::Tf32 | Number::Int8 => tf32,
+            Number::Tf32 => tf32,
             Number::Bf16 | Number::F16 => half,
+            Number::Int8 => int8,
         };
         (2.0 * multiply_adds as f64 / flops).max(bytes as f64 / self.bandwidth)
     }
@@ -89,8 +91,8 @@ impl Card {
 
 /// What a multiprocessor does per cycle, and what it holds.
 pub struct Multiprocessor {
-    /// Products of f32, tf32, 16-bit numbers per cycle.
-    pub products: [f64; 3],
+    /// Products of f32, tf32, 16-bit numbers, bytes per cycle.
+    pub products: [f64; 4],
     /// Bytes from L2 per cycle, while all multiprocessors read.
     pub l2: f64,
     pub shared: usize,
@@ -101,13 +103,13 @@ impl Multiprocessor {
     /// Memory is that of NVIDIA's architecture papers; sm_90 and what follows it reach 5/8 of their tensor cores' rate with
     /// `mma.sync`; the L2 cache's bytes are published measurements.
     pub fn of(chip: Chip) -> Self {
-        let [f32, tf32, half] = chip.operations().map(|n| n / 2.0);
+        let [f32, tf32, half, bytes] = chip.operations().map(|n| n / 2.0);
         let (reached, l2, shared, threads) = match chip.capability {
             (8, 0) => (1.0, 40.0, 164 << 10, 2048),
             (9 | 10, _) => (0.625, 28.0, 228 << 10, 2048),
             _ => (1.0, 32.0, 100 << 10, 1536),
         };
-        Multiprocessor { products: [f32, tf32 * reached, half * reached], l2, shared, threads }
+        Multiprocessor { products: [f32, tf32 * reached, half * reached, bytes * reached], l2, shared, threads }
     }
 }
 
@@ -115,19 +117,19 @@ impl Multiprocessor {
 mod tests {
     use super::*;
 
-    /// TFLOP/s of f32, and of tensor cores on tf32 and 16-bit numbers, dense and summed in f32, in NVIDIA's data sheets and
-    /// architecture papers (GA102, AD102, GB202).
+    /// TFLOP/s of f32, and of tensor cores on tf32 and 16-bit numbers, dense and summed in f32, and on bytes, in NVIDIA's data
+    /// sheets and architecture papers (GA102, AD102, GB202).
     #[test]
     fn cards_by_their_data_sheets() {
         for (name, sheet) in [
-            ("a100", [19.5, 156.0, 312.0]),
-            ("a40", [37.4, 74.8, 149.7]),
-            ("h200", [67.0, 494.0, 989.0]),
-            ("l4", [30.3, 60.0, 121.0]),
-            ("l40s", [91.6, 183.0, 362.0]),
-            ("rtx3090", [35.6, 35.6, 71.0]),
-            ("rtx4090", [82.6, 82.6, 165.2]),
-            ("rtx5090", [104.8, 104.8, 209.5]),
+            ("a100", [19.5, 156.0, 312.0, 624.0]),
+            ("a40", [37.4, 74.8, 149.7, 299.3]),
+            ("h200", [67.0, 494.0, 989.0, 1979.0]),
+            ("l4", [30.3, 60.0, 121.0, 242.0]),
+            ("l40s", [91.6, 183.0, 362.0, 733.0]),
+            ("rtx3090", [35.6, 35.6, 71.0, 284.0]),
+            ("rtx4090", [82.6, 82.6, 165.2, 660.6]),
+            ("rtx5090", [104.8, 104.8, 209.5, 838.0]),
         ] {
             for (ours, sheet) in Card::named(name).unwrap().flops.iter().zip(sheet) {
                 assert!((ours / (sheet * 1e12) - 1.0).abs() < 0.1, "{name}: {ours} {sheet}");

@@ -205,14 +205,14 @@ impl Launches {
     /// The type tensors are kept in, as kernel families are chosen by it.
     pub fn number(&self) -> Number {
         match self.number {
-            Number::Tf32 | Number::Int8 => Number::F32,
+            Number::Tf32 => Number::F32,
             other => other,
         }
     }
 
     /// As [`Launches::number`], or `Tf32` where products are.
     pub fn precision(&self) -> Number {
-        if self.number == Number::Int8 { Number::Tf32 } else { self.number }
+        self.number
     }
 
     /// How the product is cut.

@@ -24,6 +24,7 @@ use cards::Chip;
 /// What launches are chosen for.
 #[derive(Clone, Debug)]
 pub struct Target {
+    /// Of products, but of those in bytes, whatever is beside them.
     pub number: Number,
     pub multiprocessors: u32,
     pub chip: Chip,

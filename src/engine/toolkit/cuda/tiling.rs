@@ -62,8 +62,8 @@ pub struct Tile {
     warp: [usize; 2],
     /// Rows and columns that one thread multiplies without.
     thread: [usize; 2],
-    /// Most registers a thread takes in any pass: f32, tf32, 16-bit (ptxas, sm_90).
-    registers: [usize; 3],
+    /// Most registers a thread takes in any pass: f32, tf32, 16-bit, bytes (ptxas, sm_90).
+    registers: [usize; 4],
 }
 
 impl Variant {
@@ -90,11 +90,11 @@ const FIXED_SHARED: usize = 48 << 10;
 impl Tile {
     /// Bytes of shared memory a block takes.
     pub fn shared(&self, pass: Pass, number: Number) -> usize {
-        let size = number.storage().size();
+        let size = operand(number);
         // [row][depth], or [depth][row] with padding, unless rows are as short as a slice.
         let inner = |rows: usize| rows * SLICE;
         let padding = |rows: usize| match size {
-            _ if rows * size == SLICE => 0,
+            _ if rows * size <= SLICE => 0,
             4 => 32,
             _ => 16,
         };
@@ -104,7 +104,9 @@ impl Tile {
             Pass::InputGradient | Pass::Transposed => inner(self.rows) + outer(self.columns),
             Pass::WeightGradient => outer(self.rows) + outer(self.columns),
         };
-        let result = self.rows * (self.columns + 8) * size_of::<f32>() + self.rows.max(self.threads) * 4;
+        // As the kernels keep sums apart, so that no two of a warp's share a bank.
+        let apart = if number == Number::Int8 && pass != Pass::Forward { 16 } else { 8 };
+        let result = self.rows * (self.columns + apart) * size_of::<f32>() + self.rows.max(self.threads) * 4;
         result.max(self.stages * stage)
     }
 }
@@ -196,10 +198,14 @@ impl Product {
     }
 
     fn slices(&self, number: Number) -> usize {
-        self.depth.div_ceil(SLICE / number.storage().size()).max(1)
+        self.depth.div_ceil(SLICE / operand(number)).max(1)
     }
 
     fn splits(&self, number: Number) -> std::ops::RangeInclusive<usize> {
+        // Sums of bytes are exact however long.
+        if number == Number::Int8 {
+            return 1..=1;
+        }
         let slices = self.slices(number);
         let fewest = self.depth.div_ceil(LONGEST_SUM).clamp(1, slices);
         fewest..=MOST_SPLITS.min(slices / FEWEST_SLICES).max(fewest)
@@ -252,7 +258,7 @@ impl Multiprocessor {
         let area = |[rows, columns]: [usize; 2]| (rows * columns) as f64;
         let side = |[rows, columns]: [usize; 2]| (rows + columns) as f64;
         let whole = [tile.rows, tile.columns];
-        let depth = (SLICE / number.storage().size()) as f64;
+        let depth = (SLICE / operand(number)) as f64;
         let slice = SLICE as f64;
         // Bytes that shared memory moves per cycle.
         const SHARED: f64 = 128.0;
@@ -269,11 +275,17 @@ impl Multiprocessor {
     }
 }
 
+/// Bytes of what is multiplied.
+fn operand(number: Number) -> usize {
+    if number == Number::Int8 { 1 } else { number.storage().size() }
+}
+
 fn kind(number: Number) -> usize {
     match number {
         Number::F32 => 0,
-        Number::Tf32 | Number::Int8 => 1,
+        Number::Tf32 => 1,
         Number::Bf16 | Number::F16 => 2,
+        Number::Int8 => 3,
     }
 }
 
@@ -295,6 +307,10 @@ mod tests {
         ];
         let variants =
             [(Variant::Small, "_small"), (Variant::Medium, "_medium"), (Variant::Long, ""), (Variant::Large, "_large")];
+        let shared = |entry: &str| {
+            let row = table.lines().find(|l| l.starts_with(entry)).unwrap_or_else(|| panic!("no {entry}"));
+            row.split('|').nth(4).unwrap().trim().split(',').next().unwrap()
+        };
         let mut compared = 0;
         for (pass, name) in passes {
             for (variant, suffix) in variants {
@@ -303,14 +319,21 @@ mod tests {
                         continue;
                     }
                     let entry = format!("| `{name}{suffix}_{number}` |");
-                    let row = table.lines().find(|l| l.starts_with(&entry)).unwrap_or_else(|| panic!("no {entry}"));
-                    let shared = row.split('|').nth(4).unwrap().trim().split(',').next().unwrap();
-                    assert_eq!(variant.tile(pass).shared(pass, number).to_string(), shared, "{entry}");
+                    assert_eq!(variant.tile(pass).shared(pass, number).to_string(), shared(&entry), "{entry}");
                     compared += 1;
                 }
             }
         }
-        assert_eq!(compared, 60);
+        for (pass, name) in [(Pass::Forward, "conv2d_int8_fwd"), (Pass::InputGradient, "conv_transpose2d_int8_fwd")] {
+            for (variant, suffix) in variants {
+                for number in ["u8", "s8"] {
+                    let entry = format!("| `{name}{suffix}_{number}` |");
+                    assert_eq!(variant.tile(pass).shared(pass, Number::Int8).to_string(), shared(&entry), "{entry}");
+                    compared += 1;
+                }
+            }
+        }
+        assert_eq!(compared, 76);
     }
 
     fn product(rows: usize, columns: usize, depth: usize) -> Product {
