@@ -236,6 +236,7 @@ fn dtype(element: &str) -> &'static str {
         "f16" => "Some(DType::F16)",
         "u8" => "Some(DType::U8)",
         "i8" => "Some(DType::I8)",
+        "i16" => "Some(DType::I16)",
         _ => "None",
     }
 }

@@ -9,6 +9,7 @@ typedef int i32;
 typedef unsigned long long u64;
 typedef unsigned char u8;
 typedef signed char i8;
+typedef short i16;
 typedef __nv_bfloat16 bf16;
 typedef __half f16;
 

@@ -23,73 +23,6 @@
 #include "bytes.cuh"
 #include "conv_load.cuh"
 
-// As in src/engine/ops/conv2d_int8/cuda.rs. What all channels of a result are made with.
-struct Int8Finish {
-    float factor, slope;
-    ByteScale residual, y;
-};
-
-// Where a result goes, and what is added to it: of `y` and `bytes` one is null, of the residuals one or both are.
-struct Finished {
-    float* y;
-    u8* bytes;
-    const float* scale;
-    const float* bias;
-    const float* residual;
-    const u8* residual_bytes;
-    Int8Finish by;
-    u32 columns;
-
-    // Makes `count` (four at most) neighbouring sums of a row what is kept of them; `vectors`: there are four, and they are aligned.
-    __device__ __forceinline__ void store(u32 at, const i32* sums, const float (&scales)[4], const float (&biases)[4],
-                                          u32 count, bool vectors) const {
-        const int4 four = *reinterpret_cast<const int4*>(sums);
-        const i32 sum[4] = {four.x, four.y, four.z, four.w};
-        float v[4];
-#pragma unroll
-        for (u32 e = 0; e < 4; ++e) v[e] = __fadd_rn(__fmul_rn(__int2float_rn(sum[e]), scales[e]), biases[e]);
-        float added[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (vectors) {
-            if (residual) load_floats(added, residual + at);
-            if (residual_bytes) {
-                const uchar4 r = *reinterpret_cast<const uchar4*>(residual_bytes + at);
-                added[0] = of_byte(r.x, by.residual), added[1] = of_byte(r.y, by.residual);
-                added[2] = of_byte(r.z, by.residual), added[3] = of_byte(r.w, by.residual);
-            }
-        } else {
-#pragma unroll
-            for (u32 e = 0; e < 4; ++e) {
-                if (residual && e < count) added[e] = residual[at + e];
-                if (residual_bytes && e < count) added[e] = of_byte(residual_bytes[at + e], by.residual);
-            }
-        }
-        // `activate` has +0 where the CPU has -0, or NaN of an infinite one.
-#pragma unroll
-        for (u32 e = 0; e < 4; ++e) {
-            v[e] = __fadd_rn(v[e], added[e]);
-            v[e] = v[e] < 0.0f ? __fmul_rn(v[e], by.slope) : v[e];
-        }
-        if (bytes) {
-            u8 b[4];
-#pragma unroll
-            for (u32 e = 0; e < 4; ++e) b[e] = to_byte(v[e], by.y);
-            if (vectors) {
-                *reinterpret_cast<uchar4*>(bytes + at) = make_uchar4(b[0], b[1], b[2], b[3]);
-            } else {
-#pragma unroll
-                for (u32 e = 0; e < 4; ++e)
-                    if (e < count) bytes[at + e] = b[e];
-            }
-        } else if (vectors) {
-            store_floats(y + at, v);
-        } else {
-#pragma unroll
-            for (u32 e = 0; e < 4; ++e)
-                if (e < count) y[at + e] = v[e];
-        }
-    }
-};
-
 // Multiplies `slices` slices and stores the tile whose first column is `column0`; `row_at(i)` is where row i of the tile begins in
 // the result, or NOWHERE.
 template <class P, class Tile, class A, class B, class RowAt>
@@ -116,25 +49,14 @@ __device__ __forceinline__ void multiply_and_finish(A& a, B& b, u32 slices, cons
     if (column >= out.columns) return;
     const u32 count = min(4u, out.columns - column);
     const bool vectors = out.columns % 4 == 0;
-    float scales[4] = {}, biases[4] = {};
-    if (vectors) {
-        load_floats(scales, out.scale + column);
-        if (out.bias) load_floats(biases, out.bias + column);
-    } else {
-#pragma unroll
-        for (u32 e = 0; e < 4; ++e) {
-            if (e >= count) continue;
-            scales[e] = out.scale[column + e];
-            if (out.bias) biases[e] = out.bias[column + e];
-        }
-    }
-#pragma unroll
-    for (u32 e = 0; e < 4; ++e) scales[e] = __fmul_rn(scales[e], out.by.factor);
+    float scales[4], biases[4];
+    out.load(column, scales, biases, count, vectors);
 #pragma unroll 1
     for (u32 i = threadIdx.x / CHUNKS; i < Tile::ROWS; i += PASS) {
         const u32 place = places[i];
         if (place == NOWHERE) continue;
-        out.store(place + column, result + i * STRIDE + first, scales, biases, count, vectors);
+        const int4 sums = *reinterpret_cast<const int4*>(result + i * STRIDE + first);
+        out.store(place + column, sums, scales, biases, count, vectors);
     }
 }
 

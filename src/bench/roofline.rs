@@ -33,7 +33,7 @@ impl Limits {
     pub fn least_seconds(&self, record: &Record, number: Number, multiply_adds: u64, bytes: u64) -> Option<f64> {
         match self {
             Limits::Card(card) => {
-                let bytes_multiplied = matches!(record.op, Op::Conv2dInt8(_));
+                let bytes_multiplied = matches!(record.op, Op::Conv2dInt8(_) | Op::Conv2dPixels(_));
                 let number = if bytes_multiplied { Number::Int8 } else { number.real() };
                 Some(card.least_seconds(number, multiply_adds, bytes))
             }

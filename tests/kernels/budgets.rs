@@ -18,6 +18,7 @@ use ckaad::engine::ops::batch_norm::BatchStatistics;
 use ckaad::engine::ops::case::{Case, Recorded};
 use ckaad::engine::ops::concat::Axis;
 use ckaad::engine::ops::conv2d_int8::Quantized;
+use ckaad::engine::ops::conv2d_pixels::Conv2dPixels;
 use ckaad::engine::ops::energy::Term;
 use ckaad::engine::ops::optimizer::{Decay, LrSchedule, Sgd};
 use ckaad::engine::ops::{Activation, conv2d, instance_norm};
@@ -193,6 +194,7 @@ fn works() -> Vec<Work> {
             all.extend(cases.map(|case| Work { numbers: &EXACT, choices: choices.clone(), ..op(true, case) }));
         }
     }
+    all.push(Work { numbers: &EXACT, ..op(false, pixels("conv2d_pixels-64x64", [1, 64, 64, 3], [64, 7, 7, 3])) });
     let rounded = Case::new("quantize", "quantize", &[[1, 64, 64, 64]], |t, v| t.quantize(v[0], of_bytes(128)));
     let pooled = Case::new("max_pool", "max_pool-of-bytes", &[[1, 64, 64, 64]], |t, v| t.max_pool(v[0], 3, 2, 1));
     let rounded = Work { numbers: &EXACT, ..op(false, rounded.forward_only()) };
@@ -287,7 +289,21 @@ fn bytes(name: String, x: [usize; 4], w: [usize; 4], zero: u8) -> Case {
         let o = conv2d::Options { bias: Some(v[4]), residual: Some(v[2]), act, ..conv2d::Options::square(1, 1) };
         t.conv2d_int8(v[0], v[1], v[3], Quantized { x: of_bytes(zero), residual: kept, y: kept }, o)
     })
-    .eight_bits(&[DType::U8, DType::I8, DType::U8])
+    .whole(&[DType::U8, DType::I8, DType::U8])
+}
+
+/// A first layer, to bytes.
+fn pixels(name: &str, x: [usize; 4], w: [usize; 4]) -> Case {
+    let channels = [1, 1, 1, w[0]];
+    Case::new("conv2d_pixels", name, &[x, w, channels, channels], move |t, v| {
+        let sizes = conv2d::Conv2d::new(Shape(x), Shape(w), [2; 2], [3; 2]).map_err(Error::Invalid)?;
+        let kept = Stored::Bytes(of_bytes(0));
+        t.conv2d_pixels(
+            Conv2dPixels { sizes, mean: [0.5; 3], std: [0.25; 3], act: Activation::Relu, y: kept },
+            [v[0], v[1], v[2], v[3]],
+        )
+    })
+    .whole(&[DType::U8, DType::I16])
 }
 
 /// Twice as large as x along both axes, in f32.
@@ -297,7 +313,7 @@ fn transposed_bytes(name: String, x: [usize; 4], w: [usize; 4], zero: u8) -> Cas
         let q = Quantized { x: of_bytes(zero), residual: Stored::Real, y: Stored::Real };
         t.conv_transpose2d_int8(v[0], v[1], v[2], q, sizes.map_err(Error::Invalid)?)
     })
-    .eight_bits(&[DType::U8, DType::I8])
+    .whole(&[DType::U8, DType::I8])
 }
 
 /// A convolution's weights, decayed in both ways and updated. What they are does not matter, as there are no gradients.

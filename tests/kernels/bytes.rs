@@ -8,6 +8,7 @@ use ckaad::engine::device::{Session, cpu};
 use ckaad::engine::ops::Activation;
 use ckaad::engine::ops::conv2d::{Conv2d, Options};
 use ckaad::engine::ops::conv2d_int8::Quantized;
+use ckaad::engine::ops::conv2d_pixels::Conv2dPixels;
 use ckaad::engine::params::Init;
 use ckaad::engine::quantized::{Scheme, layers, rewrite, values};
 use ckaad::engine::tape::{Tape, Var};
@@ -87,6 +88,42 @@ fn convolutions_are_the_same_to_the_last_bit() {
             scene([1, 2, 2, 272], [72, 1, 1], 1, None, zero, y);
             scene([1, 5, 6, 64], [32, 2, 2], 2, Some([10, 12]), zero, y);
             scene([2, 5, 3, 10], [7, 3, 3], 2, Some([10, 5]), zero, y);
+        }
+    }
+}
+
+/// All that 16 bits hold as weights; the ends of their range and of the pixels'.
+#[test]
+fn convolutions_of_pixels_are_the_same_to_the_last_bit() {
+    for (picture, [k, r, s], stride, pad) in
+        [([2, 30, 26, 3], [64, 7, 7], 2, 3), ([1, 17, 19, 3], [37, 5, 3], 1, 2), ([1, 40, 8, 3], [3, 3, 9], 3, 4)]
+    {
+        for extreme in [false, true] {
+            for y in [Stored::Real, Stored::Bytes(Quantization { scale: 0.0417, zero: 128 })] {
+                let (weights, channels) = (Shape([k, r, s, 3]), Shape::vector(k));
+                let sizes = Conv2d::new(Shape(picture), weights, [stride, 2], [pad; 2]).unwrap();
+                let mut t = Tape::new(DType::F32);
+                let x = t.input(Shape(picture), DType::U8).unwrap();
+                let w = t.input(weights, DType::I16).unwrap();
+                let [scale, bias] = [(); 2].map(|()| t.input(channels, DType::F32).unwrap());
+                let (mean, act) = ([0.485, 0.456, 0.406], Activation::LeakyRelu(0.1));
+                let op = Conv2dPixels { sizes, mean, std: [1.0; 3], act, y };
+                let y = t.conv2d_pixels(op, [x, w, scale, bias]).unwrap();
+                t.output(y);
+                let real = |name, of: f32| -> Vec<u8> {
+                    uniform(name, k).into_iter().flat_map(|u| (of * u).to_le_bytes()).collect()
+                };
+                let (mut pixels, mut filters) =
+                    (any_bytes("x", Shape(picture).len()), any_bytes("w", 2 * weights.len()));
+                if extreme {
+                    pixels.fill(255);
+                    filters = i16::MIN.to_le_bytes().repeat(weights.len());
+                }
+                let inputs = [(x, pixels), (w, filters), (scale, real("scale", 1e-6)), (bias, real("bias", 2.0))];
+                let expected = run(&mut *cpu::session(t.clone()).unwrap(), &inputs, y);
+                let found = run(&mut CudaSession::new(t, driver(), Number::Int8).unwrap(), &inputs, y);
+                assert!(found == expected && expected.iter().any(|b| *b != expected[0]), "{picture:?}, {extreme}");
+            }
         }
     }
 }

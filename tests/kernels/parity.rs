@@ -30,7 +30,7 @@ fn tolerance(number: Number) -> f64 {
 const TRAINS: [&str; 4] = ["adam", "clip_grad_norm", "sgd", "weight_decay"];
 
 /// What has bytes beside f32 alone.
-const EIGHT_BITS: [&str; 2] = ["conv2d_int8", "quantize"];
+const EIGHT_BITS: [&str; 3] = ["conv2d_int8", "conv2d_pixels", "quantize"];
 
 /// Nothing is trained in f16.
 fn exists(case: &Case, number: Number) -> bool {

@@ -31,8 +31,8 @@ enum Numbers {
     OffKinks(&'static [f64]),
     /// Bytes
     Pixels,
-    /// The first inputs all that their types of 8 bits hold, the others odd sixteenths between -1 and 1.
-    EightBits(&'static [DType]),
+    /// The first inputs whole numbers of these types, the others odd sixteenths between -1 and 1.
+    Whole(&'static [DType]),
 }
 
 const OFF_KINK: f64 = 0.01;
@@ -89,10 +89,10 @@ impl Case {
         self.forward_only()
     }
 
-    /// The first inputs are of these types of 8 bits. The others are sixteenths, of whose products with whole numbers f32 loses nothing: what
+    /// The first inputs are whole numbers of these types. The others are sixteenths, of whose products with whole numbers f32 loses nothing: what
     /// is rounded to bytes at the end is the same in every type.
-    pub fn eight_bits(mut self, types: &'static [DType]) -> Self {
-        self.numbers = Numbers::EightBits(types);
+    pub fn whole(mut self, types: &'static [DType]) -> Self {
+        self.numbers = Numbers::Whole(types);
         self.forward_only()
     }
 
@@ -104,7 +104,7 @@ impl Case {
             DType::Bf16 | DType::F16 if self.exact => DType::F32,
             dtype => dtype,
         };
-        let of_input = |i| self.eight_bits_of(i).unwrap_or(dtype);
+        let of_input = |i| self.whole_of(i).unwrap_or(dtype);
         let inputs = self.inputs.iter().enumerate().map(|(i, s)| tape.input(*s, of_input(i)));
         let inputs: Vec<Var> = inputs.collect::<Result<_>>()?;
         let output = (self.build)(&mut tape, &inputs)?;
@@ -112,10 +112,10 @@ impl Case {
         Ok(Recorded { tape, inputs, output })
     }
 
-    /// The type of an input that has 8 bits whatever others have.
-    fn eight_bits_of(&self, input: usize) -> Option<DType> {
+    /// The type of an input of whole numbers, whatever others have.
+    fn whole_of(&self, input: usize) -> Option<DType> {
         match self.numbers {
-            Numbers::EightBits(types) => types.get(input).copied(),
+            Numbers::Whole(types) => types.get(input).copied(),
             _ => None,
         }
     }
@@ -128,8 +128,10 @@ impl Case {
                 Numbers::Uniform => u as f64,
                 Numbers::OffKinks(kinks) => kinks.iter().fold(u as f64, |x, k| keep_off(x, *k)),
                 Numbers::Pixels => ((u as f64 + 1.0) * 128.0).floor(),
-                Numbers::EightBits(_) => match self.eight_bits_of(i) {
+                Numbers::Whole(_) => match self.whole_of(i) {
                     Some(DType::I8) => (u as f64 * 128.0).floor(),
+                    // More than a byte, and few enough bits for sums that f32 holds.
+                    Some(DType::I16) => (u as f64 * 4096.0).floor(),
                     Some(_) => ((u as f64 + 1.0) * 128.0).floor(),
                     None => ((u as f64 * 8.0).floor() + 0.5) / 8.0,
                 },

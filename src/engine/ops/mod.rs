@@ -261,6 +261,7 @@ pub fn cases() -> Vec<case::Case> {
         concat::cases::cases(),
         conv2d::cases::cases(),
         conv2d_int8::cases::cases(),
+        conv2d_pixels::cases::cases(),
         conv_transpose2d::cases::cases(),
         fill::cases::cases(),
         instance_norm::cases::cases(),

@@ -77,7 +77,7 @@ fn fused(name: String, (_, x, [k, r, s], stride, pad): Sizes, of_x: Quantization
         let o = Options { stride, pad, bias: rest.get(1).copied(), residual: of_residual, act, ..Default::default() };
         t.conv2d_int8(v[0], v[1], rest[0], Quantized { x: of_x, residual, y }, o)
     })
-    .eight_bits(types)
+    .whole(types)
 }
 
 pub fn cases() -> Vec<Case> {
@@ -100,7 +100,7 @@ pub fn cases() -> Vec<Case> {
                 let q = Quantized { x: of_x, residual: Stored::Real, y };
                 t.conv_transpose2d_int8(v[0], v[1], v[2], q, sizes)
             });
-            case.eight_bits(&[DType::U8, DType::I8])
+            case.whole(&[DType::U8, DType::I8])
         })
     });
     plain.chain(with).chain(transposed).collect()

@@ -3,8 +3,8 @@
 use super::Conv2dInt8;
 use crate::Result;
 use crate::engine::ops::conv2d::cuda::{Extras, bwd_input, check, forward};
-use crate::engine::ops::kernels;
 use crate::engine::ops::quantize::cuda::ByteScale;
+use crate::engine::ops::{Activation, kernels};
 use crate::engine::toolkit::cuda::tiling::{Product, Variant};
 use crate::engine::toolkit::cuda::{CudaOperation, In, Launches, Number, Out, Schedule, Target};
 use crate::engine::toolkit::{Quantization, Stored};
@@ -19,8 +19,18 @@ pub struct Int8Finish {
     y: ByteScale,
 }
 
-/// Stands where nothing is kept in bytes.
-const UNUSED: Quantization = Quantization { scale: 1.0, zero: 0 };
+impl Int8Finish {
+    /// `factor`: by which scales of channels are multiplied.
+    pub fn new(factor: f32, act: Activation, residual: Stored, y: Stored) -> Self {
+        /// Stands where nothing is kept in bytes.
+        const UNUSED: Quantization = Quantization { scale: 1.0, zero: 0 };
+        let scale = |stored| match stored {
+            Stored::Real => UNUSED.into(),
+            Stored::Bytes(q) => q.into(),
+        };
+        Int8Finish { factor, slope: act.negative_slope().unwrap_or(1.0), residual: scale(residual), y: scale(y) }
+    }
+}
 
 impl Conv2dInt8 {
     /// The product of all phases, or of the convolution.
@@ -39,20 +49,15 @@ impl CudaOperation for Conv2dInt8 {
         let (x, w, scale) = (l.input(0), l.input(1), l.input(2));
         let bias = if self.bias { l.input(3) } else { In::NONE };
         let residual = if self.residual.is_some() { l.input(3 + self.bias as usize) } else { In::NONE };
-        let (real, bytes, of_residual) = match self.residual {
-            Some(Stored::Bytes(q)) => (In::NONE, residual, q),
-            _ => (residual, In::NONE, UNUSED),
+        let (real, bytes) = match self.residual {
+            Some(Stored::Bytes(_)) => (In::NONE, residual),
+            _ => (residual, In::NONE),
         };
-        let (y, y_bytes, of_y) = match self.y {
-            Stored::Real => (l.output(0), Out::NONE, UNUSED),
-            Stored::Bytes(q) => (Out::NONE, l.output(0), q),
+        let (y, y_bytes) = match self.y {
+            Stored::Real => (l.output(0), Out::NONE),
+            Stored::Bytes(_) => (Out::NONE, l.output(0)),
         };
-        let by = Int8Finish {
-            factor: self.x.scale,
-            slope: self.act.negative_slope().unwrap_or(1.0),
-            residual: of_residual.into(),
-            y: of_y.into(),
-        };
+        let by = Int8Finish::new(self.x.scale, self.act, self.residual.unwrap_or_default(), self.y);
         l.tiling()?.launch(l, l.output(0), self.shapes()[1].c() as u32, Extras::NONE, |variant, _, _, _, _| {
             let kernel = match (self.transposed, variant, self.x.zero) {
                 (false, Variant::Small, 0) => kernels::conv2d_int8_fwd_small_u8,

@@ -4,6 +4,7 @@
 //! `y = act(sum * scale[channel] + bias)`, `sum` being the convolution of `x - mean` with the weights in whole numbers; kept as it is or
 //! as bytes. No product is fused with a sum, so that every device gives the same.
 
+pub mod cases;
 mod cpu;
 mod cuda;
 mod weights;
@@ -23,6 +24,8 @@ pub const CHANNELS: usize = 3;
 const STRIDE: usize = 2;
 /// Largest depth of a product: of more, sums could leave 32 bits.
 const MAX_DEPTH: usize = (1 << 31) / (255 * (1 << 15));
+/// Most words, of four bytes, of all lines of a filter: of more, a GPU's shared memory is full.
+const MAX_STEPS: usize = 60;
 
 /// Inputs: pixels, weights (i16), scale of every output channel, bias. Output: y.
 #[derive(Clone, Debug)]
@@ -35,11 +38,17 @@ pub struct Conv2dPixels {
     pub y: Stored,
 }
 
+/// Words of all lines of a filter.
+fn steps(sizes: &Conv2d) -> usize {
+    sizes.r as usize * (sizes.s as usize * CHANNELS).div_ceil(4)
+}
+
 impl Conv2dPixels {
     /// Whether a convolution can be taken this way.
     pub fn fits(sizes: &Conv2d) -> bool {
         let depth = (sizes.r * sizes.s * sizes.c) as usize;
-        (sizes.c as usize, sizes.stride_w as usize) == (CHANNELS, STRIDE) && depth <= MAX_DEPTH
+        let small = depth <= MAX_DEPTH && steps(sizes) <= MAX_STEPS;
+        (sizes.c as usize, sizes.stride_w as usize) == (CHANNELS, STRIDE) && small
     }
 
     /// Subtracted from pixels.
@@ -60,8 +69,9 @@ impl Tape {
     /// Whether the op can take these.
     pub(crate) fn check_pixels(&self, op: &Conv2dPixels, inputs: [Var; 4]) -> Result<()> {
         if !Conv2dPixels::fits(&op.sizes) {
-            let what =
-                format!("expected {CHANNELS} channels, a stride of {STRIDE} and at most {MAX_DEPTH} products in a sum");
+            let what = format!(
+                "expected {CHANNELS} channels, a stride of {STRIDE} and at most {MAX_DEPTH} products in a sum, {MAX_STEPS} words in a filter"
+            );
             return Err(self.shape_error(Conv2dPixels::NAME, format!("{what}, found {:?}", op.sizes)));
         }
         let channels = Shape::vector(op.sizes.k as usize);
