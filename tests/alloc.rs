@@ -5,13 +5,15 @@ use ckaad::detector::ckaad::step::{self, Hyper};
 use ckaad::detector::ckaad::strategy::{Normalization, Strategy};
 use ckaad::detector::{BatchSpec, StepSpec};
 use ckaad::engine::device::{Session, cpu};
+use ckaad::engine::quantized::{Scheme, layers, rewrite, values};
 use ckaad::engine::tape::Var;
-use ckaad::engine::tensor::DType;
+use ckaad::engine::tensor::{DType, Shape, Tensor};
 use ckaad::model::features::Feed;
 use ckaad::model::init::RandomBackbone;
 use ckaad::model::{Architecture, resnet};
 use ckaad::program::Program;
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The system's allocator, counting calls.
@@ -47,6 +49,24 @@ fn allocations(mut round: impl FnMut()) -> usize {
 fn session(p: &Program, a: &Architecture) -> Box<dyn Session> {
     let mut s = cpu::session(p.tape.clone()).unwrap();
     p.fill(&mut *s, &resnet::load(a, &RandomBackbone { seed: 0 }).unwrap(), 0).unwrap();
+    s
+}
+
+/// The program with every layer but the first in 8 bits, and any weights.
+fn quantised(p: &Program) -> Box<dyn Session> {
+    let layers: BTreeSet<String> = layers(&p.tape).into_iter().skip(1).map(|layer| layer.name).collect();
+    let scales = values(&p.tape, &layers).into_iter().map(|value| (value.name, 0.02)).collect();
+    let mut s = cpu::session(rewrite(&p.tape, &Scheme { layers, scales }).unwrap()).unwrap();
+    for network in &p.networks {
+        for i in 0..s.tape().parameters(network.id).entries().len() {
+            let Some(v) = s.tape().param_var(network.id, i) else { continue };
+            let (len, dtype) = (s.tape().shape(v).len(), s.tape().info(v).dtype);
+            let numbers = (0..len).map(|i| (i * 37 % 101) as f32 - 50.0);
+            // Of f32, scales of channels among them, small ones.
+            let scale = if dtype == DType::F32 { 2e-5 } else { 1.0 };
+            s.write_bytes(v, Tensor::rounded(Shape::vector(len), dtype, numbers.map(|x| x * scale)).bytes()).unwrap();
+        }
+    }
     s
 }
 
@@ -86,15 +106,17 @@ fn nothing_is_allocated_while_running() {
         }
         let spec = BatchSpec { architecture: &a, batch: 2, feed: Feed::Pixels, dtype: DType::F32 };
         let p = scoring::record(&spec, Normalization::Instance, Judgement { sigma: 4.0, topk: Some(100) }).unwrap();
-        let mut s = session(&p, &a);
-        let (input, output) = (p.inputs().next().unwrap(), p.report("map").unwrap());
-        let pixels = picture_bytes(&*s, input);
-        let mut map = vec![0f32; s.tape().shape(output).len()];
-        let count = allocations(|| {
-            s.write(input, &pixels).unwrap();
-            s.run().unwrap();
-            s.read_into(output, &mut map).unwrap();
-        });
-        assert_eq!(count, 0, "scoring");
+        for (what, mut s) in [("f32", session(&p, &a)), ("int8", quantised(&p))] {
+            let (input, output) = (p.inputs().next().unwrap(), p.report("map").unwrap());
+            let pixels = picture_bytes(&*s, input);
+            let mut map = vec![0f32; s.tape().shape(output).len()];
+            let count = allocations(|| {
+                s.write(input, &pixels).unwrap();
+                s.run().unwrap();
+                s.read_into(output, &mut map).unwrap();
+            });
+            assert!(map.iter().all(|v| v.is_finite()) && map.iter().any(|v| *v != map[0]), "{what}");
+            assert_eq!(count, 0, "scoring in {what}");
+        }
     });
 }

@@ -25,7 +25,7 @@ const FEW: usize = 8;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Scales are taken from normal pictures, best those that the model was trained on. Every layer is tried alone, and the table says how far \
-the maps move by it; the layers that move scores too far keep f32, as the first one does. Check the result as any model: `ckaad eval`.
+the maps move by it; the layers that move scores too far keep f32. The first one takes pixels as they come, with weights of 16 bits. Check the result as any model: `ckaad eval`.
 
 Examples:
   ckaad quantize --model screw.safetensors --data mvtec/screw --out screw-int8.safetensors
@@ -50,7 +50,7 @@ pub struct Args {
     /// How far the scores of normal pictures may move, in the median, before layers are left as they are; as 0.005 or 0.5%
     #[arg(long, default_value = "0.5%", value_parser = percentage, value_name = "SHARE")]
     tolerance: f64,
-    /// How many of the first layers keep f32, whatever they cost
+    /// How many of the first layers keep more than 8 bits, whatever they cost
     #[arg(long, default_value_t = 1, value_name = "N")]
     keep_first: usize,
     /// Replace a file that is already there under the name of --out
@@ -152,11 +152,12 @@ pub fn quantize_file(
     Ok((quantized, failed))
 }
 
-fn kept(kept: Option<Kept>) -> &'static str {
+fn numbers(kept: Option<Kept>) -> &'static str {
     match kept {
         None => "int8",
         Some(Kept::First) => "f32 (first)",
         Some(Kept::TooFar) => "f32",
+        Some(Kept::Pixels) => "16 bits",
     }
 }
 
@@ -165,14 +166,13 @@ fn table(q: &Quantized) -> String {
     let mut out = format!("{:>8} {:>10}  {:<11}  layer\n", "products", "maps move", "numbers");
     for t in &q.tried {
         let (share, moved) = (100.0 * t.share, 100.0 * t.moved);
-        let _ = writeln!(out, "{share:>6.2} % {moved:>8.3} %  {:<11}  {}", kept(t.kept), t.name);
+        let _ = writeln!(out, "{share:>6.2} % {moved:>8.3} %  {:<11}  {}", numbers(t.kept), t.name);
     }
     out
 }
 
 fn object(q: &Quantized, args: &Args) -> serde_json::Value {
-    let layer =
-        |t: &Tried| json!({ "layer": t.name, "products": t.share, "maps_moved": t.moved, "int8": t.kept.is_none() });
+    let layer = |t: &Tried| json!({ "layer": t.name, "products": t.share, "maps_moved": t.moved, "int8": t.kept.is_none(), "numbers": numbers(t.kept) });
     json!({
         "model": args.out, "scales": args.scales.to_string(), "scores_moved": q.scores_moved, "maps_moved": q.maps_moved,
         "layers": q.tried.iter().map(layer).collect::<Vec<_>>(),

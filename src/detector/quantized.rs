@@ -222,10 +222,10 @@ fn fill_of_pixels(session: &mut dyn Session, tape: &Tape, source: &dyn Source) -
             e.from_file(&source.real(&format!("{}.{}", parameters.network, e.name), &e.file_shape)?, &mut memory)?;
             Ok(memory)
         };
-        let whole = op.whole(&real(weights)?, &real(bias)?)?;
-        session.write_bytes(weights, bytemuck::cast_slice(&whole.weights))?;
-        session.write_bytes(scale, bytemuck::cast_slice(&whole.scale))?;
-        session.write_bytes(bias, bytemuck::cast_slice(&whole.bias))?;
+        let whole = op.whole(&real(weights)?, &real(bias)?).map_err(|e| e.within(&record.label))?;
+        session.write(weights, &whole.weights)?;
+        session.write(scale, &whole.scale)?;
+        session.write(bias, &whole.bias)?;
         filled.extend([weights, scale, bias]);
     }
     Ok(filled)

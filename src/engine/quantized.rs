@@ -117,6 +117,13 @@ pub fn values(tape: &Tape, layers: &BTreeSet<String>) -> Vec<Value> {
 /// What is there in bytes, and how.
 type InBytes = HashMap<Var, (Var, Quantization)>;
 
+/// The layers whose weights have 16 bits where these have 8, as they take pixels as they come.
+pub fn of_pixels(tape: &Tape, layers: &BTreeSet<String>) -> BTreeSet<String> {
+    let how = How::of(tape, layers);
+    let taken = tape.records.iter().filter(|record| how.of_pixels(record).is_some());
+    taken.filter_map(|record| Some(layer(tape, record)?.name)).collect()
+}
+
 /// What is asked of a program while it is rewritten.
 struct How<'a> {
     tape: &'a Tape,

@@ -9,7 +9,7 @@ pub mod calibrate;
 use crate::detector::file::{Config, ModelFile};
 use crate::detector::quantized::{Chosen, Weights, fill};
 use crate::engine::device::{Backend, Session};
-use crate::engine::quantized::{Layer, Scheme, Value, layers, rewrite, values};
+use crate::engine::quantized::{Layer, Scheme, Value, layers, of_pixels, rewrite, values};
 use crate::engine::tape::{Tape, Var};
 use crate::engine::toolkit::{Number, Quantization};
 use crate::error::plural;
@@ -31,7 +31,7 @@ pub struct Settings {
     pub choice: Choice,
     /// How far scores may move: their median relative difference.
     pub tolerance: f64,
-    /// How many of the first layers keep f32, whatever they would cost.
+    /// How many of the first layers keep more than 8 bits, whatever they would cost.
     pub first: usize,
 }
 
@@ -49,7 +49,7 @@ pub struct Tried {
     pub share: f64,
     /// How far the maps move where only this layer has 8 bits: ‖map - f32's‖ / ‖f32's‖ over all pictures.
     pub moved: f64,
-    /// Why it keeps f32, if it does.
+    /// Why it has not 8 bits, if so.
     pub kept: Option<Kept>,
 }
 
@@ -57,6 +57,8 @@ pub struct Tried {
 pub enum Kept {
     First,
     TooFar,
+    /// In 16 bits of its weights: it takes pixels as they come.
+    Pixels,
 }
 
 /// A quantised detector.
@@ -131,6 +133,8 @@ pub fn quantize(model: &ModelFile, pictures: &[Vec<u8>], s: &Settings, progress:
         match dearest.max_by(|a, b| (a.moved.powi(2) / a.share).total_cmp(&(b.moved.powi(2) / b.share))) {
             Some(layer) => layer.kept = Some(Kept::TooFar),
             None => {
+                let pixels = of_pixels(&program.tape, &scheme.layers);
+                tried.iter_mut().filter(|t| pixels.contains(&t.name)).for_each(|t| t.kept = Some(Kept::Pixels));
                 return Ok(Quantized { scheme, tried, scores_moved, maps_moved, program: program.clone(), weights });
             }
         }

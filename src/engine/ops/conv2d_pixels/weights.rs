@@ -17,11 +17,16 @@ impl Conv2dPixels {
     ///
     /// What is subtracted from pixels is their mean to the next byte; the bias makes up for the rest, everywhere but where a window
     /// reaches into the padding: there half a step of a pixel is left.
+    ///
+    /// Errors: another number of them, weights that are no numbers.
     pub fn whole(&self, weights: &[f32], bias: &[f32]) -> Result<Whole> {
         let each = self.sizes.weights().len() / self.sizes.k as usize;
         if weights.len() != each * self.sizes.k as usize || bias.len() != self.sizes.k as usize {
             let (shape, k) = (self.sizes.weights(), self.sizes.k);
             invalid!("{} weights and {} biases, expected {shape} and {k}", weights.len(), bias.len());
+        }
+        if let Some(i) = weights.iter().position(|w| !w.is_finite()) {
+            invalid!("weight {i} of a convolution of pixels is {}, expected a number", weights[i]);
         }
         let zero = self.zero();
         let mut out = Whole { weights: Vec::with_capacity(weights.len()), scale: Vec::new(), bias: Vec::new() };
