@@ -70,6 +70,11 @@ pub fn run(args: &Args) -> Result<bool> {
         Input::Normalized => format!("input f32 {n}x3x{size}x{size}"),
     };
     let threshold = model.config.threshold.map_or(String::new(), |t| format!(", threshold {t:.5} in the metadata"));
+    if model.config.quantized.is_some() {
+        note!(
+            "weights of 8 bits are written as the f32 numbers that they stand for; quantise the ONNX model with its engine's tools"
+        );
+    }
     note!("ckaad: {}: ONNX, opset {OPSET}: {takes} -> score {n}, map {n}x{size}x{size}{threshold}", args.out.display());
     Ok(true)
 }

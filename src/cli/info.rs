@@ -52,6 +52,7 @@ fn object(config: &Config) -> serde_json::Value {
         "layers": a.layers,
         "image_size": a.image_size,
         "weights": config.extra.get("weights"),
+        "int8": config.quantized.as_ref().map(|scheme| &scheme.layers),
         "threshold": config.threshold,
         "pixel_threshold": config.pixel_threshold,
         "training": config.training,
@@ -67,6 +68,9 @@ fn table(config: &Config) -> Result<String> {
     let layers: Vec<String> = a.layers.iter().map(usize::to_string).collect();
     rows.push(("backbone", format!("{}, layers {}", a.backbone.name, layers.join(", "))));
     rows.push(("weights", config.extra.get("weights").map_or("(not told)", String::as_str).to_string()));
+    if let Some(scheme) = &config.quantized {
+        rows.push(("", format!("8 bits of {}", plural(scheme.layers.len(), "layer"))));
+    }
     rows.push(("pictures", format!("resized to {0} x {0}", a.image_size)));
     match &config.training {
         None => rows.push(("training", "(not told: written by an earlier version)".into())),

@@ -20,7 +20,7 @@ pub struct Device {
     /// auto (a GPU if there is one), cpu, cuda, cuda:N, or sim (the GPU's kernels emulated and checked; slow)
     #[arg(long = "device", default_value = "auto", value_name = "DEVICE", value_parser = backend::device)]
     choice: Choice,
-    /// What tensors are kept in and products computed in [default: f32 on the CPU, tf32 elsewhere]
+    /// What tensors are kept in and products computed in [default: f32 on the CPU, int8 there of a quantised model; tf32 elsewhere]
     #[arg(long, value_parser = named(Number::NAMES, Number::find))]
     precision: Option<Number>,
     /// What `ckaad tune` measured, or `off` [default: its file for this GPU and driver, if there is one]

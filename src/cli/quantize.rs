@@ -11,12 +11,13 @@ use crate::data::layout::{Split, TestSet};
 use crate::detector::file::ModelFile;
 use crate::output::{FileKind, Outputs, expect_new};
 use crate::quantize::calibrate::Choice;
-use crate::quantize::{Kept, PICTURES, Quantized, Settings, Tried, quantize};
+use crate::quantize::{Kept, PICTURES, Quantized, Settings, Tried, expect_real, quantize};
 use crate::{Error, Result};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Fewer different pictures than this say little of how large numbers become.
 const FEW: usize = 8;
@@ -93,7 +94,9 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     tell_hard_links(&outputs);
     let settings = Settings { choice: args.scales, tolerance: args.tolerance, first: args.keep_first };
-    let (quantized, failed) = quantize_file(&args.model, &args.out, &args.sources(&outputs)?, &settings)?;
+    // Ctrl-C ends the process: nothing is half written.
+    let never = AtomicBool::new(false);
+    let (quantized, failed) = quantize_file(&args.model, &args.out, &args.sources(&outputs)?, &settings, &never)?;
     print(&match args.format {
         Format::Table => table(&quantized),
         Format::Json => format!("{}\n", object(&quantized, args)),
@@ -103,14 +106,16 @@ pub fn run(args: &Args) -> Result<bool> {
 }
 
 /// Quantises a model file into another one, by some of these normal pictures, and says what came of it. Pictures that cannot be read
-/// are told, and counted in what is returned.
+/// are told, and counted in what is returned. Once `stop` is set it ends with [`Error::Cancelled`], and nothing is written.
 pub fn quantize_file(
     model_path: &Path,
     out: &Path,
     normal: &[Source],
     settings: &Settings,
+    stop: &AtomicBool,
 ) -> Result<(Quantized, Failed)> {
     let model = ModelFile::open(model_path)?;
+    expect_real(&model)?;
     // Evenly spread; what cannot be read leaves a gap.
     let count = normal.len().min(PICTURES);
     let chosen = (0..count).map(|i| &normal[i * normal.len() / count]);
@@ -133,18 +138,29 @@ pub fn quantize_file(
         failed.expect_none("read; none is left to take scales from")?;
         return Err(Error::Usage("there is no normal training picture to take scales from".into()));
     }
+    if pictures.iter().all(|pixels| pixels.iter().all(|v| *v == pixels[0])) {
+        warning!("every picture is of one colour: scales that rest on these are of no use for others");
+    }
     if digests.len() < FEW {
         let different = plural(digests.len(), "different picture");
         warning!("scales rest on {different}: what others have more of is cut off; give some dozens");
     }
     let bar = progress::bar("quantising", 0);
     let quantized = quantize(&model, &pictures, settings, &mut |stage, done, of| {
+        if stop.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
         bar.set_message(stage);
         bar.set_length(of as u64);
         bar.set_position(done as u64);
         Ok(())
     })?;
     bar.finish_and_clear();
+    if quantized.scheme.layers.is_empty() {
+        warning!(
+            "no layer has 8 bits: nothing is gained; allow scores to move further (--tolerance), or keep fewer layers (--keep-first)"
+        );
+    }
     quantized.save(out, &model.config)?;
     let sizes = [model_path, out].map(|path| std::fs::metadata(path).map_or(0, |m| m.len()));
     let [before, after] = sizes.map(|bytes| bytes as f64 / 1e6);

@@ -332,7 +332,11 @@ pub fn run(args: &Args) -> Result<bool> {
             }
             tell_checkpoint(&args.out);
             if let Some(out) = &args.quantize {
-                quantize_file(&args.out, out, &normal, &quantize::Settings::default())?;
+                let done = quantize_file(&args.out, out, &normal, &quantize::Settings::default(), &stop);
+                if matches!(done, Err(Error::Cancelled)) {
+                    tell!("interrupted; `ckaad quantize --model {}` goes on from here", args.out.display());
+                }
+                done?;
             }
             expect_all_used(left_out)?;
             Ok(true)

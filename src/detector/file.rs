@@ -95,7 +95,13 @@ impl Config {
             e => e,
         })?;
         match (&self.quantized, number) {
-            (Some(scheme), Number::Int8) => Ok(Program { tape: quantized::rewrite(&program.tape, scheme)?, ..program }),
+            (Some(scheme), Number::Int8) => {
+                let known = quantized::values(&program.tape, &scheme.layers);
+                if let Some(name) = scheme.scales.keys().find(|name| known.iter().all(|value| value.name != **name)) {
+                    invalid!("there is a scale of {name}, which is not computed in 8 bits");
+                }
+                Ok(Program { tape: quantized::rewrite(&program.tape, scheme)?, ..program })
+            }
             (None, Number::Int8) => Err(Error::Usage(
                 "--precision int8: this model has no weights of 8 bits; `ckaad quantize --model M --data DIR --out Q` makes \
                  a model that has"

@@ -6,6 +6,7 @@
 use super::file::{Config, ModelFile, metadata};
 use crate::engine::device::Session;
 use crate::engine::ops::Op;
+use crate::engine::ops::conv2d_int8::LARGEST_SUM;
 use crate::engine::quantized::{Layer, Scheme, layers, scale_of};
 use crate::engine::tape::{Storage, Tape, Var};
 use crate::engine::tensor::DType;
@@ -182,6 +183,15 @@ pub fn fill(session: &mut dyn Session, program: &Program, source: &dyn Source) -
     let (mut bytes, mut memory): (Vec<i8>, Vec<f32>) = Default::default();
     let tape = &program.tape;
     let filled = fill_of_pixels(session, tape, source)?;
+    // By what the scales of a layer's channels are multiplied.
+    let factors: BTreeMap<Var, f32> = tape
+        .records()
+        .iter()
+        .filter_map(|r| match &r.op {
+            Op::Conv2dInt8(op) => Some((r.inputs[2], op.x.scale)),
+            _ => None,
+        })
+        .collect();
     for network in &program.networks {
         let parameters = tape.parameters(network.id);
         let full = |name: &str| format!("{}.{name}", parameters.network);
@@ -199,6 +209,11 @@ pub fn fill(session: &mut dyn Session, program: &Program, source: &dyn Source) -
                 Some(weights) => source.scales(&full(weights), e.range.len())?,
                 None => source.real(&full(&e.name), &e.file_shape)?,
             };
+            // Bytes hold neither NaN nor infinity: what would lead to them is refused here, or nobody would see it.
+            let largest = factors.get(&var).map_or(1.0, |factor| factor * LARGEST_SUM);
+            if let Some(value) = values.iter().find(|v| !(*v * largest).is_finite()) {
+                invalid!("{}: {value:e} is too large a number, or none: the model's weights are broken", full(&e.name));
+            }
             memory.resize(values.len(), 0.0);
             e.from_file(&values, &mut memory)?;
             session.write_param(network.id, index, &memory)?;
@@ -237,7 +252,8 @@ pub fn filed<'a>(archive: &'a Archive, program: &Program) -> impl Source + 'a {
     Filed { archive, axes }
 }
 
-/// The scheme that a file's tensors tell. Errors: a scale that is no positive number, or more than one.
+/// The scheme that a file's tensors tell. Errors: a scale that is no positive number, or more than one; scales of weights that have not 8
+/// bits.
 pub fn scheme(archive: &Archive) -> Result<Scheme> {
     let mut scheme = Scheme::default();
     for t in archive.tensors() {
@@ -246,6 +262,12 @@ pub fn scheme(archive: &Archive) -> Result<Scheme> {
         } else if let Some(name) = t.name.strip_prefix(SCALE) {
             let scale = scales(archive, t.name, 1)?[0];
             scheme.scales.insert(name.to_string(), scale);
+        } else if let Some(weights) = t.name.strip_suffix("_scale")
+            && archive.contains(weights)
+            && archive.get(weights)?.elem != Elem::I8
+        {
+            let (path, elem) = (archive.path().display(), archive.get(weights)?.elem);
+            invalid!("{path}: {weights} has scales, so it should be of I8; found {elem:?}");
         }
     }
     Ok(scheme)

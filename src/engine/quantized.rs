@@ -242,7 +242,7 @@ impl<'a> How<'a> {
 /// The program with the scheme's layers in bytes. Their weights become variables of 8 bits; the scales of their channels are further
 /// parameters, see [`scale_of`]. What the program takes and reports keeps its variables.
 ///
-/// Errors: a layer that the program does not have, a scale that is missing or no positive number.
+/// Errors: a layer that the program does not have, a scale that is missing, no positive number or beyond all use.
 pub fn rewrite(tape: &Tape, scheme: &Scheme) -> Result<Tape> {
     let known: BTreeSet<String> = layers(tape).into_iter().map(|l| l.name).collect();
     if let Some(name) = scheme.layers.difference(&known).next() {
@@ -274,8 +274,13 @@ pub fn rewrite(tape: &Tape, scheme: &Scheme) -> Result<Tape> {
 fn quantization(how: &How, scheme: &Scheme, v: Var) -> Result<Quantization> {
     let value = how.value(v);
     match scheme.scales.get(&value.name) {
-        Some(&scale) if scale.is_finite() && scale > 0.0 => Ok(Quantization { scale, zero: value.zero }),
-        Some(scale) => invalid!("the scale of {} is {scale}, expected a positive number", value.name),
+        // So that what it divides and multiplies stays a number with all of its digits.
+        Some(&scale) if (f32::MIN_POSITIVE..=1.0 / f32::MIN_POSITIVE).contains(&scale) => {
+            Ok(Quantization { scale, zero: value.zero })
+        }
+        Some(scale) => {
+            invalid!("the scale of {} is {scale:e}, expected a positive number, not beyond 1e-38 or 1e38", value.name)
+        }
         None => invalid!("there is no scale of {}, which is needed in 8 bits", value.name),
     }
 }

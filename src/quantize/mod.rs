@@ -83,7 +83,7 @@ impl Quantized {
     /// One line: how much has 8 bits, and what that moves.
     pub fn describe(&self) -> String {
         let eight: Vec<&Tried> = self.tried.iter().filter(|t| t.kept.is_none()).collect();
-        let share: f64 = eight.iter().map(|t| t.share).sum();
+        let share: f64 = eight.iter().map(|t| t.share).sum::<f64>().max(0.0);
         format!(
             "{} of {} in 8 bits, {:.1} % of the products; scores move by {:.2} % (median), maps by {:.2} %",
             eight.len(),
@@ -98,14 +98,20 @@ impl Quantized {
 /// What `progress` hears: a stage, how much of it is done, and of how much.
 pub type Progress<'a> = dyn FnMut(&'static str, usize, usize) -> Result<()> + 'a;
 
-/// Quantises a model. `pictures`: normal ones, image_size x image_size x 3 bytes each; of more than [`PICTURES`] some are taken.
-pub fn quantize(model: &ModelFile, pictures: &[Vec<u8>], s: &Settings, progress: &mut Progress) -> Result<Quantized> {
+/// Refuses a model that has weights of 8 bits already.
+pub fn expect_real(model: &ModelFile) -> Result<()> {
     if model.config.quantized.is_some() {
         invalid!(
             "{} has weights of 8 bits already: quantise the model that it was made of",
             model.archive.path().display()
         );
     }
+    Ok(())
+}
+
+/// Quantises a model. `pictures`: normal ones, image_size x image_size x 3 bytes each; of more than [`PICTURES`] some are taken.
+pub fn quantize(model: &ModelFile, pictures: &[Vec<u8>], s: &Settings, progress: &mut Progress) -> Result<Quantized> {
+    expect_real(model)?;
     if pictures.is_empty() {
         return Err(Error::Usage("there is no normal picture to take scales from".into()));
     }

@@ -17,6 +17,8 @@ use crate::engine::tensor::{DType, Shape};
 use crate::engine::toolkit::cpu::int8::store::{AsBytes, AsReal, Finish, Residual};
 use crate::engine::toolkit::{Quantization, Stored};
 
+/// No sum is larger: what a sum of 1 is worth must leave this a number.
+pub const LARGEST_SUM: f32 = (1u64 << 31) as f32;
 /// Largest depth of a product: of more, sums of bytes could leave 32 bits.
 const MAX_DEPTH: usize = (1 << 31) / (256 * 128);
 

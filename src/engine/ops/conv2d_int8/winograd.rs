@@ -2,8 +2,8 @@
 //! channel pair, by the 16-bit instruction, which does half as many as the one for bytes. Twice as fast but for the transforms.
 //!
 //! The input's transform has whole coefficients: bytes become numbers of 16 bits, none above 17,340. The filters' transform is
-//! `G` with every row times its denominator, and some more, so that the transform of the products is simple: (6, 6, 6, 24, 24, 8) times
-//! the usual; of 8-bit filters none is above 18,288. With that the products' transform gives 24 times the sums along each axis, 576 of
+//! `G` with every row times its denominator, and some more, so that the transform of the products is simple: (24, 24, 24, 24, 24,
+//! 8) times the usual; of 8-bit filters none is above 18,432. With that the products' transform gives 24 times the sums along each axis, 576 of
 //! both. All of it is taken modulo 2^32, where intermediate sums may leave 32 bits without harm: 576 is 9 * 64, 9 has an inverse there,
 //! and 64 times a sum that stays below 2^25 is a whole number of 32 bits. Filters whose sums could be larger are refused.
 

@@ -1,6 +1,7 @@
 //! Weights of the first layer in whole numbers, from those that normalised pixels are convolved with.
 
 use super::{CHANNELS, Conv2dPixels};
+use crate::engine::ops::conv2d_int8::LARGEST_SUM;
 use crate::{Result, invalid};
 
 /// What the op takes: for pixels as they come.
@@ -18,7 +19,7 @@ impl Conv2dPixels {
     /// What is subtracted from pixels is their mean to the next byte; the bias makes up for the rest, everywhere but where a window
     /// reaches into the padding: there half a step of a pixel is left.
     ///
-    /// Errors: another number of them, weights that are no numbers.
+    /// Errors: another number of them, weights or biases that are no numbers, or so large that f32 cannot hold what comes of them.
     pub fn whole(&self, weights: &[f32], bias: &[f32]) -> Result<Whole> {
         let each = self.sizes.weights().len() / self.sizes.k as usize;
         if weights.len() != each * self.sizes.k as usize || bias.len() != self.sizes.k as usize {
@@ -41,8 +42,14 @@ impl Conv2dPixels {
                 out.weights.push(step as i16);
                 off += step * (255.0 * self.mean[i % CHANNELS] - f64::from(zero[i % CHANNELS]));
             }
+            let bias = (f64::from(*bias) - f64::from(scale) * off) as f32;
+            if !(scale * LARGEST_SUM).is_finite() || !bias.is_finite() {
+                invalid!(
+                    "a convolution of pixels has weights that count {scale:e} and a bias of {bias:e}: too large for f32"
+                );
+            }
             out.scale.push(scale);
-            out.bias.push((f64::from(*bias) - f64::from(scale) * off) as f32);
+            out.bias.push(bias);
         }
         Ok(out)
     }
