@@ -164,6 +164,24 @@ fn precision_and_files_that_do_not_fit_are_refused() {
             score(&q, &[]).fails(2, &[name, words]);
         }
     }
+    // Numbers that make infinities on the way, which bytes would hide.
+    let smallest = f32::from_bits(1);
+    for (name, extreme, words) in [
+        (name, 3e38, "too large"),
+        (activation, 3e38, "expected a positive number"),
+        (activation, smallest, "expected a positive number"),
+        ("backbone.conv1.weight", 3e38, "too large"),
+        ("backbone.conv1.bias", f32::INFINITY, "infinite"),
+    ] {
+        fs::write(&q, &whole).unwrap();
+        with(&q, |n, mut values| {
+            if n == name {
+                values[0] = extreme;
+            }
+            Some(values)
+        });
+        score(&q, &[]).fails(2, &[words]);
+    }
     fs::write(&q, &whole).unwrap();
     with(&q, |n, values| Some(if n == name { values[1..].to_vec() } else { values }));
     score(&q, &[]).fails(2, &[name, "expected [64]"]);
