@@ -64,6 +64,25 @@ fn stopped(
 }
 
 #[cfg(unix)]
+fn interrupt(child: &mut std::process::Child) {
+    let kill = format!("kill -INT {}", child.id());
+    assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+}
+
+/// What was trained is kept, and the way to go on told.
+#[cfg(unix)]
+#[test]
+fn interrupted_while_quantising() {
+    let dir = folder();
+    let [model, bytes] = ["m", "q"].map(|name| dir.path().join(format!("{name}.safetensors")));
+    let flags = format!("--epochs 1 --image-size 64 --quantize {}", bytes.display());
+    let written = format!("{} written", model.display());
+    let (code, told) = stopped(full(), &model, &flags, &written, interrupt);
+    assert_eq!(code, Some(130), "{told}");
+    assert!(told.contains("interrupted; `ckaad quantize --model") && model.exists() && !bytes.exists(), "{told}");
+}
+
+#[cfg(unix)]
 #[test]
 fn interrupted_in_the_middle_of_an_epoch() {
     let dir = folder();
@@ -74,10 +93,6 @@ fn interrupted_in_the_middle_of_an_epoch() {
     let mut resume = "";
     let mut in_the_middle = 0;
     for epoch in ["epoch 2/", "epoch 5/", "epoch 8/", "epoch 11/"] {
-        let interrupt = |child: &mut std::process::Child| {
-            let kill = format!("kill -INT {}", child.id());
-            assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        };
         let (code, told) = stopped(full(), &parts, &format!("{flags} {resume}"), epoch, interrupt);
         assert_eq!(code, Some(130), "{told}");
         assert!(told.contains("interrupted; --resume") && !parts.exists(), "{told}");
