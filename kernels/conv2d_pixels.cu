@@ -38,6 +38,22 @@ __device__ __forceinline__ i32 dot_unsigned(u32 a, u32 b, i32 c) {
     return d;
 }
 
+// Adds a pixel's products with one of the bytes of 32 channels' weights.
+template <class Dot>
+__device__ __forceinline__ void add_products(i32 (&sum)[PIXEL_COLUMNS], const u32* pixels, const u32* weights, u32 steps, Dot dot) {
+#pragma unroll 1
+    for (u32 step = 0; step < steps; ++step, pixels += PIXEL_THREADS, weights += PIXEL_STRIDE) {
+#pragma unroll
+        for (u32 i = 0; i < PIXEL_COLUMNS; i += 4) {
+            const uint4 four = *reinterpret_cast<const uint4*>(weights + i);
+            sum[i] = dot(*pixels, four.x, sum[i]);
+            sum[i + 1] = dot(*pixels, four.y, sum[i + 1]);
+            sum[i + 2] = dot(*pixels, four.z, sum[i + 2]);
+            sum[i + 3] = dot(*pixels, four.w, sum[i + 3]);
+        }
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(128) conv2d_pixels_fwd_u8(float* y, u8* bytes, const u8* x, const i16* w,
                                                                     const float* scale, const float* bias, u32 mean,
                                                                     Conv2d p, Int8Finish by) {
@@ -99,33 +115,10 @@ extern "C" __global__ void __launch_bounds__(128) conv2d_pixels_fwd_u8(float* y,
     __syncthreads();
     if (!inside) return;
     i32 sum[PIXEL_COLUMNS] = {};
-    const uint4* of_step = reinterpret_cast<const uint4*>(weights);
-#pragma unroll 1
-    for (u32 step = 0; step < steps; ++step, of_step += PIXEL_STRIDE / 4) {
-        const u32 word = pixels[step * PIXEL_THREADS + own];
-#pragma unroll
-        for (u32 i = 0; i < PIXEL_COLUMNS / 4; ++i) {
-            const uint4 four = of_step[i];
-            sum[4 * i] = dot_signed(word, four.x, sum[4 * i]);
-            sum[4 * i + 1] = dot_signed(word, four.y, sum[4 * i + 1]);
-            sum[4 * i + 2] = dot_signed(word, four.z, sum[4 * i + 2]);
-            sum[4 * i + 3] = dot_signed(word, four.w, sum[4 * i + 3]);
-        }
-    }
+    add_products(sum, pixels + own, weights, steps, dot_signed);
 #pragma unroll
     for (u32 i = 0; i < PIXEL_COLUMNS; ++i) sum[i] *= 256;
-#pragma unroll 1
-    for (u32 step = 0; step < steps; ++step, of_step += PIXEL_STRIDE / 4) {
-        const u32 word = pixels[step * PIXEL_THREADS + own];
-#pragma unroll
-        for (u32 i = 0; i < PIXEL_COLUMNS / 4; ++i) {
-            const uint4 four = of_step[i];
-            sum[4 * i] = dot_unsigned(word, four.x, sum[4 * i]);
-            sum[4 * i + 1] = dot_unsigned(word, four.y, sum[4 * i + 1]);
-            sum[4 * i + 2] = dot_unsigned(word, four.z, sum[4 * i + 2]);
-            sum[4 * i + 3] = dot_unsigned(word, four.w, sum[4 * i + 3]);
-        }
-    }
+    add_products(sum, pixels + own, weights + steps * PIXEL_STRIDE, steps, dot_unsigned);
     const Finished out = {y, bytes, scale, bias, nullptr, nullptr, by, p.k};
     const bool vectors = p.k % 4 == 0;
 #pragma unroll

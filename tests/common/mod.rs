@@ -6,9 +6,12 @@ pub mod stand_in;
 use ckaad::Result;
 use ckaad::engine::device::cuda::gpu::GpuDriver;
 use ckaad::engine::device::cuda::{Driver, SimDriver};
+use ckaad::engine::ops::Activation;
 pub use ckaad::engine::ops::case::uniform;
-use ckaad::engine::params::{Parameter, Parameters, Values};
+use ckaad::engine::ops::conv2d::Options;
+use ckaad::engine::params::{Init, Parameter, Parameters, Values};
 use ckaad::engine::real::Real;
+use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::model::TensorSource;
 use safetensors::SafeTensors;
 use std::borrow::Cow;
@@ -158,4 +161,22 @@ pub fn driver() -> Box<dyn Driver> {
         Ok("sim") | Err(_) => Box::new(SimDriver::default()),
         Ok(other) => panic!("CKAAD_TEST_DEVICE={other}: expected sim or cuda"),
     }
+}
+
+/// A convolution of `[k, c, side]` with bias and ReLU, padded so that only the stride changes the size; its parameters are
+/// `<name>.weight` and `<name>.bias`.
+pub fn conv_relu(
+    t: &mut Tape,
+    net: NetId,
+    x: Var,
+    name: &str,
+    [k, c, side]: [usize; 3],
+    stride: usize,
+    residual: Option<Var>,
+) -> Var {
+    let w = t.param(net, &format!("{name}.weight"), &[k, c, side, side], Init::Zeros).unwrap();
+    let bias = Some(t.param(net, &format!("{name}.bias"), &[k], Init::Zeros).unwrap());
+    t.set_label(format!("n.{name}"));
+    let o = Options { bias, residual, act: Activation::Relu, ..Options::square(stride, side / 2) };
+    t.conv2d(x, w, o).unwrap()
 }

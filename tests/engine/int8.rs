@@ -1,12 +1,12 @@
 //! Convolutions of bytes against sums in 64 bits and what the definition makes of them in f64.
 
+use crate::common::conv_relu;
 use ckaad::engine::device::cpu;
 use ckaad::engine::ops::case::uniform;
 use ckaad::engine::ops::conv2d::{Conv2d, Options};
 use ckaad::engine::ops::conv2d_int8::Quantized;
 use ckaad::engine::ops::conv2d_pixels::Conv2dPixels;
 use ckaad::engine::ops::{Activation, Op};
-use ckaad::engine::params::Init;
 use ckaad::engine::quantized::{Scheme, layers, rewrite, values};
 use ckaad::engine::tape::{NetId, Tape, Var};
 use ckaad::engine::tensor::{DType, Shape};
@@ -281,13 +281,7 @@ fn a_program_is_rewritten() {
     let mut t = Tape::new(DType::F32);
     let x = t.input(Shape([2, 16, 16, 8]), DType::F32).unwrap();
     let net = t.network("n");
-    let layer = |t: &mut Tape, x, name: &str, [k, c, r]: [usize; 3], residual| {
-        let w = t.param(net, &format!("{name}.weight"), &[k, c, r, r], Init::Zeros).unwrap();
-        let bias = Some(t.param(net, &format!("{name}.bias"), &[k], Init::Zeros).unwrap());
-        t.set_label(format!("n.{name}"));
-        let o = Options { bias, residual, act: Activation::Relu, ..Options::square(1, r / 2) };
-        t.conv2d(x, w, o).unwrap()
-    };
+    let layer = |t: &mut Tape, x, name: &str, sizes, residual| conv_relu(t, net, x, name, sizes, 1, residual);
     let stem = layer(&mut t, x, "stem", [32, 8, 3], None);
     let pooled = t.max_pool(stem, 3, 2, 1).unwrap();
     let a = layer(&mut t, pooled, "a", [32, 32, 3], None);
@@ -373,14 +367,8 @@ fn the_first_layer_takes_pixels() {
         let pixels = t.input(Shape([2, SIDE, width, 3]), DType::U8).unwrap();
         let net = t.network("n");
         let x = t.preprocess(pixels, SIDE, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]).unwrap();
-        let layer = |t: &mut Tape, x, name: &str, [k, c, r]: [usize; 3], stride| {
-            let w = t.param(net, &format!("{name}.weight"), &[k, c, r, r], Init::Zeros).unwrap();
-            let bias = Some(t.param(net, &format!("{name}.bias"), &[k], Init::Zeros).unwrap());
-            t.set_label(format!("n.{name}"));
-            t.conv2d(x, w, Options { bias, act: Activation::Relu, ..Options::square(stride, r / 2) }).unwrap()
-        };
-        let stem = layer(&mut t, x, "stem", [32, 3, 7], 2);
-        let y = layer(&mut t, stem, "a", [32, 32, 3], 1);
+        let stem = conv_relu(&mut t, net, x, "stem", [32, 3, 7], 2, None);
+        let y = conv_relu(&mut t, net, stem, "a", [32, 32, 3], 1, None);
         t.output(stem);
         t.output(y);
         (t, pixels, net, stem)

@@ -1,7 +1,7 @@
 //! Kernels of bytes beside the CPU's, which `tests/engine/int8.rs` holds against sums in 64 bits: the same bytes, and where results are
 //! real the same bits, by whatever scales.
 
-use crate::common::{driver, uniform};
+use crate::common::{conv_relu, driver, uniform};
 use crate::session_by;
 use ckaad::engine::device::cuda::CudaSession;
 use ckaad::engine::device::{Session, cpu};
@@ -177,12 +177,7 @@ fn programs_are_the_same_to_the_last_bit() {
     let mut t = Tape::new(DType::F32);
     let x = t.input(Shape([2, 16, 16, 8]), DType::F32).unwrap();
     let net = t.network("n");
-    let layer = |t: &mut Tape, x, name: &str, [k, c, r]: [usize; 3], residual| {
-        let w = t.param(net, &format!("{name}.weight"), &[k, c, r, r], Init::Zeros).unwrap();
-        let bias = Some(t.param(net, &format!("{name}.bias"), &[k], Init::Zeros).unwrap());
-        t.set_label(format!("n.{name}"));
-        t.conv2d(x, w, Options { bias, residual, act: Activation::Relu, ..Options::square(1, r / 2) }).unwrap()
-    };
+    let layer = |t: &mut Tape, x, name: &str, sizes, residual| conv_relu(t, net, x, name, sizes, 1, residual);
     let stem = layer(&mut t, x, "stem", [32, 8, 3], None);
     let pooled = t.max_pool(stem, 3, 2, 1).unwrap();
     let a = layer(&mut t, pooled, "a", [32, 32, 3], None);

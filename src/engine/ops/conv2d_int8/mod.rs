@@ -15,6 +15,7 @@ use crate::engine::real::Real;
 use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape};
 use crate::engine::toolkit::cpu::int8::store::{AsBytes, AsReal, Finish, Residual};
+use crate::engine::toolkit::cpu::int8::{elements, words};
 use crate::engine::toolkit::{Quantization, Stored};
 
 /// No sum is larger: what a sum of 1 is worth must leave this a number.
@@ -129,11 +130,11 @@ impl Operation for Conv2dInt8 {
     }
 
     fn scratch<T: Real>(&self, threads: usize) -> usize {
-        (cpu::scratch(self, threads) * size_of::<i32>()).div_ceil(size_of::<T>())
+        elements::<T>(cpu::scratch(self, threads))
     }
 
     fn packed_len<T: Real>(&self) -> usize {
-        (cpu::packed_len(self) * size_of::<i32>()).div_ceil(size_of::<T>())
+        elements::<T>(cpu::packed_len(self))
     }
 
     fn pack<T: Real>(&self, weights: &[u8], packed: &mut [T]) {
@@ -153,16 +154,9 @@ impl Operation for Conv2dInt8 {
         });
         let slope = self.act.negative_slope().map(|s| T::of(s.into()));
         let finish = Finish { scale, factor: T::of(self.x.scale.into()), bias, residual, slope };
-        let mut scratch: &mut [i32] = bytemuck::cast_slice_mut(a.scratch);
-        let packed: &[i32] = match a.packed {
-            Some(packed) => bytemuck::cast_slice(packed),
-            None => {
-                let (packed, rest) = scratch.split_at_mut(cpu::packed_len(self));
-                cpu::pack_filters(self, &bytemuck::cast_slice(w)[..self.sizes.weights().len()], packed);
-                scratch = rest;
-                packed
-            }
-        };
+        let (packed, scratch) = words(a.packed, a.scratch, cpu::packed_len(self), |packed| {
+            cpu::pack_filters(self, &bytemuck::cast_slice(w)[..self.sizes.weights().len()], packed)
+        });
         let x = &bytemuck::cast_slice(x)[..self.shapes()[0].len()];
         match self.y {
             Stored::Real => cpu::run(self, x, packed, finish, AsReal, y, scratch),

@@ -17,6 +17,7 @@ use crate::engine::tape::{Tape, Var};
 use crate::engine::tensor::{DType, Shape};
 use crate::engine::toolkit::Stored;
 use crate::engine::toolkit::cpu::int8::store::{AsBytes, AsReal, Finish};
+use crate::engine::toolkit::cpu::int8::{elements, words};
 
 /// Channels of a picture.
 pub const CHANNELS: usize = 3;
@@ -104,11 +105,11 @@ impl Operation for Conv2dPixels {
     }
 
     fn scratch<T: Real>(&self, threads: usize) -> usize {
-        (cpu::scratch(self, threads) * size_of::<i32>()).div_ceil(size_of::<T>())
+        elements::<T>(cpu::scratch(self, threads))
     }
 
     fn packed_len<T: Real>(&self) -> usize {
-        (cpu::packed_len(self) * size_of::<i32>()).div_ceil(size_of::<T>())
+        elements::<T>(cpu::packed_len(self))
     }
 
     fn pack<T: Real>(&self, weights: &[u8], packed: &mut [T]) {
@@ -119,16 +120,9 @@ impl Operation for Conv2dPixels {
         let ([x, w, scale, bias, ..], [y, ..]) = (a.inputs, a.outputs);
         let slope = self.act.negative_slope().map(|s| T::of(s.into()));
         let finish = Finish { scale, factor: T::ONE, bias: Some(bias), residual: None, slope };
-        let mut scratch: &mut [i32] = bytemuck::cast_slice_mut(a.scratch);
-        let packed: &[i32] = match a.packed {
-            Some(packed) => bytemuck::cast_slice(packed),
-            None => {
-                let (packed, rest) = scratch.split_at_mut(cpu::packed_len(self));
-                cpu::pack(self, &bytemuck::cast_slice(w)[..self.sizes.weights().len()], packed);
-                scratch = rest;
-                packed
-            }
-        };
+        let (packed, scratch) = words(a.packed, a.scratch, cpu::packed_len(self), |packed| {
+            cpu::pack(self, &bytemuck::cast_slice(w)[..self.sizes.weights().len()], packed)
+        });
         let x = &bytemuck::cast_slice(x)[..self.sizes.input().len()];
         match self.y {
             Stored::Real => cpu::run(self, x, packed, finish, AsReal, y, scratch),
