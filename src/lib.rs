@@ -30,6 +30,8 @@ pub mod program;
 pub mod quantize;
 pub mod report;
 pub mod score;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod train;
 pub mod weights;
 

@@ -38,6 +38,8 @@ mod pretrain;
 mod progress;
 mod quantize;
 mod score;
+#[cfg(feature = "serve")]
+mod serve;
 mod shell;
 mod theorems;
 mod threshold;
@@ -94,6 +96,8 @@ enum Command {
     Train(train::Args),
     Pretrain(pretrain::Args),
     Score(score::Args),
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Args>),
     Eval(eval::Args),
     Threshold(threshold::Args),
     Info(info::Args),
@@ -159,6 +163,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Train(args) => train::run(args),
         Command::Pretrain(args) => pretrain::run(args),
         Command::Score(args) => score::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Threshold(args) => threshold::run(args),
         Command::Info(args) => info::run(args),

@@ -5,3 +5,4 @@ pub mod normalization;
 pub mod pipeline;
 pub mod regions;
 pub mod scorer;
+pub mod verdict;

@@ -5,7 +5,7 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageFormat};
 
-use super::{Decoded, Picture, guard, read_file, resize};
+use super::{Decoded, MAX_PIXELS, Picture, guard, read_file, resize};
 use crate::error::Result;
 use crate::invalid;
 
@@ -51,13 +51,13 @@ fn union(paths: &[impl AsRef<Path>], picture: &Picture) -> Result<Vec<u8>> {
 /// Whether a mask marks anything, wherever and of whatever picture.
 pub fn marks_any(path: &Path) -> Result<bool> {
     let bytes = read_file(path)?;
-    let any = guard::guarded(|| Ok(marked(&Decoded::new(&bytes)?, &bytes)?.iter().any(|&m| m != 0)));
+    let any = guard::guarded(|| Ok(marked(&Decoded::new(&bytes, MAX_PIXELS)?, &bytes)?.iter().any(|&m| m != 0)));
     any.map_err(|e| e.within(path.display()))
 }
 
 /// 255 where the mask marks something, in the shape of the picture.
 fn marks(bytes: &[u8], picture: &Picture) -> Result<Vec<u8>> {
-    let decoded = Decoded::new(bytes)?;
+    let decoded = Decoded::new(bytes, MAX_PIXELS)?;
     let (w, h) = (decoded.picture.width() as usize, decoded.picture.height() as usize);
     let marked = marked(&decoded, bytes)?;
     let Some(mask) = GrayImage::from_raw(w as u32, h as u32, marked) else {

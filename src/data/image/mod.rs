@@ -172,8 +172,14 @@ impl Picture {
 
     /// Decodes a file's bytes. Errors say what is wrong with them.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Self::decode_within(bytes, MAX_PIXELS)
+    }
+
+    /// The same with another bound than [`MAX_PIXELS`] on how many pixels it may have, which is held against what the file
+    /// claims before any is decoded.
+    pub fn decode_within(bytes: &[u8], max_pixels: u64) -> Result<Self> {
         guard::guarded(|| {
-            let decoded = Decoded::new(bytes)?;
+            let decoded = Decoded::new(bytes, max_pixels)?;
             let orientation = decoded.orientation.unwrap_or(Orientation::NoTransforms);
             let mut warnings = decoded.warnings;
             warnings.extend(empty_high_bits(&decoded.picture));
@@ -203,7 +209,7 @@ struct Decoded {
 
 impl Decoded {
     /// Decoders may panic: call it guarded.
-    fn new(bytes: &[u8]) -> Result<Self> {
+    fn new(bytes: &[u8], max_pixels: u64) -> Result<Self> {
         if bytes.is_empty() {
             invalid!("the file is empty, expected a picture");
         }
@@ -211,7 +217,7 @@ impl Decoded {
             invalid!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20);
         }
         if tiff::is_tiff(bytes) {
-            let found = tiff::decode(bytes, MAX_PIXELS)?;
+            let found = tiff::decode(bytes, max_pixels)?;
             let orientation = found.orientation.and_then(Orientation::from_exif);
             let (picture, format, indices) = (found.picture, ImageFormat::Tiff, found.indices);
             return Ok(Decoded { picture, format, orientation, indices, warnings: found.warnings });
@@ -224,12 +230,12 @@ impl Decoded {
         };
         if format == ImageFormat::Jpeg {
             let orientation = orientation::of_file(bytes);
-            let (picture, warnings) = jpeg::decode(bytes, MAX_PIXELS)?;
+            let (picture, warnings) = jpeg::decode(bytes, max_pixels)?;
             return Ok(Decoded { picture: picture.into(), format, orientation, indices: None, warnings });
         }
         let mut decoder = reader.into_decoder().map_err(reason)?;
         let (width, height) = decoder.dimensions();
-        expect_size(width.into(), height.into(), MAX_PIXELS)?;
+        expect_size(width.into(), height.into(), max_pixels)?;
         let orientation = decoder.exif_metadata().ok().flatten().and_then(|block| orientation::of_block(&block));
         let picture = DynamicImage::from_decoder(decoder).map_err(reason)?;
         let warnings = frames::warning(frames::count(bytes, format), "frames").into_iter().collect();
