@@ -60,7 +60,7 @@ fn the_program_is_small() {
 #[test]
 fn help_is_wrapped_once() {
     for command in
-        ["", "train", "eval", "score", "threshold", "info", "export", "plan", "tune", "gradcheck", "demo", "devices"]
+        ["", "train", "eval", "score", "serve", "threshold", "info", "export", "plan", "tune", "gradcheck", "demo", "devices"]
             .into_iter()
             .chain([
                 "experiment",
