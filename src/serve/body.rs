@@ -47,8 +47,8 @@ impl Memory {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let permit = self.left.clone().try_acquire_many_owned(units);
         permit.map(Reserved).map_err(|_| {
-            let mib = self.total >> 20;
-            Refusal::busy("memory", format!("requests hold all of the {mib} MiB that they may: try again later"), 1)
+            let mb = self.total / 1_000_000;
+            Refusal::busy("memory", format!("requests hold all of the {mb} MB that they may: try again later"), 1)
         })
     }
 }

@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::Arc;
 use std::time::Duration;
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System};
 
 /// A histogram for each of some labels.
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
@@ -149,7 +150,8 @@ pub async fn show(State(app): State<Arc<App>>) -> Result<impl IntoResponse, Refu
 /// Bytes, where the system tells.
 fn resident_memory() -> Option<u64> {
     let pid = sysinfo::get_current_pid().ok()?;
-    let mut system = sysinfo::System::new();
-    system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[pid]), false);
+    let mut system = System::new();
+    let memory = ProcessRefreshKind::nothing().with_memory().without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, memory);
     Some(system.process(pid)?.memory())
 }

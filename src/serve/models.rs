@@ -115,8 +115,7 @@ impl Models {
         models.look_into_folder(&mut told);
         let found: Vec<String> = models.read().iter().filter(|(_, s)| !s.named).map(|(name, _)| name.clone()).collect();
         for name in found {
-            // What cannot be loaded is logged.
-            let _ = models.load(&name);
+            let _ = models.load_or_tell(&name);
         }
         drop(told);
         Ok(models)
@@ -193,8 +192,7 @@ impl Models {
             }
         }
         for name in changed {
-            // What cannot be loaded is logged.
-            let _ = self.load(&name);
+            let _ = self.load_or_tell(&name);
         }
     }
 
@@ -205,7 +203,7 @@ impl Models {
         if !self.read().contains_key(name) {
             return Err(Refusal::not_found(format!("no model is called {name:?}")));
         }
-        self.load(name).map_err(|e| Refusal::bad(format!("the model {name} cannot be loaded: {e}")))
+        self.load_or_tell(name).map_err(|e| Refusal::bad(format!("the model {name} cannot be loaded: {e}")))
     }
 
     /// Takes a model out of service; what it has queued is done.
@@ -268,6 +266,15 @@ impl Models {
         }
     }
 
+    /// As [`Models::load`]; what cannot be loaded is logged.
+    fn load_or_tell(&self, name: &str) -> Result<()> {
+        self.load(name).inspect_err(|e| {
+            let serving = self.read().get(name).is_some_and(|source| source.model().is_some());
+            let stays = if serving { "; the one before stays in service" } else { "" };
+            tracing::warn!(model = name, "cannot be loaded: {e}{stays}");
+        })
+    }
+
     /// Reads a model's file and puts it in service, if it can be used.
     fn load(&self, name: &str) -> Result<()> {
         let Some(path) = self.read().get(name).map(|source| source.path.clone()) else { return Ok(()) };
@@ -285,8 +292,6 @@ impl Models {
                 Ok(())
             }
             Err(e) => {
-                let stays = if source.model().is_some() { "; the one before stays in service" } else { "" };
-                tracing::warn!(model = name, "cannot be loaded: {e}{stays}");
                 if source.model().is_none() {
                     source.state = State::Unavailable(e.to_string());
                 }

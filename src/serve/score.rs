@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What may be asked for in the address.
@@ -110,20 +110,17 @@ pub async fn score(
         }
     };
     let mut answers = app.blocking(make).await?;
-    if let (false, Some(only)) = (several, answers.pop_if(|_| !several)) {
+    if let Some(only) = answers.pop_if(|_| !several) {
         return Ok(Json(only?).into_response());
     }
-    let results: Vec<_> = answers
-        .into_iter()
-        .map(|answer| match answer {
-            Ok(answer) => serde_json::to_value(answer).unwrap_or_default(),
-            Err(refusal) => json!({ "error": refusal.message, "status": refusal.status.as_u16() }),
-        })
-        .collect();
+    let told = |answer: Result<Value, Refusal>| {
+        answer.unwrap_or_else(|refusal| json!({ "error": refusal.message, "status": refusal.status.as_u16() }))
+    };
+    let results: Vec<Value> = answers.into_iter().map(told).collect();
     Ok(Json(json!({ "results": results })).into_response())
 }
 
-fn answer(asked: &Asked, model: &Model, judge: &Judge, name: Option<String>, done: Done) -> Result<Answer, Refusal> {
+fn answer(asked: &Asked, model: &Model, judge: &Judge, name: Option<String>, done: Done) -> Result<Value, Refusal> {
     let verdict = done.verdict(judge);
     let filled = asked.heatmap == Some(Heatmap::Png);
     let scale = picture::scale(judge).map(|scale| Scale { filled, ..scale });
@@ -133,7 +130,7 @@ fn answer(asked: &Asked, model: &Model, judge: &Judge, name: Option<String>, don
         let bytes: Vec<u8> = done.scored.map.iter().flat_map(|v| v.to_le_bytes()).collect();
         MapValues { shape: [height, width], data: STANDARD.encode(bytes) }
     });
-    Ok(Answer {
+    let answer = Answer {
         name,
         model: model.name.clone(),
         verdict,
@@ -143,7 +140,9 @@ fn answer(asked: &Asked, model: &Model, judge: &Judge, name: Option<String>, don
         warnings: done.shown.warnings,
         heatmap,
         map,
-    })
+    };
+    // By way of a value, which has the digits that `ckaad score` prints.
+    serde_json::to_value(answer).map_err(|e| Refusal::failed(format!("the answer cannot be told: {e}")))
 }
 
 /// Of `multipart/form-data`.

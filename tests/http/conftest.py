@@ -40,8 +40,9 @@ def work(tmp_path_factory):
 
     def picture(path, spot=False):
         path.parent.mkdir(parents=True, exist_ok=True)
-        stripes = np.fromfunction(lambda y, x, c: 120 + 60 * ((x // 8) % 2) + 8 * c, (96, 128, 3))
-        image = Image.fromarray((stripes + rng.normal(0, 4, stripes.shape)).clip(0, 255).astype("uint8"))
+        shift, tone = rng.integers(16), rng.integers(-15, 16)
+        stripes = np.fromfunction(lambda y, x, c: 120 + tone + 60 * ((x + shift) // 8 % 2) + 8 * c, (96, 128, 3))
+        image = Image.fromarray((stripes + rng.normal(0, 8, stripes.shape)).clip(0, 255).astype("uint8"))
         if spot:
             ImageDraw.Draw(image).ellipse((70, 30, 96, 56), fill=(230, 30, 20))
         image.save(path)

@@ -66,7 +66,7 @@ fn cases(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)
         ("no JSON", post("/v2/models/model/infer", "", b"\x89PNG"), "400", "Open Inference Protocol"),
         ("no inputs", infer(json!({})), "400", "inputs"),
         ("an empty list of inputs", infer(json!({ "inputs": [] })), "400", "expected one input"),
-        ("lists a thousand deep", post("/v2/models/model/infer", "", &[b'['; 1000]), "400", "recursion"),
+        ("lists a thousand deep", post("/v2/models/model/infer", "", &[b'['; 1000]), "400", "Open Inference Protocol"),
         (
             "numbers a thousand deep",
             {
@@ -105,7 +105,7 @@ fn cases(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)
         ("a batch beyond all", pixels(json!([u64::MAX, 1, 1, 1]), "UINT8", json!([1])), "413", "allowed"),
         ("an empty batch", pixels(json!([0, 4, 4, 3]), "UINT8", json!([])), "400", "empty batch"),
         ("no pixels", pixels(json!([1, 0, 4, 3]), "UINT8", json!([])), "400", "holds no pixels"),
-        ("channels first", pixels(json!([1, 3, 4, 4]), "UINT8", json!([])), "400", "NCHW"),
+        ("channels first", pixels(json!([1, 3, 8, 8]), "UINT8", json!([])), "400", "NCHW"),
         ("a datatype", pixels(json!([1, 1, 1, 1]), "FP64", json!([1])), "400", "FP64"),
         ("a layout", pixels(json!([4, 4]), "UINT8", json!([])), "400", "[pictures, height, width, channels]"),
         ("binary data too short", binary("", 12, &[0; 11]), "400", "11 bytes are left"),
@@ -177,7 +177,8 @@ fn one_clear_error_each() {
 fn nothing_is_left_of_it() {
     let server = Server::new(&["--header-timeout", "1", "--timeout", "2", "-q"]);
     let good = bytes(&pictures()[0]);
-    let cases: Vec<Vec<u8>> = cases(&good).into_iter().filter(|c| !c.2.is_empty()).map(|c| c.1).collect();
+    let cases: Vec<Vec<u8>> =
+        cases(&good).into_iter().filter(|c| !c.2.is_empty() && c.0 != "a terabyte").map(|c| c.1).collect();
     let all = |times: usize| {
         std::thread::scope(|scope| {
             for _ in 0..4 {

@@ -4,15 +4,18 @@ use crate::scores::{bytes, pictures};
 use crate::server::*;
 use crate::support::*;
 use std::io::Write;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// A picture that takes a while to decode.
-pub fn slow_picture() -> Vec<u8> {
-    let mut file = std::io::Cursor::new(Vec::new());
-    let noise = |x: u32, y: u32| [(x * 7919 + y * 104_729) as u8, (x ^ y) as u8, (x * y) as u8];
-    let picture = image::RgbImage::from_fn(3000, 2000, |x, y| image::Rgb(noise(x, y)));
-    picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
-    file.into_inner()
+/// A picture of few bytes that takes a while to decode.
+pub fn slow_picture() -> &'static [u8] {
+    static FILE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+        let mut file = std::io::Cursor::new(Vec::new());
+        let picture = image::RgbImage::from_fn(6000, 4000, |x, y| image::Rgb([x as u8, y as u8, (x / 16) as u8]));
+        picture.write_to(&mut file, image::ImageFormat::Png).unwrap();
+        file.into_inner()
+    });
+    &FILE
 }
 
 #[test]
@@ -20,7 +23,7 @@ fn a_full_queue() {
     let server = Server::new(&["--queue", "2"]);
     let (slow, good) = (slow_picture(), bytes(&pictures()[0]));
     let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let ask = || scope.spawn(|| answer(agent().post(server.at("/score")).send(&slow[..]).unwrap()));
+        let ask = || scope.spawn(|| answer(agent().post(server.at("/score")).send(slow).unwrap()));
         let all: Vec<_> = (0..8).map(|_| ask()).collect();
         all.into_iter().map(|one| one.join().unwrap()).collect()
     });
@@ -72,11 +75,31 @@ fn memory() {
     let good = bytes(&pictures()[0]);
     let waiting = server.send(&[head("POST", "/score", "Content-Length: 900000\r\n"), vec![7; 800_000]].concat());
     until(|| server.metric("ckaad_held_bytes ") > 700_000.0);
-    let refused = server.score(&vec![7; 400_000]).refused(503, &["1 MiB"]);
+    let refused = server.score(&vec![7; 400_000]).refused(503, &["1 MB"]);
     assert_eq!(refused.retry_after, Some(1));
     drop(waiting);
     until(|| server.score(&good).status == 200);
     assert_eq!(server.metric("ckaad_held_bytes "), 0.0);
+}
+
+/// Nothing is computed for whom has gone while it waited.
+#[test]
+fn clients_that_go_away() {
+    let server = Server::new(&[]);
+    let slow = slow_picture();
+    let queued = |count: f64| until(|| server.metric("ckaad_queue_pictures") == count);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| answer(agent().post(server.at("/score")).send(slow).unwrap()).ok());
+        queued(1.0);
+        let request = [head("POST", "/score", &format!("Content-Length: {}\r\n", slow.len())), slow.to_vec()].concat();
+        let second = server.send(&request);
+        queued(2.0);
+        drop(second);
+        first.join().unwrap();
+    });
+    queued(0.0);
+    assert_eq!(server.metric("ckaad_pictures_total"), 1.0);
+    server.score(&bytes(&pictures()[0])).ok();
 }
 
 #[test]
