@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -121,15 +122,27 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 /// A body of which somebody keeps a hold while another reads it.
 #[derive(Clone)]
-pub struct Shared(Arc<Mutex<Body>>);
+pub struct Shared {
+    body: Arc<Mutex<Body>>,
+    /// Whether the client waits to be asked for it, which reading does (`Expect: 100-continue`).
+    waits: Arc<AtomicBool>,
+}
 
 impl Shared {
-    pub fn new(body: Body) -> Self {
-        Shared(Arc::new(Mutex::new(body)))
+    pub fn new(headers: &HeaderMap, body: Body) -> Self {
+        let waits = headers.contains_key(header::EXPECT);
+        Shared { body: Arc::new(Mutex::new(body)), waits: Arc::new(waits.into()) }
     }
 
-    /// Reads what is left, for a moment, and drops it.
+    fn body(&self) -> MutexGuard<'_, Body> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads what is left, for a moment, and drops it. A client that waits to be asked is not asked.
     pub async fn drain(self) {
+        if self.waits.load(Ordering::Relaxed) {
+            return;
+        }
         let all = async {
             let mut rest = Body::new(self).into_data_stream();
             while let Some(Ok(_)) = rest.next().await {}
@@ -144,14 +157,15 @@ impl HttpBody for Shared {
     type Error = axum::Error;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).poll_frame(context)
+        self.waits.store(false, Ordering::Relaxed);
+        Pin::new(&mut *self.body()).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_end_stream()
+        self.body().is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).size_hint()
+        self.body().size_hint()
     }
 }

@@ -24,7 +24,7 @@ pub async fn observe(State(app): State<Arc<App>>, mut request: Request, next: Ne
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.to_string()).unwrap_or_default();
     let (method, path) = (request.method().clone(), request.uri().path().to_string());
     let (head, body) = request.into_parts();
-    let body = Shared::new(body);
+    let body = Shared::new(&head.headers, body);
     let rest = body.clone();
     let mut response = next.run(Request::from_parts(head, Body::new(body))).await;
     let status = response.status();

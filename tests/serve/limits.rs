@@ -47,6 +47,10 @@ fn bodies_and_pictures_that_are_too_large() {
     // All of it is sent: the answer is read nevertheless.
     server.score(&vec![7; 3_000_000]).refused(413, &["1000000 bytes"]);
     server.score(&good).ok();
+    // A client that asks first is not asked for it.
+    let asks = "Content-Length: 3000000\r\nExpect: 100-continue\r\n";
+    let told = server.raw(&head("POST", "/score", asks));
+    assert!(told.starts_with("HTTP/1.1 413 "), "{told}");
     // The same without saying so before.
     let mut chunked = head("POST", "/score", "Transfer-Encoding: chunked\r\nConnection: close\r\n");
     chunked.extend(format!("{:x}\r\n", 3_000_000).bytes());
