@@ -27,6 +27,7 @@ mod devices;
 mod eval;
 mod experiment;
 mod export;
+mod framing;
 mod gradcheck;
 mod info;
 mod inputs;

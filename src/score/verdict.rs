@@ -45,7 +45,7 @@ impl Judge {
             score_normalized: self.normalization.map(|n| n.of(score)),
             threshold: self.threshold,
             anomalous: self.threshold.map(|t| score >= t),
-            regions: threshold.map(|t| regions(&scored.map, scored.map.len().isqrt(), t, shown)),
+            regions: threshold.map(|t| regions(&scored.map, t, shown)),
         }
     }
 }

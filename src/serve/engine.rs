@@ -1,9 +1,12 @@
 //! One model's engine: a thread that owns its scorers, and the queue before it. Pictures that wait together are scored together.
 
+use super::body::Reserved;
 use super::errors::Refusal;
 use super::metrics::Metrics;
+use crate::data::framing::Framer;
 use crate::detector::file::ModelFile;
 use crate::engine::device::Backend;
+use crate::score::pipeline::{self, Loaded};
 use crate::score::scorer::{Gives, Scored, Scorer};
 use crate::{Error, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,19 +30,24 @@ pub struct Engine {
     jobs: mpsc::Sender<Job>,
     places: Arc<Semaphore>,
     queue: usize,
-    image_size: usize,
+    framer: Framer,
     pace: Arc<Pace>,
 }
 
 /// A place in the queue, which has to be had before a picture is decoded.
 pub type Place = OwnedSemaphorePermit;
 
+/// What becomes of a picture.
+type Outcome = Result<(Loaded, Scored), Refusal>;
+
 struct Job {
-    pixels: Vec<u8>,
-    answer: oneshot::Sender<Result<Scored, Refusal>>,
+    loaded: Loaded,
+    answer: oneshot::Sender<Outcome>,
     since: Instant,
     /// Free again once the picture is scored.
-    _place: Place,
+    place: Place,
+    /// Of its pixels, also where the client has gone.
+    memory: Option<Arc<Reserved>>,
 }
 
 /// Seconds that a picture takes, a mean that forgets.
@@ -84,7 +92,7 @@ impl Engine {
             jobs,
             places: places.clone(),
             queue: batching.queue,
-            image_size: file.config.architecture.image_size,
+            framer: file.config.framer(),
             pace: pace.clone(),
         };
         let worker = Worker { name: name.into(), scorers, receive, places, batching, pace, metrics };
@@ -93,9 +101,9 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Side of the pictures it takes.
-    pub fn image_size(&self) -> usize {
-        self.image_size
+    /// How pictures become what it takes.
+    pub fn framer(&self) -> &Framer {
+        &self.framer
     }
 
     /// Pictures that have a place now.
@@ -120,10 +128,15 @@ impl Engine {
         places.collect()
     }
 
-    /// Queues a picture of image_size x image_size x 3 bytes.
-    pub fn submit(&self, pixels: Vec<u8>, place: Place) -> Result<oneshot::Receiver<Result<Scored, Refusal>>, Refusal> {
+    /// Queues a picture, which [`Engine::framer`] has made ready.
+    pub fn submit(
+        &self,
+        loaded: Loaded,
+        place: Place,
+        memory: Option<Arc<Reserved>>,
+    ) -> Result<oneshot::Receiver<Outcome>, Refusal> {
         let (answer, outcome) = oneshot::channel();
-        let job = Job { pixels, answer, since: Instant::now(), _place: place };
+        let job = Job { loaded, answer, since: Instant::now(), place, memory };
         self.jobs.send(job).map_err(|_| gone())?;
         Ok(outcome)
     }
@@ -186,25 +199,30 @@ impl Worker {
     }
 
     fn score(&mut self, batch: Vec<Job>) {
-        let Some(scorer) = self.scorers.iter_mut().find(|s| s.batch() >= batch.len()) else { return };
-        let pictures: Vec<&[u8]> = batch.iter().map(|job| &job.pixels[..]).collect();
+        // Squares that the network sees: of a picture in tiles there are many.
+        let views: usize = batch.iter().map(|job| job.loaded.frame.views()).sum();
+        let fits = self.scorers.iter().position(|s| s.batch() >= views);
+        let scorer = fits.unwrap_or(self.scorers.len() - 1);
+        let apart = |job: Job| (job.loaded, (job.answer, (job.place, job.memory)));
+        let (pictures, waiting): (Vec<Loaded>, Vec<_>) = batch.into_iter().map(apart).unzip();
         let begun = Instant::now();
-        let scored = scorer.score(&pictures);
+        let scored = pipeline::score(&mut self.scorers[scorer], pictures);
         let seconds = begun.elapsed().as_secs_f64();
-        self.pace.add(seconds / batch.len() as f64);
-        self.metrics.batch(&self.name, batch.len(), seconds);
+        self.pace.add(seconds / waiting.len() as f64);
+        self.metrics.batch(&self.name, waiting.len(), seconds);
         match scored {
             Ok(scored) => {
-                for (job, scored) in batch.into_iter().zip(scored) {
+                for ((answer, held), outcome) in waiting.into_iter().zip(scored) {
+                    drop(held);
                     // Nobody listens where the client has gone.
-                    let _ = job.answer.send(Ok(scored));
+                    let _ = answer.send(Ok(outcome));
                 }
             }
             Err(e) => {
                 tracing::error!(model = self.name, "scoring failed: {e}");
                 let refusal = Refusal::failed(e.to_string());
-                for job in batch {
-                    let _ = job.answer.send(Err(refusal.clone()));
+                for (answer, _) in waiting {
+                    let _ = answer.send(Err(refusal.clone()));
                 }
             }
         }

@@ -6,9 +6,11 @@ use super::body::{Deadline, Reserved};
 use super::engine::{Place, gone};
 use super::errors::Refusal;
 use super::models::Model;
+use crate::data::framing::Framer;
 use crate::data::image::{Picture, Samples};
-use crate::report::encode::png_rgb;
-use crate::report::heatmap::{Scale, heatmap, with_legend};
+use crate::report::files;
+use crate::report::heatmap::Scale;
+use crate::score::pipeline::{Loaded, Wanted};
 use crate::score::scorer::Scored;
 use crate::score::verdict::{Judge, Verdict};
 use axum::body::Bytes;
@@ -34,7 +36,7 @@ pub struct Done {
     /// Without its pixels where nobody wants them.
     pub shown: Picture,
     pub scored: Scored,
-    _memory: Option<Reserved>,
+    _memory: Option<Arc<Reserved>>,
 }
 
 impl Done {
@@ -42,19 +44,9 @@ impl Done {
         judge.verdict(&self.scored, (self.shown.width, self.shown.height))
     }
 
-    /// Width and height of the map.
-    pub fn map_size(&self) -> (usize, usize) {
-        let side = self.scored.map.len().isqrt();
-        (side, side)
-    }
-
     /// The picture with its heat map as a PNG file; its pixels must have been kept.
     pub fn heatmap(&self, scale: Option<Scale>) -> crate::Result<Vec<u8>> {
-        let map = &self.scored.map;
-        let shown = (self.shown.width, self.shown.height);
-        let scale = scale.unwrap_or_else(|| Scale::of_maps([&map[..]].into_iter()));
-        let (pixels, height) = with_legend(heatmap(&self.shown.rgb, shown, map, &scale), shown, &scale);
-        png_rgb(&pixels, shown.0, height)
+        files::png(&self.shown.rgb, (self.shown.width, self.shown.height), &self.scored.map, scale)
     }
 }
 
@@ -63,14 +55,13 @@ pub fn scale(judge: &Judge) -> Option<Scale> {
     judge.pixel_threshold.or(judge.threshold).map(Scale::above)
 }
 
-/// Decodes a picture and brings it to the size that the engine takes.
-fn decoded(given: Given, max_pixels: u64, size: usize) -> crate::Result<(Picture, Vec<u8>)> {
+/// Decodes a picture and makes it ready for the engine; `keep`: its pixels are wanted afterwards.
+fn loaded(given: Given, max_pixels: u64, framer: &Framer, keep: bool) -> crate::Result<Loaded> {
     let picture = match given {
-        Given::File(bytes) => Picture::decode_within(&bytes, max_pixels)?,
+        Given::File(bytes) => Picture::decode_within(&bytes, max_pixels.min(framer.framing.max_pixels()))?,
         Given::Samples { samples, width, height, channels } => Picture::of_samples(samples, (width, height), channels)?,
     };
-    let pixels = picture.resized(size);
-    Ok((picture, pixels))
+    Loaded::new(picture, framer, Wanted { pixels: keep, ..Wanted::default() })
 }
 
 /// Scores the pictures of a request; the outer error is one of all of them. `keep`: their pixels are wanted afterwards.
@@ -91,16 +82,16 @@ pub async fn score(
 }
 
 async fn one(app: &Arc<App>, model: &Model, given: Given, place: Place, keep: bool) -> Result<Done, Refusal> {
-    let (size, max_pixels, memory) = (model.engine.image_size(), app.settings.max_pixels, app.memory.clone());
-    let decode = move || {
-        let (mut shown, pixels) = decoded(given, max_pixels, size)?;
-        let held = if keep { Some(memory.reserve(shown.rgb.len())?) } else { None };
-        if !keep {
-            shown.rgb = Vec::new();
-        }
-        Ok::<_, Refusal>((shown, pixels, held))
+    let (framer, max_pixels, memory) = (model.engine.framer().clone(), app.settings.max_pixels, app.memory.clone());
+    let load = move || {
+        let loaded = loaded(given, max_pixels, &framer, keep)?;
+        // What is to be drawn on, or cut into tiles.
+        let kept = loaded.shown.rgb.len();
+        let held = if kept > 0 { Some(Arc::new(memory.reserve(kept)?)) } else { None };
+        Ok::<_, Refusal>((loaded, held))
     };
-    let (shown, pixels, held) = app.blocking(decode).await??;
-    let scored = model.engine.submit(pixels, place)?.await.map_err(|_| gone())??;
-    Ok(Done { shown, scored, _memory: held })
+    let (loaded, held) = app.blocking(load).await??;
+    let outcome = model.engine.submit(loaded, place, held.clone())?;
+    let (loaded, scored) = outcome.await.map_err(|_| gone())??;
+    Ok(Done { shown: loaded.shown, scored, _memory: held })
 }
