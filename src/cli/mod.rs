@@ -44,6 +44,8 @@ mod threshold;
 mod train;
 mod tune;
 mod verbosity;
+#[cfg(feature = "watch")]
+mod watch;
 mod weights;
 
 use crate::{Error, Result};
@@ -94,6 +96,8 @@ enum Command {
     Train(train::Args),
     Pretrain(pretrain::Args),
     Score(score::Args),
+    #[cfg(feature = "watch")]
+    Watch(watch::Args),
     Eval(eval::Args),
     Threshold(threshold::Args),
     Info(info::Args),
@@ -159,6 +163,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Train(args) => train::run(args),
         Command::Pretrain(args) => pretrain::run(args),
         Command::Score(args) => score::run(args),
+        #[cfg(feature = "watch")]
+        Command::Watch(args) => watch::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Threshold(args) => threshold::run(args),
         Command::Info(args) => info::run(args),

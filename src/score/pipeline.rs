@@ -15,6 +15,8 @@ pub struct Wanted {
     pub pixels: bool,
     /// What tells the files from others.
     pub digests: bool,
+    /// Outcomes as soon as they can be had: a batch does not wait for pictures that are still to come.
+    pub prompt: bool,
 }
 
 /// A picture ready for the network.
@@ -67,6 +69,9 @@ pub fn run<T: Send + 'static>(
         let next = match receive.try_recv() {
             Ok(next) => Some(next),
             Err(_) => {
+                if wanted.prompt && !waiting.is_empty() {
+                    on_their_way.push_back(submitted(scorer, &mut waiting)?);
+                }
                 // Nothing to do but wait: whoever listens need not wait, too.
                 while !on_their_way.is_empty() {
                     deliver(scorer, &mut on_their_way, &mut sink)?;
@@ -76,13 +81,9 @@ pub fn run<T: Send + 'static>(
         };
         let end = next.is_none();
         waiting.extend(next);
-        let pictures: Vec<&[u8]> =
-            waiting.iter().filter_map(|(_, p)| Some(p.as_ref().ok()?.pixels.as_slice())).collect();
-        if pictures.len() == batch || end || pictures.is_empty() {
-            if !pictures.is_empty() {
-                scorer.submit(&pictures)?;
-            }
-            on_their_way.push_back(std::mem::take(&mut waiting));
+        let readable = waiting.iter().filter(|(_, p)| p.is_ok()).count();
+        if readable == batch || end || readable == 0 {
+            on_their_way.push_back(submitted(scorer, &mut waiting)?);
             if on_their_way.len() == scorer.lanes() || end {
                 deliver(scorer, &mut on_their_way, &mut sink)?;
             }
@@ -104,6 +105,15 @@ fn load(source: &Source, size: usize, wanted: Wanted) -> Result<Loaded> {
         shown.rgb = Vec::new();
     }
     Ok(Loaded { shown, digest, pixels })
+}
+
+/// Starts scoring what can be scored of a batch, which it takes away.
+fn submitted(scorer: &mut Scorer, waiting: &mut Vec<Decoded>) -> Result<Vec<Decoded>> {
+    let pictures: Vec<&[u8]> = waiting.iter().filter_map(|(_, p)| Some(p.as_ref().ok()?.pixels.as_slice())).collect();
+    if !pictures.is_empty() {
+        scorer.submit(&pictures)?;
+    }
+    Ok(std::mem::take(waiting))
 }
 
 /// Waits for the oldest batch and hands its outcomes on.
