@@ -24,6 +24,7 @@ mod data;
 mod demo;
 mod detector;
 mod devices;
+mod doctor;
 mod eval;
 mod experiment;
 mod export;
@@ -111,6 +112,7 @@ enum Command {
     /// Check datasets, and split pictures that have no split
     Data(data::Args),
     Devices(devices::Args),
+    Doctor(doctor::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
     Completions(shell::CompletionsArgs),
@@ -177,6 +179,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Experiment(args) => experiment::run(args),
         Command::Data(args) => data::run(args),
         Command::Devices(args) => devices::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Weights(args) => weights::run(args),
         Command::Completions(args) => shell::completions(args, Cli::command()),
         Command::Man(args) => shell::man(args, Cli::command()),

@@ -170,7 +170,10 @@ pub fn run(args: &Args) -> Result<bool> {
     }
     if args.once && unreadable > 0 {
         let pictures = plural(unreadable as usize, "picture");
-        return Err(Error::Invalid(format!("{pictures} could not be read; the lines in {} say why", args.out.display())));
+        return Err(Error::Invalid(format!(
+            "{pictures} could not be read; the lines in {} say why",
+            args.out.display()
+        )));
     }
     Ok(true)
 }

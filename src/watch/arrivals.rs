@@ -128,8 +128,7 @@ pub fn listen(
 ) -> notify::Result<RecommendedWatcher> {
     let hear = move |event: notify::Result<notify::Event>| {
         // Also what others, and we, only read.
-        let noise =
-            |e: &notify::Event| matches!(e.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
+        let noise = |e: &notify::Event| matches!(e.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
         if !event.as_ref().is_ok_and(noise) && events.try_send(event).is_err() {
             overflow.store(true, Ordering::Relaxed);
         }

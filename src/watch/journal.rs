@@ -76,10 +76,7 @@ impl Journal {
                 break;
             }
             let Ok(found) = serde_json::from_slice::<Line>(&line) else {
-                invalid!(
-                    "{}: line {number} is none that `ckaad watch` wrote; name another file",
-                    self.path.display()
-                );
+                invalid!("{}: line {number} is none that `ckaad watch` wrote; name another file", self.path.display());
             };
             let whole = |text: &str, bytes: Option<String>| path::read(text, bytes.as_deref());
             let moved_to = found.moved_to.map(|to| whole(&to, found.moved_to_bytes));
@@ -122,8 +119,7 @@ impl Journal {
         }
         let failed = |e| Error::io(&self.path, e);
         let place = folder_of(&self.path);
-        let mut fresh =
-            tempfile::Builder::new().prefix(".ckaad-").suffix(".tmp").tempfile_in(place).map_err(failed)?;
+        let mut fresh = tempfile::Builder::new().prefix(".ckaad-").suffix(".tmp").tempfile_in(place).map_err(failed)?;
         fresh.as_file().set_permissions(own.permissions()).map_err(failed)?;
         lock(fresh.as_file(), &self.path)?;
         let lines = carried(folder, &|name, state| known.done.contains(&state.key(name)))?;

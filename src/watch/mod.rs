@@ -81,7 +81,10 @@ pub fn watch(
         true => listen(&folder, events, overflow.clone())
             .map_err(|e| {
                 let root = folder.root().display();
-                tell(Note::Warning(format!("{root}: the system does not tell of it ({e}): it is looked at every {} s", POLL.as_secs())));
+                tell(Note::Warning(format!(
+                    "{root}: the system does not tell of it ({e}): it is looked at every {} s",
+                    POLL.as_secs()
+                )));
                 times.poll = Some(POLL);
             })
             .ok(),

@@ -26,3 +26,4 @@ mod threshold;
 mod train;
 mod truth;
 mod tune;
+mod watch;
