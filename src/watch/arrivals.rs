@@ -247,16 +247,15 @@ impl Arrivals {
             EventKind::Remove(_) => return event.paths.iter().any(|path| path == self.folder.resolved()),
             _ => return event.need_rescan(),
         };
-        let quiet = match event.kind {
-            _ if written => Duration::ZERO,
-            // Its date or its owner: of a writer's last acts.
-            EventKind::Modify(ModifyKind::Metadata(_)) => self.times.settle,
-            _ => self.quiet(),
-        };
+        let quiet = if written { Duration::ZERO } else { self.quiet() };
+        // Its date or its mode, which writers set last: it waits no longer for that.
+        let metadata = matches!(event.kind, EventKind::Modify(ModifyKind::Metadata(_)));
         let mut new_folders = false;
         for path in paths {
             if let Some(name) = self.folder.name_of(path) {
-                self.arm(name, false, quiet);
+                let until = self.waits.at.get(&name).filter(|_| metadata).map(|(ready, _)| *ready);
+                let left = until.map(|ready| ready.saturating_duration_since(Instant::now()));
+                self.arm(name, false, left.unwrap_or(quiet));
             } else if self.folder.recursive() && event.kind != EventKind::Access(AccessKind::Close(AccessMode::Write)) {
                 // What was in it before the system began to tell of it.
                 new_folders |= event.kind == EventKind::Create(CreateKind::Folder) || written && path.is_dir();

@@ -8,6 +8,7 @@ mod bench;
 mod data;
 mod detector;
 mod device;
+mod doctor;
 mod eval;
 mod experiment;
 mod experiment_notes;
