@@ -55,7 +55,8 @@ struct Check {
 }
 
 /// The variables that this program reads itself.
-const OWN: [&str; 5] = ["CKAAD_CACHE", "CKAAD_WEIGHTS_URL", "CKAAD_PTX", "CKAAD_GRAPHS", "CKAAD_SYNC_LAUNCHES"];
+const OWN: [&str; 6] =
+    ["CKAAD_CACHE", "CKAAD_WEIGHTS_URL", "CKAAD_PTX", "CKAAD_GRAPHS", "CKAAD_SYNC_LAUNCHES", "CKAAD_TOKEN"];
 /// Those of others that move what it does.
 const OTHERS: [&str; 5] =
     ["XDG_CACHE_HOME", "SOURCE_DATE_EPOCH", "RAYON_NUM_THREADS", "CUDA_VISIBLE_DEVICES", "CUDA_CACHE_PATH"];
@@ -296,6 +297,7 @@ fn environment(checks: &mut Checks) {
         let (value, text) = (value.to_str(), format!("{name}={}", value.to_string_lossy()));
         let is_number = value.is_some_and(|v| v.parse::<u64>().is_ok());
         match name {
+            "CKAAD_TOKEN" => checks.ok("environment", format!("{name} is set, for `ckaad serve`")),
             "CKAAD_PTX" => match replaced() {
                 Ok(_) => checks.warn("environment", text, "GPUs run these kernels in place of the program's own"),
                 Err(e) => checks.fail("environment", format!("{text}: {e}"), "unset it, or name another folder"),

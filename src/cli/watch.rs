@@ -41,7 +41,7 @@ Where the file of --out is moved away or emptied while this runs (logrotate), a 
 picture that still lies in the folder and is done. A line whose score is null and that has moved_to says that the place of an earlier \
 line was taken.
 
-Ctrl-C and SIGTERM end it when the pictures that were begun have their lines.
+Ctrl-C and SIGTERM end it when the pictures that were begun have their lines; a second one does at once.
 
 Examples:
   ckaad watch --model screw.safetensors --out lines.jsonl /line/camera1
