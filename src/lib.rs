@@ -31,6 +31,8 @@ pub mod quantize;
 pub mod report;
 pub mod score;
 pub mod train;
+#[cfg(feature = "watch")]
+pub mod watch;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -24,6 +24,7 @@ mod data;
 mod demo;
 mod detector;
 mod devices;
+mod doctor;
 mod eval;
 mod experiment;
 mod export;
@@ -45,6 +46,8 @@ mod threshold;
 mod train;
 mod tune;
 mod verbosity;
+#[cfg(feature = "watch")]
+mod watch;
 mod weights;
 
 use crate::{Error, Result};
@@ -95,6 +98,8 @@ enum Command {
     Train(train::Args),
     Pretrain(pretrain::Args),
     Score(score::Args),
+    #[cfg(feature = "watch")]
+    Watch(watch::Args),
     Eval(eval::Args),
     Threshold(threshold::Args),
     Info(info::Args),
@@ -108,6 +113,7 @@ enum Command {
     /// Check datasets, and split pictures that have no split
     Data(data::Args),
     Devices(devices::Args),
+    Doctor(doctor::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
     Completions(shell::CompletionsArgs),
@@ -160,6 +166,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Train(args) => train::run(args),
         Command::Pretrain(args) => pretrain::run(args),
         Command::Score(args) => score::run(args),
+        #[cfg(feature = "watch")]
+        Command::Watch(args) => watch::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Threshold(args) => threshold::run(args),
         Command::Info(args) => info::run(args),
@@ -172,6 +180,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Experiment(args) => experiment::run(args),
         Command::Data(args) => data::run(args),
         Command::Devices(args) => devices::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Weights(args) => weights::run(args),
         Command::Completions(args) => shell::completions(args, Cli::command()),
         Command::Man(args) => shell::man(args, Cli::command()),
