@@ -1,7 +1,9 @@
 //! One model's engine: a thread that owns its scorers, and the queue before it. Pictures that wait together are scored together.
 
+use super::body::Reserved;
 use super::errors::Refusal;
 use super::metrics::Metrics;
+use crate::data::framing::Framer;
 use crate::detector::file::ModelFile;
 use crate::engine::device::Backend;
 use crate::score::pipeline::{self, Loaded};
@@ -28,21 +30,24 @@ pub struct Engine {
     jobs: mpsc::Sender<Job>,
     places: Arc<Semaphore>,
     queue: usize,
+    framer: Framer,
     pace: Arc<Pace>,
 }
 
 /// A place in the queue, which has to be had before a picture is decoded.
 pub type Place = OwnedSemaphorePermit;
 
-/// A picture with its score and map.
-pub type Answer = Result<(Loaded, Scored), Refusal>;
+/// What becomes of a picture.
+type Outcome = Result<(Loaded, Scored), Refusal>;
 
 struct Job {
-    picture: Loaded,
-    answer: oneshot::Sender<Answer>,
+    loaded: Loaded,
+    answer: oneshot::Sender<Outcome>,
     since: Instant,
     /// Free again once the picture is scored.
-    _place: Place,
+    place: Place,
+    /// Of its pixels, also where the client has gone.
+    memory: Option<Arc<Reserved>>,
 }
 
 /// Seconds that a picture takes, a mean that forgets.
@@ -83,11 +88,22 @@ impl Engine {
         }
         let (jobs, receive) = mpsc::channel();
         let places = Arc::new(Semaphore::new(batching.queue));
-        let engine = Engine { jobs, places: places.clone(), queue: batching.queue, pace: pace.clone() };
+        let engine = Engine {
+            jobs,
+            places: places.clone(),
+            queue: batching.queue,
+            framer: file.config.framer(),
+            pace: pace.clone(),
+        };
         let worker = Worker { name: name.into(), scorers, receive, places, batching, pace, metrics };
         let spawned = std::thread::Builder::new().name(format!("model {name}")).spawn(move || worker.run());
         spawned.map_err(|e| Error::Device(format!("cannot start a thread: {e}")))?;
         Ok(engine)
+    }
+
+    /// How pictures become what it takes.
+    pub fn framer(&self) -> &Framer {
+        &self.framer
     }
 
     /// Pictures that have a place now.
@@ -112,10 +128,15 @@ impl Engine {
         places.collect()
     }
 
-    /// Queues a picture.
-    pub fn submit(&self, picture: Loaded, place: Place) -> Result<oneshot::Receiver<Answer>, Refusal> {
+    /// Queues a picture, which [`Engine::framer`] has made ready.
+    pub fn submit(
+        &self,
+        loaded: Loaded,
+        place: Place,
+        memory: Option<Arc<Reserved>>,
+    ) -> Result<oneshot::Receiver<Outcome>, Refusal> {
         let (answer, outcome) = oneshot::channel();
-        let job = Job { picture, answer, since: Instant::now(), _place: place };
+        let job = Job { loaded, answer, since: Instant::now(), place, memory };
         self.jobs.send(job).map_err(|_| gone())?;
         Ok(outcome)
     }
@@ -178,29 +199,29 @@ impl Worker {
     }
 
     fn score(&mut self, batch: Vec<Job>) {
-        let views: usize = batch.iter().map(|job| job.picture.frame.views()).sum();
-        let enough = self.scorers.iter().position(|s| s.batch() >= views).unwrap_or(self.scorers.len() - 1);
-        let (mut pictures, mut answers) = (Vec::new(), Vec::new());
-        for Job { picture, answer, _place: place, .. } in batch {
-            pictures.push(picture);
-            answers.push((answer, place));
-        }
+        // Squares that the network sees: of a picture in tiles there are many.
+        let views: usize = batch.iter().map(|job| job.loaded.frame.views()).sum();
+        let fits = self.scorers.iter().position(|s| s.batch() >= views);
+        let scorer = fits.unwrap_or(self.scorers.len() - 1);
+        let apart = |job: Job| (job.loaded, (job.answer, (job.place, job.memory)));
+        let (pictures, waiting): (Vec<Loaded>, Vec<_>) = batch.into_iter().map(apart).unzip();
         let begun = Instant::now();
-        let scored = pipeline::score(&mut self.scorers[enough], pictures);
+        let scored = pipeline::score(&mut self.scorers[scorer], pictures);
         let seconds = begun.elapsed().as_secs_f64();
-        self.pace.add(seconds / answers.len() as f64);
-        self.metrics.batch(&self.name, answers.len(), seconds);
+        self.pace.add(seconds / waiting.len() as f64);
+        self.metrics.batch(&self.name, waiting.len(), seconds);
         match scored {
             Ok(scored) => {
-                for ((answer, _place), scored) in answers.into_iter().zip(scored) {
+                for ((answer, held), outcome) in waiting.into_iter().zip(scored) {
+                    drop(held);
                     // Nobody listens where the client has gone.
-                    let _ = answer.send(Ok(scored));
+                    let _ = answer.send(Ok(outcome));
                 }
             }
             Err(e) => {
                 tracing::error!(model = self.name, "scoring failed: {e}");
                 let refusal = Refusal::failed(e.to_string());
-                for (answer, _place) in answers {
+                for (answer, _) in waiting {
                     let _ = answer.send(Err(refusal.clone()));
                 }
             }

@@ -35,17 +35,12 @@ pub struct Done {
     /// Without its pixels where nobody wants them.
     pub shown: Picture,
     pub scored: Scored,
-    _memory: Reserved,
+    _memory: Option<Arc<Reserved>>,
 }
 
 impl Done {
     pub fn verdict(&self, judge: &Judge) -> Verdict {
         judge.verdict(&self.scored, (self.shown.width, self.shown.height))
-    }
-
-    /// Width and height of the map.
-    pub fn map_size(&self) -> (usize, usize) {
-        self.scored.map.shape()
     }
 
     /// The picture with its heat map as a PNG file; its pixels must have been kept.
@@ -59,10 +54,10 @@ pub fn scale(judge: &Judge) -> Option<Scale> {
     judge.pixel_threshold.or(judge.threshold).map(Scale::above)
 }
 
-/// Decodes a picture and makes it ready for the engine. `keep`: its pixels are wanted afterwards.
+/// Decodes a picture and makes it ready for the engine; `keep`: its pixels are wanted afterwards.
 fn loaded(given: Given, max_pixels: u64, framer: &Framer, keep: bool) -> crate::Result<Loaded> {
     let picture = match given {
-        Given::File(bytes) => Picture::decode_within(&bytes, max_pixels)?,
+        Given::File(bytes) => Picture::decode_within(&bytes, max_pixels.min(framer.framing.max_pixels()))?,
         Given::Samples { samples, width, height, channels } => Picture::of_samples(samples, (width, height), channels)?,
     };
     Loaded::new(picture, framer, Wanted { pixels: keep, ..Wanted::default() })
@@ -86,15 +81,16 @@ pub async fn score(
 }
 
 async fn one(app: &Arc<App>, model: &Model, given: Given, place: Place, keep: bool) -> Result<Done, Refusal> {
-    let (framer, memory) = (model.config.framer(), app.memory.clone());
-    let max_pixels = app.settings.max_pixels.min(framer.framing.max_pixels());
-    let decode = move || {
+    let (framer, max_pixels, memory) = (model.engine.framer().clone(), app.settings.max_pixels, app.memory.clone());
+    let load = move || {
         let loaded = loaded(given, max_pixels, &framer, keep)?;
-        // Pixels that are wanted afterwards, or that tiles are cut out of.
-        let held = memory.reserve(loaded.shown.rgb.len())?;
+        // What is to be drawn on, or cut into tiles.
+        let kept = loaded.shown.rgb.len();
+        let held = if kept > 0 { Some(Arc::new(memory.reserve(kept)?)) } else { None };
         Ok::<_, Refusal>((loaded, held))
     };
-    let (loaded, held) = app.blocking(decode).await??;
-    let (Loaded { shown, .. }, scored) = model.engine.submit(loaded, place)?.await.map_err(|_| gone())??;
-    Ok(Done { shown, scored, _memory: held })
+    let (loaded, held) = app.blocking(load).await??;
+    let outcome = model.engine.submit(loaded, place, held.clone())?;
+    let (loaded, scored) = outcome.await.map_err(|_| gone())??;
+    Ok(Done { shown: loaded.shown, scored, _memory: held })
 }

@@ -126,7 +126,7 @@ fn answer(asked: &Asked, model: &Model, judge: &Judge, name: Option<String>, don
     let scale = picture::scale(judge).map(|scale| Scale { filled, ..scale });
     let heatmap = asked.heatmap.map(|_| done.heatmap(scale)).transpose()?.map(|png| STANDARD.encode(png));
     let map = asked.map.map(|MapFormat::Float32| {
-        let (width, height) = done.map_size();
+        let (width, height) = done.scored.map.shape();
         let bytes: Vec<u8> = done.scored.map.values.iter().flat_map(|v| v.to_le_bytes()).collect();
         MapValues { shape: [height, width], data: STANDARD.encode(bytes) }
     });

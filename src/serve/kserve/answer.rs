@@ -118,7 +118,7 @@ fn element(text: &str) -> impl Iterator<Item = u8> {
 
 /// Width and height of the maps, which one tensor can only hold if they are the same.
 fn map_size(done: &[Done]) -> Result<(usize, usize), Refusal> {
-    let mut sizes = done.iter().map(Done::map_size);
+    let mut sizes = done.iter().map(|d| d.scored.map.shape());
     let first = sizes.next().unwrap_or_default();
     match sizes.find(|size| *size != first) {
         Some(other) => Err(Refusal::bad(format!(
