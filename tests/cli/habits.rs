@@ -48,12 +48,12 @@ fn completions_and_manual_pages() {
     }
 }
 
-/// What people download, 5.6 MB of it a backbone. With line numbers (`--profile profiling`) it is five times as large.
+/// What people download, 5.6 MB of it a backbone and 3.1 MB the server. With line numbers (`--profile profiling`) it is five times as large.
 #[cfg(not(debug_assertions))]
 #[test]
 fn the_program_is_small() {
     let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_ckaad")).unwrap().len();
-    assert!(bytes < 35_500_000, "{bytes} bytes");
+    assert!(bytes < 39_500_000, "{bytes} bytes");
 }
 
 /// Examples are there to be copied, and prose is wrapped by the width of the terminal alone.
