@@ -33,6 +33,8 @@ pub mod score;
 #[cfg(feature = "serve")]
 pub mod serve;
 pub mod train;
+#[cfg(feature = "watch")]
+pub mod watch;
 pub mod weights;
 
 pub use error::{Error, Result};

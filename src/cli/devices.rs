@@ -37,17 +37,8 @@ pub fn run(args: &Args) -> Result<bool> {
 fn table(threads: usize, gpus: &[Gpu], why_none: Option<&str>) -> String {
     let mut text = format!("cpu     {threads} threads\n");
     for g in gpus {
-        let (major, minor) = g.compute_capability;
-        let _ = write!(
-            text,
-            "cuda:{}  {}, compute capability {major}.{minor}, {} multiprocessors, {:.1} GB",
-            g.index,
-            g.name,
-            g.multiprocessors,
-            g.memory_bytes as f64 / 1e9
-        );
-        let _ =
-            writeln!(text, "{}", g.unusable.as_ref().map(|why| format!("; cannot be used: {why}")).unwrap_or_default());
+        let unusable = g.unusable.as_ref().map(|why| format!("; cannot be used: {why}")).unwrap_or_default();
+        let _ = writeln!(text, "cuda:{}  {g}{unusable}", g.index);
     }
     if let Some(why) = why_none {
         let _ = writeln!(text, "cuda    none: {why}");

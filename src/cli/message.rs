@@ -7,7 +7,7 @@ use std::io::Write;
 /// Of what needs somebody's attention.
 pub const ALARM: Style = AnsiColor::Red.on_default().bold();
 /// Of what may need it.
-const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
+pub const DOUBT: Style = AnsiColor::Yellow.on_default().bold();
 
 /// Prints a line to standard error. That nobody reads it, or that its disk is full, must not stop the work.
 pub fn line(text: Arguments) {

@@ -24,6 +24,7 @@ mod data;
 mod demo;
 mod detector;
 mod devices;
+mod doctor;
 mod eval;
 mod experiment;
 mod export;
@@ -47,6 +48,8 @@ mod threshold;
 mod train;
 mod tune;
 mod verbosity;
+#[cfg(feature = "watch")]
+mod watch;
 mod weights;
 
 use crate::{Error, Result};
@@ -97,6 +100,8 @@ enum Command {
     Train(train::Args),
     Pretrain(pretrain::Args),
     Score(score::Args),
+    #[cfg(feature = "watch")]
+    Watch(watch::Args),
     #[cfg(feature = "serve")]
     Serve(Box<serve::Args>),
     Eval(eval::Args),
@@ -112,6 +117,7 @@ enum Command {
     /// Check datasets, and split pictures that have no split
     Data(data::Args),
     Devices(devices::Args),
+    Doctor(doctor::Args),
     /// List, download and inspect pretrained weights
     Weights(weights::Args),
     Completions(shell::CompletionsArgs),
@@ -164,6 +170,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Train(args) => train::run(args),
         Command::Pretrain(args) => pretrain::run(args),
         Command::Score(args) => score::run(args),
+        #[cfg(feature = "watch")]
+        Command::Watch(args) => watch::run(args),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::run(args),
         Command::Eval(args) => eval::run(args),
@@ -178,6 +186,7 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Experiment(args) => experiment::run(args),
         Command::Data(args) => data::run(args),
         Command::Devices(args) => devices::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Weights(args) => weights::run(args),
         Command::Completions(args) => shell::completions(args, Cli::command()),
         Command::Man(args) => shell::man(args, Cli::command()),

@@ -264,7 +264,7 @@ impl Writer {
 }
 
 /// A threshold: with one that is no number nothing would ever be anomalous.
-fn finite(text: &str) -> std::result::Result<f64, String> {
+pub fn finite(text: &str) -> std::result::Result<f64, String> {
     text.parse().ok().filter(|v: &f64| v.is_finite()).ok_or_else(|| "expected a finite number".into())
 }
 

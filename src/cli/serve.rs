@@ -2,6 +2,7 @@
 
 use super::options::{Device, count, print};
 use super::verbosity;
+use crate::data::image::{MAX_PIXELS, MAX_TILED_PIXELS};
 use crate::serve::{Batching, Settings, Tls, expect_name, name_of, run as serve};
 use crate::{Error, Result};
 use clap::ArgGroup;
@@ -80,8 +81,8 @@ pub struct Args {
     /// Largest body, in MB, also once it is decompressed
     #[arg(long, value_name = "MB", default_value_t = 64, value_parser = count, help_heading = LIMITS)]
     max_body: usize,
-    /// Most pixels of a picture
-    #[arg(long, value_name = "N", default_value_t = crate::data::image::MAX_PIXELS, help_heading = LIMITS)]
+    /// Most pixels of a picture; of a model without tiles no more than 2^27
+    #[arg(long, value_name = "N", default_value_t = MAX_PIXELS, help_heading = LIMITS)]
     max_pixels: u64,
     /// Most that all requests together may hold in bodies and pictures, in MB
     #[arg(long, value_name = "MB", default_value_t = 1024, value_parser = count, help_heading = LIMITS)]
@@ -115,7 +116,7 @@ enum LogFormat {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let models = args.model.iter().map(|given| named(given)).collect::<Result<_>>()?;
+    let models = args.model.iter().map(named).collect::<Result<_>>()?;
     let token = token(args.token_file.as_deref())?;
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(cert), Some(key)) => {
@@ -143,7 +144,7 @@ pub fn run(args: &Args) -> Result<bool> {
         device: args.device.request(),
         batching: Batching { size: args.batch_size.min(args.queue), delay: args.max_delay, queue: args.queue },
         max_body: args.max_body.saturating_mul(1_000_000),
-        max_pixels: args.max_pixels.min(crate::data::image::MAX_PIXELS),
+        max_pixels: args.max_pixels.min(MAX_TILED_PIXELS),
         max_memory: args.max_memory.saturating_mul(1_000_000),
         max_connections: args.max_connections,
         timeout: args.timeout,

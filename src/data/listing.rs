@@ -385,7 +385,8 @@ pub fn entries(folder: &Path) -> std::io::Result<(Vec<PathBuf>, usize)> {
     Ok((paths, hidden))
 }
 
-fn is_picture(path: &Path) -> bool {
+/// Whether a file of this name counts as a picture inside a folder.
+pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(OsStr::to_str).unwrap_or_default();
     EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(extension))
 }

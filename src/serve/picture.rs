@@ -8,8 +8,7 @@ use super::errors::Refusal;
 use super::models::Model;
 use crate::data::framing::Framer;
 use crate::data::image::{Picture, Samples};
-use crate::report::files;
-use crate::report::heatmap::Scale;
+use crate::report::heatmap::{Scale, heatmap_png};
 use crate::score::pipeline::{Loaded, Wanted};
 use crate::score::scorer::Scored;
 use crate::score::verdict::{Judge, Verdict};
@@ -46,7 +45,7 @@ impl Done {
 
     /// The picture with its heat map as a PNG file; its pixels must have been kept.
     pub fn heatmap(&self, scale: Option<Scale>) -> crate::Result<Vec<u8>> {
-        files::png(&self.shown.rgb, (self.shown.width, self.shown.height), &self.scored.map, scale)
+        heatmap_png(&self.shown.rgb, (self.shown.width, self.shown.height), &self.scored.map, scale)
     }
 }
 

@@ -137,7 +137,7 @@ fn resumed_at(response: &Response<ureq::Body>) -> Option<u64> {
 }
 
 /// Lower-case hex digits of the file's SHA-256.
-fn sha256(path: &Path) -> Result<String> {
+pub fn sha256(path: &Path) -> Result<String> {
     let io_error = |e| Error::io(path, e);
     let mut file = File::open(path).map_err(io_error)?;
     let mut hasher = Sha256::new();

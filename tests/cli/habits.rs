@@ -53,7 +53,7 @@ fn completions_and_manual_pages() {
 #[test]
 fn the_program_is_small() {
     let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_ckaad")).unwrap().len();
-    assert!(bytes < 38_500_000, "{bytes} bytes");
+    assert!(bytes < 39_500_000, "{bytes} bytes");
 }
 
 /// Examples are there to be copied, and prose is wrapped by the width of the terminal alone.
@@ -76,8 +76,17 @@ fn help_is_wrapped_once() {
     ]
     .into_iter()
     .chain(["experiment", "demo theorems", "data check", "data split", "weights inspect", "weights fetch", "bench"])
-    .chain(["bench score", "bench train", "bench kernels", "completions", "man", "pretrain", "weights list"])
-    {
+    .chain([
+        "bench score",
+        "bench train",
+        "bench kernels",
+        "completions",
+        "man",
+        "pretrain",
+        "weights list",
+        "watch",
+        "doctor",
+    ]) {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = ckaad(&args).ok().out;
         let (_, after) =

@@ -2,7 +2,6 @@
 
 use crate::scores::{bytes, form, pictures};
 use crate::server::*;
-use crate::support::*;
 use serde_json::json;
 
 /// A request of bytes, and what comes back of it: the beginning of the answer, and a word of it. Nothing, where the connection ends

@@ -3,7 +3,6 @@
 use crate::limits::slow_picture;
 use crate::scores::{bytes, pictures};
 use crate::server::*;
-use crate::support::*;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 

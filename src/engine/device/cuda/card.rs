@@ -9,6 +9,7 @@ use cudarc::driver::sys;
 use rayon::prelude::*;
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_int, c_void};
+use std::fmt;
 use std::ptr::null_mut;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
@@ -40,6 +41,20 @@ impl Gpu {
     pub fn chip(&self) -> Chip {
         Chip::of(self.compute_capability, &self.name)
     }
+}
+
+/// Without whether it can be used.
+impl fmt::Display for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let ((major, minor), gb) = (self.compute_capability, self.memory_bytes as f64 / 1e9);
+        let Gpu { name, multiprocessors, .. } = self;
+        write!(f, "{name}, compute capability {major}.{minor}, {multiprocessors} multiprocessors, {gb:.1} GB")
+    }
+}
+
+/// Whether the driver's library is there, in whatever state.
+pub fn is_driver_present() -> bool {
+    api::is_present()
 }
 
 /// All GPUs of this machine, one that does not answer as unusable. Errors, each one line: no driver library, an old
