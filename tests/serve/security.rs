@@ -64,7 +64,7 @@ fn others_can_only_reach_it_where_it_is_said_who_may_ask() {
     assert!(server.url.starts_with("http://0.0.0.0:"), "{}", server.url);
     std::fs::write(&file, "one-word").unwrap();
     let server = Server::new(&["--listen", "0.0.0.0:0", "--token-file", text(&file)]);
-    assert!(server.log().contains("the token can be read"), "{}", server.log());
+    server.until_told("the token can be read");
 }
 
 /// A root, and a certificate of each side that it has signed.
