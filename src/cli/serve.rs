@@ -116,7 +116,7 @@ enum LogFormat {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let models = args.model.iter().map(|given| named(given)).collect::<Result<_>>()?;
+    let models = args.model.iter().map(named).collect::<Result<_>>()?;
     let token = token(args.token_file.as_deref())?;
     let tls = match (&args.tls_cert, &args.tls_key) {
         (Some(cert), Some(key)) => {

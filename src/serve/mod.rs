@@ -175,8 +175,9 @@ fn router(app: &Arc<App>) -> Router {
         })
         // From the innermost outwards.
         .layer(RequestDecompressionLayer::new())
-        .layer(CompressionLayer::new())
         .layer(from_fn_with_state(app.clone(), auth::check))
         .layer(from_fn_with_state(app.clone(), observe::observe))
+        // Outside of what brings errors into one form.
+        .layer(CompressionLayer::new())
         .with_state(app.clone())
 }

@@ -62,9 +62,10 @@ pub fn agent() -> Agent {
     Agent::config_builder().http_status_as_error(false).timeout_global(Some(LONG)).build().into()
 }
 
-/// `ckaad serve` on a free port of this machine.
+/// `ckaad serve` on a free port, of this machine alone where nothing else is said.
 pub fn serving(args: &[&str]) -> Command {
-    command(&[&["serve", "--device", "cpu", "--listen", "127.0.0.1:0"], args].concat())
+    let listen = if args.contains(&"--listen") { &[][..] } else { &["--listen", "127.0.0.1:0"] };
+    command(&[&["serve", "--device", "cpu"], listen, args].concat())
 }
 
 impl Server {
