@@ -4,6 +4,7 @@
 //!     cargo run --release --example score_bytes -- MODEL PICTURE
 
 use ckaad::backend::Request;
+use ckaad::data::framing::Framing;
 use ckaad::data::image::Source;
 use ckaad::data::layout::TrainSet;
 use ckaad::data::synthetic::{self, Spec};
@@ -13,6 +14,7 @@ use ckaad::detector::options::Options;
 use ckaad::engine::device::Backend;
 use ckaad::model::init::RandomBackbone;
 use ckaad::model::{Architecture, TensorSource};
+use ckaad::score::pipeline::{self, Wanted};
 use ckaad::score::scorer::{Gives, Scorer};
 use ckaad::train::features::CacheKind;
 use ckaad::train::settings::{Calibrate, Settings};
@@ -35,12 +37,12 @@ fn main() -> ckaad::Result<()> {
     let mut scorer = Scorer::from_file(&model, 1, &chosen.backend, Gives::ScoresAndMaps)?;
 
     let source = Source::Bytes { name: "upload".into(), bytes: bytes.into() };
-    let pixels = source.read()?.resized(scorer.image_size());
-    let scored = scorer.score(&[&pixels])?.remove(0);
+    let loaded = pipeline::load(&source, scorer.framer(), Wanted::default())?;
+    let (_, scored) = pipeline::score(&mut scorer, vec![loaded])?.remove(0);
+    let map = &scored.map;
     let (at, hottest) =
-        scored.map.iter().enumerate().fold((0, f32::MIN), |a, (i, v)| if *v > a.1 { (i, *v) } else { a });
-    let (x, y) = (at % scorer.image_size(), at / scorer.image_size());
-    println!("score {:.4}, hottest {hottest:.4} at ({x}, {y})", scored.score);
+        map.values.iter().enumerate().fold((0, f32::MIN), |a, (i, v)| if *v > a.1 { (i, *v) } else { a });
+    println!("score {:.4}, hottest {hottest:.4} at ({}, {})", scored.score, at % map.width, at / map.width);
     if let Some(threshold) = model.config.threshold {
         println!("{}", if scored.score >= threshold { "anomalous" } else { "normal" });
     }
@@ -57,6 +59,7 @@ fn made_up(folder: &Path) -> ckaad::Result<(PathBuf, PathBuf)> {
     let settings = Settings {
         detector: (method.detector)(Options::new(method.options).with("sigma", "2")?)?,
         architecture: Architecture::new("resnet18", &[1, 2], 64)?,
+        framing: Framing::default(),
         backend: Backend::CPU,
         epochs: 1,
         batch: 4,

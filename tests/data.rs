@@ -368,7 +368,7 @@ fn synthetic_dataset_has_the_layout_and_known_masks() {
     assert!(test.images.iter().all(|i| i.masks.len() == usize::from(i.anomalous)));
     for image in test.images.iter().flat_map(|i| &i.masks) {
         let area: usize =
-            load_mask(&[image], &Picture::new(64, 64, vec![]), 64).unwrap().iter().map(|&m| usize::from(m)).sum();
+            load_mask(&[image], &Picture::new(64, 64, vec![]), (64, 64)).unwrap().iter().map(|&m| usize::from(m)).sum();
         // Some pixels, and never more than a tenth of the picture.
         assert!((8..410).contains(&area), "{}: {area} pixels", image.display());
     }

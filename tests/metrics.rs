@@ -3,7 +3,7 @@
 use ckaad::metrics::confusion::Confusion;
 use ckaad::metrics::f1::{BestF1, best_f1};
 use ckaad::metrics::precision_recall::precision_recall;
-use ckaad::metrics::pro::{PixelCurve, aupro_paper};
+use ckaad::metrics::pro::{PixelCurve, Plane, aupro_paper};
 use ckaad::metrics::roc::roc;
 use safetensors::SafeTensors;
 
@@ -14,6 +14,11 @@ fn f64s(file: &SafeTensors, name: &str) -> Vec<f64> {
 #[track_caller]
 fn close(found: f64, expected: f64) {
     assert!((found - expected).abs() < 1e-9, "{found} instead of {expected}");
+}
+
+/// Pictures of one width, all of which is looked at.
+fn planes<'a, T>(maps: &[&'a [T]], masks: &[&'a [u8]], width: usize) -> Vec<Plane<'a, T>> {
+    maps.iter().zip(masks).map(|(map, mask)| Plane { map, mask, width, seen: None }).collect()
 }
 
 #[test]
@@ -38,12 +43,12 @@ fn golden_metrics() {
     let (maps, masks) = (f64s(&file, "maps"), file.tensor("masks").unwrap().data().to_vec());
     let maps: Vec<&[f64]> = maps.chunks(64 * 64).collect();
     let masks: Vec<&[u8]> = masks.chunks(64 * 64).collect();
-    let curve = PixelCurve::new(&maps, &masks, 64).unwrap().unwrap();
+    let curve = PixelCurve::new(&planes(&maps, &masks, 64)).unwrap().unwrap();
     close(curve.auroc(), f64s(&file, "pixel_auroc")[0]);
     close(curve.aupro(0.3), f64s(&file, "aupro30")[0]);
     close(curve.aupro(0.05), f64s(&file, "aupro05")[0]);
     // From a transcription of RD4AD's `compute_pro` run on the same maps and masks, one anomalous picture at a time.
-    close(aupro_paper(&maps, &masks, 64).unwrap().unwrap(), 0.7027735785151242);
+    close(aupro_paper(&planes(&maps, &masks, 64)).unwrap().unwrap(), 0.7027735785151242);
 }
 
 /// Area under points by trapezoids, over how far they reach.
@@ -60,7 +65,7 @@ fn the_pro_curve_has_the_golden_area() {
     let (maps, masks) = (f64s(&file, "maps"), file.tensor("masks").unwrap().data().to_vec());
     let maps: Vec<&[f64]> = maps.chunks(64 * 64).collect();
     let masks: Vec<&[u8]> = masks.chunks(64 * 64).collect();
-    let curve = PixelCurve::new(&maps, &masks, 64).unwrap().unwrap();
+    let curve = PixelCurve::new(&planes(&maps, &masks, 64)).unwrap().unwrap();
     for (limit, name) in [(0.3, "aupro30"), (0.05, "aupro05")] {
         let golden = f64s(&file, name)[0];
         let all = curve.pro_points(limit, usize::MAX);
@@ -89,9 +94,9 @@ fn one_class_is_undefined() {
     assert!(roc(&[1.0, 2.0], &[true, true]).unwrap().is_none());
     assert!(roc(&[], &[]).unwrap().is_none());
     assert!(best_f1(&[1.0], &[false]).unwrap().is_none());
-    assert!(PixelCurve::new(&[&[1f32, 2.0][..]], &[&[0u8, 0][..]], 2).unwrap().is_none());
-    assert!(PixelCurve::new(&[&[1f32, 2.0][..]], &[&[1u8, 1][..]], 2).unwrap().is_none());
-    assert!(aupro_paper(&[&[1f32, 2.0][..]], &[&[0u8, 0][..]], 2).unwrap().is_none());
+    assert!(PixelCurve::new(&planes(&[&[1f32, 2.0][..]], &[&[0u8, 0][..]], 2)).unwrap().is_none());
+    assert!(PixelCurve::new(&planes(&[&[1f32, 2.0][..]], &[&[1u8, 1][..]], 2)).unwrap().is_none());
+    assert!(aupro_paper(&planes(&[&[1f32, 2.0][..]], &[&[0u8, 0][..]], 2)).unwrap().is_none());
 }
 
 #[test]
@@ -100,9 +105,9 @@ fn not_a_number_names_its_picture() {
     assert!(message.contains("picture 1"), "{message}");
     assert!(best_f1(&[f64::NAN], &[true]).is_err());
     let (good, bad) = ([1f32, 2.0], [1f32, f32::NAN]);
-    let Err(e) = PixelCurve::new(&[&good[..], &bad], &[&[0u8, 1][..], &[0, 1]], 2) else { panic!("accepted") };
+    let Err(e) = PixelCurve::new(&planes(&[&good[..], &bad], &[&[0u8, 1][..], &[0, 1]], 2)) else { panic!("accepted") };
     assert!(e.to_string().contains("picture 1"), "{e}");
-    assert!(aupro_paper(&[&bad[..]], &[&[0u8, 1][..]], 2).is_err());
+    assert!(aupro_paper(&planes(&[&bad[..]], &[&[0u8, 1][..]], 2)).is_err());
     assert!(roc(&[1.0], &[]).is_err(), "lengths differ");
 }
 
@@ -171,7 +176,7 @@ fn regions_touching_at_a_corner_are_one() {
     #[rustfmt::skip]
     let map = [9f32, 0.0, 0.0, 0.0,
                7.0,  6.0, 0.0, 8.0];
-    let curve = PixelCurve::new(&[&map[..]], &[&mask[..]], 4).unwrap().unwrap();
+    let curve = PixelCurve::new(&planes(&[&map[..]], &[&mask[..]], 4)).unwrap().unwrap();
     // FPR: 0 up to PRO 3/4, 1/5 at 3/4, still 1/5 at 1, then 1 at 1.
     close(curve.aupro(0.2), 0.75);
     close(curve.aupro(1.0), 0.2 * 0.75 + 0.8);
@@ -183,13 +188,13 @@ fn regions_touching_at_a_corner_are_one() {
 #[test]
 fn a_perfect_and_a_constant_map() {
     let (mask, width) = ([0u8, 1, 0, 0], 4);
-    let perfect = PixelCurve::new(&[&[0f32, 1.0, 0.0, 0.0][..]], &[&mask[..]], width).unwrap().unwrap();
+    let perfect = PixelCurve::new(&planes(&[&[0f32, 1.0, 0.0, 0.0][..]], &[&mask[..]], width)).unwrap().unwrap();
     close(perfect.aupro(0.3), 1.0);
     close(perfect.auroc(), 1.0);
-    close(aupro_paper(&[&[0f32, 1.0, 0.0, 0.0][..]], &[&mask[..]], width).unwrap().unwrap(), 1.0);
+    close(aupro_paper(&planes(&[&[0f32, 1.0, 0.0, 0.0][..]], &[&mask[..]], width)).unwrap().unwrap(), 1.0);
     // Everything is found at once: the curve is the diagonal, its area up to x is x*x/2.
-    let constant = PixelCurve::new(&[&[1f32; 4][..]], &[&mask[..]], width).unwrap().unwrap();
+    let constant = PixelCurve::new(&planes(&[&[1f32; 4][..]], &[&mask[..]], width)).unwrap().unwrap();
     close(constant.aupro(0.3), 0.15);
     close(constant.auroc(), 0.5);
-    close(aupro_paper(&[&[1f32; 4][..]], &[&mask[..]], width).unwrap().unwrap(), 0.0);
+    close(aupro_paper(&planes(&[&[1f32; 4][..]], &[&mask[..]], width)).unwrap().unwrap(), 0.0);
 }

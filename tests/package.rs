@@ -44,7 +44,11 @@ fn compiled_in() -> BTreeSet<PathBuf> {
                 let name = after.split('"').next().unwrap();
                 let mut path = PathBuf::new();
                 for part in source.parent().unwrap().join(name).components() {
-                    if part == Component::ParentDir { drop(path.pop()) } else { path.push(part) }
+                    if part == Component::ParentDir {
+                        path.pop();
+                    } else {
+                        path.push(part);
+                    }
                 }
                 all.insert(path);
             }

@@ -148,7 +148,7 @@ fn masks_mark_whatever_is_not_zero() {
         "mask_black_palette.png",
     ] {
         for size in [16, 64] {
-            let found = load_mask(&[file(name)], &shown(37, 29), size).unwrap();
+            let found = load_mask(&[file(name)], &shown(37, 29), (size, size)).unwrap();
             let right: Vec<u8> =
                 bilinear::<1>(&small, (37, 29), (size, size)).into_iter().map(|v| u8::from(v > 127)).collect();
             assert!(found == right, "{name} at {size}");
@@ -156,7 +156,7 @@ fn masks_mark_whatever_is_not_zero() {
     }
     // 900 of 160 x 120 pixels are marked, by the files' makers.
     for name in ["mask_values_0_1.png", "mask_values_0_3.png", "mask_palette_index1.png"] {
-        let found = load_mask(&[file(name)], &shown(160, 120), 240).unwrap();
+        let found = load_mask(&[file(name)], &shown(160, 120), (240, 240)).unwrap();
         let share = found.iter().map(|&v| f64::from(v)).sum::<f64>() / found.len() as f64;
         assert!((share - 900.0 / 19200.0).abs() < 0.002, "{name}: {share}");
     }
@@ -172,7 +172,7 @@ fn a_palette_mask_whose_colour_0_is_white() {
     encoder.set_depth(png::BitDepth::Eight);
     encoder.set_palette(&[255, 255, 255, 0, 0, 0][..]);
     encoder.write_header().unwrap().write_image_data(&[0, 1, 1, 1]).unwrap();
-    assert_eq!(load_mask(&[path], &shown(2, 2), 2).unwrap(), [1, 0, 0, 0]);
+    assert_eq!(load_mask(&[path], &shown(2, 2), (2, 2)).unwrap(), [1, 0, 0, 0]);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn masks_are_turned_with_their_pictures() {
         path
     };
     let marked = |mask: &Path, picture: &Picture| {
-        let found = load_mask(&[mask], picture, 8).unwrap();
+        let found = load_mask(&[mask], picture, (8, 8)).unwrap();
         found.iter().enumerate().filter(|(_, v)| **v != 0).map(|(i, _)| (i % 8, i / 8)).collect::<Vec<_>>()
     };
     // Stored 4 wide and 2 high, shown 2 wide and 4 high: turned clockwise, the left column becomes the upper row.
@@ -201,7 +201,7 @@ fn masks_are_turned_with_their_pictures() {
     // Of a square nobody can tell: it is taken for stored as its picture is.
     let square = Picture { orientation: Orientation::Rotate180, ..shown(8, 8) };
     assert_eq!(marked(&write("square.png", 8, 8, (0, 1)), &square), [(7, 6)]);
-    let error = load_mask(&[write("other.png", 3, 5, (0, 0))], &turned, 8).unwrap_err().to_string();
+    let error = load_mask(&[write("other.png", 3, 5, (0, 0))], &turned, (8, 8)).unwrap_err().to_string();
     assert!(error.contains("other.png") && error.contains("3 x 5") && error.contains("2 x 4"), "{error}");
 }
 
@@ -223,7 +223,7 @@ fn masks_in_several_files_are_those_in_one() {
     GrayImage::from_fn(50, 40, |x, y| Luma([if (x, y) == (30, 9) { 255 } else { 0 }])).save(&speck).unwrap();
     let mut expected = [0; 16];
     expected[2] = 1;
-    assert_eq!(load_mask(&[&speck], &shown(50, 40), 4).unwrap(), expected);
-    let together = load_mask(&[even, odd], &shown(50, 40), 16).unwrap();
-    assert!(together.contains(&1) && together == load_mask(&[&one], &shown(50, 40), 16).unwrap());
+    assert_eq!(load_mask(&[&speck], &shown(50, 40), (4, 4)).unwrap(), expected);
+    let together = load_mask(&[even, odd], &shown(50, 40), (16, 16)).unwrap();
+    assert!(together.contains(&1) && together == load_mask(&[&one], &shown(50, 40), (16, 16)).unwrap());
 }

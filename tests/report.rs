@@ -8,6 +8,7 @@ use ckaad::report::heatmap::{Scale, TRUTH, heatmap, outline, with_legend};
 use ckaad::report::html::{MetricsRow, Rank, Report, Row, Shot, choose};
 use ckaad::report::maps::{write_npy, write_tiff};
 use ckaad::score::evaluate::ProCurve;
+use ckaad::score::map::Map;
 use ckaad::score::normalization::Normalization;
 
 const MAP: [f32; 6] = [0.0, 0.5, 1.0, -2.5, 3.25, f32::MIN_POSITIVE];
@@ -40,13 +41,13 @@ fn tiff_reads_back() {
 fn heat_runs_from_blue_to_red() {
     let gray = [128u8; 4 * 3];
     let scale = Scale { from: 0.0, to: 1.0, contour: false, filled: true };
-    let heat = heatmap(&gray, (2, 2), &[-1.0, 0.0, 2.0, f32::NAN], &scale);
+    let heat = heatmap(&gray, (2, 2), &Map::square(vec![-1.0, 0.0, 2.0, f32::NAN]), &scale);
     let [below, low, high, nan] = *heat.as_chunks::<3>().0 else { panic!("four pixels") };
     // What is below the scale is left as it is, and so is what is not a number.
     assert_eq!((below, nan), ([128; 3], [128; 3]));
     assert!(low[2] > low[0] && high[0] > high[2], "{low:?} {high:?}");
     // The published polynomial at 0.08, 0.515 and 0.95 in f64, blended over 128 at 30, 47.5 and 65 %.
-    let middle = heatmap(&gray[..3], (1, 1), &[0.5], &scale);
+    let middle = heatmap(&gray[..3], (1, 1), &Map::square(vec![0.5]), &scale);
     for (found, expected) in
         [(low, [112u8, 112, 149]), (middle.as_chunks::<3>().0[0], [144, 184, 103]), (high, [145, 54, 45])]
     {
@@ -54,7 +55,7 @@ fn heat_runs_from_blue_to_red() {
     }
     // A range of nothing is cold everywhere.
     let flat = Scale { from: 7.0, to: 7.0, ..scale };
-    assert_eq!(heatmap(&gray[..3], (1, 1), &[7.0], &flat), low);
+    assert_eq!(heatmap(&gray[..3], (1, 1), &Map::square(vec![7.0]), &flat), low);
 }
 
 /// A square of a map over a picture twice as wide as high: coloured inside, outlined, and as it was outside.
@@ -67,8 +68,8 @@ fn what_is_above_the_threshold_is_outlined() {
     }
     let gray = vec![90u8; width * height * 3];
     let at = |rgb: &[u8], x: usize, y: usize| rgb.as_chunks::<3>().0[y * width + x];
-    let drawn = heatmap(&gray, (width, height), &map, &Scale::above(1.0));
-    let only = heatmap(&gray, (width, height), &map, &Scale { filled: false, ..Scale::above(1.0) });
+    let drawn = heatmap(&gray, (width, height), &Map::square(map.into()), &Scale::above(1.0));
+    let only = heatmap(&gray, (width, height), &Map::square(map.into()), &Scale { filled: false, ..Scale::above(1.0) });
     // Halfway between the map's values lies the threshold: from 2 of 8 to 5 of 8, of 64 and of 32 pixels.
     let inside = |x: usize, y: usize| (16..40).contains(&x) && (8..20).contains(&y);
     let mut outlined = 0;
@@ -140,7 +141,12 @@ fn a_tiny_anomaly_is_still_seen() {
     (6..10).for_each(|y| map[y * 16 + 6..y * 16 + 10].fill(2.0));
     let gray = vec![90u8; 16 * 16 * 3];
     let count = |scale: &Scale, color: [u8; 3]| {
-        heatmap(&gray, (16, 16), &map, scale).as_chunks::<3>().0.iter().filter(|p| **p == color).count()
+        heatmap(&gray, (16, 16), &Map::square(map.into()), scale)
+            .as_chunks::<3>()
+            .0
+            .iter()
+            .filter(|p| **p == color)
+            .count()
     };
     let scale = Scale::above(1.0);
     // Four by four pixels; sixteen more touch a side of theirs, and twelve of their own lie at a border.
@@ -187,7 +193,7 @@ fn a_mask_is_outlined() {
     assert_eq!(found, expected);
     // Neither the contour of what is found nor a colour of heat: those are never both red and blue.
     let heat = Scale { from: 0.0, to: 1.0, contour: false, filled: true };
-    let colors = heatmap(&[255; 300], (10, 10), &(0..100).map(|i| i as f32 / 99.0).collect::<Vec<_>>(), &heat);
+    let colors = heatmap(&[255; 300], (10, 10), &Map::square((0..100).map(|i| i as f32 / 99.0).collect()), &heat);
     let far = |c: &[u8; 3]| c.iter().zip(TRUTH).map(|(a, b)| u32::from(a.abs_diff(b))).sum::<u32>() > 120;
     assert!(colors.as_chunks::<3>().0.iter().all(far));
 }
@@ -201,11 +207,10 @@ fn sample() -> Report {
     let shot = |row: Row, mask: Option<Vec<u8>>| Shot {
         row,
         rank: Some(Rank::Clear),
-        size: 2,
         shown: (30, 20),
         rgb: vec![120; 12],
         mask,
-        map: vec![0.0, 1.0, 0.2, 0.3],
+        map: Map::square(vec![0.0, 1.0, 0.2, 0.3]),
     };
     let missed = row("<b>&\"x\".png", Some(true), 0.1234);
     let best = BestF1 { f1: 0.91827, threshold: 0.5432, accuracy: 0.9 };
@@ -356,7 +361,7 @@ fn tiles_of_one_class() {
 fn of_one_class_only_what_there_is() {
     let pictures = vec![row("a.png", Some(false), 0.2), row("b.png", Some(false), 0.7)];
     let metrics = vec![MetricsRow { name: "overall".into(), ..Default::default() }];
-    let shot = Shot { size: 1, shown: (1, 1), rgb: vec![9; 3], map: vec![0.0], ..Default::default() };
+    let shot = Shot { shown: (1, 1), rgb: vec![9; 3], map: Map::square(vec![0.0]), ..Default::default() };
     let good = Shot { row: pictures[0].clone(), ..shot.clone() };
     let mut report = Report { pictures, metrics, gallery: vec![good], scale: Some(Scale::above(1.0)), ..sample() };
     report.operating = None;

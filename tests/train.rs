@@ -1,5 +1,6 @@
 //! The training loop with methods that are not the house's: what the seam promises, it keeps for any.
 
+use ckaad::data::framing::Framing;
 use ckaad::data::layout::TrainSet;
 use ckaad::data::synthetic::{self, Spec};
 use ckaad::detector::ckaad::{self as paper, autoencoder, discriminator, discriminator::Level};
@@ -58,6 +59,10 @@ impl Detector for Alternating {
 
     fn learning(&self) -> Learning<'_> {
         Learning::Steps(self)
+    }
+
+    fn highest(&self) -> Option<usize> {
+        None
     }
 
     fn scoring(&self, spec: &BatchSpec) -> ckaad::Result<Program> {
@@ -198,6 +203,10 @@ impl Detector for Average {
         Learning::Fit(self)
     }
 
+    fn highest(&self) -> Option<usize> {
+        None
+    }
+
     fn scoring(&self, spec: &BatchSpec) -> ckaad::Result<Program> {
         let (mut p, maps) = self.record(spec)?;
         let t = &mut p.tape;
@@ -268,6 +277,10 @@ impl Detector for Pretraining {
 
     fn learning(&self) -> Learning<'_> {
         Learning::Steps(self)
+    }
+
+    fn highest(&self) -> Option<usize> {
+        None
     }
 
     fn scoring(&self, spec: &BatchSpec) -> ckaad::Result<Program> {
@@ -365,6 +378,7 @@ fn settings(folder: &Path, detector: Arc<dyn Detector>) -> ckaad::Result<Setting
         out: folder.join("model.safetensors"),
         weights: BACKBONE.describe(),
         normal_class: None,
+        framing: Framing::default(),
     })
 }
 
@@ -469,7 +483,7 @@ fn a_backbone_is_trained() {
     let threshold: f64 = archive.metadata()["threshold"].parse().unwrap();
     let set = TrainSet::open(&whole.path().join("data")).unwrap();
     let pictures =
-        Pictures::open(set.good.into_iter().map(|s| s.source).collect(), a.image_size, usize::MAX, &|_| Ok(()))
+        Pictures::open(set.good.into_iter().map(|s| s.source).collect(), config.framer(), usize::MAX, &|_| Ok(()))
             .unwrap();
     let mut one = vec![0; pictures.each()];
     let held_back = (0..pictures.len()).any(|i| {

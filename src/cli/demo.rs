@@ -5,6 +5,7 @@ use super::message::plain;
 use super::options::{Device, command_line, count, print};
 use super::train::Teller;
 use super::{eval, progress, theorems};
+use crate::data::framing::Framing;
 use crate::data::layout::{TestSet, TrainSet};
 use crate::data::synthetic::{self, Spec};
 use crate::detector::file::ModelFile;
@@ -130,6 +131,7 @@ pub fn run(args: &Args) -> Result<bool> {
         out: model_path.clone(),
         weights: weights.describe(),
         normal_class: None,
+        framing: Framing::default(),
     };
     let teller = Teller::new(epochs, &*detector, None);
     train::run(&settings, TrainSet::open(&data)?, &weights, &|e| teller.tell(e), &AtomicBool::new(false))?;

@@ -1,6 +1,7 @@
 //! `ckaad eval`: how good a model is on a dataset's test pictures.
 
 use super::data::Data;
+use super::framing::Framed;
 use super::inputs::{
     Failed, expect_all_used, tell_hard_links, tell_left_out, tell_masks, tell_passed_over, tell_warnings,
 };
@@ -77,6 +78,8 @@ pub struct Args {
     #[arg(long, default_value_t = 8, value_parser = count)]
     batch_size: usize,
     #[command(flatten)]
+    framed: Framed,
+    #[command(flatten)]
     device: Device,
 }
 
@@ -87,7 +90,8 @@ pub fn run(args: &Args) -> Result<bool> {
     if args.data.data.is_empty() && args.normal.is_none() && args.anomalous.is_none() {
         return Err(Error::Usage("which pictures? --normal DIR, --anomalous DIR or both, or --data DIR".into()));
     }
-    let model = ModelFile::open(&args.model)?;
+    let mut model = ModelFile::open(&args.model)?;
+    args.framed.put_and_warn(&mut model.config)?;
     let named = args.data.open()?;
     named.tell_other_class(model.config.training.as_ref());
     let mut categories = named.categories;

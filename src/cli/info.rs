@@ -51,6 +51,7 @@ fn object(config: &Config) -> serde_json::Value {
         "backbone": a.backbone.name,
         "layers": a.layers,
         "image_size": a.image_size,
+        "framing": config.framing,
         "weights": config.extra.get("weights"),
         "int8": config.quantized.as_ref().map(|scheme| &scheme.layers),
         "threshold": config.threshold,
@@ -71,7 +72,7 @@ fn table(config: &Config) -> Result<String> {
     if let Some(scheme) = &config.quantized {
         rows.push(("", format!("8 bits of {}", plural(scheme.layers.len(), "layer"))));
     }
-    rows.push(("pictures", format!("resized to {0} x {0}", a.image_size)));
+    rows.push(("pictures", config.framing.describe(a.image_size)));
     match &config.training {
         None => rows.push(("training", "(not told: written by an earlier version)".into())),
         Some(t) => {

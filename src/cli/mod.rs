@@ -28,6 +28,7 @@ mod doctor;
 mod eval;
 mod experiment;
 mod export;
+mod framing;
 mod gradcheck;
 mod info;
 mod inputs;

@@ -117,16 +117,20 @@ pub fn quantize_file(
     let model = ModelFile::open(model_path)?;
     expect_real(&model)?;
     // Evenly spread; what cannot be read leaves a gap.
-    let count = normal.len().min(PICTURES);
+    let (count, framer) = (normal.len().min(PICTURES), model.config.framer());
     let chosen = (0..count).map(|i| &normal[i * normal.len() / count]);
     let (mut pictures, mut digests, mut failed) = (Vec::new(), BTreeSet::new(), Failed::default());
     for source in chosen {
-        match source.read() {
-            Ok(picture) => {
+        let framed = source.read().and_then(|picture| Ok((framer.frame((picture.width, picture.height))?, picture)));
+        match framed {
+            Ok((frame, picture)) => {
                 tell_warnings(source.path(), &picture);
-                let pixels = picture.resized(model.config.architecture.image_size);
-                digests.insert(Digest::of(&pixels));
-                pictures.push(pixels);
+                let views = frame.views().min(PICTURES.div_ceil(count));
+                for i in 0..views {
+                    let pixels = frame.cut(&picture, i * frame.views() / views);
+                    digests.insert(Digest::of(&pixels));
+                    pictures.push(pixels);
+                }
             }
             Err(e) => {
                 failed.add(source);

@@ -1,5 +1,6 @@
 //! `ckaad score`: scores pictures with a trained model, one line each.
 
+use super::framing::Framed;
 use super::inputs::{Failed, Inputs, tell_hard_links, tell_passed_over, tell_warnings};
 use super::message::{ALARM, plain};
 use super::options::{Device, command_line, count, print, print_colored, tell_device};
@@ -11,10 +12,9 @@ use crate::report::files::{self, MapFiles, Written};
 use crate::report::heatmap::Scale;
 use crate::report::json::path;
 use crate::report::scored::ScoredReport;
-use crate::score::normalization::Normalization;
 use crate::score::pipeline::{self, Outcome, Wanted};
-use crate::score::regions::{Region, regions};
 use crate::score::scorer::{Gives, Scorer};
+use crate::score::verdict::{Judge, Verdict};
 use crate::{Error, Result};
 use anstyle::Style;
 use serde_json::json;
@@ -73,7 +73,7 @@ pub struct Args {
     /// Draw only the outlines
     #[arg(long, requires = "heatmaps")]
     contours: bool,
-    /// Write every anomaly map (float32, image_size x image_size) into this folder
+    /// Write every anomaly map (float32, image_size x image_size; of tiles, padding or a crop at the picture's shape) into this folder
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = MapFormat::Npy, requires = "maps")]
@@ -86,6 +86,8 @@ pub struct Args {
     /// Pictures in one pass of the engine; more are faster in bulk, 1 answers soonest
     #[arg(long, default_value_t = 1, value_parser = count)]
     batch_size: usize,
+    #[command(flatten)]
+    framed: Framed,
     #[command(flatten)]
     device: Device,
 }
@@ -111,7 +113,8 @@ pub fn run(args: &Args) -> Result<bool> {
             "--pixel-threshold: only --heatmaps, --report and --format json show pixels; give one of them".into(),
         ));
     }
-    let model = ModelFile::open(&args.model)?;
+    let mut model = ModelFile::open(&args.model)?;
+    args.framed.put_and_warn(&mut model.config)?;
     let mut outputs = Outputs::default();
     if let Some(report) = &args.report {
         outputs = outputs.file("--report", report, FileKind::Page)?;
@@ -133,9 +136,8 @@ pub fn run(args: &Args) -> Result<bool> {
         MapFormat::Npy => files::MapFormat::Npy,
         MapFormat::Tiff => files::MapFormat::Tiff,
     };
-    let threshold = args.threshold.or(model.config.threshold);
-    let pixel_threshold = args.pixel_threshold.or(model.config.pixel_threshold);
-    let normalization = Normalization::new(threshold, model.config.calibration.as_ref());
+    let judge = Judge::new(&model.config, args.threshold, args.pixel_threshold);
+    let Judge { threshold, pixel_threshold, normalization } = judge;
     let scale = pixel_threshold.or(threshold).map(Scale::above);
     if args.contours && scale.is_none() {
         return Err(Error::Usage(
@@ -145,9 +147,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let scale = scale.map(|scale| Scale { filled: !args.contours, ..scale });
     let mut writer = Writer {
         format: args.format,
-        threshold,
-        pixel_threshold,
-        normalization,
+        judge,
         files: MapFiles::new(args.heatmaps.clone(), args.maps.clone(), format, scale)?,
         report: args.report.as_ref().map(|_| ScoredReport::new(threshold, normalization, scale)),
     };
@@ -159,7 +159,7 @@ pub fn run(args: &Args) -> Result<bool> {
     let (mut failed, mut seen, mut untold) = (Failed::default(), 0, Some(chosen));
     let passed_over = pipeline::run(
         &mut scorer,
-        Wanted { pixels: args.heatmaps.is_some(), ..Wanted::default() },
+        Wanted { pixels: args.heatmaps.is_some(), small: args.report.is_some(), ..Wanted::default() },
         move |take| listing::each(given, &outputs, take),
         |outcome| {
             seen += 1;
@@ -186,17 +186,14 @@ pub fn run(args: &Args) -> Result<bool> {
 
 struct Writer {
     format: Format,
-    threshold: Option<f64>,
-    pixel_threshold: Option<f64>,
-    normalization: Option<Normalization>,
+    judge: Judge,
     files: MapFiles,
     report: Option<ScoredReport>,
 }
 
 /// What is said of a picture that was scored.
 struct Line {
-    score: f64,
-    regions: Option<Vec<Region>>,
+    verdict: Verdict,
     written: Written,
     warnings: Vec<String>,
 }
@@ -209,25 +206,19 @@ impl Writer {
                 tell_warnings(source, &picture.shown);
                 let shown = (picture.shown.width, picture.shown.height);
                 let written = self.files.write(&outcome.picture.name, &picture.shown.rgb, shown, &scored.map)?;
-                let size = scored.map.len().isqrt();
-                let json = self.format == Format::Json;
-                let regions = self.pixel_threshold.filter(|_| json).map(|t| regions(&scored.map, size, t, shown));
-                let score = scored.score;
+                // Only JSON shows regions.
+                let pixel_threshold = self.judge.pixel_threshold.filter(|_| self.format == Format::Json);
+                let verdict = Judge { pixel_threshold, ..self.judge }.verdict(&scored, shown);
                 if let Some(report) = &mut self.report {
-                    report.add(source, &picture.shown, picture.pixels, scored);
+                    report.add(source, &picture.shown, picture.small, scored);
                 }
-                Ok(Line { score, regions, written, warnings: picture.shown.warnings })
+                Ok(Line { verdict, written, warnings: picture.shown.warnings })
             }
             Err(e) => Err(e),
         };
-        let verdict = line.as_ref().ok().and_then(|l| Some(l.score >= self.threshold?));
-        let normalized = line.as_ref().ok().and_then(|l| Some(self.normalization?.of(l.score)));
         print(&match (self.format, line) {
             (Format::Json, Ok(line)) => {
-                let mut object = json!({
-                    "score": line.score, "score_normalized": normalized, "threshold": self.threshold, "anomalous": verdict,
-                    "regions": line.regions,
-                });
+                let mut object = json!(line.verdict);
                 path::put(&mut object, "path", source);
                 for (key, file) in [("heatmap", line.written.heatmap), ("map", line.written.map)] {
                     file.iter().for_each(|file| path::put(&mut object, key, file));
@@ -243,29 +234,29 @@ impl Writer {
                 format!("{object}\n")
             }
             (Format::Csv, line) => {
-                let optional = |v: Option<String>| v.unwrap_or_default();
-                let threshold = optional(line.as_ref().ok().and(self.threshold).map(|t| t.to_string()));
-                let [verdict, normalized] =
-                    [verdict.map(|v| v.to_string()), normalized.map(|v| v.to_string())].map(optional);
-                let (score, error) = match line {
-                    Ok(line) => (line.score.to_string(), String::new()),
-                    Err(e) => (String::new(), e.to_string()),
-                };
-                let (path, error) = (csv(&source.display().to_string()), csv(&error));
-                format!("{path},{score},{normalized},{threshold},{verdict},{error}\n")
+                let path = csv(&source.display().to_string());
+                match line {
+                    Ok(Line { verdict: v, .. }) => {
+                        let optional = |v: Option<f64>| v.map(|v| v.to_string()).unwrap_or_default();
+                        let (normalized, threshold) = (optional(v.score_normalized), optional(v.threshold));
+                        let anomalous = v.anomalous.map(|v| v.to_string()).unwrap_or_default();
+                        format!("{path},{},{normalized},{threshold},{anomalous},\n", v.score)
+                    }
+                    Err(e) => format!("{path},,,,,{}\n", csv(&e.to_string())),
+                }
             }
-            (Format::Table, Ok(line)) => {
-                let style = if verdict == Some(true) { ALARM } else { Style::new() };
-                let verdict = verdict.map_or("", |v| if v { "ANOMALOUS" } else { "normal" });
+            (Format::Table, Ok(Line { verdict: v, .. })) => {
+                let style = if v.anomalous == Some(true) { ALARM } else { Style::new() };
+                let verdict = v.anomalous.map_or("", |v| if v { "ANOMALOUS" } else { "normal" });
                 let path = plain(source.display());
-                let normalized = normalized.map_or(String::new(), |v| format!("  {v:.3}"));
+                let normalized = v.score_normalized.map_or(String::new(), |v| format!("  {v:.3}"));
                 return print_colored(&format!(
                     "{:>10.5}{normalized}  {style}{verdict:<9}{style:#}  {path}\n",
-                    line.score
+                    v.score
                 ));
             }
             (Format::Table, Err(e)) => {
-                let normalized = self.normalization.map_or("", |_| "      -");
+                let normalized = self.judge.normalization.map_or("", |_| "      -");
                 format!("{:>10}{normalized}{:<11}  {}\n", "-", "  unreadable", plain(e))
             }
         })

@@ -1,6 +1,7 @@
 //! `ckaad threshold`: sets the score from which a model calls a picture anomalous.
 
 use super::data::Data;
+use super::framing::Framed;
 use super::inputs::{Failed, Inputs, tell_hard_links, tell_left_out, tell_passed_over, tell_warnings};
 use super::message::plain;
 use super::options::{Device, count, percentage, plural, print, share, tell_device};
@@ -78,6 +79,8 @@ pub struct Args {
     force: bool,
     #[arg(long, default_value_t = 8, value_parser = count)]
     batch_size: usize,
+    #[command(flatten)]
+    framed: Framed,
     #[command(flatten)]
     device: Device,
 }
@@ -186,7 +189,7 @@ impl Args {
                         if picture.digest.is_some_and(|d| model.config.trained_on.contains(d)) {
                             trained_on.push(outcome.picture.source.path().to_path_buf());
                         }
-                        outcomes.push((scored.score, f64::from(scored.peak()), anomalous));
+                        outcomes.push((scored.score, f64::from(scored.map.peak()), anomalous));
                     }
                     Err(e) => {
                         failed.add(&outcome.picture.source);
@@ -223,7 +226,8 @@ impl Args {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let model = ModelFile::open(&args.model)?;
+    let mut model = ModelFile::open(&args.model)?;
+    args.framed.put(&mut model.config)?;
     let (flag, out) = args.out.as_ref().map_or(("--model", &args.model), |out| ("--out", out));
     let outputs = Outputs::default().file(flag, out, FileKind::Tensors)?;
     if args.out.is_some() && !args.force {

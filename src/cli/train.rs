@@ -2,6 +2,7 @@
 
 use super::data::{Data, Named};
 use super::detector::DetectorArgs;
+use super::framing::Framed;
 use super::inputs::{expect_all_used, tell_hard_links, tell_left_out, tell_passed_over};
 use super::log_file::LogFile;
 use super::options::{Device, Networks, count, named, percentage, plural, share};
@@ -57,6 +58,11 @@ Examples:
 Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 130; --resume goes on from there with \
 the same losses, bit for bit, when the number of threads is the same.
 
+--tile is for pictures much larger than what the network sees (--image-size): each tile is trained on and scored by itself, their maps fade \
+into each other over what neighbours share, and a picture's score is taken from the whole map. Scoring takes 3 bytes of memory a pixel \
+for the picture (8-bit files), its file, and 0.3 GB; pictures may have 2^29 pixels, without tiles 2^27. Of a picture that is known to be \
+anomalous every tile is taken for anomalous. --roi keeps everything outside of the mask from having any influence.
+
 --precision bf16 (on a GPU or sim) computes the passes in bf16; weights, their gradients and Adam's \
 moments stay f32, and so does the model file. f16 is for scoring.")]
 pub struct Args {
@@ -77,6 +83,8 @@ pub struct Args {
     pub weights: Option<String>,
     #[command(flatten)]
     pub networks: Networks,
+    #[command(flatten)]
+    pub framed: Framed,
     /// Passes over the normal pictures, of a detector that learns step by step [default: 100]
     #[arg(long, value_parser = count)]
     pub epochs: Option<usize>,
@@ -232,9 +240,10 @@ pub fn run(args: &Args) -> Result<bool> {
     if let Some(usual) = &usual {
         note!("ckaad: {dataset}: trained as in the paper, but for flags ({usual}); --own-settings leaves that");
     }
-    let asked = Setup { epochs: args.epochs, batch_size: args.batch_size, ..args.networks.setup() };
+    let asked = args.framed.setup(args.networks.setup());
+    let asked = Setup { epochs: args.epochs, batch_size: args.batch_size, ..asked };
     let setup = asked.or(&usual.unwrap_or_default());
-    let architecture = setup.architecture()?;
+    let (architecture, framing) = (setup.architecture()?, setup.framing()?);
     let detector = args.detector.detector_with(&setup.options)?;
     args.expect_to_matter(&*detector)?;
     for flag in args.detector.unused(&*detector) {
@@ -285,6 +294,7 @@ pub fn run(args: &Args) -> Result<bool> {
     };
     let settings = Settings {
         architecture,
+        framing,
         backend,
         detector,
         epochs,

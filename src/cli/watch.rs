@@ -1,5 +1,6 @@
 //! `ckaad watch`: scores pictures as they come into a folder.
 
+use super::framing::Framed;
 use super::inputs::tell_hard_links;
 use super::message::plain;
 use super::options::{Device, count, plural, tell_device};
@@ -10,9 +11,9 @@ use crate::detector::file::ModelFile;
 use crate::output::{FileKind, Outputs, expect_no_stream};
 use crate::report::files::{MapFiles, MapFormat};
 use crate::report::heatmap::Scale;
-use crate::score::normalization::Normalization;
 use crate::score::scorer::{Gives, Scorer};
-use crate::watch::{Counts, Folder, How, Journal, Judge, Note, Settings, Sorting, Times, watch};
+use crate::score::verdict::Judge;
+use crate::watch::{Counts, Folder, How, Journal, Note, Settings, Sorting, Times, watch};
 use crate::{Error, Result};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -103,6 +104,8 @@ pub struct Args {
     #[arg(long, default_value_t = 1, value_parser = count)]
     batch_size: usize,
     #[command(flatten)]
+    framed: Framed,
+    #[command(flatten)]
     device: Device,
 }
 
@@ -115,9 +118,10 @@ enum Link {
 }
 
 pub fn run(args: &Args) -> Result<bool> {
-    let model = ModelFile::open(&args.model)?;
-    let threshold = args.threshold.or(model.config.threshold);
-    let pixel_threshold = args.pixel_threshold.or(model.config.pixel_threshold);
+    let mut model = ModelFile::open(&args.model)?;
+    args.framed.put_and_warn(&mut model.config)?;
+    let judge = Judge::new(&model.config, args.threshold, args.pixel_threshold);
+    let Judge { threshold, pixel_threshold, .. } = judge;
     for (flag, folder) in [("--normal-to", &args.normal_to), ("--anomalous-to", &args.anomalous_to)] {
         if folder.is_some() && threshold.is_none() {
             return Err(Error::Usage(format!(
@@ -140,13 +144,12 @@ pub fn run(args: &Args) -> Result<bool> {
     let gives = if looks_at_maps { Gives::ScoresAndMaps } else { Gives::Scores };
     let mut scorer = Scorer::from_file(&model, args.batch_size, &chosen.backend, gives)?;
     let scale = pixel_threshold.or(threshold).map(Scale::above);
-    let normalization = Normalization::new(threshold, model.config.calibration.as_ref());
     let settings = Settings {
         folder,
         times: Times { settle: args.settle, poll: args.poll, once: args.once },
         sorting,
         new_only: args.new_only,
-        judge: Judge { threshold, pixel_threshold, normalization },
+        judge,
         heatmaps: MapFiles::new(args.heatmaps.clone(), None, MapFormat::Npy, scale)?,
     };
     tell_device(&chosen)?;

@@ -1,8 +1,10 @@
-//! Pictures: dataset layouts, decoding, which are the same, resizing, distortion, synthetic sets, pictures to pretrain on.
+//! Pictures: dataset layouts, decoding, which are the same, how they become squares, resizing, distortion, synthetic sets, pictures to
+//! pretrain on.
 
 pub mod digest;
 pub mod elastic;
 pub mod formula;
+pub mod framing;
 pub mod image;
 pub mod layout;
 pub mod listing;

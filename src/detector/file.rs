@@ -5,7 +5,8 @@
 //! (`topk`, `sigma`; a dash is written as an underscore), `backbone`, `layers` ("2,3"), `image_size`, `mean`, `std`,
 //! `threshold`, `pixel_threshold`, as JSON `training` and `calibration`, and as [`Digests`] `trained_on` and `calibrated_on`
 //! (all may be absent). Anything else in the metadata is kept as it is. Version "3" is the same with layers of 8 bits; its tensors are those
-//! that [`quantized`](super::quantized) tells.
+//! that [`quantized`](super::quantized) tells. Version "4" is either of a detector whose pictures are not simply stretched: `resize` ("pad" or
+//! "crop"), or `tile` and `overlap` in pixels, and `roi`, a PNG of one bit a cell in base64.
 //!
 //! Files of version 1 name no detector: all are of the first method. A kept option that a file lacks has its default.
 
@@ -14,6 +15,7 @@ use super::provenance::{Calibration, Training};
 use super::quantized::{Source, filed, fill};
 use super::{BatchSpec, Detector, METHODS, Method};
 use crate::data::digest::Digests;
+use crate::data::framing::{Framer, Framing, Resize, Roi};
 use crate::engine::device::Session;
 use crate::engine::params::{Parameter, Values};
 use crate::engine::quantized::{self, Scheme};
@@ -35,6 +37,8 @@ const FORMAT: &str = "ckaad";
 const VERSION: &str = "2";
 /// With quantised layers.
 const QUANTIZED: &str = "3";
+/// With a framing of its own, and perhaps quantised layers.
+const FRAMED: &str = "4";
 /// The version before detectors had names.
 const NAMELESS: &str = "1";
 
@@ -43,6 +47,8 @@ const NAMELESS: &str = "1";
 pub struct Config {
     pub detector: Arc<dyn Detector>,
     pub architecture: Architecture,
+    /// How pictures become what its networks see.
+    pub framing: Framing,
     /// Scores of at least this are anomalous.
     pub threshold: Option<f64>,
     /// Map values of at least this are anomalous.
@@ -70,6 +76,7 @@ impl Config {
         Config {
             detector,
             architecture,
+            framing: Framing::default(),
             threshold,
             pixel_threshold,
             training,
@@ -79,6 +86,11 @@ impl Config {
             calibrated_on,
             extra,
         }
+    }
+
+    /// Makes squares for its networks.
+    pub fn framer(&self) -> Framer {
+        self.architecture.framer(&self.framing)
     }
 
     /// Records scoring of a batch of pixels in these numbers.
@@ -126,7 +138,9 @@ impl ModelFile {
             Error::Usage(m) => Error::Invalid(format!("{}: {m}", path.display())),
             e => e.within(path.display()),
         })?;
-        if archive.metadata().get("version").map(String::as_str) == Some(QUANTIZED) {
+        let version = archive.metadata().get("version").map(String::as_str);
+        let bytes = || archive.tensors().any(|t| t.elem == Elem::I8);
+        if version == Some(QUANTIZED) || version == Some(FRAMED) && bytes() {
             config.quantized = Some(Arc::new(super::quantized::scheme(&archive)?));
         }
         Ok(ModelFile { archive, config })
@@ -211,15 +225,12 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
     let nameless = version.as_deref() == Some(NAMELESS);
     let method = match version.as_deref() {
         Some(NAMELESS) => METHODS[0],
-        Some(VERSION | QUANTIZED) => {
+        Some(VERSION | QUANTIZED | FRAMED) => {
             let name = take("detector").ok_or_else(|| Error::Invalid("the metadata lacks `detector`".into()))?;
             Method::find(&name).map_err(|e| e.within("metadata `detector`"))?
         }
         other => {
-            invalid!(
-                "model version {}, this program reads versions {NAMELESS}, {VERSION} and {QUANTIZED}",
-                other.unwrap_or("(none)")
-            )
+            invalid!("model version {}, this program reads versions {NAMELESS} to {FRAMED}", other.unwrap_or("(none)"))
         }
     };
     let required =
@@ -237,6 +248,21 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
             invalid!("metadata `{key}` = \"{text}\": expected finite numbers, deviations above 0");
         }
     }
+    let framing = match version.as_deref() {
+        Some(FRAMED) => {
+            let mut take = |key: &str| extra.remove(key);
+            let resize = take("resize").map(|name| Resize::find(&name)).transpose()?;
+            let mut pixels = |key| take(key).map(|text| number(&text, key)).transpose();
+            let (tile, overlap) = (pixels("tile")?, pixels("overlap")?);
+            let roi = take("roi").map(|text| Roi::from_text(&text)).transpose();
+            let roi = roi.map_err(|e| e.within("metadata `roi`"))?;
+            let framing = Framing::new(resize, tile, overlap, roi)?;
+            framing.expect_for(image_size)?;
+            framing
+        }
+        _ => Framing::default(),
+    };
+    let mut take = |key: &str| extra.remove(key);
     let mut options = Options::new(method.options);
     for spec in method.options.iter().filter(|s| s.need.in_scoring()) {
         let Some(text) = take(&key_of(spec)) else { continue };
@@ -254,6 +280,7 @@ fn parse(metadata: &BTreeMap<String, String>) -> Result<Config> {
     };
     let (threshold, pixel_threshold) = (finite("threshold")?, finite("pixel_threshold")?);
     Ok(Config {
+        framing,
         threshold,
         pixel_threshold,
         training: told(&mut extra, "training", |text| serde_json::from_str(text).ok()),
@@ -295,7 +322,15 @@ pub(super) fn metadata(c: &Config) -> Result<BTreeMap<String, String>> {
     let mut m = c.extra.clone();
     let mut put = |key: &str, value: String| m.insert(key.to_string(), value);
     put("format", FORMAT.into());
-    put("version", if c.quantized.is_some() { QUANTIZED } else { VERSION }.into());
+    let version = match (&c.framing, &c.quantized) {
+        (framing, _) if *framing != Framing::default() => FRAMED,
+        (_, Some(_)) => QUANTIZED,
+        (_, None) => VERSION,
+    };
+    put("version", version.into());
+    for (key, value) in c.framing.told()? {
+        put(key, value);
+    }
     put("backbone", a.backbone.name.into());
     put("layers", join(&a.layers));
     put("image_size", a.image_size.to_string());

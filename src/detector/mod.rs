@@ -64,6 +64,10 @@ pub trait Detector: Debug + Send + Sync {
         Vec::new()
     }
 
+    /// How many of a map's highest values make its score by their mean, all where that is none: of a map that more than one batch
+    /// entry was needed for, or that counts in parts only.
+    fn highest(&self) -> Option<usize>;
+
     /// Records scoring of a batch: one group of scored pictures; reports `map` (n, size, size, 1) and `score` (n, 1, 1, 1).
     fn scoring(&self, spec: &BatchSpec) -> Result<Program>;
 }

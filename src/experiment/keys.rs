@@ -72,6 +72,9 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("backbone", Text),
     ("layers", Wholes),
     ("image-size", Whole),
+    ("resize", Text),
+    ("tile", Count),
+    ("overlap", Whole),
     ("epochs", Count),
     ("batch-size", Count),
 ];

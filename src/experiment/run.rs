@@ -241,6 +241,7 @@ impl Runner<'_> {
         let settings = Settings {
             detector: setup.detector()?,
             architecture,
+            framing: setup.framing()?,
             backend: self.backend.clone(),
             epochs: setup.epochs(),
             batch: setup.batch_size(),

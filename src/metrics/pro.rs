@@ -13,6 +13,40 @@ use crate::engine::real::Real;
 use crate::error::Result;
 use crate::invalid;
 
+/// What was found in a picture, and what is there.
+#[derive(Clone, Copy, Debug)]
+pub struct Plane<'a, T> {
+    /// Rows of `width` values.
+    pub map: &'a [T],
+    /// As long; non-zero where an anomaly is.
+    pub mask: &'a [u8],
+    pub width: usize,
+    /// As long; false where nothing was looked for, which counts neither as normal nor as anomalous.
+    pub seen: Option<&'a [bool]>,
+}
+
+impl<T> Plane<'_, T> {
+    fn sees(&self, i: usize) -> bool {
+        self.seen.is_none_or(|seen| seen[i])
+    }
+
+    /// Anomalous regions, so far as they are seen.
+    fn regions(&self) -> Regions {
+        let seen = || self.mask.iter().enumerate().map(|(i, &m)| if self.sees(i) { m } else { 0 });
+        if self.seen.is_some() {
+            Regions::find(&seen().collect::<Vec<u8>>(), self.width)
+        } else {
+            Regions::find(self.mask, self.width)
+        }
+    }
+
+    /// Values of normal pixels that are seen.
+    fn normal(&self) -> impl Iterator<Item = &T> {
+        let pixels = self.map.iter().zip(self.mask).enumerate();
+        pixels.filter(|&(i, (_, &m))| m == 0 && self.sees(i)).map(|(_, (v, _))| v)
+    }
+}
+
 /// All pixels of a dataset, sorted by map value. Costs 4 bytes per pixel for `f32` maps.
 pub struct PixelCurve<T> {
     /// Values of normal pixels, descending.
@@ -22,16 +56,15 @@ pub struct PixelCurve<T> {
 }
 
 impl<T: Real> PixelCurve<T> {
-    /// `maps` and `masks` hold one slice per picture, rows of `width` pixels; a mask is non-zero where an anomaly is.
     /// `None` unless there are both normal and anomalous pixels.
-    pub fn new(maps: &[&[T]], masks: &[&[u8]], width: usize) -> Result<Option<Self>> {
-        check_maps(maps, masks, width)?;
+    pub fn new(pictures: &[Plane<T>]) -> Result<Option<Self>> {
+        check_maps(pictures)?;
         let (mut normal, mut anomalous) = (Vec::new(), Vec::new());
         let mut regions = 0;
-        for (map, mask) in maps.iter().zip(masks) {
-            let labels = Regions::find(mask, width);
-            normal.extend(map.iter().zip(*mask).filter(|&(_, &m)| m == 0).map(|(&v, _)| v));
-            anomalous.extend(labels.pixels.iter().map(|&(i, r)| (map[i], 1.0 / labels.area[r] as f64)));
+        for picture in pictures {
+            let labels = picture.regions();
+            normal.extend(picture.normal());
+            anomalous.extend(labels.pixels.iter().map(|&(i, r)| (picture.map[i], 1.0 / labels.area[r] as f64)));
             regions += labels.area.len();
         }
         if normal.is_empty() || anomalous.is_empty() {
@@ -135,21 +168,22 @@ impl<T: Real> PixelCurve<T> {
 ///
 /// Where the original divides zero by zero (every kept rate is 0: nothing false is found before the rest of the curve),
 /// the best PRO kept stands in; a map of one value, which it cannot process, counts as 0.
-pub fn aupro_paper<T: Real>(maps: &[&[T]], masks: &[&[u8]], width: usize) -> Result<Option<f64>> {
-    check_maps(maps, masks, width)?;
-    let areas: Vec<f64> = maps.iter().zip(masks).filter_map(|(map, mask)| picture_aupro(map, mask, width)).collect();
+pub fn aupro_paper<T: Real>(pictures: &[Plane<T>]) -> Result<Option<f64>> {
+    check_maps(pictures)?;
+    let areas: Vec<f64> = pictures.iter().filter_map(picture_aupro).collect();
     Ok((!areas.is_empty()).then(|| areas.iter().sum::<f64>() / areas.len() as f64))
 }
 
-fn picture_aupro<T: Real>(map: &[T], mask: &[u8], width: usize) -> Option<f64> {
+fn picture_aupro<T: Real>(picture: &Plane<T>) -> Option<f64> {
     const THRESHOLDS: usize = 200;
     const LIMIT: f64 = 0.3;
-    let regions = Regions::find(mask, width);
-    let normal = mask.len() - regions.pixels.len();
+    let (map, regions) = (picture.map, picture.regions());
+    let normal = picture.normal().count();
     if regions.pixels.is_empty() || normal == 0 {
         return None;
     }
-    let (low, high) = map.iter().fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v.f64()), h.max(v.f64())));
+    let seen = map.iter().enumerate().filter(|&(i, _)| picture.sees(i)).map(|(_, v)| v);
+    let (low, high) = seen.fold((f64::INFINITY, f64::NEG_INFINITY), |(l, h), v| (l.min(v.f64()), h.max(v.f64())));
     // The rounding of `numpy.arange`, which the original takes its thresholds from: values that lie on one are common.
     let step = (low + (high - low) / THRESHOLDS as f64) - low;
     let threshold = |i: usize| low + i as f64 * step;
@@ -165,7 +199,7 @@ fn picture_aupro<T: Real>(map: &[T], mask: &[u8], width: usize) -> Option<f64> {
         count
     };
     let (mut found, mut false_positives) = ([0.0; THRESHOLDS + 1], [0usize; THRESHOLDS + 1]);
-    for (v, _) in map.iter().zip(mask).filter(|&(_, &m)| m == 0) {
+    for v in picture.normal() {
         false_positives[exceeded(v.f64())] += 1;
     }
     for &(i, region) in &regions.pixels {
@@ -189,12 +223,10 @@ fn picture_aupro<T: Real>(map: &[T], mask: &[u8], width: usize) -> Option<f64> {
     Some(curve.windows(2).map(|w| (w[1].0 - w[0].0) / widest * (w[0].1 + w[1].1) / 2.0).sum())
 }
 
-fn check_maps<T: Real>(maps: &[&[T]], masks: &[&[u8]], width: usize) -> Result<()> {
-    if maps.len() != masks.len() {
-        invalid!("{} maps for {} masks", maps.len(), masks.len());
-    }
-    for (i, (map, mask)) in maps.iter().zip(masks).enumerate() {
-        if map.len() != mask.len() || width == 0 || map.len() % width != 0 {
+fn check_maps<T: Real>(pictures: &[Plane<T>]) -> Result<()> {
+    for (i, &Plane { map, mask, width, seen }) in pictures.iter().enumerate() {
+        let as_long = seen.is_none_or(|seen| seen.len() == map.len());
+        if map.len() != mask.len() || !as_long || width == 0 || map.len() % width != 0 {
             invalid!(
                 "picture {i} (counted from 0): {} map values, {} mask values, rows of {width}",
                 map.len(),

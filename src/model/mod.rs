@@ -11,6 +11,7 @@ pub mod pretrained;
 pub mod resnet;
 pub mod saved;
 
+use crate::data::framing::{Framer, Framing};
 use crate::engine::params::{Parameters, Values};
 use crate::{Error, Result, invalid};
 use serde::{Serialize, Serializer};
@@ -111,6 +112,12 @@ impl Architecture {
     /// Channels of each chosen layer's feature map.
     pub fn channels(&self) -> Vec<usize> {
         self.planes().iter().map(|p| p * self.backbone.expansion()).collect()
+    }
+
+    /// Makes the networks' squares. Their ground is the mean of pixels, which normalisation makes 0.
+    pub fn framer(&self, framing: &Framing) -> Framer {
+        let ground = self.mean.map(|v| (255.0 * v).round().clamp(0.0, 255.0) as u8);
+        Framer { framing: framing.clone(), size: self.image_size, ground }
     }
 
     /// Side of each chosen layer's feature map.

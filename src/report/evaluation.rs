@@ -148,7 +148,7 @@ pub fn write(path: &Path, head: Head, config: &Config, e: &Evaluation, pro: ProD
         chosen: format!(
             "of each type up to {per_kind}, half of them the most doubtful (wrongly judged ones first), the others the clearest"
         ),
-        scale: Some(scale.unwrap_or_else(|| Scale::of_maps(e.pictures.iter().map(|p| &p.map[..])))),
+        scale: Some(scale.unwrap_or_else(|| Scale::of_maps(e.pictures.iter().map(|p| &p.map.values[..])))),
     };
     let html = report.html()?;
     write_atomically(path, |f| f.write_all(html.as_bytes()))
@@ -175,7 +175,6 @@ fn shot(p: &Judged, rank: Rank) -> Shot {
     Shot {
         rank: Some(rank),
         row: picture(p),
-        size: p.map.len().isqrt(),
         shown: (p.shown.width, p.shown.height),
         rgb: p.pixels.clone(),
         mask: match &p.truth {

@@ -4,9 +4,15 @@ use super::encode::png_rgb;
 use super::heatmap::{Scale, heatmap, with_legend};
 use super::maps::{write_npy, write_tiff};
 use crate::Result;
+use crate::data::resize;
 use crate::output::OurFolder;
+use crate::score::map::Map;
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+
+/// Pixels of the largest picture that has a heat map of its own size.
+pub const LARGE: usize = 1 << 25;
 
 /// How an anomaly map is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,22 +58,27 @@ impl MapFiles {
 
     /// Writes what is wanted of one picture (RGB, of `shown` pixels), under its name in a list of pictures, subfolders
     /// included.
-    pub fn write(&mut self, name: &Path, rgb: &[u8], shown: (usize, usize), map: &[f32]) -> Result<Written> {
+    pub fn write(&mut self, name: &Path, rgb: &[u8], shown: (usize, usize), map: &Map) -> Result<Written> {
         let mut written = Written::default();
         if self.is_empty() {
             return Ok(written);
         }
-        let (name, size) = (self.free_name(name), map.len().isqrt());
+        let name = self.free_name(name);
         if let Some(folder) = &mut self.heatmaps {
-            let scale = self.scale.unwrap_or_else(|| Scale::of_maps([map].into_iter()));
-            let (pixels, height) = with_legend(heatmap(rgb, shown, map, &scale), shown, &scale);
-            let png = png_rgb(&pixels, shown.0, height)?;
+            let scale = self.scale.unwrap_or_else(|| Scale::of_maps([&map.values[..]].into_iter()));
+            let (rgb, drawn) = drawn(rgb, shown, map);
+            let (pixels, height) = with_legend(heatmap(&rgb, drawn, map, &scale), drawn, &scale);
+            let png = png_rgb(&pixels, drawn.0, height)?;
             written.heatmap = Some(folder.write(&with(&name, "png"), |f| f.write_all(&png))?);
         }
         if let Some(folder) = &mut self.maps {
             written.map = Some(match self.format {
-                MapFormat::Npy => folder.write(&with(&name, "npy"), |f| write_npy(f, map, size, size))?,
-                MapFormat::Tiff => folder.write(&with(&name, "tiff"), |f| write_tiff(f, map, size, size))?,
+                MapFormat::Npy => {
+                    folder.write(&with(&name, "npy"), |f| write_npy(f, &map.values, map.width, map.height))?
+                }
+                MapFormat::Tiff => {
+                    folder.write(&with(&name, "tiff"), |f| write_tiff(f, &map.values, map.width, map.height))?
+                }
             });
         }
         Ok(written)
@@ -86,6 +97,14 @@ impl MapFiles {
         }
         free
     }
+}
+
+/// The picture that a heat map is drawn on, and its shape: its own, or if it has more than [`LARGE`] pixels, its map's.
+fn drawn<'a>(rgb: &'a [u8], shown: (usize, usize), map: &Map) -> (Cow<'a, [u8]>, (usize, usize)) {
+    if shown.0 * shown.1 <= LARGE {
+        return (rgb.into(), shown);
+    }
+    (resize::bilinear::<3>(rgb, shown, map.shape()).into(), map.shape())
 }
 
 /// Not `with_extension`: a name may hold dots.

@@ -1,6 +1,7 @@
 //! An anomaly map over its picture: colours where it is above a threshold, a contour around that, a legend below.
 
 use super::font::Text;
+use crate::score::map::Map;
 use rayon::prelude::*;
 
 /// How opaque the colour is at the threshold, and at the hot end.
@@ -48,10 +49,10 @@ impl Scale {
     }
 }
 
-/// Draws a square map over a picture of any shape (`width * height * 3` bytes), to which it is stretched.
-pub fn heatmap(rgb: &[u8], (width, height): (usize, usize), map: &[f32], scale: &Scale) -> Vec<u8> {
+/// Draws a map over its picture (`width * height * 3` bytes), to which it is stretched.
+pub fn heatmap(rgb: &[u8], (width, height): (usize, usize), map: &Map, scale: &Scale) -> Vec<u8> {
     debug_assert_eq!(rgb.len(), width * height * 3);
-    let values = stretched(map, map.len().isqrt(), width, height);
+    let values = stretched(map, width, height);
     let shorter = width.min(height);
     let line = (shorter / 320).max(1);
     let both = !scale.filled || shorter >= ROOM_FOR_BOTH;
@@ -137,9 +138,9 @@ fn number(v: f32) -> String {
     format!("{v:.0$}", decimals.clamp(3, 9) as usize)
 }
 
-/// A square map at another shape, between the centres of its values linearly interpolated.
-fn stretched(map: &[f32], size: usize, width: usize, height: usize) -> Vec<f32> {
-    let places = |length: usize| -> Vec<(usize, usize, f32)> {
+/// A map at another shape, between the centres of its values linearly interpolated.
+fn stretched(map: &Map, width: usize, height: usize) -> Vec<f32> {
+    let places = |size: usize, length: usize| -> Vec<(usize, usize, f32)> {
         let place = |i: usize| {
             let at = ((i as f32 + 0.5) * size as f32 / length as f32 - 0.5).clamp(0.0, (size - 1) as f32);
             let (low, over) = (at as usize, at.fract());
@@ -148,10 +149,11 @@ fn stretched(map: &[f32], size: usize, width: usize, height: usize) -> Vec<f32> 
         };
         (0..length).map(place).collect()
     };
-    let (columns, rows) = (places(width), places(height));
+    let (columns, rows) = (places(map.width, width), places(map.height, height));
+    let row = |y: usize| &map.values[y * map.width..][..map.width];
     let mut out = vec![0.0; width * height];
     out.par_chunks_exact_mut(width).zip(rows).for_each(|(out, (top, bottom, down))| {
-        let (upper, lower) = (&map[top * size..][..size], &map[bottom * size..][..size]);
+        let (upper, lower) = (row(top), row(bottom));
         for (v, &(left, right, over)) in out.iter_mut().zip(&columns) {
             let above = upper[left] + (upper[right] - upper[left]) * over;
             let below = lower[left] + (lower[right] - lower[left]) * over;

@@ -27,15 +27,14 @@ impl ScoredReport {
         ScoredReport { threshold, normalization, scale, rows: vec![], gallery: vec![] }
     }
 
-    /// Adds a picture: its name, what is shown of it, its pixels as the network saw them.
+    /// Adds a picture: its name, what is shown of it, its pixels at the shape of its map.
     pub fn add(&mut self, name: &Path, shown: &Picture, pixels: Vec<u8>, scored: Scored) {
         let row = Row { name: name.display().to_string(), score: scored.score, ..Row::default() };
         self.rows.push(row.clone());
         let at = self.gallery.partition_point(|shot| shot.row.score >= scored.score);
         if at < SHOWN {
-            let (size, shown) = (scored.map.len().isqrt(), (shown.width, shown.height));
-            let map = scored.map;
-            self.gallery.insert(at, Shot { row, size, shown, rgb: pixels, map, ..Shot::default() });
+            let (shown, map) = ((shown.width, shown.height), scored.map);
+            self.gallery.insert(at, Shot { row, shown, rgb: pixels, map, ..Shot::default() });
             self.gallery.truncate(SHOWN);
         }
     }
@@ -44,7 +43,7 @@ impl ScoredReport {
     pub fn write(self, path: &Path, model: &str, command: String) -> Result<()> {
         let flagged = self.threshold.map(|t| self.rows.iter().filter(|r| r.score >= t).count());
         let called = flagged.map(|n| format!("{n} of {} pictures are called anomalous.", self.rows.len()));
-        let scale = self.scale.unwrap_or_else(|| Scale::of_maps(self.gallery.iter().map(|s| &s.map[..])));
+        let scale = self.scale.unwrap_or_else(|| Scale::of_maps(self.gallery.iter().map(|s| &s.map.values[..])));
         let report = Report {
             title: "Scored pictures".into(),
             note: called.unwrap_or_default(),

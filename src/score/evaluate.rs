@@ -1,14 +1,15 @@
 //! Evaluation of a detector on a dataset's test pictures.
 
+use super::map::Map;
 use super::pipeline::{self, Wanted};
-use super::scorer::Scorer;
+use super::scorer::{Scored, Scorer};
 use crate::data::digest::Digest;
 use crate::data::image::{Picture, load_mask};
 use crate::data::layout::{Sample, TestSet};
 use crate::data::listing::Meant;
 use crate::metrics::confusion::Confusion;
 use crate::metrics::f1::{BestF1, best_f1};
-use crate::metrics::pro::{PixelCurve, aupro_paper};
+use crate::metrics::pro::{PixelCurve, Plane, aupro_paper};
 use crate::metrics::roc::roc;
 use crate::{Error, Result, invalid};
 use rayon::prelude::*;
@@ -82,7 +83,7 @@ pub struct ProCurve {
 pub enum Truth {
     /// Nowhere: it is normal.
     Normal,
-    /// Non-zero where they are, size x size.
+    /// Non-zero where they are, at the shape of the map.
     Marked(Vec<u8>),
     Unknown(NoMask),
 }
@@ -113,9 +114,11 @@ impl Truth {
 pub struct Judged {
     pub image: Sample,
     pub score: f64,
-    pub map: Vec<f32>,
+    pub map: Map,
+    /// Where the map looks, as long; everywhere where it is none.
+    pub seen: Option<Vec<bool>>,
     pub truth: Truth,
-    /// The picture as the network saw it.
+    /// The picture at the shape of the map.
     pub pixels: Vec<u8>,
     /// The file's picture without its pixels.
     pub shown: Picture,
@@ -186,14 +189,13 @@ pub fn evaluate(
     pro: ProDefinition,
     mut progress: impl FnMut(usize) -> Result<()>,
 ) -> Result<Evaluation> {
-    let size = scorer.image_size();
     let (mut scored, mut unreadable, mut done) = (Vec::new(), Vec::new(), 0);
     let sources: Vec<Meant> = set.images.iter().map(|i| i.source.clone().into()).collect();
     let mut images = set.images.iter();
     let started = Instant::now();
     pipeline::run(
         scorer,
-        Wanted { digests: true, ..Wanted::default() },
+        Wanted { digests: true, small: true, ..Wanted::default() },
         |take| {
             sources.into_iter().map(Ok).all(take);
             Ok(())
@@ -211,18 +213,18 @@ pub fn evaluate(
         },
     )?;
     let ms_per_image = 1e3 * started.elapsed().as_secs_f64() / set.images.len() as f64;
-    let judge = |(image, loaded, result): (Sample, pipeline::Loaded, super::scorer::Scored)| {
-        let truth = truth(&image, &loaded.shown, size);
-        let (score, map) = (result.score, result.map);
-        Judged { image, score, map, truth, pixels: loaded.pixels, shown: loaded.shown, digest: loaded.digest }
+    let judge = |(image, loaded, result): (Sample, pipeline::Loaded, Scored)| {
+        let Scored { score, map } = result;
+        let (truth, seen) = (truth(&image, &loaded.shown, map.shape()), loaded.frame.seen());
+        Judged { image, score, map, seen, truth, pixels: loaded.small, shown: loaded.shown, digest: loaded.digest }
     };
     let pictures: Vec<Judged> = scored.into_par_iter().map(judge).collect();
-    if pictures.iter().flat_map(|p| &p.map).any(|v| !v.is_finite()) {
+    if pictures.iter().flat_map(|p| &p.map.values).any(|v| !v.is_finite()) {
         invalid!("the anomaly maps hold values that are not numbers: the model is broken");
     }
     let of = |keep: &dyn Fn(&Judged) -> bool| {
         let chosen: Vec<&Judged> = pictures.iter().filter(|p| keep(p)).collect();
-        metrics(&chosen, threshold, size, pro)
+        metrics(&chosen, threshold, pro)
     };
     let overall = of(&|_| true)?;
     let mut categories: Vec<&str> = set.images.iter().map(|i| i.category.as_str()).filter(|c| !c.is_empty()).collect();
@@ -253,7 +255,7 @@ pub fn evaluate(
     })
 }
 
-fn metrics(pictures: &[&Judged], threshold: Option<f64>, size: usize, pro: ProDefinition) -> Result<Metrics> {
+fn metrics(pictures: &[&Judged], threshold: Option<f64>, pro: ProDefinition) -> Result<Metrics> {
     let scores: Vec<f64> = pictures.iter().map(|p| p.score).collect();
     let labels: Vec<bool> = pictures.iter().map(|p| p.image.anomalous).collect();
     let mut found = Metrics {
@@ -262,35 +264,36 @@ fn metrics(pictures: &[&Judged], threshold: Option<f64>, size: usize, pro: ProDe
         best: best_f1(&scores, &labels)?,
         ..Metrics::default()
     };
-    let nothing = vec![0; size * size];
-    let (mut maps, mut masks): (Vec<&[f32]>, Vec<&[u8]>) = (vec![], vec![]);
+    let nothing = vec![0; pictures.iter().map(|p| p.map.values.len()).max().unwrap_or_default()];
+    let mut planes = Vec::new();
     for p in pictures {
-        masks.push(match &p.truth {
-            Truth::Normal => &nothing,
+        let map = &p.map.values[..];
+        let mask = match &p.truth {
+            Truth::Normal => &nothing[..map.len()],
             Truth::Marked(mask) => mask,
             Truth::Unknown(_) => continue,
-        });
-        maps.push(&p.map);
+        };
+        planes.push(Plane { map, mask, width: p.map.width, seen: p.seen.as_deref() });
     }
-    let curve = PixelCurve::new(&maps, &masks, size)?;
+    let curve = PixelCurve::new(&planes)?;
     found.pixel_auroc = curve.as_ref().map(|c| c.auroc());
     found.pro = curve.map(|c| ProCurve { points: c.pro_points(PRO_LIMIT, PRO_STEPS), aupro: c.aupro(PRO_LIMIT) });
     found.aupro30 = match pro {
         ProDefinition::Exact => found.pro.as_ref().map(|c| c.aupro),
-        ProDefinition::Paper => aupro_paper(&maps, &masks, size)?,
+        ProDefinition::Paper => aupro_paper(&planes)?,
     };
     Ok(found)
 }
 
 /// The union of a picture's masks.
-fn truth(image: &Sample, shown: &Picture, size: usize) -> Truth {
+fn truth(image: &Sample, shown: &Picture, shape: (usize, usize)) -> Truth {
     if !image.anomalous {
         return Truth::Normal;
     }
     if image.masks.is_empty() {
         return Truth::Unknown(NoMask::Missing);
     }
-    match load_mask(&image.masks, shown, size) {
+    match load_mask(&image.masks, shown, shape) {
         Ok(mask) if mask.contains(&1) => Truth::Marked(mask),
         Ok(_) => Truth::Unknown(NoMask::Empty),
         Err(e) => Truth::Unknown(NoMask::Unreadable(e.to_string())),

@@ -1,5 +1,7 @@
-//! A detector ready to score: the program of one batch with its weights in place.
+//! A detector ready to score: the program of one batch of squares with its weights in place.
 
+use super::map::Map;
+use crate::data::framing::{Framer, Framing};
 use crate::detector::file::{Config, ModelFile};
 use crate::engine::device::{Backend, Session};
 use crate::engine::params::Values;
@@ -18,31 +20,30 @@ pub enum Gives {
     ScoresAndMaps,
 }
 
-/// Scores batches of resized pictures.
+/// Scores batches of squares. How pictures become squares, and their scores and maps one, is the matter of
+/// [`Assembly`](super::assembly::Assembly).
 pub struct Scorer {
     session: Box<dyn Session>,
     input: Var,
     /// The scores, then the maps where they are wanted.
     outputs: Vec<Var>,
-    size: usize,
     batch: usize,
     /// Pictures in each batch on its way.
     submitted: VecDeque<usize>,
+    /// Makes the squares that it scores.
+    framer: Framer,
+    /// Of a map the number of highest values whose mean is the score, where it is not the network's own; none for all of them.
+    highest: Option<usize>,
+    /// What is wanted; maps are there wherever scores are made of them.
+    gives: Gives,
 }
 
 /// The outcome for one picture.
 #[derive(Clone, Debug)]
 pub struct Scored {
     pub score: f64,
-    /// The blurred anomaly map, size x size; of a scorer that gives scores alone, empty.
-    pub map: Vec<f32>,
-}
-
-impl Scored {
-    /// The highest value of the map; of none, negative infinity.
-    pub fn peak(&self) -> f32 {
-        self.map.iter().copied().fold(f32::NEG_INFINITY, f32::max)
-    }
+    /// The blurred anomaly map; of a scorer that gives scores alone, empty.
+    pub map: Map,
 }
 
 impl Scorer {
@@ -55,8 +56,8 @@ impl Scorer {
         backend: &Backend,
         gives: Gives,
     ) -> Result<Self> {
-        let (program, size) = (config.scoring(batch, backend.number)?, config.architecture.image_size);
-        Self::of_program(&program, size, backend, gives, |session| {
+        let program = config.scoring(batch, backend.number)?;
+        Self::of_program(&program, config, backend, gives, |session| {
             for network in &program.networks {
                 let name = &program.tape.parameters(network.id).network;
                 let other = || networks.iter().find(|v| v.parameters.network == *name);
@@ -72,23 +73,22 @@ impl Scorer {
     /// The same from a model file.
     pub fn from_file(model: &ModelFile, batch: usize, backend: &Backend, gives: Gives) -> Result<Self> {
         let program = model.config.scoring(batch, backend.number)?;
-        let size = model.config.architecture.image_size;
-        Self::of_program(&program, size, backend, gives, |session| model.load_into(session, &program))
+        Self::of_program(&program, &model.config, backend, gives, |session| model.load_into(session, &program))
     }
 
-    /// Plans a scoring program of pictures of side `size`; `fill` fills its networks.
+    /// Plans a model's scoring program; `fill` fills its networks.
     pub fn of_program(
         program: &Program,
-        size: usize,
+        config: &Config,
         backend: &Backend,
         gives: Gives,
         fill: impl FnOnce(&mut dyn Session) -> Result<()>,
     ) -> Result<Self> {
-        let batch = program.pictures();
+        let (batch, framer) = (program.pictures(), config.framer());
         let inputs: Vec<Var> = program.inputs().collect();
         let [input] = inputs[..] else { invalid!("scoring takes pixels, one input; found {}", inputs.len()) };
         let mut outputs = vec![program.report("score")?];
-        if gives == Gives::ScoresAndMaps {
+        if gives == Gives::ScoresAndMaps || framer.framing != Framing::default() {
             outputs.push(program.report("map")?);
         }
         let mut tape = program.tape.clone();
@@ -96,15 +96,31 @@ impl Scorer {
         // One picture at a time is about latency, a batch about throughput.
         let mut session = backend.open_lanes(tape, if batch == 1 { 1 } else { 2 })?;
         fill(&mut *session)?;
-        Ok(Scorer { session, input, outputs, size, batch, submitted: VecDeque::new() })
+        let (submitted, highest) = (VecDeque::new(), config.detector.highest());
+        Ok(Scorer { session, input, outputs, batch, submitted, framer, highest, gives })
     }
 
-    /// Side of the pictures it takes.
+    /// Side of the squares it takes.
     pub fn image_size(&self) -> usize {
-        self.size
+        self.framer.size
     }
 
-    /// Largest number of pictures in one call of [`Scorer::score`].
+    /// How pictures become these.
+    pub fn framer(&self) -> &Framer {
+        &self.framer
+    }
+
+    /// Of a map the number of highest values whose mean is the score, where it is not the network's own; none for all of them.
+    pub fn highest(&self) -> Option<usize> {
+        self.highest
+    }
+
+    /// Whether maps are wanted.
+    pub fn gives_maps(&self) -> bool {
+        self.gives == Gives::ScoresAndMaps
+    }
+
+    /// Largest number of squares in one call of [`Scorer::score`].
     pub fn batch(&self) -> usize {
         self.batch
     }
@@ -114,15 +130,15 @@ impl Scorer {
         self.session.lanes()
     }
 
-    /// Scores up to `batch` pictures of size x size x 3 bytes. Pictures do not influence each other.
+    /// Scores up to `batch` squares of size x size x 3 bytes. They do not influence each other.
     pub fn score(&mut self, pictures: &[&[u8]]) -> Result<Vec<Scored>> {
         self.submit(pictures)?;
         self.collect()
     }
 
-    /// Starts scoring up to `batch` pictures. No more than [`Scorer::lanes`] batches may be on their way.
+    /// Starts scoring up to `batch` squares. No more than [`Scorer::lanes`] batches may be on their way.
     pub fn submit(&mut self, pictures: &[&[u8]]) -> Result<()> {
-        let each = self.size * self.size * 3;
+        let each = self.framer.size * self.framer.size * 3;
         if pictures.len() > self.batch || pictures.iter().any(|p| p.len() != each) {
             invalid!("expected at most {} pictures of {each} bytes, found {}", self.batch, pictures.len());
         }
@@ -160,8 +176,8 @@ impl Scorer {
             invalid!("the model gives scores that are not numbers: its weights are broken");
         }
         let map = |i: usize| {
-            let bytes = self.size * self.size * size_of::<f32>();
-            lent.get(1).map_or(vec![], |maps| bytemuck::pod_collect_to_vec(&maps[i * bytes..][..bytes]))
+            let bytes = self.framer.size * self.framer.size * size_of::<f32>();
+            Map::square(lent.get(1).map_or(vec![], |maps| bytemuck::pod_collect_to_vec(&maps[i * bytes..][..bytes])))
         };
         let scored = |i: usize| Scored { score: f64::from(scores[i]), map: map(i) };
         // Of a single picture the copy takes less time than it takes to wake another thread.

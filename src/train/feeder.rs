@@ -65,7 +65,7 @@ impl<'a> Feeder<'a> {
 
     /// The normal pictures in the order of this epoch.
     pub fn order(&self, epoch: usize) -> Vec<usize> {
-        let mut order = self.job.normal.clone();
+        let mut order = self.job.normal_views.clone();
         if self.job.s.shuffle {
             order.shuffle(&mut named_rng(self.job.s.seed, &format!("order.{epoch}")));
         }
@@ -74,7 +74,7 @@ impl<'a> Feeder<'a> {
 
     /// The labelled anomalous pictures of a step, drawn with replacement (in turn, when nothing is shuffled).
     fn anomalous(&self, at: &Position) -> Vec<usize> {
-        let (all, m) = (&self.job.anomalous, self.anomalous);
+        let (all, m) = (&self.job.anomalous_views, self.anomalous);
         if m == 0 || self.distort {
             return vec![];
         }

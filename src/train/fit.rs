@@ -25,7 +25,7 @@ pub fn run(how: &dyn Fit, job: &Job) -> Result<Learned> {
     let spec =
         BatchSpec { architecture: &s.architecture, batch: job.batch(), feed: Feed::Pixels, dtype: s.backend.dtype() };
     let program = how.features(&spec)?;
-    let (Some(mut place), Some(features)) = (job.place(), job.features(&program, &job.normal)?) else {
+    let (Some(mut place), Some(features)) = (job.place(), job.features(&program, &job.normal_views)?) else {
         invalid!("features of all pictures must be kept somewhere");
     };
     place.budget = place.budget.saturating_sub(features.in_memory());

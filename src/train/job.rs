@@ -14,6 +14,7 @@ use crate::engine::params::Values;
 use crate::model::{TensorSource, resnet};
 use crate::output::{Place, checkpoint_of};
 use crate::program::Program;
+use crate::score::assembly::Assembly;
 use crate::score::scorer::{Gives, Scorer};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -35,6 +36,9 @@ pub struct Job<'a> {
     pub normal: Vec<usize>,
     pub held_back: Vec<usize>,
     pub anomalous: Vec<usize>,
+    /// What networks see of the normal pictures, and of the anomalous ones.
+    pub normal_views: Vec<usize>,
+    pub anomalous_views: Vec<usize>,
     /// Labelled pictures that only a threshold is taken from, and which of them are anomalous.
     pub validation: Option<(Pictures, Vec<bool>)>,
     /// Where the run can be gone on from; a part of a cross-validation cannot.
@@ -52,6 +56,11 @@ pub struct Learned {
 pub struct Calibrated {
     calibration: Calibration,
     on: Digests,
+}
+
+/// Score and highest map value of the pictures that are done.
+fn outcomes(assembly: &mut Assembly<()>) -> Vec<(f64, f64)> {
+    std::iter::from_fn(|| assembly.next()).filter_map(|(_, s)| s.map(|s| (s.score, f64::from(s.map.peak())))).collect()
 }
 
 fn expect_to_go_on(stop: &AtomicBool) -> Result<()> {
@@ -79,7 +88,7 @@ impl<'a> Job<'a> {
                 events(Event::Decoded(done, total));
                 expect_to_go_on(stop)
             };
-            Pictures::open(sources, s.architecture.image_size, s.budget, &decoded)
+            Pictures::open(sources, s.architecture.framer(&s.framing), s.budget, &decoded)
         };
         let pictures = open(sources, total)?;
         let (labels, sources): (Vec<bool>, Vec<_>) =
@@ -100,6 +109,7 @@ impl<'a> Job<'a> {
         let elastic = uses_anomalies && anomalous.is_empty();
         pictures.doubts(good).into_iter().for_each(|doubt| events(Event::Warning(&doubt)));
         events(Event::Data { normal: normal.len(), held_back: held_back.len(), anomalous: anomalous.len(), elastic });
+        let (normal_views, anomalous_views) = (pictures.views_of(&normal), pictures.views_of(&anomalous));
         let (backbone, pictures) = (Arc::new(backbone), Arc::new(pictures));
         let checkpoint = Some(checkpoint_of(&s.out));
         Ok(Job {
@@ -113,6 +123,8 @@ impl<'a> Job<'a> {
             normal,
             held_back,
             anomalous,
+            normal_views,
+            anomalous_views,
             validation,
             checkpoint,
         })
@@ -129,22 +141,24 @@ impl<'a> Job<'a> {
             events,
             stop: self.stop,
             pictures: self.pictures.clone(),
+            normal_views: self.pictures.views_of(&normal),
             normal,
             held_back,
             anomalous: self.anomalous.clone(),
+            anomalous_views: self.anomalous_views.clone(),
             validation: None,
             checkpoint: None,
         }
     }
 
-    /// Normal pictures of a step.
+    /// Views of normal pictures in a step.
     pub fn batch(&self) -> usize {
-        self.s.batch.min(self.normal.len())
+        self.s.batch.min(self.normal_views.len())
     }
 
-    /// Steps of an epoch. Pictures that fill no whole batch are left to another epoch's order.
+    /// Steps of an epoch. Views that fill no whole batch are left to another epoch's order.
     pub fn steps(&self) -> usize {
-        self.normal.len() / self.batch()
+        self.normal_views.len() / self.batch()
     }
 
     pub fn stopped(&self) -> bool {
@@ -161,21 +175,22 @@ impl<'a> Job<'a> {
         self.s.cache.place(self.s.budget, folder)
     }
 
-    /// What `program` reports of the pictures of these indices, if it is kept.
-    pub fn features(&self, program: &Program, indices: &[usize]) -> Result<Option<FeatureCache>> {
+    /// What `program` reports of these views, if it is kept.
+    pub fn features(&self, program: &Program, views: &[usize]) -> Result<Option<FeatureCache>> {
         let Some(place) = self.place() else { return Ok(None) };
         let mut heard = |done: usize| {
-            (self.events)(Event::Features(done, indices.len()));
+            (self.events)(Event::Features(done, views.len()));
             self.expect_to_go_on()
         };
-        let pictures = (&*self.pictures, indices);
+        let pictures = (&*self.pictures, views);
         FeatureCache::build(&place, program, &self.backbone, &self.s.backend, pictures, &mut heard).map(Some)
     }
 
     /// What the model file says before there is a threshold.
     pub fn config(&self, detector: Arc<dyn Detector>) -> Config {
         let extra = [("weights".to_string(), self.s.weights.clone())].into();
-        Config { extra, ..Config::new(detector, self.s.architecture.clone()) }
+        let framing = self.s.framing.clone();
+        Config { extra, framing, ..Config::new(detector, self.s.architecture.clone()) }
     }
 
     /// Score and highest map value of these of `pictures`, whose indices they are.
@@ -186,13 +201,14 @@ impl<'a> Job<'a> {
         let backbone = trained.as_ref().unwrap_or(&self.backbone);
         let mut scorer =
             Scorer::new(&config, backbone, &learned.networks, self.batch(), &self.s.backend, Gives::ScoresAndMaps)?;
-        let mut all = Vec::new();
-        for batch in indices.chunks(scorer.batch()) {
-            let mut pixels = vec![0; batch.len() * pictures.each()];
-            pictures.gather(batch, &mut pixels)?;
-            let views: Vec<&[u8]> = pixels.chunks_exact(pictures.each()).collect();
-            all.extend(scorer.score(&views)?.into_iter().map(|s| (s.score, f64::from(s.peak()))));
+        let (mut assembly, mut all) = (Assembly::new(&mut scorer), Vec::new());
+        for &picture in indices {
+            let mut view = pictures.views(picture)?;
+            assembly.push((), pictures.frame(picture).clone(), |_, i| view(i))?;
+            all.extend(outcomes(&mut assembly));
         }
+        assembly.finish()?;
+        all.extend(outcomes(&mut assembly));
         Ok(all)
     }
 

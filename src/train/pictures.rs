@@ -1,11 +1,14 @@
-//! The training pictures: decoded once and kept while they fit the memory budget, decoded again each time otherwise.
+//! The training pictures: decoded once, and the views that networks see of them kept while they fit the memory budget, decoded again
+//! each time otherwise.
 
 use crate::data::digest::{Digest, Digests, groups};
-use crate::data::image::Source;
+use crate::data::framing::{Frame, Framer};
+use crate::data::image::{Picture, Source};
 use crate::error::plural;
 use crate::{Error, Result, invalid};
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// So many of the pictures that cannot be read are named.
@@ -13,9 +16,12 @@ const NAMED: usize = 10;
 
 pub struct Pictures {
     sources: Vec<Source>,
-    size: usize,
-    /// All pictures back to back, or nothing.
-    kept: Vec<u8>,
+    framer: Framer,
+    frames: Vec<Frame>,
+    /// Where each picture's views begin among all, and how many there are.
+    first: Vec<usize>,
+    /// Every picture's views, one behind the other, or nothing.
+    kept: Vec<Vec<u8>>,
     digest: String,
     /// Of each picture alone.
     digests: Vec<Digest>,
@@ -25,6 +31,9 @@ pub struct Pictures {
 
 /// What is left of a picture's file besides its pixels.
 struct Read {
+    frame: Frame,
+    /// Its views, where they are kept.
+    views: Vec<u8>,
     fingerprint: Vec<u8>,
     digest: Digest,
     warnings: Vec<String>,
@@ -35,24 +44,28 @@ impl Pictures {
     /// `budget` bytes. `progress` hears how many are done and may stop the work.
     pub fn open(
         sources: Vec<Source>,
-        size: usize,
+        framer: Framer,
         budget: usize,
         progress: &(dyn Fn(usize) -> Result<()> + Sync),
     ) -> Result<Self> {
-        let each = size * size * 3;
-        let keep = sources.len() * each <= budget;
-        let mut kept = vec![0; if keep { sources.len() * each } else { 0 }];
+        let each = framer.size * framer.size * 3;
+        // Views that were kept so far; where they are too many, none are.
+        let held = AtomicUsize::new(0);
         let done = Mutex::new(0);
-        let load = |source: &Source, to: Option<&mut [u8]>| -> Result<Read> {
+        let load = |source: &Source| -> Result<Read> {
             let bytes = source.bytes()?;
-            let picture = source.decode(&bytes)?;
-            if let Some(to) = to {
-                to.copy_from_slice(&picture.resized(size));
+            let picture = source.decode(&bytes, framer.framing.max_pixels())?;
+            let frame = framer.frame((picture.width, picture.height));
+            let frame = frame.map_err(|e| e.within(source.path().display()))?;
+            let before = held.fetch_add(frame.views() * each, Ordering::Relaxed);
+            let mut views = Vec::new();
+            if before + frame.views() * each <= budget {
+                (0..frame.views()).for_each(|i| views.extend(frame.cut(&picture, i)));
             }
             let warnings = picture.warnings.into_iter().map(|w| format!("{}: {w}", source.path().display())).collect();
             let sha256 = Sha256::digest(&bytes).into();
             let fingerprint = fingerprint(source, bytes.len(), &sha256);
-            Ok(Read { fingerprint, digest: Digest::of_sha256(&sha256), warnings })
+            Ok(Read { frame, views, fingerprint, digest: Digest::of_sha256(&sha256), warnings })
         };
         // The outer error stops the work, what is wrong with a picture does not.
         let told = |read: Result<Read>| {
@@ -62,19 +75,24 @@ impl Pictures {
             progress(*done)?;
             Ok(read)
         };
-        let loaded: Result<Vec<Result<Read>>> = if keep {
-            kept.par_chunks_exact_mut(each).zip(&sources).map(|(to, source)| told(load(source, Some(to)))).collect()
-        } else {
-            sources.par_iter().map(|source| told(load(source, None))).collect()
-        };
-        let read = all_or_every_error(loaded?)?;
+        let loaded: Result<Vec<Result<Read>>> = sources.par_iter().map(|source| told(load(source))).collect();
+        let mut read = all_or_every_error(loaded?)?;
+        let mut kept = Vec::new();
+        if held.into_inner() <= budget {
+            kept.extend(read.iter_mut().map(|r| std::mem::take(&mut r.views)));
+        }
+        let (mut first, mut frames) = (vec![0], Vec::with_capacity(read.len()));
+        for r in &read {
+            first.push(first[frames.len()] + r.frame.views());
+            frames.push(r.frame.clone());
+        }
         let mut digest = Sha256::new();
         read.iter().for_each(|r| digest.update(&r.fingerprint));
         // 64 bits: a mistake is to be noticed, nobody forges pictures here.
         let digest = digest.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
         let digests = read.iter().map(|r| r.digest).collect();
         let warnings = read.into_iter().flat_map(|r| r.warnings).collect();
-        Ok(Pictures { sources, size, kept, digest, digests, warnings })
+        Ok(Pictures { sources, framer, frames, first, kept, digest, digests, warnings })
     }
 
     pub fn len(&self) -> usize {
@@ -126,20 +144,66 @@ impl Pictures {
         &self.warnings
     }
 
-    /// Bytes of one picture.
+    /// Bytes of one view.
     pub fn each(&self) -> usize {
-        self.size * self.size * 3
+        self.framer.size * self.framer.size * 3
     }
 
-    /// Copies the pictures of these indices into `out`, one behind the other.
-    pub fn gather(&self, indices: &[usize], out: &mut [u8]) -> Result<()> {
+    /// The views of all pictures, one picture's behind the other's.
+    pub fn all_views(&self) -> usize {
+        self.first.last().copied().unwrap_or_default()
+    }
+
+    /// Those of the pictures of these indices.
+    pub fn views_of(&self, indices: &[usize]) -> Vec<usize> {
+        indices.iter().flat_map(|&i| self.first[i]..self.first[i + 1]).collect()
+    }
+
+    /// How a picture is seen.
+    pub fn frame(&self, picture: usize) -> &Frame {
+        &self.frames[picture]
+    }
+
+    /// Gives the views of a picture one by one.
+    pub fn views(&self, picture: usize) -> Result<impl FnMut(usize) -> Vec<u8>> {
+        let decoded = if self.kept.is_empty() { Some(self.decode(picture)?) } else { None };
+        Ok(move |view: usize| match &decoded {
+            Some(decoded) => self.frames[picture].cut(decoded, view),
+            None => self.kept[picture][view * self.each()..][..self.each()].to_vec(),
+        })
+    }
+
+    fn decode(&self, picture: usize) -> Result<Picture> {
+        let source = &self.sources[picture];
+        source.decode(&source.bytes()?, self.framer.framing.max_pixels())
+    }
+
+    /// Copies views into `out`, one behind the other.
+    pub fn gather(&self, views: &[usize], out: &mut [u8]) -> Result<()> {
         let each = self.each();
-        out.par_chunks_exact_mut(each).zip(indices).try_for_each(|(to, &i)| {
-            if self.kept.is_empty() {
-                to.copy_from_slice(&self.sources[i].read()?.resized(self.size));
-            } else {
-                to.copy_from_slice(&self.kept[i * each..][..each]);
-            }
+        let picture_of = |view: usize| self.first.partition_point(|&first| first <= view) - 1;
+        if !self.kept.is_empty() {
+            let kept = |view: usize| {
+                let picture = picture_of(view);
+                &self.kept[picture][(view - self.first[picture]) * each..][..each]
+            };
+            out.par_chunks_exact_mut(each).zip(views).for_each(|(to, &view)| to.copy_from_slice(kept(view)));
+            return Ok(());
+        }
+        // A picture is decoded once for those of its views that follow each other.
+        let mut runs: Vec<(usize, &[usize], &mut [u8])> = Vec::new();
+        let mut rest = out;
+        for run in views.chunk_by(|&a, &b| picture_of(a) == picture_of(b)) {
+            let to;
+            (to, rest) = rest.split_at_mut(run.len() * each);
+            runs.push((picture_of(run[0]), run, to));
+        }
+        runs.into_par_iter().try_for_each(|(picture, run, to)| {
+            let decoded = self.decode(picture)?;
+            let (frame, first) = (&self.frames[picture], self.first[picture]);
+            to.par_chunks_exact_mut(each)
+                .zip(run)
+                .for_each(|(to, &view)| to.copy_from_slice(&frame.cut(&decoded, view - first)));
             Ok(())
         })
     }
@@ -178,9 +242,12 @@ fn all_or_every_error<T>(results: Vec<Result<T>>) -> Result<Vec<T>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::image::Picture;
+    use crate::data::framing::Framing;
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn whole(size: usize) -> Framer {
+        Framer { framing: Framing::default(), size, ground: [0; 3] }
+    }
 
     /// What is wrong with pictures is found of all of them; an error of whoever listens ends the work.
     #[test]
@@ -191,7 +258,7 @@ mod tests {
             heard.fetch_add(1, Ordering::Relaxed);
             Ok(())
         };
-        let error = Pictures::open((0..500).map(picture).collect(), 8, usize::MAX, &count).err().unwrap();
+        let error = Pictures::open((0..500).map(picture).collect(), whole(8), usize::MAX, &count).err().unwrap();
         assert!(error.to_string().starts_with("500 pictures cannot be read: 0: "), "{error}");
         assert_eq!(heard.into_inner(), 500);
         let picture = |i: usize| Source::Decoded {
@@ -204,7 +271,7 @@ mod tests {
                 heard.fetch_add(1, Ordering::Relaxed);
                 Err(Error::Cancelled)
             };
-            let error = Pictures::open((0..100_000).map(picture).collect(), 8, budget, &stop).err().unwrap();
+            let error = Pictures::open((0..100_000).map(picture).collect(), whole(8), budget, &stop).err().unwrap();
             assert!(matches!(error, Error::Cancelled) && heard.into_inner() < 1000);
         }
     }

@@ -1,6 +1,7 @@
 //! What to train, on what, and what a later run must agree with to go on from a checkpoint.
 
 use super::features::CacheKind;
+use crate::data::framing::Framing;
 use crate::detector::provenance::ENOUGH;
 use crate::detector::{Detector, Learning, Method};
 use crate::engine::device::Backend;
@@ -20,6 +21,9 @@ pub struct Settings {
     pub detector: Arc<dyn Detector>,
     #[serde(flatten)]
     pub architecture: Architecture,
+    /// How pictures become what its networks see.
+    #[serde(flatten)]
+    pub framing: Framing,
     /// Where to compute, in anything but `F16`.
     #[serde(skip)]
     pub backend: Backend,
@@ -194,6 +198,7 @@ mod tests {
         let mut settings = Settings {
             detector: detector("ckaad"),
             architecture: Architecture::new("resnet18", &[2, 3], 64).unwrap(),
+            framing: Framing::default(),
             backend: Backend { device: Device::Cpu, number: Number::F32, choices: Choices::Model },
             epochs: 2,
             batch: 4,
@@ -216,6 +221,10 @@ mod tests {
         settings.calibrate = Calibrate::CrossValidation { folds: 3 };
         let folds = old.replace("\"holdout\":0.1", "\"holdout\":0.0");
         Key::new(&settings, &data).unwrap().expect(&folds).unwrap();
+        // Another look at pictures is.
+        settings.framing = Framing::new(None, Some(48), Some(12), None).unwrap();
+        let error = Key::new(&settings, &data).unwrap().expect(&folds).unwrap_err().to_string();
+        assert!(error.contains("this run tile 48") && error.contains("this run overlap 12"), "{error}");
     }
 
     fn key(text: &str) -> Key {

@@ -1,13 +1,14 @@
 //! What a detector is trained with, so far as somebody said: the paper for a dataset, an experiment's file, a command line, each
 //! over the one before.
 
+use crate::data::framing::{Framing, Resize, Roi};
 use crate::detector::options::Options;
 use crate::detector::{Detector, METHODS, Method};
 use crate::model::Architecture;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 /// Settings by the names of `ckaad train`'s flags; what is `None` nobody has said.
@@ -18,6 +19,11 @@ pub struct Setup {
     pub backbone: Option<String>,
     pub layers: Option<Vec<usize>>,
     pub image_size: Option<usize>,
+    pub resize: Option<String>,
+    pub tile: Option<usize>,
+    pub overlap: Option<usize>,
+    /// A mask's file.
+    pub roi: Option<PathBuf>,
     pub epochs: Option<usize>,
     pub batch_size: Option<usize>,
     /// The method's own, by name.
@@ -61,6 +67,10 @@ impl Setup {
             backbone: self.backbone.or_else(|| other.backbone.clone()),
             layers: self.layers.or_else(|| other.layers.clone()),
             image_size: self.image_size.or(other.image_size),
+            resize: self.resize.or_else(|| other.resize.clone()),
+            tile: self.tile.or(other.tile),
+            overlap: self.overlap.or(other.overlap),
+            roi: self.roi.or_else(|| other.roi.clone()),
             epochs: self.epochs.or(other.epochs),
             batch_size: self.batch_size.or(other.batch_size),
             options,
@@ -106,6 +116,16 @@ impl Setup {
         Architecture::new(self.backbone(), layers, self.image_size.unwrap_or(IMAGE_SIZE))
     }
 
+    /// How pictures become what the networks see. Errors: settings that do not fit each other or the architecture (kind `Usage`), a
+    /// mask that cannot be read or marks nothing.
+    pub fn framing(&self) -> Result<Framing> {
+        let resize = self.resize.as_deref().map(Resize::find).transpose()?;
+        let roi = self.roi.as_deref().map(|path| Roi::read(path)).transpose()?;
+        let framing = Framing::new(resize, self.tile, self.overlap, roi)?;
+        framing.expect_for(self.architecture()?.image_size)?;
+        Ok(framing)
+    }
+
     fn method(&self) -> Result<&'static Method> {
         self.detector.as_deref().map_or(Ok(METHODS[0]), Method::find)
     }
@@ -122,7 +142,8 @@ impl Setup {
 
     /// Names that it may hold.
     pub fn names() -> Vec<&'static str> {
-        let mut names = vec!["detector", "backbone", "layers", "image-size", "epochs", "batch-size"];
+        let mut names = vec!["detector", "backbone", "layers", "image-size", "resize", "tile", "overlap", "roi"];
+        names.extend(["epochs", "batch-size"]);
         for spec in METHODS.into_iter().flat_map(|m| m.options) {
             if !names.contains(&spec.name) {
                 names.push(spec.name);
@@ -168,6 +189,10 @@ impl std::fmt::Display for Setup {
             ("backbone", self.backbone.clone()),
             ("layers", self.layers.as_ref().map(layers)),
             ("image-size", self.image_size.as_ref().map(numbers)),
+            ("resize", self.resize.clone()),
+            ("tile", self.tile.as_ref().map(numbers)),
+            ("overlap", self.overlap.as_ref().map(numbers)),
+            ("roi", self.roi.as_ref().map(|path| path.display().to_string())),
             ("batch-size", self.batch_size.as_ref().map(numbers)),
             ("epochs", self.epochs.as_ref().map(numbers)),
         ];

@@ -44,9 +44,9 @@ impl<'a> Run<'a> {
         let m = match (how.uses_anomalies(), distort) {
             (false, _) => 0,
             (_, true) => n,
-            (_, false) => s.batch.min(job.anomalous.len()),
+            (_, false) => s.batch.min(job.anomalous_views.len()),
         };
-        let all: Vec<usize> = (0..job.pictures.len()).collect();
+        let all: Vec<usize> = (0..job.pictures.all_views()).collect();
         let cache = match how.trains_backbone() {
             true => None,
             false => job.features(&features::program(&s.architecture, n, s.backend.dtype())?, &all)?,

@@ -9,19 +9,18 @@ mod folder;
 mod journal;
 mod sorting;
 mod state;
-mod verdict;
 
 pub use arrivals::{Note, Tell, Times};
 pub use folder::Folder;
 pub use journal::Journal;
 pub use sorting::{How, Sorting};
-pub use verdict::Judge;
 
 use crate::output::folder_of;
 use crate::report::files::MapFiles;
 use crate::report::json::path;
 use crate::score::pipeline::{self, Outcome, Wanted};
 use crate::score::scorer::Scorer;
+use crate::score::verdict::Judge;
 use crate::{Error, Result};
 use arrivals::{Arrivals, EVENTS, Handed, Returned, Shared, Waits, listen, locked};
 use serde_json::{Value, json};
@@ -235,7 +234,8 @@ impl Desk {
             }
         };
         let shown = (picture.shown.width, picture.shown.height);
-        let (mut object, anomalous) = self.judge.of(&scored, shown);
+        let verdict = self.judge.verdict(&scored, shown);
+        let (mut object, anomalous) = (json!(verdict), verdict.anomalous);
         // Pictures that come one after the other under one name keep theirs, also after a restart.
         let stem = name.file_stem().unwrap_or_default().to_string_lossy();
         let called = name.with_file_name(format!("{stem}-{}.png", state.key(&name)));

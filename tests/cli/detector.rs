@@ -53,7 +53,7 @@ fn wrong_metadata_is_named() {
     };
     broken("detector", None, &["lacks `detector`"]);
     broken("detector", Some("yolo"), &["`detector`", "unknown detector 'yolo'", "ckaad"]);
-    broken("version", Some("4"), &["version 4", "versions 1, 2 and 3"]);
+    broken("version", Some("5"), &["version 5", "versions 1 to 4"]);
     broken("sigma", Some("-1"), &["sigma -1", "from 0 to 64"]);
     broken("topk", Some("0"), &["topk 0", "at least 1, or all"]);
 }

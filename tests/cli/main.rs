@@ -14,6 +14,7 @@ mod experiment;
 mod experiment_notes;
 mod experiment_shards;
 mod export;
+mod framing;
 mod habits;
 mod known;
 mod names;

@@ -1,6 +1,7 @@
 //! Connected areas of maps against scipy's labels and scikit-image's measures, which `golden/regions.py` wrote.
 
 use crate::common::Golden;
+use ckaad::score::map::Map;
 use ckaad::score::regions::{Region, regions};
 
 const CASES: usize = 7;
@@ -24,7 +25,7 @@ fn areas_are_scipys_and_scikit_images() {
         let get = |name: &str| golden.get(&format!("{case}.{name}"));
         let map: Vec<f32> = get("map").into_iter().map(|v| v as f32).collect();
         let picture = get("picture");
-        let found = regions(&map, map.len().isqrt(), get("threshold")[0], (picture[0] as usize, picture[1] as usize));
+        let found = regions(&Map::square(map), get("threshold")[0], (picture[0] as usize, picture[1] as usize));
         assert!(found.is_sorted_by(|a, b| a.peak >= b.peak), "{case}: the highest comes first");
         let mut found: Vec<[f64; 9]> = found.iter().map(row).collect();
         let mut right = get("regions").as_chunks::<9>().0.to_vec();

@@ -1,6 +1,7 @@
 //! Inputs filled from bytes that the device keeps: the right ones, with the same results as from the host, and clear errors.
 
 use crate::common::driver;
+use ckaad::data::framing::Framing;
 use ckaad::detector::StepSpec;
 use ckaad::detector::ckaad::step::{self, Hyper};
 use ckaad::detector::ckaad::strategy::{Normalization, Strategy};
@@ -142,8 +143,9 @@ fn cache(a: &Architecture, kind: CacheKind) -> FeatureCache {
         image::RgbImage::from_fn(size, size, |x, y| image::Rgb([level(x, y), level(y, x), 90])).save(&path).unwrap();
         path
     };
+    let whole = a.framer(&Framing::default());
     let pictures =
-        Pictures::open((0..PICTURES).map(|i| draw(i).into()).collect(), a.image_size, usize::MAX, &|_| Ok(())).unwrap();
+        Pictures::open((0..PICTURES).map(|i| draw(i).into()).collect(), whole, usize::MAX, &|_| Ok(())).unwrap();
     let place = kind.place(0, folder.path()).unwrap();
     let backbone = resnet::load(a, &RandomBackbone { seed: 0 }).unwrap();
     let (program, all) = (features::program(a, 2, DType::F32).unwrap(), Vec::from_iter(0..PICTURES));

@@ -8,11 +8,13 @@ use super::threshold::Threshold;
 use super::{evaluate, fit, numbers};
 use ckaad::Error;
 use ckaad::backend::{self, Request};
+use ckaad::data::framing::Framer;
 use ckaad::data::image::Source;
 use ckaad::detector::file::{Config, ModelFile};
 use ckaad::engine::device::Backend;
 use ckaad::engine::toolkit::Number;
 use ckaad::output::{FileKind, Outputs, expect_new};
+use ckaad::score::pipeline::{self, Loaded, Wanted};
 use ckaad::score::scorer::{Gives, Scorer};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -97,11 +99,12 @@ impl Detector {
 }
 
 /// A picture as the network sees it, and what is told of it.
-fn decoded(source: &Source, size: usize) -> ckaad::Result<(Vec<u8>, Shown)> {
-    let picture = source.read()?;
+fn decoded(source: &Source, framer: &Framer) -> ckaad::Result<(Loaded, Shown)> {
+    let loaded = pipeline::load(source, framer, Wanted::default())?;
+    let picture = &loaded.shown;
     let shown =
         Shown { name: source.path().into(), size: (picture.width, picture.height), warnings: picture.warnings.clone() };
-    Ok((picture.resized(size), shown))
+    Ok((loaded, shown))
 }
 
 #[pymethods]
@@ -308,8 +311,15 @@ impl Detector {
     /// layers: sequence of int
     ///     Consecutive backbone layers whose features are used, finest first; (2, 3) by default.
     /// image_size: int
-    ///     Side in pixels that every picture is resized to; a multiple of 32, 64 to 4096, 256 by default (with layers up
+    ///     Side in pixels of the square that the network sees; a multiple of 32, 64 to 4096, 256 by default (with layers up
     ///     to 2: of 16, from 32; with layer 4: of 64, from 128).
+    /// resize: str
+    ///     How a picture becomes the square that the network sees: 'stretch' (default), 'pad', or 'crop' to its middle.
+    /// tile, overlap: int
+    ///     Look at pictures in tiles of so many pixels, each scaled to ``image_size``; neighbours share ``overlap`` of them,
+    ///     at most half, a quarter by default. For pictures much larger than ``image_size``, up to 2^29 pixels.
+    /// roi: str or PathLike
+    ///     A mask's file: look only where it is not black. It is stretched to every picture.
     /// epochs: int
     ///     Passes over the normal pictures, of a method that learns step by step; 100 by default.
     /// batch_size: int
@@ -520,29 +530,35 @@ pub fn restore_detector(
 impl Detector {
     /// Of as many pictures as one pass takes, in their order.
     fn score_batch(&self, py: Python, batch: Vec<PyResult<Source>>) -> PyResult<Vec<PyResult<Scored>>> {
-        let size = self.config.architecture.image_size;
+        let framer = self.config.framer();
         let computed = py.detach(|| {
-            let read = |one: PyResult<Source>| decoded(&one?, size).map_err(exception);
+            let read = |one: PyResult<Source>| decoded(&one?, &framer).map_err(exception);
             // One picture is decoded by the thread that asks, which takes less time than to wake another.
-            let read: Vec<PyResult<(Vec<u8>, Shown)>> = match batch.len() {
+            let read: Vec<PyResult<(Loaded, Shown)>> = match batch.len() {
                 1 => batch.into_iter().map(read).collect(),
                 _ => batch.into_par_iter().map(read).collect(),
             };
-            let pixels: Vec<&[u8]> = read.iter().flatten().map(|(pixels, _)| pixels.as_slice()).collect();
-            let scored = if pixels.is_empty() { vec![] } else { self.scorer()?.score(&pixels)? };
+            let (mut pictures, mut told) = (Vec::new(), Vec::new());
+            for one in read {
+                told.push(one.map(|(loaded, shown)| {
+                    pictures.push(loaded);
+                    shown
+                }));
+            }
+            let scored = if pictures.is_empty() { vec![] } else { pipeline::score(&mut *self.scorer()?, pictures)? };
             let mut scored = scored.into_iter();
-            let found = |read: PyResult<(Vec<u8>, Shown)>| {
-                let (_, shown) = read?;
+            let found = |shown: PyResult<Shown>| {
+                let shown = shown?;
                 match scored.next() {
-                    Some(scored) => Ok(Found::new(&self.config, shown, scored)),
+                    Some((_, scored)) => Ok(Found::new(&self.config, shown, scored)),
                     None => {
                         Err(exception(Error::Device(format!("{}: the engine returned no score", shown.name.display()))))
                     }
                 }
             };
-            Ok(read.into_iter().map(found).collect::<Vec<PyResult<Found>>>())
+            Ok(told.into_iter().map(found).collect::<Vec<PyResult<Found>>>())
         });
         let found = computed.map_err(exception)?;
-        Ok(found.into_iter().map(|found| found.and_then(|found| Scored::new(py, &self.config, found))).collect())
+        Ok(found.into_iter().map(|found| found.and_then(|found| Scored::new(py, found))).collect())
     }
 }

@@ -67,6 +67,7 @@ fn settings(given: Option<&Bound<PyDict>>) -> PyResult<(Setup, Beside)> {
         match name.as_str() {
             // A path, too.
             "weights" => beside.weights = Some(value.str()?.extract()?),
+            "roi" => setup.roi = Some(value.extract().map_err(|_| expected("a path"))?),
             "seed" => beside.seed = value.extract().map_err(|_| expected("a whole number from 0 to 2^64 - 1"))?,
             "holdout" => beside.holdout = Some(share()?),
             "max_false_alarms" => beside.max_false_alarms = share()?,
@@ -209,6 +210,7 @@ pub fn run(
     let settings = Settings {
         detector,
         architecture,
+        framing: setup.framing().map_err(exception)?,
         backend,
         epochs: setup.epochs(),
         batch: setup.batch_size(),

@@ -1,9 +1,10 @@
 //! What is found in a picture.
 
 use ckaad::detector::file::Config;
-use ckaad::score::normalization::Normalization;
-use ckaad::score::regions::{self, regions};
+use ckaad::score::map::Map;
+use ckaad::score::regions;
 use ckaad::score::scorer;
+use ckaad::score::verdict::{Judge, Verdict};
 use numpy::{PyArray1, PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -21,7 +22,8 @@ pub struct Scored {
     score_normalized: Option<f64>,
     /// bool or None: whether the score reaches the threshold; None without one.
     anomalous: Option<bool>,
-    /// numpy.ndarray or None: the anomaly map, float32 of shape (image_size, image_size), from about 0 on; None of a
+    /// numpy.ndarray or None: the anomaly map, float32 of shape (image_size, image_size), or what a model in
+    /// tiles, with padding or a crop makes of the picture's shape, from about 0 on; None of a
     /// detector that was loaded with maps=False. Every time the same array, which owns what the engine wrote.
     map: Option<Py<PyArray2<f32>>>,
     /// float or None: the map's highest value; None without a map.
@@ -63,34 +65,31 @@ pub struct Shown {
 /// All that is computed of a picture, before Python sees it.
 pub struct Found {
     shown: Shown,
-    scored: scorer::Scored,
-    regions: Option<Vec<regions::Region>>,
+    verdict: Verdict,
+    map: Map,
 }
 
 impl Found {
     pub fn new(config: &Config, shown: Shown, scored: scorer::Scored) -> Self {
-        let size = scored.map.len().isqrt();
-        let threshold = config.pixel_threshold.filter(|_| size > 0);
-        let regions = threshold.map(|t| regions(&scored.map, size, t, shown.size));
-        Found { shown, scored, regions }
+        let verdict = Judge::new(config, None, None).verdict(&scored, shown.size);
+        Found { shown, verdict, map: scored.map }
     }
 }
 
 impl Scored {
-    pub fn new(py: Python, config: &Config, found: Found) -> PyResult<Self> {
-        let Found { shown, scored, regions } = found;
-        let (score, size) = (scored.score, scored.map.len().isqrt());
+    pub fn new(py: Python, found: Found) -> PyResult<Self> {
+        let Found { shown, verdict, map } = found;
         let region = |r: regions::Region| Py::new(py, Region::from(r));
         Ok(Scored {
             name: shown.name,
-            score,
-            score_normalized: Normalization::new(config.threshold, config.calibration.as_ref()).map(|n| n.of(score)),
-            anomalous: config.threshold.map(|t| score >= t),
-            peak: (size > 0).then(|| f64::from(scored.peak())),
-            regions: regions.map(|all| all.into_iter().map(region).collect()).transpose()?,
+            score: verdict.score,
+            score_normalized: verdict.score_normalized,
+            anomalous: verdict.anomalous,
+            peak: (!map.is_empty()).then(|| f64::from(map.peak())),
+            regions: verdict.regions.map(|all| all.into_iter().map(region).collect()).transpose()?,
             // The array takes the memory over.
-            map: (size > 0)
-                .then(|| PyArray1::from_vec(py, scored.map).reshape([size, size]))
+            map: (!map.is_empty())
+                .then(|| PyArray1::from_vec(py, map.values).reshape([map.height, map.width]))
                 .transpose()?
                 .map(Bound::unbind),
             width: shown.size.0,
@@ -127,12 +126,12 @@ impl Scored {
     }
 }
 
-type Verdict = (OsString, f64, Option<f64>, Option<bool>);
+type Judged = (OsString, f64, Option<f64>, Option<bool>);
 type Place = (Option<Py<PyArray2<f32>>>, Option<f64>, Option<Vec<Py<Region>>>);
 
 /// As it was pickled.
 #[pyfunction]
-pub fn restore_scored(verdict: Verdict, place: Place, picture: (usize, usize, Vec<String>)) -> Scored {
+pub fn restore_scored(verdict: Judged, place: Place, picture: (usize, usize, Vec<String>)) -> Scored {
     let (name, score, score_normalized, anomalous) = verdict;
     let (map, peak, regions) = place;
     let (width, height, warnings) = picture;

@@ -60,13 +60,13 @@ pub fn run(args: &Args) -> Result<bool> {
             let config = Config::new(detector, architecture);
             let Config { detector, architecture, .. } = config.clone();
             let workload = Workload { detector, architecture, kind: Kind::Score { batch }, scheme: None };
-            let (program, size) = (workload.record(backend.number)?.remove(0), config.architecture.image_size);
+            let program = workload.record(backend.number)?.remove(0);
             let scorer =
-                Scorer::of_program(&program, size, &backend, gives, |session| workload.fill(session, &program))?;
+                Scorer::of_program(&program, &config, &backend, gives, |session| workload.fill(session, &program))?;
             (config, scorer)
         }
     };
-    let size = scorer.image_size();
+    let framer = scorer.framer().clone();
     let mut listed = Vec::new();
     let given = args.pictures.iter().cloned().map(Given::Path).collect();
     let passed_over = listing::each(given, &Outputs::default(), &mut |picture| {
@@ -75,9 +75,13 @@ pub fn run(args: &Args) -> Result<bool> {
     })?;
     tell_passed_over(&passed_over);
     let files: Vec<Source> = listed.into_iter().collect::<Result<_>>()?;
-    let read = |source: &Source| source.read().map(|p| p.resized(size));
+    // Of a picture that is looked at in several views the first.
+    let read = |source: &Source| {
+        let picture = source.read()?;
+        Ok(framer.frame((picture.width, picture.height))?.cut(&picture, 0))
+    };
     let pixels: Vec<Vec<u8>> = match &files[..] {
-        [] => vec![random_picture(size); batch],
+        [] => vec![random_picture(framer.size); batch],
         some => some.iter().cycle().take(batch).map(read).collect::<Result<_>>()?,
     };
     let pictures: Vec<&[u8]> = pixels.iter().map(Vec::as_slice).collect();

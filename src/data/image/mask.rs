@@ -5,11 +5,11 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, GrayImage, ImageFormat};
 
-use super::{Decoded, Picture, guard, read_file, resize};
+use super::{Decoded, MAX_TILED_PIXELS, Picture, guard, read_file, resize};
 use crate::error::Result;
 use crate::invalid;
 
-/// A mask at `size` x `size`: 1 where an anomaly is, 0 elsewhere.
+/// A mask at another shape (width, height): 1 where an anomaly is, 0 elsewhere.
 ///
 /// Every pixel that is not 0 marks an anomaly, whatever its value, as in the masks of VisA: of colours any channel, of a
 /// palette that is all black the index, of a mask that is all of one colour its alpha. JPEGs, whose black is not quite black,
@@ -17,16 +17,16 @@ use crate::invalid;
 /// turned as `picture` was, unless only the shape of the turned picture is its own. Then it is resized as the picture is and
 /// split in the middle; where nothing is left of it, every pixel is marked that one of its own falls into. Several files mark a
 /// picture's anomalies together, as if they were one.
-pub fn load_mask(paths: &[impl AsRef<Path>], picture: &Picture, size: usize) -> Result<Vec<u8>> {
+pub fn load_mask(paths: &[impl AsRef<Path>], picture: &Picture, to: (usize, usize)) -> Result<Vec<u8>> {
     let all = union(paths, picture)?;
-    let mut small = resize::bilinear::<1>(&all, (picture.width, picture.height), (size, size));
+    let mut small = resize::bilinear::<1>(&all, (picture.width, picture.height), to);
     for v in &mut small {
         *v = u8::from(*v > 127);
     }
     if !small.contains(&1) {
         for i in (0..all.len()).filter(|&i| all[i] != 0) {
             let (x, y) = (i % picture.width, i / picture.width);
-            small[y * size / picture.height * size + x * size / picture.width] = 1;
+            small[y * to.1 / picture.height * to.0 + x * to.0 / picture.width] = 1;
         }
     }
     Ok(small)
@@ -51,13 +51,30 @@ fn union(paths: &[impl AsRef<Path>], picture: &Picture) -> Result<Vec<u8>> {
 /// Whether a mask marks anything, wherever and of whatever picture.
 pub fn marks_any(path: &Path) -> Result<bool> {
     let bytes = read_file(path)?;
-    let any = guard::guarded(|| Ok(marked(&Decoded::new(&bytes)?, &bytes)?.iter().any(|&m| m != 0)));
+    let any = guard::guarded(|| Ok(marked(&Decoded::new(&bytes, MAX_TILED_PIXELS)?, &bytes)?.iter().any(|&m| m != 0)));
     any.map_err(|e| e.within(path.display()))
+}
+
+/// A mask's file by itself, whatever picture it may be of: width, height, and 255 where it marks something.
+pub fn mask_pixels(path: &Path) -> Result<(usize, usize, Vec<u8>)> {
+    let bytes = read_file(path)?;
+    let read = || {
+        let decoded = Decoded::new(&bytes, MAX_TILED_PIXELS)?;
+        let (w, h) = (decoded.picture.width(), decoded.picture.height());
+        let marked = marked(&decoded, &bytes)?;
+        let Some(mask) = GrayImage::from_raw(w, h, marked) else {
+            invalid!("the mask holds fewer samples than {w} x {h} pixels need");
+        };
+        let mut mask = DynamicImage::ImageLuma8(mask);
+        mask.apply_orientation(decoded.orientation.unwrap_or(Orientation::NoTransforms));
+        Ok((mask.width() as usize, mask.height() as usize, mask.into_luma8().into_raw()))
+    };
+    guard::guarded(read).map_err(|e| e.within(path.display()))
 }
 
 /// 255 where the mask marks something, in the shape of the picture.
 fn marks(bytes: &[u8], picture: &Picture) -> Result<Vec<u8>> {
-    let decoded = Decoded::new(bytes)?;
+    let decoded = Decoded::new(bytes, MAX_TILED_PIXELS)?;
     let (w, h) = (decoded.picture.width() as usize, decoded.picture.height() as usize);
     let marked = marked(&decoded, bytes)?;
     let Some(mask) = GrayImage::from_raw(w as u32, h as u32, marked) else {
@@ -94,6 +111,10 @@ fn marked(decoded: &Decoded, bytes: &[u8]) -> Result<Vec<u8>> {
     let picture = &decoded.picture;
     if decoded.format == ImageFormat::Jpeg {
         return Ok(picture.to_luma8().into_raw().into_iter().map(|v| mark(v > 127)).collect());
+    }
+    if let DynamicImage::ImageLuma8(gray) = picture {
+        // Neither colours nor alpha: nothing but large masks would notice that the rest takes eight times their memory.
+        return Ok(gray.as_raw().iter().map(|&v| mark(v != 0)).collect());
     }
     // 16 bits hold 8 without loss, but for their scale.
     let pixels = picture.to_rgba16();

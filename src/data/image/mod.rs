@@ -13,7 +13,7 @@ mod orientation;
 mod samples;
 mod tiff;
 
-pub use mask::{load_mask, marked_pixels, marks_any};
+pub use mask::{load_mask, marked_pixels, marks_any, mask_pixels};
 pub use samples::Samples;
 
 use std::borrow::Cow;
@@ -31,8 +31,10 @@ use crate::invalid;
 
 /// The most pixels a picture may have. A file of a few kilobytes can claim billions of them.
 pub const MAX_PIXELS: u64 = 1 << 27;
-/// The largest file that is read at all, in bytes: `MAX_PIXELS` uncompressed at 16-bit RGBA.
-const MAX_FILE_BYTES: u64 = MAX_PIXELS * 8;
+/// The same of one that is looked at in tiles, and of masks: 23,170 x 23,170.
+pub const MAX_TILED_PIXELS: u64 = 1 << 29;
+/// The largest file that is read at all, in bytes: `MAX_TILED_PIXELS` uncompressed at 16-bit RGB, and a little more.
+const MAX_FILE_BYTES: u64 = MAX_TILED_PIXELS * 6 + (1 << 20);
 
 /// An 8-bit RGB picture, rows first, channels innermost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,11 +96,11 @@ impl Source {
 
     /// Reads and decodes the picture. Errors name it.
     pub fn read(&self) -> Result<Picture> {
-        self.decode(&self.bytes()?)
+        self.decode(&self.bytes()?, MAX_PIXELS)
     }
 
-    /// Decodes what [`Source::bytes`] gave. Errors name the picture.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Picture> {
+    /// Decodes what [`Source::bytes`] gave, a picture of at most `max_pixels`. Errors name it.
+    pub fn decode(&self, bytes: &[u8], max_pixels: u64) -> Result<Picture> {
         match self {
             Source::Planes { width, height, .. } => {
                 let plane = width * height;
@@ -109,7 +111,7 @@ impl Source {
                 Ok(Picture::new(*width, *height, rgb))
             }
             Source::Decoded { picture, .. } => Ok(Picture::clone(picture)),
-            _ => Picture::decode(bytes).map_err(|e| e.within(self.path().display())),
+            _ => Picture::decode_within(bytes, max_pixels).map_err(|e| e.within(self.path().display())),
         }
     }
 
@@ -172,8 +174,13 @@ impl Picture {
 
     /// Decodes a file's bytes. Errors say what is wrong with them.
     pub fn decode(bytes: &[u8]) -> Result<Self> {
+        Self::decode_within(bytes, MAX_PIXELS)
+    }
+
+    /// The same of a picture that may have `max_pixels`; one that has more is refused before it takes memory.
+    pub fn decode_within(bytes: &[u8], max_pixels: u64) -> Result<Self> {
         guard::guarded(|| {
-            let decoded = Decoded::new(bytes)?;
+            let decoded = Decoded::new(bytes, max_pixels)?;
             let orientation = decoded.orientation.unwrap_or(Orientation::NoTransforms);
             let mut warnings = decoded.warnings;
             warnings.extend(empty_high_bits(&decoded.picture));
@@ -203,7 +210,7 @@ struct Decoded {
 
 impl Decoded {
     /// Decoders may panic: call it guarded.
-    fn new(bytes: &[u8]) -> Result<Self> {
+    fn new(bytes: &[u8], max_pixels: u64) -> Result<Self> {
         if bytes.is_empty() {
             invalid!("the file is empty, expected a picture");
         }
@@ -211,7 +218,7 @@ impl Decoded {
             invalid!("the file is larger than {} MiB", MAX_FILE_BYTES >> 20);
         }
         if tiff::is_tiff(bytes) {
-            let found = tiff::decode(bytes, MAX_PIXELS)?;
+            let found = tiff::decode(bytes, max_pixels)?;
             let orientation = found.orientation.and_then(Orientation::from_exif);
             let (picture, format, indices) = (found.picture, ImageFormat::Tiff, found.indices);
             return Ok(Decoded { picture, format, orientation, indices, warnings: found.warnings });
@@ -224,12 +231,12 @@ impl Decoded {
         };
         if format == ImageFormat::Jpeg {
             let orientation = orientation::of_file(bytes);
-            let (picture, warnings) = jpeg::decode(bytes, MAX_PIXELS)?;
+            let (picture, warnings) = jpeg::decode(bytes, max_pixels)?;
             return Ok(Decoded { picture: picture.into(), format, orientation, indices: None, warnings });
         }
         let mut decoder = reader.into_decoder().map_err(reason)?;
         let (width, height) = decoder.dimensions();
-        expect_size(width.into(), height.into(), MAX_PIXELS)?;
+        expect_size(width.into(), height.into(), max_pixels)?;
         let orientation = decoder.exif_metadata().ok().flatten().and_then(|block| orientation::of_block(&block));
         let picture = DynamicImage::from_decoder(decoder).map_err(reason)?;
         let warnings = frames::warning(frames::count(bytes, format), "frames").into_iter().collect();
@@ -242,7 +249,10 @@ fn expect_size(width: u64, height: u64, max_pixels: u64) -> Result<()> {
         invalid!("the picture is {width} x {height} pixels");
     }
     if width.saturating_mul(height) > max_pixels {
-        invalid!("the picture is {width} x {height} pixels, more than the {max_pixels} allowed: scale it down first");
+        let tiled = if max_pixels < MAX_TILED_PIXELS { ", or look at it in tiles (--tile)" } else { "" };
+        invalid!(
+            "the picture is {width} x {height} pixels, more than the {max_pixels} allowed: scale it down first{tiled}"
+        );
     }
     Ok(())
 }

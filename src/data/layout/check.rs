@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::{COARSE, Category, Sample, Split};
 use crate::data::digest::groups;
-use crate::data::image::{marked_pixels, marks_any};
+use crate::data::image::{MAX_PIXELS, marked_pixels, marks_any};
 use crate::error::plural;
 
 /// So many of each kind of trouble are named.
@@ -126,7 +126,7 @@ fn equal(contents: &[Option<[u8; 32]>]) -> Vec<Vec<usize>> {
 
 fn see(split: Split, sample: &Sample) -> Seen {
     let read = sample.source.bytes().and_then(|bytes| {
-        let picture = sample.source.decode(&bytes)?;
+        let picture = sample.source.decode(&bytes, MAX_PIXELS)?;
         Ok((Sha256::digest(&bytes).into(), picture))
     });
     let mask = match &read {

@@ -104,6 +104,10 @@ impl Detector for Ckaad {
         self.strategy.unused_options(&self.hyper)
     }
 
+    fn highest(&self) -> Option<usize> {
+        self.judgement.topk
+    }
+
     fn scoring(&self, spec: &BatchSpec) -> Result<Program> {
         scoring::record(spec, self.normalization, self.judgement)
     }

@@ -126,6 +126,11 @@ impl Detector for PatchCore {
         Learning::Fit(self)
     }
 
+    /// The most anomalous place's, as that of a whole picture is its most anomalous patch's.
+    fn highest(&self) -> Option<usize> {
+        Some(1)
+    }
+
     fn scoring(&self, spec: &BatchSpec) -> Result<Program> {
         let a = spec.architecture;
         let (mut p, patches) = begin(spec, Role::Scored)?;

@@ -3,6 +3,7 @@
 use super::{Report, escape};
 use crate::report::encode::{jpeg_rgb, png_gray};
 use crate::report::heatmap::{Scale, TRUTH, heatmap, outline};
+use crate::score::map::Map;
 use crate::{Error, Result};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,19 +22,18 @@ pub struct Row {
     pub truth: String,
 }
 
-/// One picture of the gallery: all three planes are `size * size`.
+/// One picture of the gallery: all three planes have the map's shape.
 #[derive(Clone, Debug, Default)]
 pub struct Shot {
     pub row: Row,
     /// Why it is shown; `None` where all are for the same reason.
     pub rank: Option<Rank>,
-    pub size: usize,
     /// Width and height of the picture as it is shown, which the planes are stretched to.
     pub shown: (usize, usize),
     pub rgb: Vec<u8>,
     /// Non-zero where an anomaly is; `None` where that is not known, and of a normal picture.
     pub mask: Option<Vec<u8>>,
-    pub map: Vec<f32>,
+    pub map: Map,
 }
 
 /// What a model said of a picture, and whether that was right.
@@ -167,11 +167,11 @@ impl Report {
     }
 
     fn write_shot(&self, h: &mut String, shot: &Shot, scale: &Scale) -> Result<()> {
-        let (row, size) = (&shot.row, shot.size);
-        let mut heat = heatmap(&shot.rgb, (size, size), &shot.map, scale);
+        let (row, (width, height)) = (&shot.row, shot.map.shape());
+        let mut heat = heatmap(&shot.rgb, (width, height), &shot.map, scale);
         // One of another length is refused below, where it is encoded.
-        if let Some(mask) = shot.mask.as_ref().filter(|m| m.len() == size * size) {
-            outline(&mut heat, (size, size), mask);
+        if let Some(mask) = shot.mask.as_ref().filter(|m| m.len() == width * height) {
+            outline(&mut heat, (width, height), mask);
         }
         let verdict = row.verdict(self.threshold);
         let wrong = verdict.as_ref().is_some_and(|v| v.wrong);
@@ -189,12 +189,12 @@ impl Report {
             );
             let _ = write!(h, "src=\"data:image/{kind};base64,{data}\"/><span>{what}</span></div>");
         };
-        plane("picture", "jpeg", jpeg_rgb(&shot.rgb, size, size).map_err(named)?);
-        plane("heat map", "jpeg", jpeg_rgb(&heat, size, size).map_err(named)?);
+        plane("picture", "jpeg", jpeg_rgb(&shot.rgb, width, height).map_err(named)?);
+        plane("heat map", "jpeg", jpeg_rgb(&heat, width, height).map_err(named)?);
         match &shot.mask {
             Some(mask) => {
                 let mask: Vec<u8> = mask.iter().map(|&m| if m != 0 { 255 } else { 0 }).collect();
-                plane("ground truth", "png", png_gray(&mask, size, size).map_err(named)?);
+                plane("ground truth", "png", png_gray(&mask, width, height).map_err(named)?);
             }
             None if row.anomalous == Some(true) => {
                 let (w, height) = shot.shown;
