@@ -25,7 +25,7 @@ const LAYERS: &[&[&str]] = &[
     &["score", "export", "quantize"],
     &["train", "pretrain"],
     &["bench", "report"],
-    &["experiment", "watch"],
+    &["experiment", "serve", "watch"],
     &["cli"],
     &["main"],
 ];

@@ -40,6 +40,8 @@ mod pretrain;
 mod progress;
 mod quantize;
 mod score;
+#[cfg(feature = "serve")]
+mod serve;
 mod shell;
 mod theorems;
 mod threshold;
@@ -100,6 +102,8 @@ enum Command {
     Score(score::Args),
     #[cfg(feature = "watch")]
     Watch(watch::Args),
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Args>),
     Eval(eval::Args),
     Threshold(threshold::Args),
     Info(info::Args),
@@ -168,6 +172,8 @@ fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Score(args) => score::run(args),
         #[cfg(feature = "watch")]
         Command::Watch(args) => watch::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Threshold(args) => threshold::run(args),
         Command::Info(args) => info::run(args),

@@ -132,11 +132,20 @@ pub struct ModelFile {
 
 impl ModelFile {
     pub fn open(path: &Path) -> Result<Self> {
-        let archive = Archive::open_as(path, "a model file, as `ckaad train` writes it")?;
+        Self::of(Archive::open_as(path, "a model file, as `ckaad train` writes it")?)
+    }
+
+    /// The same of a file that was read, under a name in place of a path: what becomes of the file is no matter then.
+    pub fn of_bytes(name: &str, bytes: Vec<u8>) -> Result<Self> {
+        Self::of(Archive::of_bytes(name, bytes)?)
+    }
+
+    fn of(archive: Archive) -> Result<Self> {
+        let name = archive.path().display();
         let mut config = parse(archive.metadata()).map_err(|e| match e {
             // A file's contents are not a wrong use of the command line.
-            Error::Usage(m) => Error::Invalid(format!("{}: {m}", path.display())),
-            e => e.within(path.display()),
+            Error::Usage(m) => Error::Invalid(format!("{name}: {m}")),
+            e => e.within(name),
         })?;
         let version = archive.metadata().get("version").map(String::as_str);
         let bytes = || archive.tensors().any(|t| t.elem == Elem::I8);

@@ -1,18 +1,12 @@
 //! Heat maps and anomaly maps of scored pictures as files, named after the pictures.
 
-use super::encode::png_rgb;
-use super::heatmap::{Scale, heatmap, with_legend};
+use super::heatmap::{Scale, heatmap_png};
 use super::maps::{write_npy, write_tiff};
 use crate::Result;
-use crate::data::resize;
 use crate::output::OurFolder;
 use crate::score::map::Map;
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-
-/// Pixels of the largest picture that has a heat map of its own size.
-pub const LARGE: usize = 1 << 25;
 
 /// How an anomaly map is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,10 +59,7 @@ impl MapFiles {
         }
         let name = self.free_name(name);
         if let Some(folder) = &mut self.heatmaps {
-            let scale = self.scale.unwrap_or_else(|| Scale::of_maps([&map.values[..]].into_iter()));
-            let (rgb, drawn) = drawn(rgb, shown, map);
-            let (pixels, height) = with_legend(heatmap(&rgb, drawn, map, &scale), drawn, &scale);
-            let png = png_rgb(&pixels, drawn.0, height)?;
+            let png = heatmap_png(rgb, shown, map, self.scale)?;
             written.heatmap = Some(folder.write(&with(&name, "png"), |f| f.write_all(&png))?);
         }
         if let Some(folder) = &mut self.maps {
@@ -97,14 +88,6 @@ impl MapFiles {
         }
         free
     }
-}
-
-/// The picture that a heat map is drawn on, and its shape: its own, or if it has more than [`LARGE`] pixels, its map's.
-fn drawn<'a>(rgb: &'a [u8], shown: (usize, usize), map: &Map) -> (Cow<'a, [u8]>, (usize, usize)) {
-    if shown.0 * shown.1 <= LARGE {
-        return (rgb.into(), shown);
-    }
-    (resize::bilinear::<3>(rgb, shown, map.shape()).into(), map.shape())
 }
 
 /// Not `with_extension`: a name may hold dots.

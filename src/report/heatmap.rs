@@ -1,14 +1,20 @@
 //! An anomaly map over its picture: colours where it is above a threshold, a contour around that, a legend below.
 
+use super::encode::png_rgb;
 use super::font::Text;
+use crate::Result;
+use crate::data::resize;
 use crate::score::map::Map;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
 /// How opaque the colour is at the threshold, and at the hot end.
 const OPACITY: (f32, f32) = (0.3, 0.65);
 /// The contour's two lines, inside and outside: one of them shows on any picture.
 const INSIDE: [u8; 3] = [255, 255, 255];
 const OUTSIDE: [u8; 3] = [20, 20, 20];
+/// Pixels of the largest picture whose heat map has its own size.
+const LARGE: usize = 1 << 25;
 /// Pixels a coloured picture's shorter side needs for both lines: in a smaller one the inner would hide what it surrounds.
 const ROOM_FOR_BOTH: usize = 32;
 /// The outline of a known anomaly: in neither the contour nor the colours of heat.
@@ -79,6 +85,18 @@ pub fn heatmap(rgb: &[u8], (width, height): (usize, usize), map: &Map, scale: &S
         }
     });
     out
+}
+
+/// The same as a PNG file with a legend, by the map's own scale where there is none. A picture of more than [`LARGE`] pixels is
+/// drawn at its map's shape.
+pub fn heatmap_png(rgb: &[u8], shown: (usize, usize), map: &Map, scale: Option<Scale>) -> Result<Vec<u8>> {
+    let scale = scale.unwrap_or_else(|| Scale::of_maps([&map.values[..]].into_iter()));
+    let (rgb, shown) = match shown.0 * shown.1 <= LARGE {
+        true => (Cow::Borrowed(rgb), shown),
+        false => (resize::bilinear::<3>(rgb, shown, map.shape()).into(), map.shape()),
+    };
+    let (pixels, height) = with_legend(heatmap(&rgb, shown, map, &scale), shown, &scale);
+    png_rgb(&pixels, shown.0, height)
 }
 
 /// Draws around what a mask marks (non-zero), a pixel outside of it, so that what lies within is still seen; where it ends at the

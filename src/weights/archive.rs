@@ -121,10 +121,15 @@ impl Archive {
         Self::of(Path::new(name), Held::BuiltIn(bytes))
     }
 
+    /// The same of a file that was read, under a name in place of a path: whatever becomes of the file, these are its bytes.
+    pub fn of_bytes(name: impl AsRef<Path>, bytes: Vec<u8>) -> Result<Archive> {
+        Self::of(name.as_ref(), Held::Owned(bytes))
+    }
+
     fn of(path: &Path, held: Held) -> Result<Archive> {
         let parsed = parse(held.bytes()).map_err(|e| e.within(path.display()))?;
         let Parsed { format, index: Index { entries, refused }, inflated, metadata } = parsed;
-        let held = inflated.map_or(held, Held::Inflated);
+        let held = inflated.map_or(held, Held::Owned);
         // The readers of all formats return distinct names.
         let by_name = entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), i)).collect();
         Ok(Archive { path: path.to_path_buf(), held, format, entries, refused, by_name, metadata })
@@ -223,8 +228,8 @@ impl Archive {
 enum Held {
     Mapped(memmap2::Mmap),
     BuiltIn(&'static [u8]),
-    /// What a compressed zip holds.
-    Inflated(Vec<u8>),
+    /// What a compressed zip holds, or what somebody has read.
+    Owned(Vec<u8>),
 }
 
 impl Held {
@@ -232,7 +237,7 @@ impl Held {
         match self {
             Held::Mapped(map) => map,
             Held::BuiltIn(bytes) => bytes,
-            Held::Inflated(bytes) => bytes,
+            Held::Owned(bytes) => bytes,
         }
     }
 }

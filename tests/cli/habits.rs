@@ -59,30 +59,34 @@ fn the_program_is_small() {
 /// Examples are there to be copied, and prose is wrapped by the width of the terminal alone.
 #[test]
 fn help_is_wrapped_once() {
-    for command in
-        ["", "train", "eval", "score", "threshold", "info", "export", "plan", "tune", "gradcheck", "demo", "devices"]
-            .into_iter()
-            .chain([
-                "experiment",
-                "demo theorems",
-                "data check",
-                "data split",
-                "weights inspect",
-                "weights fetch",
-                "bench",
-            ])
-            .chain([
-                "bench score",
-                "bench train",
-                "bench kernels",
-                "completions",
-                "man",
-                "pretrain",
-                "weights list",
-                "watch",
-                "doctor",
-            ])
-    {
+    for command in [
+        "",
+        "train",
+        "eval",
+        "score",
+        "serve",
+        "threshold",
+        "info",
+        "export",
+        "plan",
+        "tune",
+        "gradcheck",
+        "demo",
+        "devices",
+    ]
+    .into_iter()
+    .chain(["experiment", "demo theorems", "data check", "data split", "weights inspect", "weights fetch", "bench"])
+    .chain([
+        "bench score",
+        "bench train",
+        "bench kernels",
+        "completions",
+        "man",
+        "pretrain",
+        "weights list",
+        "watch",
+        "doctor",
+    ]) {
         let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = ckaad(&args).ok().out;
         let (_, after) =

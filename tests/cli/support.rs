@@ -108,7 +108,7 @@ struct Shared {
 }
 
 static SHARED: LazyLock<Shared> = LazyLock::new(|| {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME"));
     let _ = std::fs::remove_dir_all(&root);
     let spec = Spec { size: 64, train_good: 9, train_anomalous: 3, test_good: 3, test_per_type: 2, seed: 5 };
     let shared = Shared { full: root.join("full"), plain: root.join("plain"), model: root.join("model.safetensors") };
