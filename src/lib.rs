@@ -10,7 +10,8 @@
 //! * [`weights`] reads pretrained files, [`data`] pictures; [`metrics`] and [`report`] judge and show the outcome.
 //! * [`detector`] holds the methods, each of which records [`program`]s over what [`model`] has for all of them.
 //! * [`train`] and [`score`] run a detector's programs, [`bench`] measures them, [`backend`] chooses where.
-//! * `serve` and `watch`, behind the default features of these names, answer over HTTP and score what comes into a folder; `cli`, behind its own, is one file per command.
+//! * `serve` and `watch`, behind the default features of these names, answer over HTTP and score what comes into a folder;
+//!   `cli`, behind its own, is one file per command.
 
 pub mod backend;
 pub mod bench;
