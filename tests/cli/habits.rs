@@ -53,7 +53,7 @@ fn completions_and_manual_pages() {
 #[test]
 fn the_program_is_small() {
     let bytes = std::fs::metadata(env!("CARGO_BIN_EXE_ckaad")).unwrap().len();
-    assert!(bytes < 35_500_000, "{bytes} bytes");
+    assert!(bytes < 39_500_000, "{bytes} bytes");
 }
 
 /// Examples are there to be copied, and prose is wrapped by the width of the terminal alone.
