@@ -48,7 +48,7 @@ fn completions_and_manual_pages() {
     }
 }
 
-/// What people download, 5.6 MB of it a backbone. With line numbers (`--profile profiling`) it is five times as large.
+/// What people download, 5.6 MB of it a backbone and 3.1 MB the server. With line numbers (`--profile profiling`) it is five times as large.
 #[cfg(not(debug_assertions))]
 #[test]
 fn the_program_is_small() {

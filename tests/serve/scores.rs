@@ -147,3 +147,34 @@ fn a_model_without_thresholds() {
     server.post("/score?heatmap=contours", &picture).refused(400, &["no threshold", "pixel_threshold"]);
     server.post("/score?heatmap=contours&pixel_threshold=0.1", &picture).ok();
 }
+
+/// Pictures of any shape, looked at in tiles; each is a batch by itself.
+#[test]
+fn a_model_of_tiles() {
+    let dir = folder();
+    let (tiled, wide) = (dir.path().join("tiled.safetensors"), dir.path().join("wide.png"));
+    train(full(), &tiled, "--strategy ckapatch --tile 32").ok();
+    write_png(&wide, 100, 60, |x, y| [(3 * x) as u8, (5 * y) as u8, if x > 70 && y > 30 { 250 } else { 90 }]);
+    let server = Server::start(serving(&["--model", text(&tiled)]));
+    let args = ["score", "--device", "cpu", "--model", text(&tiled), "--format", "json"];
+    for path in [&wide, &pictures()[1]] {
+        let said = ckaad(&[&args[..], &[text(path)]].concat()).ok().json()[0].clone();
+        let answer = server.post("/score?map=float32&heatmap=png", &bytes(path)).ok();
+        let (found, expected) = (answer["score"].as_f64().unwrap(), said["score"].as_f64().unwrap());
+        assert!((found - expected).abs() <= 1e-5 * expected, "{found} {expected}");
+        let count = |v: &Value| v["regions"].as_array().unwrap().len();
+        assert_eq!((&answer["anomalous"], count(&answer)), (&said["anomalous"], count(&said)));
+        let shape: Vec<u64> = answer["map"]["shape"].as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect();
+        assert_eq!(shape[0] * answer["width"].as_u64().unwrap(), shape[1] * answer["height"].as_u64().unwrap());
+    }
+    assert_eq!(server.metric("ckaad_held_bytes "), 0.0);
+    // Maps of two shapes are no tensor.
+    let files = [&wide, &pictures()[1]].map(|path| STANDARD.encode(bytes(path)));
+    let input = json!({ "name": "image", "shape": [2], "datatype": "BYTES", "data": files });
+    let ask = |output: &str| {
+        let request = json!({ "inputs": [input], "outputs": [{ "name": output }] });
+        server.post("/v2/models/tiled/infer", request.to_string().as_bytes())
+    };
+    ask("map").refused(400, &["\"map\"", "one size"]);
+    ask("score").ok();
+}
