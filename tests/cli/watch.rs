@@ -212,8 +212,12 @@ fn killed_again_and_again() {
     let mut progress = BTreeSet::new();
     for round in 0..24u64 {
         let mut child = w.command(&flags).spawn().unwrap();
-        // By no generator: over all phases of a start and of scoring.
-        std::thread::sleep(Duration::from_millis(40 + round * 97 % 180));
+        // In all phases: of a start, whatever that takes here, and of work.
+        let (begun, before) = (Instant::now(), w.lines().len());
+        while round % 2 == 1 && w.lines().len() == before && begun.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(if round % 2 == 1 { round * 7 % 30 } else { 20 + round * 97 % 180 }));
         child.kill().unwrap();
         child.wait().unwrap();
         progress.insert(w.lines().len());
