@@ -3,14 +3,15 @@
 //! Imports point one way only, from the left to the right (`docs/architecture.md` has the map, `examples/` a page of each use):
 //!
 //! ```text
-//! cli -> experiment, serve -> bench, report -> train -> score, export -> detector -> program -> model, backend -> data, metrics, weights -> output -> engine
+//! cli -> experiment, serve, watch -> bench, report -> train -> score, export -> detector -> program -> model, backend -> data, metrics, weights -> output -> engine
 //! ```
 //!
 //! * [`engine`] computes: tape, plan, ops, devices. It knows nothing of anomaly detection.
 //! * [`weights`] reads pretrained files, [`data`] pictures; [`metrics`] and [`report`] judge and show the outcome.
 //! * [`detector`] holds the methods, each of which records [`program`]s over what [`model`] has for all of them.
 //! * [`train`] and [`score`] run a detector's programs, [`bench`] measures them, [`backend`] chooses where.
-//! * `serve`, behind the default feature of that name, answers over HTTP; `cli`, behind its own, is one file per command.
+//! * `serve` and `watch`, behind the default features of these names, answer over HTTP and score what comes into a folder;
+//!   `cli`, behind its own, is one file per command.
 
 pub mod backend;
 pub mod bench;

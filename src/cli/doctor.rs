@@ -125,8 +125,12 @@ fn table(checks: &[Check]) -> String {
 
 fn program(checks: &mut Checks) {
     let (version, system, arch) = (env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH);
-    let all =
-        [("nvtx", cfg!(feature = "nvtx")), ("cudnn", cfg!(feature = "cudnn")), ("watch", cfg!(feature = "watch"))];
+    let all = [
+        ("nvtx", cfg!(feature = "nvtx")),
+        ("cudnn", cfg!(feature = "cudnn")),
+        ("serve", cfg!(feature = "serve")),
+        ("watch", cfg!(feature = "watch")),
+    ];
     let with: Vec<&str> = all.into_iter().filter(|f| f.1).map(|f| f.0).collect();
     let with = if with.is_empty() { String::new() } else { format!(", with {}", with.join(", ")) };
     let found = format!("ckaad {version} for {arch} {system}{with}");

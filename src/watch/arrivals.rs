@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A file that somebody may still write, or that cannot be read, is given so many times as long as one that seems to be done.
 pub const PATIENCE: u32 = 10;
@@ -197,7 +197,8 @@ impl Arrivals {
     /// Looks at the whole folder, for pictures that were not scored.
     fn look(&mut self) -> Result<()> {
         let (quiet, patience) = (self.quiet(), self.patience());
-        let (lasting, now) = (self.folder.network.is_none(), Instant::now());
+        // One moment for all: what was written at the same time is then taken in the order of names.
+        let (lasting, now, date) = (self.folder.network.is_none(), Instant::now(), SystemTime::now());
         let (known, waits, tell) = (&self.known, &mut self.waits, &self.tell);
         let mut unreadable = Vec::new();
         let found = self.folder.each(
@@ -206,7 +207,7 @@ impl Arrivals {
                     return;
                 }
                 // The clocks of other machines may be wrong: what they wrote is looked at twice.
-                let age = state.age().filter(|_| lasting).unwrap_or_default();
+                let age = state.age(date).filter(|_| lasting).unwrap_or_default();
                 waits.put(name, Waiting { state, last: age >= patience }, now + quiet.saturating_sub(age));
             },
             &mut |e| unreadable.push(e.to_string()),
@@ -279,8 +280,8 @@ impl Arrivals {
             Returned::Changed(_) => {}
             Returned::Unreadable(name, state) => {
                 if !self.waits.at.contains_key(&name) {
-                    let age = state.age().filter(|_| self.folder.network.is_none()).unwrap_or_default();
-                    let ready = Instant::now() + self.patience().saturating_sub(age);
+                    let age = state.age(SystemTime::now()).filter(|_| self.folder.network.is_none());
+                    let ready = Instant::now() + self.patience().saturating_sub(age.unwrap_or_default());
                     self.waits.put(name, Waiting { state, last: true }, ready);
                 }
             }

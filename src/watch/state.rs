@@ -39,15 +39,15 @@ impl State {
         Digest::of(&[name.as_os_str().as_encoded_bytes(), state.as_bytes()].concat())
     }
 
-    /// How long ago it was written, by this machine's clock; `None` if that is still to come.
-    pub fn age(&self) -> Option<Duration> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    /// How long before `now` it was written; `None` if that is still to come.
+    pub fn age(&self, now: SystemTime) -> Option<Duration> {
+        let now = now.duration_since(UNIX_EPOCH).ok()?;
         now.checked_sub(Duration::from_nanos(u64::try_from(self.mtime_ns).unwrap_or(0)))
     }
 
     /// For how long it could still be written to without another date.
     pub fn ambiguous_for(&self) -> Option<Duration> {
-        TICKS.checked_sub(self.age()?).filter(|left| !left.is_zero())
+        TICKS.checked_sub(self.age(SystemTime::now())?).filter(|left| !left.is_zero())
     }
 }
 

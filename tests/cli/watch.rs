@@ -212,8 +212,12 @@ fn killed_again_and_again() {
     let mut progress = BTreeSet::new();
     for round in 0..24u64 {
         let mut child = w.command(&flags).spawn().unwrap();
-        // By no generator: over all phases of a start and of scoring.
-        std::thread::sleep(Duration::from_millis(40 + round * 97 % 180));
+        // In all phases: of a start, whatever that takes here, and of work.
+        let (begun, before) = (Instant::now(), w.lines().len());
+        while round % 2 == 1 && w.lines().len() == before && begun.elapsed() < Duration::from_secs(2) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(if round % 2 == 1 { round * 7 % 30 } else { 20 + round * 97 % 180 }));
         child.kill().unwrap();
         child.wait().unwrap();
         progress.insert(w.lines().len());
@@ -261,9 +265,10 @@ fn what_cannot_be_read_gets_one_line_and_the_next_is_scored() {
     fs::write(input.join("cut.png"), &whole[..whole.len() / 2]).unwrap();
     fs::write(input.join("empty.png"), "").unwrap();
     fs::write(input.join("text.jpg"), "no picture at all").unwrap();
-    // A header that claims 20,000 x 20,000 pixels.
-    let mut huge = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x4e\x20\0\0\x4e\x20\x08\x02\0\0\0".to_vec();
-    huge.extend([0; 16]);
+    // A header that claims 30,000 x 30,000 pixels, and the beginning of some.
+    let mut huge = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x75\x30\0\0\x75\x30\x08\x02\0\0\0".to_vec();
+    huge.extend(b"\xe9\x45\x6f\xed\0\0\0\x10IDAT");
+    huge.extend([0; 20]);
     fs::write(input.join("huge.png"), huge).unwrap();
     fs::write(input.join("good.png"), &whole).unwrap();
     let child = w.command("").spawn().unwrap();
@@ -271,7 +276,7 @@ fn what_cannot_be_read_gets_one_line_and_the_next_is_scored() {
     let of = |name: &str| lines.iter().find(|l| l["name"] == name).unwrap();
     assert!(of("good.png")["score"].is_f64());
     for (name, word) in
-        [("cut.png", "damaged"), ("empty.png", "empty"), ("text.jpg", "not a picture"), ("huge.png", "20000")]
+        [("cut.png", "damaged"), ("empty.png", "empty"), ("text.jpg", "not a picture"), ("huge.png", "30000 x 30000")]
     {
         let error = of(name)["error"].as_str().unwrap();
         assert!(error.contains(name) && error.contains(word), "{error}");
@@ -441,7 +446,7 @@ fn wrong_use() {
     let w = Watched::new();
     w.once("--normal-to ./in").fails(2, &["--normal-to", "is the folder that is watched"]);
     w.once("--link hard").fails(2, &["--link", "--normal-to"]);
-    w.once("--settle 0").fails(2, &["--settle", "expected seconds"]);
+    w.once("--poll 0").fails(2, &["--poll", "expected seconds"]);
     w.once("--heatmaps ./in/heat").ok();
     w.once("--heatmaps ./in").fails(2, &["--heatmaps"]);
     let (own, lines) = (own_model(&w.dir), w.at("lines.jsonl"));
