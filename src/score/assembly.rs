@@ -130,7 +130,7 @@ impl<'a, T> Assembly<'a, T> {
     }
 
     /// The next picture, if it is done, with what came of it.
-    pub fn next(&mut self) -> Option<(T, Option<Scored>)> {
+    pub fn take(&mut self) -> Option<(T, Option<Scored>)> {
         self.pictures.front().filter(|p| p.is_complete())?;
         let Pending { with, state } = self.pictures.pop_front()?;
         self.out += 1;

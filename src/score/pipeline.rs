@@ -112,7 +112,7 @@ pub fn run<T: Send + 'static>(
 
 /// Hands on what is done.
 fn deliver(assembly: &mut Assembly<Decoded>, sink: &mut impl FnMut(Outcome) -> Result<()>) -> Result<()> {
-    while let Some(((picture, loaded), scored)) = assembly.next() {
+    while let Some(((picture, loaded), scored)) = assembly.take() {
         let result = match (loaded, scored) {
             (Ok(mut loaded), Some(scored)) => {
                 loaded.forget_unwanted();
@@ -137,7 +137,7 @@ pub fn score(scorer: &mut Scorer, pictures: Vec<Loaded>) -> Result<Vec<(Loaded, 
         assembly.push(loaded, frame, Loaded::view)?;
     }
     assembly.finish()?;
-    while let Some((mut loaded, scored)) = assembly.next() {
+    while let Some((mut loaded, scored)) = assembly.take() {
         let Some(scored) = scored else { invalid!("the engine returned no score for a picture") };
         loaded.forget_unwanted();
         all.push((loaded, scored));

@@ -60,7 +60,7 @@ pub struct Calibrated {
 
 /// Score and highest map value of the pictures that are done.
 fn outcomes(assembly: &mut Assembly<()>) -> Vec<(f64, f64)> {
-    std::iter::from_fn(|| assembly.next()).filter_map(|(_, s)| s.map(|s| (s.score, f64::from(s.map.peak())))).collect()
+    std::iter::from_fn(|| assembly.take()).filter_map(|(_, s)| s.map(|s| (s.score, f64::from(s.map.peak())))).collect()
 }
 
 fn expect_to_go_on(stop: &AtomicBool) -> Result<()> {

@@ -120,7 +120,7 @@ impl Setup {
     /// mask that cannot be read or marks nothing.
     pub fn framing(&self) -> Result<Framing> {
         let resize = self.resize.as_deref().map(Resize::find).transpose()?;
-        let roi = self.roi.as_deref().map(|path| Roi::read(path)).transpose()?;
+        let roi = self.roi.as_deref().map(Roi::read).transpose()?;
         let framing = Framing::new(resize, self.tile, self.overlap, roi)?;
         framing.expect_for(self.architecture()?.image_size)?;
         Ok(framing)
