@@ -59,8 +59,9 @@ Ctrl-C finishes the step, writes a checkpoint beside the model file and exits wi
 the same losses, bit for bit, when the number of threads is the same.
 
 --tile is for pictures much larger than what the network sees (--image-size): each tile is trained on and scored by itself, their maps fade \
-into each other over what neighbours share, and a picture's score is taken from the whole map. Scoring takes 3 bytes of memory a pixel \
-for the picture (8-bit files), its file, and 0.3 GB; pictures may have 2^29 pixels, without tiles 2^27. Of a picture that is known to be \
+into each other over what neighbours share, and a picture's score is taken from the whole map. The rim of a tile is where it sees \
+least well, and an overlap gives it little weight. A picture may have 2^29 pixels, without tiles 2^27; scoring one takes, beside \
+what a small one takes, 3 bytes a pixel (of 8-bit files), its file, and 0.1 GB. Of a picture that is known to be \
 anomalous every tile is taken for anomalous. --roi keeps everything outside of the mask from having any influence.
 
 --precision bf16 (on a GPU or sim) computes the passes in bf16; weights, their gradients and Adam's \
