@@ -31,7 +31,7 @@ def openvino_session():
 
     core = openvino.Core()
     model = core.read_model(MODEL)
-    meta = {name: value.astype(str) for name, value in model.get_rt_info("framework").value.items()} if model.has_rt_info("framework") else {}
+    meta = {name: value.astype(str) for name, value in model.get_rt_info()["framework"].items()}
     hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": THREADS, "PERFORMANCE_HINT": "LATENCY"}
     compiled = core.compile_model(model, "CPU", hints)
     entry = compiled.input(0)
