@@ -2,6 +2,7 @@
 
 use super::inputs::tell_hard_links;
 use super::options::{count, named};
+use crate::data::framing::Framing;
 use crate::detector::file::ModelFile;
 use crate::engine::toolkit::onnx::OPSET;
 use crate::export::{Input, write_onnx};
@@ -14,7 +15,8 @@ use std::path::PathBuf;
 #[command(after_help = "\
 The graph has one input, `pixels` (bytes, n x size x size x 3, red green blue) or with --input normalized `input` (f32, n x 3 x size \
 x size), and the outputs `score` (n) and `map` (n x size x size). Pictures have to be resized before, as Pillow does it: \
-image.resize((size, size), BILINEAR); engines differ in how they resize, and scores would with them. The threshold is not in the \
+image.resize((size, size), BILINEAR); engines differ in how they resize, and scores would with them. A model that looks at pictures in tiles, padded, cropped or in a region of interest has \
+that in the metadata as `pictures`, in words: the graph scores one square, and the threshold is that of whole pictures. The threshold is not in the \
 graph but in the file's metadata, with size, mean and deviation of what the network takes. All operators are ONNX's own, of opset 17; \
 numbers are f32. An engine has to compute in f32, too: OpenVINO rounds to bfloat16 where the processor can, unless INFERENCE_PRECISION_HINT \
 is f32.
@@ -73,6 +75,13 @@ pub fn run(args: &Args) -> Result<bool> {
     if model.config.quantized.is_some() {
         note!(
             "weights of 8 bits are written as the f32 numbers that they stand for; quantise the ONNX model with its engine's tools"
+        );
+    }
+    if model.config.framing != Framing::default() {
+        warning!(
+            "the model's pictures are {}: that is for who runs the graph, which scores one square; the threshold is that of whole \
+             pictures",
+            model.config.framing.describe(size)
         );
     }
     note!("ckaad: {}: ONNX, opset {OPSET}: {takes} -> score {n}, map {n}x{size}x{size}{threshold}", args.out.display());

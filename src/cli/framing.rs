@@ -7,21 +7,22 @@ use crate::detector::file::Config;
 use crate::train::setup::Setup;
 use std::path::PathBuf;
 
+const HEADING: &str = "How pictures are looked at";
+
 /// Of a training, which the model file keeps; of scoring, in place of the model's.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "How pictures are looked at (kept in the model file)")]
 pub struct Framed {
-    /// How a picture becomes the square that the network sees [default: stretch]
-    #[arg(long, value_parser = named(Resize::NAMES, Resize::find), value_name = "HOW")]
+    /// How a picture becomes the square that the network sees [default: the model's, of a new one stretch]
+    #[arg(long, value_parser = named(Resize::NAMES, Resize::find), value_name = "HOW", help_heading = HEADING)]
     resize: Option<Resize>,
     /// Look at pictures in tiles of so many pixels, each scaled to what the network sees: for pictures much larger than that
-    #[arg(long, value_name = "PIXELS", conflicts_with = "resize")]
+    #[arg(long, value_name = "PIXELS", conflicts_with = "resize", help_heading = HEADING)]
     tile: Option<usize>,
     /// Pixels that neighbouring tiles share, at most half of one; across them one tile's map becomes the other's [default: a quarter]
-    #[arg(long, value_name = "PIXELS", requires = "tile")]
+    #[arg(long, value_name = "PIXELS", requires = "tile", help_heading = HEADING)]
     overlap: Option<usize>,
-    /// Look only where this picture is not black: a mask that is stretched to every picture
-    #[arg(long, value_name = "MASK")]
+    /// Look only where this picture is not black: a mask that is stretched to every picture; `none` takes a model's own away
+    #[arg(long, value_name = "MASK|none", help_heading = HEADING)]
     roi: Option<PathBuf>,
 }
 
@@ -29,7 +30,8 @@ impl Framed {
     /// What was given, as a training's settings have it.
     pub fn setup(&self, other: Setup) -> Setup {
         let resize = self.resize.map(|resize| resize.name().to_string());
-        Setup { resize, tile: self.tile, overlap: self.overlap, roi: self.roi.clone(), ..other }
+        let roi = self.roi.clone().filter(|path| path.as_os_str() != "none");
+        Setup { resize, tile: self.tile, overlap: self.overlap, roi, ..other }
     }
 
     /// Puts what was given in place of a model's own.
@@ -40,7 +42,7 @@ impl Framed {
             config.framing.expect_for(config.architecture.image_size)?;
         }
         if let Some(path) = &self.roi {
-            config.framing.roi = Some(Roi::read(path)?);
+            config.framing.roi = if path.as_os_str() == "none" { None } else { Some(Roi::read(path)?) };
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ Lines come in input order, each as soon as it is ready. \
 Maps and heat maps are named after the picture, in the subfolders of the folder that was given; of several pictures with \
 one name, later ones get -2, -3 and so on.
 
-A heat map shows the picture in its own size. Where the anomaly map is below the pixel threshold it is left as it is; above \
+A heat map shows the picture in its own size, or, of more than 33 million pixels, at its map's. Where the anomaly map is below the pixel threshold it is left as it is; above \
 it is outlined and coloured, from blue at the threshold to red at twice of it, as the strip below says (a picture too narrow \
 for a strip has none). Without a pixel threshold (of models by earlier versions) the picture's threshold takes its place, \
 and without any the colours go from the map's lowest value to its highest. JSON lists the connected areas above the pixel \
@@ -73,7 +73,7 @@ pub struct Args {
     /// Draw only the outlines
     #[arg(long, requires = "heatmaps")]
     contours: bool,
-    /// Write every anomaly map (float32, image_size x image_size; of tiles, padding or a crop at the picture's shape) into this folder
+    /// Write every anomaly map (float32, image_size x image_size; of tiles, padding or a crop in the picture's proportions, at most 2^22 values) into this folder
     #[arg(long, value_name = "DIR")]
     maps: Option<PathBuf>,
     #[arg(long, value_enum, default_value_t = MapFormat::Npy, requires = "maps")]

@@ -46,13 +46,17 @@ Examples:
   ckaad weights fetch resnet18 && ckaad train --normal photos/good --weights imagenet --out screw.safetensors
   ckaad train --normal photos/good --anomalous photos/bad --folds 3 --max-false-alarms 1% \\
       --out screw.safetensors
+  ckaad train --normal sheets/good --tile 512 --overlap 128 --roi mask.png --out sheets.safetensors
   ckaad train --data screw --epochs 50 --out screw.safetensors
   ckaad train --data mvtec --category screw --out screw.safetensors
   ckaad train --data parts.csv --best-f1 --out parts.safetensors
   ckaad train --data cifar-10-batches-bin --normal-class ship --out ship.safetensors
   ckaad train --data tiles --image-size 128 --strategy recon --out t.safetensors
+  ckaad train --normal sheets/good --tile 512 --overlap 128 --roi mask.png --out sheets.safetensors
   ckaad train --data screw --detector patchcore --out bank.safetensors
+  ckaad train --normal sheets/good --tile 512 --overlap 128 --roi mask.png --out sheets.safetensors
   ckaad train --data screw --epochs 80 --out screw.safetensors --resume
+  ckaad train --normal sheets/good --tile 512 --overlap 128 --roi mask.png --out sheets.safetensors
   ckaad train --data screw --out screw.safetensors --quantize screw-int8.safetensors
 
 Ctrl-C finishes the step, writes a checkpoint beside the model file and exits with 130; --resume goes on from there with \

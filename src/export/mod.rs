@@ -72,7 +72,7 @@ fn metadata(config: &Config) -> Vec<(String, String)> {
         ("backbone", a.backbone.name.to_string()),
         ("layers", layers.join(",")),
         ("image_size", a.image_size.to_string()),
-        ("resampling", "bilinear, as Pillow's Image.resize((size, size), BILINEAR)".to_string()),
+        ("resampling", "bilinear, as Pillow's Image.resize(..., BILINEAR)".to_string()),
         ("pictures", config.framing.describe(a.image_size)),
         ("mean", three(a.mean)),
         ("std", three(a.std)),

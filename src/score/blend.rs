@@ -83,7 +83,8 @@ impl Blend {
     /// Once all views have come.
     pub fn finish(mut self) -> Scored {
         self.finish_rows(self.frame.grid().1);
-        Scored { score: self.own.unwrap_or_else(|| self.highest.mean()), map: self.map }
+        // There is a mean: every frame sees something.
+        Scored { score: self.own.or_else(|| self.highest.mean()).unwrap_or_default(), map: self.map }
     }
 }
 
@@ -126,13 +127,15 @@ impl Highest {
         }
     }
 
-    fn mean(mut self) -> f64 {
-        match self.count {
-            None => self.sum / self.values as f64,
+    /// None of no values.
+    fn mean(mut self) -> Option<f64> {
+        let (sum, values) = match self.count {
+            None => (self.sum, self.values),
             Some(count) => {
                 self.keep(count);
-                self.kept.iter().map(|v| f64::from(*v)).sum::<f64>() / self.kept.len() as f64
+                (self.kept.iter().map(|v| f64::from(*v)).sum(), self.kept.len())
             }
-        }
+        };
+        (values > 0).then(|| sum / values as f64)
     }
 }

@@ -52,7 +52,8 @@ fn thresholds_are_set_for_what_is_looked_at() {
     assert_eq!(score(&out, &[])[0]["score"], score(&model, &[])[0]["score"]);
     // An exported network knows nothing of it, and says so.
     let onnx = folder.path().join("m.onnx");
-    ckaad(&["export", "--model", text(&out), "--out", text(&onnx)]).ok();
+    let exported = ckaad(&["export", "--model", text(&out), "--out", text(&onnx)]).ok();
+    assert!(exported.err.contains("warning: the model's pictures are scaled until they fit"), "{exported:?}");
     let bytes = std::fs::read(&onnx).unwrap();
     let told = b"scaled until they fit into 32 x 32, and padded";
     assert!(bytes.windows(told.len()).any(|w| w == told));
@@ -65,6 +66,59 @@ fn thresholds_are_set_for_what_is_looked_at() {
         "{info}"
     );
     score(&small, &[]);
+}
+
+/// Of a mask that is finer than the map nothing is missed; and where nothing of it is in the picture's square, there is no score.
+#[test]
+fn a_thin_region_is_seen() {
+    let folder = folder();
+    let (mask, wide) = (folder.path().join("mask.png"), folder.path().join("wide.png"));
+    let write = |x: u32, y: u32| {
+        let mut dot = image::GrayImage::new(700, 350);
+        dot.put_pixel(x, y, image::Luma([255]));
+        dot.save(&mask).unwrap();
+    };
+    image::RgbImage::from_fn(128, 64, |x, y| image::Rgb([(x * 2) as u8, (y * 4) as u8, 90])).save(&wide).unwrap();
+    let look = |more: &[&str]| {
+        let args = ["score", "--model", text(model()), "--format", "json", "--roi", text(&mask), text(&wide)];
+        ckaad(&[&args[..], more].concat())
+    };
+    for (x, y) in [(0, 0), (351, 174), (699, 349)] {
+        write(x, y);
+        for more in [&[][..], &["--resize", "pad"], &["--tile", "32"]] {
+            let found = look(more).ok().json().remove(0);
+            assert!(found["score"].as_f64().is_some_and(f64::is_finite), "{x}, {y}, {more:?}: {found}");
+        }
+    }
+    assert!(look(&["--resize", "crop"]).fails(2, &[]).out.contains("lies in the region of interest"));
+}
+
+/// Scoring a large picture takes, beside what a small one takes, three bytes a pixel, its file, and 0.1 GB, as `train --help` says.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_large_picture_takes_its_pixels_and_little_more() {
+    let folder = folder();
+    let peak = |width: u32, height: u32| -> u64 {
+        let picture = folder.path().join(format!("{width}.png"));
+        image::RgbImage::from_fn(width, height, |x, y| image::Rgb([(x / 9) as u8, (y / 7) as u8, 90]))
+            .save(&picture)
+            .unwrap();
+        let args = ["score", "--model", text(model()), "--format", "json", "--tile", "512", "--overlap", "128"];
+        let mut child = command(&[&args[..], &[text(&picture)]].concat()).spawn().unwrap();
+        let mut highest = 0;
+        while child.try_wait().unwrap().is_none() {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+            let kb = status.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok());
+            highest = kb.unwrap_or(highest);
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        assert!(child.wait().unwrap().success());
+        1024 * highest
+    };
+    let (small, large) = (peak(64, 64), peak(8000, 6000));
+    let file = std::fs::metadata(folder.path().join("8000.png")).unwrap().len();
+    assert!(small > 10_000_000 && large > small + 100_000_000, "{small}, {large}");
+    assert!(large - small < 3 * 8000 * 6000 + file + 100_000_000, "{small}, {large}, file {file}");
 }
 
 /// Maps are not square, and reports draw them.

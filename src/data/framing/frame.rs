@@ -59,7 +59,8 @@ impl Frame {
         let mut frame = Frame { framer: framer.clone(), shown, grid: (across, down), columns, rows, views: vec![] };
         let all = (0..frame.rows.len()).flat_map(|row| (0..frame.columns.len()).map(move |column| (column, row)));
         frame.views = all.filter(|&view| frame.is_looked_at(view)).collect();
-        if frame.views.is_empty() {
+        let sees_any = || (0..down).any(|y| (0..across).any(|x| frame.sees(x, y)));
+        if frame.views.is_empty() || !frame.sees_all() && !sees_any() {
             invalid!("nothing of the picture, {width} x {height} pixels, lies in the region of interest");
         }
         Ok(frame)
