@@ -7,6 +7,7 @@ plain function, so that FastAPI runs it in its pool of threads, one session comp
 """
 import io
 import os
+import threading
 
 import numpy as np
 from fastapi import Body, FastAPI, HTTPException
@@ -36,8 +37,15 @@ def openvino_session():
     compiled = core.compile_model(model, "CPU", hints)
     entry = compiled.input(0)
     shape = [d.get_length() if d.is_static else None for d in entry.partial_shape]
-    # One request serves one picture: its pool of threads is the engine's.
-    return meta, entry.any_name, shape, lambda x: compiled(x)["score"]
+    own = threading.local()
+
+    def run(x):
+        # A request serves one picture at a time, and the handler runs on several threads.
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        return own.request.infer(x)["score"]
+
+    return meta, entry.any_name, shape, run
 
 
 META, NAME, SHAPE, RUN = onnxruntime_session() if ENGINE == "onnxruntime" else openvino_session()
