@@ -101,7 +101,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limits: Limits<'_>) -> Re
     if claimed.is_some_and(|claimed| claimed > limits.bytes as u64) {
         return Err(too_large());
     }
-    let mut memory = limits.memory.reserve(0, 0)?;
+    let mut memory = limits.memory.reserve(0, claimed.unwrap_or(0) as usize)?;
     let (mut bytes, mut reserved) = (Vec::new(), 0);
     loop {
         let late = |_| {
