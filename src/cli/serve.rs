@@ -90,7 +90,7 @@ pub struct Args {
     /// Most connections at once
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = count, help_heading = LIMITS)]
     max_connections: usize,
-    /// Seconds for a request as a whole
+    /// Seconds for a request until its answer is made; for as long again it may go unread
     #[arg(long, value_name = "S", default_value = "30", value_parser = seconds, help_heading = LIMITS)]
     timeout: Duration,
     /// Seconds for the head of a request, and until the next one on the same connection

@@ -55,7 +55,19 @@ impl<'a, T> Assembly<'a, T> {
     }
 
     /// Takes a picture; `view` cuts its views, each when it is needed. As many batches as the device takes are computed meanwhile.
-    pub fn push(&mut self, with: T, frame: Frame, mut view: impl FnMut(&mut T, usize) -> Vec<u8>) -> Result<()> {
+    pub fn push(&mut self, with: T, frame: Frame, view: impl FnMut(&mut T, usize) -> Vec<u8>) -> Result<()> {
+        self.push_while(with, frame, view, &|| true).map(|_| ())
+    }
+
+    /// The same for as long as `go_on` says so, which is asked before every batch. False if it was not to the end: nothing but
+    /// [`Assembly::abandon`] is of use then.
+    pub fn push_while(
+        &mut self,
+        with: T,
+        frame: Frame,
+        mut view: impl FnMut(&mut T, usize) -> Vec<u8>,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<bool> {
         let number = self.out + self.pictures.len();
         let views = frame.views();
         let state = if frame.is_stretched() {
@@ -68,8 +80,19 @@ impl<'a, T> Assembly<'a, T> {
             let Some(Pending { with, .. }) = self.pictures.back_mut() else { break };
             self.waiting.push((number, view(with, i)));
             if self.waiting.len() == self.scorer.batch() {
+                if !go_on() {
+                    return Ok(false);
+                }
                 self.submit()?;
             }
+        }
+        Ok(true)
+    }
+
+    /// Drops all that is not out, once what is on its way is done: the scorer can be used again.
+    pub fn abandon(mut self) -> Result<()> {
+        while self.submitted.pop_front().is_some() {
+            self.scorer.collect()?;
         }
         Ok(())
     }

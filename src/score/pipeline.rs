@@ -131,10 +131,21 @@ fn deliver(assembly: &mut Assembly<Decoded>, sink: &mut impl FnMut(Outcome) -> R
 
 /// Scores pictures that are loaded, in their order.
 pub fn score(scorer: &mut Scorer, pictures: Vec<Loaded>) -> Result<Vec<(Loaded, Scored)>> {
+    score_while(scorer, pictures, &|| true).map(Option::unwrap_or_default)
+}
+
+/// The same for as long as `go_on` says so, which is asked before every batch; none if it was not to the end.
+pub fn score_while(
+    scorer: &mut Scorer,
+    pictures: Vec<Loaded>,
+    go_on: &dyn Fn() -> bool,
+) -> Result<Option<Vec<(Loaded, Scored)>>> {
     let (mut assembly, mut all) = (Assembly::new(scorer), Vec::with_capacity(pictures.len()));
     for loaded in pictures {
         let frame = loaded.frame.clone();
-        assembly.push(loaded, frame, Loaded::view)?;
+        if !assembly.push_while(loaded, frame, Loaded::view, go_on)? {
+            return assembly.abandon().map(|()| None);
+        }
     }
     assembly.finish()?;
     while let Some((mut loaded, scored)) = assembly.take() {
@@ -142,7 +153,7 @@ pub fn score(scorer: &mut Scorer, pictures: Vec<Loaded>) -> Result<Vec<(Loaded, 
         loaded.forget_unwanted();
         all.push((loaded, scored));
     }
-    Ok(all)
+    Ok(Some(all))
 }
 
 /// Reads a picture and makes it ready for a network. Errors name it.

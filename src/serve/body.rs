@@ -32,6 +32,18 @@ pub struct Memory {
 /// Memory that a request holds.
 pub struct Reserved(OwnedSemaphorePermit);
 
+impl Reserved {
+    /// Gives back what is beyond so many bytes, or takes what is missing of them.
+    pub fn resize(&mut self, bytes: usize, memory: &Memory) -> Result<(), Refusal> {
+        let held = self.0.num_permits();
+        match held.checked_sub(bytes.div_ceil(UNIT)) {
+            Some(beyond) => drop(self.0.split(beyond)),
+            None => self.0.merge(memory.reserve(bytes - held * UNIT, held * UNIT)?.0),
+        }
+        Ok(())
+    }
+}
+
 impl Memory {
     pub fn new(bytes: usize) -> Self {
         let units = bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS);
@@ -43,8 +55,16 @@ impl Memory {
         self.total.saturating_sub(self.left.available_permits() * UNIT)
     }
 
-    /// Refused where there is too little left.
-    pub fn reserve(&self, bytes: usize) -> Result<Reserved, Refusal> {
+    /// Refused where there is too little left. `beside`: what the same request holds already; where both can never be had, it is
+    /// not to come again.
+    pub fn reserve(&self, bytes: usize, beside: usize) -> Result<Reserved, Refusal> {
+        let needed = bytes.saturating_add(beside);
+        if needed > self.total {
+            let [needed, total] = [needed, self.total].map(|bytes| bytes.div_ceil(1_000_000));
+            let message =
+                format!("takes {needed} MB of memory or more, beyond the {total} MB that all requests may hold");
+            return Err(Refusal::too_large(message));
+        }
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
         let permit = self.left.clone().try_acquire_many_owned(units);
         permit.map(Reserved).map_err(|_| {
@@ -81,7 +101,7 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limits: Limits<'_>) -> Re
     if claimed.is_some_and(|claimed| claimed > limits.bytes as u64) {
         return Err(too_large());
     }
-    let mut memory = limits.memory.reserve(0)?;
+    let mut memory = limits.memory.reserve(0, claimed.unwrap_or(0) as usize)?;
     let (mut bytes, mut reserved) = (Vec::new(), 0);
     loop {
         let late = |_| {
@@ -97,8 +117,8 @@ pub async fn read(headers: &HeaderMap, mut body: Body, limits: Limits<'_>) -> Re
             return Err(too_large());
         }
         if length > reserved {
-            let more = (length - reserved).max(STEP);
-            memory.0.merge(limits.memory.reserve(more)?.0);
+            let more = (length - reserved).max(STEP.min(limits.memory.total.saturating_sub(reserved)));
+            memory.0.merge(limits.memory.reserve(more, reserved)?.0);
             reserved += more;
         }
         bytes.extend_from_slice(&chunk);

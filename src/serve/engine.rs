@@ -11,6 +11,7 @@ use crate::score::scorer::{Gives, Scored, Scorer};
 use crate::{Error, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -32,6 +33,7 @@ pub struct Engine {
     queue: usize,
     framer: Framer,
     pace: Arc<Pace>,
+    thread: JoinHandle<()>,
 }
 
 /// A place in the queue, which has to be had before a picture is decoded.
@@ -47,7 +49,7 @@ struct Job {
     /// Free again once the picture is scored.
     place: Place,
     /// Of its pixels, also where the client has gone.
-    memory: Option<Arc<Reserved>>,
+    memory: Arc<Reserved>,
 }
 
 /// Seconds that a picture takes, a mean that forgets.
@@ -88,17 +90,23 @@ impl Engine {
         }
         let (jobs, receive) = mpsc::channel();
         let places = Arc::new(Semaphore::new(batching.queue));
-        let engine = Engine {
-            jobs,
+        let worker = Worker {
+            name: name.into(),
+            scorers,
+            receive,
             places: places.clone(),
-            queue: batching.queue,
-            framer: file.config.framer(),
+            batching,
             pace: pace.clone(),
+            metrics,
         };
-        let worker = Worker { name: name.into(), scorers, receive, places, batching, pace, metrics };
         let spawned = std::thread::Builder::new().name(format!("model {name}")).spawn(move || worker.run());
-        spawned.map_err(|e| Error::Device(format!("cannot start a thread: {e}")))?;
-        Ok(engine)
+        let thread = spawned.map_err(|e| Error::Device(format!("cannot start a thread: {e}")))?;
+        Ok(Engine { jobs, places, queue: batching.queue, framer: file.config.framer(), pace, thread })
+    }
+
+    /// Whether it still computes: its thread ends before this only by a panic.
+    pub fn is_alive(&self) -> bool {
+        !self.thread.is_finished()
     }
 
     /// How pictures become what it takes.
@@ -133,7 +141,7 @@ impl Engine {
         &self,
         loaded: Loaded,
         place: Place,
-        memory: Option<Arc<Reserved>>,
+        memory: Arc<Reserved>,
     ) -> Result<oneshot::Receiver<Outcome>, Refusal> {
         let (answer, outcome) = oneshot::channel();
         let job = Job { loaded, answer, since: Instant::now(), place, memory };
@@ -142,9 +150,12 @@ impl Engine {
     }
 }
 
+/// Of one whose thread has panicked.
+pub const FAILED: &str = "the model's engine has failed: load the model again, or start the server again";
+
 /// The thread has panicked.
 pub fn gone() -> Refusal {
-    Refusal::failed("the model's engine has failed: load the model again, or start the server again")
+    Refusal::failed(FAILED)
 }
 
 /// 1, 2, 4 and so on, and the largest.
@@ -206,13 +217,18 @@ impl Worker {
         let apart = |job: Job| (job.loaded, (job.answer, (job.place, job.memory)));
         let (pictures, waiting): (Vec<Loaded>, Vec<_>) = batch.into_iter().map(apart).unzip();
         let begun = Instant::now();
-        let scored = pipeline::score(&mut self.scorers[scorer], pictures);
+        // Of a picture in many tiles the rest is not computed for whom has had its time.
+        let awaited = || waiting.iter().any(|(answer, _)| !answer.is_closed());
+        let scored = pipeline::score_while(&mut self.scorers[scorer], pictures, &awaited);
+        if matches!(scored, Ok(None)) {
+            return;
+        }
         let seconds = begun.elapsed().as_secs_f64();
         self.pace.add(seconds / waiting.len() as f64);
         self.metrics.batch(&self.name, waiting.len(), seconds);
         match scored {
             Ok(scored) => {
-                for ((answer, held), outcome) in waiting.into_iter().zip(scored) {
+                for ((answer, held), outcome) in waiting.into_iter().zip(scored.into_iter().flatten()) {
                     drop(held);
                     // Nobody listens where the client has gone.
                     let _ = answer.send(Ok(outcome));

@@ -5,6 +5,15 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use std::borrow::Cow;
+
+/// The longest message, in bytes: of what a client sends it may hold a part.
+const LONGEST: usize = 1000;
+
+/// A text, or so many bytes of it.
+pub fn cut(text: &str, most: usize) -> Cow<'_, str> {
+    if text.len() <= most { text.into() } else { format!("{}…", &text[..text.floor_char_boundary(most)]).into() }
+}
 
 /// What is said to a client whose request is not done.
 #[derive(Clone, Debug)]
@@ -23,7 +32,9 @@ pub struct Reason(pub &'static str);
 
 impl Refusal {
     pub fn new(status: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Refusal { status, reason: Reason(reason), message: message.into(), retry_after: None }
+        let message: String = message.into();
+        let message = cut(&message, LONGEST).into_owned();
+        Refusal { status, reason: Reason(reason), message, retry_after: None }
     }
 
     /// A request that cannot be understood.
@@ -52,7 +63,8 @@ impl Refusal {
 
     /// The same with what it is about named in front.
     pub fn within(self, what: impl std::fmt::Display) -> Self {
-        Refusal { message: format!("{what}: {}", self.message), ..self }
+        let message = format!("{what}: {}", self.message);
+        Refusal { message: cut(&message, LONGEST).into_owned(), ..self }
     }
 }
 

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 #[derive(Clone, Copy)]
 pub struct Peer(pub SocketAddr);
 
-/// The largest head of a request.
+/// The largest head of a request, about: of what is buffered, a part may be of the body.
 const HEAD: usize = 64 << 10;
 /// Connections beyond those that are allowed, which are told so; others are closed without a word.
 const TOLD: usize = 128;

@@ -63,7 +63,7 @@ pub struct Settings {
     pub max_body: usize,
     /// Pixels of a picture.
     pub max_pixels: u64,
-    /// Bytes that all requests may hold together: their bodies, and pictures that wait to be drawn on.
+    /// Bytes that all requests may hold together: their bodies, and pictures from before they are decoded.
     pub max_memory: usize,
     pub max_connections: usize,
     /// For a request as a whole.

@@ -2,7 +2,7 @@
 //! it was read.
 
 use super::Settings;
-use super::engine::{Batching, Engine};
+use super::engine::{Batching, Engine, FAILED};
 use super::errors::Refusal;
 use super::metrics::Metrics;
 use crate::backend::Request;
@@ -53,15 +53,20 @@ struct Stamp {
     bytes: u64,
     modified: Option<SystemTime>,
     node: u64,
+    /// Who may read it.
+    mode: u32,
 }
 
 impl Stamp {
     fn of(file: &Metadata) -> Self {
         #[cfg(unix)]
-        let node = std::os::unix::fs::MetadataExt::ino(file);
+        let (node, mode) = {
+            use std::os::unix::fs::MetadataExt;
+            (file.ino(), file.mode())
+        };
         #[cfg(not(unix))]
-        let node = 0;
-        Stamp { bytes: file.len(), modified: file.modified().ok(), node }
+        let (node, mode) = (0, 0);
+        Stamp { bytes: file.len(), modified: file.modified().ok(), node, mode }
     }
 }
 
@@ -137,7 +142,7 @@ impl Models {
         let Some(name) = name else {
             let mut all = serving();
             return match (all.next(), all.next()) {
-                (Some(only), None) => Ok(only.clone()),
+                (Some(only), None) => alive(only),
                 (None, _) => Err(Refusal::busy("no model", "no model is in service", 1)),
                 _ => {
                     Err(Refusal::bad(format!("there are several models: say which by ?model=NAME, one of {}", names())))
@@ -145,7 +150,7 @@ impl Models {
             };
         };
         match sources.get(name).map(|source| &source.state) {
-            Some(State::Serving(model)) => Ok(model.clone()),
+            Some(State::Serving(model)) => alive(model),
             Some(State::Unavailable(why)) => {
                 Err(Refusal::busy("no model", format!("the model {name} could not be loaded: {why}"), 1))
             }
@@ -159,17 +164,19 @@ impl Models {
 
     /// Those that are ready.
     pub fn serving(&self) -> Vec<Arc<Model>> {
-        self.read().values().filter_map(|source| source.model().cloned()).collect()
+        let sources = self.read();
+        sources.values().filter_map(|source| source.model()).filter(|model| model.engine.is_alive()).cloned().collect()
     }
 
     pub fn list(&self) -> Vec<Listed> {
         let listed = |(name, source): (&String, &Source)| {
             let reason = match &source.state {
-                State::Serving(_) => String::new(),
+                State::Serving(model) if model.engine.is_alive() => String::new(),
+                State::Serving(_) => FAILED.into(),
                 State::Unavailable(why) => why.clone(),
                 State::Unloaded => "unloaded".into(),
             };
-            Listed { name: name.clone(), ready: source.model().is_some(), reason }
+            Listed { name: name.clone(), ready: reason.is_empty(), reason }
         };
         self.read().iter().map(listed).collect()
     }
@@ -181,7 +188,16 @@ impl Models {
         self.look_into_folder(&mut told);
         let mut changed = Vec::new();
         for (name, source) in self.write().iter_mut() {
-            let now = std::fs::metadata(&source.path).ok().map(|file| Stamp::of(&file));
+            let now = std::fs::metadata(&source.path).map(|file| Stamp::of(&file));
+            if let (Err(e), State::Unavailable(why)) = (&now, &mut source.state) {
+                // As of a link that leads nowhere.
+                let found = format!("{name}: {e}");
+                if *why != found {
+                    tracing::warn!(model = name, "cannot be loaded: {e}");
+                    *why = found;
+                }
+            }
+            let now = now.ok();
             let settled = now == source.seen;
             if !settled && now.is_none() && source.model().is_some() {
                 tracing::warn!(model = name, "{} is gone; the model stays in service", source.path.display());
@@ -306,7 +322,11 @@ impl Models {
         // Errors name the model: clients see them, and need not know where files are.
         let (stamp, bytes) = match read(path) {
             Ok((stamp, bytes)) => (Some(stamp), bytes),
-            Err(e) => return (None, Err(Error::Invalid(e.to_string()).within(name))),
+            Err(e) => {
+                // One that may not be read is tried again once it has changed.
+                let stamp = std::fs::metadata(path).ok().map(|file| Stamp::of(&file));
+                return (stamp, Err(Error::Invalid(e.to_string()).within(name)));
+            }
         };
         let start = || {
             let file = ModelFile::of_bytes(name, bytes?)?;
@@ -334,6 +354,11 @@ impl Source {
             _ => None,
         }
     }
+}
+
+/// The model, unless its engine has failed.
+fn alive(model: &Arc<Model>) -> Result<Arc<Model>, Refusal> {
+    if model.engine.is_alive() { Ok(model.clone()) } else { Err(Refusal::busy("no model", FAILED, 1)) }
 }
 
 /// A whole file, and what it was before and after.

@@ -35,7 +35,7 @@ pub struct Done {
     /// Without its pixels where nobody wants them.
     pub shown: Picture,
     pub scored: Scored,
-    _memory: Option<Arc<Reserved>>,
+    _memory: Arc<Reserved>,
 }
 
 impl Done {
@@ -57,7 +57,7 @@ pub fn scale(judge: &Judge) -> Option<Scale> {
 /// Decodes a picture and makes it ready for the engine; `keep`: its pixels are wanted afterwards.
 fn loaded(given: Given, max_pixels: u64, framer: &Framer, keep: bool) -> crate::Result<Loaded> {
     let picture = match given {
-        Given::File(bytes) => Picture::decode_within(&bytes, max_pixels.min(framer.framing.max_pixels()))?,
+        Given::File(bytes) => Picture::decode_within(&bytes, max_pixels)?,
         Given::Samples { samples, width, height, channels } => Picture::of_samples(samples, (width, height), channels)?,
     };
     Loaded::new(picture, framer, Wanted { pixels: keep, ..Wanted::default() })
@@ -81,13 +81,20 @@ pub async fn score(
 }
 
 async fn one(app: &Arc<App>, model: &Model, given: Given, place: Place, keep: bool) -> Result<Done, Refusal> {
-    let (framer, max_pixels, memory) = (model.engine.framer().clone(), app.settings.max_pixels, app.memory.clone());
+    let (framer, memory) = (model.engine.framer().clone(), app.memory.clone());
+    let max_pixels = app.settings.max_pixels.min(framer.framing.max_pixels());
     let load = move || {
+        // Before it is decoded; one of too many pixels never is.
+        let (pixels, beside) = match &given {
+            Given::File(bytes) => (Picture::claims(bytes).filter(|pixels| *pixels <= max_pixels), bytes.len()),
+            Given::Samples { width, height, .. } => (Some((width * height) as u64), 0),
+        };
+        let view = 3 * framer.size * framer.size;
+        let mut held = memory.reserve(pixels.map_or(0, |pixels| 3 * pixels as usize + view), beside)?;
         let loaded = loaded(given, max_pixels, &framer, keep)?;
-        // What is to be drawn on, or cut into tiles.
-        let kept = loaded.shown.rgb.len();
-        let held = if kept > 0 { Some(Arc::new(memory.reserve(kept)?)) } else { None };
-        Ok::<_, Refusal>((loaded, held))
+        // What is to be drawn on, or cut into tiles, is kept.
+        held.resize(loaded.shown.rgb.len() + view, &memory)?;
+        Ok::<_, Refusal>((loaded, Arc::new(held)))
     };
     let (loaded, held) = app.blocking(load).await??;
     let outcome = model.engine.submit(loaded, place, held.clone())?;

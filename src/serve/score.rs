@@ -10,6 +10,7 @@ use crate::score::verdict::{Judge, Verdict};
 use axum::Extension;
 use axum::Json;
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -17,6 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::error::Error as _;
 use std::sync::Arc;
 
 /// What may be asked for in the address.
@@ -77,10 +79,14 @@ struct MapValues {
 pub async fn score(
     State(app): State<Arc<App>>,
     Extension(deadline): Extension<Deadline>,
-    Query(asked): Query<Asked>,
+    asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
+    let Query(asked) = asked.map_err(|e| {
+        let why = e.source().map_or_else(|| e.to_string(), ToString::to_string);
+        Refusal::bad(format!("what the address asks for: {why}"))
+    })?;
     for (name, value) in [("threshold", asked.threshold), ("pixel_threshold", asked.pixel_threshold)] {
         if value.is_some_and(|v| !v.is_finite()) {
             return Err(Refusal::bad(format!("{name}: expected a finite number")));
@@ -151,7 +157,8 @@ fn boundary(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
     if !kind.trim_start().to_ascii_lowercase().starts_with("multipart/") {
         return Ok(None);
     }
-    multer::parse_boundary(kind).map(Some).map_err(|e| Refusal::bad(format!("Content-Type: {e}")))
+    let unusable = |_| Refusal::bad("Content-Type: expected multipart/form-data with the boundary of its parts");
+    multer::parse_boundary(kind).map(Some).map_err(unusable)
 }
 
 /// The files of a form with the names that the client gives them, and whether there are several. Fields that are no files are

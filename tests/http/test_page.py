@@ -121,8 +121,11 @@ def test_keyboard(page, pictures):
 def test_what_is_no_picture(page, tmp_path, pictures):
     bad = tmp_path / "notes.png"
     bad.write_text("no picture")
+    page.score(pictures[0])
     page.score(bad)
-    assert "not a picture" in page["error"].text
+    assert "notes.png" in page["error"].text and "not a picture" in page["error"].text
+    # Nothing of the one before stays below it.
+    assert page["verdict"].text == "Not scored" and not page["figure"].is_displayed() and not page["result"].is_displayed()
     page.score(pictures[0])
     assert not page["error"].is_displayed()
 

@@ -25,6 +25,14 @@ fn cases(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)
         let headers = format!("Inference-Header-Content-Length: {length}\r\n");
         post("/v2/models/model/infer", &headers, &[json.as_bytes(), body].concat())
     };
+    let elements = |data: &[u8]| {
+        let json = json!({ "inputs": [{
+            "name": "image", "shape": [1], "datatype": "BYTES", "parameters": { "binary_data_size": data.len() }
+        }] })
+        .to_string();
+        let headers = format!("Inference-Header-Content-Length: {}\r\n", json.len());
+        post("/v2/models/model/infer", &headers, &[json.as_bytes(), data].concat())
+    };
     let (kind, mut broken) = form(&[("a.png", good)]);
     broken.truncate(broken.len() - 40);
     let multipart = format!("Content-Type: {kind}\r\n");
@@ -105,6 +113,14 @@ fn cases(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)
         ("an empty batch", pixels(json!([0, 4, 4, 3]), "UINT8", json!([])), "400", "empty batch"),
         ("no pixels", pixels(json!([1, 0, 4, 3]), "UINT8", json!([])), "400", "holds no pixels"),
         ("channels first", pixels(json!([1, 3, 8, 8]), "UINT8", json!([])), "400", "NCHW"),
+        ("a shape of many numbers", pixels(json!(vec![1; 9]), "UINT8", json!([1])), "400", "more than 8 numbers"),
+        (
+            "more elements than its shape",
+            infer(json!({ "inputs": [{ "name": "image", "shape": [1], "datatype": "BYTES", "data": ["", ""] }] })),
+            "400",
+            "more than the 1 values",
+        ),
+        ("more bytes than its shape", elements(&[0; 4000]), "400", "more than the 1 elements"),
         ("a datatype", pixels(json!([1, 1, 1, 1]), "FP64", json!([1])), "400", "FP64"),
         ("a layout", pixels(json!([4, 4]), "UINT8", json!([])), "400", "[pictures, height, width, channels]"),
         ("binary data too short", binary("", 12, &[0; 11]), "400", "11 bytes are left"),
@@ -121,19 +137,7 @@ fn cases(good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str, &'static str)
             "400",
             "shared memory",
         ),
-        (
-            "an element beyond the data",
-            {
-                let json = json!({ "inputs": [{
-                "name": "image", "shape": [1], "datatype": "BYTES", "parameters": { "binary_data_size": 8 }
-            }] })
-                .to_string();
-                let headers = format!("Inference-Header-Content-Length: {}\r\n", json.len());
-                post("/v2/models/model/infer", &headers, &[json.as_bytes(), &[255, 255, 255, 255, 1, 2, 3, 4]].concat())
-            },
-            "400",
-            "leads beyond the data",
-        ),
+        ("an element beyond the data", elements(&[255, 255, 255, 255, 1, 2, 3, 4]), "400", "leads beyond the data"),
         ("loading what nobody allowed", post("/v2/repository/models/model/unload", "", b""), "403", "--allow-load"),
         ("another site's page", post("/score", "Sec-Fetch-Site: cross-site\r\n", good), "403", "another site"),
     ]
@@ -168,6 +172,25 @@ fn one_clear_error_each() {
     }
     let log = server.log();
     assert!(!log.contains("ERROR") && !log.contains("panicked"), "{log}");
+}
+
+/// Of what a client sends an error holds no more than a part.
+#[test]
+fn errors_stay_short() {
+    let server = Server::new(&[]);
+    let long = "é".repeat(50_000);
+    let input = |name: &str, datatype: &str| json!({ "name": name, "shape": [1], "datatype": datatype, "data": [""] });
+    for request in [
+        json!({ "inputs": [input(&long, "BYTES")] }),
+        json!({ "inputs": [input("image", &long)] }),
+        json!({ "inputs": [input("image", "BYTES")], "outputs": [{ "name": long }] }),
+        json!({ "inputs": vec![input(&long, "BYTES"); 20] }),
+        json!({ "inputs": long }),
+    ] {
+        let answer = server.post("/v2/models/model/infer", request.to_string().as_bytes()).refused(400, &[]);
+        let said = answer.json["error"].as_str().unwrap();
+        assert!((10..1100).contains(&said.len()), "{} bytes", said.len());
+    }
 }
 
 /// Memory after as before, within 5 %.

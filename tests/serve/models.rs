@@ -28,12 +28,17 @@ fn a_folder_that_changes() {
     put(model(), &at("a"));
     std::fs::write(at("broken"), "no model").unwrap();
     std::fs::write(at("wrong name"), "no model").unwrap();
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), at("early")).unwrap();
     std::fs::write(models.join("a.checkpoint.safetensors"), "passed over").unwrap();
     let mut server = Server::start(serving(&["--models", text(&models)]));
     let picture = bytes(&pictures()[0]);
     let said = expected(&[])[0]["threshold"].as_f64();
     assert_eq!(threshold(&server, "a"), said);
     server.post("/score?model=broken", &picture).refused(503, &["broken", "not a weights file"]);
+    server.post("/score?model=early", &picture).refused(503, &["early", "No such file"]);
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), at("late")).unwrap();
+    let why = |answer: Answer| answer.json["error"].as_str().unwrap().to_string();
+    until(|| why(server.post("/score?model=late", &picture)).contains("No such file"));
     server.until_told("wrong name");
     assert!(!server.log().contains("checkpoint"), "{}", server.log());
     // One that is usable is the only one: it need not be named.

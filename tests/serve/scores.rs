@@ -177,4 +177,8 @@ fn a_model_of_tiles() {
     };
     ask("map").refused(400, &["\"map\"", "one size"]);
     ask("score").ok();
+    // Of some ten thousand tiles the rest is not computed for whom has had its time: the next one would wait too long.
+    let server = Server::start(serving(&["--model", text(&tiled), "--timeout", "3"]));
+    server.score(crate::limits::slow_picture()).refused(504, &["3 s"]);
+    server.score(&bytes(&wide)).ok();
 }

@@ -67,6 +67,49 @@ fn others_can_only_reach_it_where_it_is_said_who_may_ask() {
     server.until_told("the token can be read");
 }
 
+/// In somebody's browser, who can reach the server.
+#[test]
+fn pages_of_other_sites() {
+    let server = Server::new(&["--allow-load"]);
+    let ask = |server: &Server, line: &str, headers: &str| {
+        server.raw(format!("{line}\r\n{headers}Connection: close\r\nContent-Length: 0\r\n\r\n").as_bytes())
+    };
+    let ours = format!("Host: {}\r\n", server.host());
+    for (headers, word) in [
+        (format!("{ours}Origin: http://evil.example\r\n"), "another site"),
+        (format!("{ours}Origin: http://127.0.0.1:1\r\n"), "another site"),
+        (format!("{ours}Origin: null\r\n"), "another site"),
+        (format!("{ours}Sec-Fetch-Site: cross-site\r\n"), "another site"),
+        ("Host: evil.example\r\nOrigin: http://evil.example\r\n".into(), "evil.example"),
+        ("Host: evil.example\r\n".into(), "evil.example"),
+        ("Host: 127.0.0.1.evil.example:80\r\n".into(), "evil.example"),
+        (format!("{ours}Host: evil.example\r\n"), "evil.example"),
+    ] {
+        let told = ask(&server, "POST /v2/repository/models/model/unload HTTP/1.1", &headers);
+        assert!(told.starts_with("HTTP/1.1 403 ") && told.contains(word), "{headers}: {told}");
+        let told = ask(&server, "GET /v2/health/live HTTP/1.1", &headers);
+        assert!(told.starts_with("HTTP/1.1 200 "), "{headers}: {told}");
+    }
+    let own = format!("{ours}Origin: {}\r\nSec-Fetch-Site: same-origin\r\n", server.url);
+    let told = ask(&server, "POST /v2/repository/index HTTP/1.1", &own);
+    assert!(told.starts_with("HTTP/1.1 200 ") && told.contains("READY"), "{told}");
+    for host in ["localhost", "LOCALHOST:1", "127.9.9.9:80", "[::1]:8080"] {
+        let told = ask(&server, "GET /v2 HTTP/1.1", &format!("Host: {host}\r\n"));
+        assert!(told.starts_with("HTTP/1.1 200 "), "{host}: {told}");
+    }
+    assert!(ask(&server, "GET /v2 HTTP/1.0", "").contains(" 200 "));
+    // Where others may ask it has names that it does not know.
+    let server = Server::new(&["--listen", "0.0.0.0:0", "--insecure", "--allow-load"]);
+    let host = "Host: camera.example\r\n";
+    assert!(ask(&server, "GET /v2 HTTP/1.1", host).starts_with("HTTP/1.1 200 "));
+    let told = ask(
+        &server,
+        "POST /v2/repository/models/model/unload HTTP/1.1",
+        &format!("{host}Origin: http://evil.example\r\n"),
+    );
+    assert!(told.starts_with("HTTP/1.1 403 "), "{told}");
+}
+
 /// A root, and a certificate of each side that it has signed.
 struct Certificates {
     root: String,

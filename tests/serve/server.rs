@@ -192,5 +192,5 @@ pub fn rest(mut stream: TcpStream) -> String {
 
 /// The head of a request by hand.
 pub fn head(method: &str, path: &str, headers: &str) -> Vec<u8> {
-    format!("{method} {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").into_bytes()
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").into_bytes()
 }

@@ -63,6 +63,13 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<(RgbImage, Vec<String>)> 
     }
 }
 
+/// Width and height by the head of a file. Fatal errors come as panics: call it guarded.
+pub fn size(bytes: &[u8]) -> Result<(u64, u64)> {
+    let jpeg = Decompress::builder().with_err(error_manager()).from_mem(bytes);
+    let jpeg = jpeg.map_err(|e| Error::Invalid(format!("damaged: {e}")))?;
+    Ok((jpeg.width() as u64, jpeg.height() as u64))
+}
+
 /// libjpeg's usual error handling, but for what ends and what is said.
 fn error_manager() -> sys::jpeg_error_mgr {
     // SAFETY: all fields of the C structure may be zero; `jpeg_std_error` sets those that must not be.

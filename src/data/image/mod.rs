@@ -191,6 +191,22 @@ impl Picture {
         })
     }
 
+    /// How many pixels a file says that it has, if it can be told without decoding it.
+    pub fn claims(bytes: &[u8]) -> Option<u64> {
+        let size = guard::guarded(|| {
+            if tiff::is_tiff(bytes) {
+                return tiff::size(bytes);
+            }
+            let guessed = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
+            let reader = guessed.map_err(|e| Error::Invalid(format!("cannot be read: {e}")))?;
+            match reader.format() {
+                Some(ImageFormat::Jpeg) => jpeg::size(bytes),
+                _ => reader.into_dimensions().map(|(width, height)| (width.into(), height.into())).map_err(reason),
+            }
+        });
+        size.ok().map(|(width, height)| width.saturating_mul(height))
+    }
+
     /// The picture at `size` x `size` pixels (whatever its shape was), `size * size * 3` bytes.
     pub fn resized(&self, size: usize) -> Vec<u8> {
         resize::bilinear::<3>(&self.rgb, (self.width, self.height), (size, size))

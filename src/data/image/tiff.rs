@@ -34,6 +34,12 @@ fn damaged(e: tiff::TiffError) -> Error {
     })
 }
 
+/// Width and height by the head of a file.
+pub fn size(bytes: &[u8]) -> Result<(u64, u64)> {
+    let (width, height) = Decoder::new(Cursor::new(bytes)).and_then(|mut d| d.dimensions()).map_err(damaged)?;
+    Ok((width.into(), height.into()))
+}
+
 pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Tiff> {
     // The crate reads no palettes, but what it calls gray are the indices.
     if let Some(at) = palette_tag(bytes) {

@@ -1,9 +1,9 @@
 //! What is answered to a request for inference: outputs as JSON, or as bytes behind it.
 
-use super::super::errors::Refusal;
+use super::super::errors::{Refusal, cut};
 use super::super::models::Model;
 use super::super::picture::Done;
-use super::request::{Inference, Wanted};
+use super::request::{Inference, SAID, Wanted};
 use super::{HEADER_LENGTH, VERSION};
 use crate::score::verdict::{Judge, Verdict};
 use axum::Json;
@@ -74,7 +74,7 @@ pub fn chosen(model: &Model, request: &Inference) -> Result<Vec<(Output, bool)>,
         Some(output) => Ok((*output, request.binary(Some(wanted)))),
         None => {
             let names: Vec<&str> = all.iter().map(|o| o.name()).collect();
-            Err(Refusal::bad(format!("output {:?}: this model has {}", wanted.name, names.join(", "))))
+            Err(Refusal::bad(format!("output {:?}: this model has {}", cut(&wanted.name, SAID), names.join(", "))))
         }
     };
     request.outputs.iter().map(one).collect()

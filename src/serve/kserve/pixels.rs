@@ -1,8 +1,8 @@
 //! What an input's values are: files, or samples of pictures.
 
-use super::super::errors::Refusal;
+use super::super::errors::{Refusal, cut};
 use super::super::picture::Given;
-use super::request::{Data, IMAGE, Input};
+use super::request::{Data, IMAGE, Input, SAID};
 use crate::data::image::{MAX_PIXELS, Samples};
 use axum::body::Bytes;
 use base64::Engine as _;
@@ -27,7 +27,7 @@ fn expect_count(count: u64, most: usize) -> Result<usize, Refusal> {
 }
 
 fn files(input: Input, most: usize) -> Result<Vec<Given>, Refusal> {
-    let (datatype, shape) = (&input.datatype, &input.shape);
+    let (datatype, shape) = (cut(&input.datatype, SAID), &input.shape);
     if datatype != "BYTES" {
         return Err(Refusal::bad(format!("datatype {datatype}, expected BYTES (files); samples are for \"pixels\"")));
     }
@@ -37,7 +37,7 @@ fn files(input: Input, most: usize) -> Result<Vec<Given>, Refusal> {
     };
     let count = expect_count(count, most)?;
     let files = match input.data {
-        Data::Binary(bytes) => elements(bytes)?,
+        Data::Binary(bytes) => elements(bytes, count)?,
         Data::Json(text) => {
             let texts: Vec<String> = list(&text, count)?;
             let file = |(i, text): (usize, String)| match STANDARD.decode(text) {
@@ -54,10 +54,13 @@ fn files(input: Input, most: usize) -> Result<Vec<Given>, Refusal> {
     Ok(files.into_iter().map(Given::File).collect())
 }
 
-/// Each behind its length.
-fn elements(mut bytes: Bytes) -> Result<Vec<Bytes>, Refusal> {
+/// Each behind its length; no more than `most`.
+fn elements(mut bytes: Bytes, most: usize) -> Result<Vec<Bytes>, Refusal> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
+        if all.len() == most {
+            return Err(Refusal::bad(format!("more than the {most} elements of its shape")));
+        }
         let broken = || Refusal::bad(format!("element {}: its length leads beyond the data", all.len()));
         let length = *bytes.first_chunk::<4>().ok_or_else(broken)?;
         let rest = bytes.slice(4..);
@@ -111,7 +114,9 @@ fn samples(input: Input, most: usize, max_pixels: u64) -> Result<Vec<Given>, Ref
             let bytes = pictures.map(|(i, p)| to_bytes(p).map_err(|e| e.within(format!("picture {i}"))));
             Ok(split(bytes.collect::<Result<_, _>>()?))
         }
-        other => Err(Refusal::bad(format!("datatype {other}, expected UINT8, UINT16, or FP32 from 0 to 1"))),
+        other => {
+            Err(Refusal::bad(format!("datatype {}, expected UINT8, UINT16, or FP32 from 0 to 1", cut(other, SAID))))
+        }
     }
 }
 

@@ -1,17 +1,23 @@
 //! A request for inference: what its JSON says, and where the bytes of its tensors are.
 
-use super::super::errors::Refusal;
+use super::super::errors::{Refusal, cut};
 use super::HEADER_LENGTH;
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use serde::Deserialize;
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::HashSet;
+use std::fmt;
 
 /// The input that takes files.
 pub const IMAGE: &str = "image";
 /// The input that takes samples.
 pub const PIXELS: &str = "pixels";
+/// The most numbers of a shape, of which none has more than 4.
+const MAX_SHAPE: usize = 8;
+/// What is said of a name or a type, in bytes.
+pub const SAID: usize = 100;
 
 /// The JSON of a request.
 #[derive(Deserialize)]
@@ -28,6 +34,7 @@ struct Head<'a> {
 #[derive(Deserialize)]
 struct HeadInput<'a> {
     name: String,
+    #[serde(deserialize_with = "shape")]
     shape: Vec<u64>,
     datatype: String,
     #[serde(default)]
@@ -35,6 +42,32 @@ struct HeadInput<'a> {
     /// Read once it is known what it is to be: as numbers of JSON it would take thirty times the memory of bytes.
     #[serde(borrow)]
     data: Option<&'a RawValue>,
+}
+
+/// A list that is no longer than a shape can be.
+fn shape<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u64>, D::Error> {
+    struct Shape;
+
+    impl<'de> Visitor<'de> for Shape {
+        type Value = Vec<u64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            write!(f, "a shape, a list of up to {MAX_SHAPE} whole numbers")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<u64>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(length) = list.next_element()? {
+                if all.len() == MAX_SHAPE {
+                    return Err(A::Error::custom(format!("a shape of more than {MAX_SHAPE} numbers")));
+                }
+                all.push(length);
+            }
+            Ok(all)
+        }
+    }
+
+    from.deserialize_seq(Shape)
 }
 
 /// An output that is asked for.
@@ -103,7 +136,7 @@ impl Inference {
         let mut rest = body.slice(length..);
         let mut inputs = Vec::new();
         for input in head.inputs {
-            let data = data(&input, &mut rest).map_err(|e| e.within(format!("input {:?}", input.name)))?;
+            let data = data(&input, &mut rest).map_err(|e| e.within(format!("input {:?}", cut(&input.name, SAID))))?;
             inputs.push(Input { name: input.name, shape: input.shape, datatype: input.datatype, data });
         }
         if !rest.is_empty() {
@@ -112,12 +145,12 @@ impl Inference {
         }
         let mut names = HashSet::new();
         if let Some(twice) = head.outputs.iter().find(|wanted| !names.insert(&wanted.name)) {
-            return Err(Refusal::bad(format!("output {:?} is asked for twice", twice.name)));
+            return Err(Refusal::bad(format!("output {:?} is asked for twice", cut(&twice.name, SAID))));
         }
         if let Some(wanted) = head.outputs.iter().find(|wanted| wanted.parameters.shared_memory_region.is_some()) {
-            return Err(no_shared_memory().within(format!("output {:?}", wanted.name)));
+            return Err(no_shared_memory().within(format!("output {:?}", cut(&wanted.name, SAID))));
         }
-        let found: Vec<String> = inputs.iter().map(|input| input.name.clone()).collect();
+        let found: Vec<String> = inputs.iter().take(4).map(|input| cut(&input.name, SAID).into_owned()).collect();
         match <[Input; 1]>::try_from(inputs) {
             Ok([input]) if [IMAGE, PIXELS].contains(&&input.name[..]) => Ok(Inference {
                 id: head.id,
