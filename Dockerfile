@@ -24,6 +24,8 @@ FROM debian:bookworm-slim AS for-cpu
 
 # Of CUDA nothing but the driver is needed, which the host's container toolkit brings in.
 FROM nvidia/cuda:${CUDA}-base-ubuntu24.04 AS for-cuda
+# That image asks for a driver as new as its own libraries, none of which is used here: the toolkit would refuse the older ones.
+ENV NVIDIA_REQUIRE_CUDA="cuda>=12.1"
 
 # hadolint ignore=DL3006
 FROM for-${FOR}

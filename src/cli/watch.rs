@@ -30,7 +30,7 @@ the memory of what is done, which is why --out is not left out: after a restart,
 scored twice or forgotten. A last line that was not finished is cut off, and a move that was not made is made.
 
 A picture is taken when its writer closes it or renames it into the folder (Linux), or when nothing has happened to it for --settle \
-seconds (elsewhere, and with --poll). Hidden files, and names that do not end as pictures' do (.tmp, .part, .crdownload, ~), are passed over \
+seconds (elsewhere, and with --poll or --once). Hidden files, and names that do not end as pictures' do (.tmp, .part, .crdownload, ~), are passed over \
 until they are renamed; writing so is the surest. One that is still open, or cannot be read, is tried again while it changes; \
 once nothing has happened to it for ten times --settle it gets its line, with an error.
 
@@ -40,7 +40,10 @@ gets -2, -3 and so on where there is one; to another file system it is copied, t
 
 Where the file of --out is moved away or emptied while this runs (logrotate), a new one is begun with a line, without a score (null), for every \
 picture that still lies in the folder and is done. A line whose score is null and that has moved_to says that the place of an earlier \
-line was taken.
+line was taken. What is not in the folder then is forgotten: put back unchanged, it is scored again.
+
+One folder wants one file of --out, and one `ckaad watch`: two with files of their own know nothing of each other, and both score and move the \
+same pictures. A folder that is moved away and made anew under its name is watched on, with a warning; one that is gone ends this.
 
 Ctrl-C and SIGTERM end it when the pictures that were begun have their lines; a second one does at once.
 
@@ -53,7 +56,7 @@ Examples:
   tail -F lines.jsonl | jq -r 'select(.anomalous) | .moved_to'
 
 Exit codes: 0 ended by SIGTERM, or all there was is scored (--once); 2 wrong use, the folder or the file of --out failed, or with \
---once some picture could not be read; 130 ended by Ctrl-C.")]
+--once some picture could not be read or moved; 130 ended by Ctrl-C.")]
 pub struct Args {
     /// Model file that `ckaad train` wrote
     #[arg(long, value_name = "FILE")]
@@ -166,17 +169,23 @@ pub fn run(args: &Args) -> Result<bool> {
         bar.set_position(counts.scored + counts.unreadable);
     })?;
     bar.finish_and_clear();
-    let Counts { scored, anomalous, unreadable } = counts;
-    note!("ckaad: {scored} scored, {anomalous} of them anomalous; {unreadable} could not be read");
+    let Counts { scored, anomalous, unreadable, unmoved } = counts;
+    let stayed = if unmoved > 0 { format!("; {unmoved} could not be moved") } else { String::new() };
+    note!("ckaad: {scored} scored, {anomalous} of them anomalous; {unreadable} could not be read{stayed}");
     if stop.load(Ordering::Relaxed) && !terminated.load(Ordering::Relaxed) {
         return Err(Error::Cancelled);
     }
-    if args.once && unreadable > 0 {
-        let pictures = plural(unreadable as usize, "picture");
-        return Err(Error::Invalid(format!(
-            "{pictures} could not be read; the lines in {} say why",
-            args.out.display()
-        )));
+    let failed = [
+        (unreadable, "read", format!("the lines in {} say why", args.out.display())),
+        (unmoved, "moved or linked to", "the warnings say why".to_string()),
+    ];
+    let failed = failed.iter().filter(|(count, ..)| *count > 0).map(|(count, what, why)| {
+        let pictures = plural(*count as usize, "picture");
+        format!("{pictures} could not be {what}; {why}")
+    });
+    let failed = failed.collect::<Vec<_>>().join(". ");
+    if args.once && !failed.is_empty() {
+        return Err(Error::Invalid(failed));
     }
     Ok(true)
 }

@@ -1,18 +1,19 @@
 //! When a picture has come: what the system tells of a folder, what looking at it shows, and how long nothing may have happened to a
 //! file before it counts as written.
 
+use super::POLL;
 use super::folder::Folder;
 use super::state::State;
-use crate::Result;
 use crate::data::digest::Digest;
 use crate::data::image::Source;
 use crate::data::listing::{Listed, Meant};
+use crate::{Result, invalid};
 use notify::event::{AccessKind, AccessMode, CreateKind, EventKind, ModifyKind, RenameMode};
 use notify::{Config, RecommendedWatcher, RecursiveMode, Watcher};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -25,7 +26,9 @@ const LOOKING: u32 = 20;
 /// How soon a request to stop is heard.
 const TICK: Duration = Duration::from_millis(200);
 /// Events that may wait; more than these say no more than that the folder is to be looked at.
-pub const EVENTS: usize = 1 << 14;
+const EVENTS: usize = 1 << 14;
+/// Between moving a folder away and making another of its name nothing takes longer.
+const ANEW: Duration = Duration::from_secs(2);
 
 /// Which states of files have their line, and which are on their way to one.
 #[derive(Default)]
@@ -103,9 +106,8 @@ pub struct Arrivals {
     /// What is handed out, in order.
     pub handed: Sender<Handed>,
     pub returned: Receiver<Returned>,
-    pub events: Receiver<notify::Result<notify::Event>>,
-    /// More events came than could wait.
-    pub overflow: Arc<AtomicBool>,
+    /// `None`: the folder is only looked at.
+    pub listening: Option<Listening>,
     pub stop: Arc<AtomicBool>,
     pub tell: Tell,
     pub waits: Waits,
@@ -120,23 +122,42 @@ pub struct Waits {
     told: HashSet<String>,
 }
 
-/// Has the system tell of a folder what matters here.
-pub fn listen(
-    folder: &Folder,
-    events: SyncSender<notify::Result<notify::Event>>,
+/// What the system tells of a folder.
+pub struct Listening {
+    events: Receiver<notify::Result<notify::Event>>,
+    /// More events came than could wait.
     overflow: Arc<AtomicBool>,
-) -> notify::Result<RecommendedWatcher> {
+    /// The folder was moved away or removed; what has its name now is not told of.
+    lost: bool,
+    _watcher: RecommendedWatcher,
+}
+
+/// Has the system tell of a folder; where it does not, that is said, and the folder is looked at more often.
+pub fn listen(folder: &Folder, times: &mut Times, tell: &Tell) -> Option<Listening> {
+    let failed = |e: notify::Error| {
+        let (root, every) = (folder.root().display(), POLL.as_secs());
+        tell(Note::Warning(format!("{root}: the system does not tell of it ({e}): it is looked at every {every} s")));
+        times.poll = Some(POLL);
+    };
+    told_of(folder).map_err(failed).ok()
+}
+
+/// What matters here.
+fn told_of(folder: &Folder) -> notify::Result<Listening> {
+    let (events, heard) = mpsc::sync_channel(EVENTS);
+    let overflow = Arc::new(AtomicBool::new(false));
+    let overflowed = overflow.clone();
     let hear = move |event: notify::Result<notify::Event>| {
         // Also what others, and we, only read.
         let noise = |e: &notify::Event| matches!(e.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write));
         if !event.as_ref().is_ok_and(noise) && events.try_send(event).is_err() {
-            overflow.store(true, Ordering::Relaxed);
+            overflowed.store(true, Ordering::Relaxed);
         }
     };
     let mut watcher = RecommendedWatcher::new(hear, Config::default().with_follow_symlinks(false))?;
     let depth = if folder.recursive() { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive };
     watcher.watch(folder.resolved(), depth)?;
-    Ok(watcher)
+    Ok(Listening { events: heard, overflow, lost: false, _watcher: watcher })
 }
 
 /// Whether the system says that a file was closed by who wrote it.
@@ -145,7 +166,7 @@ const TELLS_OF_CLOSING: bool = cfg!(any(target_os = "linux", target_os = "androi
 impl Arrivals {
     /// How long a file is left alone of which it is not known that its writer closed it.
     fn quiet(&self) -> Duration {
-        if self.times.poll.is_none() && TELLS_OF_CLOSING { self.patience() } else { self.times.settle }
+        if self.listening.is_some() && TELLS_OF_CLOSING { self.patience() } else { self.times.settle }
     }
 
     fn patience(&self) -> Duration {
@@ -156,7 +177,7 @@ impl Arrivals {
     pub fn run(&mut self, take: &mut dyn FnMut(Listed) -> bool) -> Result<()> {
         let (mut look, mut earliest) = (Instant::now(), Instant::now());
         while !self.stop.load(Ordering::Relaxed) {
-            if self.overflow.swap(false, Ordering::Relaxed) {
+            if self.listening.as_ref().is_some_and(|l| l.overflow.swap(false, Ordering::Relaxed)) {
                 look = Instant::now();
             }
             if look.max(earliest) <= Instant::now() {
@@ -175,27 +196,53 @@ impl Arrivals {
             }
             let next = self.waits.due.first_key_value().map(|((at, ..), _)| *at);
             let until = next.map_or(look, |next| next.min(look)).saturating_duration_since(Instant::now()).min(TICK);
-            let mut heard = match self.events.recv_timeout(until) {
-                Ok(event) => self.hear(event),
-                Err(RecvTimeoutError::Timeout) => false,
+            let mut event = match self.listening.as_ref().map(|l| l.events.recv_timeout(until)) {
+                Some(Ok(event)) => Some(event),
+                Some(Err(RecvTimeoutError::Timeout)) => None,
                 // Nothing tells of this folder.
-                Err(RecvTimeoutError::Disconnected) => {
+                Some(Err(RecvTimeoutError::Disconnected)) | None => {
                     std::thread::sleep(until);
-                    false
+                    None
                 }
             };
-            while let Ok(event) = self.events.try_recv() {
-                heard |= self.hear(event);
-            }
-            if heard {
-                look = Instant::now();
+            while let Some(heard) = event {
+                if self.hear(heard) {
+                    look = Instant::now();
+                }
+                event = self.listening.as_ref().and_then(|l| l.events.try_recv().ok());
             }
         }
         Ok(())
     }
 
+    /// Goes on with the folder that has the name now, if the one that was told of has lost it.
+    fn follow(&mut self) -> Result<()> {
+        let Some(listening) = &self.listening else { return Ok(()) };
+        // Another one may even have its number.
+        if !listening.lost && self.folder.is_there() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        self.folder = loop {
+            match self.folder.anew() {
+                Err(_) if begun.elapsed() < ANEW => std::thread::sleep(TICK),
+                found => break found?,
+            }
+        };
+        let root = self.folder.root().display();
+        if let Some(kind) = self.folder.network {
+            invalid!("{root}: was replaced by a folder on a network ({kind}), which is watched otherwise; start again");
+        }
+        (self.tell)(Note::Warning(format!(
+            "{root}: the folder was moved away or removed; the one that has its name now is watched"
+        )));
+        self.listening = listen(&self.folder, &mut self.times, &self.tell);
+        Ok(())
+    }
+
     /// Looks at the whole folder, for pictures that were not scored.
     fn look(&mut self) -> Result<()> {
+        self.follow()?;
         let (quiet, patience) = (self.quiet(), self.patience());
         // One moment for all: what was written at the same time is then taken in the order of names.
         let (lasting, now, date) = (self.folder.network.is_none(), Instant::now(), SystemTime::now());
@@ -241,11 +288,15 @@ impl Arrivals {
                 return true;
             }
         };
+        let ended = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+        if ended && event.paths.iter().any(|path| path == self.folder.resolved()) {
+            self.listening.iter_mut().for_each(|l| l.lost = true);
+            return true;
+        }
         let (written, paths) = match event.kind {
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => (true, &event.paths[..]),
             EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => (true, event.paths.get(1..).unwrap_or_default()),
             EventKind::Create(_) | EventKind::Modify(_) => (false, &event.paths[..]),
-            EventKind::Remove(_) => return event.paths.iter().any(|path| path == self.folder.resolved()),
             _ => return event.need_rescan(),
         };
         let quiet = if written { Duration::ZERO } else { self.quiet() };

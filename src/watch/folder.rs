@@ -1,9 +1,10 @@
 //! The folder that is watched: which of its files are pictures that are meant, and what they are now.
 
-use super::state::State;
+use super::state::{State, same_file};
 use crate::data::listing;
 use crate::output::is_ours;
 use crate::{Error, Result, invalid};
+use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ pub struct Folder {
     root: PathBuf,
     /// The same without links on the way, as events name it.
     resolved: PathBuf,
+    /// What tells it from another one that gets its name.
+    found: Metadata,
     recursive: bool,
     /// Folders below it whose pictures are not meant, by name.
     excluded: Vec<PathBuf>,
@@ -23,18 +26,26 @@ pub struct Folder {
 impl Folder {
     /// `recursive`: with all folders below, but those in `excluded`. Links to folders are not followed.
     pub fn new(root: &Path, recursive: bool, excluded: &[&Path]) -> Result<Self> {
-        let failed = |e| Error::unread(root, e, "a folder of pictures to watch");
-        let resolved = std::fs::canonicalize(root).map_err(failed)?;
-        if !resolved.is_dir() {
-            invalid!("{}: is no folder, expected one to watch; `ckaad score` takes files", root.display());
-        }
+        let (resolved, found) = find(root)?;
         let below = |folder: &&Path| {
             let folder = std::fs::canonicalize(folder).ok()?;
             folder.strip_prefix(&resolved).map(Path::to_path_buf).ok()
         };
         let excluded = excluded.iter().filter_map(below).collect();
         let network = network(&resolved);
-        Ok(Folder { root: root.to_path_buf(), resolved, recursive, excluded, network })
+        Ok(Folder { root: root.to_path_buf(), resolved, found, recursive, excluded, network })
+    }
+
+    /// Whether it still has its name.
+    pub fn is_there(&self) -> bool {
+        std::fs::metadata(&self.root).is_ok_and(|m| same_file(&m, &self.found))
+    }
+
+    /// The folder that has its name now.
+    pub fn anew(&self) -> Result<Self> {
+        let (resolved, found) = find(&self.root)?;
+        let network = network(&resolved);
+        Ok(Folder { resolved, found, network, ..self.clone() })
     }
 
     pub fn root(&self) -> &Path {
@@ -105,6 +116,16 @@ impl Folder {
         }
         Ok(())
     }
+}
+
+/// Where a folder is without links on the way, and what is found there.
+fn find(root: &Path) -> Result<(PathBuf, Metadata)> {
+    let found = std::fs::canonicalize(root).and_then(|resolved| Ok((std::fs::metadata(&resolved)?, resolved)));
+    let (found, resolved) = found.map_err(|e| Error::unread(root, e, "a folder of pictures to watch"))?;
+    if !found.is_dir() {
+        invalid!("{}: is no folder, expected one to watch; `ckaad score` takes files", root.display());
+    }
+    Ok((resolved, found))
 }
 
 /// What the file system of a folder is called, if others may write there whom this system does not hear of.

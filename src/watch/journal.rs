@@ -2,15 +2,19 @@
 
 use super::arrivals::Known;
 use super::folder::Folder;
-use super::state::State;
+use super::state::{State, same_file};
 use crate::output::folder_of;
 use crate::report::json::path;
 use crate::{Error, Result, invalid};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+/// No line has so many bytes, not even one of a picture that is full of regions.
+const LONGEST: u64 = 64 << 20;
 
 /// A file of JSON lines that only one process appends to.
 pub struct Journal {
@@ -44,9 +48,16 @@ pub struct Entry {
 
 impl Journal {
     /// Opens the journal, begins it where there is none, and cuts off what a process could not write to its end. Errors: another
-    /// process writes it, or it holds lines of something else.
+    /// process writes it, it holds lines of something else, or it is no file.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |e| Error::io(path, e);
+        // What a device gives never ends, and a pipe keeps nothing.
+        if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+            return Err(Error::Usage(format!(
+                "--out {}: is no regular file, and would keep no lines; name one that is, or that is not there yet",
+                path.display()
+            )));
+        }
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         lock(&file, path)?;
         let mut journal = Journal { path: path.to_path_buf(), len: 0, torn: 0, file };
@@ -71,7 +82,14 @@ impl Journal {
         let (mut lines, mut line, mut bytes) = (BufReader::with_capacity(1 << 16, file), Vec::new(), 0);
         for number in 1.. {
             line.clear();
-            let count = lines.read_until(b'\n', &mut line).map_err(failed)?;
+            let count = lines.by_ref().take(LONGEST).read_until(b'\n', &mut line).map_err(failed)? as u64;
+            if !line.ends_with(b"\n") && count == LONGEST {
+                invalid!(
+                    "{}: line {number} is longer than {} MiB, and none that `ckaad watch` wrote; name another file",
+                    self.path.display(),
+                    LONGEST >> 20
+                );
+            }
             if !line.ends_with(b"\n") {
                 break;
             }
@@ -82,7 +100,7 @@ impl Journal {
             let moved_to = found.moved_to.map(|to| whole(&to, found.moved_to_bytes));
             let state = State { size: found.size, mtime_ns: found.mtime_ns, inode: found.inode };
             take(Entry { name: whole(&found.name, found.name_bytes), state, moved_to });
-            bytes += count as u64;
+            bytes += count;
         }
         Ok(bytes)
     }
@@ -106,15 +124,15 @@ impl Journal {
     }
 
     /// Goes on in a new file where somebody moved this one away or emptied it, as programs that rotate logs do: the new one begins
-    /// with what lies in the folder and is done. Whether that was so.
-    pub fn follow(&mut self, folder: &Folder, known: &Known) -> Result<bool> {
+    /// with what lies in the folder and is done, and the rest is forgotten, as a restart would. Whether that was so.
+    pub fn follow(&mut self, folder: &Folder, known: &mut Known) -> Result<bool> {
         let here = std::fs::metadata(&self.path).ok();
         let own = self.file.metadata().map_err(|e| Error::io(&self.path, e))?;
-        if here.as_ref().is_some_and(|here| same(here, &own)) && own.len() == self.len {
+        if here.as_ref().is_some_and(|here| same_file(here, &own)) && own.len() == self.len {
             return Ok(false);
         }
         if let Some(here) = here.filter(|here| here.len() > 0) {
-            let what = if same(&here, &own) { "was written to" } else { "was replaced" };
+            let what = if same_file(&here, &own) { "was written to" } else { "was replaced" };
             invalid!("{}: {what} by another program; nothing more is scored", self.path.display());
         }
         let failed = |e| Error::io(&self.path, e);
@@ -122,16 +140,26 @@ impl Journal {
         let mut fresh = tempfile::Builder::new().prefix(".ckaad-").suffix(".tmp").tempfile_in(place).map_err(failed)?;
         fresh.as_file().set_permissions(own.permissions()).map_err(failed)?;
         lock(fresh.as_file(), &self.path)?;
-        let lines = carried(folder, &|name, state| known.done.contains(&state.key(name)))?;
+        let mut kept = HashSet::new();
+        let mut is_done = |name: &Path, state: &State| {
+            let key = state.key(name);
+            let done = known.done.contains(&key);
+            if done {
+                kept.insert(key);
+            }
+            done
+        };
+        let lines = carried(folder, &mut is_done)?;
         fresh.write_all(&lines).and_then(|()| fresh.as_file().sync_all()).map_err(failed)?;
         let file = fresh.persist(&self.path).map_err(|e| failed(e.error))?;
         *self = Journal { path: self.path.clone(), file, len: lines.len() as u64, torn: 0 };
+        known.done = kept;
         Ok(true)
     }
 }
 
 /// A line for each picture in the folder that is `done`, without a score: earlier lines, elsewhere, have it.
-pub fn carried(folder: &Folder, done: &dyn Fn(&Path, &State) -> bool) -> Result<Vec<u8>> {
+pub fn carried(folder: &Folder, done: &mut dyn FnMut(&Path, &State) -> bool) -> Result<Vec<u8>> {
     let (mut lines, mut failed) = (Vec::new(), None);
     let each = folder.each(
         &mut |name, state| {
@@ -166,16 +194,4 @@ fn lock(file: &File, path: &Path) -> Result<()> {
         Err(TryLockError::Error(e)) if e.kind() == std::io::ErrorKind::Unsupported => Ok(()),
         Err(TryLockError::Error(e)) => Err(Error::io(path, e)),
     }
-}
-
-#[cfg(unix)]
-fn same(a: &std::fs::Metadata, b: &std::fs::Metadata) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
-}
-
-/// Elsewhere nobody can move away what is open.
-#[cfg(not(unix))]
-fn same(_: &std::fs::Metadata, _: &std::fs::Metadata) -> bool {
-    true
 }

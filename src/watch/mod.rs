@@ -18,11 +18,11 @@ pub use sorting::{How, Sorting};
 use crate::output::folder_of;
 use crate::report::files::MapFiles;
 use crate::report::json::path;
-use crate::score::pipeline::{self, Outcome, Wanted};
-use crate::score::scorer::Scorer;
+use crate::score::pipeline::{self, Loaded, Outcome, Wanted};
+use crate::score::scorer::{Scored, Scorer};
 use crate::score::verdict::Judge;
 use crate::{Error, Result};
-use arrivals::{Arrivals, EVENTS, Handed, Returned, Shared, Waits, listen, locked};
+use arrivals::{Arrivals, Handed, Returned, Shared, Waits, listen, locked};
 use serde_json::{Value, json};
 use sorting::{Moved, free_place, is_copy, link_new, move_new};
 use state::State;
@@ -53,6 +53,8 @@ pub struct Counts {
     pub scored: u64,
     pub anomalous: u64,
     pub unreadable: u64,
+    /// Could not be moved, or linked to.
+    pub unmoved: u64,
 }
 
 /// Scores what comes until `stop` is set, or with [`Times::once`] what is there. `done` hears of every line. Errors: the folder or the journal
@@ -67,26 +69,15 @@ pub fn watch(
 ) -> Result<Counts> {
     let Settings { folder, mut times, sorting, new_only, judge, heatmaps } = settings;
     let known = Shared::default();
-    let (events, heard) = mpsc::sync_channel(EVENTS);
-    let overflow = Arc::new(AtomicBool::new(false));
     if let (None, Some(kind)) = (times.poll, folder.network) {
         times.poll = Some(POLL);
         let root = folder.root().display();
         tell(Note::Usual(format!("{root} is on a network ({kind}): it is looked at every {} s", POLL.as_secs())));
     }
     // Before anything is looked at: what comes from here on is either told or seen.
-    let _watcher = match times.poll.is_none() && !times.once {
+    let listening = match times.poll.is_none() && !times.once {
         false => None,
-        true => listen(&folder, events, overflow.clone())
-            .map_err(|e| {
-                let root = folder.root().display();
-                tell(Note::Warning(format!(
-                    "{root}: the system does not tell of it ({e}): it is looked at every {} s",
-                    POLL.as_secs()
-                )));
-                times.poll = Some(POLL);
-            })
-            .ok(),
+        true => listen(&folder, &mut times, &tell),
     };
     let batch = scorer.batch();
     let wanted = Wanted { pixels: !heatmaps.is_empty(), prompt: true, ..Wanted::default() };
@@ -106,18 +97,8 @@ pub fn watch(
         tell: tell.clone(),
     };
     desk.begin(new_only)?;
-    let mut arrivals = Arrivals {
-        folder,
-        times,
-        known,
-        handed: hand,
-        returned,
-        events: heard,
-        overflow,
-        stop,
-        tell,
-        waits: Waits::default(),
-    };
+    let mut arrivals =
+        Arrivals { folder, times, known, handed: hand, returned, listening, stop, tell, waits: Waits::default() };
     pipeline::run(
         scorer,
         wanted,
@@ -165,7 +146,7 @@ impl Desk {
             (self.tell)(Note::Warning(format!("the journal's last line was not whole: {torn} bytes were cut off")));
         }
         if new_only && self.journal.is_empty() {
-            let lines = journal::carried(&self.folder, &|_, _| true)?;
+            let lines = journal::carried(&self.folder, &mut |_, _| true)?;
             self.journal.append(&lines)?;
         }
         let known = self.known.clone();
@@ -225,7 +206,16 @@ impl Desk {
 
     /// What is said of a picture.
     fn judged(&mut self, name: PathBuf, state: State, outcome: Outcome) -> Result<Done> {
-        let (picture, scored) = match outcome.result {
+        // What is no number is below every threshold, and would pass for normal.
+        let is_number = |(picture, scored): (Loaded, Scored)| match scored.score.is_finite() {
+            true => Ok((picture, scored)),
+            false => Err(Error::Invalid(format!(
+                "{}: its score is no number ({}); nothing is said of it",
+                self.folder.path(&name).display(),
+                scored.score
+            ))),
+        };
+        let (picture, scored) = match outcome.result.and_then(is_number) {
             Ok(scored) => scored,
             Err(e) => {
                 (self.tell)(Note::Warning(e.to_string()));
@@ -254,7 +244,7 @@ impl Desk {
         if self.entries.is_empty() {
             return Ok(());
         }
-        if self.journal.follow(&self.folder, &locked(&self.known))? {
+        if self.journal.follow(&self.folder, &mut locked(&self.known))? {
             (self.tell)(Note::Usual("the journal was moved away or emptied: a new one is begun".into()));
         }
         let (mut lines, mut keys, mut moves, mut taken) = (Vec::new(), Vec::new(), Vec::new(), HashSet::new());
@@ -271,7 +261,10 @@ impl Desk {
                 // Before its line: whoever comes after a kill finds the link and takes it for its own.
                 (Some(folder), how) => match link_new(how, &self.folder.path(&done.name), folder, &done.name) {
                     Ok(link) => path::put(&mut done.object, "linked_to", &link),
-                    Err(e) => (self.tell)(Note::Warning(format!("{}: no link to it: {e}", done.name.display()))),
+                    Err(e) => {
+                        self.counts.unmoved += 1;
+                        (self.tell)(Note::Warning(format!("{}: no link to it: {e}", done.name.display())));
+                    }
                 },
             }
             lines.extend(journal::line(done.object, &self.folder, &done.name, &done.state));
@@ -307,6 +300,7 @@ impl Desk {
                 Ok(Moved::Done | Moved::Gone) => return Ok(()),
                 Err(e) => {
                     let from = from.display();
+                    self.counts.unmoved += 1;
                     (self.tell)(Note::Warning(format!("{e}: {from} stays where it is until the next start")));
                     return Ok(());
                 }

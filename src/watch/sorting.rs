@@ -82,23 +82,29 @@ pub fn move_new(from: &Path, to: &Path, state: &State) -> Result<Moved> {
     if !same(from) {
         return Ok(Moved::Gone);
     }
-    let moved = fs::create_dir_all(folder_of(to)).and_then(|()| {
-        if from.is_symlink() {
-            return linked(How::SymbolicLink, from, to).and_then(|()| fs::remove_file(from));
-        }
+    make_folder_of(to)?;
+    let moved = if from.is_symlink() {
+        linked(How::SymbolicLink, from, to).and_then(|()| fs::remove_file(from))
+    } else {
         match rename_new(from, to) {
             Err(e) if e.kind() == ErrorKind::CrossesDevices => copy_new(from, to).and_then(|()| fs::remove_file(from)),
             // Whoever put another one into its place just now gets it back.
             Ok(()) if !same(to) => rename_new(to, from).and(Err(ErrorKind::NotFound.into())),
             done => done,
         }
-    });
+    };
     match moved {
         Ok(()) => Ok(Moved::Done),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(Moved::Taken),
         Err(e) if e.kind() == ErrorKind::NotFound && !same(from) => Ok(Moved::Gone),
         Err(e) => Err(Error::io(to, e)),
     }
+}
+
+/// Apart from what is done in it: a file in the folder's place is no other picture in the picture's.
+fn make_folder_of(place: &Path) -> Result<()> {
+    let folder = folder_of(place);
+    fs::create_dir_all(&folder).map_err(|e| Error::io(folder, e))
 }
 
 /// Whether a copy on another file system was completed before the picture could be removed.
@@ -142,7 +148,8 @@ pub fn link_new(how: How, from: &Path, folder: &Path, name: &Path) -> Result<Pat
     let mut places = places(folder, name);
     loop {
         let place = places.next().unwrap_or_default();
-        match fs::create_dir_all(folder_of(&place)).and_then(|()| linked(how, from, &place)) {
+        make_folder_of(&place)?;
+        match linked(how, from, &place) {
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                 if same_file::is_same_file(from, &place).unwrap_or(false) {
                     return Ok(place);

@@ -51,6 +51,19 @@ impl State {
     }
 }
 
+/// Whether both were found of one file or folder, whatever its name was.
+#[cfg(unix)]
+pub fn same_file(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Elsewhere nobody can move away what is open.
+#[cfg(not(unix))]
+pub fn same_file(_: &Metadata, _: &Metadata) -> bool {
+    true
+}
+
 #[cfg(unix)]
 fn inode(found: &Metadata) -> Option<u64> {
     use std::os::unix::fs::MetadataExt;

@@ -427,6 +427,94 @@ fn the_journal_is_kept_by_one_and_mended() {
     assert_eq!(fs::read_to_string(w.at("lines.jsonl")).unwrap(), other);
 }
 
+/// Nobody tells of its end, and it is not given ten times as long for that.
+#[test]
+fn once_waits_for_a_fresh_file_as_long_as_it_has_to_settle() {
+    let w = Watched::new();
+    fs::write(w.at("in/a.png"), picture(1)).unwrap();
+    let (lines, begun) = (w.at("lines.jsonl"), Instant::now());
+    let args =
+        ["watch", "--once", "--settle", "1.5", "--model", text(model()), "--device", "cpu", "--out", text(&lines)];
+    ckaad(&[&args[..], &[text(&w.at("in"))]].concat()).ok();
+    assert_eq!(w.lines().len(), 1);
+    let took = begun.elapsed();
+    assert!(took > Duration::from_secs(1) && took < Duration::from_secs(12), "{took:?}");
+}
+
+/// A picture whose place cannot be made stays, and is counted, whichever way it was to get there.
+#[test]
+fn what_cannot_be_moved_is_counted() {
+    for (link, warning) in [("", "stays where it is"), ("--link hard", "no link to it")] {
+        let w = Watched::new();
+        fs::create_dir_all(w.at("in/below")).unwrap();
+        fs::write(w.at("in/a.png"), picture(1)).unwrap();
+        fs::write(w.at("in/below/b.png"), picture(2)).unwrap();
+        fs::create_dir(w.at("good")).unwrap();
+        fs::write(w.at("good/below"), "somebody's").unwrap();
+        let flags = format!("--recursive --threshold 99 --normal-to ./good {link}");
+        w.once(&flags).fails(2, &["1 picture could not be moved", warning, "2 scored"]);
+        assert_eq!((w.names("in/below").len(), w.lines().len()), (1, 2));
+        assert!(w.at("good/a.png").exists());
+        assert_eq!(fs::read(w.at("good/below")).unwrap(), b"somebody's");
+    }
+}
+
+#[test]
+fn a_folder_made_anew_is_watched_on() {
+    let w = Watched::new();
+    fs::write(w.at("in/a.png"), picture(1)).unwrap();
+    let child = w.command("").spawn().unwrap();
+    w.wait(1);
+    let soon = |lines: usize| {
+        let begun = Instant::now();
+        w.wait(lines);
+        assert!(begun.elapsed() < Duration::from_secs(10), "only looking at the folder found it");
+    };
+    fs::rename(w.at("in"), w.at("old")).unwrap();
+    fs::create_dir(w.at("in")).unwrap();
+    fs::write(w.at("in/b.png"), picture(2)).unwrap();
+    soon(2);
+    // Now that it is watched, and not only looked at: what is written later is told of, too.
+    fs::write(w.at("in/c.png"), picture(3)).unwrap();
+    soon(3);
+    // Not what comes into the one that was moved away. The new one may get the number of one that was removed.
+    fs::write(w.at("old/other.png"), picture(4)).unwrap();
+    fs::remove_dir_all(w.at("in")).unwrap();
+    fs::create_dir(w.at("in")).unwrap();
+    fs::write(w.at("in/d.png"), picture(5)).unwrap();
+    soon(4);
+    fs::remove_dir_all(w.at("in")).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let err = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(out.status.code(), Some(2), "{err}");
+    assert_eq!(err.matches("the one that has its name now is watched").count(), 2, "{err}");
+    assert!(err.contains("No such file"), "{err}");
+    let names: Vec<_> = w.lines().iter().map(|l| l["name"].as_str().unwrap().to_string()).collect();
+    assert_eq!(names, ["a.png", "b.png", "c.png", "d.png"]);
+}
+
+/// What has no end is not read, and nothing waits for who reads a pipe.
+#[test]
+fn lines_go_to_files_alone() {
+    let w = Watched::new();
+    let refused = |out: &Path, words: &[&str]| {
+        let args = ["watch", "--once", "--model", text(model()), "--device", "cpu", "--out", text(out)];
+        ckaad(&[&args[..], &[text(&w.at("in"))]].concat()).fails(2, &[&[text(out)][..], words].concat());
+    };
+    assert!(Command::new("mkfifo").arg(w.at("pipe")).status().unwrap().success());
+    refused(&w.at("pipe"), &["--out", "is no regular file"]);
+    refused(&w.at("in"), &["--out", "is a folder"]);
+    for device in ["/dev/full", "/dev/zero", "/dev/null"].map(Path::new).into_iter().filter(|d| d.exists()) {
+        refused(device, &["--out", "is no regular file"]);
+    }
+    // It takes no room.
+    let long = w.at("long.jsonl");
+    fs::write(&long, "{").unwrap();
+    fs::File::options().write(true).open(&long).unwrap().set_len(65 << 20).unwrap();
+    refused(&long, &["line 1 is longer than 64 MiB"]);
+    assert_eq!(fs::metadata(&long).unwrap().len(), 65 << 20);
+}
+
 #[test]
 fn only_what_is_new() {
     let w = Watched::new();
