@@ -35,7 +35,10 @@ def large(tmp_path_factory):
 
 def look(model, path, folder, *more):
     """Score and map of `ckaad score` with these flags."""
-    line = scored("--model", model, "--maps", folder, *more, path)[0]
+    maps = folder / f"maps-of-{path.stem}"
+    while maps.exists():
+        maps = maps.with_name(maps.name + "-again")
+    line = scored("--model", model, "--maps", maps, *more, path)[0]
     return line["score"], np.load(line["map"])
 
 
@@ -170,7 +173,7 @@ def test_a_model_keeps_it_and_its_threshold_rests_on_it(data, settings, roi, tmp
         *("train", "--device", "cpu", "--normal", data / "train/good", "--out", out, *flags(settings)),
         *("--tile", 48, "--overlap", 12, "--roi", roi, "--folds", 3),
     )
-    info = json.loads(program("info", "--model", out, "--format", "json"))
+    info = json.loads(program("info", out, "--format", "json"))
     assert (info["framing"]["tile"], info["framing"]["overlap"]) == (48, 12) and info["framing"]["roi"]
     fitted = ckaad.Detector.fit(
         data / "train/good", device="cpu", folds=3, tile=48, overlap=12, roi=str(roi), **settings
