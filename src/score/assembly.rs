@@ -59,8 +59,8 @@ impl<'a, T> Assembly<'a, T> {
         self.push_while(with, frame, view, &|| true).map(|_| ())
     }
 
-    /// The same for as long as `go_on` says so, which is asked before every batch. False if it was not to the end: nothing but
-    /// [`Assembly::abandon`] is of use then.
+    /// The same for as long as `go_on` says so, which is asked before every batch. False if it was not to the end: all that is left to do
+    /// is to drop this.
     pub fn push_while(
         &mut self,
         with: T,
@@ -87,14 +87,6 @@ impl<'a, T> Assembly<'a, T> {
             }
         }
         Ok(true)
-    }
-
-    /// Drops all that is not out, once what is on its way is done: the scorer can be used again.
-    pub fn abandon(mut self) -> Result<()> {
-        while self.submitted.pop_front().is_some() {
-            self.scorer.collect()?;
-        }
-        Ok(())
     }
 
     /// Whether the engine is at work.
@@ -163,5 +155,15 @@ impl<'a, T> Assembly<'a, T> {
             State::Parts(blend, _) => Some(blend.finish()),
         };
         Some((with, scored.map(|s| if self.scorer.gives_maps() { s } else { Scored { map: Map::default(), ..s } })))
+    }
+}
+
+/// Waits for what is on its way, which nobody wants any more: whoever has the scorer next gets its own scores.
+impl<T> Drop for Assembly<'_, T> {
+    fn drop(&mut self) {
+        for _ in self.submitted.drain(..) {
+            // What has failed has been told, or is told to whoever comes next.
+            let _ = self.scorer.collect();
+        }
     }
 }

@@ -144,7 +144,7 @@ pub fn score_while(
     for loaded in pictures {
         let frame = loaded.frame.clone();
         if !assembly.push_while(loaded, frame, Loaded::view, go_on)? {
-            return assembly.abandon().map(|()| None);
+            return Ok(None);
         }
     }
     assembly.finish()?;
