@@ -8,6 +8,7 @@ use crate::engine::device::{self as engine, Backend};
 use crate::engine::toolkit::cuda::Number;
 pub use crate::error::plural;
 use crate::model::Architecture;
+use crate::score::verdict::Judge;
 use crate::train::setup::Setup;
 use crate::{Error, Result};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
@@ -126,6 +127,29 @@ pub fn named<T: Clone + Send + Sync + 'static>(
 ) -> impl TypedValueParser<Value = T> {
     let values = names.iter().map(|(name, help)| PossibleValue::new(*name).help(*help));
     PossibleValuesParser::new(values).try_map(move |name| find(&name))
+}
+
+/// From where on something is anomalous, in place of what the model says.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Thresholds {
+    /// Call pictures anomalous from this score on, whatever the model says
+    #[arg(long, value_name = "SCORE", value_parser = finite, allow_negative_numbers = true)]
+    pub threshold: Option<f64>,
+    /// Call map values anomalous from this one on, whatever the model says
+    #[arg(long, value_name = "VALUE", value_parser = finite, allow_negative_numbers = true)]
+    pub pixel_threshold: Option<f64>,
+}
+
+impl Thresholds {
+    /// By the model's, where none were given.
+    pub fn judge(&self, model: &Config) -> Judge {
+        Judge::new(model, self.threshold, self.pixel_threshold)
+    }
+}
+
+/// A threshold: with one that is no number nothing would ever be anomalous.
+fn finite(text: &str) -> std::result::Result<f64, String> {
+    text.parse().ok().filter(|v: &f64| v.is_finite()).ok_or_else(|| "expected a finite number".into())
 }
 
 /// How results are printed.

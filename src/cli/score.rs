@@ -3,7 +3,7 @@
 use super::framing::Framed;
 use super::inputs::{Failed, Inputs, tell_hard_links, tell_passed_over, tell_warnings};
 use super::message::{ALARM, plain};
-use super::options::{Device, command_line, count, print, print_colored, tell_device};
+use super::options::{Device, Thresholds, command_line, count, print, print_colored, tell_device};
 use super::progress;
 use crate::data::listing;
 use crate::detector::file::ModelFile;
@@ -61,12 +61,8 @@ pub struct Args {
     model: PathBuf,
     #[command(flatten)]
     inputs: Inputs,
-    /// Call pictures anomalous from this score on, whatever the model says
-    #[arg(long, value_name = "SCORE", value_parser = finite, allow_negative_numbers = true)]
-    threshold: Option<f64>,
-    /// Call map values anomalous from this one on, whatever the model says
-    #[arg(long, value_name = "VALUE", value_parser = finite, allow_negative_numbers = true)]
-    pixel_threshold: Option<f64>,
+    #[command(flatten)]
+    thresholds: Thresholds,
     /// Write every picture with its anomalies outlined and coloured, as PNG, into this folder
     #[arg(long, value_name = "DIR")]
     heatmaps: Option<PathBuf>,
@@ -108,7 +104,7 @@ enum Format {
 
 pub fn run(args: &Args) -> Result<bool> {
     let shows_pixels = args.heatmaps.is_some() || args.report.is_some() || args.format == Format::Json;
-    if args.pixel_threshold.is_some() && !shows_pixels {
+    if args.thresholds.pixel_threshold.is_some() && !shows_pixels {
         return Err(Error::Usage(
             "--pixel-threshold: only --heatmaps, --report and --format json show pixels; give one of them".into(),
         ));
@@ -128,7 +124,8 @@ pub fn run(args: &Args) -> Result<bool> {
     let given = args.inputs.given(&outputs)?;
     tell_hard_links(&outputs);
     let chosen = args.device.chosen_for(&model.config)?;
-    let shows_regions = args.format == Format::Json && args.pixel_threshold.or(model.config.pixel_threshold).is_some();
+    let shows_regions =
+        args.format == Format::Json && args.thresholds.pixel_threshold.or(model.config.pixel_threshold).is_some();
     let looks_at_maps = args.heatmaps.is_some() || args.maps.is_some() || args.report.is_some() || shows_regions;
     let gives = if looks_at_maps { Gives::ScoresAndMaps } else { Gives::Scores };
     let mut scorer = Scorer::from_file(&model, args.batch_size, &chosen.backend, gives)?;
@@ -136,7 +133,7 @@ pub fn run(args: &Args) -> Result<bool> {
         MapFormat::Npy => files::MapFormat::Npy,
         MapFormat::Tiff => files::MapFormat::Tiff,
     };
-    let judge = Judge::new(&model.config, args.threshold, args.pixel_threshold);
+    let judge = args.thresholds.judge(&model.config);
     let Judge { threshold, pixel_threshold, normalization } = judge;
     let scale = pixel_threshold.or(threshold).map(Scale::above);
     if args.contours && scale.is_none() {
@@ -261,11 +258,6 @@ impl Writer {
             }
         })
     }
-}
-
-/// A threshold: with one that is no number nothing would ever be anomalous.
-pub fn finite(text: &str) -> std::result::Result<f64, String> {
-    text.parse().ok().filter(|v: &f64| v.is_finite()).ok_or_else(|| "expected a finite number".into())
 }
 
 /// A CSV field, quoted where it must be.

@@ -3,9 +3,8 @@
 use super::framing::Framed;
 use super::inputs::tell_hard_links;
 use super::message::plain;
-use super::options::{Device, count, plural, tell_device};
+use super::options::{Device, Thresholds, count, plural, tell_device};
 use super::progress;
-use super::score::finite;
 use super::stop_on_ctrl_c;
 use crate::detector::file::ModelFile;
 use crate::output::{FileKind, Outputs, expect_no_stream};
@@ -79,12 +78,8 @@ pub struct Args {
     /// Leave pictures where they are, and make links to them in these folders
     #[arg(long, value_enum, value_name = "KIND")]
     link: Option<Link>,
-    /// Call pictures anomalous from this score on, whatever the model says
-    #[arg(long, value_name = "SCORE", value_parser = finite, allow_negative_numbers = true)]
-    threshold: Option<f64>,
-    /// Call map values anomalous from this one on, whatever the model says
-    #[arg(long, value_name = "VALUE", value_parser = finite, allow_negative_numbers = true)]
-    pixel_threshold: Option<f64>,
+    #[command(flatten)]
+    thresholds: Thresholds,
     /// Write every picture with its anomalies outlined and coloured, as PNG, into this folder
     #[arg(long, value_name = "DIR")]
     heatmaps: Option<PathBuf>,
@@ -123,7 +118,7 @@ enum Link {
 pub fn run(args: &Args) -> Result<bool> {
     let mut model = ModelFile::open(&args.model)?;
     args.framed.put_and_warn(&mut model.config)?;
-    let judge = Judge::new(&model.config, args.threshold, args.pixel_threshold);
+    let judge = args.thresholds.judge(&model.config);
     let Judge { threshold, pixel_threshold, .. } = judge;
     for (flag, folder) in [("--normal-to", &args.normal_to), ("--anomalous-to", &args.anomalous_to)] {
         if folder.is_some() && threshold.is_none() {

@@ -102,26 +102,27 @@ def test_a_picture_of_one_tile_is_that_of_no_tiles(model, plain, tmp_path):
     assert (score, found.tolist()) == (one.score, one.map.tolist())
 
 
+def on_ground(plain, picture, looked):
+    """Score and map are those of the picture, as wide as the square, in the middle of a plain ground that does not count."""
+    score, found = looked
+    top = (SIZE - picture.height) // 2
+    ground = Image.new("RGB", (SIZE, SIZE), GROUND)
+    ground.paste(picture, (0, top))
+    right = square(plain, ground).map[top : top + picture.height]
+    close(found, right)
+    close(score, np.sort(right.ravel())[-TOPK:].mean())
+
+
 def test_what_is_shorter_than_a_tile_is_padded(model, plain, tmp_path):
     path = tmp_path / "short.png"
     picture = Image.fromarray(cloth(6)[:40, :SIZE])
     picture.save(path)
-    score, found = look(model, path, tmp_path, "--tile", SIZE)
-    ground = Image.new("RGB", (SIZE, SIZE), GROUND)
-    ground.paste(picture, (0, 12))
-    right = square(plain, ground).map[12:52]
-    close(found, right)
-    close(score, np.sort(right.ravel())[-TOPK:].mean())
+    on_ground(plain, picture, look(model, path, tmp_path, "--tile", SIZE))
 
 
 def test_padding_does_not_count(model, plain, large, tmp_path):
-    score, found = look(model, large, tmp_path, "--resize", "pad")
     picture = Image.open(large).resize((SIZE, 48), Image.Resampling.BILINEAR)
-    ground = Image.new("RGB", (SIZE, SIZE), GROUND)
-    ground.paste(picture, (0, 8))
-    right = square(plain, ground).map[8:56]
-    close(found, right)
-    close(score, np.sort(right.ravel())[-TOPK:].mean())
+    on_ground(plain, picture, look(model, large, tmp_path, "--resize", "pad"))
 
 
 def test_a_crop_is_the_middle(model, plain, large, tmp_path):
